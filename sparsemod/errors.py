@@ -1,0 +1,129 @@
+"""Every exception that sparsemod raises on purpose.
+
+    SparsemodError
+     +-- InvalidInput            a value that somebody gave us: names field, value, what is allowed (also a ValueError)
+     |    +-- InvalidSpec        in an experiment's spec
+     |    +-- InvalidCandidate   in a candidate's parameters
+     |    +-- UnknownName        a plug-in that no registry holds
+     |    +-- DuplicateName      a plug-in registered twice
+     +-- BuildError              the network cannot be built (recorded as failure "invalid", never tried again)
+     +-- Unsupported             an operator that a capture, a rule, a kernel or an exporter cannot express
+     +-- DataMissing             files of a dataset are not there
+     +-- DigestMismatch          a file is not the file that was asked for
+     +-- SpaceEmpty              no candidate of the space meets the budgets
+     +-- NotFound                no such experiment, trial, attempt or artifact
+     +-- Conflict                the request contradicts what is stored
+     |    +-- StaleLease         the attempt's lease was lost to somebody else
+     +-- ServerUnavailable       the server cannot be reached or is not ready
+
+Foreign exceptions (pydantic, SQLAlchemy, httpx2, torch.export) are translated where they enter.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class SparsemodError(Exception):
+    """Base of all; `str()` is one sentence meant for the user."""
+
+
+class InvalidInput(SparsemodError, ValueError):
+    """A value that is not acceptable.
+
+    Attributes: `field` (dotted path, as in the file that was read), `value` (as given), `allowed` (text), `source` (file and line, if any).
+    """
+
+    def __init__(self, field: str, value: Any, allowed: str, source: str | None = None) -> None:
+        self.field, self.value, self.allowed, self.source = field, value, allowed, source
+        place = f"{source}: " if source else ""
+        super().__init__(f"{place}{field} = {shorten(value)}: {allowed}")
+
+    def at(self, prefix: str | None = None, source: str | None = None) -> "InvalidInput":
+        """The same error seen from further out: `prefix` goes before the field, `source` is the file."""
+        field = f"{prefix}.{self.field}" if prefix else self.field
+        return type(self)(field, self.value, self.allowed, source or self.source)
+
+
+class InvalidSpec(InvalidInput):
+    """In an experiment's spec."""
+
+
+class InvalidCandidate(InvalidInput):
+    """In a candidate's parameters."""
+
+
+class UnknownName(InvalidInput):
+    """A plug-in that is not registered; `known` holds the names that are."""
+
+    def __init__(self, field: str, value: Any, known: Iterable[str] | str, source: str | None = None) -> None:
+        allowed = known if isinstance(known, str) else f"known: {', '.join(sorted(known)) or 'none'}"
+        super().__init__(field, value, allowed, source)
+
+
+class DuplicateName(InvalidInput):
+    """A name that is already registered."""
+
+
+class BuildError(SparsemodError):
+    """The network cannot be built from these parameters; `layer` names the place where it broke."""
+
+    def __init__(self, message: str, layer: str | None = None) -> None:
+        self.layer = layer
+        super().__init__(f"{layer}: {message}" if layer else message)
+
+
+class Unsupported(SparsemodError):
+    """An operator that `by` (capture, a cost rule, an integer kernel, an exporter) cannot express."""
+
+    def __init__(self, operator: str, layer: str, by: str, supported: Sequence[str] = (), hint: str = "") -> None:
+        self.operator, self.layer, self.by, self.supported = operator, layer, by, tuple(supported)
+        known = f"; supported: {', '.join(supported)}" if supported else ""
+        more = f" ({hint})" if hint else ""
+        super().__init__(f"{by} does not support operator {operator!r} at layer {layer!r}{known}{more}")
+
+
+class DataMissing(SparsemodError):
+    """Files of a dataset are absent: names them, the place where they belong and how to get them."""
+
+    def __init__(self, dataset: str, files: Sequence[str], place: str, hint: str = "") -> None:
+        self.dataset, self.files, self.place, self.hint = dataset, tuple(files), place, hint
+        more = f"; {hint}" if hint else ""
+        super().__init__(f"dataset {dataset!r}: missing {', '.join(files)} in {place}{more}")
+
+
+class DigestMismatch(SparsemodError):
+    """A file whose content is not what its digest says."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.what, self.expected, self.found = what, expected, found
+        super().__init__(f"{what}: digest is {found}, expected {expected}")
+
+
+class SpaceEmpty(SparsemodError):
+    """No candidate (or none that is new) of the search space meets the budgets."""
+
+
+class NotFound(SparsemodError):
+    """No such thing; `kind` is experiment, trial, attempt, artifact, ..."""
+
+    def __init__(self, kind: str, identity: Any) -> None:
+        self.kind, self.identity = kind, identity
+        super().__init__(f"no {kind} {identity!r}")
+
+
+class Conflict(SparsemodError):
+    """The request contradicts what is stored; nothing was changed."""
+
+
+class StaleLease(Conflict):
+    """The attempt belongs to somebody else by now, or is over; nothing was changed."""
+
+
+class ServerUnavailable(SparsemodError):
+    """The server cannot be reached, or not yet."""
+
+
+def shorten(value: Any, limit: int = 80) -> str:
+    """`repr(value)`, cut in the middle beyond `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"

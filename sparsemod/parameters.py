@@ -1,0 +1,243 @@
+"""The parameters that a search space is made of: integer, real, categorical, fixed; each may be conditional.
+
+A parameter maps its values to the unit interval and back (`unit`, `from_unit`), evenly in the value or in its logarithm.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.records import Value
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Condition(_Frozen):
+    """Holds when `parameter` is itself active and has one of `values`."""
+
+    parameter: str
+    values: tuple[Value, ...]
+
+
+class _Parameter(_Frozen):
+    """`when`: all of these conditions must hold for the parameter to be active; an inactive one is absent from a candidate."""
+
+    name: str
+    when: tuple[Condition, ...] = ()
+
+    def __init__(self, name: str | None = None, *args: Any, **fields: Any) -> None:
+        # Positional arguments in the order of the fields' natural reading: Integer("filters", 1, 100).
+        positional = [field for field in type(self).model_fields if field not in ("name", "when", "type")]
+        if len(args) > len(positional):
+            raise InvalidInput(str(name), args, f"at most {len(positional)} positional arguments: {', '.join(positional)}")
+        if name is not None:
+            fields["name"] = name
+        super().__init__(**fields, **dict(zip(positional, args, strict=False)))
+
+
+class Integer(_Parameter):
+    """Whole numbers from `low` to `high`, both included; `log` spaces them evenly in the logarithm."""
+
+    type: Literal["integer"] = "integer"
+    low: int
+    high: int
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Integer":
+        _check_bounds(self.name, self.low, self.high, self.log)
+        return self
+
+    @property
+    def cardinality(self) -> float:
+        return self.high - self.low + 1
+
+    def allowed(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+    def check(self, value: Any) -> int:
+        """The value as int. Raises InvalidCandidate."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not self.low <= value <= self.high:
+            raise InvalidCandidate(self.name, value, self.allowed())
+        return int(value)
+
+    def clip(self, value: Value) -> int:
+        """The nearest allowed value."""
+        return int(min(max(round(float(value)), self.low), self.high))
+
+    def unit(self, value: Value) -> float:
+        return _unit(float(value), self.low - 0.5, self.high + 0.5, self.low, self.log)
+
+    def from_unit(self, unit: float) -> int:
+        # Each whole number owns the cell half a step around it, so that both ends are drawn as often as the others.
+        if self.log:
+            low, high = math.log(max(self.low - 0.5, self.low * 0.5)), math.log(self.high + 0.5)
+            return self.clip(math.exp(low + unit * (high - low)))
+        return int(min(math.floor(self.low + unit * (self.high - self.low + 1)), self.high))
+
+    @property
+    def default(self) -> int:
+        return self.from_unit(0.5)
+
+
+class Real(_Parameter):
+    """Real numbers from `low` to `high`; `log` spaces them evenly in the logarithm."""
+
+    type: Literal["real"] = "real"
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Real":
+        _check_bounds(self.name, self.low, self.high, self.log)
+        return self
+
+    @property
+    def cardinality(self) -> float:
+        return math.inf if self.high > self.low else 1
+
+    def allowed(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    def check(self, value: Any) -> float:
+        """The value as float. Raises InvalidCandidate."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+            raise InvalidCandidate(self.name, value, self.allowed())
+        return float(value)
+
+    def clip(self, value: Value) -> float:
+        """The nearest allowed value."""
+        return min(max(float(value), self.low), self.high)
+
+    def unit(self, value: Value) -> float:
+        return _unit(float(value), self.low, self.high, self.low, self.log)
+
+    def from_unit(self, unit: float) -> float:
+        if self.log:
+            low, high = math.log(self.low), math.log(self.high)
+            return self.clip(math.exp(low + unit * (high - low)))
+        return self.clip(self.low + unit * (self.high - self.low))
+
+    @property
+    def default(self) -> float:
+        return self.from_unit(0.5)
+
+
+class Categorical(_Parameter):
+    """One of `values`; `ordered` says that neighbours in the list are alike."""
+
+    type: Literal["categorical"] = "categorical"
+    values: Annotated[tuple[Value, ...], Field(min_length=1)]
+    ordered: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Categorical":
+        if len({(type(value), value) for value in self.values}) != len(self.values):
+            raise InvalidInput(self.name, list(self.values), "each value once")
+        return self
+
+    @property
+    def cardinality(self) -> float:
+        return len(self.values)
+
+    def allowed(self) -> str:
+        return "one of " + ", ".join(repr(value) for value in self.values)
+
+    def check(self, value: Any) -> Value:
+        """The value, in the listed value's own type. Raises InvalidCandidate."""
+        for listed in self.values:
+            # True == 1 in Python: a flag and a number are told apart.
+            if listed == value and isinstance(listed, bool) == isinstance(value, bool):
+                return listed
+        raise InvalidCandidate(self.name, value, self.allowed())
+
+    def clip(self, value: Value) -> Value:
+        """The value when it is listed, else the first one."""
+        return value if value in self.values else self.values[0]
+
+    def unit(self, value: Value) -> float:
+        return (self.values.index(self.check(value)) + 0.5) / len(self.values)
+
+    def from_unit(self, unit: float) -> Value:
+        return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
+
+    @property
+    def default(self) -> Value:
+        return self.values[0]
+
+
+class Fixed(_Parameter):
+    """A constant: part of every candidate in which it is active, never searched."""
+
+    type: Literal["fixed"] = "fixed"
+    value: Value
+
+    @property
+    def cardinality(self) -> float:
+        return 1
+
+    def allowed(self) -> str:
+        return f"only {self.value!r}"
+
+    def check(self, value: Any) -> Value:
+        """The constant. Raises InvalidCandidate for anything else."""
+        if value != self.value or isinstance(value, bool) != isinstance(self.value, bool):
+            raise InvalidCandidate(self.name, value, self.allowed())
+        return self.value
+
+    def clip(self, value: Value) -> Value:
+        """The constant."""
+        return self.value
+
+    def unit(self, value: Value) -> float:
+        return 0.5
+
+    def from_unit(self, unit: float) -> Value:
+        return self.value
+
+    @property
+    def default(self) -> Value:
+        return self.value
+
+
+Parameter = Integer | Real | Categorical | Fixed
+
+
+class Constraint(_Frozen):
+    """A linear constraint between numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
+
+    coefficients: dict[str, float]
+    bound: float
+
+    def holds(self, values: dict[str, Value]) -> bool:
+        """Whether `values` (active parameters only) meet it."""
+        return self.total(values) <= self.bound + 1e-9
+
+    def total(self, values: dict[str, Value]) -> float:
+        """The left side; an inactive parameter counts 0."""
+        return sum(factor * float(values[name]) for name, factor in self.coefficients.items() if name in values)
+
+    def __str__(self) -> str:
+        terms = " + ".join(f"{name}" if factor == 1 else f"{factor:g} {name}" for name, factor in self.coefficients.items())
+        return f"{terms} <= {self.bound:g}"
+
+
+def _check_bounds(name: str, low: float, high: float, log: bool) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)) or low > high:
+        raise InvalidInput(name, [low, high], "finite bounds, low <= high")
+    if log and low <= 0:
+        raise InvalidInput(name, [low, high], "log needs low > 0")
+
+
+def _unit(value: float, low: float, high: float, smallest: float, log: bool) -> float:
+    if high <= low:
+        return 0.5
+    if log:
+        low = max(low, smallest * 0.5)
+        return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))
+    return (value - low) / (high - low)

@@ -1,0 +1,95 @@
+"""Human units of the metrics: bytes, milliseconds, multiply-adds, fractions.
+
+Within the library every value is a float in the metric's own unit; text with units exists only at the edges.
+"""
+
+import re
+from dataclasses import dataclass
+
+from sparsemod.errors import InvalidInput, UnknownName
+
+_BYTES = {"b": 1.0, "byte": 1.0, "bytes": 1.0, "kb": 1024.0, "kib": 1024.0, "k": 1024.0, "mb": 1024.0**2, "mib": 1024.0**2, "gb": 1024.0**3, "gib": 1024.0**3}
+_MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001, "µs": 0.001}
+_COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_FRACTION = {"": 1.0, "%": 0.01}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that a trial reports; all of them are minimized. `unit` is the unit of every stored value."""
+
+    name: str
+    unit: str
+    title: str
+    units: dict[str, float]
+    default_unit: str  # of a bare number
+
+    def parse(self, value: str | int | float, field: str) -> float:
+        """`"64 KB"`, `"10 ms"`, `"5 %"` or a bare number in the metric's unit, as a float. Raises InvalidInput."""
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidInput(field, value, self.allowed())
+        if isinstance(value, int | float):
+            number, unit = float(value), self.default_unit
+        else:
+            match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ%]*)\s*", value.lower())
+            if match is None:
+                raise InvalidInput(field, value, self.allowed())
+            unit = match[2] or self.default_unit
+            try:
+                number = float(match[1])
+            except ValueError:
+                raise InvalidInput(field, value, self.allowed()) from None
+        if unit not in self.units or not 0 < number < float("inf"):
+            raise InvalidInput(field, value, self.allowed())
+        return number * self.units[unit]
+
+    def allowed(self) -> str:
+        """What a limit of this metric may look like."""
+        units = ", ".join(unit for unit in self.units if unit) or "no unit"
+        return f"a positive number, alone ({self.unit}) or with one of the units {units}"
+
+    def show(self, value: float) -> str:
+        """The value with a unit, for people."""
+        if self.unit == "B":
+            return f"{value:.0f} B" if value < 10_000 else f"{value / 1024:.1f} KB" if value < 10 * 1024**2 else f"{value / 1024**2:.1f} MB"
+        if self.unit == "ms":
+            return f"{value * 1000:.0f} µs" if value < 1 else f"{value:.2f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+        if self.unit == "fraction":
+            return f"{100 * value:.2f} %"
+        return f"{value:,.0f}"
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("error", "fraction", "error", _FRACTION, ""),
+        Metric("model_size", "B", "model size", _BYTES, "b"),
+        Metric("working_memory", "B", "working memory", _BYTES, "b"),
+        Metric("latency", "ms", "latency", _MILLISECONDS, "ms"),
+        Metric("macs", "MACs", "multiply-adds", _COUNT, ""),
+    )
+}
+OBJECTIVES = ("error", "model_size", "working_memory", "latency")
+ALIASES = {"flash": "model_size", "size": "model_size", "ram": "working_memory", "memory": "working_memory", "time": "latency"}
+
+
+def metric(name: str, field: str) -> Metric:
+    """The metric called `name` (or by an alias such as flash or ram). Raises UnknownName."""
+    try:
+        return METRICS[ALIASES.get(name, name)]
+    except KeyError:
+        raise UnknownName(field, name, [*METRICS, *ALIASES]) from None
+
+
+def parse_limit(text: str, field: str) -> tuple[str, float]:
+    """`"flash <= 64 KB"` as ("model_size", 65536.0). Raises InvalidInput."""
+    name, comparison, value = text.partition("<=")
+    if not comparison:
+        raise InvalidInput(field, text, "write METRIC <= VALUE UNIT, such as 'flash <= 64 KB'")
+    found = metric(name.strip().lower().replace(" ", "_"), field)
+    return found.name, found.parse(value, field)
+
+
+def parse_bytes(value: str | int, field: str) -> int:
+    """`"4 GB"` or a number of bytes as bytes. Raises InvalidInput."""
+    return int(METRICS["model_size"].parse(value, field))
