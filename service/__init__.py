@@ -1,0 +1,1 @@
+"""The service around sparsemod: HTTP API, SQL store, suggester, workers, client and command line."""
