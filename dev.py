@@ -186,7 +186,7 @@ def install(venv: Path) -> None:
     python = venv / "bin" / "python"
     pins = ["-c", str(ROOT / "constraints.txt")]
     steps = [
-        [*pins, "hatchling"],
+        [*pins, "hatchling", "editables"],
         [*pins, "--no-build-isolation", "-e", f"{ROOT}[dev]"],
     ]
     tools: list[tuple[str, list[str], dict[str, str]]] = []
