@@ -75,7 +75,9 @@ class BuildError(SparsemodError):
 class Unsupported(SparsemodError):
     """An operator that `by` (capture, a cost rule, an integer kernel, an exporter) cannot express."""
 
-    def __init__(self, operator: str, layer: str, by: str, supported: Sequence[str] = (), hint: str = "") -> None:
+    def __init__(
+        self, operator: str, layer: str, by: str, supported: Sequence[str] = (), hint: str = ""
+    ) -> None:
         self.operator, self.layer, self.by, self.supported = operator, layer, by, tuple(supported)
         known = f"; supported: {', '.join(supported)}" if supported else ""
         more = f" ({hint})" if hint else ""

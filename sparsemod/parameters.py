@@ -33,7 +33,9 @@ class _Parameter(_Frozen):
         # Positional arguments in the order of the fields' natural reading: Integer("filters", 1, 100).
         positional = [field for field in type(self).model_fields if field not in ("name", "when", "type")]
         if len(args) > len(positional):
-            raise InvalidInput(str(name), args, f"at most {len(positional)} positional arguments: {', '.join(positional)}")
+            raise InvalidInput(
+                str(name), args, f"at most {len(positional)} positional arguments: {', '.join(positional)}"
+            )
         if name is not None:
             fields["name"] = name
         super().__init__(**fields, **dict(zip(positional, args, strict=False)))
@@ -61,7 +63,12 @@ class Integer(_Parameter):
 
     def check(self, value: Any) -> int:
         """The value as int. Raises InvalidCandidate."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not self.low <= value <= self.high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or value != int(value)
+            or not self.low <= value <= self.high
+        ):
             raise InvalidCandidate(self.name, value, self.allowed())
         return int(value)
 
@@ -106,7 +113,11 @@ class Real(_Parameter):
 
     def check(self, value: Any) -> float:
         """The value as float. Raises InvalidCandidate."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not self.low <= value <= self.high
+        ):
             raise InvalidCandidate(self.name, value, self.allowed())
         return float(value)
 
@@ -220,10 +231,14 @@ class Constraint(_Frozen):
 
     def total(self, values: dict[str, Value]) -> float:
         """The left side; an inactive parameter counts 0."""
-        return sum(factor * float(values[name]) for name, factor in self.coefficients.items() if name in values)
+        return sum(
+            factor * float(values[name]) for name, factor in self.coefficients.items() if name in values
+        )
 
     def __str__(self) -> str:
-        terms = " + ".join(f"{name}" if factor == 1 else f"{factor:g} {name}" for name, factor in self.coefficients.items())
+        terms = " + ".join(
+            f"{name}" if factor == 1 else f"{factor:g} {name}" for name, factor in self.coefficients.items()
+        )
         return f"{terms} <= {self.bound:g}"
 
 

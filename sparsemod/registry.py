@@ -39,7 +39,9 @@ class Registry(Generic[T]):
     def add(self, name: str, member: T) -> None:
         """File `member` under `name`. Raises InvalidInput for an unusable name, DuplicateName for one that is taken."""
         if not name or ":" in name or name != name.strip():
-            raise InvalidInput(self.kind, name, "a name must not be empty, hold ':' or begin or end with a space")
+            raise InvalidInput(
+                self.kind, name, "a name must not be empty, hold ':' or begin or end with a space"
+            )
         held = self._members.get(name)
         # A module that is imported twice (once as __main__, once by name) registers the same thing again: not a clash.
         if held is not None and _origin(held) != _origin(member):
@@ -59,7 +61,11 @@ class Registry(Generic[T]):
         field = field or self.kind
         if ":" in name:
             if not imports:
-                raise UnknownName(field, name, f"code cannot be named here, only a registered {self.kind}: {', '.join(self.names())}")
+                raise UnknownName(
+                    field,
+                    name,
+                    f"code cannot be named here, only a registered {self.kind}: {', '.join(self.names())}",
+                )
             return self._import(name, field)
         self._load()
         try:
@@ -72,7 +78,9 @@ class Registry(Generic[T]):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            if error.name is not None and not (module_name == error.name or module_name.startswith(error.name + ".")):
+            if error.name is not None and not (
+                module_name == error.name or module_name.startswith(error.name + ".")
+            ):
                 raise  # the user's module exists, something that it imports does not: their traceback helps most
             raise UnknownName(field, name, f"no module {error.name!r} can be imported from here") from None
         try:

@@ -42,12 +42,16 @@ class Space:
             for name in constraint.coefficients:
                 if name not in self._by_name or isinstance(self._by_name[name], Categorical):
                     numeric = [p.name for p in self.parameters if not isinstance(p, Categorical)]
-                    raise InvalidInput("space.constraints", name, f"a numeric parameter of the space: {', '.join(numeric)}")
+                    raise InvalidInput(
+                        "space.constraints", name, f"a numeric parameter of the space: {', '.join(numeric)}"
+                    )
 
     def _check_condition(self, name: str, condition: Condition) -> None:
         if condition.parameter not in self._by_name:
             earlier = ", ".join(self._by_name) or "none"
-            raise InvalidInput(f"space.{name}.when", condition.parameter, f"a parameter listed before it: {earlier}")
+            raise InvalidInput(
+                f"space.{name}.when", condition.parameter, f"a parameter listed before it: {earlier}"
+            )
 
     def __repr__(self) -> str:
         return f"Space({', '.join(self.names)})"
@@ -81,7 +85,9 @@ class Space:
         result: Values = {}
         for name in values:
             if name not in self._by_name:
-                raise InvalidCandidate(f"{field}.{name}", values[name], f"a parameter of the space: {', '.join(self.names)}")
+                raise InvalidCandidate(
+                    f"{field}.{name}", values[name], f"a parameter of the space: {', '.join(self.names)}"
+                )
         for parameter in self.parameters:
             name = parameter.name
             if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
@@ -96,7 +102,9 @@ class Space:
                 raise InvalidCandidate(f"{field}.{name}", values[name], f"only given when {why}")
         for constraint in self.constraints:
             if not constraint.holds(result):
-                raise InvalidCandidate(field, {n: result.get(n) for n in constraint.coefficients}, f"must meet {constraint}")
+                raise InvalidCandidate(
+                    field, {n: result.get(n) for n in constraint.coefficients}, f"must meet {constraint}"
+                )
         return result
 
     def is_valid(self, values: Mapping[str, Any]) -> bool:
@@ -134,7 +142,9 @@ class Space:
         result: Values = {}
         for parameter in self.parameters:
             if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
-                result[parameter.name] = parameter.from_unit(at[parameter.name]) if parameter.name in at else parameter.default
+                result[parameter.name] = (
+                    parameter.from_unit(at[parameter.name]) if parameter.name in at else parameter.default
+                )
         return result
 
     def unit(self, values: Mapping[str, Value]) -> Floats:
@@ -147,9 +157,15 @@ class Space:
             values = self.decode(rng.random(len(self.free)))
             if self.meets_constraints(values):
                 return values
-        raise InvalidInput("space.constraints", [str(c) for c in self.constraints], f"met by none of {tries} random candidates")
+        raise InvalidInput(
+            "space.constraints",
+            [str(c) for c in self.constraints],
+            f"met by none of {tries} random candidates",
+        )
 
-    def mutate(self, values: Mapping[str, Value], rng: np.random.Generator, strength: float = 0.15, tries: int = 100) -> Values:
+    def mutate(
+        self, values: Mapping[str, Value], rng: np.random.Generator, strength: float = 0.15, tries: int = 100
+    ) -> Values:
         """A neighbour: one or more active free parameters moved (numeric ones by about `strength` of their range). Returns a copy of
         `values` when every try breaks a constraint or the space has nothing to move."""
         names = [p for p in self.free if p.name in values]
@@ -157,7 +173,9 @@ class Space:
             changed: Values = dict(values)
             count = 1 + rng.binomial(len(names) - 1, min(1.0, 1.0 / len(names)))
             for position in rng.choice(len(names), count, replace=False):
-                changed[names[position].name] = self._step(names[position], values[names[position].name], rng, strength)
+                changed[names[position].name] = self._step(
+                    names[position], values[names[position].name], rng, strength
+                )
             changed = self._activate(changed, rng)
             if changed != dict(values) and self.meets_constraints(changed):
                 return changed
@@ -165,7 +183,10 @@ class Space:
 
     def crossover(self, a: Mapping[str, Value], b: Mapping[str, Value], rng: np.random.Generator) -> Values:
         """A candidate that takes each parameter from `a` or `b`; parameters that neither has are drawn. May break a constraint."""
-        mixed = {name: (a if name in a and (name not in b or rng.random() < 0.5) else b)[name] for name in {**a, **b}}
+        mixed = {
+            name: (a if name in a and (name not in b or rng.random() < 0.5) else b)[name]
+            for name in {**a, **b}
+        }
         return self._activate(mixed, rng)
 
     def _step(self, parameter: Parameter, value: Value, rng: np.random.Generator, strength: float) -> Value:
@@ -203,7 +224,9 @@ class Space:
         names: list[str] = []
         for p in self.free:
             one_hot = isinstance(p, Categorical) and not p.ordered and len(p.values) > 2
-            names += [f"{p.name}={v}" for v in p.values] if one_hot and isinstance(p, Categorical) else [p.name]
+            names += (
+                [f"{p.name}={v}" for v in p.values] if one_hot and isinstance(p, Categorical) else [p.name]
+            )
         return tuple(names)
 
     def encode(self, values: Mapping[str, Value]) -> Floats:
@@ -214,7 +237,9 @@ class Space:
         for p in self.free:
             value = values.get(p.name)
             if isinstance(p, Categorical) and not p.ordered and len(p.values) > 2:
-                row += [float(v == value and isinstance(v, bool) == isinstance(value, bool)) for v in p.values]
+                row += [
+                    float(v == value and isinstance(v, bool) == isinstance(value, bool)) for v in p.values
+                ]
             else:
                 row.append(0.5 if value is None else p.unit(value))
         return np.array(row)
@@ -224,7 +249,10 @@ class Space:
     def key(self, values: Mapping[str, Value]) -> str:
         """Equal for equal candidates, whatever their order and the type of their numbers."""
         ordered = {name: values[name] for name in self.names if name in values}
-        return json.dumps({n: round(v, 12) if isinstance(v, float) else v for n, v in ordered.items()}, separators=(",", ":"))
+        return json.dumps(
+            {n: round(v, 12) if isinstance(v, float) else v for n, v in ordered.items()},
+            separators=(",", ":"),
+        )
 
     @cached_property
     def cardinality(self) -> float:
@@ -236,7 +264,10 @@ class Space:
 
         Where a replacement removes a value that another parameter's condition waits for, that parameter is never active."""
         replaced = [
-            changes[p.name].model_copy(update={"when": changes[p.name].when or p.when}) if p.name in changes else p for p in self.parameters
+            changes[p.name].model_copy(update={"when": changes[p.name].when or p.when})
+            if p.name in changes
+            else p
+            for p in self.parameters
         ]
         added = [parameter for name, parameter in changes.items() if name not in self._by_name]
         return Space([*replaced, *added], self.constraints)

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput, UnknownName
 
-_BYTES = {"b": 1.0, "byte": 1.0, "bytes": 1.0, "kb": 1024.0, "kib": 1024.0, "k": 1024.0, "mb": 1024.0**2, "mib": 1024.0**2, "gb": 1024.0**3, "gib": 1024.0**3}
+_BYTES = {
+    "b": 1.0,
+    "byte": 1.0,
+    "bytes": 1.0,
+    "kb": 1024.0,
+    "kib": 1024.0,
+    "k": 1024.0,
+    "mb": 1024.0**2,
+    "mib": 1024.0**2,
+    "gb": 1024.0**3,
+    "gib": 1024.0**3,
+}
 _MILLISECONDS = {"ms": 1.0, "s": 1000.0, "us": 0.001, "µs": 0.001}
 _COUNT = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _FRACTION = {"": 1.0, "%": 0.01}
@@ -24,7 +35,7 @@ class Metric:
     units: dict[str, float]
     default_unit: str  # of a bare number
 
-    def parse(self, value: str | int | float, field: str) -> float:
+    def parse(self, value: str | float, field: str) -> float:
         """`"64 KB"`, `"10 ms"`, `"5 %"` or a bare number in the metric's unit, as a float. Raises InvalidInput."""
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidInput(field, value, self.allowed())
@@ -51,9 +62,21 @@ class Metric:
     def show(self, value: float) -> str:
         """The value with a unit, for people."""
         if self.unit == "B":
-            return f"{value:.0f} B" if value < 10_000 else f"{value / 1024:.1f} KB" if value < 10 * 1024**2 else f"{value / 1024**2:.1f} MB"
+            return (
+                f"{value:.0f} B"
+                if value < 10_000
+                else f"{value / 1024:.1f} KB"
+                if value < 10 * 1024**2
+                else f"{value / 1024**2:.1f} MB"
+            )
         if self.unit == "ms":
-            return f"{value * 1000:.0f} µs" if value < 1 else f"{value:.2f} ms" if value < 1000 else f"{value / 1000:.2f} s"
+            return (
+                f"{value * 1000:.0f} µs"
+                if value < 1
+                else f"{value:.2f} ms"
+                if value < 1000
+                else f"{value / 1000:.2f} s"
+            )
         if self.unit == "fraction":
             return f"{100 * value:.2f} %"
         return f"{value:,.0f}"
@@ -70,7 +93,13 @@ METRICS: dict[str, Metric] = {
     )
 }
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
-ALIASES = {"flash": "model_size", "size": "model_size", "ram": "working_memory", "memory": "working_memory", "time": "latency"}
+ALIASES = {
+    "flash": "model_size",
+    "size": "model_size",
+    "ram": "working_memory",
+    "memory": "working_memory",
+    "time": "latency",
+}
 
 
 def metric(name: str, field: str) -> Metric:

@@ -1,0 +1,104 @@
+"""Objectives, budgets, dominance, the front, and hypervolume against a fixed reference point.
+
+Everything is minimized. Hypervolume is computed on values divided by the reference point, so that it is a share of the box between
+zero and the reference point: a number in [0, 1] without unit, comparable over the whole life of an experiment because the point is fixed.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import moocore
+import numpy as np
+import numpy.typing as npt
+
+from sparsemod.errors import InvalidInput
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What is minimized (`names`, in the user's order), the `reference` point (metric -> value) and the `budgets` (metric -> upper limit).
+
+    A budget may also limit a metric that is no objective. Raises InvalidInput when an objective has no positive reference value.
+    """
+
+    names: tuple[str, ...]
+    reference: Mapping[str, float]
+    budgets: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if not self.reference.get(name, 0.0) > 0.0:
+                raise InvalidInput(
+                    f"reference_point.{name}",
+                    self.reference.get(name),
+                    "a positive number for every objective",
+                )
+
+    def over_budget(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The budgets that `values` breaks: metric -> how far over, in the metric's unit. Metrics that are not in `values` are not judged."""
+        return {
+            m: values[m] - limit
+            for m, limit in self.budgets.items()
+            if m in values and not values[m] <= limit
+        }
+
+    def feasible(self, values: Mapping[str, float]) -> bool:
+        """Whether no budget is broken by the metrics that are known."""
+        return not self.over_budget(values)
+
+    def vector(self, values: Mapping[str, float]) -> Floats:
+        """The objectives' values divided by the reference point, shape (number of objectives,). Raises InvalidInput when one is missing."""
+        for name in self.names:
+            if name not in values:
+                raise InvalidInput(f"values.{name}", sorted(values), "a value for every objective")
+        return np.array([values[name] / self.reference[name] for name in self.names])
+
+    def matrix(self, rows: Iterable[Mapping[str, float]]) -> Floats:
+        """`vector` of each row, shape (rows, objectives)."""
+        vectors = [self.vector(row) for row in rows]
+        return np.stack(vectors) if vectors else np.empty((0, len(self.names)))
+
+    def front(self, rows: Sequence[Mapping[str, float]]) -> list[int]:
+        """The indices of the rows on the Pareto front: feasible and dominated by no other feasible row; of equal rows the first stays."""
+        feasible = [i for i, row in enumerate(rows) if self.feasible(row)]
+        return [feasible[i] for i in nondominated(self.matrix(rows[i] for i in feasible))]
+
+    def hypervolume(self, rows: Sequence[Mapping[str, float]]) -> float:
+        """The share of the reference box that the feasible rows dominate, in [0, 1]."""
+        return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
+
+    def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
+        """Hypervolume after each row, in the given order. Only a row that extends the front costs a computation."""
+        front = np.empty((0, len(self.names)))
+        result: list[float] = []
+        for row in rows:
+            last = result[-1] if result else 0.0
+            point = self.vector(row)
+            if not self.feasible(row) or np.any(point >= 1.0) or np.any(np.all(front <= point, axis=1)):
+                result.append(last)
+                continue
+            front = np.vstack([front[~np.all(point <= front, axis=1)], point])
+            result.append(max(last, hypervolume(front)))
+        return result
+
+
+def nondominated(points: Floats) -> list[int]:
+    """Indices of the non-dominated rows of `points`, shape (n, m), in ascending order; the first of equal rows is kept."""
+    if len(points) == 0:
+        return []
+    if points.shape[1] == 1:
+        return [int(np.argmin(points[:, 0]))]
+    return [int(i) for i in np.flatnonzero(moocore.is_nondominated(points))]
+
+
+def hypervolume(points: Floats) -> float:
+    """The volume that `points`, shape (n, m), dominate within the unit box."""
+    inside = points[np.all(points < 1.0, axis=1)] if len(points) else points
+    if len(inside) == 0:
+        return 0.0
+    clipped = np.maximum(inside, 0.0)
+    if clipped.shape[1] == 1:
+        return float(1.0 - clipped.min())
+    return float(moocore.hypervolume(clipped, ref=np.ones(clipped.shape[1])))

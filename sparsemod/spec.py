@@ -1,0 +1,432 @@
+"""An experiment's specification: validated, versioned, unknown keys rejected.
+
+`ExperimentSpec.parse(mapping)` turns foreign data into a spec and every mistake into an InvalidSpec that names field, value and what is allowed.
+Files (YAML, INI) are read by `sparsemod.spec_files`. Values with units ("64 KB", "10 ms") are stored as floats in the metric's unit.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
+from sparsemod.records import Value
+from sparsemod.spec_training import PruningSpec, QuantizationSpec, TrainingSpec
+from sparsemod.units import METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+
+PIPELINE_PARAMETERS = ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "sparsity")
+"""Names that a space may hold beside the family's own: each replaces the constant of the same name in `training` or `pruning`."""
+
+
+class Part(BaseModel):
+    """Base of the spec's parts: frozen, no unknown keys, numbers are not made from text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class SplitsSpec(Part):
+    """How the data are divided: disjoint, stratified by class, drawn with a seed of their own."""
+
+    validation: Fraction = Field(
+        0.15, description="Share of the training data that steers the search; never trained on."
+    )
+    test: Fraction = Field(
+        0.15,
+        description="Share held back for test mode; ignored when the dataset brings an official test set.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the division. Change it and every trial sees other data.")
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> "SplitsSpec":
+        if self.validation + self.test >= 0.9:
+            raise ValueError("validation + test must be below 0.9, so that something is left to train on")
+        return self
+
+
+class DatasetSpec(Part):
+    """Which data, from where, how divided."""
+
+    name: Name = Field(
+        description="A registered dataset (`sparsemod datasets` lists them) or, in local commands, `module:attribute`."
+    )
+    root: str | None = Field(
+        None,
+        description="Folder of the files; default: the environment variable SPARSEMOD_DATA, then the user's cache folder.",
+    )
+    options: dict[str, Value] = Field(
+        {}, description="Options of the dataset itself, for example `path` of an .npz file."
+    )
+    limit: int | None = Field(
+        None, ge=20, description="Use only so many samples, drawn stratified; for quick tries."
+    )
+    splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
+
+
+class NetworkSpec(Part):
+    """The network family and its options."""
+
+    family: Name = Field(
+        description="A registered family (`sparsemod families` lists them) or, in local commands, `module:attribute`."
+    )
+    options: dict[str, Value] = Field(
+        {}, description="Options of the family, for example `max_blocks` of cnn."
+    )
+
+
+class RoundSpec(Part):
+    """One round of the search."""
+
+    trials: int = Field(
+        ge=0,
+        le=100_000,
+        description="Completed or failed trials of this round; infeasible draws do not count.",
+    )
+    epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
+
+
+class RoundsSpec(Part):
+    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights."""
+
+    r1: RoundSpec = Field(RoundSpec(trials=10, epochs=5), description="Sobol points, drawn until feasible.")
+    r2: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=5), description="Points of largest expected hypervolume improvement."
+    )
+    r3: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=3),
+        description="Morphs of Pareto parents; they inherit weights and need fewer epochs.",
+    )
+
+    @property
+    def trials(self) -> int:
+        """Trials of all rounds."""
+        return self.r1.trials + self.r2.trials + self.r3.trials
+
+    @model_validator(mode="after")
+    def _something_to_start_from(self) -> "RoundsSpec":
+        if self.trials == 0:
+            raise ValueError("at least one round needs trials")
+        if self.r3.trials and not (self.r1.trials or self.r2.trials):
+            raise ValueError("r3 morphs the front of r1 and r2: one of them needs trials")
+        return self
+
+
+class StopSpec(Part):
+    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
+
+    tolerance: float = Field(
+        1e-3,
+        ge=0,
+        description="Hypervolume gain (share of the reference box) below which the search has converged.",
+    )
+    trials: int = Field(20, ge=1, description="Completed trials over which the gain is measured.")
+
+
+class SearchSpec(Part):
+    """How candidates are chosen."""
+
+    batch_size: int = Field(
+        1, ge=1, le=100, description="Candidates chosen together in rounds 2 and 3; all distinct."
+    )
+    acquisition: Literal["ehvi", "ax"] = Field(
+        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's own default."
+    )
+    max_draws: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Sobol draws without a feasible one before the space is called empty.",
+    )
+    stop: StopSpec | None = Field(None, description="Optional stopping rule.")
+
+
+class MeasureSpec(Part):
+    """Which definition of each cost is the objective. All of them are recorded either way."""
+
+    model_size: Literal["deployed", "sparse", "nonzeros"] = Field(
+        "deployed",
+        description="`deployed`: bytes as stored densely; `sparse`: bitmap encoding per layer where smaller; `nonzeros`: count of nonzero weights, as in SpArSe.",
+    )
+    working_memory: Literal["peak", "peak_without_input", "sparse_model_1", "sparse_model_2"] = Field(
+        "peak",
+        description="Peak of live activations over the execution order, with or without the input buffer, or SpArSe's two models.",
+    )
+    latency: Literal["operators", "macs"] = Field(
+        "operators",
+        description="`operators`: per-operator instruction model of the device; `macs`: MACs / operations_per_second.",
+    )
+
+
+class TargetSpec(Part):
+    """The device."""
+
+    device: Name = Field("stm32f446", description="A device profile (`sparsemod devices` lists them).")
+    operations_per_second: float | None = Field(
+        None, gt=0, description="For `measure.latency: macs`: multiply-adds per second, SpArSeMod's `flops`."
+    )
+
+
+class LimitsSpec(Part):
+    """What an attempt may take, and how often a trial is tried."""
+
+    attempts: int = Field(
+        3, ge=1, le=20, description="Attempts of a trial before it counts as failed, when workers are lost."
+    )
+    trial_seconds: float = Field(3600, gt=0, description="Wall seconds of one attempt.")
+    memory: int | None = Field(None, description='Bytes of memory of one attempt, for example "4 GB".')
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return None if value is None else parse_bytes(value, "limits.memory")
+
+
+_DEFAULT_REFERENCE = {
+    "error": 1.0,
+    "model_size": 512.0 * 1024,
+    "working_memory": 128.0 * 1024,
+    "latency": 1000.0,
+}
+
+
+class ExperimentSpec(Part):
+    """Everything that decides an experiment. Equal specs on the same data give equal trials with one CPU worker."""
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = (
+        Field("experiment", description="For people, and for the folder of results.")
+    )
+    dataset: DatasetSpec = Field(description="The data.")
+    network: NetworkSpec = Field(description="The network family.")
+    space: dict[str, Parameter] = Field(
+        {},
+        description="Parameters of the family to narrow or fix, and pipeline parameters to search: name -> parameter, list of values, or constant.",
+    )
+    constraints: tuple[Constraint, ...] = Field(
+        (), description="Linear constraints between numeric parameters."
+    )
+    rounds: RoundsSpec = Field(RoundsSpec(), description="The rounds of the search.")
+    search: SearchSpec = Field(SearchSpec(), description="How candidates are chosen.")
+    objectives: tuple[str, ...] = Field(
+        OBJECTIVES, description="One to four of error, model_size, working_memory, latency; all minimized."
+    )
+    budgets: dict[str, float] = Field(
+        {}, description='Upper limits: a list of "flash <= 64 KB", or metric -> value.'
+    )
+    reference_point: dict[str, float] = Field(
+        {},
+        description="Corner of the hypervolume box. Default: the budget where there is one, else error 1, 512 KB, 128 KB, 1 s.",
+    )
+    training: TrainingSpec = Field(TrainingSpec(), description="How networks are trained.")
+    pruning: PruningSpec = Field(PruningSpec(), description="How networks are pruned.")
+    quantization: QuantizationSpec = Field(
+        QuantizationSpec(), description="How networks become integer networks."
+    )
+    measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
+    target: TargetSpec = Field(TargetSpec(), description="The device.")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of the search and of every trial (each trial's own seed is derived from it).",
+    )
+    limits: LimitsSpec = Field(LimitsSpec(), description="Limits of an attempt.")
+
+    @classmethod
+    def parse(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
+        """A spec from plain data (as read from JSON or YAML). Raises InvalidSpec for the first mistake; `source` is named in it."""
+        if not isinstance(data, Mapping):
+            raise InvalidSpec("spec", data, "a mapping of keys to values", source)
+        try:
+            return cls.model_validate_json(_json(data, source))
+        except ValidationError as error:
+            raise translate(error, cls, source) from None
+        except InvalidInput as error:
+            raise InvalidSpec(error.field, error.value, error.allowed, source) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data that `parse` reads back to an equal spec."""
+        return self.model_dump(mode="json")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _space(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise InvalidInput("space", value, "a mapping of parameter names to parameters")
+        return {name: _parameter(name, given) for name, given in value.items()}
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _objectives(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= len(OBJECTIVES):
+            raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(OBJECTIVES)}")
+        names = []
+        for place, name in enumerate(value):
+            found = metric(str(name), f"objectives.{place}").name
+            if found not in OBJECTIVES or found in names:
+                raise InvalidInput(
+                    f"objectives.{place}", name, f"each of {', '.join(OBJECTIVES)} at most once"
+                )
+            names.append(found)
+        return tuple(names)
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _budgets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        limits: dict[str, float] = {}
+        if isinstance(value, list | tuple):
+            pairs = [
+                parse_limit(text, f"budgets.{i}") if isinstance(text, str) else _reject(f"budgets.{i}", text)
+                for i, text in enumerate(value)
+            ]
+        elif isinstance(value, Mapping):
+            pairs = [
+                (metric(n, "budgets").name, metric(n, "budgets").parse(given, f"budgets.{n}"))
+                for n, given in value.items()
+            ]
+        else:
+            raise InvalidInput(
+                "budgets", value, 'a list such as ["flash <= 64 KB"], or a mapping of metric to value'
+            )
+        for name, limit in pairs:
+            if name in limits:
+                raise InvalidInput(f"budgets.{name}", value, "each metric once")
+            limits[name] = limit
+        return limits
+
+    @field_validator("reference_point", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise InvalidInput("reference_point", value, "a mapping of metric to value")
+        found = {
+            metric(name, "reference_point").name: metric(name, "reference_point").parse(
+                v, f"reference_point.{name}"
+            )
+            for name, v in value.items()
+        }
+        if len(found) != len(value):
+            raise InvalidInput(
+                "reference_point", value, "each metric once (flash is model_size, ram is working_memory)"
+            )
+        return found
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExperimentSpec":
+        for name in self.reference_point:
+            if name not in self.objectives:
+                raise InvalidInput(
+                    f"reference_point.{name}",
+                    self.reference_point[name],
+                    f"only objectives: {', '.join(self.objectives)}",
+                )
+        if self.measure.latency == "macs" and self.target.operations_per_second is None:
+            raise InvalidInput(
+                "target.operations_per_second",
+                None,
+                "needed by measure.latency = macs: multiply-adds per second",
+            )
+        if "sparsity" in self.space and self.pruning.method == "none":
+            raise InvalidInput(
+                "space.sparsity", "searched", "needs pruning.method magnitude or filters (it is none)"
+            )
+        return self
+
+    def reference(self) -> dict[str, float]:
+        """The reference value of every objective: as given, else its budget, else a default that is part of this format's version."""
+        return {
+            n: self.reference_point.get(n, self.budgets.get(n, _DEFAULT_REFERENCE[n]))
+            for n in self.objectives
+        }
+
+
+def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
+    """Pydantic's first complaint as an InvalidSpec in our words; an unknown key is answered with the keys that exist."""
+    first = error.errors()[0]
+    path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return InvalidSpec(cause.field, cause.value, cause.allowed, source)
+    field = ".".join(str(part) for part in path) or "spec"
+    if first["type"] == "extra_forbidden":
+        allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
+    elif first["type"] == "missing":
+        return InvalidSpec(field, None, "is missing", source)
+    else:
+        allowed = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return InvalidSpec(field, first["input"], allowed, source)
+
+
+_TAGS = frozenset({"integer", "real", "categorical", "fixed", "Integer", "Real", "Categorical", "Fixed"})
+
+
+def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
+    for part in path:
+        info = model.model_fields.get(str(part))
+        choices = [] if info is None else [info.annotation, *get_args(info.annotation)]
+        inner = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+def _json(data: Mapping[str, Any], source: str | None) -> str:
+    try:
+        return json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidSpec(
+            "spec", str(error), "plain data: text, numbers, flags, lists, mappings", source
+        ) from None
+
+
+def _reject(field: str, value: Any) -> tuple[str, float]:
+    raise InvalidInput(field, value, "text such as 'flash <= 64 KB'")
+
+
+_KINDS: dict[str, type[Integer] | type[Real] | type[Categorical] | type[Fixed]] = {
+    "integer": Integer, "real": Real, "categorical": Categorical, "fixed": Fixed,
+}  # fmt: skip
+
+
+def _parameter(name: str, given: Any) -> Parameter:
+    """A parameter from its short forms: a constant, a list of values, or a mapping with or without `type`."""
+    field = f"space.{name}"
+    if isinstance(given, Integer | Real | Categorical | Fixed):
+        return given
+    if isinstance(given, str | int | float | bool):
+        return Fixed(name=name, value=given)
+    if isinstance(given, list):
+        given = {"values": given}
+    if not isinstance(given, Mapping):
+        raise InvalidInput(
+            field, given, "a constant, a list of values, or a mapping such as {low: 1, high: 8}"
+        )
+    fields = dict(given)
+    kind = fields.get("type") or (
+        "categorical" if "values" in fields else "fixed" if "value" in fields
+        else "integer" if all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
+    )  # fmt: skip
+    if kind not in _KINDS:
+        raise InvalidInput(f"{field}.type", kind, f"one of {', '.join(_KINDS)}")
+    fields.pop("type", None)
+    if fields.pop("name", name) != name:
+        raise InvalidInput(f"{field}.name", given["name"], "the same name as the key, or left out")
+    try:
+        return _KINDS[kind](name=name, **fields)
+    except ValidationError as error:
+        found = translate(error, _KINDS[kind])
+        inner = "" if found.field in ("spec", name) else f".{found.field}"
+        raise InvalidInput(f"{field}{inner}", found.value, found.allowed) from None
+    except InvalidInput as error:
+        raise InvalidInput(field, error.value, error.allowed) from None
+
+
+__all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]
