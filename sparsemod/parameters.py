@@ -6,7 +6,7 @@ A parameter maps its values to the unit interval and back (`unit`, `from_unit`),
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.records import Value
@@ -38,7 +38,17 @@ class _Parameter(_Frozen):
             )
         if name is not None:
             fields["name"] = name
-        super().__init__(**fields, **dict(zip(positional, args, strict=False)))
+        try:
+            super().__init__(**fields, **dict(zip(positional, args, strict=False)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            cause = first.get("ctx", {}).get("error")
+            if isinstance(cause, InvalidInput):
+                raise cause from None
+            field = ".".join([str(fields.get("name", type(self).__name__)), *map(str, first["loc"])])
+            allowed = f"unknown key; known here: {', '.join(type(self).model_fields)}"
+            message = allowed if first["type"] == "extra_forbidden" else first["msg"].replace("Input should", "should")
+            raise InvalidInput(field, first["input"], message) from None
 
 
 class Integer(_Parameter):

@@ -421,12 +421,9 @@ def _parameter(name: str, given: Any) -> Parameter:
         raise InvalidInput(f"{field}.name", given["name"], "the same name as the key, or left out")
     try:
         return _KINDS[kind](name=name, **fields)
-    except ValidationError as error:
-        found = translate(error, _KINDS[kind])
-        inner = "" if found.field in ("spec", name) else f".{found.field}"
-        raise InvalidInput(f"{field}{inner}", found.value, found.allowed) from None
     except InvalidInput as error:
-        raise InvalidInput(field, error.value, error.allowed) from None
+        inner = error.field.removeprefix(name)
+        raise InvalidInput(f"{field}{inner}", error.value, error.allowed) from None
 
 
 __all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]

@@ -1,0 +1,129 @@
+"""The Pareto plot: every pair of the first objective with another one, front, budgets and infeasible trials marked."""
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from sparsemod.objectives import Objectives, nondominated
+from sparsemod.records import TrialState
+from sparsemod.report.results import Row, front
+from sparsemod.units import METRICS
+
+COLOURS = {"r1": "#8da0cb", "r2": "#fc8d62", "r3": "#1b9e77", "manual": "#666666"}
+TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "manual"}
+
+
+def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: str) -> bytes:
+    """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials."""
+    # Figure and not pyplot: no global state, so that a server may draw from any thread; the user's matplotlibrc has no say.
+    os.environ.setdefault("MPLBACKEND", "agg")
+    from matplotlib.figure import Figure
+
+    others = objectives.names[1:]
+    figure = Figure(figsize=(4.6 * max(1, len(others)), 4.2), layout="constrained", dpi=130)
+    axes = figure.subplots(1, max(1, len(others)), squeeze=False)[0]
+    if not others:
+        _progress(axes[0], objectives, rows)
+    for axis, other in zip(axes, others, strict=False):
+        _scatter(axis, objectives, rows, other, objectives.names[0])
+    handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False, fontsize=8
+    )
+    completed = sum(row.state is TrialState.COMPLETED for row in rows)
+    best = front(objectives, rows)
+    figure.suptitle(f"{name}: {len(best)} Pareto points of {completed} completed trials", fontsize=11)
+    out = io.BytesIO()
+    # A fixed date keeps equal results equal byte for byte.
+    figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return out.getvalue()
+
+
+def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str) -> None:
+    best = {row.index for row in front(objectives, rows)}
+    points = [(row, row.values()) for row in rows]
+    known = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
+    feasible = [(row, v) for row, v in known if objectives.feasible(v)]
+    dimmed = [v for row, v in known if not objectives.feasible(v)]
+    axis.scatter(
+        [show(x, v[x]) for v in dimmed],
+        [show(y, v[y]) for v in dimmed],
+        s=14,
+        c="#cccccc",
+        label="over budget" if dimmed else None,
+    )
+    for round_name, colour in COLOURS.items():
+        chosen = [(row, v) for row, v in feasible if row.candidate.round == round_name]
+        if chosen:
+            axis.scatter(
+                [show(x, v[x]) for _, v in chosen], [show(y, v[y]) for _, v in chosen], s=22, c=colour, alpha=0.75,
+                linewidths=0, label=TITLES[round_name],
+            )  # fmt: skip
+    on_front = [v for row, v in feasible if row.index in best]
+    axis.scatter(
+        [show(x, v[x]) for v in on_front], [show(y, v[y]) for v in on_front], s=52, facecolors="none", edgecolors="black", linewidths=1,
+        label="on the front of all objectives",
+    )  # fmt: skip
+    if feasible:
+        pair = Objectives((x, y), {x: 1.0, y: 1.0}, {})
+        values = [v for _, v in feasible]
+        steps = sorted(
+            (show(x, values[i][x]), show(y, values[i][y])) for i in nondominated(pair.matrix(values))
+        )
+        axis.step(
+            [a for a, _ in steps], [b for _, b in steps], where="post", color="black", linewidth=0.8, zorder=0
+        )
+    axis.set_xscale("log")
+    if y == "error":
+        axis.set_yscale("log")
+        axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
+    axis.set_xlabel(label(x))
+    axis.set_ylabel(label(y))
+    for metric, span in ((x, axis.axvspan), (y, axis.axhspan)):
+        if metric in objectives.budgets:
+            limit = show(metric, objectives.budgets[metric])
+            low, high = axis.get_xlim() if metric == x else axis.get_ylim()
+            if limit < high:
+                span(limit, high, color="#d62728", alpha=0.08, linewidth=0)
+                (axis.set_xlim if metric == x else axis.set_ylim)(low, high)
+    axis.grid(True, which="major", linewidth=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row]) -> None:
+    name = objectives.names[0]
+    known = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
+    for round_name, colour in COLOURS.items():
+        chosen = [row for row in known if row.candidate.round == round_name]
+        if chosen:
+            axis.scatter(
+                [r.index for r in chosen],
+                [show(name, r.values()[name]) for r in chosen],
+                s=22,
+                c=colour,
+                label=TITLES[round_name],
+            )
+    best, smallest = [], float("inf")
+    for row in known:
+        if objectives.feasible(row.values()):
+            smallest = min(smallest, show(name, row.values()[name]))
+        best.append(smallest)
+    axis.step(
+        [row.index for row in known], best, where="post", color="black", linewidth=0.8, label="best so far"
+    )
+    axis.set_xlabel("trial")
+    axis.set_ylabel(label(name))
+    axis.grid(True, linewidth=0.3)
+
+
+def show(metric: str, value: float) -> float:
+    """The value in the unit that plots use: percent, KB, ms."""
+    unit = METRICS[metric].unit
+    return 100 * value if unit == "fraction" else value / 1024 if unit == "B" else value
+
+
+def label(metric: str) -> str:
+    """The axis' title with its unit."""
+    unit = {"fraction": "%", "B": "KB"}.get(METRICS[metric].unit, METRICS[metric].unit)
+    return f"{METRICS[metric].title} [{unit}]"

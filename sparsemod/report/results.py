@@ -1,0 +1,134 @@
+"""One experiment's results in a folder: every trial as CSV, the front as CSV and JSON, the front's plots."""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsemod.objectives import Objectives
+from sparsemod.records import Artifact, Candidate, Measurement, TrialState
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as reports see it."""
+
+    index: int
+    candidate: Candidate
+    state: TrialState
+    measurements: tuple[Measurement, ...] = ()
+    epochs: float = 0.0
+    seconds: float = 0.0
+    failure: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value, test data excluded."""
+        return {m.metric: m.value for m in self.measurements if m.split != "test"}
+
+
+def front(objectives: Objectives, rows: Sequence[Row]) -> list[Row]:
+    """The completed rows on the Pareto front, by their first objective."""
+    completed = [row for row in rows if row.state is TrialState.COMPLETED]
+    chosen = [completed[i] for i in objectives.front([row.values() for row in completed])]
+    return sorted(chosen, key=lambda row: row.values()[objectives.names[0]])
+
+
+def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
+    """The row's ancestors, nearest first: trial, and the operators that led from it to its child."""
+    found: list[dict[str, Any]] = []
+    at = row
+    while at.candidate.parent is not None:
+        found.append({"trial": at.candidate.parent, "operators": list(at.candidate.operators)})
+        if at.candidate.parent not in by_index or len(found) > len(by_index):
+            break
+        at = by_index[at.candidate.parent]
+    return found
+
+
+def trials_csv(rows: Sequence[Row]) -> str:
+    """All trials, a line each: identity, state, measured values (with their unit in the column's name), then parameters."""
+    metrics = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
+    parameters = list(dict.fromkeys(name for row in rows for name in row.candidate.parameters))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    fixed = ["trial", "state", "round", "origin", "parent", "operators", "epochs", "seconds", "failure"]
+    writer.writerow([*fixed, *(f"{metric} [{unit}]" for metric, unit in metrics.items()), *parameters])
+    for row in rows:
+        c, values = row.candidate, row.values()
+        writer.writerow(
+            [
+                row.index, row.state.value, c.round, c.origin, "" if c.parent is None else c.parent, "; ".join(c.operators),
+                f"{row.epochs:g}", f"{row.seconds:.3f}", row.failure,
+                *(values.get(metric, "") for metric in metrics), *(c.parameters.get(name, "") for name in parameters),
+            ]
+        )  # fmt: skip
+    return out.getvalue()
+
+
+def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Any]:
+    """The front as plain data: parameters, measurements with provenance, lineage, artifacts, hypervolume and its history."""
+    by_index = {row.index: row for row in rows}
+    completed = [row for row in rows if row.state is TrialState.COMPLETED]
+    history = objectives.history([row.values() for row in completed])
+    return {
+        "experiment": name,
+        "objectives": list(objectives.names),
+        "reference_point": dict(objectives.reference),
+        "budgets": dict(objectives.budgets),
+        "hypervolume": history[-1] if history else 0.0,
+        "history": [
+            {"trial": row.index, "hypervolume": value} for row, value in zip(completed, history, strict=True)
+        ],
+        "points": [
+            {
+                "trial": row.index,
+                "origin": row.candidate.origin,
+                "parameters": row.candidate.parameters,
+                "measurements": [m.model_dump(mode="json", exclude={"detail"}) for m in row.measurements],
+                "lineage": lineage(row, by_index),
+                "artifacts": [artifact.model_dump(mode="json") for artifact in row.artifacts],
+            }
+            for row in front(objectives, rows)
+        ],
+    }
+
+
+def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Path]:
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path.
+
+    Each file appears whole or not at all. The plots are left out when no trial has completed.
+    """
+    from sparsemod.report.plots import pareto_figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    best = front(objectives, rows)
+    files: dict[str, bytes] = {
+        "trials.csv": trials_csv(rows).encode(),
+        "pareto.csv": trials_csv(best).encode(),
+        "pareto.json": (json.dumps(front_json(name, objectives, rows), indent=1) + "\n").encode(),
+    }
+    if best:
+        for kind in ("png", "svg"):
+            files[f"pareto.{kind}"] = pareto_figure(name, objectives, rows, kind)
+    for filename, content in files.items():
+        write_atomically(folder / filename, content)
+    return {filename: folder / filename for filename in files}
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` at once, so that a reader never sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the user's own tools
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

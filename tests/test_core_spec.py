@@ -1,0 +1,156 @@
+"""The experiment's spec: what it accepts, and that every mistake is named with field, value and what is allowed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from sparsemod.errors import InvalidSpec
+from sparsemod.parameters import Categorical, Fixed, Integer, Real
+from sparsemod.spec import ExperimentSpec
+
+MINIMAL = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
+
+
+def test_minimal_spec_has_useful_defaults():
+    spec = ExperimentSpec.parse(MINIMAL)
+    assert spec.objectives == ("error", "model_size", "working_memory", "latency")
+    assert spec.reference() == {
+        "error": 1.0,
+        "model_size": 524288.0,
+        "working_memory": 131072.0,
+        "latency": 1000.0,
+    }
+    assert spec.quantization.scheme == "static"
+
+
+def test_round_trip_through_json():
+    spec = ExperimentSpec.parse(
+        {
+            **MINIMAL,
+            "space": {
+                "b1_l1_filters": {"low": 4, "high": 16, "log": True},
+                "learning_rate": {"type": "real", "low": 1e-4, "high": 1e-1, "log": True},
+                "kernel": [3, 5],
+                "pool": False,
+                "sparsity": {"low": 0.0, "high": 0.9},
+            },
+            "constraints": [{"coefficients": {"b1_l1_filters": 1}, "bound": 12}],
+            "budgets": ["flash <= 64 KB", "ram <= 0.02 MB", "latency <= 1.5 s"],
+            "objectives": ["latency", "error"],
+            "reference_point": {"error": "90 %"},
+            "pruning": {"method": "magnitude"},
+            "training": {"augmentation": [{"name": "shift", "options": {"pixels": 1}}]},
+            "limits": {"memory": "2 GB"},
+        }
+    )
+    assert ExperimentSpec.parse(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert spec.budgets == {
+        "model_size": 65536.0,
+        "working_memory": pytest.approx(20971.52),
+        "latency": 1500.0,
+    }
+    assert spec.reference() == {"latency": 1500.0, "error": 0.9}
+    assert spec.limits.memory == 2 * 1024**3
+    kinds = {name: type(parameter) for name, parameter in spec.space.items()}
+    assert kinds == {
+        "b1_l1_filters": Integer, "learning_rate": Real, "kernel": Categorical, "pool": Fixed, "sparsity": Real,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("objectives", [["error"], ["ram", "flash"], ["latency", "error", "size"]])
+def test_any_objectives_in_any_order(objectives):
+    spec = ExperimentSpec.parse({**MINIMAL, "objectives": objectives})
+    assert len(spec.objectives) == len(objectives)
+    assert set(spec.reference()) == set(spec.objectives)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "allowed"),
+    [
+        ({"colour": 1}, "colour", "unknown key; known here: budgets"),
+        ({"network": {}}, "network.family", "is missing"),
+        ({"network": {"family": "cnn", "depth": 3}}, "network.depth", "known here: family, options"),
+        (
+            {"dataset": {"name": "digits", "splits": {"validation": 1.5}}},
+            "dataset.splits.validation",
+            "less than 1",
+        ),
+        (
+            {"dataset": {"name": "digits", "splits": {"validation": 0.6, "test": 0.5}}},
+            "dataset.splits",
+            "below 0.9",
+        ),
+        ({"rounds": {"r1": {"trials": -1, "epochs": 1}}}, "rounds.r1.trials", "greater than or equal to 0"),
+        (
+            {"rounds": {"r1": {"trials": 0, "epochs": 1}, "r2": {"trials": 0, "epochs": 1}}},
+            "rounds",
+            "r3 morphs the front",
+        ),
+        ({"objectives": []}, "objectives", "a list of one to four"),
+        ({"objectives": ["error", "colour"]}, "objectives.1", "known: error"),
+        ({"objectives": ["ram", "working_memory"]}, "objectives.1", "at most once"),
+        ({"objectives": ["macs"]}, "objectives.0", "at most once"),
+        ({"budgets": ["flash < 64 KB"]}, "budgets.0", "METRIC <= VALUE UNIT"),
+        ({"budgets": ["flash <= 64 ms"]}, "budgets.0", "one of the units b"),
+        ({"budgets": ["flash <= -1 KB"]}, "budgets.0", "a positive number"),
+        ({"budgets": ["flash <= 1.2.3 KB"]}, "budgets.0", "a positive number"),
+        ({"budgets": ["colour <= 3"]}, "budgets.0", "known: error"),
+        (
+            {"budgets": ["ram <= 3 KB", "working_memory <= 3 KB"]},
+            "budgets.working_memory",
+            "each metric once",
+        ),
+        ({"budgets": [3]}, "budgets.0", "text such as"),
+        ({"budgets": 3}, "budgets", "a list such as"),
+        (
+            {"objectives": ["error"], "reference_point": {"latency": 3}},
+            "reference_point.latency",
+            "only objectives: error",
+        ),
+        ({"space": {"a": {"low": 3, "high": 1}}}, "space.a", "low <= high"),
+        ({"space": {"a": {"low": "x", "high": 1}}}, "space.a.low", "valid number"),
+        ({"space": {"a": {"type": "colour"}}}, "space.a.type", "one of integer"),
+        ({"space": {"a": {"low": 1, "high": 2, "step": 3}}}, "space.a.step", "unknown key"),
+        ({"space": {"a": []}}, "space.a.values", "at least 1"),
+        ({"space": {"a": None}}, "space.a", "a constant, a list of values"),
+        ({"space": {"sparsity": [0.1, 0.2]}}, "space.sparsity", "needs pruning.method"),
+        (
+            {"training": {"optimizer": {"name": "adagrad"}}},
+            "training.optimizer.name",
+            "'adam', 'adamw' or 'sgd'",
+        ),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate", "greater than 0"),
+        ({"pruning": {"begin": 0.9}}, "pruning", "begin must be before end"),
+        ({"measure": {"latency": "macs"}}, "target.operations_per_second", "needed by measure.latency"),
+        ({"limits": {"memory": "much"}}, "limits.memory", "a positive number"),
+        ({"search": {"stop": {"patience": 3}}}, "search.stop.patience", "known here: tolerance, trials"),
+        ({"seed": "1"}, "seed", "valid integer"),
+        ({"name": "../x"}, "name", "pattern"),
+        ({"version": 2}, "version", "should be 1"),
+    ],
+)
+def test_mistakes_name_field_and_what_is_allowed(change, field, allowed):
+    with pytest.raises(InvalidSpec) as caught:
+        ExperimentSpec.parse({**MINIMAL, **change}, "spec.yaml")
+    assert caught.value.field == field
+    assert allowed in caught.value.allowed
+    assert str(caught.value).startswith(f"spec.yaml: {field} = ")
+
+
+@pytest.mark.parametrize("data", [None, [], "text", {"dataset": {1, 2}}, {**MINIMAL, "seed": float("nan")}])
+def test_what_is_no_plain_mapping_is_refused(data):
+    with pytest.raises(InvalidSpec):
+        ExperimentSpec.parse(data)
+
+
+def test_the_cold_core_loads_neither_torch_nor_ax():
+    code = (
+        "import sys, sparsemod.spec, sparsemod.space, sparsemod.objectives, sparsemod.registry, sparsemod.records\n"
+        "print([m for m in ('torch', 'ax', 'botorch', 'sklearn', 'sqlalchemy') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )

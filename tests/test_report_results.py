@@ -1,0 +1,93 @@
+"""Results as files."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from sparsemod.objectives import Objectives
+from sparsemod.records import Candidate, Measurement, TrialState
+from sparsemod.report.plots import pareto_figure
+from sparsemod.report.results import Row, front, lineage, trials_csv, write_results
+
+NAMES = ("error", "model_size", "working_memory", "latency")
+
+
+def some_rows(count: int = 40) -> list[Row]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        round_name = ("r1", "r2", "r3")[min(2, index * 3 // count)]
+        size = float(rng.integers(500, 40_000))
+        values = {
+            "error": 0.02 + 200 / size * float(rng.random()),
+            "model_size": size,
+            "working_memory": size / float(rng.integers(2, 8)),
+            "latency": size / 1000,
+        }
+        rows.append(
+            Row(
+                index,
+                Candidate(
+                    parameters={"filters": int(size) // 100, **({"kernel": 3} if index % 2 else {})},
+                    origin="morphism" if round_name == "r3" else "sobol",
+                    round=round_name,
+                    parent=index // 2 if round_name == "r3" else None,
+                    operators=("widen",) if round_name == "r3" else (),
+                ),
+                TrialState.COMPLETED if index % 7 else TrialState.INFEASIBLE,
+                tuple(Measurement(metric=n, value=v, unit="u", method="made up") for n, v in values.items()),
+            )
+        )
+    return rows
+
+
+def objectives(names=NAMES) -> Objectives:
+    return Objectives(names, {n: 1e5 for n in names}, {"model_size": 30_000.0})
+
+
+def test_csv_has_a_line_a_trial_and_a_column_a_metric_and_parameter():
+    rows = some_rows()
+    read = list(csv.DictReader(io.StringIO(trials_csv(rows))))
+    assert [int(line["trial"]) for line in read] == list(range(len(rows)))
+    assert float(read[3]["error [u]"]) == rows[3].values()["error"]
+    assert read[0]["kernel"] == ""
+    assert read[-1]["parent"] == str(rows[-1].candidate.parent)
+
+
+def test_front_holds_completed_feasible_rows_only():
+    rows = some_rows()
+    best = front(objectives(), rows)
+    assert best
+    assert all(row.state is TrialState.COMPLETED and row.values()["model_size"] <= 30_000 for row in best)
+
+
+def test_lineage_follows_parents():
+    rows = some_rows()
+    by_index = {row.index: row for row in rows}
+    chain = lineage(rows[39], by_index)
+    assert [step["trial"] for step in chain] == [19]
+    assert chain[0]["operators"] == ["widen"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_files_are_written_for_any_number_of_objectives(tmp_path, count):
+    files = write_results(tmp_path / "results", "demo", objectives(NAMES[:count]), some_rows())
+    assert sorted(files) == ["pareto.csv", "pareto.json", "pareto.png", "pareto.svg", "trials.csv"]
+    assert files["pareto.png"].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in files["pareto.svg"].read_bytes()
+    data = json.loads(files["pareto.json"].read_text())
+    assert data["hypervolume"] == data["history"][-1]["hypervolume"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == sorted(files)
+
+
+def test_without_a_completed_trial_there_is_no_plot(tmp_path):
+    assert "pareto.png" not in write_results(tmp_path, "demo", objectives(), [])
+
+
+def test_equal_results_give_equal_files():
+    assert pareto_figure("demo", objectives(), some_rows(), "png") == pareto_figure(
+        "demo", objectives(), some_rows(), "png"
+    )
