@@ -193,7 +193,7 @@ def install(venv: Path) -> None:
     uv = shutil.which("uv")
     if uv and not os.environ.get("SPARSEMOD_NO_UV"):
         tools.append(("uv", *uv_command(uv, python, pip_settings())))
-    quiet = ["--quiet", "--disable-pip-version-check"]
+    quiet = ["-qq", "--disable-pip-version-check"]  # errors only
     tools.append(("pip", [str(python), "-m", "pip", "install", *quiet], {}))
     for number, (name, command, extra) in enumerate(tools, 1):
         say(f"installing the requirements with {name} (minutes the first time; torch is the large one)")

@@ -1,0 +1,149 @@
+"""SpArSeMod's config.cfg: every key, what it becomes, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from sparsemod.errors import InvalidSpec
+from sparsemod.spec_config import KEYS
+from sparsemod.spec_files import SpecFile, dump, load, loads, read
+
+WHOLE = """\
+[experiment]
+name = cifar
+root = results/cifar   # where the files go
+debug = on
+dataset = cifar10
+data_root: /data
+network = cnn
+
+[rounds]
+r1 = 10
+r2 = 20
+r3 = 30
+epochs1 = 5
+epochs2 = 6
+epochs3 = 7
+batch_size = 3
+
+[search]
+objectives = 4
+flops = 1e8
+quant_scheme = post
+morphisms = on
+pruning = yes
+; no sequences here
+splitter = off
+device = stm32f446
+budgets = flash <= 64 KB, ram <= 32 KB
+seed = 9
+"""
+
+
+def config(folder: Path, text: str) -> Path:
+    path = folder / "config.cfg"
+    path.write_text(text)
+    return path
+
+
+def small(folder: Path, text: str) -> SpecFile:
+    return read(config(folder, f"dataset = digits\nnetwork = cnn\n{text}"))
+
+
+def test_every_key(tmp_path: Path) -> None:
+    found = read(config(tmp_path, WHOLE))
+    spec = found.spec
+    assert found.root == Path("results/cifar")
+    assert found.debug
+    assert spec.name == "cifar"
+    assert [(r.trials, r.epochs) for r in (spec.rounds.r1, spec.rounds.r2, spec.rounds.r3)] == [
+        (10, 5),
+        (20, 6),
+        (30, 7),
+    ]
+    assert spec.search.batch_size == 3
+    assert spec.objectives == ("error", "model_size", "working_memory", "latency")
+    assert spec.target.operations_per_second == 1e8
+    assert spec.measure.latency == "macs"
+    assert spec.quantization.scheme == "static"
+    assert spec.pruning.method == "magnitude"
+    assert spec.space["sparsity"].model_dump()["low"] == 0.05
+    assert (spec.dataset.name, spec.dataset.root, spec.network.family) == ("cifar10", "/data", "cnn")
+    assert spec.budgets == {"model_size": 65536.0, "working_memory": 32768.0}
+    assert (spec.target.device, spec.seed) == ("stm32f446", 9)
+    assert loads(dump(spec)) == spec
+    used = {
+        line.replace(":", "=", 1).split("=")[0].strip()
+        for line in WHOLE.splitlines()
+        if not line.startswith(("[", ";"))
+    }
+    assert used - {""} == set(KEYS), "a key has no test here"
+
+
+@pytest.mark.parametrize(("count", "names"), [(1, ("error",)), (2, ("error", "model_size"))])
+def test_objectives_add_up(tmp_path: Path, count: int, names: tuple[str, ...]) -> None:
+    assert small(tmp_path, f"objectives = {count}").spec.objectives == names
+
+
+def test_without_keys_the_spec_has_its_defaults(tmp_path: Path) -> None:
+    found = small(tmp_path, "")
+    assert found.spec == loads("dataset: {name: digits}\nnetwork: {family: cnn}")
+    assert (found.root, found.debug) == (None, False)
+
+
+@pytest.mark.parametrize("text", ["morphisms = off\nr3 = 9", "r3 = 9\nmorphisms = no"])
+def test_without_morphisms_there_is_no_third_round(tmp_path: Path, text: str) -> None:
+    assert small(tmp_path, text).spec.rounds.r3.trials == 0
+
+
+def test_no_quantization_and_no_pruning(tmp_path: Path) -> None:
+    spec = small(tmp_path, "quant_scheme = none\npruning = off").spec
+    assert (spec.quantization.scheme, spec.pruning.method, dict(spec.space)) == ("none", "none", {})
+
+
+def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "dataset: {name: digits}\nnetwork: {family: mlp}\nseed: 4\nrounds: {r1: {trials: 3, epochs: 2}}\n"
+    )
+    spec = load(config(tmp_path, "[a]\ninclude = base.yaml\nr1 = 8\nnetwork = cnn\n"))
+    assert (spec.rounds.r1.trials, spec.rounds.r1.epochs, spec.network.family, spec.seed) == (8, 2, "cnn", 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field", "allowed"),
+    [
+        ("quant_scheme = dynamic", 3, "quant_scheme", "not there yet"),
+        ("quant_scheme = both", 3, "quant_scheme", "not there yet"),
+        ("quant_scheme = int4", 3, "quant_scheme", "post"),
+        ("splitter = on", 3, "splitter", "not there yet"),
+        ("splitter = maybe", 3, "splitter", "off"),
+        ("objectives = 5", 3, "objectives", "4 (+ latency)"),
+        ("r1 = many", 3, "r1", "a whole number"),
+        ("r1 = -1", 3, "r1 (rounds.r1.trials)", "greater than or equal to 0"),
+        ("epochs2 = 0", 3, "epochs2 (rounds.r2.epochs)", "greater than or equal to 1"),
+        ("flops = fast", 3, "flops", "per second"),
+        ("flops = -1", 3, "flops (target.operations_per_second)", "greater than 0"),
+        ("debug = perhaps", 3, "debug", "on or off"),
+        ("pruning = 0.5", 3, "pruning", "on or off"),
+        ("budgets = flash < 3", 3, "budgets.0", "METRIC <= VALUE"),
+        ("\n[x]\nrounds = 3", 5, "rounds", "known here: batch_size"),
+        ("r1 = 1\n[two]\nR1 = 2", 5, "r1", "config.cfg:3"),
+        ("r1 =", 3, "r1", "a value"),
+        ("what is this", 3, "line", "key = value"),
+        ("include = absent.yaml", 3, "include", "a YAML spec"),
+    ],
+)
+def test_errors_name_line_key_value_and_what_is_allowed(
+    tmp_path: Path, text: str, line: int, field: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        small(tmp_path, text)
+    assert caught.value.source == f"{tmp_path / 'config.cfg'}:{line}"
+    assert caught.value.field == field
+    assert allowed in caught.value.allowed
+
+
+@pytest.mark.parametrize(("text", "field"), [("network = cnn", "dataset"), ("dataset = digits", "network")])
+def test_what_sparsemod_took_from_code_must_be_named(tmp_path: Path, text: str, field: str) -> None:
+    with pytest.raises(InvalidSpec, match=rf"config\.cfg: {field} = None: is missing.*include"):
+        load(config(tmp_path, text))
