@@ -1,0 +1,8 @@
+"""Datasets: named sources of arrays, and their seeded splits. Needs numpy only; torch is loaded by `Split.tensors()`."""
+
+from sparsemod.data.arrays import Arrays
+from sparsemod.data.dataset import Dataset, Split, load
+from sparsemod.data.normalization import Normalization
+from sparsemod.data.registry import DATASETS, dataset
+
+__all__ = ["DATASETS", "Arrays", "Dataset", "Normalization", "Split", "dataset", "load"]

@@ -1,0 +1,104 @@
+"""What a dataset's source returns: plain arrays, checked once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+
+Samples = NDArray[Any]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A dataset in memory.
+
+    `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or finite floats; `y` their labels,
+    (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
+    of it reaches training or validation. `classes` is inferred from `y` when None; `names` are the classes' names.
+
+    Raises InvalidInput at construction for anything else, naming the array, the value found and what is allowed.
+    """
+
+    x: Samples
+    y: NDArray[Any]
+    test_x: Samples | None = None
+    test_y: NDArray[Any] | None = None
+    classes: int | None = None
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_samples("x", self.x)
+        _check_labels("y", self.y, len(self.x))
+        if (self.test_x is None) != (self.test_y is None):
+            missing = "test_x" if self.test_x is None else "test_y"
+            raise InvalidInput(missing, None, "an official test set needs both test_x and test_y")
+        classes = self.classes if self.classes is not None else int(self.y.max()) + 1
+        if classes < 2:
+            raise InvalidInput("classes", classes, "at least 2 classes are needed to learn anything")
+        present = np.unique(self.y)
+        if present[-1] >= classes:
+            raise InvalidInput(
+                "y", int(present[-1]), f"labels must be 0..{classes - 1} for {classes} classes"
+            )
+        if len(present) < classes:
+            absent = sorted(set(range(classes)) - set(present.tolist()))
+            raise InvalidInput(
+                "y", present.tolist(), f"every label 0..{classes - 1} must occur; absent: {absent[:20]}"
+            )
+        if self.test_x is not None and self.test_y is not None:
+            _check_samples("test_x", self.test_x)
+            if self.test_x.shape[1:] != self.x.shape[1:]:
+                raise InvalidInput(
+                    "test_x", self.test_x.shape[1:], f"samples must have the shape of x: {self.x.shape[1:]}"
+                )
+            _check_labels("test_y", self.test_y, len(self.test_x))
+            if int(self.test_y.max()) >= classes:
+                raise InvalidInput(
+                    "test_y", int(self.test_y.max()), f"labels must be 0..{classes - 1}, as in y"
+                )
+        if self.names is not None and len(self.names) != classes:
+            raise InvalidInput("names", self.names, f"one name for each of the {classes} classes")
+        object.__setattr__(self, "classes", classes)
+
+    @property
+    def class_count(self) -> int:
+        """The number of classes, given or inferred."""
+        return self.classes if self.classes is not None else int(self.y.max()) + 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One sample's shape: (C, H, W) or (F,)."""
+        return tuple(self.x.shape[1:])
+
+
+def _check_samples(field: str, x: object) -> None:
+    if not isinstance(x, np.ndarray):
+        raise InvalidInput(field, type(x).__name__, "must be a numpy array")
+    if x.ndim not in (2, 4):
+        raise InvalidInput(field, x.shape, "must have shape (N, C, H, W) for images or (N, F) for vectors")
+    if 0 in x.shape:
+        raise InvalidInput(field, x.shape, "no dimension may be empty")
+    if x.dtype.kind not in "buif":
+        raise InvalidInput(field, str(x.dtype), "must hold integers or floats")
+    if x.dtype.kind == "f":
+        finite = np.isfinite(x)
+        if not finite.all():
+            where = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise InvalidInput(f"{field}{list(where)}", float(x[where]), "every value must be finite")
+
+
+def _check_labels(field: str, y: object, count: int) -> None:
+    if not isinstance(y, np.ndarray):
+        raise InvalidInput(field, type(y).__name__, "must be a numpy array")
+    if y.ndim != 1:
+        raise InvalidInput(field, y.shape, "must have one dimension")
+    if y.dtype.kind not in "ui":
+        raise InvalidInput(field, str(y.dtype), "labels must be integers")
+    if len(y) != count:
+        raise InvalidInput(field, len(y), f"must have one label for each of the {count} samples")
+    if int(y.min()) < 0:
+        raise InvalidInput(field, int(y.min()), "labels count from 0")

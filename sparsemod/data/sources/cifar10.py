@@ -1,0 +1,87 @@
+"""CIFAR-10: 50,000 + 10,000 colour images of 32 x 32, ten classes (Krizhevsky), in its binary layout.
+
+A record is one label byte and 3,072 bytes: red, green, blue, each 32 rows of 32.
+"""
+
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.data.arrays import Arrays
+from sparsemod.data.download import RemoteFile, fetch
+from sparsemod.data.places import data_root, find
+from sparsemod.data.registry import dataset
+from sparsemod.errors import InvalidInput
+
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_RECORD = 1 + 3 * 32 * 32
+_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+_TEST = "test_batch.bin"
+_FOLDERS = ("cifar10", "cifar10/cifar-10-batches-bin", "cifar-10-batches-bin")
+_ARCHIVE = RemoteFile(
+    "cifar-10-binary.tar.gz",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    "md5:c32a1d4ab5d03f1284b67883e8d87530",
+)
+
+
+@dataset("cifar10")
+def cifar10(root: Path | None) -> Arrays:
+    """CIFAR-10 as (50000, 3, 32, 32) uint8 with its official test set.
+
+    Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in cifar-10-batches-bin below it and in `root`;
+    else downloads the archive. Local files are checked for structure only, so that re-encoded or shortened copies may be used.
+    Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files that do not hold such records.
+    """
+    base = data_root(root)
+    paths = _local(base)
+    if None in paths:
+        _download(base)
+        paths = _local(base)
+    parts = [read_records(path) for path in paths if path is not None]
+    train_x = np.concatenate([x for x, _ in parts[:-1]])
+    train_y = np.concatenate([y for _, y in parts[:-1]])
+    return Arrays(train_x, train_y, *parts[-1], classes=10, names=NAMES)
+
+
+def read_records(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, 3, 32, 32) and labels (N,) of one file. Raises InvalidInput naming the file."""
+    content = np.fromfile(path, dtype=np.uint8)
+    if len(content) == 0 or len(content) % _RECORD:
+        raise InvalidInput(
+            str(path), len(content), f"its size must be a positive multiple of {_RECORD} bytes (one record)"
+        )
+    records = content.reshape(-1, _RECORD)
+    highest = int(records[:, 0].max())
+    if highest > 9:
+        raise InvalidInput(str(path), highest, "the first byte of each record is a label 0..9")
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
+
+
+def _local(base: Path) -> list[Path | None]:
+    return [find(base, _FOLDERS, [name]) for name in (*_TRAIN, _TEST)]
+
+
+def _download(base: Path) -> None:
+    place = base / "cifar10"
+    (archive,) = fetch("cifar10", [_ARCHIVE], place)
+    wanted = {*_TRAIN, _TEST}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = Path(member.name).name
+            content = tar.extractfile(member) if name in wanted else None
+            if content is None:
+                continue
+            # Written beside its place and renamed, so that a cut is never taken for the file.
+            with tempfile.NamedTemporaryFile(
+                dir=place, prefix=f".{name}.", suffix=".part", delete=False
+            ) as out:
+                out.write(content.read())
+            Path(out.name).replace(place / name)
+            wanted.discard(name)
+    if wanted:
+        raise InvalidInput(str(archive), sorted(wanted), "the archive must hold these files")
+    archive.unlink()

@@ -1,0 +1,27 @@
+"""CIFAR10-binary as uNAS defines it (Liberis et al., EuroMLSys 2021): CIFAR-10's images with label = (class < 5).
+
+Bonsai's and SpArSe's dataset of the same name (20 x 20 grey images) is another one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from sparsemod.data.arrays import Arrays
+from sparsemod.data.registry import dataset
+from sparsemod.data.sources.cifar10 import NAMES, cifar10
+
+
+@dataset("cifar10-binary")
+def cifar10_binary(root: Path | None) -> Arrays:
+    """CIFAR-10's images in two classes. Files and errors are those of `cifar10`."""
+    ten = cifar10(root)
+    test_y = None if ten.test_y is None else (ten.test_y < 5).astype(np.int64)
+    return Arrays(
+        ten.x,
+        (ten.y < 5).astype(np.int64),
+        ten.test_x,
+        test_y,
+        classes=2,
+        names=("/".join(NAMES[5:]), "/".join(NAMES[:5])),
+    )
