@@ -1,0 +1,176 @@
+"""What the worker's tests share: a server in memory that can be made to fail, and evaluations that misbehave in a child process."""
+
+import ctypes
+import hashlib
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparsemod.errors import BuildError, NotFound, ServerUnavailable, StaleLease
+from sparsemod.records import CurvePoint, TrialResult, TrialState
+from sparsemod.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from service.schemas import Claim
+
+SPEC: dict[str, Any] = {
+    "name": "worker test",
+    "dataset": {"name": "digits"},
+    "network": {"family": "mlp"},
+    "rounds": {
+        "r1": {"trials": 4, "epochs": 1},
+        "r2": {"trials": 0, "epochs": 1},
+        "r3": {"trials": 0, "epochs": 1},
+    },
+}
+
+
+def make_claim(attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, **limits: Any) -> "Claim":
+    """A claim whose evaluation does what `behaviour` says (see `behave`)."""
+    from service.schemas import Claim  # not in the children, which import this module too
+
+    return Claim.model_validate_json(
+        json.dumps(
+            {
+                "attempt": attempt,
+                "token": f"token-{attempt}",
+                "lease_seconds": lease,
+                "experiment": 1,
+                "trial": attempt - 1,
+                "spec": ExperimentSpec.parse({**SPEC, "limits": limits}).model_dump(mode="json"),
+                "candidate": {"parameters": {"behaviour": behaviour}, "origin": "manual", "round": "manual"},
+                "epochs": 3,
+                "seed": 7,
+                "parent": None,
+                "checkpoint": None,
+            }
+        )
+    )
+
+
+@dataclass
+class Heartbeat:
+    stop: bool
+    lease_seconds: float = 0.6
+
+
+@dataclass
+class MemoryServer:
+    """The worker's side of the protocol in memory. `away` raises ServerUnavailable everywhere, `stale` raises StaleLease."""
+
+    claims: list["Claim"] = field(default_factory=list)
+    results: dict[int, TrialResult] = field(default_factory=dict)
+    curve: dict[int, list[CurvePoint]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    checkpoints: list[str] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    beats: int = 0
+    away: bool = False
+    stale: bool = False
+    stop: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def _check(self) -> None:
+        if self.away:
+            raise ServerUnavailable("the server is away (test)")
+        if self.stale:
+            raise StaleLease("the lease is lost (test)")
+
+    def claim(self, worker: str, device: str, slots: int = 1) -> "Claim | None":
+        self._check()
+        with self.lock:
+            return self.claims.pop(0) if self.claims else None
+
+    def heartbeat(self, attempt: int, token: str) -> Heartbeat:
+        self._check()
+        self.beats += 1
+        return Heartbeat(self.stop)
+
+    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[Any]) -> None:
+        self._check()
+        with self.lock:
+            self.curve.setdefault(attempt, []).extend(points)
+            self.lines.extend(line["message"] for line in log)
+
+    def checkpoint(self, attempt: int, token: str, digest: str) -> None:
+        self._check()
+        self.checkpoints.append(digest)
+
+    def finish(self, attempt: int, token: str, result: TrialResult) -> None:
+        self._check()
+        with self.lock:
+            self.results[attempt] = result
+
+    def upload(self, content: bytes | Path) -> str:
+        self._check()
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.blobs[digest] = data
+        return digest
+
+    def download(self, digest: str, path: Path) -> Path:
+        self._check()
+        if digest not in self.blobs:
+            raise NotFound("artifact", digest)
+        path.write_bytes(self.blobs[digest])
+        return path
+
+
+def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
+    """An evaluation without torch that does what the candidate's parameter `behaviour` says."""
+    behaviour = job["candidate"]["parameters"]["behaviour"]
+    if behaviour == "invalid":
+        raise BuildError("the image is 8 x 8, five poolings need 32 x 32", "blocks.4")
+    if behaviour == "raise":
+        raise RuntimeError("division of labour by zero")
+    if behaviour == "segfault":
+        print("about to fall", flush=True)
+        ctypes.string_at(0)
+    if behaviour == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "exit":
+        os._exit(7)
+    if behaviour == "hang":
+        time.sleep(600)
+    if behaviour == "eat":
+        held = []
+        while True:
+            held.append(bytearray(os.urandom(1 << 20) * 16))
+            time.sleep(0.01)
+    stage = 20 if behaviour in ("slow", "endless") else 3
+    state = TrialState.COMPLETED
+    done = 0
+    for epoch in range(1, (100_000 if behaviour == "endless" else stage) + 1):
+        if reporter.should_stop():
+            state = TrialState.STOPPED
+            break
+        if behaviour in ("slow", "endless"):
+            time.sleep(0.05)
+        done = epoch
+        reporter.point(
+            CurvePoint(
+                epoch=epoch,
+                train_loss=1 / epoch,
+                validation_loss=1 / epoch,
+                validation_error=0.1,
+                learning_rate=0.01,
+            )
+        )
+        reporter.log(f"epoch {epoch}")
+        if epoch == 2:
+            reporter.checkpoint(b"weights after two epochs")
+    content = b"final weights"
+    (Path(job["workdir"]) / "weights.safetensors").write_bytes(content)
+    artifact = {
+        "kind": "weights",
+        "digest": "sha256:" + hashlib.sha256(content).hexdigest(),
+        "size": len(content),
+        "name": "weights.safetensors",
+    }
+    result = TrialResult.model_validate({"state": state, "artifacts": [artifact], "epochs": done})
+    return {"result": result.model_dump(mode="json")}

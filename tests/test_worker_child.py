@@ -1,0 +1,178 @@
+"""What happens to a trial's child process costs its attempt only, and is told."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support_worker import MemoryServer, make_claim
+
+from service.attempt import RELEASED, Attempt, AttemptSettings, Ending
+from service.nursery import Nursery
+from sparsemod.records import FailureKind, TrialResult, TrialState
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    found = Nursery(preload=("support_worker",))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> AttemptSettings:
+    return AttemptSettings(device="cpu", evaluate="support_worker:behave", directory=tmp_path, stop_grace=1.0)
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "did not happen in time"
+        time.sleep(0.01)
+
+
+def run(
+    nursery: Nursery, settings: AttemptSettings, behaviour: str, **limits: object
+) -> tuple[MemoryServer, TrialResult]:
+    server = MemoryServer()
+    ending = Attempt(server, make_claim(behaviour=behaviour, **limits), nursery, settings).run()
+    assert ending is Ending.FINISHED
+    return server, server.results[1]
+
+
+def test_a_good_trial_reports_everything(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, result = run(nursery, settings, "good")
+    assert result.state is TrialState.COMPLETED
+    assert [point.epoch for point in server.curve[1]] == [1, 2, 3]
+    assert server.lines == ["epoch 1", "epoch 2", "epoch 3"]
+    assert server.blobs[result.artifacts[0].digest] == b"final weights"
+    assert not list(settings.directory.glob("attempt-*")), "the attempt's folder is removed"
+
+
+def test_a_network_that_cannot_be_built_is_invalid(nursery: Nursery, settings: AttemptSettings) -> None:
+    _, result = run(nursery, settings, "invalid")
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.INVALID
+    assert result.failure.message.startswith("blocks.4: the image is 8 x 8")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        ("raise", "RuntimeError: division of labour by zero"),
+        ("segfault", "was ended by SIGSEGV"),
+        ("killed", "SIGKILL in stage 'start'; not by this worker, so perhaps by the kernel"),
+        ("exit", "exit code 7"),
+    ],
+)
+def test_a_crash_is_a_fault_that_says_what_happened(
+    nursery: Nursery, settings: AttemptSettings, behaviour: str, words: str
+) -> None:
+    server, result = run(nursery, settings, behaviour)
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.FAULT
+    assert words in result.failure.message
+    if behaviour == "segfault":
+        assert "about to fall" in result.failure.detail
+        assert "Segmentation fault" in result.failure.detail
+        assert "about to fall" in server.lines
+    if behaviour == "raise":
+        assert any("Traceback" in line for line in server.lines)
+    # The nursery lives on.
+    _, result = run(nursery, settings, "good")
+    assert result.state is TrialState.COMPLETED
+
+
+def test_the_time_limit_ends_a_trial(nursery: Nursery, settings: AttemptSettings) -> None:
+    _, result = run(nursery, settings, "hang", trial_seconds=0.4)
+    assert result.failure is not None
+    assert result.failure.kind is FailureKind.FAULT
+    assert "took longer than limits.trial_seconds = 0.4 s" in result.failure.message
+
+
+def test_the_memory_limit_ends_a_trial(nursery: Nursery, settings: AttemptSettings) -> None:
+    _, result = run(nursery, settings, "eat", memory="200 MB")
+    assert result.failure is not None
+    assert "limits.memory is 200.0 MB" in result.failure.message
+
+
+def test_a_trial_that_is_stopped_keeps_what_it_has(nursery: Nursery, settings: AttemptSettings) -> None:
+    server = MemoryServer(stop=True)
+    assert Attempt(server, make_claim(behaviour="endless"), nursery, settings).run() is Ending.FINISHED
+    assert server.results[1].state is TrialState.STOPPED
+    assert server.results[1].artifacts
+
+
+def test_a_trial_that_does_not_stop_is_killed(nursery: Nursery, settings: AttemptSettings) -> None:
+    server = MemoryServer(stop=True)
+    assert Attempt(server, make_claim(behaviour="hang"), nursery, settings).run() is Ending.FINISHED
+    assert server.results[1].state is TrialState.STOPPED
+    assert "was killed" in server.results[1].notes[0]
+
+
+def test_a_lost_lease_ends_the_child_and_reports_nothing(nursery: Nursery, settings: AttemptSettings) -> None:
+    server = MemoryServer()
+    attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+    endings: list[Ending] = []
+    thread = threading.Thread(target=lambda: endings.append(attempt.run()))
+    thread.start()
+    until(lambda: server.beats > 1)
+    server.stale = True
+    thread.join(timeout=20)
+    assert endings == [Ending.LOST]
+    assert not server.results
+
+
+def test_a_server_that_was_away_loses_nothing(nursery: Nursery, settings: AttemptSettings) -> None:
+    server = MemoryServer()
+    attempt = Attempt(server, make_claim(behaviour="slow"), nursery, settings)
+    thread = threading.Thread(target=attempt.run)
+    thread.start()
+    until(lambda: bool(server.curve.get(1)))
+    server.away = True
+    time.sleep(1.5)  # longer than the lease, and than the rest of the trial
+    server.away = False
+    thread.join(timeout=20)
+    assert server.results[1].state is TrialState.COMPLETED
+    assert [point.epoch for point in server.curve[1]] == list(range(1, 21))
+    assert server.checkpoints
+
+
+def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settings: AttemptSettings) -> None:
+    server = MemoryServer()
+    attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+    endings: list[Ending] = []
+    thread = threading.Thread(target=lambda: endings.append(attempt.run()))
+    thread.start()
+    until(lambda: len(server.curve.get(1, ())) > 3)
+    attempt.release()
+    thread.join(timeout=20)
+    assert endings == [Ending.RELEASED]
+    failure = server.results[1].failure
+    assert failure is not None
+    assert (failure.kind, failure.detail) == (FailureKind.FAULT, RELEASED)
+    assert [server.blobs[digest] for digest in server.checkpoints] == [b"weights after two epochs"]
+
+
+def test_a_killed_nursery_costs_its_attempts_only(settings: AttemptSettings) -> None:
+    import os
+    import signal
+
+    nursery = Nursery(preload=("support_worker",))
+    try:
+        server = MemoryServer()
+        attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+        thread = threading.Thread(target=attempt.run)
+        thread.start()
+        until(lambda: bool(server.curve.get(1)))
+        assert nursery.pid is not None
+        os.kill(nursery.pid, signal.SIGKILL)
+        thread.join(timeout=20)
+        failure = server.results[1].failure
+        assert failure is not None
+        assert failure.kind is FailureKind.FAULT
+        _, result = run(nursery, settings, "good")
+        assert result.state is TrialState.COMPLETED
+    finally:
+        nursery.close()
