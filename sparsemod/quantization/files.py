@@ -1,0 +1,65 @@
+"""One file for a network: a JSON header and arrays in a .npz (zip of .npy), never pickle. Equal content gives equal bytes."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+
+_HEADER = "header.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest date, so that bytes do not depend on the clock
+_LIMIT = 1 << 31  # bytes of one unpacked entry: a small file must not claim all memory
+
+
+def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The file's bytes. `np.load(file, allow_pickle=False)` reads the arrays too."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        _write(archive, _HEADER, text.encode())
+        for name in sorted(arrays):
+            buffer = io.BytesIO()
+            array = np.ascontiguousarray(arrays[name])
+            np.lib.format.write_array(
+                buffer, array.astype(array.dtype.newbyteorder("<")), version=(1, 0), allow_pickle=False
+            )
+            _write(archive, f"{name}.npy", buffer.getvalue())
+    return out.getvalue()
+
+
+def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """(header, arrays) of a file whose header says `kind` and `version`. Raises InvalidInput for anything else."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(info.file_size > _LIMIT for info in archive.infolist()):
+                raise InvalidInput("network file", len(data), f"entries of at most {_LIMIT} bytes")
+            header = json.loads(archive.read(_HEADER))
+            arrays = {
+                name.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(name)), allow_pickle=False
+                )
+                for name in archive.namelist()
+                if name.endswith(".npy")
+            }
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput("network file", f"{len(data)} bytes", f"a {kind} file ({error})") from error
+    if not isinstance(header, dict) or header.get("format") != kind:
+        raise InvalidInput("network file", header, f"a {kind} file")
+    if header.get("version") != version:
+        raise InvalidInput("network file.version", header.get("version"), f"version {version}")
+    return header, arrays
+
+
+def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    # stored, not deflated: compressors differ between versions of zlib, digests must not
+    info.compress_type = zipfile.ZIP_STORED
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, content)

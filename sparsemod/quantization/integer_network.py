@@ -1,0 +1,194 @@
+"""The integer network: int8 tensors and layers in execution order. It is the one truth of accuracy, size and every exporter."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+from sparsemod.quantization.arithmetic import (
+    INT8_MAX,
+    INT8_MIN,
+    Float32,
+    Int8,
+    dequantize_values,
+    quantize_values,
+)
+from sparsemod.quantization.files import pack, unpack
+from sparsemod.quantization.interpreter import run
+from sparsemod.quantization.layers import LAYERS, Layer, Shape, _Weighted, layer_fields
+from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
+
+FORMAT, VERSION = "sparsemod-integer-network", 1
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An int8 tensor: one sample's shape (channels first), and real value = (q - zero_point) x scale; `scale` is a float32 number."""
+
+    shape: Shape
+    scale: float
+    zero_point: int
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise InvalidInput("tensor.shape", self.shape, "at least one axis, all sizes positive")
+        if not 0 < self.scale < float("inf") or float(np.float32(self.scale)) != self.scale:
+            raise InvalidInput("tensor.scale", self.scale, "a positive float32 number")
+        if not INT8_MIN <= self.zero_point <= INT8_MAX:
+            raise InvalidInput("tensor.zero_point", self.zero_point, "-128 to 127")
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork(Evaluation):
+    """`tensors` by name; `layers` in execution order, each reading tensors that exist by then; one input, one output.
+
+    Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could overflow.
+    """
+
+    scheme: ClassVar[str] = "static"
+    input: str
+    output: str
+    tensors: Mapping[str, TensorInfo]
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        known = {self.input}
+        for layer in self.layers:
+            missing = [name for name in layer.inputs if name not in known]
+            if missing or layer.output in known:
+                raise InvalidInput(
+                    f"layer {layer.name!r}",
+                    (layer.inputs, layer.output),
+                    "inputs made before, one new output",
+                )
+            known.add(layer.output)
+        if known != set(self.tensors) or self.output not in known:
+            raise InvalidInput(
+                "tensors", sorted(self.tensors), f"exactly those of the layers: {sorted(known)}"
+            )
+        for layer in self.layers:
+            self._check(layer)
+
+    def _check(self, layer: Layer) -> None:
+        made, told = (
+            layer.shape(tuple(self.tensors[n].shape for n in layer.inputs)),
+            self.tensors[layer.output],
+        )
+        if made != told.shape:
+            raise InvalidInput(f"layer {layer.name!r}.output", told.shape, f"shape {made}")
+        source = self.tensors[layer.inputs[0]]
+        if layer.same_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
+            raise InvalidInput(
+                f"layer {layer.name!r}.output", told, f"scale and zero point of its input: {source}"
+            )
+        if isinstance(layer, _Weighted):
+            results = layer.sums() * layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0)
+            if results.max() >= 2**31 - 512:
+                raise InvalidInput(
+                    f"layer {layer.name!r}.multiplier", float(results.max()), "results that fit in 32 bits"
+                )
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one sample."""
+        return self.tensors[self.input].shape
+
+    def quantize_input(self, images: Any) -> Int8:
+        """Float images (N, *input shape) as the network's int8 input: round half to even, clamped."""
+        info = self.tensors[self.input]
+        return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
+
+    def run(self, images: Int8) -> Int8:
+        """int8 inputs (N, *input shape) to int8 outputs (N, *output shape), in integer arithmetic alone."""
+        if images.dtype != np.int8:
+            raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
+        return run(self, sized(images, self.input_shape))
+
+    def logits(self, images: Any) -> Float32:
+        """Real outputs (N, classes) of float images: the int8 outputs, dequantized."""
+        info = self.tensors[self.output]
+        return dequantize_values(self.run(self.quantize_input(images)), info.scale, info.zero_point)
+
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """The class of each float image (N,): the largest int8 output, the first of equal ones."""
+        outputs = self.run(self.quantize_input(images))
+        return best(outputs)
+
+    def layers_info(self) -> tuple[LayerInfo, ...]:
+        """Each layer in execution order; int8 weights, int32 biases."""
+        return tuple(self._info(layer) for layer in self.layers)
+
+    def _info(self, layer: Layer) -> LayerInfo:
+        output = self.tensors[layer.output].shape
+        weight = layer.weight if isinstance(layer, _Weighted) else np.zeros(0, np.int8)
+        return LayerInfo(
+            name=layer.name,
+            kind=layer.kind,
+            input_shapes=tuple(self.tensors[n].shape for n in layer.inputs),
+            output_shape=output,
+            macs=layer.macs(output),
+            weights=weight.size,
+            nonzeros=int(np.count_nonzero(weight)),
+            weight_bytes=weight.size,
+            bias_bytes=4 * len(weight),
+        )
+
+    def to_bytes(self) -> bytes:
+        """One file's content; equal networks give equal bytes. Read by `from_bytes`."""
+        arrays: dict[str, NDArray[Any]] = {}
+        layers = []
+        for index, layer in enumerate(self.layers):
+            entry: dict[str, Any] = {"kind": layer.kind}
+            for name in layer_fields(type(layer)):
+                value = getattr(layer, name)
+                if isinstance(value, np.ndarray):
+                    arrays[f"{index}.{name}"] = value
+                else:
+                    entry[name] = value
+            layers.append(entry)
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "input": self.input,
+            "output": self.output,
+            "tensors": {name: [list(t.shape), t.scale, t.zero_point] for name, t in self.tensors.items()},
+            "layers": layers,
+        }
+        return pack(header, arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "IntegerNetwork":
+        """The network whose `to_bytes` gave `data`. Raises InvalidInput for anything else."""
+        header, arrays = unpack(data, FORMAT, VERSION)
+        try:
+            tensors = {
+                n: TensorInfo(tuple(s), float(scale), int(z))
+                for n, (s, scale, z) in header["tensors"].items()
+            }
+            layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
+            return cls(header["input"], header["output"], tensors, layers)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput(
+                "network file", f"{type(error).__name__}: {error}", f"a complete {FORMAT} file"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> "IntegerNetwork":
+        """Read a file written by `save`."""
+        return cls.from_bytes(Path(path).read_bytes())
+
+
+def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
+    kind = entry["kind"]
+    if kind not in LAYERS:
+        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS)}")
+    values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
+    held = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
+    fields: dict[str, Any] = {**values, **held}
+    return LAYERS[kind](**fields)

@@ -1,0 +1,128 @@
+"""What accuracy, size measurement and exporters ask of a network, whether it is an integer one or stays float."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer as deployed. Shapes without batch; `weights`, `nonzeros` count weights without biases; the rest is in bytes."""
+
+    name: str
+    kind: str
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shape: tuple[int, ...]
+    macs: int
+    weights: int
+    nonzeros: int
+    weight_bytes: int
+    bias_bytes: int
+
+
+class Network(Protocol):
+    """A trained network as it would be deployed. `images` are float (N, *input shape), `labels` int (N,)."""
+
+    scheme: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        ...
+
+    def logits(self, images: Any) -> NDArray[np.float32]:
+        """Real outputs (N, classes)."""
+        ...
+
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """The class of each image (N,): the largest output, the first of equal ones."""
+        ...
+
+    def error(self, images: Any, labels: Any) -> float:
+        """Share of wrong predictions, 0 to 1."""
+        ...
+
+    def layers_info(self) -> tuple[LayerInfo, ...]:
+        """Each layer in execution order."""
+        ...
+
+    def nonzeros(self) -> int:
+        """Weights that are not zero, biases not counted."""
+        ...
+
+    def layer_nonzeros(self) -> Mapping[str, int]:
+        """`nonzeros` per layer that has weights, by the layer's name."""
+        ...
+
+    def weight_bytes(self) -> int:
+        """Bytes of weights and biases, stored densely."""
+        ...
+
+    def to_bytes(self) -> bytes:
+        """One file's content; equal networks give equal bytes."""
+        ...
+
+
+def best(outputs: NDArray[Any]) -> NDArray[np.int64]:
+    """The index of the largest output of each row (N, classes), the first of equal ones."""
+    return np.asarray(np.argmax(outputs.reshape(len(outputs), -1), axis=1), dtype=np.int64)
+
+
+def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """`images` (array or tensor on the CPU) as an array (N, *shape). Raises InvalidInput for another shape."""
+    array = np.asarray(images)
+    if array.shape[1:] != shape:
+        raise InvalidInput("images", array.shape, f"shape (N, {', '.join(map(str, shape))})")
+    return array
+
+
+class Evaluation:
+    """`predict`, `error` and the sums over layers, from `logits` and `layers_info`."""
+
+    def logits(self, images: Any) -> NDArray[np.float32]:
+        """See Network."""
+        raise NotImplementedError
+
+    def layers_info(self) -> tuple[LayerInfo, ...]:
+        """See Network."""
+        raise NotImplementedError
+
+    def to_bytes(self) -> bytes:
+        """See Network."""
+        raise NotImplementedError
+
+    def predict(self, images: Any) -> NDArray[np.int64]:
+        """See Network."""
+        return best(self.logits(images))
+
+    def error(self, images: Any, labels: Any) -> float:
+        """See Network. Raises InvalidInput when the numbers of images and labels differ or are zero."""
+        expected = np.asarray(labels).reshape(-1)
+        found = self.predict(images)
+        if len(found) != len(expected) or not len(found):
+            raise InvalidInput(
+                "labels", expected.shape, f"one label for each of the {len(found)} images, at least one"
+            )
+        return float(np.mean(found != expected))
+
+    def nonzeros(self) -> int:
+        """See Network."""
+        return sum(info.nonzeros for info in self.layers_info())
+
+    def layer_nonzeros(self) -> Mapping[str, int]:
+        """See Network."""
+        return {info.name: info.nonzeros for info in self.layers_info() if info.weights}
+
+    def weight_bytes(self) -> int:
+        """See Network."""
+        return sum(info.weight_bytes + info.bias_bytes for info in self.layers_info())
+
+    def save(self, path: Path | str) -> None:
+        """Write `to_bytes()` to a file."""
+        Path(path).write_bytes(self.to_bytes())

@@ -1,0 +1,115 @@
+"""A second, deliberately slow interpreter: Python integers in plain loops over one sample, written from the layers' definitions."""
+
+import numpy as np
+
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import (
+    Add,
+    AvgPool,
+    Clamp,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool,
+)
+
+
+def slow_run(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
+    outputs = []
+    for image in images:
+        live = {network.input: image.astype(object)}
+        for layer in network.layers:
+            inputs = [live[n] for n in layer.inputs]
+            zeros = [network.tensors[n].zero_point for n in layer.inputs]
+            shape = network.tensors[layer.output].shape
+            live[layer.output] = slow_layer(
+                layer, inputs, zeros, network.tensors[layer.output].zero_point, shape
+            )
+        outputs.append(live[network.output])
+    return np.array(outputs).astype(np.int8).reshape(len(images), *network.tensors[network.output].shape)
+
+
+def slow_requantize(acc: int, multiplier: int, shift: int) -> int:
+    assert -(2**31) <= acc < 2**31
+    result = (acc * multiplier + (1 << (30 - shift))) >> (31 - shift)
+    assert -(2**31) <= result < 2**31
+    return result
+
+
+def slow_rescale(differences: list[int], multipliers: tuple[int, ...], shift: int) -> int:
+    total = sum(d * m for d, m in zip(differences, multipliers, strict=True)) + (1 << (shift - 1))
+    assert -(2**31) <= total < 2**31
+    return total >> shift
+
+
+def clamp(value: int, layer: Layer) -> int:
+    return min(max(value, getattr(layer, "low", -128)), getattr(layer, "high", 127))
+
+
+def slow_layer(layer, inputs, zeros, zo, shape):
+    out = np.empty(shape, dtype=object)
+    x, z = inputs[0], zeros[0]
+    if isinstance(layer, Conv):
+        per_group_in, per_group_out = layer.weight.shape[1], len(layer.weight) // layer.groups
+        for o, r, c in np.ndindex(*shape):
+            acc = int(layer.bias[o])
+            for i, u, v in np.ndindex(*layer.weight.shape[1:]):
+                row = r * layer.stride[0] + u * layer.dilation[0] - layer.padding[0]
+                column = c * layer.stride[1] + v * layer.dilation[1] - layer.padding[2]
+                if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                    channel = (o // per_group_out) * per_group_in + i
+                    acc += int(layer.weight[o, i, u, v]) * (int(x[channel, row, column]) - z)
+            out[o, r, c] = clamp(
+                zo + slow_requantize(acc, int(layer.multiplier[o]), int(layer.shift[o])), layer
+            )
+    elif isinstance(layer, Linear):
+        for o in range(shape[0]):
+            acc = int(layer.bias[o]) + sum(
+                int(w) * (int(q) - z) for w, q in zip(layer.weight[o], x, strict=True)
+            )
+            out[o] = clamp(zo + slow_requantize(acc, int(layer.multiplier[o]), int(layer.shift[o])), layer)
+    elif isinstance(layer, MaxPool | AvgPool):
+        top, bottom, left, right = layer.padding
+        for k, r, c in np.ndindex(*shape):
+            inside, padded = [], 0
+            for u, v in np.ndindex(*layer.kernel):
+                row = r * layer.stride[0] + u * layer.dilation[0] - top
+                column = c * layer.stride[1] + v * layer.dilation[1] - left
+                if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                    inside.append(int(x[k, row, column]))
+                elif row < x.shape[1] + bottom and column < x.shape[2] + right:
+                    padded += 1
+            if isinstance(layer, MaxPool):
+                out[k, r, c] = max(inside)
+            else:
+                count = len(inside) + (padded if layer.count_padding else 0)
+                acc = sum(inside) + (z * padded if layer.count_padding else 0)
+                out[k, r, c] = (acc + count // 2) // count if acc > 0 else -((-acc + count // 2) // count)
+    elif isinstance(layer, GlobalAvgPool):
+        for k in range(shape[0]):
+            acc = sum(int(q) - z for q in x[k].ravel())
+            value = clamp(zo + slow_requantize(acc, layer.multiplier, layer.shift), layer)
+            out[(k, 0, 0) if layer.keep else k] = value
+    elif isinstance(layer, Add):
+        for place in np.ndindex(*shape):
+            differences = [int(q[place]) - zero for q, zero in zip(inputs, zeros, strict=True)]
+            out[place] = clamp(zo + slow_rescale(differences, layer.multipliers, layer.shift), layer)
+    elif isinstance(layer, Concat):
+        parts = []
+        for q, zero, multiplier, shift in zip(inputs, zeros, layer.multipliers, layer.shifts, strict=True):
+            part = np.empty(q.shape, dtype=object)
+            for place in np.ndindex(*q.shape):
+                part[place] = clamp(zo + slow_rescale([int(q[place]) - zero], (multiplier,), shift), layer)
+            parts.append(part)
+        out = np.concatenate(parts, axis=layer.axis)
+    elif isinstance(layer, Clamp):
+        for place in np.ndindex(*shape):
+            out[place] = clamp(int(x[place]), layer)
+    elif isinstance(layer, Flatten):
+        out = np.array(list(x.ravel()), dtype=object)
+    else:
+        raise AssertionError(layer)
+    return out
