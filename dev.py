@@ -17,6 +17,7 @@ Only the standard library is used here: nothing is installed when this file is r
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import fcntl
 import hashlib
@@ -158,7 +159,7 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         key, _, value = line.partition("=")
         section, _, option = key.partition(".")
         if section in {"global", "install"} and option:
-            settings[option] = value.strip().strip("'\"")
+            settings[option] = str(ast.literal_eval(value.strip()))  # printed as Python writes text
     for name, value in environ.items():
         if name.startswith("PIP_") and value:
             settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
