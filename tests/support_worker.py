@@ -30,7 +30,7 @@ SPEC: dict[str, Any] = {
 }
 
 
-def make_claim(attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, **limits: Any) -> "Claim":
+def make_claim(attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any) -> "Claim":
     """A claim whose evaluation does what `behaviour` says (see `behave`)."""
     from service.schemas import Claim  # not in the children, which import this module too
 
@@ -46,7 +46,7 @@ def make_claim(attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6,
                 "candidate": {"parameters": {"behaviour": behaviour}, "origin": "manual", "round": "manual"},
                 "epochs": 3,
                 "seed": 7,
-                "parent": None,
+                "parent": parent,
                 "checkpoint": None,
             }
         )

@@ -1,0 +1,131 @@
+"""The worker's loop: slots, draining, ending when idle, a server that comes late, a GPU that is not there."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_worker import MemoryServer, make_claim
+
+from service.worker import Worker, WorkerSettings
+from sparsemod.errors import InvalidInput
+from sparsemod.records import TrialState
+
+
+def settings(tmp_path: Path, **changes: Any) -> WorkerSettings:
+    return WorkerSettings(
+        evaluate="support_worker:behave",
+        preload=("support_worker",),
+        directory=tmp_path,
+        stop_grace=2.0,
+        **changes,
+    )
+
+
+def in_thread(worker: Worker) -> threading.Thread:
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    return thread
+
+
+def until(condition: Any, seconds: float = 20.0) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "did not happen in time"
+        time.sleep(0.01)
+
+
+def test_slots_share_the_queue_and_each_trial_is_done_once(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(n) for n in range(1, 8)])
+    assert Worker(server, settings(tmp_path, slots=3, until_idle=0.3)).run() == 7
+    assert sorted(server.results) == list(range(1, 8))
+    assert all(len(server.curve[n]) == 3 for n in server.results)
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_once_ends_after_one_trial(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1), make_claim(2)])
+    assert Worker(server, settings(tmp_path, once=True)).run() == 1
+    assert list(server.results) == [1]
+    assert len(server.claims) == 1
+
+
+def test_draining_finishes_what_is_under_way(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1, behaviour="slow"), make_claim(2)])
+    worker = Worker(server, settings(tmp_path))
+    thread = in_thread(worker)
+    until(lambda: server.curve.get(1))
+    worker.drain()
+    thread.join(timeout=20)
+    assert server.results[1].state is TrialState.COMPLETED
+    assert list(server.results) == [1]
+
+
+def test_a_drain_gives_back_what_takes_too_long(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1, behaviour="endless")])
+    worker = Worker(server, settings(tmp_path, drain_seconds=0.2))
+    thread = in_thread(worker)
+    until(lambda: server.curve.get(1))
+    worker.drain()
+    thread.join(timeout=20)
+    failure = server.results[1].failure
+    assert failure is not None
+    assert failure.detail == "released"
+    assert worker.finished == 0
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1)], away=True)
+    worker = Worker(server, settings(tmp_path, once=True))
+    thread = in_thread(worker)
+    time.sleep(0.3)
+    server.away = False
+    thread.join(timeout=20)
+    assert server.results[1].state is TrialState.COMPLETED
+
+
+def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
+    worker = Worker(MemoryServer(), settings(tmp_path, gpu=93))
+    with pytest.raises(InvalidInput, match="gpu = 93: a CUDA device that torch can use"):
+        worker.run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"slots": 0}, "slots"),
+        ({"gpu": -1}, "gpu"),
+        ({"until_idle": -1.0}, "until_idle"),
+        ({"drain_seconds": -1.0}, "drain_seconds"),
+    ],
+)
+def test_impossible_settings_are_refused(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        settings(tmp_path, **changes)
+
+
+def test_parent_weights_are_fetched_once_by_digest(tmp_path: Path) -> None:
+    server = MemoryServer()
+    digest = server.upload(b"parent's weights")
+    claims = [
+        make_claim(n, parent={"index": 0, "parameters": {}, "epochs": 3, "artifacts": [
+            {"kind": "weights", "digest": digest, "size": 16, "name": "weights.safetensors"}]}) for n in (1, 2)
+    ]  # fmt: skip
+    server.claims = list(claims)
+    downloads: list[str] = []
+    fetch = server.download
+    server.download = lambda digest, path: (downloads.append(digest), fetch(digest, path))[1]  # type: ignore[method-assign]
+    assert Worker(server, settings(tmp_path, until_idle=0.2)).run() == 2
+    assert downloads == [digest]
+
+
+def test_a_parent_that_is_gone_is_a_fault_that_says_so(tmp_path: Path) -> None:
+    digest = "sha256:" + "0" * 64
+    parent = {"index": 0, "parameters": {}, "epochs": 3, "artifacts": [
+        {"kind": "weights", "digest": digest, "size": 16, "name": "weights.safetensors"}]}  # fmt: skip
+    server = MemoryServer(claims=[make_claim(1, parent=parent)])
+    Worker(server, settings(tmp_path, once=True)).run()
+    failure = server.results[1].failure
+    assert failure is not None
+    assert "could not fetch what the trial starts from" in failure.message
