@@ -93,7 +93,7 @@ def _count(name: str, size: float, total: int) -> int:
 def _shares(class_sizes: NDArray[np.int64], count: int, most: NDArray[np.int64]) -> NDArray[np.int64]:
     """`count` divided over the classes in proportion, at least 1 and at most `most` of each."""
     exact = class_sizes * (count / class_sizes.sum())
-    share = np.clip(np.floor(exact).astype(np.int64), 1, most)
+    share: NDArray[np.int64] = np.clip(np.floor(exact).astype(np.int64), 1, most)
     while (missing := count - int(share.sum())) != 0:
         # One at a time: to the class furthest below its exact share, or from the one furthest above.
         movable = share < most if missing > 0 else share > 1

@@ -1,0 +1,121 @@
+"""The state of an interrupted training as bytes: a safetensors file with a JSON header. Nothing in it is code."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from sparsemod.errors import InvalidInput
+
+FORMAT = 1
+_HEADER = "sparsemod.checkpoint"
+_SEPARATOR = "/"
+
+
+def pack(state: Mapping[str, Any]) -> bytes:
+    """A nested mapping of tensors and JSON values as bytes; `unpack` gives it back, with every tensor bit for bit on the CPU.
+
+    Keys are text without "/"; lists may hold JSON values only. Raises InvalidInput for anything else.
+    """
+    tensors: dict[str, Tensor] = {}
+    plain = _split(state, "", tensors)
+    # safetensors takes no metadata in `save` with byte order guarantees of its own JSON, so ours travels as a tensor of bytes.
+    text = json.dumps({"format": FORMAT, "state": plain}, sort_keys=True).encode()
+    tensors[_HEADER] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return save_tensors(tensors)
+
+
+def unpack(content: bytes) -> dict[str, Any]:
+    """What `pack` was given. Raises InvalidInput for bytes that are no checkpoint of this format."""
+    try:
+        tensors = load_tensors(content)
+        header = json.loads(bytes(tensors.pop(_HEADER).numpy()))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InvalidInput(
+            "resume", f"{len(content)} bytes", f"a checkpoint written by train ({error})"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise InvalidInput("resume.format", header.get("format"), f"format {FORMAT}")
+    state: dict[str, Any] = header["state"]
+    for path, tensor in tensors.items():
+        *folders, name = path.split(_SEPARATOR)
+        place = state
+        for folder in folders:
+            place = place[folder]
+        place[name] = tensor
+    return state
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's tensors and numbers per parameter, by the parameter's place; learning rates are not part of it."""
+    state: dict[str, Any] = {}
+    for place, parameter in enumerate(_parameters(optimizer)):
+        held = optimizer.state.get(parameter)
+        if held:
+            state[str(place)] = {key: value for key, value in held.items() if value is not None}
+    return state
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Put `optimizer_state`'s result into an optimizer of the same parameters, in each parameter's own memory layout."""
+    for place, parameter in enumerate(_parameters(optimizer)):
+        held = state.get(str(place), {})
+        optimizer.state[parameter] = {key: _like(value, parameter) for key, value in held.items()}
+
+
+def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Copy weights and buffers into `module` in place. Raises InvalidInput when they are another network's."""
+    own = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if shapes != expected:
+        different = sorted(
+            name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name)
+        )
+        raise InvalidInput(
+            "resume", different[:5], "weights of this very network; these differ in name or shape"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _like(value: Any, parameter: Tensor) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape == parameter.shape:
+        # Fused optimizers walk parameter and state in memory order: both must lie alike.
+        return torch.empty_like(parameter).copy_(value)
+    return value.to(parameter.device)
+
+
+def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    """`value` without its tensors, which go into `tensors` by path."""
+    if isinstance(value, Mapping):
+        plain = {}
+        for key, inner in value.items():
+            if not isinstance(key, str) or _SEPARATOR in key:
+                raise InvalidInput(f"checkpoint.{path}", key, f"keys are text without {_SEPARATOR!r}")
+            below = f"{path}{_SEPARATOR}{key}" if path else key
+            if isinstance(inner, Tensor):
+                tensors[below] = inner.detach().cpu().contiguous().clone()
+            else:
+                plain[key] = _split(inner, below, tensors)
+        return plain
+    if value is None or isinstance(value, bool | int | float | str | list | tuple):
+        return value
+    raise InvalidInput(f"checkpoint.{path}", type(value).__name__, "tensors, mappings and JSON values")

@@ -1,0 +1,319 @@
+"""The training loop: resident data, no loader, a learning curve, stop and resume between epochs."""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sparsemod.errors import InvalidInput
+from sparsemod.records import CurvePoint
+from sparsemod.spec_training import TrainingSpec
+from sparsemod.training import augmentation, optimizers
+from sparsemod.training.checkpoint import (
+    optimizer_state,
+    pack,
+    restore_module,
+    restore_optimizer,
+    snapshot,
+    unpack,
+)
+from sparsemod.training.evaluate import evaluate
+from sparsemod.training.outcome import TrainingOutcome
+from sparsemod.training.resident import Resident
+from sparsemod.training.rules import RULES
+from sparsemod.training.schedules import LearningRate
+
+
+class Pruner(Protocol):
+    """What the loop asks of a pruning method; `sparsemod.pruning.Pruner` says what each part means."""
+
+    def start(self, module: nn.Module) -> None: ...
+    def before_epoch(self, epoch: int, epochs: int) -> None: ...
+    def after_step(self) -> None: ...
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def at_target(self) -> bool: ...
+    def finish(self) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+def train(
+    module: nn.Module,
+    data: Resident,
+    settings: TrainingSpec,
+    *,
+    epochs: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    pruner: Pruner | None = None,
+    rule: str = "bp",
+    on_epoch: Callable[[CurvePoint], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: bytes | None = None,
+    on_checkpoint: Callable[[bytes], None] | None = None,
+) -> TrainingOutcome:
+    """Train `module` in place for `epochs` epochs; afterwards it holds the weights of the epoch with the least validation error.
+
+    Ties go to the lower validation loss. With a pruner, only epochs at full sparsity count, and patience (`settings.early_stop`) begins there.
+    `on_epoch` gets each finished epoch, `on_checkpoint` the state after it, `should_stop` is asked between epochs. `resume` continues a
+    checkpoint of the same training: on the CPU the result is bit for bit that of an uninterrupted one. A stopped training leaves the best
+    weights so far in the module, or the latest ones when none qualified (`best_epoch` is None).
+
+    All randomness (order, augmentation, dropout) follows from `seed` and the epoch; torch's global generators are seeded inside and left as
+    they were found, so equal arguments give equal weights on the CPU whatever else the process draws.
+
+    A loss or weight that becomes infinite or not a number ends the training; `TrainingOutcome.diverged` names the epoch, and the module
+    holds the best weights before it, or those from before that epoch.
+
+    The module is moved to `device`, where `data` must be, and stays there, in evaluation mode.
+    Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
+    """
+    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner, rule).run(
+        on_epoch, should_stop, resume, on_checkpoint
+    )
+
+
+class _Training:
+    """One training's state between epochs."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        data: Resident,
+        settings: TrainingSpec,
+        epochs: int,
+        seed: int,
+        device: torch.device,
+        pruner: Pruner | None,
+        rule: str,
+    ) -> None:
+        if epochs < 1:
+            raise InvalidInput("epochs", epochs, "at least 1")
+        if not 0 <= seed < 2**63:
+            raise InvalidInput("seed", seed, "0 to 2**63 - 1")
+        if data.device != device:
+            raise InvalidInput("device", str(device), f"the device that holds the data: {data.device}")
+        if min(settings.batch_size, len(data.train)) < 2 and any(
+            isinstance(m, _BatchNorm) for m in module.modules()
+        ):
+            raise InvalidInput(
+                "training.batch_size", settings.batch_size, "at least 2 samples, for batch normalization"
+            )
+        self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
+        self.module = module.to(device)
+        if len(data.train.shape) == 3:
+            _lay_out(module, torch.channels_last)
+        self.bounds = _bounds(len(data.train), settings.batch_size)
+        self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
+        self.augment = augmentation.build(settings.augmentation, data.train.shape)
+        self.optimizer = optimizers.build(module, settings)
+        self.rule = RULES.get(rule, field="rule")()
+        self.rule.start(module, seed)
+        self.pruner = pruner
+        if pruner is not None:
+            pruner.start(module)
+        self.curve: list[CurvePoint] = []
+        self.best: dict[str, Tensor] | None = None
+        self.best_epoch: int | None = None
+        self.waited = 0  # epochs since the best one
+
+    def run(
+        self,
+        on_epoch: Callable[[CurvePoint], None] | None,
+        should_stop: Callable[[], bool] | None,
+        resume: bytes | None,
+        on_checkpoint: Callable[[bytes], None] | None,
+    ) -> TrainingOutcome:
+        began = time.perf_counter()
+        if resume is not None:
+            self._restore(resume)
+        before = self.curve[-1].seconds if self.curve else 0.0
+        stopped, diverged = False, None
+        while not (stopped or self._complete() or self._patience_over()):
+            if should_stop is not None and should_stop():
+                stopped = True
+                break
+            epoch = len(self.curve) + 1
+            last_good = None if self.best is not None else snapshot(self.module)
+            with _seeded(self.seed, epoch, self.device):
+                point = self._epoch(epoch)
+            if point is None:
+                diverged = epoch
+                if last_good is not None:
+                    restore_module(self.module, last_good)
+                break
+            self._keep(point.model_copy(update={"seconds": before + time.perf_counter() - began}))
+            if on_epoch is not None:
+                on_epoch(self.curve[-1])
+            if on_checkpoint is not None:
+                on_checkpoint(self._checkpoint())
+        checkpoint = self._checkpoint() if diverged is None else b""
+        if self.best is not None:
+            restore_module(self.module, self.best)
+        if self.pruner is not None and self.pruner.at_target:
+            self.pruner.finish()
+        _lay_out(self.module, torch.contiguous_format)
+        self.module.zero_grad(set_to_none=True)
+        self.module.eval()
+        return TrainingOutcome(
+            curve=tuple(self.curve),
+            best_epoch=self.best_epoch,
+            stopped=stopped,
+            early=not stopped and diverged is None and not self._complete(),
+            diverged=diverged,
+            checkpoint=checkpoint,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _epoch(self, epoch: int) -> CurvePoint | None:
+        """One pass over the training data and its validation; None when it diverged."""
+        if self.pruner is not None:
+            self.pruner.before_epoch(epoch, self.epochs)
+        generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
+        order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
+        first_step = (epoch - 1) * len(self.bounds)
+        smoothing, clip = self.settings.label_smoothing, self.settings.gradient_clip
+        parameters = list(self.module.parameters())
+        total = torch.zeros((), device=self.device)
+
+        def loss(logits: Tensor, y: Tensor) -> Tensor:
+            return functional.cross_entropy(logits, y, label_smoothing=smoothing)
+
+        self.module.train()
+        for step, (start, stop) in enumerate(self.bounds, start=first_step):
+            x, y = self.data.train.batch(order[start:stop])
+            for augment in self.augment:
+                x = augment(x, generator)
+            rate = self.rate.at(step)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.zero_grad(set_to_none=True)
+            total += self.rule.gradients(x, y, loss) * (stop - start)
+            if clip is not None:
+                nn.utils.clip_grad_norm_(parameters, clip)
+            self.optimizer.step()
+            if self.pruner is not None:
+                self.pruner.after_step()
+        train_loss = float(total) / len(self.data.train)
+        if not math.isfinite(train_loss):
+            return None
+        validation_loss, validation_error = evaluate(self.module, self.data.validation)
+        if not math.isfinite(validation_loss):
+            return None
+        return CurvePoint(
+            epoch=epoch,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            validation_error=validation_error,
+            learning_rate=self.rate.at(first_step),
+            sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
+        )
+
+    def _keep(self, point: CurvePoint) -> None:
+        """Add the epoch to the curve, and its weights to the best ones if they are."""
+        self.curve.append(point)
+        if self.pruner is not None and not self.pruner.at_target:
+            return
+        self.waited += 1
+        best = None if self.best_epoch is None else self.curve[self.best_epoch - 1]
+        if best is None or (point.validation_error, point.validation_loss) < (
+            best.validation_error,
+            best.validation_loss,
+        ):
+            if best is None or point.validation_error < best.validation_error:
+                self.waited = 0  # a lower loss alone does not feed patience
+            self.best_epoch, self.best = point.epoch, snapshot(self.module)
+
+    def _complete(self) -> bool:
+        return len(self.curve) >= self.epochs
+
+    def _patience_over(self) -> bool:
+        return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be equal for a checkpoint to be continued."""
+        return {
+            "settings": self.settings.model_dump_json(),
+            "epochs": self.epochs,
+            "seed": self.seed,
+            "samples": len(self.data.train),
+            "rule": type(self.rule).__name__,
+            "pruner": None if self.pruner is None else type(self.pruner).__name__,
+        }
+
+    def _checkpoint(self) -> bytes:
+        state: dict[str, Any] = {
+            "identity": self._identity(),
+            "curve": [point.model_dump(mode="json") for point in self.curve],
+            "best_epoch": self.best_epoch,
+            "waited": self.waited,
+            "module": dict(self.module.state_dict()),
+            "best": self.best or {},
+            "optimizer": optimizer_state(self.optimizer),
+            "pruner": {} if self.pruner is None else self.pruner.state_dict(),
+        }
+        return pack(state)
+
+    def _restore(self, content: bytes) -> None:
+        state = unpack(content)
+        for key, value in self._identity().items():
+            if state["identity"].get(key) != value:
+                raise InvalidInput(
+                    f"resume.{key}",
+                    state["identity"].get(key),
+                    f"a checkpoint of this training: {key} is {value}",
+                )
+        restore_module(self.module, state["module"])
+        restore_optimizer(self.optimizer, state["optimizer"])
+        if self.pruner is not None:
+            self.pruner.load_state_dict(state["pruner"])
+        self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
+        self.best_epoch, self.waited = state["best_epoch"], state["waited"]
+        best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
+        self.best = best or None
+
+
+def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
+    """Put the kernels of convolutions into `memory_format`; the parameters stay the same objects."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
+
+
+def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """First and last + 1 of every batch; a last batch of one sample, on which batch normalization fails, joins the one before."""
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
+
+
+def _derive(seed: int, epoch: int, purpose: str) -> int:
+    """A seed of its own for every epoch and purpose, so that resuming needs no generator's state."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()[:8], "little") >> 1
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Torch's global generators (dropout draws from them) seeded for this epoch, and put back afterwards."""
+    devices = (
+        [torch.cuda.current_device() if device.index is None else device.index]
+        if device.type == "cuda"
+        else []
+    )
+    with torch.random.fork_rng(devices=devices):
+        value = _derive(seed, epoch, "module")
+        torch.default_generator.manual_seed(value)
+        for index in devices:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(value)
+        yield

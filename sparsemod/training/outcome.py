@@ -1,0 +1,29 @@
+"""What a training returns."""
+
+from dataclasses import dataclass
+
+from sparsemod.records import CurvePoint
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """The end of one call of `train`.
+
+    `curve` has a point for every finished epoch, those before a resume included; an epoch that diverged has none.
+    `best_epoch` is the epoch whose weights the module holds, None when no epoch qualified (none finished, or full sparsity was not reached).
+    `stopped`: the caller's `should_stop` ended it; `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch in which
+    a loss or a weight became infinite or not a number; training ended there. `seconds`: wall time of this call.
+    """
+
+    curve: tuple[CurvePoint, ...]
+    best_epoch: int | None
+    stopped: bool
+    early: bool
+    diverged: int | None
+    checkpoint: bytes
+    seconds: float
+
+    @property
+    def best(self) -> CurvePoint | None:
+        """The curve's point of the weights kept."""
+        return None if self.best_epoch is None else self.curve[self.best_epoch - 1]

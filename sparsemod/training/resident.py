@@ -1,0 +1,112 @@
+"""A dataset's training and validation samples as tensors on the device that trains."""
+
+import weakref
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sparsemod.errors import InvalidInput
+
+
+class _Split(Protocol):
+    def tensors(self) -> tuple[Tensor, Tensor]: ...
+
+
+class _Dataset(Protocol):
+    @property
+    def train(self) -> _Split: ...
+    @property
+    def validation(self) -> _Split: ...
+
+
+_held: "weakref.WeakKeyDictionary[Any, dict[str, Resident]]" = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples of one split on one device.
+
+    `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
+    memory format that convolutions want. `shape` is a sample's, channels first: (C, H, W) or (F,).
+    """
+
+    rows: Tensor  # float32 (N, elements)
+    labels: Tensor  # int64 (N,)
+    shape: tuple[int, ...]
+
+    @staticmethod
+    def of(x: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> "Samples":
+        """From float32 samples (N, C, H, W) or (N, F) and int64 labels (N,); copies only what lies differently. Raises InvalidInput."""
+        if x.dim() not in (2, 4) or x.dtype != torch.float32:
+            raise InvalidInput(
+                "x", (tuple(x.shape), str(x.dtype)), "float32 samples of shape (N, C, H, W) or (N, F)"
+            )
+        if labels.shape != (len(x),) or labels.dtype != torch.int64:
+            raise InvalidInput(
+                "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},)"
+            )
+        flat = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
+        return Samples(flat.reshape(len(x), -1).to(device), labels.to(device), tuple(x.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def shaped(self, rows: Tensor) -> Tensor:
+        """Rows as samples (n, C, H, W) or (n, F), without a copy."""
+        if len(self.shape) == 1:
+            return rows
+        channels, height, width = self.shape
+        return rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at `indices` (int64, on the device) and their labels."""
+        return self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
+
+    def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Consecutive samples and their labels, without a copy."""
+        return self.shaped(self.rows[start:stop]), self.labels[start:stop]
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """Training and validation samples on `device`. There is no test data here."""
+
+    train: Samples
+    validation: Samples
+    device: torch.device
+
+    @staticmethod
+    def of(dataset: _Dataset, device: torch.device | str = "cpu") -> "Resident":
+        """The splits `train` and `validation` of a `sparsemod.data.Dataset`; the same object again for the same dataset and device."""
+        held = _held.setdefault(dataset, {})
+        key = str(device)
+        if key not in held:
+            held[key] = Resident.from_tensors(
+                *dataset.train.tensors(), *dataset.validation.tensors(), device=device
+            )
+        return held[key]
+
+    @staticmethod
+    def from_tensors(
+        train_x: Tensor,
+        train_y: Tensor,
+        validation_x: Tensor,
+        validation_y: Tensor,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> "Resident":
+        """From float32 samples and int64 labels. Raises InvalidInput."""
+        train, validation = (
+            Samples.of(train_x, train_y, device),
+            Samples.of(validation_x, validation_y, device),
+        )
+        if train.shape != validation.shape:
+            raise InvalidInput(
+                "validation_x", validation.shape, f"samples of the training data's shape {train.shape}"
+            )
+        for name, samples in (("train", train), ("validation", validation)):
+            if len(samples) < 1:
+                raise InvalidInput(f"{name}_x", 0, "at least one sample")
+        return Resident(train, validation, torch.device(device))

@@ -1,0 +1,5 @@
+"""Training rules: how a batch's loss becomes gradients; one file each."""
+
+from sparsemod.training.rules.base import RULES, TrainingRule
+
+__all__ = ["RULES", "TrainingRule"]
