@@ -1,0 +1,181 @@
+"""The family `cnn`: small convolutional networks for images, in the space of SpArSeMod.
+
+Parameters, in order (b and l count from 1):
+
+- `blocks`; for each block `b{b}_layers`; for each layer `b{b}_l{l}_type`, `b{b}_l{l}_filters`, `b{b}_l{l}_kernel`; and `b{b}_pool`;
+- `head`: how the last feature map becomes a vector, "average" (global average) or "flatten";
+- `dense`: hidden dense layers after it, each with `d{i}_width`; `dropout` before every dense layer and the classifier.
+
+Layer types: "conv"; "down", a 2 x 2 max-pooling and then the convolution ("downsample-then-conv"), the only layer that changes the image's size;
+"separable", a depthwise and then a 1 x 1 convolution with nothing between them. Convolutions have stride 1 and keep the size; for an even kernel
+k the (k - 1) // 2 smaller share of the padding is above and left. Each is followed by batch norm (option) and relu. `b{b}_pool` is a 2 x 2
+max-pooling at the end of the block. Pooling drops an odd last row and column.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sparsemod.errors import BuildError, InvalidInput
+from sparsemod.networks.options import flag, share, whole
+from sparsemod.networks.registry import family
+from sparsemod.parameters import Categorical, Condition, Integer, Parameter, Real
+from sparsemod.records import DataInfo, Value
+from sparsemod.space import Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TYPES = ("conv", "down", "separable")
+HEADS = ("average", "flatten")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the plan. `size` is the (height, width) of its output."""
+
+    name: str
+    type: str
+    channels: int
+    filters: int
+    kernel: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What parameters mean on images of one shape: `blocks` holds the layers and whether the block ends in a pooling."""
+
+    blocks: tuple[tuple[tuple[Layer, ...], bool], ...]
+    size: tuple[int, int]
+    head: str
+    dense: tuple[int, ...]
+    dropout: float
+
+    @property
+    def channels(self) -> int:
+        """Channels of the last feature map."""
+        return self.blocks[-1][0][-1].filters
+
+    @property
+    def features(self) -> int:
+        """Width of the vector that enters the dense layers."""
+        return self.channels * (self.size[0] * self.size[1] if self.head == "flatten" else 1)
+
+
+def plan(parameters: Mapping[str, Value], data: DataInfo) -> Plan:
+    """The plan of a network. Raises BuildError, naming block and layer, when the image gets too small to be halved once more."""
+    channels, *size = data.shape
+    blocks = []
+    for b in range(1, int(parameters["blocks"]) + 1):
+        layers = []
+        for n in range(1, int(parameters[f"b{b}_layers"]) + 1):
+            name = f"b{b}_l{n}"
+            kind = str(parameters[f"{name}_type"])
+            filters, kernel = int(parameters[f"{name}_filters"]), int(parameters[f"{name}_kernel"])
+            if kind == "down":
+                size = _halve(size, data, f"block {b}, layer {n} (down)", name)
+            layers.append(Layer(name, kind, channels, filters, kernel, (size[0], size[1])))
+            channels = filters
+        pool = bool(parameters[f"b{b}_pool"])
+        if pool:
+            size = _halve(size, data, f"block {b}, pooling", f"b{b}_pool")
+        blocks.append((tuple(layers), pool))
+    dense = tuple(int(parameters[f"d{i}_width"]) for i in range(1, int(parameters["dense"]) + 1))
+    return Plan(
+        tuple(blocks), (size[0], size[1]), str(parameters["head"]), dense, float(parameters["dropout"])
+    )
+
+
+def _halve(size: list[int], data: DataInfo, place: str, name: str) -> list[int]:
+    if min(size) < 2:
+        raise BuildError(
+            f"{place}: a feature map of {size[0]} x {size[1]} cannot be halved; the network is too deep for images of "
+            f"{data.shape[1]} x {data.shape[2]} ({data.name})",
+            layer=name,
+        )
+    return [size[0] // 2, size[1] // 2]
+
+
+@family("cnn")
+class Cnn:
+    """Convolutional networks for images: conv, downsample-then-conv and separable layers in blocks, then dense layers.
+
+    Options: `max_blocks`, `max_layers` (in a block), `max_filters`, `max_kernel`, `max_dense` (hidden dense layers), `max_dense_width`,
+    `max_dropout`, `batch_norm` (after each convolution). Raises InvalidInput that names the option.
+    """
+
+    checked = True  # its output shape needs no trial run
+
+    def __init__(
+        self,
+        max_blocks: int = 2,
+        max_layers: int = 3,
+        max_filters: int = 100,
+        max_kernel: int = 5,
+        max_dense: int = 2,
+        max_dense_width: int = 200,
+        max_dropout: float = 0.5,
+        batch_norm: bool = True,
+    ) -> None:
+        self.max_blocks = whole("max_blocks", max_blocks, 1, 20)
+        self.max_layers = whole("max_layers", max_layers, 1, 20)
+        self.max_filters = whole("max_filters", max_filters, 1, 4096)
+        self.max_kernel = whole("max_kernel", max_kernel, 2, 15)
+        self.max_dense = whole("max_dense", max_dense, 0, 10)
+        self.max_dense_width = whole("max_dense_width", max_dense_width, 10, 65536)
+        self.max_dropout = share("max_dropout", max_dropout)
+        self.batch_norm = flag("batch_norm", batch_norm)
+
+    def space(self, data: DataInfo) -> Space:
+        """See the module's description. Raises InvalidInput for data that are no images."""
+        _images(data)
+        parameters: list[Parameter] = [Integer(name="blocks", low=1, high=self.max_blocks)]
+        for b in range(1, self.max_blocks + 1):
+            in_block = () if b == 1 else _from("blocks", b, self.max_blocks)
+            parameters.append(Integer(name=f"b{b}_layers", low=1, high=self.max_layers, when=in_block))
+            for n in range(1, self.max_layers + 1):
+                in_layer = in_block if n == 1 else _from(f"b{b}_layers", n, self.max_layers)
+                parameters += [
+                    Categorical(name=f"b{b}_l{n}_type", values=TYPES, when=in_layer),
+                    Integer(name=f"b{b}_l{n}_filters", low=1, high=self.max_filters, log=True, when=in_layer),
+                    Integer(name=f"b{b}_l{n}_kernel", low=2, high=self.max_kernel, when=in_layer),
+                ]
+            parameters.append(Categorical(name=f"b{b}_pool", values=(False, True), when=in_block))
+        parameters += [
+            Categorical(name="head", values=HEADS),
+            Integer(name="dense", low=0, high=self.max_dense),
+        ]
+        for i in range(1, self.max_dense + 1):
+            parameters.append(
+                Integer(
+                    name=f"d{i}_width",
+                    low=10,
+                    high=self.max_dense_width,
+                    log=True,
+                    when=_from("dense", i, self.max_dense),
+                )
+            )
+        return Space([*parameters, Real(name="dropout", low=0.0, high=self.max_dropout)])
+
+    def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
+        """The network, He-initialized. Raises BuildError when it is too deep for the images, InvalidInput for data that are none."""
+        _images(data)
+        planned = plan(parameters, data)
+        from sparsemod.networks.cnn_module import build
+
+        return build(planned, data, self.batch_norm)
+
+
+def _from(name: str, low: int, high: int) -> tuple[Condition, ...]:
+    """`name` >= `low`."""
+    return (Condition(parameter=name, values=tuple(range(low, high + 1))),)
+
+
+def _images(data: DataInfo) -> None:
+    if len(data.shape) != 3:
+        raise InvalidInput(
+            "network.family",
+            "cnn",
+            f"needs images of shape (C, H, W); samples of {data.name!r} have shape {data.shape}",
+        )
