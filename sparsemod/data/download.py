@@ -94,7 +94,7 @@ def digest_of(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
 
 
 def _missing(dataset: str, files: Sequence[RemoteFile], place: Path, failures: Sequence[str]) -> DataMissing:
-    sources = "; ".join(f"{file.name} from {' or '.join(file.urls)}" for file in files)
+    sources = "; ".join(f"{file.name} from {' or '.join(file.urls) or 'its publisher'}" for file in files)
     reasons = "; ".join(failures) or "no address is known"
     hint = f"could not be downloaded ({reasons}). Put them there by hand ({sources}), or name the folder above it by dataset.root or $SPARSEMOD_DATA"
     return DataMissing(dataset, [file.name for file in files], str(place), hint)
