@@ -22,4 +22,6 @@ class Cutout:
             first = torch.randint(0, length, (len(x), 1), generator=generator).to(x.device) - self._size // 2
             place = torch.arange(length, device=x.device)
             inside.append((place >= first) & (place < first + self._size))
-        return x.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+        square = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+        # A clone keeps the memory format, masked_fill alone would not.
+        return x.clone().masked_fill_(square, 0.0)

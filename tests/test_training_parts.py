@@ -1,0 +1,169 @@
+"""Optimizers, schedules, augmentations and checkpoints, each by itself."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.spec_training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
+from sparsemod.training import augmentation, optimizers
+from sparsemod.training.augmentation import AUGMENTATIONS
+from sparsemod.training.checkpoint import pack, unpack
+from sparsemod.training.schedules import SCHEDULES, LearningRate
+
+
+def rates(epochs: int = 10, steps: int = 10, **changes: object) -> list[float]:
+    schedule = LearningRate(2.0, ScheduleSpec(**changes), epochs, steps)  # type: ignore[arg-type]
+    return [schedule.at(step) for step in range(epochs * steps)]
+
+
+def test_schedules_by_hand() -> None:
+    assert rates(name="constant") == [2.0] * 100
+    cosine = rates(name="cosine")
+    assert cosine[0] == 2.0 and cosine[50] == pytest.approx(1.0) and 0 < cosine[99] < 0.01
+    assert cosine == sorted(cosine, reverse=True)
+    step = rates(name="step", milestones=(0.5, 0.75), factor=0.1)
+    assert step[49] == 2.0 and step[50] == pytest.approx(0.2) and step[75] == pytest.approx(0.02)
+    exponential = rates(name="exponential", factor=0.01)
+    assert exponential[50] == pytest.approx(0.2) and exponential[99] > 0.02
+
+
+def test_warmup_is_linear_and_then_the_schedule_starts() -> None:
+    found = rates(name="cosine", warmup=2)
+    assert found[:20] == pytest.approx([2.0 * (i + 1) / 20 for i in range(20)])
+    assert found[20] == 2.0 and found[60] == pytest.approx(1.0)
+    everything = rates(name="constant", warmup=50)
+    assert everything[-1] == 2.0 and everything[0] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("name", SCHEDULES.names())
+@given(epochs=st.integers(1, 5), steps=st.integers(1, 7), warmup=st.integers(0, 6))
+@settings(max_examples=25, deadline=None)
+def test_every_schedule_stays_positive_and_below_its_base(
+    name: str, epochs: int, steps: int, warmup: int
+) -> None:
+    assert all(
+        0 < rate <= 2.0 and math.isfinite(rate) for rate in rates(epochs, steps, name=name, warmup=warmup)
+    )
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS.names())
+def test_every_optimizer_decays_weights_only(name: str) -> None:
+    spec = TrainingSpec(optimizer=OptimizerSpec(name=name), weight_decay=0.1, learning_rate=0.1)  # type: ignore[arg-type]
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(1.0)
+    optimizer = optimizers.build(module, spec)
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    linear, norm = module[0], module[1]
+    assert isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
+    assert (linear.weight < 1).all()
+    assert all((tensor == 1).all() for tensor in (linear.bias, norm.weight, norm.bias))
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_every_augmentation_keeps_shape_input_and_seed(name: str) -> None:
+    (augment,) = augmentation.build([AugmentationSpec(name=name)], (3, 12, 9))
+    x = torch.randn(16, 3, 12, 9).contiguous(memory_format=torch.channels_last)
+    kept = x.clone()
+    first, second = (augment(x, torch.Generator().manual_seed(4)) for _ in range(2))
+    other = augment(x, torch.Generator().manual_seed(5))
+    assert first.shape == x.shape and first.dtype == x.dtype and torch.equal(x, kept)
+    assert torch.equal(first, second) and not torch.equal(first, other) and not torch.equal(first, x)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_shift_moves_whole_images() -> None:
+    (augment,) = augmentation.build([AugmentationSpec(name="shift", options={"pixels": 1})], (2, 5, 5))
+    x = torch.zeros(200, 2, 5, 5)
+    x[:, 0, 2, 2], x[:, 1, 2, 2] = 1.0, 2.0
+    moved = augment(x, torch.Generator().manual_seed(0))
+    assert torch.equal(moved[:, 0] * 2, moved[:, 1]) and torch.equal(moved[:, 0].sum((1, 2)), torch.ones(200))
+    places = {(int(i[1]), int(i[2])) for i in moved[:, 0].nonzero()}
+    assert places == {(row, column) for row in (1, 2, 3) for column in (1, 2, 3)}
+    ramp = torch.arange(5.0).expand(50, 2, 5, 5)
+    assert set(augment(ramp, torch.Generator())[:, 0, 0].unique().tolist()) == {0.0, 1.0, 2.0, 3.0, 4.0}
+
+
+def test_flip_mirrors_a_share() -> None:
+    (augment,) = augmentation.build([AugmentationSpec(name="flip", options={"probability": 0.25})], (1, 2, 3))
+    x = torch.arange(6.0).reshape(1, 1, 2, 3).repeat(400, 1, 1, 1)
+    flipped = augment(x, torch.Generator().manual_seed(0))
+    changed = (flipped != x).flatten(1).any(1)
+    assert 60 < int(changed.sum()) < 140
+    assert torch.equal(flipped[changed], x[changed].flip(3)) and torch.equal(flipped[~changed], x[~changed])
+
+
+def test_cutout_clears_a_square() -> None:
+    (augment,) = augmentation.build([AugmentationSpec(name="cutout", options={"size": 3})], (2, 9, 9))
+    cut = augment(torch.ones(300, 2, 9, 9), torch.Generator().manual_seed(0))
+    cleared = (cut == 0).sum((2, 3))
+    assert torch.equal(cleared[:, 0], cleared[:, 1])
+    assert int(cleared.max()) == 9 and int(cleared.min()) == 4  # a corner keeps 2 x 2
+
+
+def test_noise_has_the_deviation_and_works_on_vectors() -> None:
+    (augment,) = augmentation.build([AugmentationSpec(name="noise", options={"deviation": 0.5})], (100,))
+    noisy = augment(torch.zeros(400, 100), torch.Generator().manual_seed(0))
+    assert float(noisy.std()) == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "message"),
+    [
+        (
+            AugmentationSpec(name="shift", options={"pixels": 0}),
+            (1, 4, 4),
+            r"0\.options\.pixels = 0: an integer from 1 to 3",
+        ),
+        (AugmentationSpec(name="shift", options={"pixels": True}), (1, 4, 4), "an integer from 1 to 3"),
+        (AugmentationSpec(name="shift"), (4,), "works on images"),
+        (AugmentationSpec(name="flip"), (4,), "works on images"),
+        (AugmentationSpec(name="flip", options={"probability": 1.5}), (1, 4, 4), "a number from 0 to 1"),
+        (AugmentationSpec(name="cutout", options={"size": 9}), (1, 4, 4), "an integer from 1 to 4"),
+        (AugmentationSpec(name="noise", options={"deviation": "much"}), (4,), "a number from 0 to 10"),
+        (AugmentationSpec(name="noise", options={"size": 1}), (4,), "options of noise: deviation"),
+    ],
+)
+def test_bad_augmentations_name_option_and_range(
+    spec: AugmentationSpec, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        augmentation.build([spec], shape)
+    assert caught.value.field.startswith("training.augmentation.0")
+
+
+def test_unknown_augmentations_say_what_exists() -> None:
+    with pytest.raises(UnknownName, match="cutout, flip, noise, shift"):
+        augmentation.build([AugmentationSpec(name="rotate")], (1, 4, 4))
+
+
+def test_checkpoints_round_trip_and_are_repeatable() -> None:
+    state = {
+        "numbers": {"a": 1, "b": 0.1, "c": None, "d": [1, "x", True]},
+        "tensors": {
+            "half": torch.randn(3).half(),
+            "last": torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+            "count": torch.tensor(7),
+            "flags": torch.tensor([True, False]),
+        },
+        "none": {},
+    }
+    content = pack(state)
+    found = unpack(content)
+    assert content == pack(state) and found["numbers"] == state["numbers"] and found["none"] == {}
+    for name, tensor in state["tensors"].items():
+        assert torch.equal(found["tensors"][name], tensor) and found["tensors"][name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("state", [{"a/b": 1}, {"a": object()}, {"a": {1: 2}}])
+def test_what_cannot_be_packed_is_named(state: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match="checkpoint"):
+        pack(state)
