@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sparsemod.data.arrays import Arrays
+from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
 
 
@@ -33,11 +34,26 @@ DATASETS: Registry[Callable[..., Arrays]] = Registry(
 )
 
 
-def dataset(name: str) -> Callable[[S], S]:
-    """Decorator that registers a source under `name`. Raises DuplicateName."""
+_DECLARED: dict[str, DataInfo] = {}
+
+
+def dataset(name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None) -> Callable[[S], S]:
+    """Decorator that registers a source under `name`. Raises DuplicateName.
+
+    A dataset that always has the same `shape` (of one sample, channels first) and number of `classes` declares them here: a server can then
+    judge a spec's search space without having the data.
+    """
 
     def register(source: S) -> S:
         DATASETS.add(name, source)
+        if shape is not None and classes is not None:
+            _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes)
         return source
 
     return register
+
+
+def declared(name: str) -> DataInfo | None:
+    """What dataset `name` declares about itself, None when only loading it would tell. Raises UnknownName for the field `dataset.name`."""
+    DATASETS.get(name, field="dataset.name")
+    return _DECLARED.get(name)

@@ -78,6 +78,9 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
     if y == "error":
         axis.set_yscale("log")
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
+    _plain_ticks(axis.xaxis)
+    if y == "error":
+        _plain_ticks(axis.yaxis)
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))
     for metric, span in ((x, axis.axvspan), (y, axis.axhspan)):
@@ -89,6 +92,15 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
                 (axis.set_xlim if metric == x else axis.set_ylim)(low, high)
     axis.grid(True, which="major", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """1, 2, 5, 10, ... on a logarithmic axis, in plain numbers instead of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ _ARCHIVE = RemoteFile(
 )
 
 
-@dataset("cifar10")
+@dataset("cifar10", shape=(3, 32, 32), classes=10)
 def cifar10(root: Path | None) -> Arrays:
     """CIFAR-10 as (50000, 3, 32, 32) uint8 with its official test set.
 

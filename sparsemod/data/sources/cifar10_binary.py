@@ -12,7 +12,7 @@ from sparsemod.data.registry import dataset
 from sparsemod.data.sources.cifar10 import NAMES, cifar10
 
 
-@dataset("cifar10-binary")
+@dataset("cifar10-binary", shape=(3, 32, 32), classes=2)
 def cifar10_binary(root: Path | None) -> Arrays:
     """CIFAR-10's images in two classes. Files and errors are those of `cifar10`."""
     ten = cifar10(root)

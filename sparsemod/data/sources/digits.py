@@ -11,7 +11,7 @@ from sparsemod.data.registry import dataset
 from sparsemod.errors import DataMissing
 
 
-@dataset("digits")
+@dataset("digits", shape=(1, 8, 8), classes=10)
 def digits(root: Path | None) -> Arrays:
     """The digits as (1797, 1, 8, 8) uint8; no official test set. `root` is not needed: the data come with scikit-learn. Raises DataMissing."""
     with gzip.open(_bundled(), "rt", encoding="ascii") as text:

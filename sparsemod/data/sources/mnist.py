@@ -35,7 +35,7 @@ _TYPES: dict[int, np.dtype[Any]] = {
 }
 
 
-@dataset("mnist")
+@dataset("mnist", shape=(1, 28, 28), classes=10)
 def mnist(root: Path | None) -> Arrays:
     """MNIST as (60000, 1, 28, 28) uint8 with its official test set.
 
