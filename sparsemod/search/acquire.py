@@ -1,0 +1,217 @@
+"""Choosing from a pool by expected hypervolume improvement: exact costs for the front-runners, estimates for the rest.
+
+One `Chooser` serves one call of `suggest`: model and front are made from the history once; every choice and every pending trial is added to them
+as a fantasy (costs exact, the error at its posterior mean), so that the members of a batch differ for a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from sparsemod.objectives import nondominated
+from sparsemod.records import Value
+from sparsemod.search import ehvi, gp
+from sparsemod.search.costs import CostBook, CostEstimate, table
+from sparsemod.search.history import History
+from sparsemod.search.pool import Entry, Pool
+from sparsemod.space import Space
+
+Floats = npt.NDArray[np.float64]
+
+FRONT = 200
+"""Members of the front that the boxes are made from; more are thinned out by their distance from each other."""
+
+MODEL_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An entry of the pool with its exact costs and its expected gain."""
+
+    entry: Entry
+    costs: Mapping[str, float]
+    gain: float
+
+
+class Chooser:
+    """`exact`: how many never-built candidates one choice may build. Raises InvalidInput when a completed row lacks an objective."""
+
+    def __init__(self, history: History, space: Space, book: CostBook, fitter: gp.Fitter, exact: int) -> None:
+        self._space, self._book, self._exact = space, book, exact
+        self._objectives = history.objectives
+        names = self._objectives.names
+        self._known = [n for n in names if n != "error"]
+        self._metrics = list(
+            dict.fromkeys([*self._known, *(b for b in self._objectives.budgets if b != "error")])
+        )
+        self._uncertain = "error" in names
+        self._scale = np.array([self._objectives.reference[n] for n in self._known])
+        self._limits = np.array([self._objectives.budgets.get(m, np.inf) for m in self._metrics])
+        self._error_limit = self._objectives.budgets.get("error", np.inf)
+        self._model = self._fit(history, fitter) if self._uncertain else None
+        self._points = self._objectives.matrix(history.rows[i] for i in history.front)
+        self._built: dict[str, Choice | None] = {}
+        self._train_features = [
+            space.encode(o.candidate.parameters)
+            for o in history.all
+            if o.values is not None and all(m in o.values for m in self._metrics)
+        ]
+        self._train_costs = [
+            o.values
+            for o in history.all
+            if o.values is not None and all(m in o.values for m in self._metrics)
+        ]
+        for observation in history.pending:
+            costs = book.look(observation.candidate.parameters)
+            if not isinstance(costs, str):
+                self._imagine(observation.candidate.parameters, history.epochs(observation), costs)
+        self._cells = self._decompose()
+
+    def _fit(self, history: History, fitter: gp.Fitter) -> gp.ErrorModel:
+        features = np.array(
+            [self._features(o.candidate.parameters, history.epochs(o)) for o, _ in history.completed]
+        )
+        errors = np.array([values["error"] for _, values in history.completed])
+        front = np.zeros(len(errors), dtype=bool)
+        front[history.front] = True
+        few = gp.chosen(errors, features, front, gp.FIT_POINTS)
+        hyperparameters = fitter.fit(features[few], errors[few])
+        some = gp.chosen(errors, features, front, MODEL_POINTS)
+        return gp.ErrorModel(features[some], errors[some], hyperparameters)
+
+    def _features(self, parameters: Mapping[str, Value], epochs: float) -> Floats:
+        return np.append(self._space.encode(parameters), gp.fidelity(epochs))
+
+    def _imagine(self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]) -> None:
+        """Take a pending trial for finished, with the error that the model expects."""
+        values = dict(costs)
+        if self._model is not None:
+            row = self._features(parameters, epochs)[None, :]
+            mean, _ = self._model.predict(row)
+            self._model.add(row, mean)
+            values["error"] = max(float(np.exp(mean[0])) - gp.SHIFT, 0.0)
+        if all(n in values for n in self._objectives.names) and self._objectives.feasible(values):
+            self._points = np.vstack([self._points, self._objectives.vector(values)])
+
+    def _decompose(self) -> ehvi.Cells:
+        points = self._points[nondominated(self._points)]
+        points = points[np.all(points < 1.0, axis=1)]
+        if len(points) > FRONT:
+            points = points[_spread_out(points, FRONT)]
+        names = self._objectives.names
+        known = points[:, [names.index(n) for n in self._known]]
+        return ehvi.decompose(known, points[:, names.index("error")] if self._uncertain else None)
+
+    def gains(self, entries: Sequence[Entry], costs: Floats) -> tuple[Floats, Floats]:
+        """Expected gain of each entry with the given `costs`, shape (n, metrics), and a fallback score (greater is better) for no gain."""
+        known = costs[:, : len(self._known)] / self._scale
+        if self._model is None:
+            return ehvi.improvement(self._cells, known, None), -known.sum(axis=1)
+        mean, deviation = self._model.predict(
+            np.array([self._features(e.parameters, e.epochs) for e in entries])
+        )
+        scale = self._objectives.reference["error"]
+        below = ehvi.below_lognormal(self._cells.levels * scale, mean, deviation, gp.SHIFT) / scale
+        gain = ehvi.improvement(self._cells, known, below)
+        if np.isfinite(self._error_limit):
+            gain *= ndtr((np.log(self._error_limit + gp.SHIFT) - mean) / deviation)
+        return gain, -known.sum(axis=1) - np.exp(mean) / scale
+
+    def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
+        """The best feasible entry; None when all that were built break a budget. `search`: refine the best by local search.
+
+        Half of the builds go to the pool's best by estimate, the rest to the neighbours of the best found so far.
+        """
+        share = self._exact if not self._built else self._exact // 3
+        self._build(pool.entries, max(1, share // 2 if search else share))
+        for _ in range(3 if search else 0):
+            best = self._ranked(pool)[:4]
+            self._build(pool.near([c.entry for c in best], rng, 25), max(1, share // 6))
+        ranked = self._ranked(pool)
+        attempts = 0
+        while not ranked and attempts < 4:
+            # Nothing feasible yet: the estimate has learned from what was built, so look again.
+            self._build(pool.entries, max(1, share // 2))
+            ranked, attempts = self._ranked(pool), attempts + 1
+        if not ranked:
+            return None
+        choice = ranked[0]
+        self._imagine(choice.entry.parameters, choice.entry.epochs, choice.costs)
+        self._cells = self._decompose()
+        self._chosen(choice)
+        return choice
+
+    def broken(self) -> list[Choice]:
+        """What was built and breaks a budget, in the order of building."""
+        return [c for c in self._built.values() if c is not None and not self._objectives.feasible(c.costs)]
+
+    def _chosen(self, choice: Choice) -> None:
+        self._built[choice.entry.key] = None
+
+    def _ranked(self, pool: Pool) -> list[Choice]:
+        """The built, feasible, not yet chosen entries, best first."""
+        found = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
+        if not found:
+            return []
+        gain, fallback = self.gains(
+            [c.entry for c in found], self._cost_rows([c.costs for c in found], found)
+        )
+        order = np.lexsort((np.arange(len(found)), -fallback, -np.where(gain > 1e-12, gain, 0.0)))
+        return [Choice(found[i].entry, found[i].costs, float(gain[i])) for i in order]
+
+    def _cost_rows(self, rows: Sequence[Mapping[str, float]], choices: Sequence[Choice]) -> Floats:
+        """The metrics of the rows; one that cannot be known beforehand (measured on a device) is estimated from finished trials."""
+        if all(m in row for row in rows for m in self._metrics):
+            return table(rows, self._metrics)
+        guess, _ = self._estimate([c.entry for c in choices])
+        for i, row in enumerate(rows):
+            for j, name in enumerate(self._metrics):
+                guess[i, j] = row.get(name, guess[i, j])
+        return guess
+
+    def _estimate(self, entries: Sequence[Entry]) -> tuple[Floats, Floats]:
+        """Estimated costs and the deviations of their logarithms, shape (n, metrics)."""
+        if len(self._train_costs) < 2:
+            shape = (len(entries), len(self._metrics))
+            return np.ones(shape), np.full(shape, 10.0)
+        model = CostEstimate(np.array(self._train_features), table(self._train_costs, self._metrics))
+        return model.predict(np.array([self._space.encode(e.parameters) for e in entries]))
+
+    def _build(self, entries: Sequence[Entry], count: int) -> None:
+        """Exact costs for the `count` most promising entries that have none yet."""
+        open_entries = [e for e in entries if e.key not in self._built]
+        if not open_entries:
+            return
+        if len(open_entries) > count:
+            median, deviation = self._estimate(open_entries)
+            gain, fallback = self.gains(open_entries, median)
+            with np.errstate(divide="ignore"):
+                room = (np.log(self._limits) - np.log(median)) / deviation
+            gain = gain * np.prod(ndtr(room), axis=1)
+            order = np.lexsort((np.arange(len(gain)), -fallback, -gain))
+            open_entries = [open_entries[i] for i in order[:count]]
+        for entry in open_entries:
+            costs = self._book.look(entry.parameters)
+            if isinstance(costs, str):
+                self._built[entry.key] = None
+                continue
+            self._built[entry.key] = Choice(entry, costs, 0.0)
+            if all(m in costs for m in self._metrics):
+                self._train_features.append(self._space.encode(entry.parameters))
+                self._train_costs.append(costs)
+
+
+def _spread_out(points: Floats, count: int) -> npt.NDArray[np.int64]:
+    """`count` rows far from each other, the best in each objective first."""
+    taken = list(dict.fromkeys(int(i) for i in points.argmin(axis=0)))
+    distance = np.full(len(points), np.inf)
+    for i in taken:
+        np.minimum(distance, ((points - points[i]) ** 2).sum(axis=1), out=distance)
+    while len(taken) < count:
+        following = int(np.argmax(distance))
+        taken.append(following)
+        np.minimum(distance, ((points - points[following]) ** 2).sum(axis=1), out=distance)
+    return np.array(taken)

@@ -1,0 +1,82 @@
+"""The Ax experiment, rebuilt from the observations: to suggest from, and as a JSON file that Ax's own client opens.
+
+Ax holds a view; the truth are the stored trials. Objectives get fixed thresholds (the reference point), without which Ax moves them; a budget on a
+metric that is no objective becomes an outcome constraint. Nothing but objectives and budgets is given to Ax: it would fit a model to each metric.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ax.api.client import Client
+
+from sparsemod.records import FailureKind, TrialState
+from sparsemod.search.ax_space import constraints, parameters, to_ax
+from sparsemod.search.observation import Observation
+from sparsemod.space import Space
+from sparsemod.spec import ExperimentSpec
+
+
+def client(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> Client:
+    """An Ax client with one trial for each observation, in order of their index; `sparsemod_index` in a trial's properties is that index.
+
+    Completed trials are completed; queued and running ones run; a network that cannot be built and a candidate over its budget are
+    abandoned (never suggested again); lost and stopped trials failed.
+    """
+    with quiet():
+        made = Client(random_seed=spec.seed)
+        made.configure_experiment(
+            name=spec.name, parameters=parameters(space), parameter_constraints=constraints(space)
+        )
+        made.configure_optimization(
+            objective=", ".join(f"-{name}" for name in spec.objectives),
+            outcome_constraints=_limits(spec) or None,
+        )
+        metrics = dict.fromkeys([*spec.objectives, *spec.budgets])
+        for observation in sorted(observations, key=lambda o: o.index):
+            place = made.attach_trial(to_ax(space, observation.candidate.parameters))
+            trial = made._experiment.trials[place]
+            trial.update_run_metadata({"sparsemod_index": observation.index})
+            values = {n: observation.values[n] for n in metrics if n in (observation.values or {})}  # type: ignore[index]
+            if observation.state is TrialState.COMPLETED and len(values) == len(metrics):
+                made.complete_trial(place, raw_data=values)
+            elif observation.state is TrialState.INFEASIBLE or observation.failure is FailureKind.INVALID:
+                if values:
+                    made.attach_data(place, raw_data=values)
+                made.mark_trial_abandoned(place)
+            elif observation.state.finished:
+                made.mark_trial_failed(place)
+    return made
+
+
+def snapshot(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> str:
+    """The experiment as JSON text that `ax.api.client.Client.load_from_json_file` opens."""
+    with quiet():
+        return json.dumps(client(spec, space, observations)._to_json_snapshot(), separators=(",", ":"))
+
+
+def _limits(spec: ExperimentSpec) -> list[str]:
+    reference = spec.reference()
+    limits: dict[str, float] = {}
+    if len(spec.objectives) > 1:
+        # In Ax 1.3 a constraint on an objective is its threshold. A single objective has none.
+        limits = {n: min(reference[n], spec.budgets.get(n, reference[n])) for n in spec.objectives}
+    limits |= {n: limit for n, limit in spec.budgets.items() if n not in spec.objectives}
+    return [f"{name} <= {limit!r}" for name, limit in limits.items()]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ax and BoTorch report routine decisions as warnings and log lines; they say nothing about our data."""
+    logger = logging.getLogger("ax")
+    before: Any = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,85 @@
+"""Our search space as Ax's, and candidates there and back.
+
+Ax's hierarchical spaces know one root and conditions on choices only, and its model flattens them again; so the space is flattened here, with a stated
+rule: an inactive parameter holds its default in Ax's eyes, and what Ax suggests for an inactive parameter is dropped. Fixed parameters stay
+outside. Values of mixed types travel as their JSON text.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
+
+from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
+from sparsemod.records import Value
+from sparsemod.space import Space
+
+
+def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
+    """Ax's description of the free parameters."""
+    found: list[RangeParameterConfig | ChoiceParameterConfig] = []
+    for p in space.free:
+        if isinstance(p, Integer | Real):
+            found.append(
+                RangeParameterConfig(
+                    name=p.name,
+                    bounds=(p.low, p.high),
+                    parameter_type="int" if isinstance(p, Integer) else "float",
+                    scaling="log" if p.log else "linear",
+                )
+            )
+        elif isinstance(p, Categorical):
+            values: Any = [_out(p, v) for v in p.values]
+            kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
+            # Ax wants two-valued and text choices unordered, numbers sorted.
+            ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
+            found.append(
+                ChoiceParameterConfig(name=p.name, values=values, parameter_type=kind, is_ordered=ordered)
+            )
+    return found
+
+
+def constraints(space: Space) -> list[str]:
+    """The constraints that Ax can hold: between unconditional parameters on a linear scale. The others are checked on what it suggests."""
+    return [
+        _constraint(c) for c in space.constraints if all(_plain(space.parameter(n)) for n in c.coefficients)
+    ]
+
+
+def to_ax(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:
+    """A candidate as Ax holds it: every free parameter, inactive ones at their default."""
+    return {p.name: _out(p, values.get(p.name, p.default)) for p in space.free}
+
+
+def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
+    """Ax's candidate as ours: fixed parameters added, inactive ones dropped. It may break a constraint that Ax does not hold."""
+    back: dict[str, Value] = {}
+    for p in space.free:
+        given = values[p.name]
+        if isinstance(p, Categorical) and _mixed(p):
+            given = json.loads(given)
+        back[p.name] = p.clip(given)
+    return space.complete(back)
+
+
+def _out(parameter: Parameter, value: Value) -> Value:
+    return json.dumps(value) if isinstance(parameter, Categorical) and _mixed(parameter) else value
+
+
+def _mixed(parameter: Categorical) -> bool:
+    return len({type(v) for v in parameter.values}) > 1
+
+
+def _plain(parameter: Parameter) -> bool:
+    return (
+        isinstance(parameter, Integer | Real)
+        and not parameter.log
+        and not parameter.when
+        and parameter.cardinality > 1
+    ) and not isinstance(parameter, Fixed)
+
+
+def _constraint(constraint: Constraint) -> str:
+    terms = " + ".join(f"{factor!r} * {name}" for name, factor in constraint.coefficients.items())
+    return f"{terms} <= {constraint.bound!r}"

@@ -1,0 +1,94 @@
+"""The observations digested: what is known, pending, forbidden, on the front, and where the rounds stand. Depends on nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sparsemod.objectives import Objectives
+from sparsemod.records import FailureKind, RoundName, TrialState
+from sparsemod.search.observation import Observation
+from sparsemod.space import Space
+from sparsemod.spec import ExperimentSpec, RoundSpec
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of the spec and how many of its trials are still to be suggested."""
+
+    name: RoundName
+    number: int
+    spec: RoundSpec
+    remaining: int
+
+
+class History:
+    """A view of the observations, in order of their index."""
+
+    def __init__(self, spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> None:
+        self.all = sorted(observations, key=lambda o: o.index)
+        self._by_index = {o.index: o for o in self.all}
+        self.objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
+        self._spec = spec
+        # A lost worker says nothing against the candidate: it may come again. Anything else is suggested once.
+        self.seen = {
+            space.key(o.candidate.parameters)
+            for o in self.all
+            if not (o.state is TrialState.FAILED and o.failure is not FailureKind.INVALID)
+        }
+        self.completed = [
+            (o, o.values)
+            for o in self.all
+            if o.state is TrialState.COMPLETED
+            and o.values is not None
+            and all(name in o.values for name in spec.objectives)
+        ]
+        self.pending = [o for o in self.all if o.pending]
+        self.rows: list[Mapping[str, float]] = [values for _, values in self.completed]
+        self.front = self.objectives.front(self.rows)
+
+    def epochs(self, observation: Observation) -> float:
+        """Epochs of training in the observation's weights; those of its round when it does not say."""
+        if observation.epochs > 0:
+            return observation.epochs
+        name, parent = observation.candidate.round, observation.candidate.parent
+        if parent is not None and parent in self._by_index and parent < observation.index:
+            return self.epochs(self._by_index[parent]) + self._spec.rounds.r3.epochs
+        own = {"r1": self._spec.rounds.r1, "r2": self._spec.rounds.r2, "r3": self._spec.rounds.r3}.get(name)
+        return float((own or self._spec.rounds.r1).epochs)
+
+    def rounds(self) -> list[Round]:
+        """The rounds that still have trials to suggest. An infeasible draw is no trial; a failed one is."""
+        counted = [o.candidate.round for o in self.all if o.state is not TrialState.INFEASIBLE]
+        rounds = self._spec.rounds
+        plan: list[tuple[RoundName, RoundSpec]] = [("r1", rounds.r1), ("r2", rounds.r2), ("r3", rounds.r3)]
+        return [
+            Round(name, number, spec, spec.trials - counted.count(name))
+            for number, (name, spec) in enumerate(plan, 1)
+            if counted.count(name) < spec.trials
+        ]
+
+    def misses(self) -> int:
+        """How many observations in a row, up to the latest, were infeasible."""
+        count = 0
+        for observation in reversed(self.all):
+            if observation.state is not TrialState.INFEASIBLE:
+                break
+            count += 1
+        return count
+
+    def any_feasible(self) -> bool:
+        """Whether any candidate ever met the budgets."""
+        return any(o.state is not TrialState.INFEASIBLE for o in self.all)
+
+    def emptiness(self, more: Sequence[Mapping[str, float]]) -> str:
+        """How empty the space is, in one sentence. `more`: costs of draws that are no observations yet."""
+        rows = [o.values for o in self.all if o.values is not None and o.state is TrialState.INFEASIBLE]
+        rows += list(more)
+        drawn = len(self.all) + len(more)
+        parts = []
+        for name, limit in self.objectives.budgets.items():
+            values = [row[name] for row in rows if name in row]
+            broken = sum(not value <= limit for value in values)
+            if broken:
+                parts.append(f"{name} <= {limit:g} excludes {broken} of them (smallest seen {min(values):g})")
+        feasible = sum(o.state is not TrialState.INFEASIBLE for o in self.all)
+        return f"{feasible} of {drawn} draws meet the budgets; " + "; ".join(parts or ["no costs are known"])

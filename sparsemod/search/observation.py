@@ -1,0 +1,66 @@
+"""What the search is told (observations) and what it answers (suggestions)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from sparsemod.records import Candidate, FailureKind, TrialState, Value
+
+Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
+"""Exact costs of a candidate without training it, metric -> value. Raises BuildError when the network cannot be built."""
+
+
+class Morph(Protocol):
+    """A changed copy of a parent's parameters and the names of the operators that changed it."""
+
+    @property
+    def parameters(self) -> Mapping[str, Value]: ...
+
+    @property
+    def operators(self) -> Sequence[str]: ...
+
+
+Morphs = Callable[[Mapping[str, Value], np.random.Generator], Sequence[Morph]]
+"""Children of a parent's parameters, all valid in the space."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial as the search sees it.
+
+    `values`: metric -> value; of a completed trial everything measured, of an infeasible one its costs, else None or what is known.
+    `epochs`: epochs of training in its weights, inherited ones included (0 when unknown: then those of its round).
+    `failure`: why a failed trial failed. `weights`: whether its weights are stored, so that a morph can inherit them.
+    """
+
+    index: int
+    candidate: Candidate
+    state: TrialState
+    values: Mapping[str, float] | None = None
+    epochs: float = 0.0
+    failure: FailureKind | None = None
+    weights: bool = True
+
+    @property
+    def pending(self) -> bool:
+        """Whether its result is still to come."""
+        return not self.state.finished
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A candidate to queue for `epochs` epochs of training; or, when `feasible` is false, one to record without training it.
+
+    `costs` are exact. `over` says which budgets are broken and by how much. `error` is the message of a network that cannot be built: record
+    it as failed (invalid). `gain` is the expected hypervolume improvement, None for a Sobol point.
+    """
+
+    candidate: Candidate
+    epochs: int
+    costs: Mapping[str, float] = field(default_factory=dict)
+    feasible: bool = True
+    over: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+    gain: float | None = None

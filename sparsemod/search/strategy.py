@@ -1,0 +1,257 @@
+"""The search: which candidates to try next, as a function of the spec and the observations alone.
+
+`Search` keeps nothing that a new one could not rebuild: seeds come from the spec's seed, the round and the number of observations, and its
+caches save time without changing a result. A suggester that was killed is replaced by making another.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from sparsemod.errors import SpaceEmpty
+from sparsemod.records import Candidate, Origin, TrialState, Value
+from sparsemod.search import sobol
+from sparsemod.search.acquire import Choice, Chooser
+from sparsemod.search.costs import CostBook
+from sparsemod.search.gp import Fitter
+from sparsemod.search.history import History, Round
+from sparsemod.search.observation import Costs, Morphs, Observation, Suggestion
+from sparsemod.search.pool import ENUMERATED, Parent, Pool, every
+from sparsemod.search.stopping import converged
+from sparsemod.space import Space
+from sparsemod.spec import ExperimentSpec
+
+MODELLED = 4
+"""Completed trials that a model needs at least."""
+
+POOL = 1000
+BREED = 600
+PARENTS = 24
+INFEASIBLE_A_CALL = 50
+"""Infeasible draws that one call returns at most: the caller records them and asks again, so that no call takes long."""
+
+
+class Search:
+    """Suggests candidates for the rounds of `spec` in `space`.
+
+    `costs` gives exact costs of a candidate (metric -> value; raises BuildError); `morphs` gives children of a parent's parameters (without it
+    round 3 falls back on round 2's pool). `exact` limits how many never-built candidates one suggestion may build.
+    """
+
+    def __init__(
+        self, spec: ExperimentSpec, space: Space, costs: Costs, morphs: Morphs | None = None, exact: int = 48
+    ) -> None:
+        self.spec, self.space = spec, space
+        self._morphs, self._exact = morphs, exact
+        self._book = CostBook(space, costs)
+        self._fitter = Fitter()
+        self._all_keys: set[str] | None = None
+
+    def done(self, observations: Sequence[Observation]) -> str | None:
+        """Why the search is over, or None while there is something to suggest or to wait for."""
+        history = History(self.spec, self.space, observations)
+        return self._over(history) or (
+            "all rounds are complete" if not history.rounds() and not history.pending else None
+        )
+
+    def _over(self, history: History) -> str | None:
+        reason = converged(history.objectives, history.rows, self.spec.search.stop)
+        if reason is not None:
+            return reason
+        if history.pending:
+            return None
+        if self._exhausted(history):
+            return "every candidate of the space was tried"
+        if history.any_feasible() and history.misses() >= 2 * self.spec.search.max_draws:
+            return f"the last {history.misses()} new candidates broke a budget"
+        return None
+
+    def suggest(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
+        """Up to `n` candidates to train, and any infeasible ones that were drawn on the way (`feasible` false: to be recorded, not trained).
+
+        Never waits: pending trials (observations that are queued or running) count as taken and are imagined at their expected result. Fewer
+        than `n` come back at the end of the last round, when a finite space is used up, or when infeasible draws were many: record them and ask
+        again. An empty list means that there is nothing to suggest now.
+
+        Raises SpaceEmpty, which says how empty the space is, when `search.max_draws` candidates in a row and never one met the budgets.
+        """
+        history = History(self.spec, self.space, observations)
+        if self._over(history) is not None:
+            return []
+        result: list[Suggestion] = []
+        seen = set(history.seen)
+        for turn in history.rounds():
+            wanted = min(turn.remaining, n - sum(s.feasible or s.error is not None for s in result))
+            if wanted <= 0:
+                continue
+            if turn.name == "r1" and history.misses() < self.spec.search.max_draws:
+                found = self._draw(history, turn, wanted, seen)
+            elif not self._can_model(history):
+                # The first results are still out. A worker that waits learns nothing: go on with Sobol points in this round's budget.
+                found = self._draw(history, turn, wanted, seen)
+            elif self._by_ax(history, turn):
+                found = self._ask_ax(history, turn, wanted, seen, result)
+            else:
+                found = self._choose(history, turn, wanted, seen, result)
+            seen |= {self.space.key(s.candidate.parameters) for s in found}
+            result += found
+            if any(not s.feasible and s.error is None for s in found) and len(found) < wanted:
+                break
+        return result
+
+    # -- round 1 ------------------------------------------------------------------------------------------------------------------------
+
+    def _draw(self, history: History, turn: Round, wanted: int, seen: set[str]) -> list[Suggestion]:
+        found: list[Suggestion] = []
+        infeasible: list[Mapping[str, float]] = []
+        live = 0
+        keys = set(seen)
+        for values in self._walk(len(history.all) + wanted):
+            key = self.space.key(values)
+            if key in keys:
+                continue
+            keys.add(key)
+            suggestion = self._screen(values, turn, "sobol", history)
+            found.append(suggestion)
+            if suggestion.feasible or suggestion.error is not None:
+                live += 1
+                infeasible.clear()
+                if live == wanted:
+                    break
+                continue
+            infeasible.append(suggestion.costs)
+            drawn = history.misses() + len(infeasible) if live == 0 else len(infeasible)
+            if drawn >= self.spec.search.max_draws:
+                if live == 0 and not history.any_feasible():
+                    raise SpaceEmpty(
+                        "the space has no candidate within the budgets, as far as was seen: "
+                        + history.emptiness(infeasible)
+                    )
+                break
+            if len(infeasible) >= INFEASIBLE_A_CALL:
+                break
+        else:
+            if not found and not history.any_feasible() and history.all:
+                raise SpaceEmpty("every candidate of the space breaks a budget: " + history.emptiness(()))
+        return found
+
+    def _walk(self, count: int) -> Iterator[dict[str, Value]]:
+        """The seed's Sobol sequence from its beginning; a small space's remaining candidates after it."""
+        yield from sobol.candidates(self.space, self.spec.seed, 4 * count + self.spec.search.max_draws)
+        if self.space.cardinality <= ENUMERATED:
+            yield from every(self.space)
+
+    def _screen(self, values: dict[str, Value], turn: Round, origin: Origin, history: History) -> Suggestion:
+        candidate = Candidate(parameters=values, origin=origin, round=turn.name)
+        costs = self._book.look(values)
+        if isinstance(costs, str):
+            return Suggestion(candidate, turn.spec.epochs, feasible=False, error=costs)
+        over = history.objectives.over_budget(costs)
+        return Suggestion(candidate, turn.spec.epochs, costs, not over, over)
+
+    # -- rounds 2 and 3 -----------------------------------------------------------------------------------------------------------------
+
+    def _can_model(self, history: History) -> bool:
+        return "error" not in self.spec.objectives or len(history.completed) >= MODELLED
+
+    def _choose(
+        self, history: History, turn: Round, wanted: int, seen: set[str], before: Sequence[Suggestion]
+    ) -> list[Suggestion]:
+        chooser = Chooser(_with(history, before, self), self.space, self._book, self._fitter, self._exact)
+        rng = np.random.default_rng([self.spec.seed, turn.number, len(history.all)])
+        parents = self._parents(history) if turn.name == "r3" and self._morphs is not None else []
+        pool = Pool(self.space, seen)
+        if parents and self._morphs is not None:
+            pool.breed(parents, self._morphs, turn.spec.epochs, rng, BREED)
+        bred = bool(pool.entries)
+        if not bred:
+            pool.fill(self._front(history), turn.spec.epochs, rng, POOL)
+        found: list[Suggestion] = []
+        for _ in range(wanted):
+            choice = chooser.choose(pool, rng, search=not bred and self.space.cardinality > ENUMERATED)
+            if choice is None:
+                break
+            found.append(_suggestion(choice, turn))
+        if not found:
+            # Recording what broke a budget teaches the estimate, and the next call draws another pool.
+            over = history.objectives.over_budget
+            found = [
+                Suggestion(_candidate(c, turn), turn.spec.epochs, c.costs, False, over(c.costs))
+                for c in chooser.broken()[:INFEASIBLE_A_CALL]
+            ]
+        return found
+
+    def _front(self, history: History) -> list[Mapping[str, Value]]:
+        return [history.completed[i][0].candidate.parameters for i in history.front]
+
+    def _parents(self, history: History) -> list[Parent]:
+        """Members of the front whose weights are stored, thinned evenly along the first objective when there are many."""
+        first = self.spec.objectives[0]
+        front = sorted(history.front, key=lambda i: (history.rows[i][first], i))
+        stored = [history.completed[i][0] for i in front if history.completed[i][0].weights]
+        if len(stored) > PARENTS:
+            stored = [stored[round(k)] for k in np.linspace(0, len(stored) - 1, PARENTS)]
+        return [Parent(o.index, o.candidate.parameters, history.epochs(o)) for o in stored]
+
+    def _by_ax(self, history: History, turn: Round) -> bool:
+        """Ax's own acquisition serves round 2 on request, and when an objective cannot be computed beforehand."""
+        if turn.name != "r2" or self.spec.search.acquisition == "ax":
+            return turn.name == "r2"
+        sample = next((o for o in history.all if o.state is TrialState.COMPLETED), None)
+        costs = self._book.look(sample.candidate.parameters) if sample is not None else ""
+        return not isinstance(costs, str) and any(
+            n not in costs for n in self.spec.objectives if n != "error"
+        )
+
+    def _ask_ax(
+        self, history: History, turn: Round, wanted: int, seen: set[str], before: Sequence[Suggestion]
+    ) -> list[Suggestion]:
+        from sparsemod.search.ax_acquisition import ask
+
+        found: list[Suggestion] = []
+        keys = set(seen)
+        for values in ask(self.spec, self.space, _with(history, before, self), wanted, turn.number):
+            key = self.space.key(values)
+            if key not in keys:
+                keys.add(key)
+                found.append(self._screen(values, turn, "gp", history))
+        live = sum(s.feasible or s.error is not None for s in found)
+        if live == 0 and len(found) == 0:
+            # Ax repeated itself: our own acquisition finds something new.
+            return self._choose(history, turn, wanted, seen, before)
+        return found
+
+    def _exhausted(self, history: History) -> bool:
+        if self.space.cardinality > ENUMERATED:
+            return False
+        if self._all_keys is None:
+            self._all_keys = {self.space.key(values) for values in every(self.space)}
+        return self._all_keys <= history.seen
+
+
+def _candidate(choice: Choice, turn: Round) -> Candidate:
+    entry = choice.entry
+    return Candidate(
+        parameters=entry.parameters,
+        origin="gp" if entry.parent is None else "morphism",
+        round=turn.name,
+        parent=entry.parent,
+        operators=entry.operators,
+    )
+
+
+def _suggestion(choice: Choice, turn: Round) -> Suggestion:
+    return Suggestion(_candidate(choice, turn), turn.spec.epochs, choice.costs, gain=choice.gain)
+
+
+def _with(history: History, before: Sequence[Suggestion], search: Search) -> History:
+    """The history with the suggestions of an earlier round of the same call as pending trials."""
+    live = [s for s in before if s.feasible]
+    if not live:
+        return history
+    first = 1 + max((o.index for o in history.all), default=-1)
+    added = [
+        Observation(first + i, s.candidate, TrialState.QUEUED, None, float(s.epochs))
+        for i, s in enumerate(live)
+    ]
+    return History(search.spec, search.space, [*history.all, *added])

@@ -1,0 +1,89 @@
+"""The model of the error and the estimate of the costs."""
+
+import numpy as np
+import torch
+from botorch.models import SingleTaskGP
+from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from numpy.testing import assert_allclose
+from support_search import SPACE, costs
+
+from sparsemod.search import gp
+from sparsemod.search.costs import CostEstimate, table
+
+
+def data(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.random((count, 5))
+    return x, np.exp(-3 + 2 * x[:, 0] + np.sin(4 * x[:, 1]) + 0.05 * rng.normal(size=count))
+
+
+def test_the_posterior_is_botorchs() -> None:
+    x, errors = data()
+    found = gp.fit(x, errors)
+    model = gp.ErrorModel(x, errors, found)
+    logs = np.log(errors + gp.SHIFT)
+    y = torch.from_numpy((logs - logs.mean()) / logs.std(ddof=1))[:, None]
+    kernel = get_covar_module_with_dim_scaled_prior(5)
+    reference = SingleTaskGP(torch.from_numpy(x), y, covar_module=kernel, outcome_transform=None)
+    reference.covar_module.lengthscale = torch.from_numpy(found.lengthscales)
+    reference.likelihood.noise = torch.tensor(found.noise + 1e-6)
+    reference.mean_module.initialize(constant=found.mean)
+    new = np.random.default_rng(1).random((50, 5))
+    with torch.no_grad():
+        posterior = reference.posterior(torch.from_numpy(new))
+    mean, deviation = model.predict(new)
+    assert_allclose(mean, logs.mean() + logs.std(ddof=1) * posterior.mean.numpy()[:, 0], atol=1e-4)
+    assert_allclose(deviation, logs.std(ddof=1) * posterior.variance.sqrt().numpy()[:, 0], atol=1e-3)
+
+
+def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
+    x, errors = data()
+    new, truth = data(100, seed=7)
+    model = gp.ErrorModel(x, errors, gp.fit(x, errors))
+    mean, before = model.predict(new)
+    assert np.corrcoef(mean, np.log(truth + gp.SHIFT))[0, 1] > 0.95
+    model.add(new[:1], mean[:1])
+    again, after = model.predict(new)
+    assert after[0] < before[0]
+    assert_allclose(again, mean, atol=1e-6)
+
+
+def test_equal_data_give_equal_hyperparameters_with_and_without_the_cache() -> None:
+    x, errors = data(20)
+    fitter = gp.Fitter()
+    first, cached, other = fitter.fit(x, errors), fitter.fit(x, errors), gp.Fitter().fit(x, errors)
+    assert cached is first
+    assert_allclose(other.lengthscales, first.lengthscales, rtol=0)
+
+
+def test_the_cap_keeps_front_and_best_and_spreads_the_rest() -> None:
+    x, errors = data(300)
+    keep = np.zeros(300, dtype=bool)
+    keep[[5, 77]] = True
+    taken = gp.chosen(errors, x, keep, 60)
+    assert len(set(taken.tolist())) == 60
+    assert {5, 77, int(errors.argmin())} <= set(taken.tolist())
+    assert gp.chosen(errors, x, keep, 300).tolist() == list(range(300))
+
+
+def test_a_perfect_score_and_constant_errors_are_no_poles() -> None:
+    x, _ = data(6)
+    for errors in (np.zeros(6), np.full(6, 0.5)):
+        mean, deviation = gp.ErrorModel(x, errors, gp.fit(x, errors)).predict(x)
+        assert np.isfinite(mean).all() and np.isfinite(deviation).all()
+
+
+def test_estimated_costs_rank_unknown_candidates() -> None:
+    rng = np.random.default_rng(0)
+    known = [SPACE.sample(rng) for _ in range(60)]
+    new = [SPACE.sample(rng) for _ in range(200)]
+    metrics = ["model_size", "latency"]
+    model = CostEstimate(
+        np.array([SPACE.encode(p) for p in known]), table([costs(p) for p in known], metrics)
+    )
+    guess, deviation = model.predict(np.array([SPACE.encode(p) for p in new]))
+    truth = table([costs(p) for p in new], metrics)
+    assert (deviation > 0).all()
+    for column in range(2):
+        logs = np.log(guess[:, column]), np.log(truth[:, column])
+        assert np.corrcoef(*logs)[0, 1] > 0.9
