@@ -169,7 +169,16 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def uv_command(uv: str, python: Path, settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """`uv pip install` with pip's own settings handed on, and the environment variables it needs besides."""
     # pip takes the best version of all indexes; so must uv, or the pins could not be found.
-    command = [uv, "pip", "install", "--python", str(python), "--index-strategy", "unsafe-best-match"]
+    command = [
+        uv,
+        "--quiet",
+        "pip",
+        "install",
+        "--python",
+        str(python),
+        "--index-strategy",
+        "unsafe-best-match",
+    ]
     for option in ("index-url", "extra-index-url", "find-links"):
         for value in settings.get(option, "").split():
             command += [f"--{option}", value]

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.records import Value
 from sparsemod.spec import ExperimentSpec
 
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
@@ -93,6 +94,15 @@ def dump(spec: ExperimentSpec) -> str:
     """The whole spec, defaults included, as YAML that `loads` reads back to an equal spec."""
     # ASCII only: written as they are, some line separators come back as another character.
     return yaml.dump(spec.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+
+
+def scalar(text: str) -> Value:
+    """A number, true, false or text, as a spec file would read it. Raises InvalidSpec for anything else."""
+    data = _parse_yaml(f"value: {text}", "text").data
+    value = data["value"]
+    if len(data) > 1 or not isinstance(value, int | float | str):
+        raise InvalidSpec("value", text, "a number, true, false or a word")
+    return value
 
 
 def parse(plain: Plain, source: str) -> ExperimentSpec:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidSpec
 from sparsemod.spec import ExperimentSpec
-from sparsemod.spec_files import MAX_BYTES, dump, load, loads
+from sparsemod.spec_files import MAX_BYTES, dump, load, loads, scalar
 
 SMALL = "dataset: {name: digits}\nnetwork: {family: cnn}\n"
 
@@ -224,3 +224,17 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         tmp_path, "a.json", '{\n  "dataset": {"name": "digits"},\n  "network": {"family": "mlp"}\n}\n'
     )
     assert load(path).network.family == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("3", 3), ("true", True), ("no", "no"), ("conv", "conv")]
+)
+def test_scalar(text: str, value: Any) -> None:
+    assert scalar(text) == value
+    assert type(scalar(text)) is type(value)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{a: 1}", "a: 1", "null", "'", "a\nb: 1"])
+def test_what_is_no_scalar(text: str) -> None:
+    with pytest.raises(InvalidSpec):
+        scalar(text)

@@ -1,0 +1,208 @@
+"""Parts of the documentation that are written from the code, so that they cannot fall behind it.
+
+mkdocs runs this file as a hook: a line `<!-- generated: NAME -->` of a page is replaced by what the function of that name below returns.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Real
+from sparsemod.spec import ExperimentSpec
+from sparsemod.spec_config import KEYS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
+"""Described by hand on the page, with examples; everything else in a spec is described by its own fields."""
+
+WORDS = {
+    "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
+    "object": "mapping",
+}  # fmt: skip
+BOUNDS = {
+    "minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
+    "maxLength": "at most {} characters",
+}  # fmt: skip
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """mkdocs calls this for each page."""
+    return re.sub(
+        r"^<!-- generated: ([a-z_]+) -->$", lambda match: GENERATED[match[1]](), markdown, flags=re.MULTILINE
+    )
+
+
+# -- the spec --------------------------------------------------------------------------------------------------------------------
+
+
+def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every part of a spec with its dotted path, the spec itself first."""
+    yield path, model
+    for name, info in model.model_fields.items():
+        for inner in _models(info.annotation):
+            if inner not in PARAMETERS:
+                yield from parts(inner, f"{path}.{name}" if path else name)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
+
+
+def spec_reference() -> str:
+    """One table a part: key, values, default, meaning."""
+    seen: set[type[BaseModel]] = set()
+    lines: list[str] = []
+    for path, model in parts():
+        if model in seen:  # r1, r2 and r3 are alike
+            continue
+        seen.add(model)
+        schema = model.model_json_schema()
+        lines += [f"### {f'`{path}`' if path else 'The top level'}", "", _first_line(model), ""]
+        lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+        for name, info in model.model_fields.items():
+            values = _values(schema["properties"][name], schema.get("$defs", {}))
+            cells = (f"`{name}`", values, _default(info), info.description or "")
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _values(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_values(choice, definitions) for choice in schema["anyOf"]))
+    if "$ref" in schema:
+        return _values(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        items = schema.get("items", {})
+        return f"list of {_values(items, definitions)}" if items else "list"
+    word = WORDS.get(schema.get("type", ""), "value")
+    bounds = [text.format(schema[key]) for key, text in BOUNDS.items() if key in schema]
+    return f"{word} {', '.join(bounds)}".strip()
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        given = {
+            key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
+        }
+        return f"`{json.dumps(given)}`" if len(given) <= 3 and _flat(value) else "its defaults"
+    return f"`{json.dumps(value)}`"
+
+
+def _flat(value: BaseModel) -> bool:
+    return all(not isinstance(inner, dict) for inner in value.model_dump(mode="json").values())
+
+
+def config_keys() -> str:
+    """The keys of a `config.cfg`."""
+    lines = ["| key | values | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in KEYS.items()]
+    return "\n".join(lines)
+
+
+# -- files and commands ----------------------------------------------------------------------------------------------------------
+
+
+def example(name: str, language: str) -> str:
+    """A file of examples/ as a block."""
+    return f"```{language}\n{(ROOT / 'examples' / name).read_text()}```"
+
+
+def command_line() -> str:
+    """Every command with its arguments and options, from the command line's own help."""
+    import typer
+
+    from service.cli import app
+
+    group: Any = typer.main.get_command(app)
+    lines: list[str] = []
+    panel = ""
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        if (command.rich_help_panel or "") != panel:
+            panel = command.rich_help_panel or ""
+            lines += [f"## {panel}", ""]
+        usage = " ".join(command.collect_usage_pieces(command.make_context(name, [], resilient_parsing=True)))
+        lines += [
+            f"### `sparsemod {name}`",
+            "",
+            (command.help or "").strip(),
+            "",
+            f"    sparsemod {name} {usage}",
+            "",
+        ]
+        options = [p for p in command.params if getattr(p, "help", None) and p.name != "help"]
+        if options:
+            lines += ["| | default | meaning |", "| --- | --- | --- |"]
+        for option in options:
+            names = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
+            if option.param_type_name == "argument":
+                names = f"`{(option.metavar or option.name).upper()}`"
+            shown = (
+                ""
+                if option.default in (None, False, ()) or callable(option.default)
+                else f"`{option.default}`"
+            )
+            lines.append(f"| {names} | {shown} | {option.help.strip()} |".replace("\n", " "))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def http_api() -> str:
+    """Every route with its parameters and answers, from the server's OpenAPI description."""
+    from service.app import create_app
+
+    description = create_app().openapi()
+    lines: list[str] = []
+    for path, methods in description["paths"].items():
+        for method, route in methods.items():
+            lines += [
+                f"### `{method.upper()} {path}`",
+                "",
+                route.get("summary", ""),
+                "",
+                route.get("description", ""),
+                "",
+            ]
+            parameters = route.get("parameters", [])
+            if parameters:
+                lines += ["| parameter | where | values | meaning |", "| --- | --- | --- | --- |"]
+            for parameter in parameters:
+                values = _values(parameter["schema"], description.get("components", {}).get("schemas", {}))
+                meaning = parameter.get("description", "")
+                lines.append(f"| `{parameter['name']}` | {parameter['in']} | {values} | {meaning} |")
+            lines += ["", "| answer | meaning |", "| --- | --- |"]
+            for status, answer in route.get("responses", {}).items():
+                lines.append(f"| {status} | {answer.get('description', '')} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "spec_reference": spec_reference,
+    "config_keys": config_keys,
+    "own_network": lambda: example("own_network.py", "python"),
+    "own_network_spec": lambda: example("own_network.yaml", "yaml"),
+    "command_line": command_line,
+    "http_api": http_api,
+}

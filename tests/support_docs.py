@@ -1,0 +1,45 @@
+"""Reading the documentation: its pages and the fenced blocks in them."""
+
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+EXAMPLES = ROOT / "examples"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and where it begins."""
+
+    language: str
+    text: str
+    page: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks(language: str, pages: tuple[Path, ...] = PAGES) -> list[Block]:
+    """The blocks of one language, page by page, in their order."""
+    found = []
+    for page in pages:
+        text = page.read_text()
+        for match in re.finditer(r"^```(\w+)[^\n]*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+            if match[1] == language:
+                found.append(Block(match[1], match[2], page.name, text[: match.start()].count("\n") + 1))
+    return found
+
+
+def generator() -> ModuleType:
+    """docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

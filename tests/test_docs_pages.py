@@ -1,0 +1,119 @@
+"""The documentation is run: python blocks executed, specs loaded, commands parsed, tables complete."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
+
+from sparsemod.spec_config import KEYS
+from sparsemod.spec_files import dump, load, loads
+
+generate = generator()
+SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks("python", (page,))], ids=lambda page: page.name
+)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    names: dict[str, Any] = {"__name__": "documentation"}
+    for block in blocks("python", (page,)):
+        # The lines before keep the numbers of a traceback those of the page.
+        exec(compile("\n" * block.line + block.text, str(page), "exec"), names)  # noqa: S102 - the point of this test
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_blocks_are_specs_or_parts_of_one(block: Block) -> None:
+    given = yaml.safe_load(block.text)
+    whole = SMALL | given
+    loads(dump(loads(block.text)) if whole == given else yaml.safe_dump(whole), str(block))
+
+
+@pytest.mark.parametrize("block", blocks("ini"), ids=str)
+def test_ini_blocks_are_config_files(block: Block, tmp_path: Path) -> None:
+    path = tmp_path / "config.cfg"
+    path.write_text(block.text)
+    load(path)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_examples_load(path: Path) -> None:
+    spec = load(path)
+    assert loads(dump(spec)) == spec
+    assert spec.name == path.stem.replace("_", " ")
+
+
+def test_every_key_of_a_spec_is_described() -> None:
+    text = generate.spec_reference()
+    for path, model in generate.parts():
+        assert (model.__doc__ or "").strip(), f"{model.__name__} has no description"
+        for name, info in model.model_fields.items():
+            assert info.description, f"{path}.{name} has no description"
+            assert f"| `{name}` |" in text
+
+
+def test_every_field_of_a_parameter_is_described() -> None:
+    page = (DOCS / "spec.md").read_text()
+    for model in generate.PARAMETERS:
+        for name in model.model_fields:
+            # `name` is the key itself.
+            assert name == "name" or f"`{name}`" in page or f"{name}:" in page, f"{model.__name__}.{name}"
+
+
+def test_every_key_of_a_config_file_is_described() -> None:
+    text = generate.config_keys()
+    for name in KEYS:
+        assert f"| `{name}` |" in text
+
+
+def test_pages_name_only_generated_parts_that_exist() -> None:
+    for page in DOCS.glob("*.md"):
+        assert "<!-- generated:" not in generate.on_page_markdown(page.read_text()), page.name
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for page in DOCS.glob("*.md"):
+        assert f": {page.name}\n" in navigation, page.name
+
+
+COMMANDS = [
+    (str(block), line.removeprefix("$ "))
+    for block in blocks("console")
+    for line in block.text.splitlines()
+    if line.startswith("$ ")
+]
+
+
+@pytest.mark.parametrize(("place", "line"), COMMANDS, ids=[f"{place} {line}" for place, line in COMMANDS])
+def test_commands_exist(place: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [word for word in shlex.split(line, comments=True) if word != "&"]
+    while "=" in words[0]:  # environment variables
+        words.pop(0)
+    if words[:2] == ["python3", "dev.py"]:
+        assert f'"{words[2]}": command_' in (ROOT / "dev.py").read_text()
+        return
+    assert words[0] in {"sparsemod", "worker", "cd", "curl"}, f"{place}: {line}"
+    if words[0] in {"sparsemod", "worker"}:
+        monkeypatch.chdir(EXAMPLES)
+        parse_command(words[1:] if words[0] == "sparsemod" else words)
+
+
+def parse_command(words: list[str]) -> None:
+    """Parse a `sparsemod` command line without running it. Raises click's UsageError for what does not exist."""
+    import typer
+
+    from service.cli import app
+
+    group: Any = typer.main.get_command(app)
+    name, command, rest = group.resolve_command(
+        group.make_context("sparsemod", words, resilient_parsing=True), words
+    )
+    assert name and command
+    if "--help" not in rest:
+        command.make_context(name, rest)
