@@ -82,15 +82,11 @@ class MaskPruner(Pruner):
         """Share pruned by the current masks."""
 
     def start(self, module: nn.Module) -> None:
-        """See Pruner. Raises InvalidInput for a module without anything to prune."""
+        """See Pruner. A network without anything to prune is at its target from the start."""
         self._tensors = self.find(module)
-        if not self._tensors:
-            raise InvalidInput(
-                "pruning.method", type(module).__name__, "a network with layers that can be pruned"
-            )
         self._module = module
         self._masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in self._tensors.items()}
-        self._at_target = self.target == 0
+        self._at_target = self.target == 0 or not self._tensors
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
         """See Pruner."""

@@ -13,9 +13,13 @@ def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for path, layer in module.named_modules():
-        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear) and id(layer.weight) not in seen:
-            seen.add(id(layer.weight))
-            found[f"{path}.weight" if path else "weight"] = layer.weight
+        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+            continue
+        # A parametrized layer computes its weight anew in each step: a mask on the result would not last.
+        weight = layer._parameters.get("weight")
+        if weight is not None and id(weight) not in seen:
+            seen.add(id(weight))
+            found[f"{path}.weight" if path else "weight"] = weight
     return found
 
 

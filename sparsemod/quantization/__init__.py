@@ -1,1 +1,18 @@
-"""Quantization: trained modules as integer networks, with a reference interpreter in integer arithmetic."""
+"""Quantization: trained networks as integer networks, with a reference interpreter in integer arithmetic."""
+
+from sparsemod.quantization.float_network import FloatNetwork
+from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
+from sparsemod.quantization.network import LayerInfo, Network
+from sparsemod.quantization.schemes import SCHEMES, quantize
+from sparsemod.quantization.static import quantize_static
+
+__all__ = [
+    "SCHEMES",
+    "FloatNetwork",
+    "IntegerNetwork",
+    "LayerInfo",
+    "Network",
+    "TensorInfo",
+    "quantize",
+    "quantize_static",
+]

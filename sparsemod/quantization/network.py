@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ class LayerInfo:
 class Network(Protocol):
     """A trained network as it would be deployed. `images` are float (N, *input shape), `labels` int (N,)."""
 
-    scheme: str
+    scheme: ClassVar[str]
 
     @property
     def input_shape(self) -> tuple[int, ...]:

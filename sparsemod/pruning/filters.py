@@ -1,0 +1,96 @@
+"""Filter pruning by L1 norm (structured): whole filters go, and `sparsemod.pruning.shrink` then makes the network smaller."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sparsemod.graph import capture
+from sparsemod.pruning.base import PRUNERS, MaskPruner
+from sparsemod.pruning.channels import Channels, channels_of
+from sparsemod.pruning.plan import planned_keep
+from sparsemod.pruning.schedules import Schedule
+
+
+@PRUNERS.register("filters")
+class Filters(MaskPruner):
+    """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm, `planned_keep(n, sparsity)` of each layer's n remain.
+
+    A pruned filter's weights, bias and the scale, shift and running mean of its norm are zero, so that its output is exactly
+    zero in training and evaluation. Layers that are added together lose the same filters, ranked by the sum of
+    their norms; what a depthwise convolution makes of a channel goes with the channel. Filters that feed the
+    network's output and those of grouped convolutions stay: `frozen` says which and why.
+    Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
+    """
+
+    def __init__(self, sparsity: float, schedule: Schedule, shape: tuple[int, ...]) -> None:
+        """`shape`: one sample's, for capturing the module."""
+        super().__init__(sparsity, schedule)
+        self.shape = tuple(shape)
+        self._channels: Channels | None = None
+
+    @property
+    def frozen(self) -> Mapping[str, str]:
+        """Layers that cannot be pruned (or not wholly), with the reason; known after `start`."""
+        return {} if self._channels is None else dict(self._channels.frozen)
+
+    def find(self, module: nn.Module) -> dict[str, Tensor]:
+        """See MaskPruner. Raises Unsupported for a module that cannot be captured."""
+        tensors = named_tensors(module)
+        self._channels = channels = channels_of(capture(module, self.shape), tensors)
+        units = {unit for group in channels.groups for unit in group.units}
+        return {n: tensors[n] for n, labels in channels.rows.items() if units & set(labels.tolist())}
+
+    def choose(self, sparsity: float) -> dict[str, Tensor]:
+        """See MaskPruner."""
+        channels = self._channels
+        if channels is None:
+            return {}
+        keep = torch.ones(channels.count, dtype=torch.bool)
+        scores = self._scores(channels)
+        for group in channels.groups:
+            units = torch.tensor(group.units)
+            kept = planned_keep(len(units), sparsity)
+            order = torch.argsort(scores[units], descending=True, stable=True)
+            keep[units[order[kept:]]] = False
+        return {name: self._rows(channels, name, keep) for name in self._tensors}
+
+    def _scores(self, channels: Channels) -> Tensor:
+        """Per label, the summed L1 norm of its filters; masked filters are zero already and stay last."""
+        scores = torch.zeros(channels.count, dtype=torch.float64)
+        for name in channels.filters:
+            if name in self._tensors:
+                norms = self._tensors[name].detach().abs().flatten(1).sum(1).double().cpu()
+                gone = ~self._masks[name].flatten(1).any(1).cpu()
+                scores.index_add_(0, torch.from_numpy(channels.rows[name]), norms.masked_fill(gone, -1.0))
+        return scores
+
+    def _rows(self, channels: Channels, name: str, keep: Tensor) -> Tensor:
+        tensor = self._tensors[name]
+        rows = keep[torch.from_numpy(channels.rows[name])].to(tensor.device)
+        return rows.view(-1, *(1,) * (tensor.dim() - 1)).expand_as(tensor).clone()
+
+    def measure(self) -> float:
+        """See MaskPruner: the share of filters, among those that may go at all."""
+        channels = self._channels
+        if channels is None:
+            return 0.0
+        units = {unit for group in channels.groups for unit in group.units}
+        total = gone = 0
+        for name in channels.filters:
+            if name in self._masks:
+                rows = self._masks[name].flatten(1).any(1).tolist()
+                mine = [
+                    kept
+                    for kept, label in zip(rows, channels.rows[name].tolist(), strict=True)
+                    if label in units
+                ]
+                total, gone = total + len(mine), gone + mine.count(False)
+        return gone / total if total else 0.0
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by every name that they have in the module."""
+    found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    found.update(module.named_parameters(remove_duplicate=False))
+    return found

@@ -1,0 +1,206 @@
+"""Physically smaller networks: channels that are exactly zero are cut out of every layer that makes or reads them."""
+
+import copy
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sparsemod.errors import BuildError
+from sparsemod.graph import Graph, Operator, capture
+from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, norm_keys
+from sparsemod.pruning.filters import named_tensors
+from sparsemod.pruning.plan import planned_keep
+
+Keep = NDArray[np.bool_]
+
+
+def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
+    """A copy of `module` without the filters that pruning set to zero; it computes the same function.
+
+    `shape`: one sample's. Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not changed. Every layer keeps at
+    least one filter. The result is run beside the original before it is returned: raises BuildError when they differ, as for
+    a module whose forward holds sizes (x.view(-1, 256)); Unsupported when the module cannot be captured.
+    """
+    graph = capture(module, tuple(shape))
+    tensors = named_tensors(module)
+    channels = channels_of(graph, tensors)
+    return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
+
+
+def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> nn.Module:
+    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain is arbitrary.
+
+    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`, without running anything. Raises as `shrink`.
+    """
+    graph = capture(module, tuple(shape))
+    masked = copy.deepcopy(module)
+    tensors = named_tensors(masked)
+    channels = channels_of(graph, tensors)
+    keep = planned(channels, sparsity)
+    with torch.no_grad():
+        for name, labels in channels.rows.items():
+            gone = torch.from_numpy(~keep[labels])
+            if gone.any():
+                tensors[name][gone] = 0.0
+    return _shrunk(masked, graph, channels, keep)
+
+
+def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
+    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of `planned_shrink` without its work.
+
+    `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are computed from others.
+    """
+    channels = channels_of(graph, owned)
+    return shrink_graph(graph, channels, planned(channels, sparsity))
+
+
+def planned(channels: Channels, sparsity: float) -> Keep:
+    """Labels to keep: the first `planned_keep(n, sparsity)` of each group's n."""
+    keep = np.ones(channels.count, np.bool_)
+    for group in channels.groups:
+        keep[list(group.units[planned_keep(len(group.units), sparsity) :])] = False
+    return keep
+
+
+def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> Keep:
+    """Labels to keep: those of which any weight, bias or norm parameter is not zero, at least one of each group."""
+    irrelevant: set[str] = set()
+    for operator in graph.operators:
+        if operator.kind == "batch_norm":
+            # with scale and shift zero the statistics do not matter; without, a mean of zero gives zero
+            irrelevant.update(
+                norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
+            )
+    alive = np.zeros(channels.count, np.bool_)
+    for name, labels in channels.rows.items():
+        if name not in irrelevant and name in tensors:
+            rows = (
+                tensors[name].detach().flatten(1)
+                if tensors[name].dim() > 1
+                else tensors[name].detach()[:, None]
+            ) != 0
+            np.logical_or.at(alive, labels, rows.any(1).cpu().numpy())
+    keep = np.ones(channels.count, np.bool_)
+    for group in channels.groups:
+        units = np.array(group.units)
+        keep[units] = alive[units]
+        if not alive[units].any():
+            keep[units[0]] = True
+    return keep
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """Which rows (output channels) and columns (input channels, None: all) of an operator's tensors remain."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64] | None
+    groups: int | None
+
+
+def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
+    if operator.kind not in ("conv", "linear", "batch_norm"):
+        return None
+    source = channels.labels[operator.inputs[0]]
+    rows = np.flatnonzero(keep[channels.labels[operator.output]])
+    if operator.kind == "batch_norm":
+        return _Cut(rows, None, None)
+    columns = np.flatnonzero(keep[source])
+    if operator.kind == "linear":
+        return _Cut(rows, columns, None)
+    if is_depthwise(operator, len(source)):
+        return _Cut(rows, None, len(columns))
+    groups = operator.attributes["groups"]
+    return _Cut(rows, columns if groups == 1 else None, groups)
+
+
+def _keys(operator: Operator) -> tuple[str, ...]:
+    if operator.kind == "batch_norm":
+        return norm_keys(operator)
+    return tuple(key for key in (operator.weight, operator.bias) if key is not None)
+
+
+def _sliced(tensor: Tensor, cut: _Cut, is_weight: bool) -> Tensor:
+    result = tensor[torch.from_numpy(cut.rows).to(tensor.device)]
+    if is_weight and cut.columns is not None:
+        result = result[:, torch.from_numpy(cut.columns).to(tensor.device)]
+    return result
+
+
+def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
+    """The captured graph with only the labels in `keep`."""
+    state, operators = dict(graph.state), []
+    for operator in graph.operators:
+        cut = _cut(operator, graph, channels, keep)
+        if cut is not None:
+            for key in _keys(operator):
+                state[key] = _sliced(graph.state[key], cut, key == operator.weight)
+            if operator.kind == "conv":
+                operator = dataclasses.replace(
+                    operator, attributes={**operator.attributes, "groups": cut.groups}
+                )
+        operators.append(operator)
+    shapes = {
+        name: (int(keep[channels.labels[name]].sum()), *shape[1:]) if name in channels.labels else shape
+        for name, shape in graph.shapes.items()
+    }
+    return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
+
+
+def _shrunk(module: nn.Module, graph: Graph, channels: Channels, keep: Keep) -> nn.Module:
+    small = copy.deepcopy(module)
+    original = named_tensors(module)
+    done: set[str] = set()
+    for operator in graph.operators:
+        cut = _cut(operator, graph, channels, keep)
+        for key in _keys(operator) if cut is not None else ():
+            if cut is not None and key in original and key not in done:
+                done.add(key)
+                _replace(small, key, _sliced(original[key].detach(), cut, key == operator.weight), cut)
+    _verify(module, small, graph)
+    return small
+
+
+def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
+    path, _, name = key.rpartition(".")
+    owner = module.get_submodule(path)
+    old = getattr(owner, name)
+    if isinstance(old, nn.Parameter):
+        setattr(owner, name, nn.Parameter(value.clone(), requires_grad=old.requires_grad))
+    else:
+        owner.register_buffer(name, value.clone())
+    if isinstance(owner, nn.Conv2d) and name == "weight":
+        owner.out_channels, owner.groups = len(value), cut.groups or 1
+        owner.in_channels = value.shape[1] * owner.groups
+    elif isinstance(owner, nn.Linear) and name == "weight":
+        owner.out_features, owner.in_features = value.shape
+    elif isinstance(owner, _BatchNorm):
+        owner.num_features = len(value)
+
+
+def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
+    """Both must give the same output on random data."""
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, *graph.shapes[graph.input], generator=generator).to(device)
+    modes = {part: part.training for whole in (module, small) for part in whole.modules()}
+    try:
+        with torch.no_grad():
+            expected, found = module.eval()(x), small.eval()(x)
+    except RuntimeError as error:
+        raise BuildError(
+            f"the network cannot run with fewer filters (are sizes written into its forward?): {error}"
+        ) from error
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+    tolerance = 1e-4 * max(1.0, float(expected.abs().nan_to_num(posinf=0.0).max()))
+    if expected.shape != found.shape or not torch.allclose(expected, found, 1e-4, tolerance, equal_nan=True):
+        raise BuildError(
+            "the network computes something else with fewer filters (are sizes written into its forward?)"
+        )
