@@ -1,0 +1,26 @@
+"""Devices: what a network must fit, and how long an instruction takes there. No torch here.
+
+`device(name)` -> `Device`; `device_names()`; `load_device(path)` reads a profile of one's own. A package adds devices through the
+entry point group `sparsemod.devices`.
+"""
+
+from sparsemod.targets.device import Device, OperatorModel
+from sparsemod.targets.profiles import (
+    DEFAULT_DEVICE,
+    DEVICES,
+    device,
+    device_names,
+    load_device,
+    operator_model,
+)
+
+__all__ = [
+    "DEFAULT_DEVICE",
+    "DEVICES",
+    "Device",
+    "OperatorModel",
+    "device",
+    "device_names",
+    "load_device",
+    "operator_model",
+]

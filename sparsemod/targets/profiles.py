@@ -1,0 +1,93 @@
+"""Reading profiles: those of the package (`devices/*.yaml`, `cores/*.yaml`), those of other packages, and a user's own files.
+
+To add a device: a file `devices/NAME.yaml` with the fields of `Device`. To add a core: a file `cores/CORE.yaml` with those of `OperatorModel`.
+"""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sparsemod.errors import DataMissing, InvalidInput, UnknownName
+from sparsemod.registry import Registry
+from sparsemod.targets.device import Device, OperatorModel
+
+DEFAULT_DEVICE = "stm32f446"
+DEVICES: Registry[Device] = Registry("device", "sparsemod.devices")
+_Profile = TypeVar("_Profile", bound=BaseModel)
+
+
+def device(name: str, *, field: str = "target.device") -> Device:
+    """The device called `name`. Raises UnknownName, which lists those that are known; `field` is the field it names."""
+    return DEVICES.get(name, field=field)
+
+
+def device_names() -> tuple[str, ...]:
+    """All known devices, sorted."""
+    return DEVICES.names()
+
+
+def load_device(path: Path | str) -> Device:
+    """The device of a YAML file, to be passed on or filed by `DEVICES.add`. Raises DataMissing, or InvalidInput naming file and field."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataMissing(
+            "device profile",
+            [path.name],
+            str(path.parent),
+            "write one like those of sparsemod/targets/devices",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput("device profile", str(path), f"a readable YAML file ({error})") from error
+    return _parse(Device, text, str(path))
+
+
+@cache
+def operator_model(core: str) -> OperatorModel:
+    """The operator model fitted for `core`. Raises UnknownName, which lists the cores that have one."""
+    known = {
+        entry.name.removesuffix(".yaml"): entry for entry in (files("sparsemod.targets") / "cores").iterdir()
+    }
+    if core not in known:
+        raise UnknownName("operator_model", core, known)
+    return _parse(OperatorModel, known[core].read_text(encoding="utf-8"), known[core].name)
+
+
+def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInput("device profile", "not YAML", str(error).replace("\n", " "), source) from None
+    if not isinstance(data, dict):
+        raise InvalidInput(
+            "device profile", data, f"a mapping with the keys {', '.join(model.model_fields)}", source
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            allowed = f"unknown key; known here: {', '.join(model.model_fields)}"
+        elif first["type"] == "missing":
+            raise InvalidInput(
+                field, None, f"is missing; {model.model_fields[field].description}", source
+            ) from None
+        else:
+            allowed = first["msg"].replace("Input should", "should")
+        raise InvalidInput(field, first["input"], allowed, source) from None
+
+
+def _add_packaged() -> None:
+    for entry in sorted((files("sparsemod.targets") / "devices").iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            found = _parse(Device, entry.read_text(encoding="utf-8"), entry.name)
+            DEVICES.add(found.name, found)
+
+
+_add_packaged()
