@@ -56,7 +56,7 @@ def test_rescaling_fits_in_32_bits_and_keeps_21_bits(factors):
     assert 255 * sum(multipliers) + 2 ** (shift - 1) < 2**31
     for factor, multiplier in zip(factors, multipliers, strict=True):
         assert abs(multiplier / 2**shift - factor) <= 2.0 ** -(shift + 1)
-    if 2.0**-9 <= max(factors):
+    if max(factors) >= 2.0**-9:
         assert max(multipliers) >= 2**20 - 1 or shift == 30
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_quantization import slow_run
 
 from sparsemod.errors import InvalidInput
 from sparsemod.quantization.arithmetic import quantize_multiplier
@@ -14,16 +15,13 @@ from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import (
     LAYERS,
     Add,
-    AvgPool,
     Clamp,
     Concat,
     Conv,
     Flatten,
     GlobalAvgPool,
     Linear,
-    MaxPool,
 )
-from tests.support_quantization import slow_run
 
 
 class Maker:

@@ -1,23 +1,16 @@
-"""A pruner from names and numbers, as they stand in a spec."""
+"""The pruner that a spec asks for."""
 
 from collections.abc import Sequence
 
 from sparsemod.pruning.base import PRUNERS, Pruner
 from sparsemod.pruning.schedules import SCHEDULES
+from sparsemod.spec_training import PruningSpec
 
 
-def create_pruner(
-    method: str,
-    sparsity: float,
-    shape: Sequence[int],
-    *,
-    schedule: str = "cubic",
-    begin: float = 0.2,
-    end: float = 0.7,
-) -> Pruner:
-    """The pruner called `method` for modules that take samples of `shape`.
+def create_pruner(settings: PruningSpec, sparsity: float, shape: Sequence[int]) -> Pruner:
+    """A fresh pruner with the method and schedule of `settings` that reaches `sparsity`, for modules that take samples of `shape`.
 
-    `schedule` spreads `sparsity` over the shares `begin` to `end` of the epochs. Raises UnknownName, InvalidInput.
+    `sparsity` is an argument of its own because it may be searched. Raises UnknownName, InvalidInput.
     """
-    when = SCHEDULES.get(schedule, field="pruning.schedule")(begin, end)
-    return PRUNERS.get(method, field="pruning.method")(sparsity, when, tuple(shape))
+    schedule = SCHEDULES.get(settings.schedule, field="pruning.schedule")(settings.begin, settings.end)
+    return PRUNERS.get(settings.method, field="pruning.method")(sparsity, schedule, tuple(shape))

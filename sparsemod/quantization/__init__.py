@@ -2,7 +2,7 @@
 
 from sparsemod.quantization.float_network import FloatNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
-from sparsemod.quantization.network import LayerInfo, Network
+from sparsemod.quantization.network import LayerInfo, Quantized
 from sparsemod.quantization.schemes import SCHEMES, quantize
 from sparsemod.quantization.static import quantize_static
 
@@ -11,7 +11,7 @@ __all__ = [
     "FloatNetwork",
     "IntegerNetwork",
     "LayerInfo",
-    "Network",
+    "Quantized",
     "TensorInfo",
     "quantize",
     "quantize_static",

@@ -22,6 +22,7 @@ class FloatNetwork(Evaluation):
     """A deployed graph that is run in float32."""
 
     scheme: ClassVar[str] = "none"
+    title: ClassVar[str] = "float network"
     graph: Graph
 
     @property

@@ -50,6 +50,7 @@ class IntegerNetwork(Evaluation):
     """
 
     scheme: ClassVar[str] = "static"
+    title: ClassVar[str] = "integer network"
     input: str
     output: str
     tensors: Mapping[str, TensorInfo]

@@ -26,10 +26,11 @@ class LayerInfo:
     bias_bytes: int
 
 
-class Network(Protocol):
+class Quantized(Protocol):
     """A trained network as it would be deployed. `images` are float (N, *input shape), `labels` int (N,)."""
 
-    scheme: ClassVar[str]
+    scheme: ClassVar[str]  # the name of the scheme that made it
+    title: ClassVar[str]  # what it is, in a sentence: "integer network"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -86,23 +87,23 @@ class Evaluation:
     """`predict`, `error` and the sums over layers, from `logits` and `layers_info`."""
 
     def logits(self, images: Any) -> NDArray[np.float32]:
-        """See Network."""
+        """See Quantized."""
         raise NotImplementedError
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
-        """See Network."""
+        """See Quantized."""
         raise NotImplementedError
 
     def to_bytes(self) -> bytes:
-        """See Network."""
+        """See Quantized."""
         raise NotImplementedError
 
     def predict(self, images: Any) -> NDArray[np.int64]:
-        """See Network."""
+        """See Quantized."""
         return best(self.logits(images))
 
     def error(self, images: Any, labels: Any) -> float:
-        """See Network. Raises InvalidInput when the numbers of images and labels differ or are zero."""
+        """See Quantized. Raises InvalidInput when the numbers of images and labels differ or are zero."""
         expected = np.asarray(labels).reshape(-1)
         found = self.predict(images)
         if len(found) != len(expected) or not len(found):
@@ -112,15 +113,15 @@ class Evaluation:
         return float(np.mean(found != expected))
 
     def nonzeros(self) -> int:
-        """See Network."""
+        """See Quantized."""
         return sum(info.nonzeros for info in self.layers_info())
 
     def layer_nonzeros(self) -> Mapping[str, int]:
-        """See Network."""
+        """See Quantized."""
         return {info.name: info.nonzeros for info in self.layers_info() if info.weights}
 
     def weight_bytes(self) -> int:
-        """See Network."""
+        """See Quantized."""
         return sum(info.weight_bytes + info.bias_bytes for info in self.layers_info())
 
     def save(self, path: Path | str) -> None:

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.quantization.float_network import FloatNetwork
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.network import Network
+from sparsemod.quantization.network import Quantized
 from sparsemod.quantization.static import quantize_static
 from sparsemod.registry import Registry
 
-Scheme = Callable[[Graph, Tensor], Network]
+Scheme = Callable[[Graph, Tensor], Quantized]
 
 SCHEMES: Registry[Scheme] = Registry("quantization scheme", "sparsemod.schemes", builtin=(__name__,))
 """Functions (deployed graph, calibration samples (N, *input shape)) -> network."""
@@ -29,7 +29,7 @@ def none(graph: Graph, samples: Tensor) -> FloatNetwork:
     return FloatNetwork(graph)
 
 
-def quantize(network: nn.Module | Graph, samples: Tensor, scheme: str = "static") -> Network:
+def quantize(network: nn.Module | Graph, samples: Tensor, scheme: str = "static") -> Quantized:
     """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph into its kind of network.
 
     `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the training data.
