@@ -23,7 +23,7 @@ from service.nursery import Child, Nursery, NurseryBroken
 if TYPE_CHECKING:
     from service.schemas import Claim
 from service.trial_process import Message
-from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError
+from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
@@ -150,9 +150,13 @@ class Attempt:
             "workdir": str(directory),
         }
         if claim.parent is not None:
+            weights = [artifact for artifact in claim.parent.artifacts if artifact.kind == "weights"]
+            if not weights:
+                raise InvalidInput("parent", claim.parent.index, "a trial whose weights are stored")
             job["parent"] = {
-                **claim.parent.model_dump(mode="json"),
-                "paths": {a.kind: str(self._fetch(a.digest)) for a in claim.parent.artifacts},
+                "parameters": claim.parent.parameters,
+                "epochs": claim.parent.epochs,
+                "weights": str(self._fetch(weights[0].digest)),
             }
         if claim.checkpoint is not None:
             job["checkpoint"] = str(self._fetch(claim.checkpoint))

@@ -37,6 +37,9 @@ Message = dict[str, Any]
 PRELOADED = ("torch", "sparsemod.trial", "sparsemod.data")
 """What the nursery imports before it forks."""
 
+CHECKPOINT_SECONDS = 10.0
+"""A checkpoint is passed on at most this often; what a killed trial loses is about that much."""
+
 
 class Channel:
     """JSON lines over a stream socket; sending is safe from several threads, receiving from one."""
@@ -93,6 +96,8 @@ class ChannelReporter:
         self._channel, self._workdir = channel, workdir
         self._stop = threading.Event()
         self._checkpoints = 0
+        self._newest: bytes | None = None
+        self._passed_on = time.monotonic()
 
     def point(self, point: Any) -> None:
         """One epoch of the learning curve."""
@@ -107,10 +112,19 @@ class ChannelReporter:
         self._channel.send({"kind": "stage", "stage": name})
 
     def checkpoint(self, data: bytes) -> None:
-        """Keep `data`: a retry of this trial starts from the newest one."""
+        """Remember `data`, from which a retry of this trial goes on; passed on every few seconds, and by `flush`."""
+        self._newest = data
+        if time.monotonic() - self._passed_on >= CHECKPOINT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass the newest checkpoint on, unless that was done."""
+        if self._newest is None:
+            return
         self._checkpoints += 1
         path = self._workdir / f"checkpoint-{self._checkpoints}"
-        path.write_bytes(data)
+        path.write_bytes(self._newest)
+        self._newest, self._passed_on = None, time.monotonic()
         self._channel.send({"kind": "checkpoint", "path": str(path)})
 
     def should_stop(self) -> bool:
@@ -128,7 +142,7 @@ class ChannelReporter:
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     """Evaluate the trial that `job` describes with `sparsemod.trial.evaluate`; returns the result as JSON data."""
     from sparsemod.data import load
-    from sparsemod.records import Candidate
+    from sparsemod.records import Candidate, TrialState
     from sparsemod.spec import ExperimentSpec
     from sparsemod.trial import ParentWeights, evaluate
 
@@ -138,7 +152,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     if job.get("parent"):
         parent = ParentWeights(
             parameters=job["parent"]["parameters"],
-            state=Path(job["parent"]["path"]).read_bytes(),
+            state=Path(job["parent"]["weights"]).read_bytes(),
             epochs=job["parent"]["epochs"],
         )
     result = evaluate(
@@ -153,6 +167,8 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
         workdir=Path(job["workdir"]),
         resume=Path(job["checkpoint"]).read_bytes() if job.get("checkpoint") else None,
     )
+    if result.state is TrialState.STOPPED:
+        reporter.flush()
     return {"result": result.model_dump(mode="json")}
 
 

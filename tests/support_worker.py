@@ -164,6 +164,7 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
         reporter.log(f"epoch {epoch}")
         if epoch == 2:
             reporter.checkpoint(b"weights after two epochs")
+            reporter.flush()
     content = b"final weights"
     (Path(job["workdir"]) / "weights.safetensors").write_bytes(content)
     artifact = {

@@ -1,0 +1,87 @@
+"""The command line: `sparsemod ...` and `worker ...`.
+
+Every command imports what it needs when it runs, so that `sparsemod --help` loads neither torch nor Ax. Errors that are meant for users are
+one line on stderr and exit code 2; `--debug` shows the traceback.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from service.cli import catalogue, experiments, local, results, serving
+
+app = typer.Typer(
+    name="sparsemod",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search networks for a device's budget; get back a Pareto front of measured int8 networks.",
+)
+
+for group, title in (
+    (local, "On this machine, without a server"),
+    (serving, "The service"),
+    (experiments, "Experiments"),
+    (results, "Results"),
+    (catalogue, "What there is"),
+):
+    for name, function in group.COMMANDS.items():
+        settings = {"allow_extra_args": False}
+        app.command(name, rich_help_panel=title, context_settings=settings)(function)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Search networks for a device's budget; get back a Pareto front of measured int8 networks."""
+    if version:
+        from sparsemod import __version__
+
+        typer.echo(f"sparsemod {__version__}")
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of `sparsemod`."""
+    _guarded(app, "sparsemod", list(sys.argv[1:] if arguments is None else arguments))
+
+
+def worker_main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of `worker`, which is `sparsemod worker`."""
+    _guarded(app, "sparsemod", ["worker", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
+    """Run the command; turn our own errors into one line and exit code 2."""
+    from service.supervisor_child import become_supervised
+    from sparsemod.errors import SparsemodError
+
+    become_supervised()
+    # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    debug = "--debug" in arguments or bool(os.environ.get("SPARSEMOD_DEBUG"))
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        command(args=arguments, prog_name=program)
+    except SparsemodError as error:
+        if debug:
+            raise
+        from service.cli.common import complain
+
+        complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        sys.exit(130)
+    except BrokenPipeError:
+        # `sparsemod trials | head`: the reader has what it wanted. Keep Python from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)

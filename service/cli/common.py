@@ -1,0 +1,155 @@
+"""What the commands share: options, the server's address, which experiment is meant, and how things are shown."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from service.client import Client
+
+DEFAULT_SERVER = "http://127.0.0.1:8080"
+
+ServerOption = Annotated[
+    str, typer.Option("--server", envvar="SPARSEMOD_SERVER", help="Address of the server.", metavar="URL")
+]
+ExperimentArgument = Annotated[
+    str,
+    typer.Argument(help="Id or name of an experiment; the newest one when left out.", metavar="[EXPERIMENT]"),
+]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        help="Module that registers families or datasets of your own; may be given several times.",
+        metavar="MODULE",
+    ),
+]
+
+IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
+"""Environment variable through which --import reaches child processes: module names, separated by commas."""
+
+STATE_STYLES = {
+    "running": "cyan",
+    "done": "green",
+    "completed": "green",
+    "queued": "dim",
+    "infeasible": "dim",
+    "stopped": "yellow",
+    "failed": "red",
+}
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console that folds nothing when its output is read by a program."""
+    from rich.console import Console
+
+    wide = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
+    return Console(stderr=stderr, width=wide, highlight=False, soft_wrap=False)
+
+
+def complain(text: str) -> None:
+    """One line on stderr that says what is wrong."""
+    from rich.text import Text
+
+    line = Text("error ", style="bold red")
+    line.append(text, style="not bold default")
+    console(stderr=True).print(line, soft_wrap=True)
+
+
+def import_modules(modules: Iterable[str] | None) -> None:
+    """Import the user's modules here, and in every child process. Raises InvalidInput for one that is not there."""
+    import importlib
+
+    from sparsemod.errors import InvalidInput
+
+    known = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
+    names = list(dict.fromkeys([*known, *(modules or ())]))
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.split(".")[0] and error.name != name:
+                raise
+            raise InvalidInput(
+                "--import", name, f"a module that can be imported from {os.getcwd()}"
+            ) from None
+    if names:
+        os.environ[IMPORTS_VARIABLE] = ",".join(names)
+
+
+def connect(url: str) -> "Client":
+    """A client of the server at `url`. Raises InvalidInput for something that is no address."""
+    from service.client import Client
+    from sparsemod.errors import InvalidInput
+
+    if not url.startswith(("http://", "https://")):
+        raise InvalidInput("--server", url, f"an address such as {DEFAULT_SERVER}")
+    return Client(url)
+
+
+def which(client: "Client", wanted: str) -> Any:
+    """The experiment that the user means: by id, by name (the newest of that name), or the newest. Raises NotFound."""
+    from sparsemod.errors import NotFound
+
+    if wanted.isdecimal():
+        return client.experiment(int(wanted))
+    newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
+    for experiment in newest:
+        if not wanted or experiment.name == wanted:
+            return experiment
+    raise NotFound("experiment", wanted or "(there is none yet)")
+
+
+def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
+    """`name=value` pairs as a mapping; values are read as YAML reads them. Raises InvalidInput."""
+    import yaml
+
+    from sparsemod.errors import InvalidInput
+
+    found: dict[str, int | float | str | bool] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        value = yaml.safe_load(text) if equals else None
+        if not name or not isinstance(value, int | float | str | bool):
+            raise InvalidInput("parameter", pair, "NAME=VALUE, with a number, a word, true or false")
+        found[name] = value
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 90:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def metric_text(name: str, value: float | None) -> str:
+    """A metric's value with its unit."""
+    from sparsemod.units import METRICS
+
+    if value is None:
+        return "-"
+    return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
+
+
+def require_folder(path: Path, option: str) -> Path:
+    """`path`, made if need be. Raises InvalidInput when it cannot be a folder that we write to."""
+    from sparsemod.errors import InvalidInput
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(option, str(path), f"a folder that can be written ({error.strerror})") from error
+    return path

@@ -1,0 +1,216 @@
+"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `attach`: experiments on a server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.cli.common import (
+    DEFAULT_SERVER,
+    STATE_STYLES,
+    ExperimentArgument,
+    ServerOption,
+    connect,
+    console,
+    duration,
+    parse_parameters,
+    which,
+)
+
+
+def submit(
+    spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
+    server: ServerOption = DEFAULT_SERVER,
+    watching: Annotated[bool, typer.Option("--watch", "-w", help="Then watch it.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Start an experiment on the server."""
+    from sparsemod.spec_files import load
+
+    client = connect(server)
+    experiment = client.create_experiment(load(spec))
+    if json_output:
+        typer.echo(experiment.model_dump_json(indent=1))
+        return
+    trials = sum(part.trials for part in experiment.rounds.values())
+    typer.echo(f"experiment {experiment.id} ({experiment.name}): {trials} trials to come at {server}")
+    if watching:
+        watch(str(experiment.id), server)
+
+
+def watch(
+    experiment: ExperimentArgument = "",
+    server: ServerOption = DEFAULT_SERVER,
+    refresh: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 1.0,
+) -> None:
+    """Follow an experiment live: rounds, trials, workers, the current front, the time left. Plain lines when piped."""
+    from service.cli.view import render
+    from service.cli.watching import Watcher, follow
+
+    client = connect(server)
+    found = which(client, experiment)
+    output = console()
+    try:
+        last = follow(Watcher(client, found.id), refresh=refresh)
+    except KeyboardInterrupt:
+        typer.echo(f"The experiment goes on; `sparsemod watch {found.id}` shows it again.", err=True)
+        raise
+    if output.is_terminal:
+        output.print(render(last, height=10_000, width=output.width))
+
+
+def list_experiments(
+    server: ServerOption = DEFAULT_SERVER,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the experiments, newest first."""
+    import json
+    from datetime import UTC, datetime
+
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from service.cli.view import bar
+
+    found = sorted(connect(server).experiments(), key=lambda experiment: experiment.id, reverse=True)
+    if json_output:
+        typer.echo(json.dumps([experiment.model_dump(mode="json") for experiment in found], indent=1))
+        return
+    if not found:
+        typer.echo("no experiments yet; `sparsemod submit SPEC` starts one")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("id", justify="right")
+    for title in ("name", "state", "progress"):
+        table.add_column(title)
+    for title in ("trials", "infeasible", "failed", "age"):
+        table.add_column(title, justify="right")
+    for item in found:
+        total = sum(part.trials for part in item.rounds.values())
+        done = sum(part.done for part in item.rounds.values())
+        age = duration((datetime.now(UTC) - item.created_at).total_seconds())
+        table.add_row(
+            str(item.id),
+            Text(item.name, style="bold"),
+            Text(item.state, style=STATE_STYLES.get(item.state, "")),
+            Text(bar(done, total, 16), style="cyan"),
+            f"{done}/{total}",
+            str(item.counts.get("infeasible", 0)),
+            str(item.counts.get("failed", 0)),
+            age,
+        )
+    console().print(table)
+
+
+def show(
+    experiment: ExperimentArgument = "",
+    trial: Annotated[
+        int | None, typer.Option("--trial", "-t", help="One trial instead: everything about it.", min=0)
+    ] = None,
+    spec: Annotated[bool, typer.Option("--spec", help="Print the whole spec as YAML.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --trial: its log.")] = False,
+    server: ServerOption = DEFAULT_SERVER,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show an experiment, or one of its trials."""
+    client = connect(server)
+    found = which(client, experiment)
+    output = console()
+    if trial is not None:
+        from service.cli.trial_view import render_trial
+
+        view = client.trial(found.id, trial)
+        if json_output:
+            typer.echo(view.model_dump_json(indent=1))
+        elif log:
+            for entry in client.log(found.id, trial):
+                typer.echo(f"{entry.level:>7}  {entry.message}")
+        else:
+            output.print(render_trial(view, client.curve(found.id, trial)))
+        return
+    full = client.experiment(found.id)
+    if json_output:
+        typer.echo(full.model_dump_json(indent=1))
+    elif spec:
+        from sparsemod.spec_files import dump
+
+        typer.echo(dump(full.spec), nl=False)
+    else:
+        from service.cli.view import render
+        from service.cli.watching import Watcher
+
+        output.print(render(Watcher(client, found.id).snapshot(), height=10_000, width=output.width))
+
+
+def stop(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_SERVER) -> None:
+    """Stop an experiment: nothing new is queued, running trials end between epochs. `resume` goes on."""
+    client = connect(server)
+    found = client.stop(which(client, experiment).id)
+    typer.echo(
+        f"experiment {found.id} ({found.name}) is {found.state}; `sparsemod resume {found.id}` goes on"
+    )
+
+
+def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_SERVER) -> None:
+    """Go on with a stopped experiment."""
+    client = connect(server)
+    found = client.resume(which(client, experiment).id)
+    typer.echo(f"experiment {found.id} ({found.name}) is {found.state}")
+
+
+def extend(
+    experiment: ExperimentArgument = "",
+    r1: Annotated[int, typer.Option(help="More Sobol trials.", min=0)] = 0,
+    r2: Annotated[int, typer.Option(help="More trials of the GP round.", min=0)] = 0,
+    r3: Annotated[int, typer.Option(help="More morphs.", min=0)] = 0,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option("--budget", help='A new limit: "flash <= 32 KB"; "flash" alone removes it.'),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Add trials to an experiment's rounds, or change its budgets."""
+    from sparsemod.errors import InvalidInput
+    from sparsemod.units import metric, parse_limit
+
+    budgets: dict[str, str | float | None] = {}
+    for text in budget or ():
+        if "<=" in text:
+            name, limit = parse_limit(text, "--budget")
+            budgets[name] = limit
+        else:
+            budgets[metric(text.strip().lower(), "--budget").name] = None
+    more = {name: count for name, count in (("r1", r1), ("r2", r2), ("r3", r3)) if count}
+    if not more and not budgets:
+        raise InvalidInput("extend", "nothing", "at least one of --r1, --r2, --r3, --budget")
+    client = connect(server)
+    found = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
+    total = sum(part.trials for part in found.rounds.values())
+    typer.echo(f"experiment {found.id} ({found.name}) is {found.state}, {total} trials in its rounds")
+
+
+def attach(
+    experiment: Annotated[str, typer.Argument(help="Id or name of an experiment.")],
+    parameters: Annotated[
+        list[str], typer.Argument(help="The candidate: NAME=VALUE ...", metavar="NAME=VALUE...")
+    ],
+    epochs: Annotated[int | None, typer.Option(help="Epochs; default: those of r2.", min=1)] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Queue a candidate of your own in an experiment."""
+    client = connect(server)
+    found = client.attach(which(client, experiment).id, parse_parameters(parameters), epochs=epochs)
+    typer.echo(f"trial {found.index} of experiment {found.experiment} is {found.state}")
+
+
+COMMANDS = {
+    "submit": submit,
+    "watch": watch,
+    "list": list_experiments,
+    "show": show,
+    "stop": stop,
+    "resume": resume,
+    "extend": extend,
+    "attach": attach,
+}

@@ -1,0 +1,352 @@
+"""`sparsemod run`, `check`, `test`: on this machine, without a server."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import (
+    DEFAULT_SERVER,
+    ImportOption,
+    ServerOption,
+    connect,
+    console,
+    duration,
+    import_modules,
+    metric_text,
+    which,
+)
+
+if TYPE_CHECKING:
+    from sparsemod.local import Finished, LocalRun
+    from sparsemod.spec import ExperimentSpec
+
+SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
+
+
+def run(
+    spec: SpecArgument,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of results; default: runs/NAME. A run that was interrupted goes on."
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="torch device of the training: cpu, cuda, cuda:1.")] = "cpu",
+    imports: ImportOption = None,
+) -> None:
+    """Run an experiment here, one trial after the other, without a server."""
+    from sparsemod.spec_files import read
+
+    import_modules(imports)
+    file = read(spec)
+    folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
+    with console(stderr=True).status("loading torch and the data"):
+        _one_thread()
+        from sparsemod.local import LocalRun
+
+        local = LocalRun(file.spec, folder, device=require_device(device))
+    _follow(local, file.debug)
+
+
+def _one_thread() -> None:
+    """Tiny networks train fastest on one thread, and equal seeds then give equal results."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def require_device(name: str) -> str:
+    """`name` when torch can use that device. Raises InvalidInput."""
+    import torch
+
+    from sparsemod.errors import InvalidInput
+
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return name
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    if kind != "cuda" or (number and not number.isdecimal()) or int(number or 0) >= count:
+        there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+        raise InvalidInput("--device", name, f"one that is here: {there}")
+    return name
+
+
+def _follow(local: "LocalRun", debug: bool) -> None:
+    """Run with a live picture in a terminal, a line for each trial elsewhere; then the front."""
+    from rich.live import Live
+
+    from service.cli.view import front_table, render
+    from sparsemod.errors import BuildError
+
+    output = console()
+    began = time.monotonic()
+    follower = _Follower(local, began)
+    live: Live | None = None
+    if output.is_terminal:
+        live = Live(console=output, auto_refresh=False, transient=True)
+
+    def draw() -> None:
+        if live is not None:
+            live.update(render(follower.snapshot(), height=output.height, width=output.width), refresh=True)
+
+    def on_start(index: int, suggestion: Any) -> Any:
+        follower.start(index, suggestion)
+        draw()
+        return follower
+
+    def on_finished(trial: "Finished") -> None:
+        failure = trial.result.failure
+        if debug and failure is not None:
+            raise BuildError(f"trial {trial.index}: {failure.message} with {trial.candidate.parameters}")
+        follower.finish()
+        if live is None:
+            print(_trial_line(trial, local.spec.objectives), flush=True)
+
+    follower.changed = draw
+    try:
+        if live is not None:
+            live.start()
+        outcome = local.run(on_finished, on_start)
+    except KeyboardInterrupt:
+        local.write()
+        typer.echo(f"interrupted; the same command goes on after {len(local.trials)} trials", err=True)
+        raise
+    finally:
+        if live is not None:
+            live.stop()
+    snapshot = follower.snapshot("done", outcome.reason)
+    if snapshot.front:
+        output.print(front_table(snapshot))
+    output.print(
+        f"{outcome.reason}; {len(snapshot.front)} points on the front, hypervolume {snapshot.hypervolume:.4f}"
+    )
+    output.print(
+        f"{len(outcome.rows)} trials in {duration(time.monotonic() - began)}; results in {local.folder}"
+    )
+
+
+def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
+    result = trial.result
+    values = result.values()
+    shown = "  ".join(f"{name} {metric_text(name, values[name])}" for name in objectives if name in values)
+    words = result.failure.message if result.failure else shown
+    return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.seconds):>8}  {words}"
+
+
+class _Follower:
+    """A local run as the view's data; also the reporter of its trials."""
+
+    def __init__(self, local: "LocalRun", began: float) -> None:
+        self._local, self._began = local, began
+        self._running: Any = None
+        self.changed: Any = lambda: None
+
+    def start(self, index: int, suggestion: Any) -> None:
+        """A trial begins."""
+        from service.cli.view import Running
+
+        round_name = suggestion.candidate.round
+        self._running = (
+            time.monotonic(),
+            Running(index, round_name, "here", 0, suggestion.epochs, None, 0.0),
+        )
+
+    def finish(self) -> None:
+        """It is over."""
+        self._running = None
+
+    def point(self, point: Any) -> None:
+        """An epoch is over."""
+        from dataclasses import replace
+
+        if self._running is not None:
+            began, item = self._running
+            seconds = time.monotonic() - began
+            self._running = (
+                began,
+                replace(item, epoch=point.epoch, error=point.validation_error, seconds=seconds),
+            )
+        self.changed()
+
+    def stage(self, name: str) -> None:
+        """Not shown: stages other than training take milliseconds."""
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Problems are worth a line; the rest is in the results."""
+        if level in ("warning", "error"):
+            print(message, file=sys.stderr)
+
+    def checkpoint(self, data: bytes) -> None:
+        """Not kept: a run goes on at the trial that was interrupted."""
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+    def snapshot(self, state: str = "running", reason: str | None = None) -> Any:
+        """The run as it is now."""
+        from collections import Counter
+
+        from service.cli.view import Point, Progress, Snapshot
+        from service.cli.watching import time_left
+        from sparsemod.report.results import front
+
+        local = self._local
+        counting = Counter(
+            trial.candidate.round for trial in local.trials if trial.result.state != "infeasible"
+        )
+        spec = local.spec
+        rounds = [
+            Progress(name, counting[name], getattr(spec.rounds, name).trials)
+            for name in ("r1", "r2", "r3")
+            if getattr(spec.rounds, name).trials
+        ]
+        objectives = local.problem.objectives
+        rows = [trial.row() for trial in local.trials]
+        completed = [row.values() for row in rows if row.state == "completed"]
+        history = objectives.history(completed)
+        seconds = time.monotonic() - self._began
+        points = [
+            Point(
+                row.index, row.values(), row.candidate.origin, row.candidate.parent, row.candidate.operators
+            )
+            for row in front(objectives, rows)
+        ]
+        return Snapshot(
+            identity=None,
+            name=spec.name,
+            state=state,
+            reason=reason,
+            rounds=rounds,
+            counts=Counter(str(row.state) for row in rows),
+            objectives=spec.objectives,
+            budgets=spec.budgets,
+            front=points,
+            hypervolume=history[-1] if history else 0.0,
+            history=history,
+            seconds=seconds,
+            left=time_left(rounds, seconds),
+            running=[] if self._running is None else [self._running[1]],
+        )
+
+
+def check(
+    spec: SpecArgument,
+    candidates: Annotated[
+        int, typer.Option(help="Networks to build, train one batch of and quantize.", min=1)
+    ] = 3,
+    imports: ImportOption = None,
+) -> None:
+    """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
+    from rich.text import Text
+
+    from sparsemod.spec_files import load
+
+    import_modules(imports)
+    found = load(spec)
+    output = console()
+    with console(stderr=True).status("trying a few candidates"):
+        _one_thread()
+        from sparsemod.check import check as dry_run
+
+        report = dry_run(found, candidates=candidates)
+    marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
+    for finding in report.findings:
+        mark, style = marks[finding.level]
+        line = Text(f"{mark} ", style=style)
+        line.append(f"{finding.subject:<8} ", style="default not bold dim")
+        line.append(finding.message, style="default not bold")
+        output.print(line, soft_wrap=True)
+    if not report.ok:
+        raise typer.Exit(2)
+
+
+def test(
+    experiment: Annotated[str, typer.Argument(help="Id or name of an experiment on the server.")],
+    trial: Annotated[int, typer.Argument(help="The trial whose network is trained again.", min=0)],
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs; default: four times the trial's.", min=1)
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings, each with a seed of its own.", min=1)] = 3,
+    device: Annotated[str, typer.Option(help="torch device of the training: cpu, cuda, cuda:1.")] = "cpu",
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    server: ServerOption = DEFAULT_SERVER,
+    imports: ImportOption = None,
+) -> None:
+    """Test mode: train a trial's network anew for longer, over several seeds, and report on the untouched test split.
+
+    Do this once, for the network that was chosen: a choice made by test results spoils them.
+    """
+    import json
+
+    from rich import box
+    from rich.table import Table
+
+    import_modules(imports)
+    client = connect(server)
+    found = client.experiment(which(client, experiment).id)
+    view = client.trial(found.id, trial)
+    longer = epochs or 4 * view.epochs
+    _one_thread()
+    results = [
+        _test_once(found.spec, view, longer, number, require_device(device)) for number in range(seeds)
+    ]
+    summary = summarize(results)
+    if json_output:
+        document = {
+            "experiment": found.id,
+            "trial": trial,
+            "epochs": longer,
+            "parameters": view.candidate.parameters,
+            "seeds": results,
+            "summary": summary,
+        }
+        typer.echo(json.dumps(document, indent=1))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("seed")
+    table.add_column("test error", justify="right")
+    table.add_column("validation error", justify="right")
+    for number, result in enumerate(results):
+        table.add_row(
+            str(number), metric_text("error", result["test"]), metric_text("error", result["validation"])
+        )
+    console().print(table)
+    mean, error = summary["mean"], summary["standard_error"]
+    spread = "" if error is None else f" ± {metric_text('error', error)} (standard error over {seeds} seeds)"
+    console().print(
+        f"test error of the integer network {metric_text('error', mean)}{spread}, {longer} epochs"
+    )
+
+
+def _test_once(spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str) -> dict[str, float]:
+    from sparsemod.data import load
+    from sparsemod.errors import BuildError
+    from sparsemod.problem import trial_seed
+    from sparsemod.trial import evaluate
+
+    # Seeds of their own: the search has seen what the trial's own seed gives.
+    seed = trial_seed(view.seed, 1_000_000 + number)
+    result = evaluate(
+        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test"
+    )
+    tested = [item for item in result.measurements if item.metric == "error" and item.split == "test"]
+    if not tested:
+        reason = result.failure.message if result.failure else f"it ended as {result.state}"
+        raise BuildError(f"trial {view.index} gave no test result: {reason}")
+    return {"seed": seed, "test": tested[0].value, "validation": result.values()["error"]}
+
+
+def summarize(results: list[dict[str, float]]) -> dict[str, float | None]:
+    """Mean test error and its standard error over the seeds (None for one seed)."""
+    import statistics
+
+    errors = [result["test"] for result in results]
+    spread = statistics.stdev(errors) / len(errors) ** 0.5 if len(errors) > 1 else None
+    return {"mean": statistics.fmean(errors), "standard_error": spread}
+
+
+COMMANDS = {"run": run, "check": check, "test": test}

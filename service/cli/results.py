@@ -1,0 +1,212 @@
+"""`sparsemod trials`, `pareto`, `export`: what an experiment found."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.common import (
+    DEFAULT_SERVER,
+    STATE_STYLES,
+    ExperimentArgument,
+    ServerOption,
+    connect,
+    console,
+    metric_text,
+    require_folder,
+    which,
+)
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from service.schemas import TrialView
+    from sparsemod.report import Row
+
+PAGE = 500
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def trials(
+    experiment: ExperimentArgument = "",
+    state: Annotated[str | None, typer.Option(help="Only these: completed, infeasible, failed, ...")] = None,
+    round_name: Annotated[str | None, typer.Option("--round", help="Only of r1, r2, r3 or manual.")] = None,
+    origin: Annotated[str | None, typer.Option(help="Only sobol, gp, morphism or manual ones.")] = None,
+    sort: Annotated[str | None, typer.Option(help="index, state, a metric, ...")] = None,
+    descending: Annotated[bool, typer.Option("--desc", help="Largest first.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0)] = 50,
+    form: Annotated[Format, typer.Option("--format", "-f", help="How to print them.")] = Format.TABLE,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """List the trials of an experiment."""
+    client = connect(server)
+    found = which(client, experiment)
+    filters = {
+        "state": state,
+        "round": round_name,
+        "origin": origin,
+        "sort": sort,
+        "order": "desc" if descending else None,
+    }
+    items, total = fetch_trials(
+        client, found.id, limit, {name: value for name, value in filters.items() if value}
+    )
+    if form is Format.JSON:
+        typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=1))
+        return
+    if form is Format.CSV:
+        from sparsemod.report.results import trials_csv
+
+        typer.echo(trials_csv([to_row(item) for item in items]), nl=False)
+        return
+    console().print(_trials_table(items, found.objectives))
+    if len(items) < total:
+        typer.echo(f"{len(items)} of {total} trials; --limit 0 shows all", err=True)
+
+
+def fetch_trials(
+    client: "Client", experiment: int, limit: int, filters: dict[str, Any]
+) -> tuple[list["TrialView"], int]:
+    """Up to `limit` trials (0: all), page by page, and how many there are."""
+    items: list[TrialView] = []
+    while True:
+        size = PAGE if limit == 0 else min(PAGE, limit - len(items))
+        page = client.trials(experiment, limit=size, offset=len(items), **filters)
+        items += page.items
+        if not page.items or len(items) >= page.total or (limit and len(items) >= limit):
+            return items, page.total
+
+
+def to_row(trial: "TrialView") -> "Row":
+    """A trial as the reports see it."""
+    from sparsemod.report import Row
+
+    return Row(
+        trial.index,
+        trial.candidate,
+        trial.state,
+        trial.measurements,
+        trial.trained_epochs,
+        sum(trial.seconds.values()),
+        trial.failure.message if trial.failure else "",
+        trial.artifacts,
+    )
+
+
+def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from service.cli.view import origin_text
+    from sparsemod.units import METRICS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("trial", justify="right")
+    table.add_column("round")
+    table.add_column("state")
+    for name in objectives:
+        table.add_column(METRICS[name].title, justify="right")
+    table.add_column("origin, or what went wrong")
+    for item in items:
+        values = {**item.costs, **item.values()}
+        candidate = item.candidate
+        words = (
+            item.failure.message
+            if item.failure
+            else origin_text(candidate.origin, candidate.parent, candidate.operators)
+        )
+        table.add_row(
+            str(item.index),
+            candidate.round,
+            Text(item.state, style=STATE_STYLES.get(item.state, "")),
+            *(metric_text(name, values.get(name)) for name in objectives),
+            words,
+        )
+    return table
+
+
+def pareto(
+    experiment: ExperimentArgument = "",
+    form: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write CSV, JSON and plots (PNG, SVG) to this folder."),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Print the Pareto front of an experiment."""
+    client = connect(server)
+    found = which(client, experiment)
+    if form is Format.CSV:
+        typer.echo(client.pareto_csv(found.id), nl=False)
+    elif form is Format.JSON:
+        typer.echo(client.pareto(found.id).model_dump_json(indent=1))
+    else:
+        from service.cli.view import front_table
+        from service.cli.watching import build_snapshot
+
+        snapshot = build_snapshot(client.experiment(found.id), client.pareto(found.id))
+        if not snapshot.front:
+            typer.echo("the front is empty: no trial within the budgets has completed yet")
+        else:
+            console().print(front_table(snapshot))
+            typer.echo(f"{len(snapshot.front)} points, hypervolume {snapshot.hypervolume:.4f}")
+    if out is not None:
+        for path in write_files(client, found.id, out).values():
+            typer.echo(f"wrote {path}", err=True)
+
+
+def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Path]:
+    """Write an experiment's tables and plots into `folder`; returns kind -> path."""
+    from sparsemod.objectives import Objectives
+    from sparsemod.report import write_results
+
+    spec = client.experiment(experiment).spec
+    items, _ = fetch_trials(client, experiment, 0, {})
+    objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
+    rows = [to_row(item) for item in sorted(items, key=lambda item: item.index) if item.state.finished]
+    return write_results(require_folder(folder, "--out"), spec.name, objectives, rows)
+
+
+def export(
+    experiment: ExperimentArgument = "",
+    trial: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--trial", "-t", help="This trial; several times for several. Default: the front.", min=0
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("export"),
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Download the files of trials: weights and integer networks, with parameters and measurements beside them."""
+    from sparsemod.errors import NotFound
+
+    client = connect(server)
+    found = which(client, experiment)
+    indices = trial or [point.index for point in client.pareto(found.id).points]
+    if not indices:
+        raise NotFound("Pareto point of experiment", found.id)
+    for index in indices:
+        view = client.trial(found.id, index)
+        folder = require_folder(out / f"trial-{index}", "--out")
+        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n")
+        for artifact in view.artifacts:
+            # Names of artifacts come from elsewhere and must not become paths.
+            client.download(artifact.digest, folder / Path(artifact.name).name)
+        names = (
+            ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
+        )
+        typer.echo(f"{folder}: {names}")
+
+
+COMMANDS = {"trials": trials, "pareto": pareto, "export": export}

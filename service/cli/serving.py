@@ -1,0 +1,241 @@
+"""`sparsemod serve`, `suggester`, `worker`, `demo`: the parts of the service, each alone or all together."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.common import DEFAULT_SERVER, ImportOption, ServerOption, import_modules, require_folder
+
+DataOption = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir", help="Folder of the database, the artifacts and the logs.", envvar="SPARSEMOD_DATA_DIR"
+    ),
+]
+DEFAULT_DATA = Path("sparsemod-data")
+
+
+def configure_logs() -> None:
+    """Log lines go to stderr; colours only for terminals."""
+    import structlog
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def default_workers() -> int:
+    """One worker for each core that this process may use, up to eight."""
+    return min(8, len(os.sched_getaffinity(0)))
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8080,
+    data_dir: DataOption = DEFAULT_DATA,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="Database URL; default: an SQLite file in the data folder.", envvar="SPARSEMOD_DATABASE_URL"
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Local CPU workers; default: one per core.", min=0)
+    ] = None,
+    only_server: Annotated[
+        bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
+    ] = False,
+    imports: ImportOption = None,
+) -> None:
+    """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    from service.supervisor import require_free_port
+
+    import_modules(imports)
+    configure_logs()
+    if only_server:
+        _serve_here(host, port, data_dir, database)
+        return
+    from service.supervisor import Supervisor, wait_until_ready
+
+    require_folder(data_dir, "--data-dir")
+    port = require_free_port(host, port)
+    url = local_url(host, port)
+    count = default_workers() if workers is None else workers
+    supervisor = Supervisor(programs(host, port, data_dir, database, count))
+    stop = StopRequest()
+    supervisor.start()
+    try:
+        wait_until_ready(url, supervisor)
+        plural = "worker" if count == 1 else "workers"
+        typer.echo(
+            f"sparsemod serves {url} with {count} {plural}, data in {data_dir.resolve()}. Ctrl-C ends it.",
+            err=True,
+        )
+        while not stop.requested:
+            supervisor.tend()
+            time.sleep(0.2)
+    finally:
+        supervisor.stop()
+
+
+def _serve_here(host: str, port: int, data_dir: Path, database: str | None) -> None:
+    """The HTTP server in this process."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.settings import Settings
+
+    given: dict[str, Any] = {"data_dir": data_dir}
+    if database is not None:
+        given["database_url"] = database
+    uvicorn.run(create_app(Settings(**given)), host=host, port=port, log_level="warning", access_log=False)
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a flag."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def local_url(host: str, port: int) -> str:
+    """The address under which this machine reaches a server that listens on `host`."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{reachable}:{port}"
+
+
+def programs(
+    host: str,
+    port: int,
+    data_dir: Path,
+    database: str | None,
+    workers: int,
+    *,
+    logs: Path | None = None,
+    drain: float = 20.0,
+) -> list[Any]:
+    """The processes of an embedded service, in the order of starting. With `logs` their output goes to files in that folder."""
+    from service.supervisor import Program, command
+
+    place = ["--data-dir", str(data_dir), *(["--database", database] if database else [])]
+    url = local_url(host, port)
+    api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
+
+    def program(name: str, line: list[str], seconds: float) -> Program:
+        return Program(name, line, stop_seconds=seconds, output=logs / f"{name}.log" if logs else None)
+
+    found = [program("server", api, 10.0)]
+    found.append(program("suggester", command("suggester", *place, "--ahead", str(workers + 2)), 15.0))
+    for number in range(1, workers + 1):
+        line = command("worker", "--cpu", "--server", url, "--name", f"local-{number}", "--drain", str(drain))
+        found.append(program(f"worker-{number}", line, drain + 15.0))
+    return found
+
+
+def suggester(
+    data_dir: DataOption = DEFAULT_DATA,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="Database URL; default: an SQLite file in the data folder.", envvar="SPARSEMOD_DATABASE_URL"
+        ),
+    ] = None,
+    ahead: Annotated[int, typer.Option(help="Trials to keep queued ahead of the workers.", min=1)] = 4,
+    imports: ImportOption = None,
+) -> None:
+    """Run the suggester, which keeps a queue of trials ahead of the workers. It needs the database, not the server."""
+    from service.settings import Settings
+    from service.suggester import run_suggester
+
+    import_modules(imports)
+    configure_logs()
+    given: dict[str, Any] = {"data_dir": data_dir}
+    if database is not None:
+        given["database_url"] = database
+    run_suggester(Settings(**given), ahead=ahead)
+
+
+def worker(
+    server: ServerOption = DEFAULT_SERVER,
+    gpu: Annotated[
+        int | None, typer.Option("--gpu", help="Use this CUDA device.", metavar="N", min=0)
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU (the default).")] = False,
+    slots: Annotated[int, typer.Option(help="Trials at a time.", min=1, max=256)] = 1,
+    name: Annotated[str, typer.Option(help="Name in lists; default: host and process id.")] = "",
+    once: Annotated[bool, typer.Option("--once", help="End after one trial.")] = False,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(help="End when there was nothing to do for so long.", metavar="SECONDS", min=0),
+    ] = None,
+    drain: Annotated[
+        float,
+        typer.Option(
+            help="How long SIGTERM lets trials finish before they are given back.", metavar="SECONDS", min=0
+        ),
+    ] = 600.0,
+    threads: Annotated[int, typer.Option(help="CPU threads of one trial.", min=1)] = 1,
+    imports: ImportOption = None,
+) -> None:
+    """Evaluate trials that a server hands out. SIGTERM or Ctrl-C finishes the current ones; twice gives them back."""
+    from service.worker import WorkerSettings, run_worker
+    from sparsemod.errors import InvalidInput
+
+    if gpu is not None and cpu:
+        raise InvalidInput("--gpu", gpu, "not together with --cpu")
+    if not server.startswith(("http://", "https://")):
+        raise InvalidInput("--server", server, f"an address such as {DEFAULT_SERVER}")
+    import_modules(imports)
+    configure_logs()
+    settings = WorkerSettings(
+        name=name,
+        gpu=gpu,
+        slots=slots,
+        once=once,
+        until_idle=until_idle,
+        drain_seconds=drain,
+        threads=threads,
+    )
+    run_worker(server, settings)
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", help="Folder of the data and the results.")] = Path(
+        "sparsemod-demo"
+    ),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Local CPU workers; default: one per core.", min=1)
+    ] = None,
+    keep_serving: Annotated[
+        bool | None,
+        typer.Option("--serve/--no-serve", help="Keep serving afterwards; default: when this is a terminal."),
+    ] = None,
+) -> None:
+    """A true search in a few minutes: digits, a small CNN space, a budget of flash and RAM, all three rounds."""
+    from service.cli.demo import run_demo
+
+    stay = sys.stdout.isatty() if keep_serving is None else keep_serving
+    run_demo(directory, port, default_workers() if workers is None else workers, stay=stay)
+
+
+COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "demo": demo}

@@ -1,0 +1,102 @@
+"""One trial in a terminal: candidate, measurements with provenance, learning curve, attempts, files."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from service.cli.common import STATE_STYLES, duration, metric_text
+from service.cli.view import facts_table, origin_text, sparkline
+from service.schemas import TrialView
+from sparsemod.records import CurvePoint
+from sparsemod.units import METRICS
+
+
+def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableType:
+    """Everything about a trial."""
+    head = Text(f"trial {trial.index}", style="bold")
+    head.append(f"  of experiment {trial.experiment}  ", style="not bold dim")
+    head.append(f"● {trial.state}", style=f"not bold {STATE_STYLES.get(trial.state, 'default')}")
+    candidate = trial.candidate
+    facts = {
+        "from": f"{origin_text(candidate.origin, candidate.parent, candidate.operators)} (round {candidate.round})",
+        "epochs": f"{trial.epochs} asked for, {trial.trained_epochs:g} in the weights (inherited ones included)",
+        "seed": trial.seed,
+        "parameters": ", ".join(f"{name}={value}" for name, value in candidate.parameters.items()),
+    }
+    if trial.seconds:
+        facts["time"] = ", ".join(f"{stage} {duration(value)}" for stage, value in trial.seconds.items())
+    if trial.failure is not None:
+        facts["failure"] = Text(f"{trial.failure.kind}: {trial.failure.message}", style="red")
+    for number, note in enumerate(trial.notes):
+        facts[f"note {number + 1}"] = note
+    parts: list[RenderableType] = [head, Text(), facts_table(facts)]
+    if trial.measurements:
+        parts += [Text(), _measurements(trial)]
+    elif trial.costs:
+        costs = ", ".join(
+            f"{name} {metric_text(name, value)}" for name, value in trial.costs.items() if name in METRICS
+        )
+        parts += [Text(), Text(f"costs before training: {costs}")]
+    if curve:
+        parts += [Text(), _curve(curve)]
+    if trial.attempts:
+        parts += [Text(), _attempts(trial)]
+    if trial.artifacts:
+        parts += [Text(), _artifacts(trial)]
+    return Group(*parts)
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in titles:
+        table.add_column(title)
+    return table
+
+
+def _measurements(trial: TrialView) -> Table:
+    table = _table("measured", "value", "split", "how", "target")
+    table.columns[1].justify = "right"
+    for item in trial.measurements:
+        value = metric_text(item.metric, item.value)
+        if item.standard_error is not None:
+            value += f" ± {metric_text(item.metric, item.standard_error)}"
+        style = "bold" if item.metric in ("error", "model_size", "working_memory", "latency") else ""
+        table.add_row(
+            Text(item.metric, style=style), value, item.split or "-", item.method, item.target or "-"
+        )
+    return table
+
+
+def _curve(curve: Sequence[CurvePoint]) -> Text:
+    errors = [point.validation_error for point in curve]
+    text = Text("validation error ", style="dim")
+    text.append(sparkline(errors, 60), style="cyan")
+    text.append(
+        f" {metric_text('error', errors[0])} to {metric_text('error', errors[-1])}, best {metric_text('error', min(errors))}"
+    )
+    return text
+
+
+def _attempts(trial: TrialView) -> Table:
+    table = _table("attempt", "worker", "device", "state", "took", "what happened")
+    for attempt in trial.attempts:
+        took = duration((attempt.ended_at - attempt.started_at).total_seconds()) if attempt.ended_at else "-"
+        table.add_row(
+            str(attempt.attempt),
+            attempt.worker,
+            attempt.device,
+            Text(attempt.state, style=STATE_STYLES.get(attempt.state, "")),
+            took,
+            attempt.failure.message if attempt.failure else "",
+        )
+    return table
+
+
+def _artifacts(trial: TrialView) -> Table:
+    table = _table("file", "kind", "bytes", "digest")
+    for artifact in trial.artifacts:
+        table.add_row(artifact.name, artifact.kind, f"{artifact.size:,}", artifact.digest[:19] + "…")
+    return table

@@ -1,0 +1,176 @@
+"""Follows an experiment over HTTP: snapshots for the view, a live screen in a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from service.cli.common import console
+from service.cli.view import Point, Progress, Running, Snapshot, line, render
+from service.schemas import ExperimentView, ParetoView, TrialView
+from sparsemod.errors import ServerUnavailable
+from sparsemod.records import TrialState
+
+if TYPE_CHECKING:
+    from service.client import Client
+
+REFRESH_SECONDS = 1.0
+RATE_TRIALS = 12
+"""The time left is extrapolated from the last so many finished trials."""
+
+
+class Watcher:
+    """Takes snapshots of one experiment; what cannot have changed is not asked for again."""
+
+    def __init__(self, client: "Client", experiment: int) -> None:
+        self._client, self._experiment = client, experiment
+        self._finished = -1
+        self._pareto: ParetoView | None = None
+
+    def snapshot(self) -> Snapshot:
+        """The experiment as it is now. Raises ServerUnavailable, NotFound."""
+        client = self._client
+        experiment = client.experiment(self._experiment)
+        completed = experiment.counts.get(TrialState.COMPLETED, 0)
+        if self._pareto is None or completed != self._finished:
+            self._pareto, self._finished = client.pareto(self._experiment), completed
+        running = client.trials(self._experiment, state="running", limit=50).items
+        workers = [worker for worker in client.workers() if worker.alive]
+        return build_snapshot(
+            experiment, self._pareto, [self._running(trial) for trial in running], len(workers)
+        )
+
+    def _running(self, trial: TrialView) -> Running:
+        curve = self._client.curve(self._experiment, trial.index)
+        attempt = trial.attempts[-1] if trial.attempts else None
+        return Running(
+            index=trial.index,
+            round=trial.candidate.round,
+            worker=attempt.worker if attempt else "-",
+            epoch=curve[-1].epoch if curve else 0,
+            epochs=trial.epochs,
+            error=curve[-1].validation_error if curve else None,
+            seconds=_age(attempt.started_at) if attempt else 0.0,
+        )
+
+
+def build_snapshot(
+    experiment: ExperimentView,
+    pareto: ParetoView,
+    running: Iterable[Running] = (),
+    workers: int | None = None,
+) -> Snapshot:
+    """The view's data from the server's answers."""
+    rounds = [
+        Progress(name, part.done, part.trials)
+        for name, part in experiment.rounds.items()
+        if part.trials or any(part.counts.values())
+    ]
+    end = experiment.finished_at
+    seconds = (end - experiment.created_at).total_seconds() if end else _age(experiment.created_at)
+    points = [
+        Point(
+            point.index,
+            point.values(),
+            point.origin,
+            point.lineage[0].index if point.lineage else None,
+            point.lineage[0].operators if point.lineage else (),
+        )
+        for point in pareto.points
+    ]
+    return Snapshot(
+        identity=experiment.id,
+        name=experiment.name,
+        state=str(experiment.state),
+        reason=experiment.reason,
+        rounds=rounds,
+        counts={str(state): count for state, count in experiment.counts.items()},
+        objectives=pareto.objectives,
+        budgets=pareto.budgets,
+        front=points,
+        hypervolume=pareto.hypervolume,
+        history=[entry.hypervolume for entry in pareto.history],
+        seconds=seconds,
+        left=time_left(rounds, seconds),
+        running=sorted(running, key=lambda item: item.index),
+        workers=workers,
+    )
+
+
+def time_left(rounds: Iterable[Progress], seconds: float) -> float | None:
+    """Seconds until the rounds are over if trials go on as fast as they did on average; None before the first has finished."""
+    parts = [part for part in rounds if part.name != "manual"]
+    done = sum(part.done for part in parts)
+    left = sum(max(0, part.total - part.done) for part in parts)
+    return seconds / done * left if done else None
+
+
+def _age(moment: datetime) -> float:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
+
+
+def follow(
+    watcher: Watcher,
+    *,
+    tend: Callable[[], Any] = lambda: None,
+    refresh: float = REFRESH_SECONDS,
+    patience: float = 600.0,
+) -> Snapshot:
+    """Show the experiment until it is over; the last snapshot. `tend` is called between looks.
+
+    A server that goes away is waited for, up to `patience` seconds; then ServerUnavailable is raised.
+    """
+    with _screen() as show:
+        last: Snapshot | None = None
+        away = 0.0
+        while True:
+            try:
+                snapshot = watcher.snapshot()
+                away = 0.0
+            except ServerUnavailable as error:
+                away = away or time.monotonic()
+                if last is None or time.monotonic() - away > patience:
+                    raise
+                show(last, f"the server is away ({error}); waiting for it")
+                snapshot = None
+            if snapshot is not None:
+                last = snapshot
+                show(snapshot, "")
+                if snapshot.finished:
+                    return snapshot
+            until = time.monotonic() + refresh
+            while time.monotonic() < until:
+                tend()
+                time.sleep(min(0.1, refresh))
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[Callable[[Snapshot, str], None]]:
+    """A function that shows a snapshot and a note: in place in a terminal, as a line when something changed elsewhere."""
+    output = console()
+    if output.is_terminal:
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=output, auto_refresh=False, transient=True) as live:
+
+            def draw(snapshot: Snapshot, note: str) -> None:
+                picture = render(snapshot, height=output.height, width=output.width)
+                live.update(Group(picture, Text(note, style="yellow")) if note else picture, refresh=True)
+
+            yield draw
+        return
+    shown = ""
+
+    def write(snapshot: Snapshot, note: str) -> None:
+        nonlocal shown
+        text = note or line(snapshot)
+        # The age changes with every look; a line is worth printing when something else did.
+        key = note or text[9:].rpartition("  ")[0] + snapshot.state
+        if key != shown:
+            shown = key
+            print(text, flush=True)
+
+    yield write
