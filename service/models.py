@@ -1,0 +1,235 @@
+"""The tables. Migrations reproduce exactly this schema (there is a test for it).
+
+Times are seconds since 1970 (UTC). JSON columns hold data that no query looks into.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# A plain INTEGER primary key is SQLite's row id; PostgreSQL gets eight bytes.
+Identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _experiment() -> sa.Column[int]:
+    return sa.Column(
+        "experiment_id", Identity, sa.ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False
+    )
+
+
+def _trial() -> sa.Column[int]:
+    return sa.Column("trial_id", Identity, sa.ForeignKey("trials.id", ondelete="CASCADE"), nullable=False)
+
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("spec", sa.JSON, nullable=False),
+    sa.Column("spec_version", sa.Integer, nullable=False),  # rises when the spec is extended
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    sa.Column(
+        "next_index", sa.Integer, nullable=False
+    ),  # trial indices are dense: handed out under this row's lock
+    sa.Column(
+        "events", sa.Integer, nullable=False
+    ),  # counter of the last event, raised under this row's lock
+    sa.Index(None, "state"),
+)
+
+trials = sa.Table(
+    "trials",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    _experiment(),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("origin", sa.String(20), nullable=False),
+    sa.Column("round", sa.String(20), nullable=False),
+    sa.Column("parent", sa.Integer),
+    sa.Column("parameters", sa.JSON, nullable=False),
+    sa.Column("operators", sa.JSON, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("costs", sa.JSON, nullable=False),
+    sa.Column("stop_requested", sa.Boolean, nullable=False),
+    sa.Column("checkpoint", sa.String(80)),
+    sa.Column("trained_epochs", sa.Double, nullable=False),
+    sa.Column("seconds", sa.JSON, nullable=False),
+    sa.Column("notes", sa.JSON, nullable=False),
+    sa.Column("failure_kind", sa.String(20)),
+    sa.Column("failure", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("finished_at", sa.Double),
+    sa.Column(
+        "finished_event", sa.Integer
+    ),  # the experiment's event counter: the order in which trials finished
+    sa.UniqueConstraint("experiment_id", "index"),
+    sa.Index(None, "state", "id"),
+    sa.Index(None, "experiment_id", "state", "round"),
+    sa.Index(None, "experiment_id", "finished_event"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    _trial(),
+    sa.Column("worker", sa.String(200), nullable=False),
+    sa.Column("device", sa.String(200), nullable=False),
+    sa.Column("token", sa.String(64), nullable=False),
+    sa.Column("request", sa.String(100)),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("heartbeat_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("failure", sa.JSON(none_as_null=True)),
+    sa.Column("outcome", sa.String(20)),  # state that the trial got from it: the answer to a repeated report
+    sa.UniqueConstraint("request"),
+    sa.Index(None, "trial_id"),
+    sa.Index(None, "state", "expires_at"),
+)
+
+# A diverged training has losses that are not numbers, which SQLite can only store as NULL.
+curve_points = sa.Table(
+    "curve_points",
+    metadata,
+    sa.Column(
+        "attempt_id",
+        Identity,
+        sa.ForeignKey("attempts.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("train_loss", sa.Double),
+    sa.Column("validation_loss", sa.Double),
+    sa.Column("validation_error", sa.Double),
+    sa.Column("learning_rate", sa.Double, nullable=False),
+    sa.Column("sparsity", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+)
+
+log_lines = sa.Table(
+    "log_lines",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("attempt_id", Identity, sa.ForeignKey("attempts.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("level", sa.String(40), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column(
+        "fingerprint", sa.String(32), nullable=False
+    ),  # of level and message: a repeated report adds nothing
+    sa.UniqueConstraint("attempt_id", "time", "fingerprint"),
+)
+
+measurements = sa.Table(
+    "measurements",
+    metadata,
+    sa.Column(
+        "trial_id",
+        Identity,
+        sa.ForeignKey("trials.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("metric", sa.String(60), nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("unit", sa.String(40), nullable=False),
+    sa.Column("method", sa.String(300), nullable=False),
+    sa.Column("target", sa.String(200)),
+    sa.Column("split", sa.String(20)),
+    sa.Column("standard_error", sa.Double),
+    sa.Column("detail", sa.JSON, nullable=False),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("digest", sa.String(80), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+trial_artifacts = sa.Table(
+    "trial_artifacts",
+    metadata,
+    sa.Column(
+        "trial_id",
+        Identity,
+        sa.ForeignKey("trials.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("kind", sa.String(60), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("digest", sa.String(80), sa.ForeignKey("artifacts.digest"), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Index(None, "digest"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column(
+        "experiment_id",
+        Identity,
+        sa.ForeignKey("experiments.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("counter", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("data", sa.JSON, nullable=False),
+)
+
+suggesters = sa.Table(
+    "suggesters",
+    metadata,
+    sa.Column(
+        "experiment_id",
+        Identity,
+        sa.ForeignKey("experiments.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("holder", sa.String(200), nullable=False),
+    sa.Column("token", sa.String(64), nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("device", sa.String(200), nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("first_seen", sa.Double, nullable=False),
+    sa.Column("last_seen", sa.Double, nullable=False),
+)
+
+requests = sa.Table(
+    "requests",
+    metadata,
+    sa.Column("key", sa.String(100), primary_key=True),  # the caller's Idempotency-Key
+    sa.Column("fingerprint", sa.String(64), nullable=False),  # of what was asked for under it
+    _experiment(),
+    sa.Column("trial", sa.Integer),
+    sa.Column("created_at", sa.Double, nullable=False),
+)

@@ -1,0 +1,81 @@
+"""The service's settings: from arguments, else from environment variables with the prefix SPARSEMOD_."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sparsemod.errors import InvalidInput
+
+
+class Settings(BaseSettings):
+    """What the server and the suggester need to know. Each field is also an environment variable: SPARSEMOD_DATA_DIR, ..."""
+
+    model_config = SettingsConfigDict(env_prefix="SPARSEMOD_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(
+        Path("sparsemod-data"),
+        description="Folder of the database (unless a URL is given) and of the artifacts.",
+    )
+    database_url: str = Field(
+        "",
+        description="Database URL, for example postgresql://user:password@host/sparsemod; empty: an SQLite file in the data folder.",
+    )
+    lease_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="Seconds without a heartbeat after which a worker counts as lost and its trial is queued again.",
+    )
+    max_request_bytes: int = Field(
+        8 * 1024**2, ge=1024, description="Largest body of a request, uploads of artifacts excepted."
+    )
+    max_artifact_bytes: int = Field(512 * 1024**2, ge=1, description="Largest artifact.")
+    allow_remote: bool = Field(
+        False,
+        description="Whether the server may listen on an address that other machines reach. Whoever reaches it can do everything.",
+    )
+    imports: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Modules to import at start, separated by commas: they register families and datasets of your own.",
+    )
+    ax_export_seconds: float = Field(
+        300.0, gt=0, description="Longest time that the conversion of an experiment for Ax may take."
+    )
+
+    @field_validator("imports", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @property
+    def url(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'sparsemod.db'}"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where artifacts lie."""
+        return self.data_dir / "artifacts"
+
+    def check_host(self, host: str) -> None:
+        """Refuse an address that other machines reach, unless `allow_remote`: there are no logins. Raises InvalidInput."""
+        if self.allow_remote or host == "localhost":
+            return
+        try:
+            if ipaddress.ip_address(host).is_loopback:
+                return
+        except ValueError:
+            pass
+        raise InvalidInput(
+            "host",
+            host,
+            "127.0.0.1, ::1 or localhost: whoever reaches the server can do everything. In a network where all may, set "
+            "SPARSEMOD_ALLOW_REMOTE=1 (--allow-remote)",
+        )

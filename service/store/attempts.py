@@ -1,0 +1,495 @@
+"""Attempts: handing out trials, leases, reports.
+
+A claim is one conditional UPDATE: whoever changes the trial from queued to running has it. Every report shows the attempt's token; one that
+comes after the lease was lost raises StaleLease and changes nothing.
+"""
+
+import hashlib
+import math
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.models import (
+    artifacts,
+    attempts,
+    curve_points,
+    experiments,
+    log_lines,
+    measurements,
+    trial_artifacts,
+    trials,
+    workers,
+)
+from service.schemas import (
+    AttemptState,
+    Claim,
+    ExperimentState,
+    Finished,
+    Heartbeat,
+    LogLine,
+    ParentTrial,
+    WorkerView,
+)
+from service.store.engine import Base
+from service.store.experiments import moment
+from sparsemod.errors import InvalidInput, NotFound, StaleLease
+from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.spec import ExperimentSpec
+
+RELEASED = "released"
+"""`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
+
+SEEN_EVERY_SECONDS = 5.0
+"""How often an idle worker's sign of life is written down."""
+
+FORGET_WORKER_SECONDS = 3600.0
+"""After how long a worker that is gone is no longer listed."""
+
+_CLAIMABLE = (
+    sa.select(trials.c.id)
+    .join(experiments, experiments.c.id == trials.c.experiment_id)
+    .where(trials.c.state == TrialState.QUEUED.value, experiments.c.state == ExperimentState.RUNNING.value)
+    .order_by(trials.c.id)
+    .limit(1)
+)
+
+
+class Attempts(Base):
+    """The part of the store that workers use."""
+
+    def claim(
+        self, worker: str, device: str = "cpu", slots: int = 1, request: str | None = None
+    ) -> Claim | None:
+        """The oldest queued trial of a running experiment, or None. A repeated `request` gets the claim that it got before."""
+        now = self.clock()
+        with self._read() as connection:
+            if not self._worth_a_write(connection, worker, request, now):
+                return None
+        self.reap()
+        with self._write() as connection:
+            self._seen(connection, worker, device, slots, now)
+            if request is not None:
+                known = (
+                    connection.execute(sa.select(attempts).where(attempts.c.request == request))
+                    .mappings()
+                    .one_or_none()
+                )
+                if known is not None:
+                    running = known["state"] == AttemptState.RUNNING
+                    return self._claim(connection, known["id"]) if running else None
+            chosen = _CLAIMABLE.with_for_update(of=trials, skip_locked=True) if self._postgres else _CLAIMABLE
+            trial = connection.execute(
+                sa.update(trials)
+                .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED)
+                .values(state=TrialState.RUNNING.value)
+                .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
+            ).one_or_none()
+            if trial is None:
+                return None
+            attempt_id = connection.execute(
+                sa.insert(attempts)
+                .values(
+                    trial_id=trial.id, worker=worker, device=device, token=secrets.token_hex(16), request=request,
+                    state=AttemptState.RUNNING.value, started_at=now, heartbeat_at=now, expires_at=now + self.lease_seconds,
+                )
+                .returning(attempts.c.id)
+            ).scalar_one()  # fmt: skip
+            data = {"index": trial.index, "state": "running", "attempt": attempt_id, "worker": worker}
+            self._event(connection, trial.experiment_id, "trial", data, now)
+            return self._claim(connection, attempt_id)
+
+    def _worth_a_write(self, connection: sa.Connection, worker: str, request: str | None, now: float) -> bool:
+        """Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken."""
+        expired = sa.select(attempts.c.id).where(
+            attempts.c.state == AttemptState.RUNNING, attempts.c.expires_at < now
+        )
+        seen = sa.select(workers.c.name).where(
+            workers.c.name == worker, workers.c.last_seen > now - SEEN_EVERY_SECONDS
+        )
+        again = sa.select(attempts.c.id).where(attempts.c.request == request)
+        query = sa.select(_CLAIMABLE.exists(), expired.exists(), again.exists(), seen.exists())
+        claimable, lost, repeated, fresh = connection.execute(query).one()
+        return bool(claimable or lost or repeated or not fresh)
+
+    def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
+        statement = self._insert(workers).values(
+            name=worker, device=device, slots=slots, first_seen=now, last_seen=now
+        )
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[workers.c.name], set_={"device": device, "slots": slots, "last_seen": now}
+            )
+        )
+
+    def _claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
+        row = connection.execute(
+            sa.select(trials, attempts.c.token, experiments.c.spec)
+            .join(attempts, attempts.c.trial_id == trials.c.id)
+            .join(experiments, experiments.c.id == trials.c.experiment_id)
+            .where(attempts.c.id == attempt_id)
+        ).one()
+        return Claim(
+            attempt=attempt_id,
+            token=row.token,
+            lease_seconds=self.lease_seconds,
+            experiment=row.experiment_id,
+            trial=row.index,
+            spec=ExperimentSpec.parse(row.spec),
+            candidate=Candidate(
+                parameters=row.parameters,
+                origin=row.origin,
+                round=row.round,
+                parent=row.parent,
+                operators=tuple(row.operators),
+            ),
+            epochs=row.epochs,
+            seed=row.seed,
+            parent=self._parent(connection, row.experiment_id, row.parent),
+            checkpoint=row.checkpoint,
+        )
+
+    def _parent(self, connection: sa.Connection, experiment_id: int, index: int | None) -> ParentTrial | None:
+        if index is None:
+            return None
+        query = sa.select(trials).where(
+            trials.c.experiment_id == experiment_id,
+            trials.c.index == index,
+            trials.c.state == TrialState.COMPLETED,
+        )
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        files = connection.execute(sa.select(trial_artifacts).where(trial_artifacts.c.trial_id == row.id))
+        return ParentTrial(
+            index=index,
+            parameters=row.parameters,
+            epochs=row.trained_epochs,
+            artifacts=tuple(Artifact(kind=f.kind, digest=f.digest, size=f.size, name=f.name) for f in files),
+        )
+
+    def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
+        """Renew the lease; whether the trial is to end early. Raises NotFound, StaleLease."""
+        now = self.clock()
+        with self._write() as connection:
+            trial_id = self._hold(connection, attempt_id, token, now)
+            row = connection.execute(
+                sa.select(trials.c.stop_requested, experiments.c.state)
+                .join(experiments, experiments.c.id == trials.c.experiment_id)
+                .where(trials.c.id == trial_id)
+            ).one()
+            stop = row.stop_requested or row.state == ExperimentState.STOPPED
+            return Heartbeat(stop=stop, lease_seconds=self.lease_seconds)
+
+    def _hold(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
+        """Renew the lease and lock the attempt; the trial's id. Raises NotFound, StaleLease."""
+        trial_id = connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt_id,
+                attempts.c.token == token,
+                attempts.c.state == AttemptState.RUNNING,
+            )
+            .values(heartbeat_at=now, expires_at=now + self.lease_seconds)
+            .returning(attempts.c.trial_id)
+        ).scalar()
+        if trial_id is None:
+            raise self._stale(connection, attempt_id, token)
+        return int(trial_id)
+
+    def _stale(self, connection: sa.Connection, attempt_id: int, token: str) -> NotFound | StaleLease:
+        row = connection.execute(
+            sa.select(attempts.c.token, attempts.c.state).where(attempts.c.id == attempt_id)
+        ).one_or_none()
+        if row is None:
+            return NotFound("attempt", attempt_id)
+        why = "this token is not its token" if row.token != token else f"it is over: {row.state}"
+        return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
+
+    def points(
+        self, attempt_id: int, token: str, points: Sequence[CurvePoint] = (), log: Sequence[LogLine] = ()
+    ) -> None:
+        """Store curve points and log lines; repeating a report changes nothing. Also renews the lease. Raises NotFound, StaleLease."""
+        now = self.clock()
+        with self._write() as connection:
+            trial_id = self._hold(connection, attempt_id, token, now)
+            self._store_points(connection, attempt_id, points)
+            if log:
+                rows = [_line(attempt_id, line) for line in log]
+                connection.execute(self._insert(log_lines).on_conflict_do_nothing(), rows)
+            if points:
+                trial = connection.execute(
+                    sa.select(trials.c.experiment_id, trials.c.index).where(trials.c.id == trial_id)
+                ).one()
+                data = {"index": trial.index, "epoch": max(point.epoch for point in points)}
+                self._event(connection, trial.experiment_id, "points", data, now)
+
+    def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
+        rows = [{"attempt_id": attempt_id, **_finite(point.model_dump())} for point in points]
+        if rows:
+            statement = self._insert(curve_points)
+            columns = [c.name for c in curve_points.columns if not c.primary_key]
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["attempt_id", "epoch"],
+                    set_={name: statement.excluded[name] for name in columns},
+                ),
+                rows,
+            )
+
+    def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
+        """From where a later attempt can go on: an uploaded file. Raises NotFound, StaleLease."""
+        now = self.clock()
+        with self._write() as connection:
+            trial_id = self._hold(connection, attempt_id, token, now)
+            if (
+                connection.execute(sa.select(artifacts.c.digest).where(artifacts.c.digest == digest)).scalar()
+                is None
+            ):
+                raise NotFound("artifact", digest)
+            connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(checkpoint=digest))
+
+    def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
+        """Store the attempt's end, and the trial's unless it is to be tried again. The same report again gets the same answer.
+
+        Raises NotFound, StaleLease, InvalidInput for a result that contradicts itself or names files that were not uploaded.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            query = sa.select(attempts).where(attempts.c.id == attempt_id).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise NotFound("attempt", attempt_id)
+            if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
+                raise self._stale(connection, attempt_id, token)
+            trial = connection.execute(
+                sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
+                .join(experiments, experiments.c.id == trials.c.experiment_id)
+                .where(trials.c.id == row.trial_id)
+            ).one()
+            if row.state != AttemptState.RUNNING:
+                return Finished(
+                    experiment=trial.experiment_id, trial=trial.index, state=TrialState(row.outcome)
+                )
+            _check(result, trial.spec["objectives"])
+            self._store_points(connection, attempt_id, result.curve)
+            state, ending = self._verdict(connection, trial, result)
+            failure = None if result.failure is None else result.failure.model_dump(mode="json")
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id == attempt_id)
+                .values(
+                    state=ending.value, ended_at=now, heartbeat_at=now, failure=failure, outcome=state.value
+                )
+            )
+            self._settle(
+                connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
+            )
+            return Finished(experiment=trial.experiment_id, trial=trial.index, state=state)
+
+    def _verdict(
+        self, connection: sa.Connection, trial: Any, result: TrialResult
+    ) -> tuple[TrialState, AttemptState]:
+        """What a result makes of the trial and of the attempt."""
+        if result.state is TrialState.STOPPED:
+            # The user stopped the experiment: the trial waits, with its checkpoint, until it is resumed.
+            final = trial.stop_requested or _over(trial.experiment_state)
+            return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
+        if result.state is not TrialState.FAILED:
+            return result.state, AttemptState.COMPLETED
+        if result.failure is not None and result.failure.kind is FailureKind.INVALID:
+            return TrialState.FAILED, AttemptState.FAILED
+        if result.failure is not None and result.failure.detail == RELEASED:
+            return self._again(connection, trial, counted=False), AttemptState.RELEASED
+        return self._again(connection, trial, counted=True), AttemptState.FAILED
+
+    def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
+        """The state after an attempt that was no use: queued, unless it was the last one allowed or nobody waits for it any more."""
+        if _over(trial.experiment_state) or trial.stop_requested:
+            return TrialState.STOPPED
+        if not counted:
+            return TrialState.QUEUED
+        faults = connection.execute(
+            sa.select(sa.func.count()).where(
+                attempts.c.trial_id == trial.id,
+                attempts.c.state.in_([AttemptState.FAILED.value, AttemptState.LOST.value]),
+            )
+        ).scalar_one()
+        return TrialState.FAILED if faults + 1 >= trial.spec["limits"]["attempts"] else TrialState.QUEUED
+
+    def _settle(
+        self,
+        connection: sa.Connection,
+        trial: Any,
+        state: TrialState,
+        now: float,
+        result: TrialResult,
+        about: dict[str, Any],
+    ) -> None:
+        """Write the trial's new state, and everything that the result brought when that state is final."""
+        data: dict[str, Any] = {"index": trial.index, "state": state.value, **about}
+        change: dict[str, Any] = {"state": state.value}
+        counter = self._event_after_trial(connection, trial, data, now)
+        if state.finished:
+            failure = result.failure if state is TrialState.FAILED else None
+            change |= {
+                "finished_at": now, "finished_event": counter, "trained_epochs": result.epochs, "seconds": result.seconds,
+                "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
+                "failure_kind": None if failure is None else failure.kind.value,
+            }  # fmt: skip
+            self._store_measurements(connection, trial.id, result)
+            self._store_artifacts(connection, trial.id, result.artifacts)
+        connection.execute(sa.update(trials).where(trials.c.id == trial.id).values(**change))
+
+    def _event_after_trial(
+        self, connection: sa.Connection, trial: Any, data: dict[str, Any], now: float
+    ) -> int:
+        # Trials are locked before their experiment (see Base).
+        connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
+        return self._event(connection, trial.experiment_id, "trial", data, now)
+
+    def _store_measurements(self, connection: sa.Connection, trial_id: int, result: TrialResult) -> None:
+        rows = [
+            {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
+            for position, m in enumerate(result.measurements)
+        ]
+        if rows:
+            connection.execute(sa.insert(measurements), rows)
+
+    def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
+        known = dict(
+            connection.execute(
+                sa.select(artifacts.c.digest, artifacts.c.size).where(artifacts.c.digest.in_([f.digest for f in files]))
+            ).all()
+        ) if files else {}  # fmt: skip
+        for place, file in enumerate(files):
+            if file.digest not in known:
+                raise InvalidInput(
+                    f"result.artifacts.{place}.digest", file.digest, "a file that was uploaded before"
+                )
+            if file.size != known[file.digest]:
+                allowed = f"the file's size, {known[file.digest]}"
+                raise InvalidInput(f"result.artifacts.{place}.size", file.size, allowed)
+        if files:
+            connection.execute(
+                sa.insert(trial_artifacts),
+                [{"trial_id": trial_id, **f.model_dump(mode="json")} for f in files],
+            )
+
+    def reap(self) -> int:
+        """End the attempts whose lease ran out: their trials are queued again, or failed after limits.attempts. How many there were."""
+        now = self.clock()
+        expired = (attempts.c.state == AttemptState.RUNNING, attempts.c.expires_at < now)
+        with self._read() as connection:
+            identities = sorted(connection.execute(sa.select(attempts.c.id).where(*expired)).scalars())
+        count = 0
+        for identity in identities:
+            with self._write() as connection:
+                count += self._lose(connection, identity, now, expired)
+        return count
+
+    def _lose(self, connection: sa.Connection, attempt_id: int, now: float, expired: tuple[Any, ...]) -> int:
+        row = connection.execute(
+            sa.select(attempts).where(attempts.c.id == attempt_id, *expired).with_for_update()
+        ).one_or_none()
+        if row is None:
+            return 0  # renewed, finished or reaped by somebody else in the meantime
+        trial = connection.execute(
+            sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
+            .join(experiments, experiments.c.id == trials.c.experiment_id)
+            .where(trials.c.id == row.trial_id)
+        ).one()
+        silent = now - row.heartbeat_at
+        failure = Failure(
+            kind=FailureKind.FAULT, message=f"worker {row.worker!r} was not heard of for {silent:.0f} s"
+        )
+        state = self._again(connection, trial, counted=True)
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == attempt_id)
+            .values(state=AttemptState.LOST.value, ended_at=now, failure=failure.model_dump(mode="json"))
+        )
+        result = TrialResult(state=TrialState.FAILED, failure=failure)
+        self._settle(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
+        return 1
+
+    def workers(self) -> list[WorkerView]:
+        """The workers that were heard of in the last hour, by name."""
+        now = self.clock()
+        with self._read() as connection:
+            held: dict[str, list[tuple[int, int]]] = {}
+            heard: dict[str, float] = {}
+            running = connection.execute(
+                sa.select(attempts.c.worker, attempts.c.heartbeat_at, trials.c.experiment_id, trials.c.index)
+                .join(trials, trials.c.id == attempts.c.trial_id)
+                .where(attempts.c.state == AttemptState.RUNNING)
+                .order_by(attempts.c.id)
+            )
+            for row in running:
+                held.setdefault(row.worker, []).append((row.experiment_id, row.index))
+                heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
+            found = []
+            for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
+                last = max(row.last_seen, heard.get(row.name, 0.0))
+                if now - last <= FORGET_WORKER_SECONDS or row.name in held:
+                    found.append(
+                        WorkerView(
+                            name=row.name,
+                            device=row.device,
+                            slots=row.slots,
+                            first_seen=moment(row.first_seen),
+                            last_seen=moment(last),
+                            alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
+                            trials=tuple(held.get(row.name, ())),
+                        )
+                    )
+            return found
+
+
+def _over(experiment_state: str) -> bool:
+    return experiment_state in (ExperimentState.DONE, ExperimentState.FAILED)
+
+
+def _finite(point: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in point.items()
+    }
+
+
+def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
+    message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot hold it
+    level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    fingerprint = hashlib.sha256(f"{level}\n{message}".encode(errors="replace")).hexdigest()[:32]
+    return {
+        "attempt_id": attempt_id,
+        "time": line.time,
+        "level": level,
+        "message": message,
+        "fingerprint": fingerprint,
+    }
+
+
+def _check(result: TrialResult, objectives: Sequence[str]) -> None:
+    """Refuse a result that contradicts itself. Raises InvalidInput."""
+    if not result.state.finished:
+        raise InvalidInput("result.state", result.state.value, "completed, infeasible, failed or stopped")
+    if result.state is TrialState.FAILED and result.failure is None:
+        raise InvalidInput("result.failure", None, "why it failed")
+    seen: set[tuple[str, str | None]] = set()
+    for place, m in enumerate(result.measurements):
+        if not math.isfinite(m.value):
+            raise InvalidInput(
+                f"result.measurements.{place}.value", m.value, f"a finite number for {m.metric}"
+            )
+        if (m.metric, m.split) in seen:
+            raise InvalidInput(f"result.measurements.{place}.metric", m.metric, "each metric once per split")
+        seen.add((m.metric, m.split))
+    if result.state is TrialState.COMPLETED:
+        missing = [name for name in objectives if result.value(name) is None]
+        if missing:
+            raise InvalidInput(
+                "result.measurements", sorted(result.values()), f"also the objectives {', '.join(missing)}"
+            )

@@ -1,0 +1,184 @@
+"""Opening a database: connections, transactions, the schema's version.
+
+SQLite runs in WAL mode (readers never wait for the writer); a writer begins with BEGIN IMMEDIATE, so that it never has to upgrade a read
+lock. PostgreSQL runs in READ COMMITTED; what must not be done twice is decided by row locks and conditional updates.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for another one on SQLite."""
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+HEAD = "0001"
+"""Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
+
+_MIGRATION_LOCK = 0x73706D64  # any number that is always the same
+
+Row = Mapping[str, Any]
+Clock = Callable[[], float]
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for `url`, its database brought to the newest schema. Raises InvalidInput for a URL that cannot be used, ServerUnavailable."""
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError:
+        raise InvalidInput(
+            "database_url", url, "such as sqlite:////folder/file.db or postgresql://user@host/name"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in ("sqlite", "postgresql"):
+        raise InvalidInput("database_url", backend, "sqlite or postgresql")
+    options: dict[str, Any] = {"json_serializer": partial(json.dumps, separators=(",", ":"), allow_nan=False)}
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise InvalidInput("database_url", url, "a file: several processes share it")
+        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        options["connect_args"] = {"timeout": BUSY_SECONDS}
+    else:
+        options["pool_pre_ping"] = True  # a restarted server has closed our idle connections
+    engine = sa.create_engine(parsed, pool_size=10, max_overflow=40, **options)
+    if backend == "sqlite":
+        sa.event.listen(engine, "connect", _on_sqlite_connect)
+        sa.event.listen(engine, "begin", _on_sqlite_begin)
+    try:
+        with translated():
+            _migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _on_sqlite_connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = (
+        None  # the driver's own idea of when to BEGIN is turned off, see _on_sqlite_begin
+    )
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL survives a killed process; only a power cut may lose the last commits (never corrupt).
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _on_sqlite_begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("sparsemod_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _migrate(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        if schema_version(connection) == HEAD:
+            return
+    from alembic import command, util
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.connect().execution_options(sparsemod_write=True) as connection, connection.begin():
+        # Server and suggester may start on an empty database at once: one of them makes the tables, the other finds them.
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except util.CommandError as error:
+            version = schema_version(connection)
+            raise InvalidInput(
+                "database_url", version, f"a database of schema {HEAD} or older ({error})"
+            ) from error
+
+
+def schema_version(connection: sa.Connection) -> str | None:
+    """The database's migration, None for an empty database."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLAlchemy's exceptions in our words."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        raise Conflict(f"contradicts what is stored: {error.orig}") from error
+    except exc.DataError as error:
+        raise InvalidInput("value", str(error.orig), "something that the database can hold") from error
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise ServerUnavailable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
+
+
+class Base:
+    """What the parts of the store share: engine, clock, transactions, events.
+
+    Locks are taken in one order, so that two transactions never wait for each other: attempt, then trial, then experiment.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
+        self.engine, self.clock, self.lease_seconds = engine, clock, lease_seconds
+        self._postgres = engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database and changes nothing."""
+        with translated(), self.engine.connect() as connection:
+            if self._postgres:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """A transaction that commits at the end, or changes nothing when an exception leaves it."""
+        with (
+            translated(),
+            self.engine.connect().execution_options(sparsemod_write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT."""
+        if self._postgres:
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(table)
+        from sqlalchemy.dialects import sqlite
+
+        return sqlite.insert(table)
+
+    def _event(
+        self, connection: sa.Connection, experiment_id: int, kind: str, data: dict[str, Any], now: float
+    ) -> int:
+        """Record an event; its counter. The experiment's row stays locked until the commit: counters appear in their order, without gaps,
+        so that a reader who has seen N misses nothing that is below N."""
+        from service.models import events, experiments
+
+        counter = connection.execute(
+            sa.update(experiments)
+            .where(experiments.c.id == experiment_id)
+            .values(events=experiments.c.events + 1, updated_at=now)
+            .returning(experiments.c.events)
+        ).scalar()
+        if counter is None:
+            raise NotFound("experiment", experiment_id)
+        connection.execute(
+            sa.insert(events),
+            {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data},
+        )
+        return int(counter)

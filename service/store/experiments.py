@@ -1,0 +1,319 @@
+"""Experiments: make, list, stop, resume, extend, end."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.models import events, experiments, requests, trials
+from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView, RoundProgress
+from service.store.engine import Base, Row
+from sparsemod.errors import Conflict, InvalidInput, NotFound
+from sparsemod.records import RoundName, TrialState
+from sparsemod.spec import ExperimentSpec
+from sparsemod.units import metric
+
+ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
+
+
+class Experiments(Base):
+    """The part of the store about experiments and their events."""
+
+    def create_experiment(self, spec: ExperimentSpec, key: str | None = None) -> ExperimentView:
+        """Store a new experiment. A repeated `key` answers with the experiment that it made; Conflict when that had another spec."""
+        data = spec.to_dict()
+        now = self.clock()
+        with self._write() as connection:
+            known = self._known_request(connection, key, "create", data)
+            if known is not None:
+                return self._experiment(connection, known["experiment_id"])
+            identity = connection.execute(
+                sa.insert(experiments)
+                .values(
+                    name=spec.name, state=ExperimentState.RUNNING.value, spec=data, spec_version=1, created_at=now, updated_at=now,
+                    next_index=0, events=0,
+                )
+                .returning(experiments.c.id)
+            ).scalar_one()  # fmt: skip
+            self._remember_request(connection, key, "create", data, identity, None, now)
+            self._event(connection, identity, "experiment", {"state": "running", "change": "created"}, now)
+            return self._experiment(connection, identity)
+
+    def experiment(self, experiment_id: int) -> ExperimentView:
+        """Raises NotFound."""
+        with self._read() as connection:
+            return self._experiment(connection, experiment_id)
+
+    def experiments(self, limit: int = 100, offset: int = 0) -> tuple[list[ExperimentSummary], int]:
+        """Newest first, and how many there are in all."""
+        with self._read() as connection:
+            total = connection.execute(sa.select(sa.func.count()).select_from(experiments)).scalar_one()
+            rows = connection.execute(
+                sa.select(experiments).order_by(experiments.c.id.desc()).limit(limit).offset(offset)
+            ).mappings()
+            found = list(rows)
+            counts = self._counts(connection, [row["id"] for row in found])
+            return [ExperimentSummary(**_summary(row, counts[row["id"]])) for row in found], total
+
+    def active_experiments(self) -> list[int]:
+        """The experiments that want suggestions: those that run. Oldest first."""
+        with self._read() as connection:
+            query = (
+                sa.select(experiments.c.id)
+                .where(experiments.c.state == ExperimentState.RUNNING)
+                .order_by(experiments.c.id)
+            )
+            return list(connection.execute(query).scalars())
+
+    def stop(self, experiment_id: int) -> ExperimentView:
+        """No more trials are handed out; running ones are asked to stop and are queued again. Raises NotFound, Conflict when it is over."""
+        return self._change(
+            experiment_id, ExperimentState.STOPPED, (ExperimentState.RUNNING,), "stopped by the user"
+        )
+
+    def resume(self, experiment_id: int) -> ExperimentView:
+        """Go on after a stop. Raises NotFound, Conflict when it is over."""
+        return self._change(experiment_id, ExperimentState.RUNNING, (ExperimentState.STOPPED,), None)
+
+    def finish_experiment(self, experiment_id: int, state: ExperimentState, reason: str) -> ExperimentView:
+        """End an experiment as done or failed; queued trials become stopped, running ones may finish. Raises NotFound, Conflict."""
+        if state not in (ExperimentState.DONE, ExperimentState.FAILED):
+            raise InvalidInput("state", state.value, "done or failed")
+        return self._change(experiment_id, state, (ExperimentState.RUNNING,), reason)
+
+    def _change(
+        self,
+        experiment_id: int,
+        state: ExperimentState,
+        sources: tuple[ExperimentState, ...],
+        reason: str | None,
+    ) -> ExperimentView:
+        over = state in (ExperimentState.DONE, ExperimentState.FAILED)
+        now = self.clock()
+        with self._write() as connection:
+            # Trials are locked before their experiment; a Conflict below takes this back.
+            cut = self._cut_queue(connection, experiment_id, now) if over else []
+            changed = connection.execute(
+                sa.update(experiments)
+                .where(experiments.c.id == experiment_id, experiments.c.state.in_([s.value for s in sources]))
+                .values(state=state.value, reason=reason, finished_at=now if over else None)
+            )
+            if changed.rowcount == 0:
+                found = self._experiment(connection, experiment_id)
+                if found.state is state:
+                    return found  # a repeated request
+                raise Conflict(
+                    f"experiment {experiment_id} is {found.state}, so that it cannot become {state}"
+                )
+            for trial_id, index in cut:
+                counter = self._event(
+                    connection, experiment_id, "trial", {"index": index, "state": "stopped"}, now
+                )
+                connection.execute(
+                    sa.update(trials).where(trials.c.id == trial_id).values(finished_event=counter)
+                )
+            self._event(
+                connection, experiment_id, "experiment", {"state": state.value, "reason": reason}, now
+            )
+            return self._experiment(connection, experiment_id)
+
+    def _cut_queue(self, connection: sa.Connection, experiment_id: int, now: float) -> list[tuple[int, int]]:
+        rows = connection.execute(
+            sa.update(trials)
+            .where(trials.c.experiment_id == experiment_id, trials.c.state == TrialState.QUEUED)
+            .values(
+                state=TrialState.STOPPED.value,
+                finished_at=now,
+                notes=["the experiment ended before it began"],
+            )
+            .returning(trials.c.id, trials.c.index)
+        )
+        return sorted((row.id, row.index) for row in rows)
+
+    def extend(
+        self,
+        experiment_id: int,
+        rounds: Mapping[str, int],
+        budgets: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> ExperimentView:
+        """More trials (round -> how many more) and other budgets (metric -> limit, None removes it). An experiment that was done runs again.
+
+        The reference point stays what it was, so that hypervolumes stay comparable. Raises NotFound, InvalidSpec, Conflict.
+        """
+        asked = {"rounds": dict(rounds), "budgets": None if budgets is None else dict(budgets)}
+        if not any(rounds.values()) and not budgets:
+            raise InvalidInput("rounds", asked["rounds"], "more trials for a round, or other budgets")
+        now = self.clock()
+        with self._write() as connection:
+            known = self._known_request(connection, key, f"extend {experiment_id}", asked)
+            if known is not None:
+                return self._experiment(connection, experiment_id)
+            lock = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
+            row = connection.execute(lock).mappings().one_or_none()
+            if row is None:
+                raise NotFound("experiment", experiment_id)
+            if row["state"] == ExperimentState.FAILED and not budgets:
+                raise Conflict(
+                    f"experiment {experiment_id} has failed ({row['reason']}): only other budgets can help"
+                )
+            spec = extended(ExperimentSpec.parse(row["spec"]), rounds, budgets)
+            over = row["state"] in (ExperimentState.DONE, ExperimentState.FAILED)
+            state = ExperimentState.RUNNING.value if over else row["state"]
+            connection.execute(
+                sa.update(experiments)
+                .where(experiments.c.id == experiment_id)
+                .values(
+                    spec=spec.to_dict(), spec_version=row["spec_version"] + 1, state=state, finished_at=None,
+                    reason=None if over else row["reason"],
+                )
+            )  # fmt: skip
+            self._remember_request(
+                connection, key, f"extend {experiment_id}", asked, experiment_id, None, now
+            )
+            self._event(
+                connection, experiment_id, "experiment", {"state": state, "change": "extended", **asked}, now
+            )
+            return self._experiment(connection, experiment_id)
+
+    def events(self, experiment_id: int, after: int = 0, limit: int = 1000) -> list[Event]:
+        """What happened after the event numbered `after`, oldest first. Raises NotFound."""
+        with self._read() as connection:
+            rows = connection.execute(
+                sa.select(events)
+                .where(events.c.experiment_id == experiment_id, events.c.counter > after)
+                .order_by(events.c.counter)
+                .limit(limit)
+            ).mappings()
+            found = [
+                Event(counter=row["counter"], time=moment(row["time"]), kind=row["kind"], data=row["data"])
+                for row in rows
+            ]
+            if not found:
+                self._row(connection, experiment_id)
+            return found
+
+    # -- shared with the other parts --------------------------------------------------------------------------------------------------
+
+    def _row(self, connection: sa.Connection, experiment_id: int) -> Row:
+        row = (
+            connection.execute(sa.select(experiments).where(experiments.c.id == experiment_id))
+            .mappings()
+            .one_or_none()
+        )
+        if row is None:
+            raise NotFound("experiment", experiment_id)
+        return row
+
+    def _experiment(self, connection: sa.Connection, experiment_id: int) -> ExperimentView:
+        row = self._row(connection, experiment_id)
+        counts = self._counts(connection, [experiment_id])[experiment_id]
+        return ExperimentView(**_summary(row, counts), spec=ExperimentSpec.parse(row["spec"]))
+
+    def _counts(
+        self, connection: sa.Connection, identities: list[int]
+    ) -> dict[int, dict[tuple[str, str], int]]:
+        found: dict[int, dict[tuple[str, str], int]] = {identity: {} for identity in identities}
+        rows = connection.execute(
+            sa.select(trials.c.experiment_id, trials.c.round, trials.c.state, sa.func.count())
+            .where(trials.c.experiment_id.in_(identities))
+            .group_by(trials.c.experiment_id, trials.c.round, trials.c.state)
+        )
+        for identity, round_name, state, count in rows:
+            found[identity][round_name, state] = count
+        return found
+
+    def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
+        """The stored outcome of an earlier request with this key. Raises Conflict when that request asked for something else."""
+        if key is None:
+            return None
+        row = connection.execute(sa.select(requests).where(requests.c.key == key)).mappings().one_or_none()
+        if row is not None and row["fingerprint"] != _fingerprint(kind, body):
+            raise Conflict(f"Idempotency-Key {key!r} was used before, for another request")
+        return row
+
+    def _remember_request(
+        self,
+        connection: sa.Connection,
+        key: str | None,
+        kind: str,
+        body: Any,
+        experiment_id: int,
+        trial: int | None,
+        now: float,
+    ) -> None:
+        if key is not None:
+            values = {
+                "key": key,
+                "fingerprint": _fingerprint(kind, body),
+                "experiment_id": experiment_id,
+                "trial": trial,
+            }
+            connection.execute(sa.insert(requests), {**values, "created_at": now})
+
+
+def _fingerprint(kind: str, body: Any) -> str:
+    return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since 1970 as a time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def moment_or_none(seconds: float | None) -> datetime | None:
+    """The same for a time that may not have come."""
+    return None if seconds is None else moment(seconds)
+
+
+def _summary(row: Row, counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    rounds: dict[str, RoundProgress] = {}
+    for name in ROUNDS:
+        own = {TrialState(state): count for (of, state), count in counts.items() if of == name}
+        if name == "manual":
+            if own:
+                rounds[name] = RoundProgress(
+                    trials=sum(own.values()), epochs=row["spec"]["rounds"]["r2"]["epochs"], counts=own
+                )
+        else:
+            rounds[name] = RoundProgress(**row["spec"]["rounds"][name], counts=own)
+    totals = {state: 0 for state in TrialState}
+    for (_, state), count in counts.items():
+        totals[TrialState(state)] += count
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "state": ExperimentState(row["state"]),
+        "reason": row["reason"],
+        "objectives": tuple(row["spec"]["objectives"]),
+        "counts": totals,
+        "rounds": rounds,
+        "created_at": moment(row["created_at"]),
+        "updated_at": moment(row["updated_at"]),
+        "finished_at": moment_or_none(row["finished_at"]),
+        "revision": row["events"],
+    }
+
+
+def extended(
+    spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
+) -> ExperimentSpec:
+    """`spec` with more trials and other budgets; its reference point becomes explicit, since its default follows the budgets."""
+    data = spec.to_dict()
+    data["reference_point"] = spec.reference()
+    for name, more in rounds.items():
+        if name not in ("r1", "r2", "r3"):
+            raise InvalidInput(f"rounds.{name}", more, "r1, r2 or r3")
+        if more < 0:
+            raise InvalidInput(f"rounds.{name}", more, "a number of further trials, not negative")
+        data["rounds"][name]["trials"] += more
+    for name, limit in (budgets or {}).items():
+        measured = metric(name, "budgets")
+        if limit is None:
+            data["budgets"].pop(measured.name, None)
+        else:
+            data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
+    return ExperimentSpec.parse(data)

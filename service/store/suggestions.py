@@ -1,0 +1,291 @@
+"""The suggester's side: a lease on the experiment, what the search must know, and the queue."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from service.models import experiments, measurements, requests, suggesters, trial_artifacts, trials
+from service.schemas import ExperimentState, TrialView
+from service.store.experiments import Experiments
+from service.store.trials import Trials
+from sparsemod.errors import Conflict, NotFound, StaleLease
+from sparsemod.problem import trial_seed
+from sparsemod.records import Candidate, Failure, FailureKind, TrialState, Value
+from sparsemod.units import METRICS
+
+__all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
+
+
+class Suggested(Protocol):
+    """What is queued: `sparsemod.search.observation.Suggestion` is one."""
+
+    @property
+    def candidate(self) -> Candidate: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def costs(self) -> Mapping[str, float]: ...
+    @property
+    def feasible(self) -> bool: ...
+    @property
+    def over(self) -> Mapping[str, float]: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SuggesterLease:
+    """The right to queue trials of an experiment, until it runs out or somebody else has it."""
+
+    experiment: int
+    holder: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """A trial as the search needs it. `values`: what was measured (test data excluded), of an infeasible one its costs, else None.
+
+    `epochs` is what was asked for, `trained_epochs` what its weights have seen; `weights`: whether a file of kind "weights" is stored.
+    """
+
+    index: int
+    candidate: Candidate
+    state: TrialState
+    epochs: int
+    trained_epochs: float
+    costs: Mapping[str, float]
+    values: Mapping[str, float] | None
+    failure: FailureKind | None
+    weights: bool
+
+
+class Suggestions(Trials, Experiments):
+    """The part of the store that fills the queue."""
+
+    def lease_suggester(
+        self, experiment_id: int, holder: str, seconds: float = 120.0
+    ) -> SuggesterLease | None:
+        """The lease when nobody else holds it (or `holder` itself does, for a suggester that was restarted under its name); else None."""
+        now = self.clock()
+        token = secrets.token_hex(16)
+        values = {
+            "experiment_id": experiment_id,
+            "holder": holder,
+            "token": token,
+            "expires_at": now + seconds,
+        }
+        statement = self._insert(suggesters).values(**values)
+        statement = statement.on_conflict_do_update(
+            index_elements=[suggesters.c.experiment_id],
+            set_={"holder": holder, "token": token, "expires_at": now + seconds},
+            where=sa.or_(suggesters.c.expires_at < now, suggesters.c.holder == holder),
+        ).returning(suggesters.c.token)
+        with self._write() as connection:
+            self._row(connection, experiment_id)
+            got = connection.execute(statement).scalar()
+        return SuggesterLease(experiment_id, holder, token) if got == token else None
+
+    def renew_suggester(self, lease: SuggesterLease, seconds: float = 120.0) -> None:
+        """Push the lease's end further out. Raises StaleLease when somebody else has it by now."""
+        with self._write() as connection:
+            changed = connection.execute(
+                sa.update(suggesters)
+                .where(suggesters.c.experiment_id == lease.experiment, suggesters.c.token == lease.token)
+                .values(expires_at=self.clock() + seconds)
+            )
+            if changed.rowcount == 0:
+                raise _lost(lease)
+
+    def release_suggester(self, lease: SuggesterLease) -> None:
+        """Give the lease back; nothing happens when it is somebody else's already."""
+        with self._write() as connection:
+            connection.execute(
+                sa.delete(suggesters).where(
+                    suggesters.c.experiment_id == lease.experiment, suggesters.c.token == lease.token
+                )
+            )
+
+    def queue(self, lease: SuggesterLease, suggestions: Sequence[Suggested]) -> list[int]:
+        """Store suggestions under the next indices, which are returned; all or none. Infeasible ones are finished at once, as are those
+        whose network cannot be built. Raises StaleLease when somebody else suggests by now, Conflict when the experiment is over."""
+        now = self.clock()
+        with self._write() as connection:
+            fence = (
+                sa.select(suggesters.c.token)
+                .where(suggesters.c.experiment_id == lease.experiment, suggesters.c.token == lease.token)
+                .with_for_update()
+            )
+            if connection.execute(fence).scalar() is None:
+                raise _lost(lease)
+            row = self._lock(connection, lease.experiment)
+            if row["state"] not in (ExperimentState.RUNNING, ExperimentState.STOPPED):
+                raise Conflict(f"experiment {lease.experiment} is {row['state']}: nothing can be queued")
+            indices = [
+                self._append(connection, row, suggestion, now, place)
+                for place, suggestion in enumerate(suggestions)
+            ]
+            connection.execute(
+                sa.update(experiments)
+                .where(experiments.c.id == lease.experiment)
+                .values(next_index=row["next_index"] + len(indices))
+            )
+            return indices
+
+    def attach(
+        self,
+        experiment_id: int,
+        parameters: Mapping[str, Value],
+        epochs: int | None = None,
+        key: str | None = None,
+    ) -> TrialView:
+        """Queue a candidate of the user's own, which the caller has checked against the space. `epochs` default to those of r2.
+
+        An experiment that was done runs again. A repeated `key` answers with the trial that it made. Raises NotFound, Conflict.
+        """
+        asked = {"parameters": dict(parameters), "epochs": epochs}
+        now = self.clock()
+        with self._write() as connection:
+            known = self._known_request(connection, key, f"attach {experiment_id}", asked)
+            if known is not None:
+                return self._trial(connection, experiment_id, known["trial"])
+            row = self._lock(connection, experiment_id)
+            if row["state"] == ExperimentState.FAILED:
+                raise Conflict(
+                    f"experiment {experiment_id} has failed ({row['reason']}): nothing can be queued"
+                )
+            candidate = Candidate(parameters=dict(parameters), origin="manual", round="manual")
+            manual = _Manual(candidate, epochs or row["spec"]["rounds"]["r2"]["epochs"])
+            index = self._append(connection, row, manual, now, 0)
+            change: dict[str, Any] = {"next_index": index + 1}
+            if row["state"] == ExperimentState.DONE:
+                change |= {"state": ExperimentState.RUNNING.value, "reason": None, "finished_at": None}
+            connection.execute(
+                sa.update(experiments).where(experiments.c.id == experiment_id).values(**change)
+            )
+            if "state" in change:
+                self._event(
+                    connection, experiment_id, "experiment", {"state": "running", "change": "attached"}, now
+                )
+            self._remember_request(
+                connection, key, f"attach {experiment_id}", asked, experiment_id, index, now
+            )
+            return self._trial(connection, experiment_id, index)
+
+    def _lock(self, connection: sa.Connection, experiment_id: int) -> sa.RowMapping:
+        """The experiment's row, which nobody else changes before this transaction's end."""
+        query = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
+        row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound("experiment", experiment_id)
+        return row
+
+    def _append(
+        self, connection: sa.Connection, row: Mapping[str, Any], item: Suggested, now: float, place: int
+    ) -> int:
+        index = int(row["next_index"]) + place
+        c = item.candidate
+        state, failure, notes = TrialState.QUEUED, None, []
+        if item.error is not None:
+            state, failure = TrialState.FAILED, Failure(kind=FailureKind.INVALID, message=item.error)
+        elif not item.feasible:
+            state = TrialState.INFEASIBLE
+            notes = [_over(name, excess) for name, excess in item.over.items()]
+        data: dict[str, Any] = {"index": index, "state": state.value}
+        counter = self._event(connection, row["id"], "trial", data, now)
+        costs = {name: float(value) for name, value in item.costs.items()}
+        identity = connection.execute(
+            sa.insert(trials)
+            .values(
+                experiment_id=row["id"], index=index, state=state.value, origin=c.origin, round=c.round, parent=c.parent,
+                parameters=dict(c.parameters), operators=list(c.operators), epochs=item.epochs,
+                seed=trial_seed(row["spec"]["seed"], index), costs=costs, stop_requested=False, trained_epochs=0.0, seconds={},
+                notes=notes, failure=None if failure is None else failure.model_dump(mode="json"),
+                failure_kind=None if failure is None else failure.kind.value, created_at=now,
+                finished_at=now if state.finished else None, finished_event=counter if state.finished else None,
+            )
+            .returning(trials.c.id)
+        ).scalar_one()  # fmt: skip
+        if state is TrialState.INFEASIBLE and costs:
+            rows = [
+                {
+                    "trial_id": identity, "position": position, "metric": name, "value": value, "detail": {},
+                    "unit": METRICS[name].unit if name in METRICS else "", "method": "analytic, before training",
+                    "target": row["spec"]["target"]["device"], "split": None, "standard_error": None,
+                }
+                for position, (name, value) in enumerate(costs.items())
+            ]  # fmt: skip
+            connection.execute(sa.insert(measurements), rows)
+        return index
+
+    def records(self, experiment_id: int) -> list[TrialRecord]:
+        """All trials of an experiment as the search needs them, by index. Raises NotFound."""
+        with self._read() as connection:
+            self._row(connection, experiment_id)
+            mine = trials.c.experiment_id == experiment_id
+            values: dict[int, dict[str, float]] = {}
+            rows = connection.execute(
+                sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
+                .join(trials, trials.c.id == measurements.c.trial_id)
+                .where(mine, sa.or_(measurements.c.split.is_(None), measurements.c.split != "test"))
+            )
+            for trial_id, name, value in rows:
+                values.setdefault(trial_id, {})[name] = value
+            weights = set(
+                connection.execute(
+                    sa.select(trial_artifacts.c.trial_id)
+                    .join(trials, trials.c.id == trial_artifacts.c.trial_id)
+                    .where(mine, trial_artifacts.c.kind == "weights")
+                ).scalars()
+            )
+            columns = (
+                trials.c.id, trials.c.index, trials.c.state, trials.c.origin, trials.c.round, trials.c.parent, trials.c.parameters,
+                trials.c.operators, trials.c.epochs, trials.c.trained_epochs, trials.c.costs, trials.c.failure_kind,
+            )  # fmt: skip
+            found = []
+            for row in connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)):
+                candidate = Candidate(
+                    parameters=row.parameters,
+                    origin=row.origin,
+                    round=row.round,
+                    parent=row.parent,
+                    operators=row.operators,
+                )
+                failure = None if row.failure_kind is None else FailureKind(row.failure_kind)
+                found.append(
+                    TrialRecord(
+                        row.index, candidate, TrialState(row.state), row.epochs, row.trained_epochs, row.costs, values.get(row.id),
+                        failure, row.id in weights,
+                    )
+                )  # fmt: skip
+            return found
+
+    def forget_requests(self, older_than: float) -> int:
+        """Drop idempotency keys that are older than so many seconds; how many."""
+        with self._write() as connection:
+            limit = self.clock() - older_than
+            return connection.execute(sa.delete(requests).where(requests.c.created_at < limit)).rowcount
+
+
+@dataclass(frozen=True)
+class _Manual:
+    candidate: Candidate
+    epochs: int
+    costs: Mapping[str, float] = field(default_factory=dict)
+    feasible: bool = True
+    over: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+def _over(name: str, excess: float) -> str:
+    shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
+    return f"{name} is {shown} over its budget"
+
+
+def _lost(lease: SuggesterLease) -> StaleLease:
+    return StaleLease(
+        f"the lease of {lease.holder!r} on experiment {lease.experiment} is somebody else's by now"
+    )

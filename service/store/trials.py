@@ -1,0 +1,258 @@
+"""Trials as users see them: one, a filtered and sorted page, curve, log; and the same as rows for reports."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.models import (
+    attempts,
+    curve_points,
+    experiments,
+    log_lines,
+    measurements,
+    trial_artifacts,
+    trials,
+)
+from service.schemas import AttemptState, AttemptView, LogLine, StoredArtifact, TrialView
+from service.store.engine import Base, Row
+from service.store.experiments import moment, moment_or_none
+from sparsemod.errors import Conflict, InvalidInput, NotFound
+from sparsemod.records import Candidate, CurvePoint, Failure, Measurement, TrialState
+from sparsemod.units import METRICS
+
+SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
+"""What trials are sorted by, besides the name of a metric."""
+
+
+class Trials(Base):
+    """The part of the store about trials."""
+
+    def trial(self, experiment_id: int, index: int) -> TrialView:
+        """One trial with its attempts. Raises NotFound."""
+        with self._read() as connection:
+            return self._trial(connection, experiment_id, index)
+
+    def trials(
+        self,
+        experiment_id: int,
+        *,
+        state: TrialState | None = None,
+        round: str | None = None,
+        origin: str | None = None,
+        sort: str = "index",
+        descending: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[list[TrialView], int]:
+        """A page of trials (without their attempts), and how many match. Trials that lack the metric they are sorted by come last.
+
+        Raises NotFound, InvalidInput for an unknown `sort`.
+        """
+        conditions: list[Any] = [trials.c.experiment_id == experiment_id]
+        conditions += [
+            trials.c[column] == value
+            for column, value in (("state", state), ("round", round), ("origin", origin))
+            if value is not None
+        ]
+        query = sa.select(trials).where(*conditions)
+        if sort in SORTS:
+            key: Any = trials.c[sort]
+        elif sort in METRICS:
+            metric = measurements.alias()
+            query = query.outerjoin(
+                metric,
+                sa.and_(
+                    metric.c.trial_id == trials.c.id,
+                    metric.c.metric == sort,
+                    metric.c.split.is_distinct_from("test"),
+                ),
+            )
+            key = metric.c.value
+        else:
+            raise InvalidInput("sort", sort, f"one of {', '.join((*SORTS, *METRICS))}")
+        query = query.order_by((key.desc() if descending else key.asc()).nulls_last(), trials.c.index)
+        with self._read() as connection:
+            self._require(connection, experiment_id)
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(trials).where(*conditions)
+            ).scalar_one()
+            rows = list(connection.execute(query.limit(limit).offset(offset)).mappings())
+            whole = limit is None and len(rows) == total and not any((state, round, origin))
+            return self._views(connection, rows, experiment_id if whole else None), total
+
+    def curve(self, experiment_id: int, index: int) -> list[CurvePoint]:
+        """The learning curve by epoch; where a later attempt trained an epoch again, its point counts. Raises NotFound."""
+        with self._read() as connection:
+            trial_id = self._trial_row(connection, experiment_id, index)["id"]
+            rows = connection.execute(
+                sa.select(curve_points)
+                .join(attempts, attempts.c.id == curve_points.c.attempt_id)
+                .where(attempts.c.trial_id == trial_id)
+                .order_by(curve_points.c.attempt_id)
+            ).mappings()
+            points = {row["epoch"]: _point(row) for row in rows}
+            return [points[epoch] for epoch in sorted(points)]
+
+    def log(self, experiment_id: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
+        """What the trial wrote, by attempt and time, from line number `after` on. Raises NotFound."""
+        with self._read() as connection:
+            trial_id = self._trial_row(connection, experiment_id, index)["id"]
+            rows = connection.execute(
+                sa.select(log_lines)
+                .join(attempts, attempts.c.id == log_lines.c.attempt_id)
+                .where(attempts.c.trial_id == trial_id)
+                .order_by(log_lines.c.attempt_id, log_lines.c.time, log_lines.c.id)
+                .limit(limit)
+                .offset(after)
+            ).mappings()
+            return [LogLine(time=row["time"], level=row["level"], message=row["message"]) for row in rows]
+
+    def stop_trial(self, experiment_id: int, index: int) -> TrialView:
+        """End one trial: a queued one at once, a running one when its worker hears of it. Raises NotFound, Conflict when it is over."""
+        now = self.clock()
+        with self._write() as connection:
+            row = self._trial_row(connection, experiment_id, index, lock=True)
+            state = TrialState(row["state"])
+            if state is TrialState.STOPPED:
+                return self._trial(connection, experiment_id, index)  # a repeated request
+            if state.finished:
+                raise Conflict(f"trial {index} is {state}")
+            change: dict[str, Any] = {"stop_requested": True}
+            if state is TrialState.QUEUED:
+                data = {"index": index, "state": "stopped"}
+                counter = self._event(connection, experiment_id, "trial", data, now)
+                change |= {"state": TrialState.STOPPED.value, "finished_at": now, "finished_event": counter}
+            connection.execute(sa.update(trials).where(trials.c.id == row["id"]).values(**change))
+            return self._trial(connection, experiment_id, index)
+
+    # -- shared with the other parts --------------------------------------------------------------------------------------------------
+
+    def _require(self, connection: sa.Connection, experiment_id: int) -> None:
+        if (
+            connection.execute(sa.select(experiments.c.id).where(experiments.c.id == experiment_id)).scalar()
+            is None
+        ):
+            raise NotFound("experiment", experiment_id)
+
+    def _trial_row(
+        self, connection: sa.Connection, experiment_id: int, index: int, *, lock: bool = False
+    ) -> Row:
+        query = sa.select(trials).where(trials.c.experiment_id == experiment_id, trials.c.index == index)
+        row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+        if row is None:
+            self._require(connection, experiment_id)
+            raise NotFound("trial", f"{index} of experiment {experiment_id}")
+        return row
+
+    def _trial(self, connection: sa.Connection, experiment_id: int, index: int) -> TrialView:
+        row = self._trial_row(connection, experiment_id, index)
+        tries = connection.execute(
+            sa.select(attempts).where(attempts.c.trial_id == row["id"]).order_by(attempts.c.id)
+        ).mappings()
+        views = tuple(
+            AttemptView(
+                attempt=a["id"],
+                worker=a["worker"],
+                device=a["device"],
+                state=AttemptState(a["state"]),
+                started_at=moment(a["started_at"]),
+                heartbeat_at=moment(a["heartbeat_at"]),
+                ended_at=moment_or_none(a["ended_at"]),
+                failure=None if a["failure"] is None else Failure.model_validate(a["failure"]),
+            )
+            for a in tries
+        )
+        return self._views(connection, [row])[0].model_copy(update={"attempts": views})
+
+    def _views(
+        self, connection: sa.Connection, rows: Sequence[Row], experiment_id: int | None = None
+    ) -> list[TrialView]:
+        """Views of `rows`; with `experiment_id` they are all its trials, so that what belongs to them is read in one sweep."""
+        identities = [row["id"] for row in rows]
+        found = self._of_trials(connection, measurements, identities, experiment_id, measurements.c.position)
+        files = self._of_trials(
+            connection, trial_artifacts, identities, experiment_id, trial_artifacts.c.kind
+        )
+        return [_view(row, found.get(row["id"], ()), files.get(row["id"], ())) for row in rows]
+
+    def _of_trials(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        identities: list[int],
+        experiment_id: int | None,
+        order: Any,
+    ) -> dict[int, list[Any]]:
+        """The rows of `table` by trial."""
+        grouped: dict[int, list[Any]] = {}
+        query = sa.select(table).order_by(table.c.trial_id, order)
+        if experiment_id is not None:
+            joined = query.join(trials, trials.c.id == table.c.trial_id).where(
+                trials.c.experiment_id == experiment_id
+            )
+            for row in connection.execute(joined):
+                grouped.setdefault(row.trial_id, []).append(row)
+            return grouped
+        for start in range(0, len(identities), 500):
+            for row in connection.execute(query.where(table.c.trial_id.in_(identities[start : start + 500]))):
+                grouped.setdefault(row.trial_id, []).append(row)
+        return grouped
+
+
+def _point(row: Row) -> CurvePoint:
+    losses = ("train_loss", "validation_loss", "validation_error")
+    fields = {name: value for name, value in row.items() if name != "attempt_id"}
+    return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
+
+
+def _view(row: Row, found: Iterable[Any], files: Iterable[Any]) -> TrialView:
+    return TrialView(
+        experiment=row["experiment_id"],
+        index=row["index"],
+        state=TrialState(row["state"]),
+        candidate=Candidate(
+            parameters=row["parameters"],
+            origin=row["origin"],
+            round=row["round"],
+            parent=row["parent"],
+            operators=tuple(row["operators"]),
+        ),
+        epochs=row["epochs"],
+        seed=row["seed"],
+        costs=row["costs"],
+        measurements=tuple(measurement(m) for m in found),
+        trained_epochs=row["trained_epochs"],
+        seconds=row["seconds"],
+        notes=tuple(row["notes"]),
+        failure=None if row["failure"] is None else Failure.model_validate(row["failure"]),
+        artifacts=tuple(artifact(f) for f in files),
+        created_at=moment(row["created_at"]),
+        finished_at=moment_or_none(row["finished_at"]),
+    )
+
+
+def measurement(row: Any) -> Measurement:
+    """A row of `measurements` as a record."""
+    return Measurement(
+        metric=row.metric,
+        value=row.value,
+        unit=row.unit,
+        method=row.method,
+        target=row.target,
+        split=row.split,
+        standard_error=row.standard_error,
+        detail=row.detail,
+    )
+
+
+def artifact(row: Any) -> StoredArtifact:
+    """A row of `trial_artifacts` as a record."""
+    return StoredArtifact(
+        kind=row.kind, digest=row.digest, size=row.size, name=row.name, url=artifact_url(row.digest)
+    )
+
+
+def artifact_url(digest: str) -> str:
+    """The path under which the server hands out a file."""
+    return f"/artifacts/{digest}"
