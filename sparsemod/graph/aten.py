@@ -23,6 +23,7 @@ class Constant:
 class Walker(Protocol):
     """What a translation may use of the walk over the exported program."""
 
+    layer_weights: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
     state: dict[str, Tensor]
@@ -125,6 +126,10 @@ class Call:
         self.walker.values[self.node] = name
         return name
 
+    def parameter(self, weight: Constant) -> str | None:
+        """The weight's name in the module when it is a conv or linear layer's own parameter."""
+        return weight.key if weight.key in self.walker.layer_weights else None
+
     def _name(self, kind: str) -> str:
         # A layer is called by its path; what a container's forward calls itself gets the kind as well.
         candidates = [self.path] if self.path and self._is_leaf() else []
@@ -198,6 +203,7 @@ def _conv(call: Call) -> None:
         padding = four(padding)
     attributes = {
         "kernel": kernel, "stride": pair(call["stride"]), "padding": padding, "dilation": dilation, "groups": int(call["groups"]),
+        "parameter": call.parameter(weight),
     }  # fmt: skip
     call.emit("conv", (call.tensor("input"),), attributes, weight, bias)
 
@@ -206,7 +212,16 @@ def _conv(call: Call) -> None:
 def _linear(call: Call) -> None:
     if len(call.shape("input")) != 1:
         raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
-    call.emit("linear", (call.tensor("input"),), {}, call.constant("weight"), call.constant("bias"))
+    weight = call.constant("weight")
+    if weight is None:
+        raise call.unsupported("without a weight")
+    call.emit(
+        "linear",
+        (call.tensor("input"),),
+        {"parameter": call.parameter(weight)},
+        weight,
+        call.constant("bias"),
+    )
 
 
 @aten("addmm.default", "mm.default", "matmul.default")
@@ -218,7 +233,13 @@ def _matmul(call: Call) -> None:
         raise call.unsupported("only vectors times a constant matrix")
     if (call.arguments.get("alpha", 1), call.arguments.get("beta", 1)) != (1, 1):
         raise call.unsupported("with alpha or beta")
-    call.emit("linear", (call.tensor(names[0]),), {}, Constant(matrix.tensor.t().contiguous()), bias)
+    call.emit(
+        "linear",
+        (call.tensor(names[0]),),
+        {"parameter": None},
+        Constant(matrix.tensor.t().contiguous()),
+        bias,
+    )
 
 
 @aten("batch_norm.default")

@@ -50,7 +50,16 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
         except Exception as error:
             # torch.export raises whatever the module or its own tracer raised; a plain run tells the two apart.
             raise _explain(module, example, error) from error
-        return _Walker(program, tuple(shape)).graph()
+        return _Walker(program, tuple(shape), _layer_weights(module)).graph()
+
+
+def _layer_weights(module: nn.Module) -> frozenset[str]:
+    """Names of the weights that belong to convolutions and linear layers as parameters of their own."""
+    return frozenset(
+        f"{path}.weight" if path else "weight"
+        for path, part in module.named_modules()
+        if isinstance(part, nn.Conv2d | nn.Linear) and part._parameters.get("weight") is not None
+    )
 
 
 @contextmanager
@@ -109,8 +118,10 @@ def _first_line(error: Exception) -> str:
 class _Walker:
     """Translates an exported program node by node."""
 
-    def __init__(self, program: ExportedProgram, shape: tuple[int, ...]) -> None:
-        self.program = program
+    def __init__(
+        self, program: ExportedProgram, shape: tuple[int, ...], layer_weights: frozenset[str]
+    ) -> None:
+        self.program, self.layer_weights = program, layer_weights
         self.operators: list[Operator] = []
         self.shapes: dict[str, tuple[int, ...]] = {_INPUT: shape}
         self.state: dict[str, Tensor] = {}

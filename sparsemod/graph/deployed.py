@@ -158,11 +158,11 @@ def _replace_batch_norms(work: _Work) -> None:
         channels = len(scale)
         if len(work.shapes[norm.output]) == 3:
             attributes: dict[str, Any] = {
-                "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": channels, "activation": None,
+                "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": channels, "parameter": None, "activation": None,
             }  # fmt: skip
             weight = scale.reshape(channels, 1, 1, 1)
         else:
-            attributes, weight = {"activation": None}, torch.diag(scale)
+            attributes, weight = {"parameter": None, "activation": None}, torch.diag(scale)
         new = work.weighted(
             norm,
             weight.to(kind),

@@ -2,8 +2,8 @@
 
 | kind | inputs | attributes |
 | --- | --- | --- |
-| conv | (C, H, W) | kernel, stride, dilation (each rows, columns), padding (top, bottom, left, right; zeros), groups |
-| linear | (F,) | |
+| conv | (C, H, W) | kernel, stride, dilation (each rows, columns), padding (top, bottom, left, right; zeros), groups, parameter |
+| linear | (F,) | parameter |
 | batch_norm | (C, H, W) or (F,) | mean, variance (keys into the graph's state), epsilon |
 | relu, relu6 | any | |
 | max_pool | (C, H, W) | kernel, stride, padding (top, bottom, left, right), dilation, ceil_mode |
@@ -13,7 +13,8 @@
 | concat | two or more | axis, counted without batch (0 = channels) |
 | flatten | any | |
 
-In a deployed graph conv, linear and add also have `activation`: None, "relu" or "relu6".
+`parameter` is the name in the module of the `nn.Conv2d` or `nn.Linear` weight that an operator's weight comes from, None for one that was
+computed or is no such layer's: pruning methods know only the former. In a deployed graph conv, linear and add also have `activation`: None, "relu" or "relu6".
 """
 
 import math

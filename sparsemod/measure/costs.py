@@ -1,0 +1,109 @@
+"""All costs of a network at once, from its deployed graph: before training as planned, afterwards as measured."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from sparsemod.errors import InvalidInput
+from sparsemod.graph import Graph
+from sparsemod.measure import latency as latencies
+from sparsemod.measure import memory, size
+from sparsemod.measure.macs import macs
+from sparsemod.pruning.plan import planned_pruned
+from sparsemod.records import Measurement
+from sparsemod.targets import Device
+
+ModelSize = Literal["deployed", "sparse", "nonzeros"]
+WorkingMemory = Literal["peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
+LatencyMethod = Literal["operators", "macs"]
+
+_SIZE_METHODS: dict[str, str] = {
+    "deployed": "int8 weights with int32 bias, int32 multiplier and int8 shift per channel",
+    "sparse": "per layer the smaller of dense and bitmap encoding, indices included",
+    "nonzeros": "count of nonzero weights",
+}
+_MEMORY_METHODS: dict[str, str] = {
+    "peak": "peak of live int8 activations over the execution order, input included",
+    "peak_without_input": "peak of live int8 activations over the execution order, without the input",
+    "sparse_model_1": "SpArSe model 1: largest layer input + weights",
+    "sparse_model_2": "SpArSe model 2: largest layer input + output",
+}
+
+
+def costs(
+    graph: Graph,
+    device: Device,
+    *,
+    sparsity: float = 0.0,
+    nonzeros: Mapping[str, int] | None = None,
+    model_size: ModelSize = "deployed",
+    working_memory: WorkingMemory = "peak",
+    latency: LatencyMethod = "operators",
+    operations_per_second: float | None = None,
+) -> dict[str, Measurement]:
+    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph.
+
+    `sparsity` is the planned share of weights that global magnitude pruning will remove; for filter pruning give the graph of the shrunk
+    module and 0. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than what
+    is measured then. `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
+    the memory timeline and the instructions per operator.
+
+    Raises InvalidInput for an unknown definition, a latency by macs without a rate, or nonzeros of other layers.
+    """
+    _check("measure.model_size", model_size, ModelSize)
+    _check("measure.working_memory", working_memory, WorkingMemory)
+    _check("measure.latency", latency, LatencyMethod)
+    layers = size.layer_sizes(graph)
+    weights = size.parameters(layers)
+    planned = nonzeros is None
+    if nonzeros is None:
+        zeros = _planned_zeros(layers, sparsity)
+        left, sparse = weights - zeros, size.planned_sparse_bytes(layers, zeros)
+    else:
+        left, sparse = sum(nonzeros.values()), size.sparse_bytes(layers, nonzeros)
+    suffix = f", planned for sparsity {sparsity:g}" if planned and sparsity else ""
+
+    sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
+    moments = memory.timeline(graph)
+    memories = {
+        "peak": max((m.bytes for m in moments), default=graph.elements(graph.input)),
+        "peak_without_input": max((m.without_input for m in moments), default=0),
+        "sparse_model_1": memory.sparse_model_1(graph),
+        "sparse_model_2": memory.sparse_model_2(graph),
+    }
+    took = (
+        latencies.by_operators(graph, device)
+        if latency == "operators"
+        else latencies.by_macs(graph, operations_per_second)
+    )
+
+    def measured(metric: str, value: float, unit: str, method: str, **detail: object) -> Measurement:
+        return Measurement(
+            metric=metric, value=float(value), unit=unit, method=method, target=device.name, detail=detail
+        )
+
+    found = (
+        measured(
+            "model_size", sizes[model_size], "weights" if model_size == "nonzeros" else "B",
+            _SIZE_METHODS[model_size] + (suffix if model_size != "deployed" else ""), definition=model_size, **sizes,
+        ),
+        measured(
+            "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory], definition=working_memory, **memories,
+            timeline=[{"operator": m.operator, "bytes": m.bytes, "without_input": m.without_input} for m in moments],
+        ),
+        measured("latency", took.milliseconds, "ms", took.method, definition=latency, instructions=took.instructions),
+        measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
+        measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
+        measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
+    )  # fmt: skip
+    return {measurement.metric: measurement for measurement in found}
+
+
+def _planned_zeros(layers: tuple[size.LayerSize, ...], sparsity: float) -> int:
+    # As magnitude pruning does it: one weight of each layer always stays.
+    weights, count = size.prunable(layers)
+    return min(planned_pruned(weights, sparsity), weights - count)
+
+
+def _check(field: str, value: str, allowed: object) -> None:
+    if value not in get_args(allowed):
+        raise InvalidInput(field, value, f"one of {', '.join(get_args(allowed))}")

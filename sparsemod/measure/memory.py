@@ -1,0 +1,102 @@
+"""Working memory: bytes of int8 activations that are alive together, over the execution order.
+
+One byte per element. A tensor lives from the operator that makes it to the last one that reads it, the network's input from the start and
+its output to the end; the inputs and the output of an operator live together. Two exceptions:
+
+- flatten is a view: its output is its input's buffer;
+- a relu or relu6 that no operator took in works in place when nothing reads its input afterwards, except on the network's input, which
+  belongs to the caller.
+
+Add is not done in place. Not counted: column buffers and stack of kernels, alignment, and gaps that a plan of addresses may need.
+
+SpArSe's two models (Fedorov et al., "SpArSe: Sparse Architecture Search for CNNs on Resource-Constrained Microcontrollers", 2019) look at
+one layer at a time: `sparse_model_1` is the largest sum of a layer's input and weights, `sparse_model_2` of its input and output.
+"""
+
+from dataclasses import dataclass
+
+from sparsemod.graph import Graph
+
+_IN_PLACE = ("relu", "relu6")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is alive while `operator` runs: `bytes` in all, `without_input` without the network's input; `tensors` names one tensor per buffer."""
+
+    operator: str
+    bytes: int
+    without_input: int
+    tensors: tuple[str, ...]
+
+
+@dataclass
+class _Buffer:
+    name: str
+    size: int
+    first: int
+    last: int
+
+
+def timeline(graph: Graph) -> tuple[Moment, ...]:
+    """One moment per operator that does something (flatten does not), in execution order."""
+    buffers = _buffers(graph)
+    moments = []
+    for index, operator in enumerate(graph.operators):
+        if operator.kind == "flatten":
+            continue
+        alive = [b for b in buffers if b.first <= index <= b.last]
+        total = sum(b.size for b in alive)
+        given = sum(b.size for b in alive if b.name == graph.input)
+        moments.append(Moment(operator.name, total, total - given, tuple(b.name for b in alive)))
+    return tuple(moments)
+
+
+def _buffers(graph: Graph) -> list[_Buffer]:
+    reads: dict[str, int] = {}
+    for index, operator in enumerate(graph.operators):
+        reads.update(dict.fromkeys(operator.inputs, index))
+    reads[graph.output] = len(graph.operators)
+
+    first = _Buffer(graph.input, graph.elements(graph.input), 0, reads.get(graph.input, 0))
+    held, buffers = {graph.input: first}, [first]
+    for index, operator in enumerate(graph.operators):
+        source = held[operator.inputs[0]]
+        # `last` covers the readers of every tensor seen so far in the buffer, views included.
+        free = source.last <= index and source is not first
+        if operator.kind == "flatten" or (operator.kind in _IN_PLACE and free):
+            buffer = source
+        else:
+            buffer = _Buffer(operator.output, graph.elements(operator.output), index, index)
+            buffers.append(buffer)
+        buffer.last = max(buffer.last, reads.get(operator.output, index))
+        held[operator.output] = buffer
+    return buffers
+
+
+def peak(graph: Graph, *, with_input: bool = True) -> int:
+    """The largest number of bytes alive together; the network's input counted or not."""
+    moments = timeline(graph)
+    if not moments:
+        return graph.elements(graph.input) if with_input else 0
+    return max(moment.bytes if with_input else moment.without_input for moment in moments)
+
+
+def sparse_model_1(graph: Graph) -> int:
+    """SpArSe's first model: the largest sum of a conv or linear layer's inputs and its weights (int8, all stored), in bytes."""
+    sums = [
+        sum(graph.elements(name) for name in o.inputs) + graph.state[o.weight].numel()
+        for o in graph.operators
+        if o.weight is not None
+    ]
+    return max(sums, default=0)
+
+
+def sparse_model_2(graph: Graph) -> int:
+    """SpArSe's second model: the largest sum of an operator's inputs and its output, in bytes; views and in-place activations left out."""
+    sums = [
+        sum(graph.elements(name) for name in dict.fromkeys(o.inputs)) + graph.elements(o.output)
+        for o in graph.operators
+        if o.kind not in ("flatten", *_IN_PLACE)
+    ]
+    return max(sums, default=0)

@@ -1,0 +1,102 @@
+"""Model size: weights as deployed, count of nonzero weights, sparse encoding.
+
+Counted, per conv and linear layer of the deployed graph (batch norm is folded by then):
+
+    dense   = weights x 1 byte (int8) + output channels x (4 bias, int32 + 4 multiplier, int32 + 1 shift, int8)
+    bitmap  = ceil(weights / 8) + nonzeros x 1 byte + the same 9 bytes per output channel
+    sparse  = for each layer the smaller of the two
+
+A weight that two operators share is counted for each, as each has its own requantization and is stored as a layer of its own. Not
+counted: code, and the few constants of other operators (scales of add and concat, zero points).
+
+Before training only the network's total of zeros is known, not where they will be. `planned_sparse_bytes` is then an upper bound:
+with n_l weights, z_l zeros and c_l constant bytes in layer l,
+
+    sum_l min(n_l + c_l, ceil(n_l / 8) + n_l - z_l + c_l)  <=  min(sum_l (n_l + c_l), sum_l (ceil(n_l / 8) + n_l + c_l) - sum_l z_l).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sparsemod.errors import InvalidInput
+from sparsemod.graph import Graph
+
+CHANNEL_BYTES = 9  # int32 bias, int32 multiplier, int8 shift
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """A layer's number of weights and output channels; `parameter` as in the graph: what it is called where pruning methods see it."""
+
+    name: str
+    weights: int
+    channels: int
+    parameter: str | None = None
+
+    @property
+    def dense(self) -> int:
+        """Bytes with every weight stored."""
+        return self.weights + CHANNEL_BYTES * self.channels
+
+    def bitmap(self, nonzeros: int) -> int:
+        """Bytes with one bit per weight and one byte per nonzero one."""
+        return (self.weights + 7) // 8 + nonzeros + CHANNEL_BYTES * self.channels
+
+
+def layer_sizes(graph: Graph) -> tuple[LayerSize, ...]:
+    """The conv and linear layers in execution order."""
+    found = []
+    for operator in graph.operators:
+        if operator.weight is not None and operator.kind in ("conv", "linear"):
+            weight = graph.state[operator.weight]
+            found.append(
+                LayerSize(operator.name, weight.numel(), len(weight), operator.attributes.get("parameter"))
+            )
+    return tuple(found)
+
+
+def count_nonzeros(graph: Graph) -> dict[str, int]:
+    """Layer -> its nonzero float weights now."""
+    return {
+        operator.name: int(graph.state[operator.weight].count_nonzero())
+        for operator in graph.operators
+        if operator.weight is not None and operator.kind in ("conv", "linear")
+    }
+
+
+def parameters(layers: Sequence[LayerSize]) -> int:
+    """Number of weights, zeros included, biases not."""
+    return sum(layer.weights for layer in layers)
+
+
+def deployed_bytes(layers: Sequence[LayerSize]) -> int:
+    """Every layer dense."""
+    return sum(layer.dense for layer in layers)
+
+
+def sparse_bytes(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> int:
+    """Every layer in its smaller encoding, given the nonzero weights of each. Raises InvalidInput for counts of other layers."""
+    check_nonzeros(layers, nonzeros)
+    return sum(min(layer.dense, layer.bitmap(nonzeros[layer.name])) for layer in layers)
+
+
+def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
+    """An upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
+    bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - zeros
+    return min(deployed_bytes(layers), bitmaps)
+
+
+def prunable(layers: Sequence[LayerSize]) -> tuple[int, int]:
+    """(weights, layers) that pruning methods see; a shared weight once."""
+    distinct = {layer.parameter: layer.weights for layer in layers if layer.parameter is not None}
+    return sum(distinct.values()), len(distinct)
+
+
+def check_nonzeros(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> None:
+    """Raises InvalidInput unless `nonzeros` has a possible count for exactly these layers."""
+    names = {layer.name for layer in layers}
+    if set(nonzeros) != names:
+        raise InvalidInput("nonzeros", sorted(nonzeros), f"a count for each of {', '.join(sorted(names))}")
+    for layer in layers:
+        if not 0 <= nonzeros[layer.name] <= layer.weights:
+            raise InvalidInput(f"nonzeros.{layer.name}", nonzeros[layer.name], f"0 to {layer.weights}")
