@@ -18,10 +18,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from service.nursery import Child, Nursery, NurseryBroken
 
 if TYPE_CHECKING:
     from service.schemas import Claim
+
+logger = structlog.get_logger("worker")
+from service.schemas import LogLine
 from service.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
@@ -42,6 +47,12 @@ RETRY_SECONDS = (0.2, 5.0)
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back: no fault of the trial."""
 
+BATCH = 2000
+"""Curve points and log lines that go into one request at most."""
+
+LONGEST_LINE = 10_000
+"""Characters of a log line that are kept."""
+
 LOG_LINES_HELD = 5000
 """Log lines that are held for a server that is away; beyond that the oldest go."""
 
@@ -58,7 +69,7 @@ class Server(Protocol):
     """What an attempt needs of `service.client.Client`."""
 
     def heartbeat(self, attempt: int, token: str) -> Any: ...
-    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[Message]) -> Any: ...
+    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[LogLine]) -> Any: ...
     def checkpoint(self, attempt: int, token: str, digest: str) -> Any: ...
     def finish(self, attempt: int, token: str, result: TrialResult) -> Any: ...
     def upload(self, content: bytes | Path) -> str: ...
@@ -87,7 +98,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._forwarding = threading.Lock()
         self._points: list[CurvePoint] = []
-        self._log: deque[Message] = deque(maxlen=LOG_LINES_HELD)
+        self._log: deque[LogLine] = deque(maxlen=LOG_LINES_HELD)
         self._checkpoint: Path | None = None
         self._stage = "start"
         self._peak = 0
@@ -287,8 +298,15 @@ class Attempt:
     def _forward_one_at_a_time(self) -> None:
         with self._lock:
             points, log, checkpoint = list(self._points), list(self._log), self._checkpoint
+        points, log = points[:BATCH], log[:BATCH]
         if points or log:
-            self._server.points(self._claim.attempt, self._claim.token, points, log)
+            try:
+                self._server.points(self._claim.attempt, self._claim.token, points, log)
+            except InvalidInput as error:
+                # Refused for ever: to send it again would only hold up what comes after it.
+                logger.warning(
+                    "curve points or log lines refused", attempt=self._claim.attempt, reason=str(error)
+                )
             with self._lock:
                 del self._points[: len(points)]
                 for _ in range(min(len(log), len(self._log))):
@@ -317,7 +335,7 @@ class Attempt:
                 path = files.get(artifact.digest)
                 if path is not None:
                     self._insist(lambda path=path: self._server.upload(path))
-            self._insist(lambda: self._server.finish(self._claim.attempt, self._claim.token, result))
+            self._finish(result)
         except (Conflict, NotFound):
             return Ending.LOST
         except ServerUnavailable:
@@ -325,6 +343,15 @@ class Attempt:
                 Ending.LOST
             )  # released while the server was away: the lease runs out, the trial is tried again
         return Ending.RELEASED if released else Ending.FINISHED
+
+    def _finish(self, result: TrialResult) -> None:
+        """Deliver the result; one that the server refuses becomes a fault that says why."""
+        attempt, token = self._claim.attempt, self._claim.token
+        try:
+            self._insist(lambda: self._server.finish(attempt, token, result))
+        except InvalidInput as error:
+            refused = _fault(f"the server refused the result: {error}")
+            self._insist(lambda: self._server.finish(attempt, token, refused))
 
     def _insist(self, request: Callable[[], Any]) -> Any:
         """Do `request` until the server answers. Raises Conflict and NotFound at once, ServerUnavailable only once released."""
@@ -339,7 +366,7 @@ class Attempt:
 
     def _say(self, text: str, level: str, when: float) -> None:
         with self._lock:
-            self._log.append({"time": when, "level": level, "message": text})
+            self._log.append(LogLine(time=when, level=level[:40], message=text[:LONGEST_LINE]))
 
 
 def _bytes(count: int) -> str:

@@ -95,7 +95,7 @@ class MemoryServer:
         self._check()
         with self.lock:
             self.curve.setdefault(attempt, []).extend(points)
-            self.lines.extend(line["message"] for line in log)
+            self.lines.extend(line.message for line in log)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
         self._check()

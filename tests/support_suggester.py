@@ -1,0 +1,83 @@
+"""What the suggester's tests share: a store, a search with quick costs, and a worker that knows every result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from service.store import Store
+from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value
+from sparsemod.search import Search
+from sparsemod.spec import ExperimentSpec
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def open_store(folder: Path, clock: Any = None) -> Store:
+    """A new SQLite store."""
+    url = f"sqlite:///{folder / 'test.db'}"
+    return Store.open(url, clock=clock) if clock is not None else Store.open(url)
+
+
+def make_spec(**changes: Any) -> ExperimentSpec:
+    """A small search over dense networks: two objectives, three rounds."""
+    rounds = {
+        "r1": {"trials": 4, "epochs": 2},
+        "r2": {"trials": 3, "epochs": 2},
+        "r3": {"trials": 0, "epochs": 1},
+    }
+    return ExperimentSpec.parse(
+        {
+            "name": "suggester test",
+            "dataset": {"name": "digits"},
+            "network": {"family": "mlp", "options": {"max_width": 64}},
+            "objectives": ["error", "model_size"],
+            "rounds": rounds,
+            **changes,
+        }
+    )
+
+
+def costs(values: Mapping[str, Value]) -> dict[str, float]:
+    """Bytes of a dense network: no torch needed."""
+    widths = [64, *(int(values[name]) for name in values if name.endswith("_width")), 10]
+    size = sum(a * b + 4 * b for a, b in zip(widths, widths[1:], strict=False))
+    return {
+        "model_size": float(size),
+        "working_memory": float(max(widths)),
+        "latency": size / 1e4,
+        "macs": float(size),
+    }
+
+
+def quick_search(spec: ExperimentSpec) -> Search:
+    """The real search on the real space with `costs`."""
+    from sparsemod.problem import Problem
+
+    problem = Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
+    return Search(spec, problem.space, costs)
+
+
+def work(store: Store, count: int = 1_000_000) -> int:
+    """Claim and complete up to `count` trials; how many there were."""
+    done = 0
+    while done < count and (claim := store.claim("w")) is not None:
+        found = costs(claim.candidate.parameters)
+        error = 0.05 + 200.0 / found["model_size"]
+        measured = [
+            Measurement(
+                metric="error", value=min(0.9, error), unit="fraction", method="test", split="validation"
+            ),
+            Measurement(metric="model_size", value=found["model_size"], unit="B", method="test"),
+        ]
+        result = TrialResult(state=TrialState.COMPLETED, measurements=tuple(measured), epochs=claim.epochs)
+        store.finish(claim.attempt, claim.token, result)
+        done += 1
+    return done

@@ -1,0 +1,172 @@
+"""The suggester: fills the queue, ends experiments, survives its own death and the database's absence, never doubles a trial."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_suggester import Clock, make_spec, open_store, quick_search, work
+
+import service.suggester
+from service.schemas import ExperimentState
+from service.suggester import Suggester
+from sparsemod.errors import ServerUnavailable, SpaceEmpty
+from sparsemod.records import TrialState
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.suggester, "build_search", quick_search)
+
+
+def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=2)
+    assert suggester.step()
+    assert store.experiment(identity).counts[TrialState.QUEUED] == 2
+    assert not suggester.step(), "the queue is full"
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        suggester.step()
+        work(store, 1)
+    view = store.experiment(identity)
+    assert (view.state, view.reason) == (ExperimentState.DONE, "all rounds are complete")
+    records = store.records(identity)
+    assert [record.index for record in records] == list(range(7))
+    assert [record.candidate.round for record in records] == ["r1"] * 4 + ["r2"] * 3
+    assert len({str(record.candidate.parameters) for record in records}) == 7
+
+
+def test_a_suggester_that_is_replaced_at_every_step_suggests_the_same(tmp_path: Path) -> None:
+    found = []
+    for replaced in (False, True):
+        folder = tmp_path / str(replaced)
+        folder.mkdir()
+        store = open_store(folder)
+        identity = store.create_experiment(make_spec()).id
+        suggester = Suggester(store, holder="same name", ahead=1)
+        while store.experiment(identity).state is ExperimentState.RUNNING:
+            if replaced:
+                suggester = Suggester(store, holder="same name", ahead=1)
+            suggester.step()
+            work(store, 1)
+        found.append([record.candidate for record in store.records(identity)])
+    assert found[0] == found[1]
+
+
+def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    identity = store.create_experiment(make_spec()).id
+    first, second = (Suggester(store, holder=name, ahead=2) for name in ("first", "second"))
+    assert first.step()
+    assert not second.step(), "the lease is the first one's"
+    work(store, 1)
+    clock.now += 1000
+    assert second.step(), "the lease ran out"
+    assert store.experiment(identity).counts[TrialState.QUEUED] == 2
+    work(store, 1)
+    # The first one wakes up, believing that the lease is still its own.
+    assert not first.step()
+    assert [record.index for record in store.records(identity)] == [0, 1, 2]
+    assert second.step()
+
+
+def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=2)
+    suggester.step()
+    manual = store.attach(identity, store.records(identity)[0].candidate.parameters)
+    assert manual.index == 2
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        work(store, 1)
+        suggester.step()
+    rounds = [record.candidate.round for record in store.records(identity)]
+    assert sorted(rounds) == ["manual", *["r1"] * 4, *["r2"] * 3]
+
+
+def test_an_extended_experiment_goes_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=3)
+    for _ in range(2):
+        while store.experiment(identity).state is ExperimentState.RUNNING:
+            work(store, 3)
+            suggester.step()
+        if len(store.records(identity)) == 7:
+            store.extend(identity, {"r2": 2}, None)
+    assert len(store.records(identity)) == 9
+
+
+def test_an_empty_space_fails_with_its_reason(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    spec = make_spec(budgets=["flash <= 1 B"], search={"max_draws": 20})
+    identity = store.create_experiment(spec).id
+    suggester = Suggester(store, ahead=2)
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        assert suggester.step()
+    view = store.experiment(identity)
+    assert view.state is ExperimentState.FAILED
+    assert view.reason is not None
+    assert "no candidate within the budgets" in view.reason
+    assert view.counts[TrialState.INFEASIBLE] >= 0
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (SpaceEmpty("nothing fits"), "nothing fits"),
+        (ZeroDivisionError("their code"), "suggesting failed: ZeroDivisionError: their code"),
+    ],
+)
+def test_what_breaks_the_search_ends_the_experiment_and_not_the_suggester(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    store = open_store(tmp_path)
+    broken = store.create_experiment(make_spec(name="broken")).id
+    sound = store.create_experiment(make_spec()).id
+
+    def build(spec: Any) -> Any:
+        if spec.name == "broken":
+            raise error
+        return quick_search(spec)
+
+    monkeypatch.setattr(service.suggester, "build_search", build)
+    Suggester(store, ahead=2).step()
+    view = store.experiment(broken)
+    assert view.state is ExperimentState.FAILED
+    assert view.reason is not None
+    assert words in view.reason
+    assert store.experiment(sound).counts[TrialState.QUEUED] == 2
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    monkeypatch.setattr(service.suggester, "RETRY_SECONDS", (0.01, 0.02))
+    looks = store.active_experiments
+    failures = iter([True, True, True])
+    stop = threading.Event()
+
+    def flaky() -> list[int]:
+        if next(failures, False):
+            raise ServerUnavailable("the database does not answer (test)")
+        if store.experiment(identity).counts.get(TrialState.QUEUED):
+            stop.set()
+        return looks()
+
+    monkeypatch.setattr(store, "active_experiments", flaky)
+    Suggester(store, ahead=1).run(stop)
+    assert store.experiment(identity).counts[TrialState.QUEUED] == 1
+    assert next(failures, False) is False
+
+
+def test_ending_gives_the_lease_back(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.create_experiment(make_spec())
+    first, second = (Suggester(store, holder=name, ahead=1) for name in ("first", "second"))
+    first.step()
+    first.close()
+    work(store, 1)
+    assert second.step()
