@@ -1,0 +1,44 @@
+"""The examples go through a dry run: every step of the pipeline on one candidate each."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support_docs import EXAMPLES, ROOT
+
+from sparsemod.check import check
+from sparsemod.spec import ExperimentSpec
+from sparsemod.spec_files import load
+
+DATA = Path(os.environ.get("SPARSEMOD_TEST_DATA", ROOT.parent / "shared" / "datasets"))
+
+
+def dry_run(spec: ExperimentSpec) -> None:
+    report = check(spec, candidates=1, draws=8)
+    assert report.ok, "\n".join(f"{f.level} {f.subject}: {f.message}" for f in report.findings)
+    assert not any(tried.problem for tried in report.tried)
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "digits-mlp", "own_network"])
+def test_examples_without_a_download(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    dry_run(load(EXAMPLES / f"{name}.yaml"))
+
+
+def test_the_example_on_mnist() -> None:
+    if not (DATA / "mnist").is_dir():
+        pytest.skip(f"no {DATA / 'mnist'}: set SPARSEMOD_TEST_DATA to a folder with mnist/ in it")
+    spec = load(EXAMPLES / "mnist-cnn.yaml")
+    dataset = spec.dataset.model_copy(update={"root": str(DATA), "limit": 2000})
+    dry_run(spec.model_copy(update={"dataset": dataset}))
+
+
+def test_the_example_on_files_like_those_of_cifar10(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
+        records = rng.integers(0, 256, (300, 1 + 3 * 32 * 32), dtype=np.uint8)
+        records[:, 0] = np.arange(300) % 10
+        (tmp_path / name).write_bytes(records.tobytes())
+    spec = load(EXAMPLES / "cifar10.yaml")
+    dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"root": str(tmp_path)})}))
