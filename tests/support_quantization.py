@@ -111,5 +111,5 @@ def slow_layer(layer, inputs, zeros, zo, shape):
     elif isinstance(layer, Flatten):
         out = np.array(list(x.ravel()), dtype=object)
     else:
-        raise AssertionError(layer)
+        raise TypeError(layer)
     return out

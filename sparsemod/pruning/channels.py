@@ -17,12 +17,8 @@ from sparsemod.graph import Graph, Operator
 
 Labels = NDArray[np.int64]
 
-FROZEN = {
-    0: "coupled to the network's input",
-    1: "coupled to the network's output",
-    2: "tied to a grouped convolution",
-    3: "its weights are computed",
-}
+_INPUT, _OUTPUT = "coupled to the network's input", "coupled to the network's output"
+_GROUPED, _COMPUTED = "tied to a grouped convolution", "its weights are computed"
 _PASSING = ("batch_norm", "relu", "relu6", "max_pool", "avg_pool", "global_avg_pool")
 _KNOWN = ("conv", "linear", *_PASSING, "add", "concat", "flatten")
 
@@ -70,7 +66,8 @@ class _Labeller:
     def __init__(self, graph: Graph, owned: Collection[str] | None) -> None:
         self.graph = graph
         self.owned = owned
-        self.parent = list(FROZEN)
+        self.parent: list[int] = []
+        self.frozen: list[tuple[Labels, str]] = []
         self.labels: dict[str, Labels] = {}
         self.rows: dict[str, Labels] = {}
         self.inputs: dict[str, Labels] = {}  # per weight: labels of its input channels
@@ -78,18 +75,22 @@ class _Labeller:
 
     def run(self) -> Channels:
         graph = self.graph
-        self.labels[graph.input] = np.zeros(graph.shapes[graph.input][0], np.int64)
+        self.labels[graph.input] = self.fresh(graph.shapes[graph.input][0])
+        self.frozen.append((self.labels[graph.input], _INPUT))
         for operator in graph.operators:
             self.labels[operator.output] = self.visit(operator)
-        self.merge(self.labels[graph.output], np.ones_like(self.labels[graph.output]))
+        self.frozen.append((self.labels[graph.output], _OUTPUT))
         root = np.array([self.find(label) for label in range(len(self.parent))])
-        frozen_roots = {self.find(label): reason for label, reason in reversed(FROZEN.items())}
+        reasons: dict[int, str] = {}
+        for labels, reason in self.frozen:
+            for unit in root[labels].tolist():
+                reasons.setdefault(unit, reason)
         makers: dict[int, list[str]] = {}
         frozen: dict[str, str] = {}
         for layer, (_, made) in self.made.items():
             for unit in dict.fromkeys(root[made].tolist()):
-                if unit in frozen_roots:
-                    frozen.setdefault(layer, frozen_roots[unit])
+                if unit in reasons:
+                    frozen.setdefault(layer, reasons[unit])
                 else:
                     makers.setdefault(unit, []).append(layer)
         groups: dict[tuple[str, ...], list[int]] = {}
@@ -135,11 +136,9 @@ class _Labeller:
         if is_depthwise(operator, len(inputs)):
             made = np.repeat(inputs, outputs // len(inputs))
         else:
-            made = np.arange(len(self.parent), len(self.parent) + outputs)
-            self.parent.extend(made.tolist())
+            made = self.fresh(outputs)
             if operator.kind == "conv" and operator.attributes["groups"] > 1:
-                self.merge(inputs, np.full_like(inputs, 2))
-                self.merge(made, np.full_like(made, 2))
+                self.frozen += [(inputs, _GROUPED), (made, _GROUPED)]
             self.made[operator.name] = (weight, made)
         if weight in self.inputs:  # a layer that is used twice
             self.merge(self.inputs[weight], inputs)
@@ -154,7 +153,12 @@ class _Labeller:
 
     def freeze_computed(self, key: str, labels: Labels) -> None:
         if self.owned is not None and key not in self.owned:
-            self.merge(labels, np.full_like(labels, 3))
+            self.frozen.append((labels, _COMPUTED))
+
+    def fresh(self, count: int) -> Labels:
+        first = len(self.parent)
+        self.parent.extend(range(first, first + count))
+        return np.arange(first, first + count)
 
     def row(self, key: str, labels: Labels) -> None:
         if key in self.rows:

@@ -1,0 +1,154 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support_pruning import (
+    MODULES,
+    Concat,
+    Depthwise,
+    FlattenBlocks,
+    Grouped,
+    Plain,
+    Residual,
+    Shared,
+    seeded,
+)
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from sparsemod.errors import BuildError
+from sparsemod.graph import capture
+from sparsemod.pruning import create_pruner, planned_shrink, planned_shrink_graph, shrink
+from sparsemod.pruning.channels import channels_of
+from sparsemod.spec_training import PruningSpec
+
+
+def pruned(module, shape, sparsity):
+    """The module with whole filters zeroed, as training leaves it."""
+    pruner = create_pruner(PruningSpec(method="filters"), sparsity, shape)
+    pruner.start(module)
+    pruner.before_epoch(1, 1)
+    pruner.finish()
+    return module.eval()
+
+
+def parameters(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@settings(max_examples=25)
+@given(kind=st.sampled_from(MODULES), sparsity=st.floats(0, 0.95), seed=st.integers(0, 100))
+def test_a_shrunk_module_is_smaller_and_computes_the_same(kind, sparsity, seed):
+    module = pruned(seeded(kind, seed), kind.shape, sparsity)
+    before = {n: t.clone() for n, t in module.state_dict().items()}
+    small = shrink(module, kind.shape)
+    x = torch.randn(5, *kind.shape)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
+    # the same shapes were promised before training
+    planned = planned_shrink(seeded(kind, seed + 1), kind.shape, sparsity)
+    shapes = {n: t.shape for n, t in small.state_dict().items()}
+    assert shapes == {n: t.shape for n, t in planned.state_dict().items()}
+    if sparsity > 0.5:
+        assert parameters(small) < parameters(module)
+
+
+@pytest.mark.parametrize("kind", MODULES)
+@pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.9])
+def test_the_cut_graph_is_the_capture_of_the_cut_module(kind, sparsity):
+    module = seeded(kind)
+    cut = planned_shrink_graph(capture(module, kind.shape), sparsity)
+    captured = capture(planned_shrink(module, kind.shape, sparsity), kind.shape)
+    assert [(o.name, o.kind, dict(o.attributes)) for o in cut.operators] == [
+        (o.name, o.kind, dict(o.attributes)) for o in captured.operators
+    ]
+    assert dict(cut.shapes) == dict(captured.shapes)
+    used = [k for o in cut.operators for k in (o.weight, o.bias) if k]
+    assert {k: cut.state[k].shape for k in used} == {k: captured.state[k].shape for k in used}
+
+
+def test_a_shrunk_module_trains_on():
+    small = shrink(pruned(seeded(Residual), Residual.shape, 0.5), Residual.shape).train()
+    optimizer = torch.optim.SGD(small.parameters(), 0.1)
+    small(torch.randn(8, *Residual.shape)).square().mean().backward()
+    optimizer.step()
+    assert (small.stem.out_channels, small.first.in_channels, small.first.out_channels) == (4, 4, 3)
+    assert small.norm.num_features == 4 and small.head.in_features == 4 and small.head.out_features == 4
+
+
+def test_depthwise_and_flatten_follow_their_channels():
+    small = shrink(pruned(seeded(Depthwise), Depthwise.shape, 0.5), Depthwise.shape)
+    assert (small.expand.out_channels, small.depthwise.groups, small.depthwise.out_channels) == (4, 4, 8)
+    assert (small.norm.num_features, small.project.in_channels, small.head.out_channels) == (8, 8, 4)
+    small = shrink(pruned(seeded(FlattenBlocks), FlattenBlocks.shape, 0.6), FlattenBlocks.shape)
+    assert small[0].out_channels == 2 and small[4].in_features == 2 * 16
+
+
+def test_added_layers_lose_the_same_filters_also_across_a_concat():
+    small = shrink(pruned(seeded(Concat), Concat.shape, 0.5), Concat.shape)
+    assert (small.a.out_channels, small.b.out_channels, small.c.out_channels) == (3, 2, 5)
+
+
+def test_grouped_convolutions_are_kept_whole_and_named():
+    channels = channels_of(capture(seeded(Grouped), Grouped.shape))
+    assert channels.frozen == {
+        "0": "tied to a grouped convolution",
+        "2": "tied to a grouped convolution",
+        "8": "coupled to the network's output",
+    }
+    small = shrink(pruned(seeded(Grouped), Grouped.shape, 0.5), Grouped.shape)
+    assert small[2].weight.shape == (6, 4, 3, 3) and small[4].out_channels == 5
+
+
+def test_a_layer_used_twice_is_pruned_once():
+    small = shrink(pruned(seeded(Shared), Shared.shape, 0.5), Shared.shape)
+    assert small.twice.weight.shape[:2] == (3, 3) and small.stem.out_channels == 3
+
+
+def test_what_meets_the_networks_input_stays():
+    class Skip(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 3, padding=1)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head((x + self.conv(x)).mean((2, 3)))
+
+    channels = channels_of(capture(Skip(), (4, 5, 5)))
+    assert channels.frozen["conv"] == "coupled to the network's input" and not channels.groups
+
+
+def test_computed_weights_are_left_alone():
+    module = seeded(Plain)
+    parametrizations.weight_norm(module[0])
+    graph = capture(module, Plain.shape)
+    assert channels_of(graph, dict(module.named_parameters())).frozen["0.conv"] == "its weights are computed"
+    small = shrink(pruned(module, Plain.shape, 0.5), Plain.shape)
+    assert small[0].weight.shape == (10, 2, 3, 3) and small[4].out_channels == 4
+    cut = planned_shrink_graph(graph, 0.5, module.state_dict())
+    assert dict(cut.shapes) == dict(capture(small, Plain.shape).shapes)
+
+
+def test_sizes_written_into_forward_are_found_out():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3)
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, x):
+            return self.head(self.conv(x).view(-1, 16))
+
+    with pytest.raises(BuildError, match="written into its forward"):
+        shrink(pruned(Hidden(), (1, 4, 4), 0.5), (1, 4, 4))
+
+
+def test_a_module_with_every_filter_zero_keeps_one_of_each_layer():
+    module = seeded(Plain)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.zero_()
+    small = shrink(module, Plain.shape)
+    assert small[0].out_channels == small[4].out_channels == 1 and small[9].out_features == 4
