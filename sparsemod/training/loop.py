@@ -25,6 +25,7 @@ from sparsemod.training.checkpoint import (
     unpack,
 )
 from sparsemod.training.evaluate import evaluate
+from sparsemod.training.fusion import fused
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.resident import Resident
 from sparsemod.training.rules import RULES
@@ -189,20 +190,21 @@ class _Training:
             return functional.cross_entropy(logits, y, label_smoothing=smoothing)
 
         self.module.train()
-        for step, (start, stop) in enumerate(self.bounds, start=first_step):
-            x, y = self.data.train.batch(order[start:stop])
-            for augment in self.augment:
-                x = augment(x, generator)
-            rate = self.rate.at(step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.zero_grad(set_to_none=True)
-            total += self.rule.gradients(x, y, loss) * (stop - start)
-            if clip is not None:
-                nn.utils.clip_grad_norm_(parameters, clip)
-            self.optimizer.step()
-            if self.pruner is not None:
-                self.pruner.after_step()
+        with fused(self.module):
+            for step, (start, stop) in enumerate(self.bounds, start=first_step):
+                x, y = self.data.train.batch(order[start:stop])
+                for augment in self.augment:
+                    x = augment(x, generator)
+                rate = self.rate.at(step)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                self.optimizer.zero_grad(set_to_none=True)
+                total += self.rule.gradients(x, y, loss) * (stop - start)
+                if clip is not None:
+                    nn.utils.clip_grad_norm_(parameters, clip)
+                self.optimizer.step()
+                if self.pruner is not None:
+                    self.pruner.after_step()
         train_loss = float(total) / len(self.data.train)
         if not math.isfinite(train_loss):
             return None
