@@ -15,15 +15,17 @@ from sparsemod.targets import Device
 ModelSize = Literal["deployed", "sparse", "nonzeros"]
 WorkingMemory = Literal["peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
 LatencyMethod = Literal["operators", "macs"]
+Scheme = Literal["static", "none"]
 
 _SIZE_METHODS: dict[str, str] = {
     "deployed": "int8 weights with int32 bias, int32 multiplier and int8 shift per channel",
+    "float": "float32 weights with float32 bias per channel",
     "sparse": "per layer the smaller of dense and bitmap encoding, indices included",
     "nonzeros": "count of nonzero weights",
 }
 _MEMORY_METHODS: dict[str, str] = {
-    "peak": "peak of live int8 activations over the execution order, input included",
-    "peak_without_input": "peak of live int8 activations over the execution order, without the input",
+    "peak": "peak of live {} activations over the execution order, input included",
+    "peak_without_input": "peak of live {} activations over the execution order, without the input",
     "sparse_model_1": "SpArSe model 1: largest layer input + weights",
     "sparse_model_2": "SpArSe model 2: largest layer input + output",
 }
@@ -35,6 +37,7 @@ def costs(
     *,
     sparsity: float = 0.0,
     nonzeros: Mapping[str, int] | None = None,
+    scheme: Scheme = "static",
     model_size: ModelSize = "deployed",
     working_memory: WorkingMemory = "peak",
     latency: LatencyMethod = "operators",
@@ -44,7 +47,8 @@ def costs(
 
     `sparsity` is the planned share of weights that global magnitude pruning will remove; for filter pruning give the graph of the shrunk
     module and 0. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than what
-    is measured then. `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
+    is measured then. `scheme` is the quantization: int8, or none (4 bytes a value; its latency is that of int8 kernels, which the method
+    says). `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
     the memory timeline and the instructions per operator.
 
     Raises InvalidInput for an unknown definition, a latency by macs without a rate, or nonzeros of other layers.
@@ -52,7 +56,8 @@ def costs(
     _check("measure.model_size", model_size, ModelSize)
     _check("measure.working_memory", working_memory, WorkingMemory)
     _check("measure.latency", latency, LatencyMethod)
-    layers = size.layer_sizes(graph)
+    _check("quantization.scheme", scheme, Scheme)
+    layers = size.layer_sizes(graph, scheme)
     weights = size.parameters(layers)
     planned = nonzeros is None
     if nonzeros is None:
@@ -63,18 +68,20 @@ def costs(
     suffix = f", planned for sparsity {sparsity:g}" if planned and sparsity else ""
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
-    moments = memory.timeline(graph)
+    moments, width = memory.timeline(graph), size.WEIGHT_BYTES[scheme]
     memories = {
-        "peak": max((m.bytes for m in moments), default=graph.elements(graph.input)),
-        "peak_without_input": max((m.without_input for m in moments), default=0),
-        "sparse_model_1": memory.sparse_model_1(graph),
-        "sparse_model_2": memory.sparse_model_2(graph),
+        "peak": width * max((m.bytes for m in moments), default=graph.elements(graph.input)),
+        "peak_without_input": width * max((m.without_input for m in moments), default=0),
+        "sparse_model_1": width * memory.sparse_model_1(graph),
+        "sparse_model_2": width * memory.sparse_model_2(graph),
     }
     took = (
         latencies.by_operators(graph, device)
         if latency == "operators"
         else latencies.by_macs(graph, operations_per_second)
     )
+
+    stored = "int8" if scheme == "static" else "float32"
 
     def measured(metric: str, value: float, unit: str, method: str, **detail: object) -> Measurement:
         return Measurement(
@@ -84,13 +91,15 @@ def costs(
     found = (
         measured(
             "model_size", sizes[model_size], "weights" if model_size == "nonzeros" else "B",
-            _SIZE_METHODS[model_size] + (suffix if model_size != "deployed" else ""), definition=model_size, **sizes,
+            _SIZE_METHODS[model_size if scheme == "static" or model_size != "deployed" else "float"] + (suffix if model_size != "deployed" else ""), definition=model_size, **sizes,
         ),
         measured(
-            "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory], definition=working_memory, **memories,
-            timeline=[{"operator": m.operator, "bytes": m.bytes, "without_input": m.without_input} for m in moments],
+            "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory].format(stored), definition=working_memory, **memories,
+            timeline=[
+                {"operator": m.operator, "bytes": width * m.bytes, "without_input": width * m.without_input} for m in moments
+            ],
         ),
-        measured("latency", took.milliseconds, "ms", took.method, definition=latency, instructions=took.instructions),
+        measured("latency", took.milliseconds, "ms", took.method + ("" if scheme == "static" else ", as if it were int8"), definition=latency, instructions=took.instructions),
         measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),

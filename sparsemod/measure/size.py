@@ -6,6 +6,8 @@ Counted, per conv and linear layer of the deployed graph (batch norm is folded b
     bitmap  = ceil(weights / 8) + nonzeros x 1 byte + the same 9 bytes per output channel
     sparse  = for each layer the smaller of the two
 
+A float network (no quantization) has 4 bytes a weight and a float32 bias per output channel instead.
+
 A weight that two operators share is counted for each, as each has its own requantization and is stored as a layer of its own. Not
 counted: code, and the few constants of other operators (scales of add and concat, zero points).
 
@@ -21,7 +23,8 @@ from dataclasses import dataclass
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
 
-CHANNEL_BYTES = 9  # int32 bias, int32 multiplier, int8 shift
+WEIGHT_BYTES = {"static": 1, "none": 4}
+CHANNEL_BYTES = {"static": 9, "none": 4}  # int32 bias, int32 multiplier, int8 shift; a float32 bias
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,32 @@ class LayerSize:
     weights: int
     channels: int
     parameter: str | None = None
+    scheme: str = "static"
 
     @property
     def dense(self) -> int:
         """Bytes with every weight stored."""
-        return self.weights + CHANNEL_BYTES * self.channels
+        return self.weights * WEIGHT_BYTES[self.scheme] + self.channels * CHANNEL_BYTES[self.scheme]
 
     def bitmap(self, nonzeros: int) -> int:
-        """Bytes with one bit per weight and one byte per nonzero one."""
-        return (self.weights + 7) // 8 + nonzeros + CHANNEL_BYTES * self.channels
+        """Bytes with one bit per weight and the nonzero ones stored."""
+        return (
+            (self.weights + 7) // 8
+            + nonzeros * WEIGHT_BYTES[self.scheme]
+            + self.channels * CHANNEL_BYTES[self.scheme]
+        )
 
 
-def layer_sizes(graph: Graph) -> tuple[LayerSize, ...]:
-    """The conv and linear layers in execution order."""
+def layer_sizes(graph: Graph, scheme: str = "static") -> tuple[LayerSize, ...]:
+    """The conv and linear layers in execution order, as quantization `scheme` stores them."""
     found = []
     for operator in graph.operators:
         if operator.weight is not None and operator.kind in ("conv", "linear"):
             weight = graph.state[operator.weight]
             found.append(
-                LayerSize(operator.name, weight.numel(), len(weight), operator.attributes.get("parameter"))
+                LayerSize(
+                    operator.name, weight.numel(), len(weight), operator.attributes.get("parameter"), scheme
+                )
             )
     return tuple(found)
 
@@ -82,7 +92,8 @@ def sparse_bytes(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> in
 
 def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
     """An upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
-    bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - zeros
+    width = WEIGHT_BYTES[layers[0].scheme] if layers else 1
+    bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - zeros * width
     return min(deployed_bytes(layers), bitmaps)
 
 

@@ -1,0 +1,179 @@
+"""An experiment without a server: one process, one folder, the same search and the same trials as the service's.
+
+FOLDER/spec.json        what is run; a folder never mixes two specs
+FOLDER/trials.jsonl     a line for each finished trial, appended; with it a run that was interrupted goes on
+FOLDER/artifacts/       weights and integer networks, by digest
+FOLDER/trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsemod.data import Dataset, load
+from sparsemod.errors import Conflict, InvalidInput
+from sparsemod.problem import Problem, trial_seed
+from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
+from sparsemod.report.results import Row, write_atomically, write_results
+from sparsemod.screen import Screen
+from sparsemod.search import Observation, Search, Suggestion
+from sparsemod.spec import ExperimentSpec
+from sparsemod.trial import ParentWeights, Reporter, Silent, evaluate
+
+
+class Finished(Record):
+    """A line of trials.jsonl."""
+
+    index: int
+    candidate: Candidate
+    planned_epochs: int
+    seed: int
+    result: TrialResult
+    seconds: float
+
+    def row(self) -> Row:
+        """For reports."""
+        r = self.result
+        return Row(
+            self.index, self.candidate, r.state, r.measurements, r.epochs, self.seconds,
+            r.failure.message if r.failure else "", r.artifacts,
+        )  # fmt: skip
+
+    def observation(self) -> Observation:
+        """For the search."""
+        r = self.result
+        return Observation(
+            self.index, self.candidate, r.state, r.values() or None, r.epochs,
+            r.failure.kind if r.failure else None, any(a.kind == "weights" for a in r.artifacts),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the reason, all trials, and the files written."""
+
+    reason: str
+    rows: tuple[Row, ...]
+    files: dict[str, Path]
+
+
+class LocalRun:
+    """A run of `spec` in `folder`, which is created, or continued when it holds the same spec.
+
+    Raises Conflict for a folder with another spec, and whatever is wrong with the spec or its data.
+    """
+
+    def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
+        self.spec, self.folder, self.device = spec, folder, device
+        self.data: Dataset = load(spec.dataset)
+        self.problem = Problem.of(spec, self.data.info, imports=True)
+        self.screen = Screen(self.problem)
+        self.search = Search(spec, self.problem.space, self.screen.costs, self.screen.morphs)
+        self._open()
+
+    def _open(self) -> None:
+        (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        path = self.folder / "spec.json"
+        if path.exists():
+            if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:
+                raise Conflict(
+                    f"{self.folder} holds results of another spec; choose another folder or remove it"
+                )
+        else:
+            write_atomically(path, (json.dumps(self.spec.to_dict(), indent=1) + "\n").encode())
+        self.trials = self._read()
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "trials.jsonl"
+
+    def _read(self) -> list[Finished]:
+        if not self._journal.exists():
+            return []
+        lines = self._journal.read_text().splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            # The process was killed while it wrote: that trial runs again.
+            lines.pop()
+            write_atomically(self._journal, "".join(lines).encode())
+        return [Finished.model_validate_json(line) for line in lines]
+
+    def run(
+        self,
+        on_finished: Callable[[Finished], None] = lambda trial: None,
+        on_start: Callable[[int, Suggestion], Reporter | None] = lambda index, suggestion: None,
+    ) -> Outcome:
+        """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
+        finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets."""
+        while (reason := self.search.done(self.observations())) is None:
+            suggestions = self.search.suggest(self.observations(), self.spec.search.batch_size)
+            if not suggestions:
+                reason = "the search space holds no further candidate"
+                break
+            for suggestion in suggestions:
+                index = len(self.trials)
+                reporter = (
+                    on_start(index, suggestion) if suggestion.feasible and suggestion.error is None else None
+                )
+                finished = self._evaluate(index, suggestion, reporter or Silent())
+                self._keep(finished)
+                on_finished(finished)
+        return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+
+    def observations(self) -> list[Observation]:
+        """All finished trials, as the search sees them."""
+        return [trial.observation() for trial in self.trials]
+
+    def write(self) -> dict[str, Path]:
+        """Write the tables and plots of what is finished; returns the files."""
+        return write_results(
+            self.folder, self.spec.name, self.problem.objectives, [t.row() for t in self.trials]
+        )
+
+    def _evaluate(self, index: int, suggestion: Suggestion, reporter: Reporter) -> Finished:
+        started = time.perf_counter()
+        seed = trial_seed(self.spec.seed, index)
+        if suggestion.error is not None:
+            failure = Failure(kind=FailureKind.INVALID, message=suggestion.error)
+            result = TrialResult(state=TrialState.FAILED, failure=failure)
+        elif not suggestion.feasible:
+            costs = self.screen.measure(suggestion.candidate.parameters)
+            result = TrialResult(state=TrialState.INFEASIBLE, measurements=tuple(costs.values()))
+        else:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".trial-") as workdir:
+                result = evaluate(
+                    self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
+                    parent=self.parent(suggestion.candidate), reporter=reporter, workdir=Path(workdir), imports=True,
+                )  # fmt: skip
+                for artifact in result.artifacts:
+                    os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
+        return Finished(
+            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result,
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+    def parent(self, candidate: Candidate) -> ParentWeights | None:
+        """What the candidate inherits from, if it has a parent. Raises InvalidInput when the parent's weights are not stored."""
+        if candidate.parent is None:
+            return None
+        trial = self.trials[candidate.parent]
+        weights = [a for a in trial.result.artifacts if a.kind == "weights"]
+        if not weights:
+            raise InvalidInput("candidate.parent", candidate.parent, "a completed trial with stored weights")
+        return ParentWeights(
+            trial.candidate.parameters, self.artifact(weights[0].digest).read_bytes(), trial.result.epochs
+        )
+
+    def artifact(self, digest: str) -> Path:
+        """Where the artifact with this digest is kept."""
+        return self.folder / "artifacts" / digest.removeprefix("sha256:")
+
+    def _keep(self, finished: Finished) -> None:
+        self.trials.append(finished)
+        with self._journal.open("a") as journal:
+            journal.write(finished.model_dump_json() + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())

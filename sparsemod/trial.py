@@ -1,0 +1,317 @@
+"""One trial, one pipeline: build -> screen -> inherit -> train -> prune -> quantize -> measure. Nothing else evaluates candidates.
+
+The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all come through `evaluate`.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from sparsemod.data import Dataset, Split
+from sparsemod.errors import BuildError, InvalidInput, Unsupported
+from sparsemod.morphisms import inherit
+from sparsemod.problem import Problem
+from sparsemod.pruning import create_pruner, shrink
+from sparsemod.quantization import Quantized, quantize
+from sparsemod.records import (
+    Artifact,
+    Candidate,
+    CurvePoint,
+    Failure,
+    FailureKind,
+    Measurement,
+    TrialResult,
+    TrialState,
+    Value,
+)
+from sparsemod.screen import build, measured_costs, planned_costs
+from sparsemod.spec import ExperimentSpec
+from sparsemod.training import Resident, TrainingOutcome, train
+
+Mode = Literal["search", "test"]
+
+
+class Reporter(Protocol):
+    """Whom a running trial tells what it does, and whom it asks whether to go on."""
+
+    def stage(self, name: str) -> None:
+        """The pipeline enters a stage."""
+
+    def point(self, point: CurvePoint) -> None:
+        """An epoch is over."""
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Something worth knowing."""
+
+    def checkpoint(self, data: bytes) -> None:
+        """The state of training, from which `evaluate(..., resume=data)` goes on."""
+
+    def should_stop(self) -> bool:
+        """Whether to end early; asked between epochs."""
+        ...
+
+
+class Silent:
+    """A reporter that nobody listens to."""
+
+    def stage(self, name: str) -> None:
+        """See Reporter."""
+
+    def point(self, point: CurvePoint) -> None:
+        """See Reporter."""
+
+    def log(self, message: str, level: str = "info") -> None:
+        """See Reporter."""
+
+    def checkpoint(self, data: bytes) -> None:
+        """See Reporter."""
+
+    def should_stop(self) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass(frozen=True)
+class ParentWeights:
+    """A finished trial to inherit from: its parameters, its `weights` artifact (safetensors), the epochs of training in it."""
+
+    parameters: Mapping[str, Value]
+    state: bytes
+    epochs: float
+
+
+def evaluate(
+    spec: ExperimentSpec,
+    candidate: Candidate,
+    *,
+    epochs: int,
+    seed: int,
+    data: Dataset,
+    device: str = "cpu",
+    parent: ParentWeights | None = None,
+    reporter: Reporter | None = None,
+    workdir: Path | None = None,
+    resume: bytes | None = None,
+    mode: Mode = "search",
+    imports: bool = False,
+) -> TrialResult:
+    """Send one candidate through the pipeline.
+
+    `epochs` and `seed` are the trial's own; `data` the loaded dataset of `spec`; `device` a torch device. With `parent`, training starts
+    from inherited weights. `workdir` receives the artifacts' files (`weights.safetensors`, `network.npz`), named in the result; without it
+    none are written. `resume` continues a checkpoint given to `reporter` by the same trial. In mode "test" the finished network is measured on the
+    test split too, in a measurement of its own; nothing is ever chosen by it. With `imports`, the family may be `module:attribute`.
+
+    The result is completed; infeasible (a budget is broken by the costs known before training); failed as invalid (cannot be built, captured
+    or quantized, or training diverged before any usable epoch); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
+    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued.
+    """
+    problem = Problem.of(spec, data.info, imports=imports)
+    trial = _Trial(problem, problem.candidate(candidate), epochs, seed, data, device, reporter or Silent())
+    try:
+        return trial.run(parent, resume, workdir, mode)
+    except (BuildError, Unsupported) as error:
+        trial.reporter.log(str(error), "error")
+        return trial.failed(str(error))
+
+
+class _Trial:
+    """One call of `evaluate`."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        candidate: Candidate,
+        epochs: int,
+        seed: int,
+        data: Dataset,
+        device: str,
+        reporter: Reporter,
+    ) -> None:
+        self.problem, self.values, self.epochs, self.seed = problem, candidate.parameters, epochs, seed
+        self.data, self.device, self.reporter = data, device, reporter
+        self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
+        self.curve: Sequence[CurvePoint] = ()
+        self.inherited_epochs = 0.0
+        self.artifacts: list[Artifact] = []
+
+    def run(
+        self, parent: ParentWeights | None, resume: bytes | None, workdir: Path | None, mode: Mode
+    ) -> TrialResult:
+        """The pipeline."""
+        with self.stage("build"):
+            module = build(self.problem, self.values, self.seed)
+        with self.stage("screen"):
+            planned = planned_costs(self.problem, self.values, module)
+            over = self.problem.objectives.over_budget({name: m.value for name, m in planned.items()})
+        if over:
+            self.notes += [
+                f"{planned[m].metric} is {excess:g} {planned[m].unit} over its budget"
+                for m, excess in over.items()
+            ]
+            return self.result(TrialState.INFEASIBLE, planned.values())
+        if parent is not None:
+            with self.stage("inherit"):
+                self.inherit(module, parent)
+        with self.stage("train"):
+            outcome = self.train(module, resume)
+        if outcome.stopped:
+            return self.result(TrialState.STOPPED)
+        if outcome.best_epoch is None:
+            return self.failed(f"training diverged in epoch {outcome.diverged}: no epoch with usable weights")
+        with self.stage("prune"):
+            self.keep(workdir, "weights", "weights.safetensors", lambda: save_tensors(_plain_state(module)))
+            deployable = self.shrunk(module.to("cpu"))
+        with self.stage("quantize"):
+            network = self.quantize(deployable)
+            self.keep(workdir, "network", "network.npz", network.to_bytes)
+        with self.stage("measure"):
+            measurements = self.measure(deployable, network, planned)
+            if mode == "test":
+                measurements.append(_error(network, self.data.test_split(), "error"))
+        return self.result(TrialState.COMPLETED, measurements)
+
+    def inherit(self, module: nn.Module, parent: ParentWeights) -> None:
+        """Load what `parent` has learned into `module`."""
+        inheritance = inherit(
+            self.problem.family,
+            self.problem.architecture(parent.parameters),
+            load_tensors(parent.state),
+            self.problem.architecture(self.values),
+            module,
+            self.problem.info,
+        )
+        module.load_state_dict(inheritance.state_dict)
+        self.inherited_epochs = parent.epochs
+        kept = "kept" if inheritance.preserved else "not kept"
+        self.notes += [f"inherited weights, function {kept}", *inheritance.notes]
+
+    def train(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
+        """Train, pruning on the way; `module` then holds the best weights at full sparsity."""
+        spec = self.problem.spec
+        pruner = create_pruner(spec.pruning, self.problem.sparsity(self.values), self.data.info.shape)
+        outcome = train(
+            module,
+            Resident.of(self.data, self.device),
+            self.problem.training(self.values),
+            epochs=self.epochs,
+            seed=self.seed,
+            device=self.device,
+            pruner=pruner,
+            on_epoch=self.reporter.point,
+            should_stop=self.reporter.should_stop,
+            resume=resume,
+            on_checkpoint=self.reporter.checkpoint,
+        )
+        self.curve = outcome.curve
+        if outcome.diverged is not None:
+            self.notes.append(
+                f"training diverged in epoch {outcome.diverged}; the best weights before are kept"
+            )
+        return outcome
+
+    def shrunk(self, module: nn.Module) -> nn.Module:
+        """The network to deploy: with filter pruning, physically smaller."""
+        if self.problem.spec.pruning.method != "filters" or self.problem.sparsity(self.values) == 0:
+            return module
+        return shrink(module, self.data.info.shape)
+
+    def quantize(self, module: nn.Module) -> Quantized:
+        """The network whose accuracy counts, calibrated on training samples."""
+        spec = self.problem.spec.quantization
+        x, _ = self.data.train.tensors()
+        chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
+        return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+
+    def measure(
+        self, module: nn.Module, network: Quantized, planned: Mapping[str, Measurement]
+    ) -> list[Measurement]:
+        """Everything about the finished network; the error is the integer network's on validation data."""
+        found = measured_costs(self.problem, module, network)
+        x, y = self.data.validation.tensors()
+        with torch.inference_mode():
+            wrong = int((module.eval()(x).argmax(1) != y).sum()) / len(y)
+        floating = Measurement(
+            metric="float_error", value=wrong, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+            target="host", split="validation", standard_error=_standard_error(wrong, len(y)),
+        )  # fmt: skip
+        for name in self.problem.spec.objectives:
+            if name in planned and found[name].value != planned[name].value:
+                self.notes.append(
+                    f"{name}: planned {planned[name].value:g}, measured {found[name].value:g} {found[name].unit}"
+                )
+        return [_error(network, self.data.validation, "error"), floating, *found.values()]
+
+    def keep(self, workdir: Path | None, kind: str, name: str, content: Callable[[], bytes]) -> None:
+        """Write an artifact, when there is a place for it."""
+        if workdir is None:
+            return
+        data = content()
+        (workdir / name).write_bytes(data)
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
+
+    def failed(self, message: str) -> TrialResult:
+        """A failure that no retry would mend."""
+        return self.result(TrialState.FAILED, failure=Failure(kind=FailureKind.INVALID, message=message))
+
+    def result(
+        self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
+    ) -> TrialResult:
+        """What was found."""
+        return TrialResult(
+            state=state,
+            measurements=tuple(measurements),
+            curve=tuple(self.curve),
+            seconds=self.seconds,
+            notes=tuple(self.notes),
+            failure=failure,
+            artifacts=tuple(self.artifacts),
+            epochs=self.inherited_epochs + len(self.curve),
+        )
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announce and time a stage."""
+        self.reporter.stage(name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+
+
+def _error(network: Quantized, split: Split, metric: str) -> Measurement:
+    wrong = float(np.mean(network.predict(split.x) != split.y))
+    return Measurement(
+        metric=metric,
+        value=wrong,
+        unit="fraction",
+        method=f"{network.title} on {len(split)} samples",
+        target="host",
+        split="test" if split.name == "test" else "validation",
+        standard_error=_standard_error(wrong, len(split)),
+    )
+
+
+def _standard_error(share: float, samples: int) -> float:
+    """Of a binomial share."""
+    return math.sqrt(share * (1 - share) / samples)
+
+
+def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in module.state_dict().items()
+    }

@@ -1,0 +1,34 @@
+"""Tiny experiments that several tests run: digits, networks of a few hundred weights, one or two epochs."""
+
+from typing import Any
+
+from sparsemod.data import Dataset, load
+from sparsemod.records import Candidate, Value
+from sparsemod.spec import ExperimentSpec
+
+MLP_SPACE: dict[str, Any] = {"learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}}
+
+
+def tiny_spec(family: str = "mlp", **changes: Any) -> ExperimentSpec:
+    """Digits, six trials of one epoch; `changes` replace parts of the spec."""
+    return ExperimentSpec.parse(
+        {
+            "name": f"tiny-{family}",
+            "dataset": {"name": "digits", "limit": 600},
+            "network": {"family": family, "options": {"max_filters": 8} if family == "cnn" else {}},
+            "rounds": {"r1": {"trials": 3, "epochs": 1}, "r2": {"trials": 2, "epochs": 1}, "r3": {"trials": 2, "epochs": 1}},
+            "space": MLP_SPACE,
+            "training": {"batch_size": 64},
+            **changes,
+        }
+    )  # fmt: skip
+
+
+def tiny_data(spec: ExperimentSpec) -> Dataset:
+    """The spec's dataset (cached in the process)."""
+    return load(spec.dataset)
+
+
+def manual(parameters: dict[str, Value], **changes: Any) -> Candidate:
+    """A candidate of the user's own."""
+    return Candidate(parameters=parameters, origin="manual", round="manual", **changes)

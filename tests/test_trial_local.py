@@ -1,0 +1,98 @@
+"""A whole search without a server, on digits."""
+
+import json
+
+import pytest
+from support_trials import tiny_spec
+
+from sparsemod.errors import Conflict, SpaceEmpty
+from sparsemod.local import LocalRun
+from sparsemod.records import TrialState
+
+
+def timeless(trial):
+    result = trial.result.model_copy(
+        update={
+            "seconds": {},
+            "curve": tuple(p.model_copy(update={"seconds": 0.0}) for p in trial.result.curve),
+        }
+    )
+    return trial.model_copy(update={"seconds": 0.0, "result": result})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = LocalRun(tiny_spec(), tmp_path_factory.mktemp("run"))
+    return run, run.run()
+
+
+def test_three_rounds_to_a_front_in_files(finished):
+    run, outcome = finished
+    assert [t.candidate.round for t in run.trials] == ["r1"] * 3 + ["r2"] * 2 + ["r3"] * 2
+    assert all(t.result.state is TrialState.COMPLETED for t in run.trials)
+    children = [t for t in run.trials if t.candidate.parent is not None]
+    assert [t.candidate.origin for t in children] == ["morphism"] * 2
+    assert all(t.candidate.operators for t in children)
+    assert all(t.result.epochs > 1 for t in children)
+    data = json.loads(outcome.files["pareto.json"].read_text())
+    assert data["points"]
+    assert 0 < data["hypervolume"] < 1
+    for point in data["points"]:
+        assert {m["metric"] for m in point["measurements"]} >= set(data["objectives"])
+        for artifact in point["artifacts"]:
+            assert run.artifact(artifact["digest"]).stat().st_size == artifact["size"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(finished, tmp_path):
+    whole, _ = finished
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(trial):
+        if trial.index == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        LocalRun(whole.spec, tmp_path).run(on_finished=interrupt)
+    with (tmp_path / "trials.jsonl").open("a") as journal:
+        journal.write('{"index": 4, "candi')  # killed while writing
+    again = LocalRun(whole.spec, tmp_path)
+    assert len(again.trials) == 4
+    again.run()
+    assert [timeless(t) for t in again.trials] == [timeless(t) for t in whole.trials]
+
+
+def test_a_folder_never_mixes_two_specs(finished, tmp_path):
+    LocalRun(tiny_spec(), tmp_path)
+    with pytest.raises(Conflict, match="another spec"):
+        LocalRun(tiny_spec(seed=1), tmp_path)
+
+
+def test_budgets_hold_for_every_trained_trial_and_infeasible_draws_are_recorded(tmp_path):
+    run = LocalRun(tiny_spec(budgets=["flash <= 3 KB"]), tmp_path)
+    run.run()
+    trained = [t for t in run.trials if t.result.curve]
+    assert len(trained) == 7
+    assert all(t.result.value("model_size") <= 3 * 1024 for t in trained)
+    infeasible = [t for t in run.trials if t.result.state is TrialState.INFEASIBLE]
+    assert infeasible
+    assert all(t.result.value("model_size") > 3 * 1024 and not t.result.curve for t in infeasible)
+
+
+def test_an_empty_space_says_so(tmp_path):
+    spec = tiny_spec(budgets=["flash <= 10 B"], search={"max_draws": 20})
+    with pytest.raises(SpaceEmpty, match="model size|model_size"):
+        LocalRun(spec, tmp_path).run()
+
+
+@pytest.mark.parametrize("objectives", [["error"], ["latency", "error"], ["error", "ram", "flash"]])
+def test_one_to_four_objectives_in_any_order(objectives, tmp_path):
+    rounds = {
+        "r1": {"trials": 2, "epochs": 1},
+        "r2": {"trials": 1, "epochs": 1},
+        "r3": {"trials": 1, "epochs": 1},
+    }
+    outcome = LocalRun(tiny_spec(objectives=objectives, rounds=rounds), tmp_path).run()
+    assert len(outcome.rows) == 4
+    assert json.loads(outcome.files["pareto.json"].read_text())["points"]

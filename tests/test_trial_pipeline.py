@@ -1,0 +1,204 @@
+"""One trial through the whole pipeline, for real, on digits."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from support_trials import manual, tiny_data, tiny_spec
+
+from sparsemod.errors import InvalidCandidate
+from sparsemod.problem import Problem, trial_seed
+from sparsemod.quantization import IntegerNetwork
+from sparsemod.records import FailureKind, TrialState
+from sparsemod.screen import Screen
+from sparsemod.trial import ParentWeights, Silent, evaluate
+
+OBJECTIVES = ("error", "model_size", "working_memory", "latency")
+
+
+def default(spec, **changes):
+    space = Problem.of(spec, tiny_data(spec).info).space
+    return manual(space.validate(space.complete(changes)))
+
+
+def run(spec, candidate=None, **options):
+    given = {"epochs": 2, "seed": 7, "data": tiny_data(spec), **options}
+    return evaluate(spec, candidate or default(spec), **given)
+
+
+class Recorder(Silent):
+    """Keeps what a trial reports, and stops it after so many epochs."""
+
+    def __init__(self, stop_after=10**9):
+        self.stages, self.points, self.checkpoints, self.stop_after = [], [], [], stop_after
+
+    def stage(self, name):
+        self.stages.append(name)
+
+    def point(self, point):
+        self.points.append(point)
+
+    def checkpoint(self, data):
+        self.checkpoints.append(data)
+
+    def should_stop(self):
+        return len(self.points) >= self.stop_after
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_a_completed_trial_measures_everything_with_provenance(family, tmp_path):
+    spec, recorder = tiny_spec(family), Recorder()
+    result = run(spec, workdir=tmp_path, reporter=recorder)
+    assert result.state is TrialState.COMPLETED
+    assert recorder.stages == ["build", "screen", "train", "prune", "quantize", "measure"]
+    assert tuple(recorder.points) == result.curve
+    assert [point.epoch for point in result.curve] == [1, 2]
+    assert {m.metric for m in result.measurements} >= {
+        *OBJECTIVES,
+        "macs",
+        "parameters",
+        "nonzeros",
+        "float_error",
+    }
+    assert all(m.unit and m.method for m in result.measurements)
+    assert len({m.metric for m in result.measurements}) == len(result.measurements)
+    error = next(m for m in result.measurements if m.metric == "error")
+    validation = tiny_data(spec).validation
+    assert error.split == "validation"
+    assert str(len(validation)) in error.method
+    # The stored integer network is the one whose error is stated.
+    stored = {artifact.kind: artifact for artifact in result.artifacts}
+    network = IntegerNetwork.load(tmp_path / stored["network"].name)
+    assert float(np.mean(network.predict(validation.x) != validation.y)) == error.value
+    for artifact in result.artifacts:
+        content = (tmp_path / artifact.name).read_bytes()
+        assert (artifact.digest, artifact.size) == (
+            "sha256:" + hashlib.sha256(content).hexdigest(),
+            len(content),
+        )
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_equal_seeds_give_equal_trials(family, tmp_path):
+    spec = tiny_spec(family)
+    folders = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for folder in folders:
+        folder.mkdir()
+    first, second = (run(spec, workdir=folder) for folder in folders[:2])
+    other = run(spec, workdir=folders[2], seed=8)
+
+    def timeless(result):
+        return result.model_copy(
+            update={
+                "seconds": {},
+                "curve": tuple(p.model_copy(update={"seconds": 0.0}) for p in result.curve),
+            }
+        )
+
+    assert timeless(first) == timeless(second)
+    assert first.artifacts != other.artifacts
+
+
+def test_over_budget_is_infeasible_and_never_trained():
+    recorder = Recorder()
+    result = run(tiny_spec(budgets=["flash <= 100 B"]), reporter=recorder)
+    assert result.state is TrialState.INFEASIBLE
+    assert recorder.stages == ["build", "screen"]
+    assert result.curve == ()
+    assert result.value("model_size") > 100
+    assert result.value("error") is None
+    assert "over its budget" in result.notes[0]
+
+
+def test_a_network_that_cannot_be_built_is_a_recorded_result():
+    # Four poolings of an image of 8 x 8.
+    spec = tiny_spec("cnn", network={"family": "cnn", "options": {"max_blocks": 4}})
+    space = Problem.of(spec, tiny_data(spec).info).space
+    values = space.complete({name: True for name in space.names if name.endswith("pool")} | {"blocks": 4})
+    result = run(spec, manual(values))
+    assert result.state is TrialState.FAILED
+    assert result.failure.kind is FailureKind.INVALID
+    assert "block" in result.failure.message or "b4" in result.failure.message
+
+
+def test_invalid_parameters_are_refused():
+    with pytest.raises(InvalidCandidate, match=r"parameters\.colour"):
+        run(tiny_spec(), manual({"colour": 1}))
+
+
+def test_only_test_mode_touches_the_test_split(monkeypatch):
+    spec = tiny_spec()
+    data, asked = tiny_data(spec), []
+    original = type(data).test_split
+    monkeypatch.setattr(type(data), "test_split", lambda self: asked.append(1) or original(self))
+    searched = run(spec)
+    assert not asked
+    assert all(m.split != "test" for m in searched.measurements)
+    tested = run(spec, mode="test")
+    assert asked == [1]
+    assert [m.metric for m in tested.measurements if m.split == "test"] == ["error"]
+    assert tested.value("error") == searched.value("error")
+
+
+def test_magnitude_pruning_keeps_the_share_that_was_asked_for():
+    spec = tiny_spec(pruning={"method": "magnitude", "sparsity": 0.8}, measure={"model_size": "sparse"})
+    result = run(spec, epochs=3)
+    dense = run(tiny_spec(), epochs=3)
+    assert result.value("nonzeros") <= 0.205 * dense.value("parameters")
+    assert result.value("model_size") < dense.value("model_size")
+    planned = Screen(Problem.of(spec, tiny_data(spec).info)).costs(default(spec).parameters)
+    assert result.value("model_size") <= planned["model_size"]
+    assert result.curve[-1].sparsity == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_filter_pruning_shrinks_the_network_as_planned(family):
+    spec = tiny_spec(family, pruning={"method": "filters", "sparsity": 0.5})
+    result, dense = run(spec, epochs=3), run(tiny_spec(family), epochs=3)
+    planned = Screen(Problem.of(spec, tiny_data(spec).info)).costs(default(spec).parameters)
+    for metric in ("model_size", "working_memory", "latency", "macs"):
+        assert result.value(metric) == planned[metric]
+        assert result.value(metric) <= dense.value(metric)
+    assert result.value("model_size") < dense.value("model_size")
+    assert result.value("macs") < dense.value("macs")
+
+
+def test_a_child_inherits_weights_and_epochs(tmp_path):
+    spec = tiny_spec()
+    parent = run(spec, workdir=tmp_path, epochs=3)
+    inherited = run(
+        spec,
+        manual(default(spec).parameters, parent=0),
+        epochs=1,
+        parent=ParentWeights(
+            default(spec).parameters, (tmp_path / "weights.safetensors").read_bytes(), parent.epochs
+        ),
+    )
+    scratch = run(spec, epochs=1)
+    assert inherited.epochs == 4
+    assert inherited.curve[0].train_loss < scratch.curve[0].train_loss
+    assert inherited.notes[0] == "inherited weights, function kept"
+
+
+def test_stop_and_resume_between_epochs_change_nothing(tmp_path):
+    spec = tiny_spec("cnn", pruning={"method": "magnitude", "sparsity": 0.5})
+    whole = run(spec, epochs=4)
+    recorder = Recorder(stop_after=2)
+    stopped = run(spec, epochs=4, reporter=recorder)
+    assert stopped.state is TrialState.STOPPED
+    resumed = run(spec, epochs=4, resume=recorder.checkpoints[-1])
+    assert resumed.values() == whole.values()
+    assert [p.train_loss for p in resumed.curve] == [p.train_loss for p in whole.curve]
+
+
+def test_without_quantization_the_network_stays_float():
+    result = run(tiny_spec(quantization={"scheme": "none"}))
+    quantized = run(tiny_spec())
+    assert result.value("error") == result.value("float_error")
+    assert result.value("model_size") > 3 * quantized.value("model_size")
+
+
+def test_trial_seeds_differ_and_do_not_change():
+    seeds = {trial_seed(seed, index) for seed in range(20) for index in range(200)}
+    assert len(seeds) == 4000
+    assert trial_seed(0, 0) == 713683445
