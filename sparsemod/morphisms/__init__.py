@@ -1,0 +1,10 @@
+"""Morphs: changed copies of a candidate that inherit its trained weights.
+
+`morphs` changes parameters by operators (one file each in `operators/`) and needs no torch; `inherit` carries the weights over, keeping the
+network's function where the change allows it (`inheritance/`).
+"""
+
+from sparsemod.morphisms.operator import Morph, Operator
+from sparsemod.morphisms.registry import MORPHISMS, Inheritance, MorphismSet, inherit, morphs
+
+__all__ = ["MORPHISMS", "Inheritance", "Morph", "MorphismSet", "Operator", "inherit", "morphs"]

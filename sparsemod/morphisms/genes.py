@@ -1,0 +1,82 @@
+"""A candidate of the family `cnn` as a structure that operators can cut and splice: blocks of layers, head, dense layers.
+
+`CnnGenes(parameters)` reads a private copy; `parameters()` writes it back with everything renumbered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sparsemod.morphisms.steps import nearest
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+@dataclass(frozen=True)
+class LayerGenes:
+    """One convolution layer."""
+
+    type: Value
+    filters: Value
+    kernel: Value
+
+
+@dataclass(frozen=True)
+class BlockGenes:
+    """One block."""
+
+    layers: tuple[LayerGenes, ...]
+    pool: Value
+
+    def insert(self, place: int, layer: LayerGenes) -> "BlockGenes":
+        """With `layer` before the layer that is now number `place` (from 0)."""
+        return replace(self, layers=(*self.layers[:place], layer, *self.layers[place:]))
+
+    def without(self, place: int) -> "BlockGenes":
+        """Without layer `place`."""
+        return replace(self, layers=(*self.layers[:place], *self.layers[place + 1 :]))
+
+
+class CnnGenes:
+    """The structure of one candidate. `others` holds what does not belong to it (head, dropout, pipeline parameters, dense layers)."""
+
+    def __init__(self, parameters: Mapping[str, Value]) -> None:
+        self.others: Values = dict(parameters)
+        self.blocks: list[BlockGenes] = []
+        take = self.others.pop
+        for b in range(1, int(take("blocks")) + 1):
+            layers = tuple(
+                LayerGenes(take(f"b{b}_l{n}_type"), take(f"b{b}_l{n}_filters"), take(f"b{b}_l{n}_kernel"))
+                for n in range(1, int(take(f"b{b}_layers")) + 1)
+            )
+            self.blocks.append(BlockGenes(layers, take(f"b{b}_pool")))
+
+    def parameters(self) -> Values:
+        """The candidate, in the order of the family's space."""
+        values: Values = {"blocks": len(self.blocks)}
+        for b, block in enumerate(self.blocks, 1):
+            values[f"b{b}_layers"] = len(block.layers)
+            for n, layer in enumerate(block.layers, 1):
+                name = f"b{b}_l{n}"
+                values |= {
+                    f"{name}_type": layer.type,
+                    f"{name}_filters": layer.filters,
+                    f"{name}_kernel": layer.kernel,
+                }
+            values[f"b{b}_pool"] = block.pool
+        return values | self.others
+
+    def before(self, b: int, place: int) -> LayerGenes | None:
+        """The layer that feeds place `place` of block `b` (both from 0); None at the input."""
+        earlier = [layer for block in self.blocks[:b] for layer in block.layers] + list(
+            self.blocks[b].layers[:place]
+        )
+        return earlier[-1] if earlier else None
+
+
+def fitting(space: Space, name: str, type: str, filters: Value, kernel: int) -> LayerGenes:
+    """A new layer that will be called `name`, with the allowed values nearest to the wanted ones."""
+    return LayerGenes(
+        nearest(space, f"{name}_type", type),
+        nearest(space, f"{name}_filters", filters),
+        nearest(space, f"{name}_kernel", kernel),
+    )

@@ -1,0 +1,148 @@
+"""Inheritance in the family `cnn`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sparsemod.morphisms.inheritance.affine import Affine, LayoutMismatch, read
+from sparsemod.morphisms.inheritance.align import align
+from sparsemod.morphisms.inheritance.convolution import carry, insert
+from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
+from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.signal import Signal, skipping
+from sparsemod.morphisms.registry import Inheritance
+from sparsemod.networks.cnn import Layer, Plan, plan
+from sparsemod.records import DataInfo, Value
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A place where the image is halved."""
+
+    name: str
+
+
+def inherit_cnn(
+    parent_parameters: Mapping[str, Value],
+    parent_state: Mapping[str, Tensor],
+    child_parameters: Mapping[str, Value],
+    child_module: nn.Module,
+    data: DataInfo,
+) -> Inheritance:
+    """See `sparsemod.morphisms.inherit`."""
+    parent, child = plan(parent_parameters, data), plan(child_parameters, data)
+    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
+    try:
+        return _inherit(parent, parent_state, child, state, data)
+    except LayoutMismatch as error:
+        return inherit_generic(
+            parent_parameters,
+            parent_state,
+            child_parameters,
+            child_module,
+            data,
+            f"the parent's weights are not those of its parameters ({error})",
+        )
+
+
+def _inherit(
+    parent: Plan, parent_state: Mapping[str, Tensor], child: Plan, state: dict[str, Tensor], data: DataInfo
+) -> Inheritance:
+    old, new = _tokens(parent), _tokens(child)
+    layers = {token.name: _read(parent_state, token) for token in old if isinstance(token, Layer)}
+    signal = Signal.of_input(data.shape[0])
+    exact, notes = True, list[str]()
+    for i, j in _pairs(old, new, layers, data.shape[0]):
+        token = new[j] if j is not None else old[i or 0]
+        came = old[i] if i is not None else None
+        if isinstance(token, _Pool):
+            if i is None or j is None:
+                exact = False
+                notes.append(
+                    f"{token.name}: the image is {'no longer' if j is None else 'newly'} halved here"
+                )
+            continue
+        if j is None:
+            signal, kept = skipping(signal, layers[token.name]), False
+            notes.append(
+                f"{token.name} of the parent: removed, merged into the next layer as far as it is linear"
+            )
+        elif came is None:
+            signal, kept, what = insert(state, f"features.{token.name}", signal)
+            notes += [f"{token.name}: {note}" for note in what]
+        else:
+            signal, kept, what = carry(state, f"features.{token.name}", layers[came.name], signal)
+            origin = f"from {came.name}" + (": " if what else "") if came.name != token.name or what else ""
+            if origin:
+                notes.append(f"{token.name} {origin}{'; '.join(what)}")
+        exact &= kept
+    vector = Vector(signal, _area(parent), _area(child))
+    if parent.head != child.head:
+        notes.append(f"head: {parent.head}->{child.head}")
+    kept, what = inherit_dense(
+        [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(parent)],
+        [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(child)],
+        vector,
+        state,
+    )
+    return Inheritance(state, exact and kept, (*notes, *what))
+
+
+def _tokens(planned: Plan) -> list[Layer | _Pool]:
+    """Layers and halvings in order; a "down" layer is a halving and a convolution."""
+    tokens: list[Layer | _Pool] = []
+    for number, (layers, pool) in enumerate(planned.blocks, 1):
+        for layer in layers:
+            tokens += [_Pool(f"{layer.name} (down)"), layer] if layer.type == "down" else [layer]
+        tokens += [_Pool(f"b{number}_pool")] if pool else []
+    return tokens
+
+
+def _pairs(
+    old: list[Layer | _Pool], new: list[Layer | _Pool], layers: Mapping[str, Affine], channels: int
+) -> list[tuple[int | None, int | None]]:
+    def entering(i: int) -> int:
+        """Channels of the parent after its first i tokens; 0 at the input."""
+        found = [layers[token.name].outputs for token in old[:i] if isinstance(token, Layer)]
+        return found[-1] if found else 0
+
+    def match(i: int, j: int) -> float | None:
+        a, b = old[i], new[j]
+        if isinstance(a, _Pool) and isinstance(b, _Pool):
+            return 0.0
+        if isinstance(a, _Pool) or isinstance(b, _Pool):
+            return None
+        separable = (a.type == "separable", b.type == "separable")
+        cost = {(True, False): 0.2, (False, True): 0.5}.get(separable, 0.0)
+        taken = layers[a.name].outputs
+        cost += 0.5 * (1 - b.filters / taken) if b.filters < taken else 0.2 * (1 - taken / b.filters)
+        return cost + (0.05 * (b.kernel - a.kernel) if b.kernel > a.kernel else 0.1 * (a.kernel - b.kernel))
+
+    def remove(i: int, j: int) -> float:
+        return 0.8 if isinstance(old[i], _Pool) else 1.0
+
+    def insert_(i: int, j: int) -> float:
+        token = new[j]
+        if isinstance(token, _Pool):
+            return 0.8
+        needed = entering(i) or 2 * channels
+        return 1.0 if token.filters >= needed else 1.5
+
+    return align(len(old), len(new), match, remove, insert_)
+
+
+def _read(state: Mapping[str, Tensor], layer: Layer) -> Affine:
+    prefix = f"features.{layer.name}"
+    if layer.type == "separable":
+        return read(state, f"{prefix}.pointwise.weight", f"{prefix}.norm", f"{prefix}.depthwise.weight")
+    return read(state, f"{prefix}.conv.weight", f"{prefix}.norm")
+
+
+def _area(planned: Plan) -> tuple[int, int] | None:
+    """Height and width of the map that is flattened; None after a global average."""
+    return planned.size if planned.head == "flatten" else None
+
+
+def _dense(planned: Plan) -> list[str]:
+    return [f"d{i}" for i in range(1, len(planned.dense) + 1)] + ["classifier"]

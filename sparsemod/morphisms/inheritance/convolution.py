@@ -1,0 +1,126 @@
+"""One convolution layer of the child: carried over from a layer of the parent, or new and, where its width allows, the identity."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparsemod.morphisms.inheritance.affine import (
+    Affine,
+    choose,
+    factor,
+    put,
+    width_notes,
+    write,
+    write_identity,
+)
+from sparsemod.morphisms.inheritance.signal import Signal, after
+
+State = dict[str, Tensor]
+
+
+def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Signal, bool, list[str]]:
+    """Fill the child's layer `prefix` from the parent's `layer`. Returns the signal after it, whether it does what the parent's did, and notes."""
+    separable = f"{prefix}.depthwise.weight" in state
+    name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
+    kernel = int(state[f"{prefix}.{'depthwise' if separable else 'conv'}.weight"].shape[-1])
+    source, exact = choose(layer, int(state[name].shape[0]))
+    rows = torch.nonzero(source >= 0).flatten()
+    notes = width_notes(layer.outputs, source, exact)
+    before = (layer.weight if layer.depthwise is None else layer.depthwise).shape[-1]
+    if kernel != before:
+        notes.append(f"kernel {before}->{kernel}" + (", outer taps dropped" if kernel < before else ""))
+        exact &= kernel > before
+    dense = layer.dense()
+    gain = factor(state, norm, layer)[:, None, None, None]
+    chosen = signal.selection()
+    if not separable:
+        if layer.depthwise is not None:
+            notes.append("separable->convolution")
+        weight = signal.through(resize_kernel(dense * gain, kernel))
+        put(state[name], rows, weight[source[rows]])
+    elif layer.depthwise is not None and chosen is not None:
+        old = torch.nonzero(chosen >= 0).flatten()
+        state[f"{prefix}.depthwise.weight"][old] = resize_kernel(layer.depthwise, kernel)[chosen[old]]
+        put(state[name], rows, signal.through(layer.weight * gain)[source[rows]])
+    else:
+        weight = signal.through(resize_kernel(dense * gain, kernel))[source[rows]]
+        depthwise, pointwise, left = factorize(weight)
+        old = signal.live()
+        state[f"{prefix}.depthwise.weight"][old] = depthwise[old]
+        put(state[name], rows, pointwise)
+        exact &= left < 1e-5
+        notes.append(
+            f"convolution->separable, {left:.0%} of the weights' norm lost" if left >= 1e-5 else "refactored"
+        )
+    write(state, name, norm, rows, source[rows], layer, signal.lacking(dense))
+    return after(layer, source), exact, notes
+
+
+def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, list[str]]:
+    """Fill the child's layer `prefix`, which the parent does not have, so that it passes on what comes in. Same returns as `carry`.
+
+    After a relu the identity suffices. Of raw data, relu lets only the positive part pass: a second set of filters passes the negative one.
+    """
+    separable = f"{prefix}.depthwise.weight" in state
+    name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
+    filters = int(state[name].shape[0])
+    kernel = int(state[f"{prefix}.{'depthwise' if separable else 'conv'}.weight"].shape[-1])
+    live = signal.live()
+    signs = [1.0] if signal.positive or filters < 2 * len(live) else [1.0, -1.0]
+    passed = live if len(live) * len(signs) <= filters else live[: filters // len(signs)]
+    exact = len(passed) == len(live) and (signal.positive or len(signs) == 2)
+    rows = torch.arange(len(passed) * len(signs))
+    columns = passed.repeat(len(signs))
+    sign = torch.tensor(signs).repeat_interleave(len(passed))
+    middle = (kernel - 1) // 2  # where "same" padding puts the tap of the pixel itself
+    if separable:
+        state[f"{prefix}.depthwise.weight"][passed] = dirac(kernel, middle)
+        middle = 0
+    taps = torch.zeros(len(rows), *state[name].shape[1:])
+    taps[torch.arange(len(rows)), columns, middle, middle] = sign
+    state[name][rows] = taps
+    mean, variance = signal.mean[columns] * sign, signal.variance[columns]
+    write_identity(state, name, norm, rows, mean, variance)
+    mix = torch.zeros(signal.parents, filters)
+    mix[:, rows] = signal.mix[:, columns] * sign
+    means, variances = torch.full((filters,), 0.4), torch.full((filters,), 0.34)
+    means[rows], variances[rows] = mean, variance
+    offset = signal.offset
+    if len(passed) < len(live):
+        lost = live[~torch.isin(live, passed)]
+        offset = offset + signal.mix[:, lost] @ signal.mean[lost]
+    note = "new, the identity" if exact else f"new, passes on {len(passed)} of {len(live)} channels"
+    return Signal(mix, offset, means, variances, True), exact, [note]
+
+
+def resize_kernel(weight: Tensor, size: int) -> Tensor:
+    """Kernels (.., k, k) embedded into, or cut to, `size` x `size`, such that the tap on the pixel itself stays there under "same" padding."""
+    old = int(weight.shape[-1])
+    before = (size - 1) // 2 - (old - 1) // 2
+    behind = size - old - before
+    return functional.pad(weight, (before, behind, before, behind))  # negative padding cuts
+
+
+def dirac(size: int, middle: int) -> Tensor:
+    """A kernel with one tap."""
+    kernel = torch.zeros(1, size, size)
+    kernel[0, middle, middle] = 1.0
+    return kernel
+
+
+def factorize(weight: Tensor) -> tuple[Tensor, Tensor, float]:
+    """The nearest separable layer: depthwise (inputs, 1, k, k) of norm 1, pointwise (outputs, inputs, 1, 1), and the share of the norm that is lost.
+
+    The best rank-1 approximation of each input channel's (outputs x taps) matrix.
+    """
+    outputs, inputs, height, width = weight.shape
+    if not outputs:
+        return torch.zeros(inputs, 1, height, width), torch.zeros(0, inputs, 1, 1), 0.0
+    left, values, right = torch.linalg.svd(
+        weight.permute(1, 0, 2, 3).reshape(inputs, outputs, -1), full_matrices=False
+    )
+    pointwise = (left[:, :, 0] * values[:, :1]).T[:, :, None, None].contiguous()
+    depthwise = right[:, 0].reshape(inputs, 1, height, width).contiguous()
+    total = float((values**2).sum())
+    lost = float((values[:, 1:] ** 2).sum())
+    return depthwise, pointwise, (lost / total) ** 0.5 if total else 0.0

@@ -1,0 +1,40 @@
+"""Inheritance in the family `mlp`."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
+from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
+from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.signal import Signal
+from sparsemod.morphisms.registry import Inheritance
+from sparsemod.records import DataInfo, Value
+
+
+def inherit_mlp(
+    parent_parameters: Mapping[str, Value],
+    parent_state: Mapping[str, Tensor],
+    child_parameters: Mapping[str, Value],
+    child_module: nn.Module,
+    data: DataInfo,
+) -> Inheritance:
+    """See `sparsemod.morphisms.inherit`."""
+    state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
+    try:
+        preserved, notes = inherit_dense(
+            [read(parent_state, f"{name}.weight", norm) for name, norm in _layers(parent_parameters)],
+            [DenseLayer(f"{name}.weight", norm) for name, norm in _layers(child_parameters)],
+            Vector(Signal.of_input(math.prod(data.shape)), None, None),
+            state,
+        )
+    except LayoutMismatch as error:
+        why = f"the parent's weights are not those of its parameters ({error})"
+        return inherit_generic(parent_parameters, parent_state, child_parameters, child_module, data, why)
+    return Inheritance(state, preserved, tuple(notes))
+
+
+def _layers(parameters: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """(name, prefix of its norm) of each layer."""
+    return [(f"l{i}", f"norm{i}") for i in range(1, int(parameters["layers"]) + 1)] + [("classifier", "none")]

@@ -1,0 +1,38 @@
+"""Add a dense layer."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.operators.dense_names import DenseNames
+from sparsemod.morphisms.steps import higher, nearest, shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class AddDense(Operator):
+    """A hidden dense layer after another one is as wide as that: it can start as the identity. A first one has any width; it can start as two signed
+    copies of the layer after it when it is at least twice as wide as that, and as the identity when it is as wide as its input."""
+
+    name = "add dense"
+    preserves = True
+
+    def __init__(self, names: DenseNames) -> None:
+        self._names = names
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        widths = self._names.widths(parameters)
+        for place in shuffled(list(range(len(widths) + 1)), rng):
+            name = self._names.width(place + 1)
+            if place:
+                width = nearest(space, name, widths[place - 1])
+            else:
+                # Twice the next layer suffices for the signed copies; the number of classes is not known here.
+                width = nearest(space, name, 2 * int(widths[0]) if widths else int(rng.integers(20, 65)))
+                width = higher(space, name, width, rng) or width if rng.random() < 0.3 else width
+            child = self._names.write(parameters, [*widths[:place], width, *widths[place:]])
+            yield child, f"{name.removesuffix('_width')} ({width} units)"

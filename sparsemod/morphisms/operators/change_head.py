@@ -1,0 +1,23 @@
+"""Change how the last feature map becomes a vector."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class ChangeHead(Operator):
+    """Global average or flatten. (Only average to flatten keeps the function.)"""
+
+    name = "change head"
+    preserves = False
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        other = "flatten" if parameters["head"] == "average" else "average"
+        yield {**parameters, "head": other}, f"{parameters['head']}->{other}"

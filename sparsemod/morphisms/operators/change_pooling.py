@@ -1,0 +1,25 @@
+"""Switch the pooling at the end of a block."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class ChangePooling(Operator):
+    """Pooling on or off."""
+
+    name = "pooling"
+    preserves = False
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        for name in shuffled([n for n in parameters if n.endswith("_pool")], rng):
+            on = not parameters[name]
+            yield {**parameters, name: on}, f"{name.removesuffix('_pool')} {'on' if on else 'off'}"

@@ -1,0 +1,26 @@
+"""Change a layer's type."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import elsewhere, shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class ChangeType(Operator):
+    """conv, down or separable instead of another. (Only separable to conv keeps the function.)"""
+
+    name = "change type"
+    preserves = False
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        for name in shuffled([n for n in parameters if n.endswith("_type")], rng):
+            other = elsewhere(space, name, parameters[name], rng)
+            if other is not None:
+                yield {**parameters, name: other}, f"{name.removesuffix('_type')} {parameters[name]}->{other}"

@@ -1,0 +1,50 @@
+"""Change any one parameter."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import elsewhere, show, shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class ChangeValue(Operator):
+    """One parameter that does not match `structure` gets another value: learning rate, sparsity and the like, or all of a family that has no
+    operators of its own. Parameters that become active get their defaults."""
+
+    name = "change"
+    preserves = False
+
+    def __init__(self, structure: str = "") -> None:
+        self._structure = re.compile(structure) if structure else None
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        names = [n for n in parameters if self._structure is None or not self._structure.fullmatch(n)]
+        for name in shuffled(names, rng):
+            value = elsewhere(space, name, parameters[name], rng)
+            if value is not None:
+                yield (
+                    space.complete({**parameters, name: value}),
+                    f"{name} {show(parameters[name])}->{show(value)}",
+                )
+
+
+class ChangeSetting(ChangeValue):
+    """The same for parameters that do not touch the network: weights are inherited as they are."""
+
+    preserves = True
+
+
+class ChangeDropout(ChangeValue):
+    """Another probability of dropout, which evaluation does not see."""
+
+    preserves = True
+
+    def __init__(self) -> None:
+        super().__init__(r"(?!dropout$).*")

@@ -1,0 +1,28 @@
+"""Remove a block."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.genes import CnnGenes
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class RemoveBlock(Operator):
+    """One block less where there are several."""
+
+    name = "remove block"
+    preserves = False
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        blocks = len(CnnGenes(parameters).blocks)
+        for b in shuffled(list(range(blocks)), rng) if blocks > 1 else []:
+            child = CnnGenes(parameters)
+            del child.blocks[b]
+            yield child.parameters(), f"b{b + 1}"

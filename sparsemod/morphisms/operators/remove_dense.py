@@ -1,0 +1,30 @@
+"""Remove a dense layer."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.operators.dense_names import DenseNames
+from sparsemod.morphisms.steps import shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class RemoveDense(Operator):
+    """One hidden dense layer less."""
+
+    name = "remove dense"
+    preserves = False
+
+    def __init__(self, names: DenseNames) -> None:
+        self._names = names
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        widths = self._names.widths(parameters)
+        for place in shuffled(list(range(len(widths))), rng):
+            child = self._names.write(parameters, [*widths[:place], *widths[place + 1 :]])
+            yield child, self._names.width(place + 1).removesuffix("_width")

@@ -1,0 +1,34 @@
+"""Remove a layer from a block."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.genes import CnnGenes
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class RemoveLayer(Operator):
+    """One layer less in a block that has several."""
+
+    name = "remove layer"
+    preserves = False
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        now = CnnGenes(parameters)
+        sites = [
+            (b, n)
+            for b, block in enumerate(now.blocks)
+            for n in range(len(block.layers))
+            if len(block.layers) > 1
+        ]
+        for b, place in shuffled(sites, rng):
+            child = CnnGenes(parameters)
+            child.blocks[b] = child.blocks[b].without(place)
+            yield child.parameters(), f"b{b + 1}_l{place + 1}"

@@ -1,0 +1,31 @@
+"""What the operators share that make one number of a layer larger or smaller."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.steps import higher, lower, show, shuffled
+from sparsemod.records import Value
+from sparsemod.space import Space, Values
+
+
+class Resize(Operator):
+    """Moves one of the parameters that `pattern` matches up or down; its first group is the layer's name in the description."""
+
+    up: bool
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = re.compile(pattern)
+
+    def candidates(
+        self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
+    ) -> Iterator[tuple[Values, str]]:
+        """See Operator."""
+        sites = [match for match in map(self._pattern.fullmatch, parameters) if match]
+        for match in shuffled(sites, rng):
+            name = match.group()
+            value = (higher if self.up else lower)(space, name, parameters[name], rng)
+            if value is not None:
+                yield {**parameters, name: value}, f"{match.group(1)} {show(parameters[name])}->{show(value)}"

@@ -1,0 +1,88 @@
+"""Steps along one parameter, for operators."""
+
+from typing import TypeVar
+
+import numpy as np
+
+from sparsemod.parameters import Categorical, Fixed, Integer, Real
+from sparsemod.records import Value
+from sparsemod.space import Space
+
+T = TypeVar("T")
+
+
+def shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
+    """A shuffled copy."""
+    return [items[i] for i in rng.permutation(len(items))]
+
+
+def nearest(space: Space, name: str, wanted: Value) -> Value:
+    """The allowed value of `name` nearest to `wanted`; `wanted` itself where the space has no such parameter (the space will say so)."""
+    if name not in space:
+        return wanted
+    parameter = space.parameter(name)
+    if isinstance(parameter, Categorical) and wanted not in parameter.values and is_number(wanted):
+        numbers = [v for v in parameter.values if is_number(v)]
+        if numbers:
+            return min(numbers, key=lambda v: abs(float(v) - float(wanted)))
+    return parameter.clip(wanted)
+
+
+def higher(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
+    """An allowed value above `value`, at most about twice as large where possible; None at the upper end."""
+    return _beyond(space, name, value, rng, up=True)
+
+
+def lower(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
+    """An allowed value below `value`, at least about half of it where possible; None at the lower end."""
+    return _beyond(space, name, value, rng, up=False)
+
+
+def _beyond(space: Space, name: str, value: Value, rng: np.random.Generator, up: bool) -> Value | None:
+    if name not in space or not is_number(value):
+        return None
+    parameter = space.parameter(name)
+    now = float(value)
+    if isinstance(parameter, Integer):
+        end = parameter.high if up else parameter.low
+        if (end <= now) if up else (end >= now):
+            return None
+        step = max(1, round(now * rng.uniform(0.05, 1.0 if up else 0.5)))
+        return parameter.clip(now + step if up else now - step)
+    if isinstance(parameter, Categorical):
+        beyond = [v for v in parameter.values if is_number(v) and (float(v) > now if up else float(v) < now)]
+        close = [v for v in beyond if 0.5 * now <= float(v) <= 2 * now] or beyond
+        return close[rng.integers(len(close))] if close else None
+    return None
+
+
+def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
+    """Another allowed value of any parameter: a neighbour of a number, any other value of a category. None when there is no other."""
+    parameter = space.parameter(name)
+    if isinstance(parameter, Fixed) or parameter.cardinality <= 1:
+        return None
+    if isinstance(parameter, Categorical) and not parameter.ordered:
+        others = [v for v in parameter.values if v != value]
+        return others[rng.integers(len(others))]
+    if isinstance(parameter, Categorical):
+        place = parameter.values.index(value)
+        around = [p for p in (place - 1, place + 1) if 0 <= p < len(parameter.values)]
+        return parameter.values[around[rng.integers(len(around))]]
+    for strength in (0.15, 0.15, 0.3, 0.3, 1.0, 1.0):
+        unit = parameter.unit(value) + float(rng.normal()) * strength
+        moved = parameter.from_unit(min(max(unit, 0.0), float(np.nextafter(1.0, 0.0))))
+        if moved != value:
+            return moved
+    if isinstance(parameter, Real):
+        return None
+    return parameter.low if value != parameter.low else parameter.high
+
+
+def is_number(value: Value) -> bool:
+    """Whether a value is a number (a flag is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def show(value: Value) -> str:
+    """A value, short."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,148 @@
+"""Morphs are distinct, valid in any space, and leave their parent alone."""
+
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support_morphisms import DIGITS, TABLE
+
+from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.morphisms import morphs
+from sparsemod.morphisms.genes import CnnGenes
+from sparsemod.morphisms.operators import CNN, MLP
+from sparsemod.networks import create_family
+from sparsemod.records import DataInfo
+from sparsemod.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
+
+SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp").space(TABLE)}
+
+
+def narrowed(parameter: Parameter, draw: Any) -> Parameter:
+    """The parameter with fewer values, in one of the ways a spec can ask for that."""
+    kind = draw(st.sampled_from(["fixed", "values", "bounds"]))
+    if isinstance(parameter, Categorical):
+        values = draw(st.lists(st.sampled_from(parameter.values), min_size=1, unique=True))
+        return (
+            Fixed(parameter.name, values[0])
+            if kind == "fixed"
+            else Categorical(parameter.name, tuple(values))
+        )
+    if isinstance(parameter, Integer):
+        low, high = sorted(draw(st.tuples(*[st.integers(parameter.low, parameter.high)] * 2)))
+        if kind == "values":
+            return Categorical(parameter.name, tuple(sorted({low, (low + high) // 2, high})), ordered=True)
+        return Fixed(parameter.name, low) if kind == "fixed" else Integer(parameter.name, low, high)
+    return Fixed(parameter.name, 0.25) if kind == "fixed" else Real(parameter.name, 0.1, 0.3)
+
+
+@st.composite
+def spaces(draw: Any, family: str) -> Space:
+    """The family's space with random overrides, pipeline parameters and constraints."""
+    space = SPACES[family]
+    chosen = draw(st.lists(st.sampled_from(space.names), unique=True, max_size=8))
+    changes: dict[str, Parameter] = {name: narrowed(space.parameter(name), draw) for name in chosen}
+    if draw(st.booleans()):
+        changes["learning_rate"] = Real("learning_rate", 1e-4, 1e-1, log=True)
+    made = space.override(changes)
+    constraints = []
+    first = "b1_l1_filters" if family == "cnn" else "l1_width"
+    if draw(st.booleans()) and not isinstance(made.parameter(first), Categorical):
+        bound = float(made.parameter(first).default)
+        constraints.append(Constraint(coefficients={first: 1.0}, bound=bound))
+    return Space(made.parameters, constraints)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**31), family=st.sampled_from(["cnn", "mlp"]))
+def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, family: str) -> None:
+    space = data.draw(spaces(family))
+    rng = np.random.default_rng(seed)
+    parent = space.sample(rng)
+    before = dict(parent)
+    found = morphs(family, space, parent, rng, 12)
+    assert parent == before
+    assert len({space.key(m.parameters) for m in found} | {space.key(parent)}) == len(found) + 1
+    for morph in found:
+        assert morph.parameters == space.validate(morph.parameters)
+        assert 1 <= len(morph.operators) <= 3
+        assert morph.parameters is not parent
+    assert len({id(m.parameters) for m in found}) == len(found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**31), operator=st.sampled_from(CNN))
+def test_each_cnn_operator_is_closed(data: st.DataObject, seed: int, operator: Any) -> None:
+    space = data.draw(spaces("cnn"))
+    rng = np.random.default_rng(seed)
+    parent = space.sample(rng)
+    step = operator.apply(space, parent, rng)
+    if step is not None:
+        values, what = step
+        assert values == space.validate(values) != parent
+        assert what.startswith(operator.name + " ") and len(what) < 100
+
+
+@pytest.mark.parametrize("family", ["cnn", "mlp"])
+def test_every_operator_is_used(family: str) -> None:
+    space = SPACES[family].override({"learning_rate": Real("learning_rate", 1e-4, 1e-1, log=True)})
+    rng = np.random.default_rng(1)
+    names: Counter[str] = Counter()
+    for _ in range(25):
+        for morph in morphs(family, space, space.sample(rng), rng, 20):
+            names.update(name.rsplit(" ", 1)[0] for name in morph.operators if name)
+    text = " ".join(names)
+    for operator in CNN if family == "cnn" else MLP:
+        assert operator.name in text
+    assert "change learning_rate" in text and "change dropout" in text
+
+
+def test_twenty_children_of_one_parent_are_twenty() -> None:
+    space = SPACES["cnn"]
+    parent = space.sample(np.random.default_rng(0))
+    assert len(morphs("cnn", space, parent, np.random.default_rng(0), 20)) == 20
+    again = [morphs("cnn", space, parent, np.random.default_rng(3), 5) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_small_spaces_give_what_they_have() -> None:
+    space = Space([Integer("width", 1, 3), Fixed("kind", "a")])
+    found = morphs("unheard-of", space, {"width": 2, "kind": "a"}, np.random.default_rng(0), 10)
+    assert sorted(str(m.parameters["width"]) for m in found) == ["1", "3"]
+    assert {m.operators for m in found} <= {("change width 2->1",), ("change width 2->3",)} or len(found) == 2
+    assert not morphs("unheard-of", Space([Fixed("kind", "a")]), {"kind": "a"}, np.random.default_rng(0), 10)
+
+
+def test_bad_arguments() -> None:
+    space = SPACES["mlp"]
+    with pytest.raises(InvalidCandidate, match=r"parameters\.layers"):
+        morphs("mlp", space, {"layers": 99}, np.random.default_rng(0), 3)
+    with pytest.raises(InvalidInput, match="n = -1"):
+        morphs("mlp", space, space.sample(np.random.default_rng(0)), np.random.default_rng(0), -1)
+
+
+def test_genes_survive_a_round_trip() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        parameters = SPACES["cnn"].sample(rng)
+        assert CnnGenes(parameters).parameters() == parameters
+
+
+def test_proposing_morphs_needs_no_torch() -> None:
+    code = (
+        "import sys, numpy as np; from sparsemod.morphisms import morphs; from sparsemod.networks import create_family\n"
+        "from sparsemod.records import DataInfo\n"
+        "s = create_family('cnn').space(DataInfo(name='d', shape=(1, 8, 8), classes=10)); r = np.random.default_rng(0)\n"
+        "assert len(morphs('cnn', s, s.sample(r), r, 8)) == 8 and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_data_without_images_are_no_problem_for_mlp() -> None:
+    space = create_family("mlp").space(DataInfo(name="t", shape=(7,), classes=2))
+    rng = np.random.default_rng(0)
+    assert len(morphs("mlp", space, space.sample(rng), rng, 5)) == 5
