@@ -142,30 +142,33 @@ def command_line() -> str:
         if (command.rich_help_panel or "") != panel:
             panel = command.rich_help_panel or ""
             lines += [f"## {panel}", ""]
-        usage = " ".join(command.collect_usage_pieces(command.make_context(name, [], resilient_parsing=True)))
+        usage = " ".join(_argument(p) for p in command.params if p.param_type_name == "argument")
         lines += [
             f"### `sparsemod {name}`",
             "",
             (command.help or "").strip(),
             "",
-            f"    sparsemod {name} {usage}",
+            f"    sparsemod {name} [OPTIONS] {usage}".rstrip(),
             "",
         ]
-        options = [p for p in command.params if getattr(p, "help", None) and p.name != "help"]
-        if options:
-            lines += ["| | default | meaning |", "| --- | --- | --- |"]
-        for option in options:
+        shown = [p for p in command.params if getattr(p, "help", None)]
+        if shown:
+            lines += ["| argument or option | default | meaning |", "| --- | --- | --- |"]
+        for option in shown:
             names = ", ".join(f"`{text}`" for text in (*option.opts, *option.secondary_opts))
             if option.param_type_name == "argument":
-                names = f"`{(option.metavar or option.name).upper()}`"
-            shown = (
-                ""
-                if option.default in (None, False, ()) or callable(option.default)
-                else f"`{option.default}`"
-            )
-            lines.append(f"| {names} | {shown} | {option.help.strip()} |".replace("\n", " "))
+                names = f"`{_argument(option)}`"
+            plain = isinstance(option.default, int | float | str) and not isinstance(option.default, bool)
+            default = f"`{option.default}`" if plain and option.default != "" else ""
+            if isinstance(option.default, Path):
+                default = f"`{option.default}`"
+            lines.append(f"| {names} | {default} | {option.help.strip()} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)
+
+
+def _argument(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
 
 
 def http_api() -> str:

@@ -96,12 +96,15 @@ def dump(spec: ExperimentSpec) -> str:
     return yaml.dump(spec.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
 
 
-def scalar(text: str) -> Value:
-    """A number, true, false or text, as a spec file would read it. Raises InvalidSpec for anything else."""
-    data = _parse_yaml(f"value: {text}", "text").data
-    value = data["value"]
-    if len(data) > 1 or not isinstance(value, int | float | str):
-        raise InvalidSpec("value", text, "a number, true, false or a word")
+def scalar(text: str, field: str = "value") -> Value:
+    """A number, true, false or text, as a spec file would read it. Raises InvalidSpec that names `field`."""
+    try:
+        data = _parse_yaml(f"value: {text}", "text").data
+    except InvalidSpec:
+        data = {}
+    value = data.get("value")
+    if len(data) != 1 or not isinstance(value, int | float | str):
+        raise InvalidSpec(field, text, "a number, true, false or a word")
     return value
 
 
