@@ -170,7 +170,8 @@ class _Trial:
         if outcome.stopped:
             return self.result(TrialState.STOPPED)
         if outcome.best_epoch is None:
-            return self.failed(f"training diverged in epoch {outcome.diverged}: no epoch with usable weights")
+            message = f"training diverged in epoch {outcome.diverged}: no epoch with usable weights"
+            return self.failed(message, planned.values())
         with self.stage("prune"):
             self.keep(workdir, "weights", "weights.safetensors", lambda: save_tensors(_plain_state(module)))
             deployable = self.shrunk(module.to("cpu"))
@@ -263,9 +264,10 @@ class _Trial:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
 
-    def failed(self, message: str) -> TrialResult:
-        """A failure that no retry would mend."""
-        return self.result(TrialState.FAILED, failure=Failure(kind=FailureKind.INVALID, message=message))
+    def failed(self, message: str, measurements: Iterable[Measurement] = ()) -> TrialResult:
+        """A failure that no retry would mend; what was measured before it stays known."""
+        failure = Failure(kind=FailureKind.INVALID, message=message)
+        return self.result(TrialState.FAILED, measurements, failure)
 
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None

@@ -202,3 +202,13 @@ def test_trial_seeds_differ_and_do_not_change():
     seeds = {trial_seed(seed, index) for seed in range(20) for index in range(200)}
     assert len(seeds) == 4000
     assert trial_seed(0, 0) == 713683445
+
+
+def test_a_training_that_diverges_is_a_recorded_failure_with_its_costs():
+    spec = tiny_spec(space={}, training={"learning_rate": 1e30, "optimizer": {"name": "sgd"}})
+    result = run(spec)
+    assert result.state is TrialState.FAILED
+    assert result.failure.kind is FailureKind.INVALID
+    assert "diverged in epoch 1" in result.failure.message
+    assert result.value("model_size") > 0
+    assert result.value("error") is None
