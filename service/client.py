@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 import stamina
@@ -22,6 +22,7 @@ from service.schemas import (
     ArtifactInfo,
     Claim,
     ErrorAnswer,
+    ErrorDetail,
     Event,
     ExperimentSummary,
     ExperimentView,
@@ -73,7 +74,7 @@ class Client:
         self._http = httpx2.Client(base_url=self.url, timeout=timeout, transport=transport, trust_env=False)
         self._attempts = attempts
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -355,7 +356,7 @@ class Client:
                 raise ServerUnavailable(f"{self.url} answers {response.status_code}") from None
             if response.status_code == 404:
                 kind = service_errors.exception(
-                    404, _detail("NotFound", f"{response.request.url}: not found")
+                    404, ErrorDetail(type="NotFound", message=f"{response.request.url}: not found")
                 )
                 raise kind from None
             message = f"{response.request.method} {response.request.url}: {response.status_code}, and no answer of ours"
@@ -376,12 +377,6 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
             f"{response.request.url} did not answer with {what} ({place}: {first['msg']}): another version?"
         )
         raise service_errors.ServerError(message) from error
-
-
-def _detail(kind: str, message: str) -> Any:
-    from service.schemas import ErrorDetail
-
-    return ErrorDetail(type=kind, message=message)
 
 
 def _digest(content: bytes | Path) -> str:

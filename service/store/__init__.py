@@ -3,16 +3,17 @@
 `Store.open(url)` brings the database to the newest schema. All methods may be called from several threads and processes at once. Times come from
 `clock` (seconds since 1970), so that tests can let leases expire.
 
-Split by subject: experiments, trials, suggestions (the queue), attempts (workers), front (results), files.
+Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files.
 """
 
 import time
 
 from service.settings import Settings
-from service.store.attempts import RELEASED, Attempts
+from service.store.attempts import Attempts
 from service.store.engine import HEAD, Clock, open_engine, schema_version
 from service.store.files import Files
 from service.store.front import Fronts
+from service.store.reports import RELEASED
 from service.store.suggestions import Suggested, SuggesterLease, Suggestions, TrialRecord
 from service.store.trials import SORTS
 

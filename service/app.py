@@ -1,0 +1,143 @@
+"""The HTTP server: `create_app(settings)` wires store, files, routes and errors. Endpoints lie in `service.routes`.
+
+Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `ErrorAnswer`.
+"""
+
+import importlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from service.artifacts import ArtifactFiles
+from service.ax_export import AxExport
+from service.errors import answer, status_of
+from service.events import Housekeeping
+from service.limits import BodyLimit
+from service.routes import artifacts, experiments, health, overview, pareto, trials, workers
+from service.schemas import ErrorAnswer, ErrorDetail
+from service.settings import Settings
+from service.store import Store, open_store
+from sparsemod import __version__
+from sparsemod.errors import InvalidInput, SparsemodError, shorten
+
+log = structlog.get_logger("server")
+
+TAGS = [
+    {"name": "experiments", "description": "Make, watch and steer experiments."},
+    {"name": "trials", "description": "The trials of an experiment: list, inspect, attach, stop."},
+    {"name": "results", "description": "The Pareto front, and the experiment for Ax."},
+    {"name": "artifacts", "description": "Files, addressed by the SHA-256 of their content."},
+    {"name": "workers", "description": "What workers use. Reports are fenced by the attempt's token."},
+    {"name": "service", "description": "Is it there?"},
+]
+
+DESCRIPTION = (
+    "Give it a dataset, a search space and a device's budget; get back a Pareto front of measured int8 networks. Every error has the shape "
+    "of the schema ErrorAnswer. Requests that make something take an Idempotency-Key header, so that they can be repeated safely."
+)
+
+
+def create_app(settings: Settings | None = None, *, store: Store | None = None) -> FastAPI:
+    """The server as an ASGI application. A `store` that is given is left open at the end.
+
+    Raises InvalidInput for settings that cannot be used, ServerUnavailable when the database does not answer.
+    """
+    settings = settings or Settings()
+    for module in settings.imports:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise InvalidInput("imports", module, f"a module that can be imported here ({error})") from error
+    own = store is None
+    held = store if store is not None else open_store(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        housekeeping = Housekeeping(held, pause=min(settings.lease_seconds / 4, 5.0))
+        housekeeping.start()
+        try:
+            yield
+        finally:
+            housekeeping.close()
+            if own:
+                held.close()
+
+    app = FastAPI(
+        title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
+        docs_url=None, redoc_url=None,  # FastAPI's own pages load scripts from other servers; ours is at /docs
+        responses={422: {"model": ErrorAnswer, "description": "Something that was given is not acceptable."}},
+        redirect_slashes=False,
+    )  # fmt: skip
+    app.state.settings = settings
+    app.state.store = held
+    app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
+    app.state.ax = AxExport(held, settings)
+    for part in (experiments, trials, pareto, artifacts, workers, health, overview):
+        app.include_router(part.router)
+    app.add_middleware(
+        BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
+    )
+    app.add_exception_handler(SparsemodError, _on_own)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_unexpected)
+    return app
+
+
+def _json(status: int, content: ErrorAnswer, headers: Any = None) -> Response:
+    return JSONResponse(content.model_dump(mode="json"), status, headers)
+
+
+async def _on_own(request: Request, error: Exception) -> Response:
+    if not isinstance(error, SparsemodError):
+        raise error
+    status = status_of(error)
+    if status >= 500:
+        log.error("request failed", method=request.method, path=request.url.path, error=str(error))
+    return _json(status, answer(error), {"retry-after": "1"} if status == 503 else None)
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    """FastAPI's list of complaints as one of ours: the first, with its place as field."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    field = ".".join(place[1:] if len(place) > 1 else place)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return _json(422, answer(cause.at(field)))
+    if first["type"] == "json_invalid":
+        allowed = f"JSON ({first['ctx']['error']})"
+        return _json(422, answer(InvalidInput("body", "", allowed)))
+    allowed = (
+        "unknown key"
+        if first["type"] == "extra_forbidden"
+        else first["msg"].replace("Input should", "should")
+    )
+    return _json(422, answer(InvalidInput(field, first.get("input"), allowed)))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """What Starlette and FastAPI raise themselves: unknown paths, wrong methods, bodies that cannot be read."""
+    if not isinstance(error, HTTPException):
+        raise error
+    kinds = {404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge", 415: "UnsupportedMediaType"}
+    message = f"{request.method} {shorten(request.url.path)}: {error.detail}"
+    detail = ErrorDetail(type=kinds.get(error.status_code, "BadRequest"), message=message)
+    return _json(error.status_code, ErrorAnswer(error=detail), error.headers)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises it again for the server's log; what is known of our inside does not go to the client.
+    log.error(
+        "request crashed", method=request.method, path=request.url.path, error=repr(error), exc_info=error
+    )
+    detail = ErrorDetail(type="ServerError", message="the server failed on this request; its log says why")
+    return _json(500, ErrorAnswer(error=detail))

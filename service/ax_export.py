@@ -1,0 +1,111 @@
+"""An experiment as Ax's JSON, made in a process of its own: Ax takes seconds to load and has no place in the server.
+
+The server runs `python -m service.ax_export`, writes the stored trials to its standard input and reads the JSON from its standard output.
+The last answer of each experiment is kept until something happens to the experiment.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from service.settings import Settings
+from service.store import Store, TrialRecord
+from sparsemod.errors import ServerUnavailable, SparsemodError
+
+_KEPT = 8
+
+
+class AxExport:
+    """Converts experiments, one at a time."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
+        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def export(self, experiment: int) -> bytes:
+        """The JSON that `ax.api.client.Client.load_from_json_file` opens. Raises NotFound, SparsemodError when the conversion fails."""
+        view = self._store.experiment(experiment)
+        key = (experiment, view.revision)
+        with self._lock:
+            if key not in self._kept:
+                task = {
+                    "spec": view.spec.to_dict(),
+                    "imports": self._settings.imports,
+                    "trials": [_plain(record) for record in self._store.records(experiment)],
+                }
+                self._kept[key] = self._run(json.dumps(task).encode())
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            return self._kept[key]
+
+    def _run(self, task: bytes) -> bytes:
+        command = [sys.executable, "-m", "service.ax_export"]
+        try:
+            done = subprocess.run(
+                command,
+                check=False,
+                input=task,
+                capture_output=True,
+                timeout=self._settings.ax_export_seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise ServerUnavailable(
+                f"the conversion for Ax took more than ax_export_seconds = {self._settings.ax_export_seconds:g} s"
+            ) from None
+        if done.returncode != 0:
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            raise SparsemodError(f"the conversion for Ax failed: {lines[-1] if lines else done.returncode}")
+        return done.stdout
+
+
+def _plain(record: TrialRecord) -> dict[str, Any]:
+    return {
+        "index": record.index,
+        "candidate": record.candidate.model_dump(mode="json"),
+        "state": record.state.value,
+        "values": None if record.values is None else dict(record.values),
+        "epochs": record.trained_epochs or float(record.epochs),
+        "failure": None if record.failure is None else record.failure.value,
+        "weights": record.weights,
+    }
+
+
+def main() -> None:
+    """Read a task, write the JSON."""
+    import importlib
+
+    from sparsemod.data import load
+    from sparsemod.data.registry import declared
+    from sparsemod.problem import Problem
+    from sparsemod.records import Candidate, FailureKind, TrialState
+    from sparsemod.search.ax_experiment import snapshot
+    from sparsemod.search.observation import Observation
+    from sparsemod.spec import ExperimentSpec
+
+    task = json.load(sys.stdin)
+    for module in task["imports"]:
+        importlib.import_module(module)
+    spec = ExperimentSpec.parse(task["spec"])
+    info = declared(spec.dataset.name) or load(spec.dataset).info
+    observations: Sequence[Observation] = [
+        Observation(
+            index=trial["index"],
+            candidate=Candidate.model_validate(trial["candidate"]),
+            state=TrialState(trial["state"]),
+            values=trial["values"],
+            epochs=trial["epochs"],
+            failure=None if trial["failure"] is None else FailureKind(trial["failure"]),
+            weights=trial["weights"],
+        )
+        for trial in task["trials"]
+    ]
+    sys.stdout.write(snapshot(spec, Problem.of(spec, info).space, observations))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Bodies beyond their limit are refused: by their announced length at once, else as soon as they pass it."""
+
+import json
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import TooLarge, answer
+from sparsemod.errors import SparsemodError
+
+
+class BodyLimit:
+    """ASGI middleware: `limit` bytes for every request, `artifact_limit` for uploads."""
+
+    def __init__(self, app: ASGIApp, limit: int, artifact_limit: int) -> None:
+        self._app, self._limit, self._artifact_limit = app, limit, artifact_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        upload = scope["method"] == "PUT" and scope["path"].startswith("/artifacts/")
+        limit = self._artifact_limit if upload else self._limit
+        error = TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes")
+        length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if length.isdigit() and int(length) > limit:
+            await _refuse(error, send)
+            return
+        seen = 0
+        begun = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > limit:
+                    raise error
+            return message
+
+        async def answered(message: Message) -> None:
+            # Whoever read the body may have turned our exception into an answer of its own.
+            nonlocal begun
+            if seen > limit and not begun:
+                if message["type"] == "http.response.start":
+                    await _refuse(error, send)
+                return
+            begun = True
+            await send(message)
+
+        await self._app(scope, counted, answered)
+
+
+async def _refuse(error: SparsemodError, send: Send) -> None:
+    body = json.dumps(answer(error).model_dump(mode="json")).encode()
+    headers: list[Any] = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),  # the rest of the body is not read
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,169 @@
+"""Experiments: create, list, show, stop, resume, extend, events, and the experiment for Ax."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from service.checks import check_spec
+from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, failures
+from service.schemas import CreateExperiment, Event, ExperimentSummary, ExperimentView, ExtendExperiment, Page
+from service.store.experiments import extended
+from sparsemod.errors import InvalidInput
+from sparsemod.spec import ExperimentSpec
+
+router = APIRouter(tags=["experiments"])
+
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+
+_EXAMPLE = """name: digits on an M4
+dataset: {name: digits}
+network: {family: cnn}
+rounds:
+  r1: {trials: 10, epochs: 5}
+objectives: [error, model_size]
+budgets: ["flash <= 64 KB"]
+"""
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/CreateExperiment"}},
+            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE},
+        },
+    }
+}
+
+
+async def _spec(request: Request) -> ExperimentSpec:
+    """The spec in the body, JSON or YAML. Raises InvalidSpec, InvalidInput."""
+    body = await request.body()
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind in YAML_TYPES:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput("body", body[:40], "text in UTF-8") from None
+        from sparsemod.spec_files import loads
+
+        return await run_in_threadpool(loads, text, "body")
+    if kind != "application/json":
+        raise InvalidInput("content-type", kind, f"application/json or {YAML_TYPES[0]}")
+    try:
+        data = json.loads(body)
+        create = CreateExperiment.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise InvalidInput(field, first["input"], "a mapping {spec: {...}} and nothing else") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("body", body[:40], f"JSON ({error})") from None
+    return ExperimentSpec.parse(create.spec)
+
+
+@router.post(
+    "/experiments",
+    status_code=201,
+    summary="Create an experiment",
+    openapi_extra=_BODY,
+    responses={
+        201: {
+            "headers": {
+                "Location": {
+                    "description": "Address of the experiment.",
+                    "schema": {"type": "string"},
+                    "required": True,
+                }
+            }
+        },
+        **failures(409, 413),
+    },
+)
+async def create_experiment(
+    request: Request, response: Response, store: StoreDep, key: Key = None
+) -> ExperimentView:
+    """Checks the spec and stores it; the search begins at once. JSON `{"spec": {...}}`, or the spec itself as YAML.
+
+    Errors name the field. A family or dataset must be registered with the server: code is never taken over HTTP.
+    """
+    spec = await _spec(request)
+
+    def make() -> ExperimentView:
+        check_spec(spec)
+        return store.create_experiment(spec, key)
+
+    view = await run_in_threadpool(make)
+    response.headers["location"] = f"/experiments/{view.id}"
+    return view
+
+
+@router.get("/experiments", summary="List experiments", responses=failures())
+def list_experiments(store: StoreDep, limit: Limit = 100, offset: Offset = 0) -> Page[ExperimentSummary]:
+    """All experiments, newest first."""
+    items, total = store.experiments(limit, offset)
+    return Page[ExperimentSummary](items=tuple(items), total=total)
+
+
+@router.get("/experiments/{experiment}", summary="Show an experiment", responses=failures(404))
+def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Its spec, state, rounds and how many trials are in which state."""
+    return store.experiment(experiment)
+
+
+@router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))
+def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """No more trials are handed out; running ones end between two epochs and wait, with their checkpoint, for `resume`."""
+    return store.stop(experiment)
+
+
+@router.post("/experiments/{experiment}/resume", summary="Resume an experiment", responses=failures(404, 409))
+def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Go on after a stop."""
+    return store.resume(experiment)
+
+
+@router.post("/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(404, 409))
+def extend_experiment(
+    store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
+) -> ExperimentView:
+    """More trials for some rounds, tighter or looser budgets. An experiment that was done runs again; no trial is lost.
+
+    The reference point stays, so that hypervolumes stay comparable.
+    """
+    check_spec(extended(store.experiment(experiment).spec, dict(change.rounds), change.budgets))
+    return store.extend(experiment, dict(change.rounds), change.budgets, key)
+
+
+@router.get("/experiments/{experiment}/events", summary="What happened since", responses=failures(404))
+def list_events(
+    store: StoreDep,
+    experiment: ExperimentId,
+    after: Annotated[
+        int, Query(ge=0, le=2**31 - 1, description="Counter of the last event that is known.")
+    ] = 0,
+    limit: Limit = 1000,
+) -> list[Event]:
+    """Events with a counter above `after`, oldest first. Counters have no gaps."""
+    return store.events(experiment, after, limit)
+
+
+@router.get(
+    "/experiments/{experiment}/ax",
+    summary="The experiment for Ax",
+    tags=["results"],
+    responses={
+        200: {
+            "content": {"application/json": {"schema": {"type": "object"}}},
+            "description": "Ax's own JSON.",
+        },
+        **failures(404),
+    },
+)
+def export_ax(request: Request, experiment: ExperimentId) -> Response:
+    """JSON that `ax.api.client.Client.load_from_json_file` opens. Made in a process of its own: takes some seconds."""
+    content: bytes = request.app.state.ax.export(experiment)
+    headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-ax.json"'}
+    return Response(content, media_type="application/json", headers=headers)

@@ -1,0 +1,75 @@
+"""What workers use: claim, heartbeat, points, checkpoint, finish; and the list of workers."""
+
+from fastapi import APIRouter, Response
+
+from service.routes.common import AttemptId, StoreDep, failures
+from service.schemas import (
+    Claim,
+    ClaimRequest,
+    Fence,
+    Finished,
+    Heartbeat,
+    ReportCheckpoint,
+    ReportPoints,
+    ReportResult,
+    WorkerView,
+)
+
+router = APIRouter(tags=["workers"])
+
+
+@router.get("/workers", summary="List workers", responses=failures())
+def list_workers(store: StoreDep) -> list[WorkerView]:
+    """The workers that were heard of in the last hour, and the trials they hold."""
+    return store.workers()
+
+
+@router.post(
+    "/claims",
+    summary="Claim a trial",
+    response_model=Claim,
+    responses={204: {"description": "There is nothing to do."}, **failures()},
+)
+def claim(store: StoreDep, wanted: ClaimRequest) -> Claim | Response:
+    """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker."""
+    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request)
+    return Response(status_code=204) if found is None else found
+
+
+@router.post("/attempts/{attempt}/heartbeat", summary="Renew a lease", responses=failures(404, 409))
+def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
+    """409 when the lease was lost: the worker should drop the trial."""
+    return store.heartbeat(attempt, fence.token)
+
+
+@router.post(
+    "/attempts/{attempt}/points",
+    status_code=204,
+    summary="Report curve and log",
+    responses=failures(404, 409),
+)
+def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Response:
+    """May be repeated: a point or a line that is known already is not stored twice. Renews the lease."""
+    store.points(attempt, report.token, report.points, report.log)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/attempts/{attempt}/checkpoint",
+    status_code=204,
+    summary="Name a checkpoint",
+    responses=failures(404, 409),
+)
+def checkpoint(store: StoreDep, attempt: AttemptId, report: ReportCheckpoint) -> Response:
+    """The uploaded file from which a later attempt can go on. Renews the lease."""
+    store.checkpoint(attempt, report.token, report.digest)
+    return Response(status_code=204)
+
+
+@router.post("/attempts/{attempt}/finish", summary="Report a result", responses=failures(404, 409))
+def finish(store: StoreDep, attempt: AttemptId, report: ReportResult) -> Finished:
+    """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
+
+    A fault puts the trial back into the queue until its attempts are used up; a network that cannot be built fails it at once.
+    """
+    return store.finish(attempt, report.token, report.result)

@@ -1,0 +1,231 @@
+"""The end of attempts: what a worker reports, and what becomes of the trial.
+
+A trial that is over never changes. One that is not goes back to the queue, as long as its experiment waits for it and its attempts are not
+used up; each attempt stays on record.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.models import (
+    artifacts,
+    attempts,
+    curve_points,
+    experiments,
+    measurements,
+    trial_artifacts,
+    trials,
+)
+from service.schemas import AttemptState, ExperimentState, Finished
+from service.store.engine import Base
+from sparsemod.errors import InvalidInput, NotFound, StaleLease
+from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
+
+RELEASED = "released"
+"""`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
+
+
+class Reports(Base):
+    """The part of the store that ends attempts."""
+
+    def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
+        """Store the attempt's end, and the trial's unless it is to be tried again. The same report again gets the same answer.
+
+        Raises NotFound, StaleLease, InvalidInput for a result that contradicts itself or names files that were not uploaded.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            query = sa.select(attempts).where(attempts.c.id == attempt_id).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise NotFound("attempt", attempt_id)
+            if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
+                raise self._stale(connection, attempt_id, token)
+            trial = connection.execute(
+                sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
+                .join(experiments, experiments.c.id == trials.c.experiment_id)
+                .where(trials.c.id == row.trial_id)
+            ).one()
+            if row.state != AttemptState.RUNNING:
+                return Finished(
+                    experiment=trial.experiment_id, trial=trial.index, state=TrialState(row.outcome)
+                )
+            _check(result, trial.spec["objectives"])
+            self._store_points(connection, attempt_id, result.curve)
+            state, ending = self._verdict(connection, trial, result)
+            failure = None if result.failure is None else result.failure.model_dump(mode="json")
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id == attempt_id)
+                .values(
+                    state=ending.value, ended_at=now, heartbeat_at=now, failure=failure, outcome=state.value
+                )
+            )
+            self._settle(
+                connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
+            )
+            return Finished(experiment=trial.experiment_id, trial=trial.index, state=state)
+
+    def _verdict(
+        self, connection: sa.Connection, trial: Any, result: TrialResult
+    ) -> tuple[TrialState, AttemptState]:
+        """What a result makes of the trial and of the attempt."""
+        if result.state is TrialState.STOPPED:
+            # The user stopped the experiment: the trial waits, with its checkpoint, until it is resumed.
+            final = trial.stop_requested or _over(trial.experiment_state)
+            return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
+        if result.state is not TrialState.FAILED:
+            return result.state, AttemptState.COMPLETED
+        if result.failure is not None and result.failure.kind is FailureKind.INVALID:
+            return TrialState.FAILED, AttemptState.FAILED
+        if result.failure is not None and result.failure.detail == RELEASED:
+            return self._again(connection, trial, counted=False), AttemptState.RELEASED
+        return self._again(connection, trial, counted=True), AttemptState.FAILED
+
+    def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
+        """The state after an attempt that was no use: queued, unless it was the last one allowed or nobody waits for it any more."""
+        if _over(trial.experiment_state) or trial.stop_requested:
+            return TrialState.STOPPED
+        if not counted:
+            return TrialState.QUEUED
+        faults = connection.execute(
+            sa.select(sa.func.count()).where(
+                attempts.c.trial_id == trial.id,
+                attempts.c.state.in_([AttemptState.FAILED.value, AttemptState.LOST.value]),
+            )
+        ).scalar_one()
+        return TrialState.FAILED if faults + 1 >= trial.spec["limits"]["attempts"] else TrialState.QUEUED
+
+    def _settle(
+        self,
+        connection: sa.Connection,
+        trial: Any,
+        state: TrialState,
+        now: float,
+        result: TrialResult,
+        about: dict[str, Any],
+    ) -> None:
+        """Write the trial's new state, and everything that the result brought when that state is final."""
+        data: dict[str, Any] = {"index": trial.index, "state": state.value, **about}
+        change: dict[str, Any] = {"state": state.value}
+        counter = self._event_after_trial(connection, trial, data, now)
+        if state.finished:
+            failure = result.failure if state is TrialState.FAILED else None
+            change |= {
+                "finished_at": now, "finished_event": counter, "trained_epochs": result.epochs, "seconds": result.seconds,
+                "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
+                "failure_kind": None if failure is None else failure.kind.value,
+            }  # fmt: skip
+            self._store_measurements(connection, trial.id, result)
+            self._store_artifacts(connection, trial.id, result.artifacts)
+        connection.execute(sa.update(trials).where(trials.c.id == trial.id).values(**change))
+
+    def _event_after_trial(
+        self, connection: sa.Connection, trial: Any, data: dict[str, Any], now: float
+    ) -> int:
+        # Trials are locked before their experiment (see Base).
+        connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
+        return self._event(connection, trial.experiment_id, "trial", data, now)
+
+    def _store_measurements(self, connection: sa.Connection, trial_id: int, result: TrialResult) -> None:
+        rows = [
+            {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
+            for position, m in enumerate(result.measurements)
+        ]
+        if rows:
+            connection.execute(sa.insert(measurements), rows)
+
+    def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
+        known = dict(
+            connection.execute(
+                sa.select(artifacts.c.digest, artifacts.c.size).where(artifacts.c.digest.in_([f.digest for f in files]))
+            ).all()
+        ) if files else {}  # fmt: skip
+        for place, file in enumerate(files):
+            if file.digest not in known:
+                raise InvalidInput(
+                    f"result.artifacts.{place}.digest", file.digest, "a file that was uploaded before"
+                )
+            if file.size != known[file.digest]:
+                allowed = f"the file's size, {known[file.digest]}"
+                raise InvalidInput(f"result.artifacts.{place}.size", file.size, allowed)
+        if files:
+            connection.execute(
+                sa.insert(trial_artifacts),
+                [{"trial_id": trial_id, **f.model_dump(mode="json")} for f in files],
+            )
+
+    def _hold(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
+        """Renew the lease and lock the attempt; the trial's id. Raises NotFound, StaleLease."""
+        trial_id = connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt_id,
+                attempts.c.token == token,
+                attempts.c.state == AttemptState.RUNNING,
+            )
+            .values(heartbeat_at=now, expires_at=now + self.lease_seconds)
+            .returning(attempts.c.trial_id)
+        ).scalar()
+        if trial_id is None:
+            raise self._stale(connection, attempt_id, token)
+        return int(trial_id)
+
+    def _stale(self, connection: sa.Connection, attempt_id: int, token: str) -> NotFound | StaleLease:
+        row = connection.execute(
+            sa.select(attempts.c.token, attempts.c.state).where(attempts.c.id == attempt_id)
+        ).one_or_none()
+        if row is None:
+            return NotFound("attempt", attempt_id)
+        why = "this token is not its token" if row.token != token else f"it is over: {row.state}"
+        return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
+
+    def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
+        rows = [{"attempt_id": attempt_id, **_finite(point.model_dump())} for point in points]
+        if rows:
+            statement = self._insert(curve_points)
+            columns = [c.name for c in curve_points.columns if not c.primary_key]
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["attempt_id", "epoch"],
+                    set_={name: statement.excluded[name] for name in columns},
+                ),
+                rows,
+            )
+
+
+def _over(experiment_state: str) -> bool:
+    return experiment_state in (ExperimentState.DONE, ExperimentState.FAILED)
+
+
+def _finite(point: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in point.items()
+    }
+
+
+def _check(result: TrialResult, objectives: Sequence[str]) -> None:
+    """Refuse a result that contradicts itself. Raises InvalidInput."""
+    if not result.state.finished:
+        raise InvalidInput("result.state", result.state.value, "completed, infeasible, failed or stopped")
+    if result.state is TrialState.FAILED and result.failure is None:
+        raise InvalidInput("result.failure", None, "why it failed")
+    seen: set[tuple[str, str | None]] = set()
+    for place, m in enumerate(result.measurements):
+        if not math.isfinite(m.value):
+            raise InvalidInput(
+                f"result.measurements.{place}.value", m.value, f"a finite number for {m.metric}"
+            )
+        if (m.metric, m.split) in seen:
+            raise InvalidInput(f"result.measurements.{place}.metric", m.metric, "each metric once per split")
+        seen.add((m.metric, m.split))
+    if result.state is TrialState.COMPLETED:
+        missing = [name for name in objectives if result.value(name) is None]
+        if missing:
+            raise InvalidInput(
+                "result.measurements", sorted(result.values()), f"also the objectives {', '.join(missing)}"
+            )
