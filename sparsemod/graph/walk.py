@@ -1,0 +1,177 @@
+"""From a traced program to our operators, node by node with the table in `sparsemod.graph.aten`.
+
+Two things need care, and happen here: operators that work in place (every later reader of any alias sees the new value), and weights that
+are computed (masks, parametrizations, buckets): whatever does not depend on the input is evaluated.
+"""
+
+import operator as python_operator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from sparsemod.errors import BuildError, Unsupported
+from sparsemod.graph.aten import TRANSLATIONS
+from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.operators import KINDS, Graph, Operator
+from sparsemod.graph.trace import CannotFollow, Program
+
+INPUT = "input"
+
+
+class Walker:
+    """Translates a program node by node."""
+
+    def __init__(self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str]) -> None:
+        self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
+        self.operators: list[Operator] = []
+        self.shapes: dict[str, tuple[int, ...]] = {INPUT: shape}
+        self.state: dict[str, Tensor] = {}
+        self.names = {INPUT}
+        # What is written to in place must not be the module's own.
+        copy = any(_writes(node) for node in self.nodes)
+        self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them
+            node: Constant(tensor.clone() if copy else tensor, key)
+            for node, (key, tensor) in program.constants.items()
+        }
+        self.values[program.input] = INPUT
+        self.storage: dict[Node, Node] = {
+            node: node for node in self.values
+        }  # whose memory a node's tensor shares
+        self.order = {node: place for place, node in enumerate(self.nodes)}
+
+    def graph(self) -> Graph:
+        """The whole program."""
+        live = self._live()
+        output = None
+        for node in self.nodes:
+            if node.op == "output":
+                output = self._output(node)
+            elif node.op == "call_function" and node in live:
+                self._translate(node)
+        if output is None:
+            raise BuildError("the network returns nothing")
+        operators = _fuse_pads(_needed(self.operators, output), output)
+        tensors = {INPUT, *(operator.output for operator in operators)}
+        keys = {key for operator in operators for key in operator.keys}
+        return Graph(
+            INPUT, output, operators,
+            {name: shape for name, shape in self.shapes.items() if name in tensors},
+            {key: held for key, held in self.state.items() if key in keys},
+        )  # fmt: skip
+
+    def _live(self) -> set[Node]:
+        """Nodes that the output needs. One that writes in place counts, its result need not be read under its own name."""
+        live: set[Node] = set()
+        todo = [n for n in self.nodes if n.op == "output" or _writes(n)]
+        while todo:
+            node = todo.pop()
+            if node not in live:
+                live.add(node)
+                todo += node.all_input_nodes
+        return live
+
+    def _output(self, node: Node) -> str:
+        results = [self.values[n] for n in node.all_input_nodes]
+        if len(results) != 1 or not isinstance(results[0], str):
+            raise BuildError(
+                f"the network must return one tensor that depends on its input, not {len(results)} results"
+            )
+        return results[0]
+
+    def _translate(self, node: Node) -> None:
+        call = Call(self, node)
+        if node.target is python_operator.getitem:
+            source, index = node.args
+            self.values[node] = self.values[source][index]  # type: ignore[index]
+            self.storage[node] = node
+            return
+        inputs = [self.values[n] for n in node.all_input_nodes]
+        if all(isinstance(value, Constant) for value in inputs):
+            self._evaluate(node)
+            return
+        translation = TRANSLATIONS.get(str(node.target))
+        if translation is None:
+            raise call.unsupported()
+        self.storage[node] = node
+        translation(call)
+        if _writes(node):
+            self._written(node, call)
+
+    def _evaluate(self, node: Node) -> None:
+        """A node that does not depend on the input: computed on the module's own tensors."""
+        args = map_arg(node.args, lambda n: self.values[n].tensor)
+        kwargs = map_arg(node.kwargs, lambda n: self.values[n].tensor)
+        with torch.no_grad():
+            result = node.target(*args, **kwargs)  # type: ignore[operator]
+        if isinstance(result, Tensor) and result.is_meta:
+            raise CannotFollow("a tensor made on the device of the sample")
+        self.storage[node] = node
+        if isinstance(result, tuple | list):
+            self.values[node] = tuple(Constant(r) if isinstance(r, Tensor) else r for r in result)
+        else:
+            self.values[node] = (
+                Constant(result, transposed=self._transposed(node)) if isinstance(result, Tensor) else result
+            )
+
+    def _transposed(self, node: Node) -> str | None:
+        source: str | None = (
+            self.values[node.all_input_nodes[0]].key if str(node.target) == "aten.t.default" else None
+        )
+        return source
+
+    def _written(self, node: Node, call: Call) -> None:
+        """After an in-place operator, every alias of its first input holds the new value."""
+        target = node.all_input_nodes[0]
+        before, root = self.values[target], self.storage[target]
+        for other in [n for n, held in self.storage.items() if held is root]:
+            if self.values[other] == before:
+                self.values[other] = self.values[node]
+            elif any(self.order[user] > self.order[node] for user in other.users):
+                raise call.unsupported("it writes in place into a tensor that is read through a view")
+        self.storage[node] = root
+
+
+def _writes(node: Node) -> bool:
+    """Whether the node is an ATen operator that changes its first input."""
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
+
+
+def _needed(operators: list[Operator], output: str) -> list[Operator]:
+    wanted, kept = {output}, []
+    for operator in reversed(operators):
+        if operator.output in wanted:
+            kept.append(operator)
+            wanted.update(operator.inputs)
+    return kept[::-1]
+
+
+def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
+    """Zero padding in front of a convolution becomes the convolution's own. Raises Unsupported for padding elsewhere."""
+    pads = {operator.output: operator for operator in operators if operator.kind == "pad"}
+    result = []
+    for operator in operators:
+        if operator.kind == "pad":
+            continue
+        padded = [pads[name] for name in operator.inputs if name in pads]
+        if padded and operator.kind != "conv":
+            raise _pad_unsupported(padded[0])
+        if padded:
+            sums = zip(operator.attributes["padding"], padded[0].attributes["padding"], strict=True)
+            attributes = {**operator.attributes, "padding": tuple(a + b for a, b in sums)}
+            operator = Operator(
+                operator.name, operator.kind, padded[0].inputs, operator.output, attributes, operator.weight, operator.bias
+            )  # fmt: skip
+        result.append(operator)
+    if output in pads:
+        raise _pad_unsupported(pads[output])
+    return tuple(result)
+
+
+def _pad_unsupported(pad: Operator) -> Unsupported:
+    return Unsupported(
+        "pad", pad.name, "capture", KINDS, hint="padding must be zeros directly before a convolution"
+    )
