@@ -15,11 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from service.errors import ServerError
 from service.nursery import Child, Nursery, NurseryBroken
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ BATCH = 2000
 
 LONGEST_LINE = 10_000
 """Characters of a log line that are kept."""
+
+SERVER_ERRORS = 8
+"""How often a request is repeated that the server fails at: the fault may be one of the moment, or of the request."""
 
 LOG_LINES_HELD = 5000
 """Log lines that are held for a server that is away; beyond that the oldest go."""
@@ -102,11 +107,6 @@ class Attempt:
         self._checkpoint: Path | None = None
         self._stage = "start"
         self._peak = 0
-
-    @property
-    def claim(self) -> "Claim":
-        """What this attempt is about."""
-        return self._claim
 
     def release(self) -> None:
         """Ask for an early end: the child stops between epochs, its checkpoint is kept, the trial goes back to the queue."""
@@ -289,6 +289,10 @@ class Attempt:
             except ServerUnavailable:
                 # A restart, perhaps: nothing is lost, it all stays here. The lease is renewed first thing when the server is back.
                 renew = time.monotonic()
+            except SparsemodError as error:
+                logger.warning(
+                    "a report failed, will try again", attempt=self._claim.attempt, reason=str(error)
+                )
 
     def _forward(self) -> None:
         """Send what has gathered; what could not be sent is kept. Raises Conflict, ServerUnavailable."""
@@ -334,7 +338,7 @@ class Attempt:
             for artifact in result.artifacts:
                 path = files.get(artifact.digest)
                 if path is not None:
-                    self._insist(lambda path=path: self._server.upload(path))
+                    self._insist(partial(self._server.upload, path))
             self._finish(result)
         except (Conflict, NotFound):
             return Ending.LOST
@@ -354,13 +358,18 @@ class Attempt:
             self._insist(lambda: self._server.finish(attempt, token, refused))
 
     def _insist(self, request: Callable[[], Any]) -> Any:
-        """Do `request` until the server answers. Raises Conflict and NotFound at once, ServerUnavailable only once released."""
+        """Do `request` until the server answers. Raises Conflict and NotFound at once, ServerUnavailable only once released.
+
+        A server that answers but fails is asked a few times more, then ServerError is raised.
+        """
         pause, longest = RETRY_SECONDS
+        failures = 0
         while True:
             try:
                 return request()
-            except ServerUnavailable:
-                if self._lost.is_set() or self._release.wait(pause):
+            except (ServerUnavailable, ServerError) as error:
+                failures += isinstance(error, ServerError)
+                if failures > SERVER_ERRORS or self._lost.is_set() or self._release.wait(pause):
                     raise
                 pause = min(2 * pause, longest)
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -170,15 +171,19 @@ class Worker:
                 self._attempts.add(attempt)
             log.info("trial", experiment=claim.experiment, trial=claim.trial, attempt=claim.attempt)
             began = time.monotonic()
+            ending: Ending | None = None
             try:
                 ending = attempt.run()
+            except Exception:  # noqa: BLE001
+                # Whatever goes wrong with one attempt, its lease runs out and the trial is tried again; the worker goes on.
+                log.error("attempt failed", attempt=claim.attempt, traceback=traceback.format_exc())
             finally:
                 self._last_work = time.monotonic()
                 with self._lock:
                     self._attempts.discard(attempt)
             self.finished += ending is Ending.FINISHED
             log.info(
-                "reported" if ending is Ending.FINISHED else str(ending),
+                "reported" if ending is Ending.FINISHED else str(ending or Ending.LOST),
                 experiment=claim.experiment,
                 trial=claim.trial,
                 seconds=round(time.monotonic() - began, 3),

@@ -1,6 +1,7 @@
 """What the suggester's tests share: a store, a search with quick costs, and a worker that knows every result."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def make_spec(**changes: Any) -> ExperimentSpec:
 def costs(values: Mapping[str, Value]) -> dict[str, float]:
     """Bytes of a dense network: no torch needed."""
     widths = [64, *(int(values[name]) for name in values if name.endswith("_width")), 10]
-    size = sum(a * b + 4 * b for a, b in zip(widths, widths[1:], strict=False))
+    size = sum(a * b + 4 * b for a, b in pairwise(widths))
     return {
         "model_size": float(size),
         "working_memory": float(max(widths)),

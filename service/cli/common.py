@@ -90,7 +90,15 @@ def connect(url: str) -> "Client":
 
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("--server", url, f"an address such as {DEFAULT_SERVER}")
+    quiet_retries()
     return Client(url)
+
+
+def quiet_retries() -> None:
+    """Have the client repeat requests without a line for each: what matters is said by whoever gives up."""
+    import stamina.instrumentation
+
+    stamina.instrumentation.set_on_retry_hooks([])
 
 
 def which(client: "Client", wanted: str) -> Any:
@@ -107,18 +115,16 @@ def which(client: "Client", wanted: str) -> Any:
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
-    """`name=value` pairs as a mapping; values are read as YAML reads them. Raises InvalidInput."""
-    import yaml
-
+    """`name=value` pairs as a mapping; values are read as spec files read them. Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
+    from sparsemod.spec_files import scalar
 
     found: dict[str, int | float | str | bool] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
-        value = yaml.safe_load(text) if equals else None
-        if not name or not isinstance(value, int | float | str | bool):
+        if not name or not equals:
             raise InvalidInput("parameter", pair, "NAME=VALUE, with a number, a word, true or false")
-        found[name] = value
+        found[name] = scalar(text, name)
     return found
 
 

@@ -72,6 +72,7 @@ def list_experiments(
     from rich.text import Text
 
     from service.cli.view import bar
+    from sparsemod.records import TrialState
 
     found = sorted(connect(server).experiments(), key=lambda experiment: experiment.id, reverse=True)
     if json_output:
@@ -96,8 +97,8 @@ def list_experiments(
             Text(item.state, style=STATE_STYLES.get(item.state, "")),
             Text(bar(done, total, 16), style="cyan"),
             f"{done}/{total}",
-            str(item.counts.get("infeasible", 0)),
-            str(item.counts.get("failed", 0)),
+            str(item.counts.get(TrialState.INFEASIBLE, 0)),
+            str(item.counts.get(TrialState.FAILED, 0)),
             age,
         )
     console().print(table)

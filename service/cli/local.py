@@ -53,9 +53,9 @@ def run(
 
 def _one_thread() -> None:
     """Tiny networks train fastest on one thread, and equal seeds then give equal results."""
-    import torch
+    from sparsemod.training.process import tune_process
 
-    torch.set_num_threads(1)
+    tune_process(1)
 
 
 def require_device(name: str) -> str:

@@ -79,7 +79,7 @@ def fetch_trials(
     items: list[TrialView] = []
     while True:
         size = PAGE if limit == 0 else min(PAGE, limit - len(items))
-        page = client.trials(experiment, limit=size, offset=len(items), **filters)
+        page = client.trials_page(experiment, limit=size, offset=len(items), **filters)
         items += page.items
         if not page.items or len(items) >= page.total or (limit and len(items) >= limit):
             return items, page.total

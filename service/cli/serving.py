@@ -2,19 +2,38 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import DEFAULT_SERVER, ImportOption, ServerOption, import_modules, require_folder
+from service.cli.common import (
+    DEFAULT_SERVER,
+    ImportOption,
+    ServerOption,
+    import_modules,
+    quiet_retries,
+    require_folder,
+)
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.supervisor import Program
 
 DataOption = Annotated[
     Path,
+    typer.Option("--data-dir", help="Folder of the database and the artifacts.", envvar="SPARSEMOD_DATA_DIR"),
+]
+DatabaseOption = Annotated[
+    str,
     typer.Option(
-        "--data-dir", help="Folder of the database, the artifacts and the logs.", envvar="SPARSEMOD_DATA_DIR"
+        "--database",
+        help="Database URL; default: an SQLite file in the data folder.",
+        envvar="SPARSEMOD_DATABASE_URL",
+        metavar="URL",
     ),
 ]
 DEFAULT_DATA = Path("sparsemod-data")
@@ -24,6 +43,7 @@ def configure_logs() -> None:
     """Log lines go to stderr; colours only for terminals."""
     import structlog
 
+    quiet_retries()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -45,17 +65,18 @@ def serve(
         int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
     ] = 8080,
     data_dir: DataOption = DEFAULT_DATA,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            help="Database URL; default: an SQLite file in the data folder.", envvar="SPARSEMOD_DATABASE_URL"
-        ),
-    ] = None,
+    database: DatabaseOption = "",
     workers: Annotated[
         int | None, typer.Option(help="Local CPU workers; default: one per core.", min=0)
     ] = None,
     only_server: Annotated[
         bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
+    ] = False,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote", help="Listen on an address that other machines reach, without logins."
+        ),
     ] = False,
     imports: ImportOption = None,
 ) -> None:
@@ -64,8 +85,9 @@ def serve(
 
     import_modules(imports)
     configure_logs()
+    settings(data_dir, database, allow_remote).check_host(host)
     if only_server:
-        _serve_here(host, port, data_dir, database)
+        _serve_here(host, require_free_port(host, port), settings(data_dir, database, allow_remote))
         return
     from service.supervisor import Supervisor, wait_until_ready
 
@@ -73,7 +95,7 @@ def serve(
     port = require_free_port(host, port)
     url = local_url(host, port)
     count = default_workers() if workers is None else workers
-    supervisor = Supervisor(programs(host, port, data_dir, database, count))
+    supervisor = Supervisor(programs(host, port, data_dir, database, count, allow_remote=allow_remote))
     stop = StopRequest()
     supervisor.start()
     try:
@@ -90,17 +112,31 @@ def serve(
         supervisor.stop()
 
 
-def _serve_here(host: str, port: int, data_dir: Path, database: str | None) -> None:
-    """The HTTP server in this process."""
-    import uvicorn
-
-    from service.app import create_app
+def settings(data_dir: Path, database: str, allow_remote: bool = False) -> "Settings":
+    """The service's settings: what the command line says, else the environment."""
     from service.settings import Settings
 
-    given: dict[str, Any] = {"data_dir": data_dir}
-    if database is not None:
-        given["database_url"] = database
-    uvicorn.run(create_app(Settings(**given)), host=host, port=port, log_level="warning", access_log=False)
+    given: dict[str, Any] = {"data_dir": data_dir, "database_url": database}
+    if allow_remote:
+        given["allow_remote"] = True
+    return Settings(**given)
+
+
+def _serve_here(host: str, port: int, given: "Settings") -> None:
+    """The HTTP server in this process."""
+    import structlog
+    import uvicorn
+    from sqlalchemy import make_url
+
+    from service.app import create_app
+
+    log = structlog.get_logger("server")
+    log.info(
+        "listening",
+        url=local_url(host, port),
+        database=make_url(given.url).render_as_string(hide_password=True),
+    )
+    uvicorn.run(create_app(given), host=host, port=port, log_level="warning", access_log=False)
 
 
 class StopRequest:
@@ -127,51 +163,55 @@ def programs(
     host: str,
     port: int,
     data_dir: Path,
-    database: str | None,
+    database: str,
     workers: int,
     *,
+    allow_remote: bool = False,
     logs: Path | None = None,
     drain: float = 20.0,
-) -> list[Any]:
+) -> list["Program"]:
     """The processes of an embedded service, in the order of starting. With `logs` their output goes to files in that folder."""
     from service.supervisor import Program, command
 
-    place = ["--data-dir", str(data_dir), *(["--database", database] if database else [])]
+    # A database URL may hold a password, which has no business in a list of processes.
+    environment = {"SPARSEMOD_DATABASE_URL": database} if database else {}
+    place = ["--data-dir", str(data_dir)]
     url = local_url(host, port)
     api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
+    if allow_remote:
+        api.append("--allow-remote")
+    # A suggester that is started again under its old name need not wait for its old lease to run out.
+    name = f"{socket.gethostname()}:{port}"
 
-    def program(name: str, line: list[str], seconds: float) -> Program:
-        return Program(name, line, stop_seconds=seconds, output=logs / f"{name}.log" if logs else None)
+    def program(name: str, line: list[str], seconds: float, **more: str) -> Program:
+        output = logs / f"{name}.log" if logs else None
+        return Program(name, line, stop_seconds=seconds, output=output, environment={**environment, **more})
 
-    found = [program("server", api, 10.0)]
-    found.append(program("suggester", command("suggester", *place, "--ahead", str(workers + 2)), 15.0))
+    found = [
+        program("server", api, 10.0),
+        program("suggester", command("suggester", *place, "--name", name), 15.0, OMP_NUM_THREADS="1"),
+    ]
     for number in range(1, workers + 1):
         line = command("worker", "--cpu", "--server", url, "--name", f"local-{number}", "--drain", str(drain))
-        found.append(program(f"worker-{number}", line, drain + 15.0))
+        found.append(program(f"worker-{number}", line, drain + 30.0))
     return found
 
 
 def suggester(
     data_dir: DataOption = DEFAULT_DATA,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            help="Database URL; default: an SQLite file in the data folder.", envvar="SPARSEMOD_DATABASE_URL"
-        ),
-    ] = None,
-    ahead: Annotated[int, typer.Option(help="Trials to keep queued ahead of the workers.", min=1)] = 4,
+    database: DatabaseOption = "",
+    name: Annotated[str, typer.Option(help="Name of its leases; default: host and process id.")] = "",
+    ahead: Annotated[
+        int, typer.Option(help="Trials to keep queued; 0: as many as the workers have slots.", min=0)
+    ] = 0,
     imports: ImportOption = None,
 ) -> None:
-    """Run the suggester, which keeps a queue of trials ahead of the workers. It needs the database, not the server."""
-    from service.settings import Settings
-    from service.suggester import run_suggester
-
+    """Keep a queue of trials ahead of the workers. It needs the database, not the server."""
     import_modules(imports)
     configure_logs()
-    given: dict[str, Any] = {"data_dir": data_dir}
-    if database is not None:
-        given["database_url"] = database
-    run_suggester(Settings(**given), ahead=ahead)
+    from service.suggester import run_suggester
+
+    run_suggester(settings(data_dir, database), holder=name, ahead=ahead)
 
 
 def worker(

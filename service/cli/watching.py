@@ -35,7 +35,7 @@ class Watcher:
         completed = experiment.counts.get(TrialState.COMPLETED, 0)
         if self._pareto is None or completed != self._finished:
             self._pareto, self._finished = client.pareto(self._experiment), completed
-        running = client.trials(self._experiment, state="running", limit=50).items
+        running = client.trials_page(self._experiment, state="running", limit=50).items
         workers = [worker for worker in client.workers() if worker.alive]
         return build_snapshot(
             experiment, self._pareto, [self._running(trial) for trial in running], len(workers)

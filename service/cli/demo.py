@@ -1,0 +1,86 @@
+"""`sparsemod demo`: an embedded service, one experiment from beginning to end, and its results as files."""
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from service.cli.common import connect, console, duration, require_folder
+from service.cli.results import write_files
+from service.cli.serving import local_url, programs
+from service.cli.view import front_table, line
+from service.cli.watching import Watcher, follow
+from service.schemas import ExperimentState
+from service.supervisor import Supervisor, require_free_port, wait_until_ready
+from sparsemod.errors import SparsemodError
+from sparsemod.spec_files import load
+
+SPEC = Path(__file__).parent.parent / "demo.yaml"
+HOST = "127.0.0.1"
+
+
+class DemoFailed(SparsemodError):
+    """The demo's experiment did not come to its end."""
+
+
+def run_demo(directory: Path, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC) -> None:
+    """Serve from `directory`, run the experiment of `spec_file`, show and write its front; with `stay`, serve on until Ctrl-C.
+
+    Each run makes a new experiment; one that an interrupted run left behind is stopped. Raises DemoFailed.
+    """
+    output = console()
+    require_folder(directory, "--dir")
+    url = local_url(HOST, require_free_port(HOST, port))
+    spec = load(spec_file)
+    logs = directory / "logs"
+    supervisor = Supervisor(
+        programs(HOST, int(url.rpartition(":")[2]), directory, "", workers, logs=logs, drain=2.0)
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    began = time.monotonic()
+    try:
+        with console(stderr=True).status("starting the server, the suggester and the workers"):
+            supervisor.start()
+            wait_until_ready(url, supervisor)
+        client = connect(url)
+        for left in client.experiments():
+            if left.state is ExperimentState.RUNNING:
+                client.stop(left.id)
+        experiment = client.create_experiment(spec)
+        trials = sum(part.trials for part in experiment.rounds.values())
+        plural = "worker" if workers == 1 else "workers"
+        output.print(f"[bold]sparsemod[/]  {url}", highlight=False)
+        output.print(f"experiment {experiment.id}: {trials} trials on {workers} {plural}, logs in {logs}\n")
+        try:
+            last = follow(Watcher(client, experiment.id), tend=supervisor.tend)
+        except KeyboardInterrupt:
+            client.stop(experiment.id)
+            raise
+        output.print(line(last), soft_wrap=True)
+        if last.state != "done" or not last.front:
+            raise DemoFailed(
+                f"experiment {experiment.id} is {last.state}: {last.reason or 'no reason given'}; logs in {logs}"
+            )
+        files = write_files(client, experiment.id, directory / "results" / f"experiment-{experiment.id}")
+        output.print(front_table(last))
+        output.print(
+            f"{len(last.front)} int8 networks on the front, hypervolume {last.hypervolume:.4f}, "
+            f"{duration(time.monotonic() - began)} in all",
+            soft_wrap=True,
+        )
+        for path in files.values():
+            output.print(f"  {path}", soft_wrap=True)
+        if stay:
+            output.print(f"\nThe dashboard stays at [bold]{url}[/] until Ctrl-C.", highlight=False)
+            try:
+                while True:
+                    supervisor.tend()
+                    time.sleep(0.2)
+            except KeyboardInterrupt:
+                return
+    finally:
+        supervisor.stop()
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

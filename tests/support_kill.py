@@ -1,0 +1,111 @@
+"""Real processes of the service for tests that kill them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from service.store import Store
+from service.supervisor import free_port
+
+
+class Processes:
+    """Server, suggester and workers on one data folder, each started and killed by name.
+
+    Every process inherits an environment variable, so that `left` finds whatever outlives them.
+    """
+
+    def __init__(self, folder: Path, lease_seconds: float = 2.0) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._mark = f"SPARSEMOD_TEST_MARK={uuid.uuid4().hex}"
+        name, _, value = self._mark.partition("=")
+        self.environment = {
+            **os.environ,
+            name: value,
+            "SPARSEMOD_LEASE_SECONDS": str(lease_seconds),
+            "OMP_NUM_THREADS": "1",
+        }
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one of our commands; its output goes to NAME.log."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "service.cli", *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.running[name] = process
+        return process
+
+    def start_server(self) -> None:
+        """The HTTP server alone."""
+        self.start(
+            "server", "serve", "--only-server", "--port", str(self.port), "--data-dir", str(self.folder)
+        )
+
+    def start_suggester(self) -> None:
+        """Under the same name each time, so that it need not wait for its own old lease."""
+        self.start("suggester", "suggester", "--data-dir", str(self.folder), "--name", "one", "--ahead", "3")
+
+    def start_worker(self, name: str) -> None:
+        """A CPU worker."""
+        self.start(name, "worker", "--cpu", "--server", self.url, "--name", name)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+
+    def end(self) -> None:
+        """End what still runs, the hard way."""
+        for name in list(self.running):
+            self.kill(name)
+
+    def left(self) -> list[str]:
+        """Command lines of processes that carry the mark."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):
+                if self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
+    def logs(self) -> str:
+        """What the processes said, for a failing test."""
+        return "\n".join(
+            f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log"))
+        )
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait for `condition`."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > limit:
+            raise AssertionError(f"waited {seconds:g} s for {what}")
+        time.sleep(0.02)
+
+
+def stop_gently(process: subprocess.Popen[bytes], sign: int = signal.SIGTERM, seconds: float = 30.0) -> int:
+    """Send `sign` and wait; the exit code."""
+    process.send_signal(sign)
+    return process.wait(timeout=seconds)
+
+
+def store_at(folder: Path) -> Store:
+    """The store that the processes use."""
+    return Store.open(f"sqlite:///{folder.absolute() / 'sparsemod.db'}")

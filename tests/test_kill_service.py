@@ -1,0 +1,142 @@
+"""Server, suggester and workers are killed (SIGKILL) again and again while an experiment runs: nothing is lost, nothing is doubled."""
+
+import collections
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from support_kill import Processes, stop_gently, store_at, until
+
+from service.client import Client
+from service.schemas import AttemptState, ExperimentState
+from service.store import Store
+from sparsemod.objectives import Objectives
+from sparsemod.records import TrialState
+from sparsemod.spec import ExperimentSpec
+
+SPEC = {
+    "name": "killed",
+    "dataset": {"name": "digits"},
+    "network": {"family": "mlp", "options": {"max_width": 32, "max_layers": 2}},
+    "objectives": ["error", "model_size"],
+    "rounds": {
+        "r1": {"trials": 8, "epochs": 1},
+        "r2": {"trials": 6, "epochs": 1},
+        "r3": {"trials": 6, "epochs": 1},
+    },
+    "limits": {"attempts": 20},
+}
+
+
+def finished(store: Store, identity: int) -> int:
+    counts = store.experiment(identity).counts
+    return sum(count for state, count in counts.items() if state.finished)
+
+
+def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    store = store_at(tmp_path)
+    identity = store.create_experiment(ExperimentSpec.parse(SPEC)).id
+    try:
+        processes.start_server()
+        processes.start_suggester()
+        for name in ("worker-1", "worker-2"):
+            processes.start_worker(name)
+
+        def running() -> bool:
+            return store.experiment(identity).counts.get(TrialState.RUNNING, 0) > 0
+
+        def at(count: int) -> None:
+            until(lambda: finished(store, identity) >= count, 60, f"{count} finished trials")
+
+        # The suggester while it loads or suggests, a worker in its trial, the server under both, and again in the later rounds.
+        until(lambda: store.records(identity), 60, "the first trial")
+        processes.kill("suggester")
+        processes.start_suggester()
+        until(running, 60, "a running trial")
+        processes.kill("worker-1")
+        processes.start_worker("worker-1")
+        at(3)
+        processes.kill("server")
+        time.sleep(0.5)
+        processes.start_server()
+        at(6)
+        processes.kill("suggester")
+        processes.kill("server")
+        processes.start_server()
+        processes.start_suggester()
+        at(9)
+        until(running, 60, "a running trial")
+        processes.kill("worker-2")
+        processes.start_worker("worker-2")
+        at(15)
+        processes.kill("suggester")
+        processes.start_suggester()
+        until(running, 60, "a running trial")
+        processes.kill("worker-1")
+        processes.kill("server")
+        processes.start_server()
+        processes.start_worker("worker-1")
+        until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, 90, "the end")
+        check(store, identity, processes)
+        for name in ("worker-1", "worker-2", "suggester", "server"):
+            stop_gently(processes.running.pop(name))
+        until(lambda: not processes.left(), 10, "all processes to be gone")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{processes.logs()}") from error
+    finally:
+        processes.end()
+
+
+def check(store: Store, identity: int, processes: Processes) -> None:
+    """Each trial exactly once, indices and events dense, every history consistent."""
+    experiment = store.experiment(identity)
+    assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
+    with Client(processes.url) as client:
+        trials = [client.trial(identity, record.index) for record in store.records(identity)]
+        pareto = client.pareto(identity)
+        events = client.events(identity)
+    assert [trial.index for trial in trials] == list(range(len(trials)))
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETED, TrialState.INFEASIBLE}
+    rounds = collections.Counter(
+        trial.candidate.round for trial in trials if trial.state is TrialState.COMPLETED
+    )
+    assert rounds == {"r1": 8, "r2": 6, "r3": 6}
+    assert len({str(sorted(trial.candidate.parameters.items())) for trial in trials}) == len(trials)
+    for trial in trials:
+        endings = collections.Counter(attempt.state for attempt in trial.attempts)
+        assert endings[AttemptState.COMPLETED] == 1, f"trial {trial.index}: {endings}"
+        assert set(endings) <= {AttemptState.COMPLETED, AttemptState.LOST, AttemptState.FAILED}
+        assert {artifact.kind for artifact in trial.artifacts} >= {"weights", "network"}
+    assert [event.counter for event in events] == list(range(1, len(events) + 1))
+    over = [
+        event.data["index"]
+        for event in events
+        if event.kind == "trial" and event.data["state"] == "completed"
+    ]
+    assert sorted(over) == list(range(len(trials))), "each trial completed in exactly one event"
+    objectives = Objectives(experiment.spec.objectives, experiment.spec.reference(), experiment.spec.budgets)
+    expected = objectives.history([trials[index].values() for index in over])
+    assert [entry.hypervolume for entry in pareto.history] == pytest.approx(expected)
+    assert pareto.hypervolume == pytest.approx(expected[-1])
+    assert [entry.index for entry in pareto.history] == over
+
+
+def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    arguments = ("serve", "--port", str(processes.port), "--data-dir", str(tmp_path), "--workers", "1")
+    try:
+        process = processes.start("supervisor", *arguments)
+        until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
+        process.kill()
+        process.wait()
+        until(lambda: not processes.left(), 10, "all processes to be gone")
+        process = processes.start("supervisor", *arguments)
+        until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
+        assert stop_gently(process, signal.SIGINT) == 0
+        assert not processes.left()
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{processes.logs()}") from error
+    finally:
+        processes.end()
