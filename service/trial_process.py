@@ -318,7 +318,8 @@ def main(arguments: list[str] | None = None) -> None:
     for module in options.preload:
         importlib.import_module(module)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(options.threads)
+        # Not imported at the top: without torch (tests of the process alone) there is nothing to tune.
+        importlib.import_module("sparsemod.training.process").tune_process(options.threads)
     gc.collect()
     gc.freeze()
     NurseryLoop(control).run()
