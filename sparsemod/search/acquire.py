@@ -192,12 +192,18 @@ class Chooser:
                 room = (np.log(self._limits) - np.log(median)) / deviation
             gain = gain * np.prod(ndtr(room), axis=1)
             order = np.lexsort((np.arange(len(gain)), -fallback, -gain))
-            open_entries = [open_entries[i] for i in order[:count]]
+            open_entries = [open_entries[i] for i in order]
+        # A network that cannot be built is found out at once, without a capture: it costs next to nothing and counts a tenth.
+        left = float(count)
         for entry in open_entries:
+            if left <= 0.0:
+                break
             costs = self._book.look(entry.parameters)
             if isinstance(costs, str):
                 self._built[entry.key] = None
+                left -= 0.1
                 continue
+            left -= 1.0
             self._built[entry.key] = Choice(entry, costs, 0.0)
             if all(m in costs for m in self._metrics):
                 self._train_features.append(self._space.encode(entry.parameters))
