@@ -194,11 +194,26 @@ def http_api() -> str:
                 values = _values(parameter["schema"], description.get("components", {}).get("schemas", {}))
                 meaning = parameter.get("description", "")
                 lines.append(f"| `{parameter['name']}` | {parameter['in']} | {values} | {meaning} |")
-            lines += ["", "| answer | meaning |", "| --- | --- |"]
+            lines += ["", *_body(route, description.get("components", {}).get("schemas", {}))]
+            lines += ["| answer | meaning |", "| --- | --- |"]
             for status, answer in route.get("responses", {}).items():
                 lines.append(f"| {status} | {answer.get('description', '')} |")
             lines.append("")
     return "\n".join(lines)
+
+
+def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
+    """The keys of a JSON body, or its media types."""
+    content = route.get("requestBody", {}).get("content", {})
+    schema = content.get("application/json", {}).get("schema", {})
+    model = definitions.get(schema.get("$ref", "").rpartition("/")[2], {})
+    if not model.get("properties"):
+        return [f"Body: {', '.join(f'`{kind}`' for kind in content)}.", ""] if content else []
+    lines = ["| key of the body | values | meaning |", "| --- | --- | --- |"]
+    for name, inner in model["properties"].items():
+        values = _values(inner, definitions).replace("|", "\\|")
+        lines.append(f"| `{name}` | {values} | {inner.get('description', '')} |")
+    return [*lines, ""]
 
 
 GENERATED: dict[str, Callable[[], str]] = {

@@ -158,7 +158,10 @@ class _DryRun:
             x, y = data.train.tensors()
             training = problem.training(values)
             count = min(len(y), training.batch_size)
-            batch = Resident.from_tensors(x[:count], y[:count], *data.validation.tensors())
+            # The same share of the validation data, so that the seconds of both scale to a whole epoch.
+            held, labels = data.validation.tensors()
+            part = max(1, len(labels) * count // len(y))
+            batch = Resident.from_tensors(x[:count], y[:count], held[:part], labels[:part])
             pruner = create_pruner(self.spec.pruning, problem.sparsity(values), data.info.shape)
             outcome = train(module, batch, training, epochs=1, seed=self.spec.seed, pruner=pruner)
             if outcome.best_epoch is None:
