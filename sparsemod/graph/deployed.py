@@ -27,7 +27,6 @@ def deployed(graph: Graph) -> Graph:
     _fold_backward(work)
     _fold_forward(work)
     _replace_batch_norms(work)
-    _move_activations(work)
     _fuse_activations(work)
     return work.graph()
 
@@ -173,8 +172,11 @@ def _replace_batch_norms(work: _Work) -> None:
         work.put(norm, new)
 
 
-def _move_activations(work: _Work) -> None:
-    """Needs a relu or relu6 behind max pools and flattens behind a conv, linear or add, each read by the next alone. Moves it to the latter."""
+def _fuse_activations(work: _Work) -> None:
+    """Needs a relu or relu6 that alone reads a conv, linear or add, with nothing but max pools and flattens between, each read by the next alone.
+
+    Becomes `activation` of the former, which gives the same outputs because pooling keeps the order; twice relu is relu, with a relu6 it is relu6.
+    """
     for clip in work.each("relu", "relu6"):
         while (pool := _movable(work, clip)) is not None:
             # The tensors' names stay, so that the readers of the last one need no change.
@@ -183,6 +185,15 @@ def _move_activations(work: _Work) -> None:
             work.put(clip, replace(pool, inputs=(pool.output,), output=clip.output))
             work.put(pool, first)
             clip = first
+        before = work.producer(clip.inputs[0])
+        if before is None or before.kind not in _FUSING or work.sole_user(before.output) is None:
+            continue
+        six = "relu6" in (clip.kind, before.attributes["activation"])
+        work.put(
+            before,
+            replace(before, attributes={**before.attributes, "activation": "relu6" if six else "relu"}),
+        )
+        work.drop(clip)
 
 
 def _movable(work: _Work, clip: Operator) -> Operator | None:
@@ -193,15 +204,3 @@ def _movable(work: _Work, clip: Operator) -> Operator | None:
         source = work.producer(source.inputs[0])
     fusible = source is not None and source.kind in _FUSING and work.sole_user(source.output) is not None
     return before if fusible and before is not source else None
-
-
-def _fuse_activations(work: _Work) -> None:
-    """Needs a relu or relu6 that alone reads a conv, linear or add. Becomes that one's `activation`; twice relu is relu, with a relu6 it is relu6."""
-    for clip in work.each("relu", "relu6"):
-        before = work.producer(clip.inputs[0])
-        if before is None or before.kind not in _FUSING or work.sole_user(before.output) is None:
-            continue
-        six = "relu6" in (clip.kind, before.attributes["activation"])
-        fused = replace(before, attributes={**before.attributes, "activation": "relu6" if six else "relu"})
-        work.put(before, fused)
-        work.drop(clip)
