@@ -68,6 +68,12 @@ def test_spaces_in_every_form(space: Any) -> None:
     assert len(create_family("formed").space(DIGITS).names) == 2
 
 
+def test_a_generator_of_parameters_is_not_used_up() -> None:
+    family("generated", space=(Integer(name, 4, 32) for name in ("width", "height")))(small)
+    made = create_family("generated")
+    assert made.space(DIGITS).names == made.space(DIGITS).names == ("width", "height")
+
+
 def test_shorthand_keeps_its_meaning() -> None:
     family("short", space={"width": [4, 8], "kind": "a"})(small)
     parameters = create_family("short").space(DIGITS).parameters

@@ -9,7 +9,7 @@ A family is a class with `space(data)` and `build(parameters, data)`, its option
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
@@ -96,7 +96,9 @@ class FamilyFactory:
     def __init__(
         self, name: str, origin: Callable[..., Any], space: SpaceLike | Callable[..., Any] | None
     ) -> None:
-        self.name, self.origin, self._space = name, origin, space
+        # A generator would be used up by the first network.
+        self._space = list(space) if isinstance(space, Iterator) else space
+        self.name, self.origin = name, origin
         self.__doc__ = origin.__doc__
         try:
             parameters = list(inspect.signature(origin).parameters.values())

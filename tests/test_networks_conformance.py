@@ -1,0 +1,47 @@
+"""What holds for every registered family; a new one is tested by being registered."""
+
+import numpy as np
+import pytest
+import torch
+from support_morphisms import COLOURS, DIGITS, built, random_parent
+
+from sparsemod.errors import BuildError
+from sparsemod.graph import capture, deployed
+from sparsemod.morphisms import inherit, morphs
+from sparsemod.networks import FAMILIES, create_family
+from sparsemod.records import DataInfo
+
+NAMES = [name for name in FAMILIES.names() if FAMILIES.get(name).origin.__module__.startswith("sparsemod.")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("data", [DIGITS, COLOURS], ids=lambda data: data.name)
+def test_conformance(name: str, data: DataInfo) -> None:
+    family = create_family(name)
+    space = family.space(data)
+    assert space.names == family.space(data).names
+    for seed in range(4):
+        parameters, module = random_parent(family, space, data, seed)
+        assert module(torch.zeros(3, *data.shape)).shape == (3, data.classes)
+        same = built(family, parameters, data, 9).state_dict()
+        again = built(family, parameters, data, 9).state_dict()
+        assert all(torch.equal(same[key], again[key]) for key in same)
+        graph = capture(module, data.shape)
+        assert graph.shapes[graph.output] == (data.classes,)
+        kinds = {operator.kind for operator in deployed(graph).operators}
+        assert kinds <= {"conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
+        for morph in morphs(family, space, parameters, np.random.default_rng(seed), 2):
+            try:
+                child = built(family, morph.parameters, data, seed)
+            except BuildError:
+                continue
+            state = inherit(family, parameters, module.state_dict(), morph.parameters, child, data).state_dict
+            child.load_state_dict(state, strict=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_documented(name: str) -> None:
+    factory = FAMILIES.get(name)
+    assert factory.__doc__
+    for option in factory.__signature__.parameters:
+        assert f"`{option}`" in factory.__doc__, f"option {option} of {name} is not documented"
