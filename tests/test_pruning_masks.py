@@ -12,6 +12,11 @@ from sparsemod.pruning.schedules import Cubic, OneShot
 from sparsemod.spec_training import PruningSpec
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def step(module, optimizer, kind):
     x = torch.randn(16, *kind.shape)
     module.train()

@@ -23,6 +23,11 @@ from sparsemod.pruning.channels import channels_of
 from sparsemod.spec_training import PruningSpec
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
 def pruned(module, shape, sparsity):
     """The module with whole filters zeroed, as training leaves it."""
     pruner = create_pruner(PruningSpec(method="filters"), sparsity, shape)

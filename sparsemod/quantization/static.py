@@ -36,7 +36,8 @@ Float64 = NDArray[np.float64]
 _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 _RESCALE_MAX = 2.0**19
-_SAME_SCALE = ("max_pool", "avg_pool", "relu", "relu6", "flatten")
+# Values outside the range of what these make of them may be clamped before instead of after. (Not so before a mean.)
+_CLAMP_EARLY = ("max_pool", "relu", "relu6", "flatten")
 
 
 def quantize_static(graph: Graph, samples: Tensor, rule: str = "minmax") -> IntegerNetwork:
@@ -68,7 +69,7 @@ def _joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
             source, reader = name, operator
             while users[source] == [reader] and source in producers:
                 reader = producers[source]
-                if reader.kind not in _SAME_SCALE:
+                if reader.kind not in _CLAMP_EARLY:
                     ranges[source] = ranges[operator.output]
                     break
                 source = reader.inputs[0]
