@@ -37,7 +37,11 @@ def observations(count: int) -> list[Any]:
 
     return [
         Observation(
-            i, Candidate(parameters=p, origin="sobol", round="r1"), TrialState.COMPLETED, values, float(EPOCHS)
+            i,
+            Candidate(parameters=p, origin="sobol", round="r1"),
+            TrialState.COMPLETED,
+            values,
+            float(EPOCHS),
         )
         for i, (p, values) in enumerate(trials(count))
     ]
@@ -88,7 +92,9 @@ def optuna_gp(count: int) -> Callable[[], object]:
         for p, values in trials(size):
             flat = {q.name: p.get(q.name, q.default) for q in SPACE.free}
             made.add_trial(
-                optuna.trial.create_trial(params=flat, distributions=distributions, values=[values[n] for n in REFERENCE])
+                optuna.trial.create_trial(
+                    params=flat, distributions=distributions, values=[values[n] for n in REFERENCE]
+                )
             )
         return made
 
@@ -148,7 +154,9 @@ def measure(name: str, count: int, limit: float) -> tuple[float, float] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--ax-up-to", type=int, default=50)
     parser.add_argument("--optuna-up-to", type=int, default=500)

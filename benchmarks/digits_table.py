@@ -107,9 +107,7 @@ class Table:
 
 def features(parameters: Mapping[str, Value]) -> np.ndarray:
     """The space's features and, for inactive parameters, -1, which trees can split off; beside them the logarithms of the costs."""
-    row = [
-        -1.0 if p.name not in parameters else float(p.unit(parameters[p.name])) for p in SPACE.free
-    ]
+    row = [-1.0 if p.name not in parameters else float(p.unit(parameters[p.name])) for p in SPACE.free]
     return np.array([*row, *np.log(list(costs(parameters).values()))])
 
 
@@ -136,14 +134,18 @@ def build(networks: int, file: Path = FILE) -> None:
         train(module, data, settings, epochs=EPOCHS, seed=i)
         _, error = evaluate(module, data.validation)
         row = {k: v for k, v in parameters.items() if k in writer.fieldnames}
-        writer.writerow({**row, "learning_rate": f"{parameters['learning_rate']:.6g}", "error": f"{error:.5f}"})
+        writer.writerow(
+            {**row, "learning_rate": f"{parameters['learning_rate']:.6g}", "error": f"{error:.5f}"}
+        )
         if i % 100 == 99:
             print(f"{i + 1} networks, {time.perf_counter() - begin:.0f} s", flush=True)
     file.parent.mkdir(exist_ok=True)
     # No time stamp: equal tables are equal files.
     file.write_bytes(gzip.compress(out.getvalue().encode(), mtime=0))
     table = Table(file)
-    print(f"{file}: {len(table.errors)} networks, {file.stat().st_size} bytes, cross-validated R2 {table.quality():.3f}")
+    print(
+        f"{file}: {len(table.errors)} networks, {file.stat().st_size} bytes, cross-validated R2 {table.quality():.3f}"
+    )
 
 
 def _read(row: Mapping[str, str]) -> dict[str, Value]:
@@ -151,7 +153,9 @@ def _read(row: Mapping[str, str]) -> dict[str, Value]:
     for p in SPACE.free:
         text = row[p.name]
         if text != "":
-            given[p.name] = text if p.type == "categorical" else float(text) if p.type == "real" else int(text)
+            given[p.name] = (
+                text if p.type == "categorical" else float(text) if p.type == "real" else int(text)
+            )
     return SPACE.validate(SPACE.complete(given))
 
 
@@ -161,7 +165,9 @@ def _logit(errors: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--build", action="store_true", help="train the networks and write the table")
     parser.add_argument("--networks", type=int, default=1000)
     arguments = parser.parse_args()

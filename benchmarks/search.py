@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from digits_table import EPOCHS, REFERENCE, SPACE, Table, costs
 
-from sparsemod.parameters import Categorical, Integer
 from sparsemod.objectives import Objectives
-from sparsemod.records import Candidate, TrialState, Value
+from sparsemod.parameters import Categorical, Integer
+from sparsemod.records import TrialState, Value
 from sparsemod.search import Observation, Search, sobol
 from sparsemod.spec import ExperimentSpec
 
@@ -141,7 +141,8 @@ def contenders() -> dict[str, Callable[[Course, int, int], None]]:
         "nsga2": by_optuna(lambda s, o: NSGAIISampler(population_size=10, seed=s, **o), flat=True),
         "tpe": by_optuna(lambda s, o: TPESampler(n_startup_trials=START, seed=s, **o), flat=False),
         "optuna-gp": by_optuna(
-            lambda s, o: GPSampler(n_startup_trials=START, seed=s, deterministic_objective=False, **o), flat=True
+            lambda s, o: GPSampler(n_startup_trials=START, seed=s, deterministic_objective=False, **o),
+            flat=True,
         ),
         "ax": ax,
     }
@@ -161,10 +162,15 @@ def race(
                 begin = time.process_time()
                 run[name](course, seed, trials)
                 seconds = time.process_time() - begin
-                found[name][problem].append(([round(v, 5) for v in course.volumes()[:trials]], round(seconds, 1)))
+                found[name][problem].append(
+                    ([round(v, 5) for v in course.volumes()[:trials]], round(seconds, 1))
+                )
                 if record:
                     keep(name, problem, seed, found[name][problem][-1])
-                print(f"seed {seed} {problem:6} {name:10} {course.volumes()[-1]:.4f} {seconds:6.1f} s", flush=True)
+                print(
+                    f"seed {seed} {problem:6} {name:10} {course.volumes()[-1]:.4f} {seconds:6.1f} s",
+                    flush=True,
+                )
     return found
 
 
@@ -184,11 +190,13 @@ def recorded() -> dict[str, dict[str, list[Run]]]:
 
 
 def report(found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
-    for problem in BUDGETS:
+    for problem, budgets in BUDGETS.items():
         if not any(by_problem[problem] for by_problem in found.values()):
             continue
-        print(f"\n{problem}: {BUDGETS[problem] or 'no budget'}")
-        print(f"{'':12}{'seeds':>6}{'20: median':>12}{f'{trials}: median':>12}{'worst':>9}{'best':>9}{'CPU s':>8}")
+        print(f"\n{problem}: {budgets or 'no budget'}")
+        print(
+            f"{'':12}{'seeds':>6}{'20: median':>12}{f'{trials}: median':>12}{'worst':>9}{'best':>9}{'CPU s':>8}"
+        )
         rows: dict[str, list[list[float]]] = {}
         for name, by_problem in found.items():
             runs = by_problem[problem]
@@ -207,14 +215,20 @@ def report(found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
             level = median(c[-1] for c in rows[best])
             mean = np.median(np.array(rows["ours"]), axis=0)
             within = next((i + 1 for i, v in enumerate(mean) if v >= level), None)
-            print(f"ours / best peer ({best}): median {mean[-1] / level:.3f}, worst seed {min(c[-1] for c in rows['ours']) / level:.3f}")
+            print(
+                f"ours / best peer ({best}): median {mean[-1] / level:.3f}, worst seed {min(c[-1] for c in rows['ours']) / level:.3f}"
+            )
             at20 = max(median(c[min(19, len(c) - 1)] for c in rows[n]) for n in peers)
             print(f"after 20 trials, ours / best peer: {mean[min(19, len(mean) - 1)] / at20:.3f}")
-            print(f"the best peer's level after {trials} trials is reached after {within} trials (median curve)")
+            print(
+                f"the best peer's level after {trials} trials is reached after {within} trials (median curve)"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--live", default="ours,sobol,nsga2,tpe", help="contenders to run, with commas")
     parser.add_argument("--problems", default=",".join(BUDGETS))
     parser.add_argument("--seeds", type=int, default=10)

@@ -123,13 +123,16 @@ class Chooser:
     def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
         """The best feasible entry; None when all that were built break a budget. `search`: refine the best by local search.
 
-        Half of the builds go to the pool's best by estimate, the rest to the neighbours of the best found so far.
+        The local search climbs on estimated costs, which are free. Then half of the allowed builds go to the best of all, and the rest to
+        the neighbours of the best that was built, with an estimate that has learned from them.
         """
-        share = self._exact if not self._built else self._exact // 3
+        share = self._exact if not self._built else max(4, self._exact // 2)
+        for _ in range(2 if search else 0):
+            pool.near(self._promising(pool.entries, 8), rng, 12)
         self._build(pool.entries, max(1, share // 2 if search else share))
-        for _ in range(3 if search else 0):
-            best = self._ranked(pool)[:4]
-            self._build(pool.near([c.entry for c in best], rng, 25), max(1, share // 6))
+        for _ in range(2 if search else 0):
+            near = pool.near([c.entry for c in self._ranked(pool)[:4]], rng, 25)
+            self._build(near, max(1, share // 4))
         ranked = self._ranked(pool)
         attempts = 0
         while not ranked and attempts < 4:
@@ -180,22 +183,24 @@ class Chooser:
         model = CostEstimate(np.array(self._train_features), table(self._train_costs, self._metrics))
         return model.predict(np.array([self._space.encode(e.parameters) for e in entries]))
 
-    def _build(self, entries: Sequence[Entry], count: int) -> None:
-        """Exact costs for the `count` most promising entries that have none yet."""
+    def _promising(self, entries: Sequence[Entry], count: int) -> list[Entry]:
+        """Up to `count` entries without exact costs, the largest gain by estimated costs first."""
         open_entries = [e for e in entries if e.key not in self._built]
         if not open_entries:
-            return
-        if len(open_entries) > count:
-            median, deviation = self._estimate(open_entries)
-            gain, fallback = self.gains(open_entries, median)
-            with np.errstate(divide="ignore"):
-                room = (np.log(self._limits) - np.log(median)) / deviation
-            gain = gain * np.prod(ndtr(room), axis=1)
-            order = np.lexsort((np.arange(len(gain)), -fallback, -gain))
-            open_entries = [open_entries[i] for i in order]
+            return []
+        median, deviation = self._estimate(open_entries)
+        gain, fallback = self.gains(open_entries, median)
+        with np.errstate(divide="ignore"):
+            room = (np.log(self._limits) - np.log(median)) / deviation
+        gain = gain * np.prod(ndtr(room), axis=1)
+        order = np.lexsort((np.arange(len(gain)), -fallback, -gain))
+        return [open_entries[i] for i in order[:count]]
+
+    def _build(self, entries: Sequence[Entry], count: int) -> None:
+        """Exact costs for the `count` most promising entries that have none yet."""
         # A network that cannot be built is found out at once, without a capture: it costs next to nothing and counts a tenth.
         left = float(count)
-        for entry in open_entries:
+        for entry in self._promising(entries, 10 * count):
             if left <= 0.0:
                 break
             costs = self._book.look(entry.parameters)
