@@ -9,6 +9,9 @@ from torch import nn
 
 from sparsemod.graph import Graph, capture, deployed, run_float
 
+# torch says so once per process, of the module itself: even kernels cost it a copy.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+
 COUNTED = ("kernel", "stride", "padding", "groups", "activation")
 
 

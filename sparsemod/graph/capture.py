@@ -62,15 +62,17 @@ def _layer_weights(module: nn.Module) -> frozenset[str]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and back to what it was for every part of the module."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Evaluation mode, and back to what it was for every part of the module; attributes that `forward` sets are taken back, too."""
+    before = [(part, dict(part.__dict__)) for part in module.modules()]
     try:
-        for part, _ in modes:
+        for part, _ in before:
             part.training = False
         yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for part, attributes in before:
+            for name in [name for name in part.__dict__ if name not in attributes]:
+                del part.__dict__[name]
+            part.__dict__.update(attributes)
 
 
 def _run(module: nn.Module, example: Tensor) -> None:

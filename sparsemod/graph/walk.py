@@ -101,7 +101,9 @@ class Walker:
             self._written(node, call)
 
     def _evaluate(self, node: Node) -> None:
-        """A node that does not depend on the input: computed on the module's own tensors."""
+        """A node that does not depend on the input: computed on the module's own tensors. Raises Unsupported for random numbers."""
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise Call(self, node).unsupported("its result is random")
         args = map_arg(node.args, lambda n: self.values[n].tensor)
         kwargs = map_arg(node.kwargs, lambda n: self.values[n].tensor)
         with torch.no_grad():

@@ -1,0 +1,85 @@
+"""Device profiles: those that ship, look-ups, and profiles of one's own with their mistakes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparsemod.errors import DataMissing, InvalidInput, UnknownName
+from sparsemod.spec import TargetSpec
+from sparsemod.targets import DEFAULT_DEVICE, device, device_names, load_device, operator_model
+
+PROFILE = """
+name: my-board
+title: A board
+core: cortex-m33
+clock: 100000000
+flash: 262144
+ram: 65536
+cycles_per_instruction: 1
+operator_model: cortex-m4
+source: me
+"""
+
+
+def test_the_devices_that_ship() -> None:
+    assert set(device_names()) >= {
+        "stm32f446",
+        "stm32h743",
+        "nrf52840",
+        "rp2040",
+        "arduino-nano-33-ble",
+        "apollo4",
+    }
+    for name in device_names():
+        found = device(name)
+        assert found.name == name and found.source and operator_model(found.operator_model)
+        assert 16_000 <= found.ram <= found.flash <= 16 * 1024**2 and 1e6 <= found.clock <= 1e9
+    f446 = device("stm32f446")
+    assert (f446.core, f446.clock, f446.flash, f446.ram) == ("cortex-m4", 180_000_000, 512 * 1024, 128 * 1024)
+    assert TargetSpec().device == DEFAULT_DEVICE
+
+
+def test_file_names_are_device_names() -> None:
+    folder = Path(sys.modules["sparsemod.targets"].__file__ or "").parent / "devices"
+    assert {path.stem for path in folder.glob("*.yaml")} <= set(device_names())
+
+
+def test_an_unknown_device_lists_the_known() -> None:
+    with pytest.raises(UnknownName, match=r"target\.device = 'pdp11': known: .*nrf52840.*stm32f446"):
+        device("pdp11")
+
+
+def test_a_profile_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "my-board.yaml"
+    path.write_text(PROFILE)
+    assert load_device(path).ram == 65_536
+    with pytest.raises(DataMissing, match=r"other\.yaml"):
+        load_device(tmp_path / "other.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ram: 65536", "ram: 64 KB", r"my-board\.yaml: ram = '64 KB': should be a valid integer"),
+        ("ram: 65536", "ram: 0", "ram = 0"),
+        ("ram: 65536\n", "", "ram = None: is missing; Bytes of the largest contiguous RAM"),
+        ("source: me", "source: me\nwatts: 3", "watts = 3: unknown key; known here: name, title"),
+        ("core: cortex-m33", "core: z80", "core = 'z80'"),
+        ("name: my-board", "name: My Board", "name = 'My Board'"),
+        ("cycles_per_instruction: 1", "cycles_per_instruction: .inf", "cycles_per_instruction"),
+        (PROFILE, "- 1", "a mapping with the keys"),
+        (PROFILE, "a: [", "not YAML"),
+    ],
+)
+def test_mistakes_name_file_and_field(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "my-board.yaml"
+    path.write_text(PROFILE.replace(old, new))
+    with pytest.raises(InvalidInput, match=message):
+        load_device(path)
+
+
+def test_profiles_load_no_torch() -> None:
+    code = "import sys, sparsemod.targets as t; t.device('rp2040'); sys.exit('torch' in sys.modules or 'ax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
