@@ -270,8 +270,8 @@ def checks(venv: Path, site: Path) -> dict[str, list[str]]:
     return {
         "mypy": [str(tool / "mypy")],
         "docs": [str(tool / "mkdocs"), "build", "--strict", "--quiet", "--site-dir", str(site)],
-        "ruff": [str(tool / "ruff"), "check", "."],
-        "format": [str(tool / "ruff"), "format", "--check", "."],
+        "ruff": [str(tool / "ruff"), "check", "--output-format", "concise", "."],
+        "format": [str(tool / "ruff"), "format", "--check", "--output-format", "concise", "."],
         "imports": [str(tool / "lint-imports")],
     }
 
