@@ -307,6 +307,24 @@ class NurseryLoop:
         gc.freeze()
 
 
+def warm_up() -> None:
+    """Have torch load what it loads only on first use (the exporter, the optimizers): seconds that each child would spend anew.
+
+    No gradient is computed: autograd refuses to work in a process that was forked after its parent had done so.
+    """
+    import torch
+
+    from sparsemod.graph import capture, deployed
+
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.Flatten()
+    )
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        module(torch.zeros(2, 1, 4, 4))
+    deployed(capture(module.eval(), (1, 4, 4)))
+    torch.optim.Adam(module.parameters())
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry of the nursery process, started by the worker (`service.nursery.Nursery`)."""
     parser = argparse.ArgumentParser(prog="python -m service.trial_process", description=__doc__)
@@ -320,6 +338,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "torch" in sys.modules:
         # Not imported at the top: without torch (tests of the process alone) there is nothing to tune.
         importlib.import_module("sparsemod.training.process").tune_process(options.threads)
+    if "sparsemod.trial" in options.preload:
+        warm_up()
     gc.collect()
     gc.freeze()
     NurseryLoop(control).run()

@@ -30,7 +30,7 @@ from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 
 log = structlog.get_logger("worker")
 
-POLL_SECONDS = (0.1, 2.0)
+POLL_SECONDS = (0.1, 0.5)
 """First and longest pause before an empty queue is asked again."""
 
 DRAIN_SECONDS = 600.0

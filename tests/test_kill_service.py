@@ -71,8 +71,6 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         processes.kill("worker-2")
         processes.start_worker("worker-2")
         at(15)
-        processes.kill("suggester")
-        processes.start_suggester()
         until(running, 60, "a running trial")
         processes.kill("worker-1")
         processes.kill("server")

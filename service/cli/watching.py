@@ -41,7 +41,8 @@ class Watcher:
             experiment, self._pareto, [self._running(trial) for trial in running], len(workers)
         )
 
-    def _running(self, trial: TrialView) -> Running:
+    def _running(self, listed: TrialView) -> Running:
+        trial = self._client.trial(self._experiment, listed.index)  # lists leave the attempts out
         curve = self._client.curve(self._experiment, trial.index)
         attempt = trial.attempts[-1] if trial.attempts else None
         return Running(
