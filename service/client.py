@@ -256,8 +256,8 @@ class Client:
         log: Iterable[LogLine | Mapping[str, Any]] = (),
     ) -> None:
         """Report curve points and log lines (`time`, `level`, `message`). Raises StaleLease."""
-        lines = [line.model_dump(mode="json") if isinstance(line, LogLine) else dict(line) for line in log]
-        body = {"token": token, "points": [point.model_dump(mode="json") for point in points], "log": lines}
+        lines = [_plain(line) if isinstance(line, LogLine) else dict(line) for line in log]
+        body = {"token": token, "points": [_plain(point) for point in points], "log": lines}
         self._send("POST", f"/attempts/{attempt}/points", body=body)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
@@ -266,7 +266,7 @@ class Client:
 
     def finish(self, attempt: int, token: str, result: TrialResult) -> Finished:
         """Report the end of an attempt. Raises StaleLease."""
-        body = {"token": token, "result": result.model_dump(mode="json")}
+        body = {"token": token, "result": _plain(result)}
         return self._ask(Finished, "POST", f"/attempts/{attempt}/finish", body=body)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
@@ -377,6 +377,11 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
             f"{response.request.url} did not answer with {what} ({place}: {first['msg']}): another version?"
         )
         raise service_errors.ServerError(message) from error
+
+
+def _plain(record: BaseModel) -> Any:
+    """JSON data; numbers that JSON does not know (a loss of NaN) become text, which only pydantic's own writer does."""
+    return json.loads(record.model_dump_json())
 
 
 def _digest(content: bytes | Path) -> str:

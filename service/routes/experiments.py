@@ -125,7 +125,9 @@ def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentVi
     return store.resume(experiment)
 
 
-@router.post("/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(404, 409))
+@router.post(
+    "/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(400, 404, 409, 413)
+)
 def extend_experiment(
     store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
 ) -> ExperimentView:

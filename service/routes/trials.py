@@ -55,7 +55,7 @@ def list_trials(
     return Page[TrialView](items=tuple(items), total=total)
 
 
-@router.post("", status_code=201, summary="Attach a candidate", responses=failures(404, 409))
+@router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))
 def attach_trial(
     store: StoreDep, response: Response, experiment: ExperimentId, trial: AttachTrial, key: Key = None
 ) -> TrialView:

@@ -28,7 +28,7 @@ def list_workers(store: StoreDep) -> list[WorkerView]:
     "/claims",
     summary="Claim a trial",
     response_model=Claim,
-    responses={204: {"description": "There is nothing to do."}, **failures()},
+    responses={204: {"description": "There is nothing to do."}, **failures(400, 413)},
 )
 def claim(store: StoreDep, wanted: ClaimRequest) -> Claim | Response:
     """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker."""
@@ -36,7 +36,7 @@ def claim(store: StoreDep, wanted: ClaimRequest) -> Claim | Response:
     return Response(status_code=204) if found is None else found
 
 
-@router.post("/attempts/{attempt}/heartbeat", summary="Renew a lease", responses=failures(404, 409))
+@router.post("/attempts/{attempt}/heartbeat", summary="Renew a lease", responses=failures(400, 404, 409, 413))
 def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
     """409 when the lease was lost: the worker should drop the trial."""
     return store.heartbeat(attempt, fence.token)
@@ -46,7 +46,7 @@ def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
     "/attempts/{attempt}/points",
     status_code=204,
     summary="Report curve and log",
-    responses=failures(404, 409),
+    responses=failures(400, 404, 409, 413),
 )
 def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Response:
     """May be repeated: a point or a line that is known already is not stored twice. Renews the lease."""
@@ -58,7 +58,7 @@ def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Respons
     "/attempts/{attempt}/checkpoint",
     status_code=204,
     summary="Name a checkpoint",
-    responses=failures(404, 409),
+    responses=failures(400, 404, 409, 413),
 )
 def checkpoint(store: StoreDep, attempt: AttemptId, report: ReportCheckpoint) -> Response:
     """The uploaded file from which a later attempt can go on. Renews the lease."""
@@ -66,7 +66,7 @@ def checkpoint(store: StoreDep, attempt: AttemptId, report: ReportCheckpoint) ->
     return Response(status_code=204)
 
 
-@router.post("/attempts/{attempt}/finish", summary="Report a result", responses=failures(404, 409))
+@router.post("/attempts/{attempt}/finish", summary="Report a result", responses=failures(400, 404, 409, 413))
 def finish(store: StoreDep, attempt: AttemptId, report: ReportResult) -> Finished:
     """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
 

@@ -4,6 +4,7 @@ The history is kept in memory and continued from the trials that finished since:
 """
 
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +58,7 @@ class _History:
 class Fronts(Trials, Experiments):
     """The part of the store about results."""
 
-    def __init__(self, engine: sa.Engine, clock: Clock, lease_seconds: float) -> None:
+    def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         super().__init__(engine, clock, lease_seconds)
         self._histories: OrderedDict[int, _History] = OrderedDict()
         self._history_lock = threading.Lock()
@@ -67,7 +68,9 @@ class Fronts(Trials, Experiments):
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             history = self._history(connection, row)
-            objectives = history.objectives
+        objectives = history.objectives
+        # Another thread may have taken the history further than the transaction above can see: this one sees at least as much.
+        with self._read() as connection:
             query = sa.select(trials).where(
                 trials.c.experiment_id == experiment_id, trials.c.index.in_(history.indices)
             )

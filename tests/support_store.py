@@ -1,0 +1,114 @@
+"""What the tests of store and server share: both databases, a clock that is set by hand, specs, results."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.store import Store
+from sparsemod.records import (
+    Artifact,
+    Candidate,
+    CurvePoint,
+    Failure,
+    FailureKind,
+    Measurement,
+    TrialResult,
+    TrialState,
+)
+from sparsemod.spec import ExperimentSpec
+
+SPEC: dict[str, Any] = {
+    "name": "store test",
+    "dataset": {"name": "digits"},
+    "network": {"family": "mlp"},
+    "rounds": {
+        "r1": {"trials": 4, "epochs": 2},
+        "r2": {"trials": 4, "epochs": 3},
+        "r3": {"trials": 2, "epochs": 1},
+    },
+    "objectives": ["error", "model_size"],
+    "budgets": {"model_size": 1000.0},
+}
+
+
+def spec(**changes: Any) -> ExperimentSpec:
+    return ExperimentSpec.parse({**SPEC, **changes})
+
+
+@dataclass
+class Clock:
+    """Time that stands still until it is moved."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    candidate: Candidate
+    epochs: int = 2
+    costs: dict[str, float] = field(default_factory=dict)
+    feasible: bool = True
+    over: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+def suggestions(count: int, **fields: Any) -> list[Suggestion]:
+    return [
+        Suggestion(
+            Candidate(parameters={"width": i}, origin="sobol", round="r1"),
+            costs={"model_size": 10.0 * i},
+            **fields,
+        )
+        for i in range(count)
+    ]
+
+
+def fill(
+    store: Store, experiment: int, items: int | Sequence[Suggestion] = 1, holder: str = "test"
+) -> list[int]:
+    lease = store.lease_suggester(experiment, holder)
+    assert lease is not None
+    return store.queue(lease, suggestions(items) if isinstance(items, int) else items)
+
+
+def completed(error: float = 0.25, size: float = 500.0, **fields: Any) -> TrialResult:
+    return TrialResult(
+        state=TrialState.COMPLETED,
+        measurements=(
+            Measurement(metric="error", value=error, unit="fraction", method="integer network", split="validation", standard_error=0.01),
+            Measurement(metric="model_size", value=size, unit="B", method="analytic", target="stm32f446", detail={"weights": 3}),
+        ),
+        epochs=2.0,
+        **fields,
+    )  # fmt: skip
+
+
+def fault(message: str = "worker burnt", detail: str = "") -> TrialResult:
+    failure = Failure(kind=FailureKind.FAULT, message=message, detail=detail)
+    return TrialResult(state=TrialState.FAILED, failure=failure)
+
+
+def point(epoch: int, loss: float = 1.0) -> CurvePoint:
+    return CurvePoint(
+        epoch=epoch,
+        train_loss=loss,
+        validation_loss=loss,
+        validation_error=0.5,
+        learning_rate=0.1,
+        seconds=float(epoch),
+    )
+
+
+def stored_artifact(
+    store: Store, content: bytes, kind: str = "weights", name: str = "weights.safetensors"
+) -> Artifact:
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    store.add_artifact(digest, len(content))
+    return Artifact(kind=kind, digest=digest, size=len(content), name=name)
