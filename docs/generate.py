@@ -202,6 +202,19 @@ def http_api() -> str:
     return "\n".join(lines)
 
 
+def settings() -> str:
+    """The service's settings with their environment variables."""
+    from service.settings import Settings
+
+    prefix = Settings.model_config.get("env_prefix", "")
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, info in Settings.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        shown = f"`{default}`" if default not in ("", ()) else ""
+        lines.append(f"| `{(prefix + name).upper()}` | {shown} | {info.description} |")
+    return "\n".join(lines)
+
+
 def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
     """The keys of a JSON body, or its media types."""
     content = route.get("requestBody", {}).get("content", {})
@@ -223,4 +236,5 @@ GENERATED: dict[str, Callable[[], str]] = {
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,
     "http_api": http_api,
+    "settings": settings,
 }

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
 
+from service.cli import catalogue, experiments, local, results, serving
+from service.settings import Settings
 from sparsemod.spec_config import KEYS
 from sparsemod.spec_files import dump, load, loads
 
@@ -72,6 +74,20 @@ def test_every_key_of_a_config_file_is_described() -> None:
     text = generate.config_keys()
     for name in KEYS:
         assert f"| `{name}` |" in text
+
+
+def test_every_setting_is_described() -> None:
+    text = generate.settings()
+    for name, info in Settings.model_fields.items():
+        assert info.description, name
+        assert f"SPARSEMOD_{name.upper()}" in text
+
+
+def test_every_command_is_described() -> None:
+    text = generate.command_line()
+    for group in (local, serving, experiments, results, catalogue):
+        for name in group.COMMANDS:
+            assert f"### `sparsemod {name}`" in text
 
 
 def test_pages_name_only_generated_parts_that_exist() -> None:
