@@ -272,6 +272,19 @@ def test_damaged_files_are_refused(damage):
         IntegerNetwork.from_bytes(damage(linear_network().to_bytes()))
 
 
+@given(st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=3))
+def test_changed_bytes_are_refused_or_do_not_matter(changes):
+    network = linear_network()
+    data = bytearray(network.to_bytes())
+    for place, byte in changes:
+        data[int(place * len(data))] = byte
+    try:
+        again = IntegerNetwork.from_bytes(bytes(data))
+    except InvalidInput:
+        return
+    assert again.to_bytes() == network.to_bytes()
+
+
 def test_save_and_load(tmp_path):
     network = linear_network()
     network.save(tmp_path / "network.npz")

@@ -64,9 +64,10 @@ class MaskPruner(Pruner):
     def __init__(self, sparsity: float, schedule: Schedule) -> None:
         self.target = check_sparsity(sparsity)
         self.schedule = schedule
-        self._module: nn.Module | None = None
         self._tensors: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
+        # tensors and what to zero in them; kept because every step needs them
+        self._drops: list[tuple[Tensor, Tensor]] = []
         self._at_target = False
 
     @abstractmethod
@@ -83,8 +84,7 @@ class MaskPruner(Pruner):
 
     def start(self, module: nn.Module) -> None:
         """See Pruner. A network without anything to prune is at its target from the start."""
-        self._tensors = self.find(module)
-        self._module = module
+        self._tensors, self._drops = self.find(module), []
         self._masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in self._tensors.items()}
         self._at_target = self.target == 0 or not self._tensors
 
@@ -98,16 +98,21 @@ class MaskPruner(Pruner):
         if share <= 0:
             return
         chosen = self.choose(self.target * share)
-        self._masks = {name: self._masks[name] & mask for name, mask in chosen.items()}
+        self._apply({name: self._masks[name] & mask for name, mask in chosen.items()})
         self._at_target = share >= 1
-        self.after_step()
 
     def after_step(self) -> None:
         """See Pruner."""
         with torch.no_grad():
-            for name, tensor in self._tensors.items():
+            for tensor, drop in self._drops:
                 # masked_fill rather than a product: nan x 0 would stay nan
-                tensor.masked_fill_(~self._masks[name], 0.0)
+                tensor.masked_fill_(drop, 0.0)
+
+    def _apply(self, masks: Mapping[str, Tensor]) -> None:
+        self._masks = dict(masks)
+        drops = ((tensor, ~self._masks[name]) for name, tensor in self._tensors.items())
+        self._drops = [(tensor, drop) for tensor, drop in drops if bool(drop.any())]
+        self.after_step()
 
     @property
     def sparsity(self) -> float:
@@ -130,7 +135,7 @@ class MaskPruner(Pruner):
             raise InvalidInput(
                 "pruning", self.sparsity, f"training ended before sparsity {self.target} was reached"
             )
-        self._module, self._tensors = None, {}
+        self._tensors, self._drops = {}, []
 
     def state_dict(self) -> dict[str, Any]:
         """See Pruner."""
@@ -143,9 +148,8 @@ class MaskPruner(Pruner):
         expected = {name: tuple(mask.shape) for name, mask in self._masks.items()}
         if shapes != expected:
             raise InvalidInput("pruning state", shapes, f"masks of this network: {expected}")
-        self._masks = {n: m.to(self._masks[n].device, torch.bool) for n, m in masks.items()}
+        self._apply({n: m.to(self._masks[n].device, torch.bool) for n, m in masks.items()})
         self._at_target = bool(state["at_target"])
-        self.after_step()
 
 
 PrunerFactory = Callable[[float, Schedule, tuple[int, ...]], Pruner]

@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,18 @@ from sparsemod.errors import InvalidInput
 _HEADER = "header.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest date, so that bytes do not depend on the clock
 _LIMIT = 1 << 31  # bytes of one unpacked entry: a small file must not claim all memory
+
+# what zipfile and numpy raise for bytes that are not what they seem (NotImplementedError is a RuntimeError)
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -46,7 +60,7 @@ def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[s
                 for name in archive.namelist()
                 if name.endswith(".npy")
             }
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput("network file", f"{len(data)} bytes", f"a {kind} file ({error})") from error

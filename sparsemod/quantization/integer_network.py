@@ -19,7 +19,7 @@ from sparsemod.quantization.arithmetic import (
 )
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import LAYERS, Layer, Shape, _Weighted, layer_fields
+from sparsemod.quantization.layers import LAYERS, Layer, Shape, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
 
 FORMAT, VERSION = "sparsemod-integer-network", 1
@@ -86,7 +86,7 @@ class IntegerNetwork(Evaluation):
             raise InvalidInput(
                 f"layer {layer.name!r}.output", told, f"scale and zero point of its input: {source}"
             )
-        if isinstance(layer, _Weighted):
+        if isinstance(layer, Weighted):
             results = layer.sums() * layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0)
             if results.max() >= 2**31 - 512:
                 raise InvalidInput(
@@ -125,7 +125,7 @@ class IntegerNetwork(Evaluation):
 
     def _info(self, layer: Layer) -> LayerInfo:
         output = self.tensors[layer.output].shape
-        weight = layer.weight if isinstance(layer, _Weighted) else np.zeros(0, np.int8)
+        weight = layer.weight if isinstance(layer, Weighted) else np.zeros(0, np.int8)
         return LayerInfo(
             name=layer.name,
             kind=layer.kind,

@@ -23,8 +23,8 @@ from sparsemod.quantization.layers import (
     GlobalAvgPool,
     Linear,
     MaxPool,
-    _Pool,
-    _Weighted,
+    Pool,
+    Weighted,
 )
 
 if TYPE_CHECKING:
@@ -74,11 +74,11 @@ def _largest_buffer(network: "IntegerNetwork") -> int:
     return max(sizes)
 
 
-def _exact(layer: _Weighted) -> Any:
+def _exact(layer: Weighted) -> Any:
     return np.float32 if layer.largest() < 2**24 else np.float64
 
 
-def _finish(layer: _Weighted, acc: Array, zero_out: int) -> Int8:
+def _finish(layer: Weighted, acc: Array, zero_out: int) -> Int8:
     """Bias, requantization and clamp of (O, ..., N) sums without bias."""
     per_channel = (-1, *(1,) * (acc.ndim - 1))
     multiplier = layer.multiplier.astype(np.int64)
@@ -155,7 +155,7 @@ def _windows(
     )
 
 
-def _pool_windows(layer: _Pool, x: Array, fill: int, kind: Any) -> Array:
+def _pool_windows(layer: Pool, x: Array, fill: int, kind: Any) -> Array:
     """Windows over `x` padded with `fill`, also where `ceil` reaches beyond the stated padding."""
     channels, height, width, batch = x.shape
     _, rows, columns = layer.shape((x.shape[:3],))

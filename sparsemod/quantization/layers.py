@@ -49,7 +49,9 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Clamped(Layer):
+class Clamped(Layer):
+    """A layer that ends in clamp(v) = min(max(v, low), high)."""
+
     low: int = INT8_MIN
     high: int = INT8_MAX
 
@@ -59,7 +61,7 @@ class _Clamped(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class _Weighted(_Clamped):
+class Weighted(Clamped):
     """Weights per output channel o: int8 `weight`, int32 `bias` (scale: input's x weight_scale[o]), `multiplier`, `shift`, `weight_scale`."""
 
     rank: ClassVar[int]
@@ -103,7 +105,7 @@ class _Weighted(_Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(_Weighted):
+class Conv(Weighted):
     """acc[o,y,x] = bias[o] + sum_{i,u,v} weight[o,i,u,v] (q[g(o) + i, y sy + u dy - top, x sx + v dx - left] - z); outside the input q = z.
 
     y = clamp(zo + requantize(acc, multiplier[o], shift[o])). `weight` is (O, I / groups, kernel y, kernel x); channel o reads the input channels of its
@@ -150,7 +152,7 @@ class Conv(_Weighted):
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(_Weighted):
+class Linear(Weighted):
     """acc[o] = bias[o] + sum_i weight[o,i] (q[i] - z); y = clamp(zo + requantize(acc, multiplier[o], shift[o]))."""
 
     kind: ClassVar[str] = "linear"
@@ -168,7 +170,9 @@ class Linear(_Weighted):
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool(Layer):
+class Pool(Layer):
+    """Windows of `kernel` positions, each pair is (rows, columns); `padding` = (top, bottom, left, right); see the subclasses."""
+
     same_scale: ClassVar[bool] = True
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -200,14 +204,14 @@ class _Pool(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class MaxPool(_Pool):
+class MaxPool(Pool):
     """y = max of the window's values inside the input; padding never wins. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "max_pool"
 
 
 @dataclass(frozen=True, eq=False)
-class AvgPool(_Pool):
+class AvgPool(Pool):
     """acc = sum of the window's raw q inside the input + z x (counted padding); y = acc / count, rounded to nearest, halves away from zero.
 
     In C: acc > 0 ? (acc + count / 2) / count : (acc - count / 2) / count. `count` is the number of positions inside the input, or with
@@ -247,7 +251,7 @@ class GlobalAvgPool(Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Add(_Clamped):
+class Add(Clamped):
     """y = clamp(zo + rescale((q1, q2), (z1, z2), multipliers, shift)) element by element, shapes equal."""
 
     kind: ClassVar[str] = "add"
@@ -266,7 +270,7 @@ class Add(_Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Concat(_Clamped):
+class Concat(Clamped):
     """Inputs one after another along `axis` (0 = channels), each y = clamp(zo + rescale(q_i, z_i, multipliers[i], shifts[i])).
 
     Where multipliers[i] = 2^shifts[i] and z_i = zo this is a copy.
@@ -296,7 +300,7 @@ class Concat(_Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Clamp(_Clamped):
+class Clamp(Clamped):
     """y = clamp(q): a relu or relu6 that no other layer could take in. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "clamp"
