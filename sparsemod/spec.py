@@ -6,14 +6,15 @@ Files (YAML, INI) are read by `sparsemod.spec_files`. Values with units ("64 KB"
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
-from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
+from sparsemod.parameters import Constraint, Parameter
 from sparsemod.records import Value
 from sparsemod.spec_training import PruningSpec, QuantizationSpec, TrainingSpec
+from sparsemod.spec_translation import parameter_from, translate
 from sparsemod.units import METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
 PIPELINE_PARAMETERS = ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "sparsity")
@@ -258,7 +259,7 @@ class ExperimentSpec(Part):
     def _space(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput("space", value, "a mapping of parameter names to parameters")
-        return {name: _parameter(name, given) for name, given in value.items()}
+        return {name: parameter_from(name, given) for name, given in value.items()}
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -347,37 +348,6 @@ class ExperimentSpec(Part):
         }
 
 
-def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
-    """Pydantic's first complaint as an InvalidSpec in our words; an unknown key is answered with the keys that exist."""
-    first = error.errors()[0]
-    path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, InvalidInput):
-        return InvalidSpec(cause.field, cause.value, cause.allowed, source)
-    field = ".".join(str(part) for part in path) or "spec"
-    if first["type"] == "extra_forbidden":
-        allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
-    elif first["type"] == "missing":
-        return InvalidSpec(field, None, "is missing", source)
-    else:
-        allowed = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    return InvalidSpec(field, first["input"], allowed, source)
-
-
-_TAGS = frozenset({"integer", "real", "categorical", "fixed", "Integer", "Real", "Categorical", "Fixed"})
-
-
-def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
-    for part in path:
-        info = model.model_fields.get(str(part))
-        choices = [] if info is None else [info.annotation, *get_args(info.annotation)]
-        inner = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-        if not inner:
-            return []
-        model = inner[0]
-    return list(model.model_fields)
-
-
 def _json(data: Mapping[str, Any], source: str | None) -> str:
     try:
         return json.dumps(data, allow_nan=False)
@@ -389,41 +359,6 @@ def _json(data: Mapping[str, Any], source: str | None) -> str:
 
 def _reject(field: str, value: Any) -> tuple[str, float]:
     raise InvalidInput(field, value, "text such as 'flash <= 64 KB'")
-
-
-_KINDS: dict[str, type[Integer] | type[Real] | type[Categorical] | type[Fixed]] = {
-    "integer": Integer, "real": Real, "categorical": Categorical, "fixed": Fixed,
-}  # fmt: skip
-
-
-def _parameter(name: str, given: Any) -> Parameter:
-    """A parameter from its short forms: a constant, a list of values, or a mapping with or without `type`."""
-    field = f"space.{name}"
-    if isinstance(given, Integer | Real | Categorical | Fixed):
-        return given
-    if isinstance(given, str | int | float | bool):
-        return Fixed(name=name, value=given)
-    if isinstance(given, list):
-        given = {"values": given}
-    if not isinstance(given, Mapping):
-        raise InvalidInput(
-            field, given, "a constant, a list of values, or a mapping such as {low: 1, high: 8}"
-        )
-    fields = dict(given)
-    kind = fields.get("type") or (
-        "categorical" if "values" in fields else "fixed" if "value" in fields
-        else "integer" if all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
-    )  # fmt: skip
-    if kind not in _KINDS:
-        raise InvalidInput(f"{field}.type", kind, f"one of {', '.join(_KINDS)}")
-    fields.pop("type", None)
-    if fields.pop("name", name) != name:
-        raise InvalidInput(f"{field}.name", given["name"], "the same name as the key, or left out")
-    try:
-        return _KINDS[kind](name=name, **fields)
-    except InvalidInput as error:
-        inner = error.field.removeprefix(name)
-        raise InvalidInput(f"{field}{inner}", error.value, error.allowed) from None
 
 
 __all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]
