@@ -273,6 +273,11 @@ def test_a_network_too_deep_for_its_image_says_where() -> None:
         capture(nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), (1, 8, 8))
 
 
+def test_batch_norm_of_another_width_is_noticed() -> None:
+    with pytest.raises(BuildError, match="1: .*BatchNorm2d was given shape"):
+        capture(nn.Sequential(conv(2, 3), nn.BatchNorm2d(4)), (2, 8, 8))
+
+
 def test_errors_of_the_module_itself() -> None:
     def refuse(m: nn.ModuleList, x: Tensor) -> Tensor:
         raise BuildError("no such network", "here")
