@@ -40,7 +40,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     method, sparsity = problem.spec.pruning.method, problem.sparsity(values)
     graph = capture(module, problem.info.shape)
     if method == "filters" and sparsity > 0:
-        graph = planned_shrink_graph(graph, sparsity)
+        graph = planned_shrink_graph(graph, sparsity, module.state_dict())
     return _costs(problem, graph, sparsity=sparsity if method == "magnitude" else 0.0)
 
 
