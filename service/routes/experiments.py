@@ -135,8 +135,9 @@ def extend_experiment(
 
     The reference point stays, so that hypervolumes stay comparable.
     """
-    check_spec(extended(store.experiment(experiment).spec, dict(change.rounds), change.budgets))
-    return store.extend(experiment, dict(change.rounds), change.budgets, key)
+    rounds: dict[str, int] = {str(name): more for name, more in change.rounds.items()}
+    check_spec(extended(store.experiment(experiment).spec, rounds, change.budgets))
+    return store.extend(experiment, rounds, change.budgets, key)
 
 
 @router.get("/experiments/{experiment}/events", summary="What happened since", responses=failures(404))

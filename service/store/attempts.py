@@ -90,7 +90,12 @@ class Attempts(Reports):
                 )
                 .returning(attempts.c.id)
             ).scalar_one()  # fmt: skip
-            data = {"index": trial.index, "state": "running", "attempt": attempt_id, "worker": worker}
+            data = {
+                "index": trial._mapping["index"],
+                "state": "running",
+                "attempt": attempt_id,
+                "worker": worker,
+            }
             self._event(connection, trial.experiment_id, "trial", data, now)
             return self._claim(connection, attempt_id)
 
@@ -129,7 +134,7 @@ class Attempts(Reports):
             token=row.token,
             lease_seconds=self.lease_seconds,
             experiment=row.experiment_id,
-            trial=row.index,
+            trial=row._mapping["index"],
             spec=ExperimentSpec.parse(row.spec),
             candidate=Candidate(
                 parameters=row.parameters,
@@ -191,7 +196,7 @@ class Attempts(Reports):
                 trial = connection.execute(
                     sa.select(trials.c.experiment_id, trials.c.index).where(trials.c.id == trial_id)
                 ).one()
-                data = {"index": trial.index, "epoch": max(point.epoch for point in points)}
+                data = {"index": trial._mapping["index"], "epoch": max(point.epoch for point in points)}
                 self._event(connection, trial.experiment_id, "points", data, now)
 
     def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
@@ -256,7 +261,7 @@ class Attempts(Reports):
                 .order_by(attempts.c.id)
             )
             for row in running:
-                held.setdefault(row.worker, []).append((row.experiment_id, row.index))
+                held.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
                 heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
             found = []
             for row in connection.execute(sa.select(workers).order_by(workers.c.name)):

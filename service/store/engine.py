@@ -6,7 +6,7 @@ lock. PostgreSQL runs in READ COMMITTED; what must not be done twice is decided 
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ HEAD = "0001"
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
 
-Row = Mapping[str, Any]
+Row = sa.RowMapping
 Clock = Callable[[], float]
 
 

@@ -131,7 +131,7 @@ class Experiments(Base):
             )
             .returning(trials.c.id, trials.c.index)
         )
-        return sorted((row.id, row.index) for row in rows)
+        return sorted((row.id, row._mapping["index"]) for row in rows)
 
     def extend(
         self,

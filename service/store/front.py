@@ -76,7 +76,7 @@ class Fronts(Trials, Experiments):
             )
             views = self._views(connection, list(connection.execute(query).mappings()))
             parents = {
-                r.index: (r.parent, tuple(r.operators))
+                r._mapping["index"]: (r.parent, tuple(r.operators))
                 for r in connection.execute(
                     sa.select(trials.c.index, trials.c.parent, trials.c.operators).where(
                         trials.c.experiment_id == experiment_id, trials.c.parent.is_not(None)
@@ -120,7 +120,7 @@ class Fronts(Trials, Experiments):
                 )
             ):
                 entry = fresh.setdefault(
-                    trial.finished_event, (trial.index, trial.round, trial.finished_event, {})
+                    trial.finished_event, (trial._mapping["index"], trial.round, trial.finished_event, {})
                 )
                 entry[3][trial.metric] = trial.value
             for event in sorted(fresh):

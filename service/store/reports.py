@@ -51,7 +51,9 @@ class Reports(Base):
             ).one()
             if row.state != AttemptState.RUNNING:
                 return Finished(
-                    experiment=trial.experiment_id, trial=trial.index, state=TrialState(row.outcome)
+                    experiment=trial.experiment_id,
+                    trial=trial._mapping["index"],
+                    state=TrialState(row.outcome),
                 )
             _check(result, trial.spec["objectives"])
             self._store_points(connection, attempt_id, result.curve)
@@ -67,7 +69,7 @@ class Reports(Base):
             self._settle(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
-            return Finished(experiment=trial.experiment_id, trial=trial.index, state=state)
+            return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
     def _verdict(
         self, connection: sa.Connection, trial: Any, result: TrialResult
@@ -109,7 +111,7 @@ class Reports(Base):
         about: dict[str, Any],
     ) -> None:
         """Write the trial's new state, and everything that the result brought when that state is final."""
-        data: dict[str, Any] = {"index": trial.index, "state": state.value, **about}
+        data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         change: dict[str, Any] = {"state": state.value}
         counter = self._event_after_trial(connection, trial, data, now)
         if state.finished:

@@ -184,7 +184,7 @@ class Suggestions(Trials, Experiments):
         return row
 
     def _append(
-        self, connection: sa.Connection, row: Mapping[str, Any], item: Suggested, now: float, place: int
+        self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
     ) -> int:
         index = int(row["next_index"]) + place
         c = item.candidate
@@ -257,7 +257,7 @@ class Suggestions(Trials, Experiments):
                 failure = None if row.failure_kind is None else FailureKind(row.failure_kind)
                 found.append(
                     TrialRecord(
-                        row.index, candidate, TrialState(row.state), row.epochs, row.trained_epochs, row.costs, values.get(row.id),
+                        row._mapping["index"], candidate, TrialState(row.state), row.epochs, row.trained_epochs, row.costs, values.get(row.id),
                         failure, row.id in weights,
                     )
                 )  # fmt: skip
