@@ -227,8 +227,12 @@ KEYS: dict[str, Key] = {
     "quant_scheme": Key(_QUANTIZATION, "how networks are quantized", _quantization),
     "morphisms": _flag("off: no third round, whatever r3 says", {}, {"rounds": {"r3": {"trials": 0}}}),
     "pruning": _flag(
-        "on: magnitude pruning, its sparsity searched from 0.05 to 0.9",
-        {"pruning": {"method": "magnitude"}, "space": {"sparsity": _SPARSITY}},
+        "on: magnitude pruning, its sparsity searched from 0.05 to 0.9; sizes are those of the sparse encoding",
+        {
+            "pruning": {"method": "magnitude"},
+            "space": {"sparsity": _SPARSITY},
+            "measure": {"model_size": "sparse"},
+        },
         {"pruning": {"method": "none"}},
     ),
     "splitter": Key("off", "whether sequences are chopped to max_len", _splitter),

@@ -64,7 +64,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert spec.search.batch_size == 3
     assert spec.objectives == ("error", "model_size", "working_memory", "latency")
     assert spec.target.operations_per_second == 1e8
-    assert spec.measure.latency == "macs"
+    assert (spec.measure.latency, spec.measure.model_size) == ("macs", "sparse")
     assert spec.quantization.scheme == "static"
     assert spec.pruning.method == "magnitude"
     assert spec.space["sparsity"].model_dump()["low"] == 0.05
