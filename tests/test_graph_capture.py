@@ -274,7 +274,7 @@ def test_a_network_too_deep_for_its_image_says_where() -> None:
 
 
 def test_batch_norm_of_another_width_is_noticed() -> None:
-    with pytest.raises(BuildError, match="1: .*BatchNorm2d was given shape"):
+    with pytest.raises(BuildError, match=r"1: .*BatchNorm2d was given shape"):
         capture(nn.Sequential(conv(2, 3), nn.BatchNorm2d(4)), (2, 8, 8))
 
 

@@ -1,6 +1,7 @@
 """Latency by hand, and `costs`: every definition, unit, method and target; planned against measured on networks really pruned."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_graph import LeNet, networks
@@ -13,6 +14,7 @@ from sparsemod.measure.latency import by_macs, by_operators, operator_instructio
 from sparsemod.measure.size import count_nonzeros
 from sparsemod.pruning.magnitude import Magnitude
 from sparsemod.pruning.schedules import OneShot
+from sparsemod.quantization import quantize
 from sparsemod.targets import device, operator_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
@@ -130,7 +132,9 @@ def test_planned_costs_bound_the_measured_ones(
     pruner.before_epoch(1, 1)
     pruner.finish()
     graph = deployed(capture(module, shape))
-    measured = costs(graph, STM, nonzeros=count_nonzeros(graph))
+    network = quantize(graph, torch.randn(8, *shape, generator=torch.Generator().manual_seed(0)))
+    assert all(count <= count_nonzeros(graph)[name] for name, count in network.layer_nonzeros().items())
+    measured = costs(graph, STM, nonzeros=network.layer_nonzeros())
     for definition in ("deployed", "sparse", "nonzeros"):
         assert measured["model_size"].detail[definition] <= planned["model_size"].detail[definition]
     for metric in ("working_memory", "latency", "macs", "parameters"):

@@ -54,7 +54,9 @@ def test_an_unknown_device_lists_the_known() -> None:
 def test_a_profile_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "my-board.yaml"
     path.write_text(PROFILE)
-    assert load_device(path).ram == 65_536
+    assert load_device(path).ram == 65_536 and device(str(path), files=True) == load_device(path)
+    with pytest.raises(UnknownName):
+        device(str(path))
     with pytest.raises(DataMissing, match=r"other\.yaml"):
         load_device(tmp_path / "other.yaml")
 

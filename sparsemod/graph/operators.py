@@ -52,7 +52,7 @@ class Operator:
         return tuple(key for key in named if key is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
     """`operators` in execution order; `shapes` of every tensor for one sample (no batch axis); `state` holds detached copies on the CPU."""
 

@@ -20,8 +20,13 @@ DEVICES: Registry[Device] = Registry("device", "sparsemod.devices")
 _Profile = TypeVar("_Profile", bound=BaseModel)
 
 
-def device(name: str, *, field: str = "target.device") -> Device:
-    """The device called `name`. Raises UnknownName, which lists those that are known; `field` is the field it names."""
+def device(name: str, *, files: bool = False, field: str = "target.device") -> Device:
+    """The device called `name`; with `files` (local commands only, never on request of others), `name` may be the path of a .yaml profile.
+
+    Raises UnknownName, which lists the devices that are known; `field` is the field it names.
+    """
+    if files and name.endswith((".yaml", ".yml")):
+        return load_device(name)
     return DEVICES.get(name, field=field)
 
 
