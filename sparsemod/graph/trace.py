@@ -1,7 +1,7 @@
 """Two ways to see which ATen operators a module runs, as one program.
 
-`exported` asks `torch.export`: the truth, at 30 to 100 ms. `recorded` runs the module once on tensors without data and notes what it calls:
-2 to 4 ms, because nothing is symbolic. It refuses whatever it cannot follow (reading values, tensors made on the side), and then
+`exported` asks `torch.export`: the truth, at tens of milliseconds. `recorded` runs the module once on tensors without data and notes what
+it calls: about a tenth of that, because nothing is symbolic. It refuses whatever it cannot follow (reading values, tensors made on the side), and then
 `exported` decides. The tests compare the two.
 """
 
