@@ -1,4 +1,5 @@
-"""A second, deliberately slow interpreter: Python integers in plain loops over one sample, written from the layers' definitions."""
+"""A second, deliberately slow interpreter: Python integers in plain loops over one sample, written from the
+layers' definitions."""
 
 import numpy as np
 

@@ -16,8 +16,9 @@ from sparsemod.registry import Registry
 class Pruner(ABC):
     """Removes weights of one module while it is trained.
 
-    The training loop calls `start` once, `before_epoch(epoch, epochs)` before each epoch (`epoch` counts from 1),
-    `after_step` after each optimizer step, and `finish` at the end. Only weights of epochs with `at_target` may be kept.
+    The training loop calls `start` once, `before_epoch(epoch, epochs)` before each epoch (`epoch` counts from
+    1), `after_step` after each optimizer step, and `finish` at the end. Only weights of epochs with
+    `at_target` may be kept.
     """
 
     @abstractmethod
@@ -26,7 +27,8 @@ class Pruner(ABC):
 
     @abstractmethod
     def before_epoch(self, epoch: int, epochs: int) -> None:
-        """Prune to what the schedule asks for in epoch `epoch` (from 1) of `epochs`; the last epoch always has full sparsity."""
+        """Prune to what the schedule asks for in epoch `epoch` (from 1) of `epochs`; the last epoch always
+        has full sparsity."""
 
     @abstractmethod
     def after_step(self) -> None:
@@ -44,7 +46,8 @@ class Pruner(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Let the module go. Pruned weights stay zero in it. Raises InvalidInput when full sparsity was never reached."""
+        """Let the module go. Pruned weights stay zero in it. Raises InvalidInput when full sparsity was never
+        reached."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -52,11 +55,13 @@ class Pruner(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`; call it after `start` with a module of the same shape, which is masked at once."""
+        """Continue from `state`; call it after `start` with a module of the same shape, which is masked at
+        once."""
 
 
 class MaskPruner(Pruner):
-    """A pruner that holds a boolean mask (True = keep) per tensor; a subclass says which tensors and which masks.
+    """A pruner that holds a boolean mask (True = keep) per tensor; a subclass says which tensors and which
+    masks.
 
     Masks only ever shrink: what was pruned stays pruned when the schedule asks for more.
     """

@@ -1,7 +1,8 @@
 """Which channels of a captured network belong together: what removing one filter takes with it.
 
-Every channel of every tensor gets a label; channels that can only go together get the same one. A convolution or linear layer makes new labels; norms, activations,
-pools and depthwise convolutions pass them on; flatten repeats each for every position; concat puts them one after another; add makes the two sides' labels equal.
+Every channel of every tensor gets a label; channels that can only go together get the same one. A convolution
+or linear layer makes new labels; norms, activations, pools and depthwise convolutions pass them on; flatten
+repeats each for every position; concat puts them one after another; add makes the two sides' labels equal.
 Channels of the network's input and output and of grouped convolutions are frozen: they always stay.
 """
 
@@ -25,7 +26,8 @@ _KNOWN = ("conv", "linear", *_PASSING, "add", "concat", "flatten")
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Units (labels) made by the same layers: pruned together at one ratio, so that counts are known beforehand."""
+    """Units (labels) made by the same layers: pruned together at one ratio, so that counts are known
+    beforehand."""
 
     layers: tuple[str, ...]
     units: tuple[int, ...]
@@ -35,9 +37,10 @@ class Group:
 class Channels:
     """The labels of a graph.
 
-    `labels`: per tensor, the label of each channel; `count`: labels are 0 to count - 1; `groups`: the units that may go; `frozen`: why a layer
-    cannot be pruned, for each layer with at least one frozen filter; `rows`: per weight, bias or norm tensor in the graph's state, the
-    label of each row; `filters`: those of `rows` that are weights of convolutions (other than depthwise) and linear layers.
+    `labels`: per tensor, the label of each channel; `count`: labels are 0 to count - 1; `groups`: the units
+    that may go; `frozen`: why a layer cannot be pruned, for each layer with at least one frozen filter;
+    `rows`: per weight, bias or norm tensor in the graph's state, the label of each row; `filters`: those of
+    `rows` that are weights of convolutions (other than depthwise) and linear layers.
     """
 
     labels: Mapping[str, Labels]
@@ -55,9 +58,11 @@ def is_depthwise(operator: Operator, channels: int) -> bool:
 
 
 def channels_of(graph: Graph, owned: Collection[str] | None = None) -> Channels:
-    """Label the channels of a captured (not deployed) graph. Raises Unsupported for an operator without a rule.
+    """Label the channels of a captured (not deployed) graph. Raises Unsupported for an operator without a
+    rule.
 
-    `owned`: the names of the module's own tensors; layers whose weights are computed from others (and so have another name) are frozen.
+    `owned`: the names of the module's own tensors; layers whose weights are computed from others (and so have
+    another name) are frozen.
     """
     return _Labeller(graph, owned).run()
 

@@ -8,7 +8,8 @@ from sparsemod.spec_training import PruningSpec
 
 
 def create_pruner(settings: PruningSpec, sparsity: float, shape: Sequence[int]) -> Pruner:
-    """A fresh pruner with the method and schedule of `settings` that reaches `sparsity`, for modules that take samples of `shape`.
+    """A fresh pruner with the method and schedule of `settings` that reaches `sparsity`, for modules that
+    take samples of `shape`.
 
     `sparsity` is an argument of its own because it may be searched. Raises UnknownName, InvalidInput.
     """

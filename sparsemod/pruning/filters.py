@@ -1,4 +1,5 @@
-"""Filter pruning by L1 norm (structured): whole filters go, and `sparsemod.pruning.shrink` then makes the network smaller."""
+"""Filter pruning by L1 norm (structured): whole filters go, and `sparsemod.pruning.shrink` then makes the
+network smaller."""
 
 from collections.abc import Mapping
 
@@ -14,13 +15,14 @@ from sparsemod.pruning.schedules import Schedule
 
 @PRUNERS.register("filters")
 class Filters(MaskPruner):
-    """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm, `planned_keep(n, sparsity)` of each layer's n remain.
+    """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm, `planned_keep(n, sparsity)` of each
+    layer's n remain.
 
-    A pruned filter's weights, bias and the scale, shift and running mean of its norm are zero, so that its output is exactly
-    zero in training and evaluation. Layers that are added together lose the same filters, ranked by the sum of
-    their norms; what a depthwise convolution makes of a channel goes with the channel. Filters that feed the
-    network's output and those of grouped convolutions stay: `frozen` says which and why.
-    Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
+    A pruned filter's weights, bias and the scale, shift and running mean of its norm are zero, so that its
+    output is exactly zero in training and evaluation. Layers that are added together lose the same filters,
+    ranked by the sum of their norms; what a depthwise convolution makes of a channel goes with the channel.
+    Filters that feed the network's output and those of grouped convolutions stay: `frozen` says which and
+    why. Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
     """
 
     def __init__(self, sparsity: float, schedule: Schedule, shape: tuple[int, ...]) -> None:

@@ -9,7 +9,8 @@ from sparsemod.pruning.schedules import Schedule
 
 
 def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Weights of convolutions and linear layers by name, a shared one once. Biases and norms are not pruned."""
+    """Weights of convolutions and linear layers by name, a shared one once. Biases and norms are not
+    pruned."""
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for path, layer in module.named_modules():
@@ -25,11 +26,12 @@ def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
 
 @PRUNERS.register("magnitude")
 class Magnitude(MaskPruner):
-    """Zeroes exactly round(sparsity x weights) weights of smallest |w| over all conv and linear layers together.
+    """Zeroes the round(sparsity x weights) weights of smallest |w| over all conv and linear layers together.
 
-    Every layer keeps its largest weight (a layer of zeros cuts the network in two), so at sparsities where fewer
-    weights than layers would remain, one per layer remains. Ties go by position, so equal inputs give equal masks.
-    Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015.
+    Every layer keeps its largest weight (a layer of zeros cuts the network in two), so at sparsities where
+    fewer weights than layers would remain, one per layer remains. Ties go by position, so equal inputs give
+    equal masks. Source: Han et al., "Learning both weights and connections for efficient neural networks",
+    2015.
     """
 
     def __init__(self, sparsity: float, schedule: Schedule, shape: tuple[int, ...] = ()) -> None:

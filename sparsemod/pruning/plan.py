@@ -8,7 +8,8 @@ from sparsemod.errors import InvalidInput
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """A pruning method's name and the share that goes: of all weights (magnitude) or of each layer's filters (filters)."""
+    """A pruning method's name and the share that goes: of all weights (magnitude) or of each layer's filters
+    (filters)."""
 
     method: str = "none"
     sparsity: float = 0.0
@@ -32,7 +33,7 @@ def planned_pruned(weights: int, sparsity: float) -> int:
 def planned_keep(filters: int, sparsity: float) -> int:
     """How many of a layer's `filters` filters stay: (1 - sparsity) x filters rounded up, and always one.
 
-    Rounded up because the last filters of a tiny layer are the ones it needs; a product that is an integer but for the
-    error of its float (0.7 x 10 = 7.000000000000001) counts as that integer.
+    Rounded up because the last filters of a tiny layer are the ones it needs; a product that is an integer
+    but for the error of its float (0.7 x 10 = 7.000000000000001) counts as that integer.
     """
     return max(1, math.ceil((1 - check_sparsity(sparsity)) * filters - 1e-9)) if filters else 0

@@ -41,7 +41,8 @@ class OneShot:
 @SCHEDULES.register("cubic")
 @dataclass(frozen=True)
 class Cubic:
-    """1 - (1 - t)^3 with t running from 0 at `begin` to 1 at `end`: fast while weights are redundant, slow at the end.
+    """1 - (1 - t)^3 with t running from 0 at `begin` to 1 at `end`: fast while weights are redundant, slow at
+    the end.
 
     Source: Zhu and Gupta, "To prune, or not to prune", 2017.
     """

@@ -1,4 +1,5 @@
-"""Physically smaller networks: channels that are exactly zero are cut out of every layer that makes or reads them."""
+"""Physically smaller networks: channels that are exactly zero are cut out of every layer that makes or reads
+them."""
 
 import copy
 import dataclasses
@@ -22,9 +23,10 @@ Keep = NDArray[np.bool_]
 def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
     """A copy of `module` without the filters that pruning set to zero; it computes the same function.
 
-    `shape`: one sample's. Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not changed. Every layer keeps at
-    least one filter. The result is run beside the original before it is returned: raises BuildError when they differ, as for
-    a module whose forward holds sizes (x.view(-1, 256)); Unsupported when the module cannot be captured.
+    `shape`: one sample's. Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
+    changed. Every layer keeps at least one filter. The result is run beside the original before it is
+    returned: raises BuildError when they differ, as for a module whose forward holds sizes (x.view(-1, 256));
+    Unsupported when the module cannot be captured.
     """
     graph = capture(module, tuple(shape))
     tensors = named_tensors(module)
@@ -33,9 +35,11 @@ def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
 
 
 def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> nn.Module:
-    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain is arbitrary.
+    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain
+    is arbitrary.
 
-    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`, without running anything. Raises as `shrink`.
+    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`,
+    without running anything. Raises as `shrink`.
     """
     graph = capture(module, tuple(shape))
     masked = copy.deepcopy(module)
@@ -51,9 +55,11 @@ def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> 
 
 
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of `planned_shrink` without its work.
+    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of
+    `planned_shrink` without its work.
 
-    `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are computed from others.
+    `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are
+    computed from others.
     """
     channels = channels_of(graph, owned)
     return shrink_graph(graph, channels, planned(channels, sparsity))
@@ -68,7 +74,8 @@ def planned(channels: Channels, sparsity: float) -> Keep:
 
 
 def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> Keep:
-    """Labels to keep: those of which any weight, bias or norm parameter is not zero, at least one of each group."""
+    """Labels to keep: those of which any weight, bias or norm parameter is not zero, at least one of each
+    group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
         if operator.kind == "batch_norm":
@@ -96,7 +103,8 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
 
 @dataclasses.dataclass(frozen=True)
 class _Cut:
-    """Which rows (output channels) and columns (input channels, None: all) of an operator's tensors remain."""
+    """Which rows (output channels) and columns (input channels, None: all) of an operator's tensors
+    remain."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64] | None

@@ -7,17 +7,18 @@ Requantization (conv, linear, global average), TFLite's single-rounding Multiply
     real multiplier M = multiplier x 2^(shift - 31),   2^30 <= multiplier < 2^31 (or 0),   -31 <= shift <= 30
     requantize(acc, multiplier, shift) = (int64(acc) * multiplier + (1 << (30 - shift))) >> (31 - shift)
 
-`acc` fits in int32 and so does the result (networks that could overflow are rejected when they are constructed).
+`acc` fits in int32 and so does the result (networks that could overflow are rejected when they are
+constructed).
 
 Rescaling of int8 values (add, concat), which needs int32 only:
 
     real factors M_i = multiplier_i / 2^shift,   0 <= multiplier_i <= 2^21,   1 <= shift <= 30
-    rescale(q_1.., z_1.., multiplier_1.., shift) = (sum_i (q_i - z_i) * multiplier_i + (1 << (shift - 1))) >> shift
+    rescale(q, z, multiplier, shift) = (sum_i (q_i - z_i) * multiplier_i + (1 << (shift - 1))) >> shift
 
 |q - z| <= 255, so two terms and the rounding constant stay below 2^31. Both round to nearest, halves upwards.
 
-Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018; TensorFlow
-Lite's 8-bit quantization specification.
+Sources: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", 2018; TensorFlow Lite's 8-bit quantization specification.
 """
 
 import math
@@ -39,7 +40,8 @@ Float32 = NDArray[np.float32]
 
 
 def quantize_multiplier(real: NDArray[np.float64] | float) -> tuple[Int32, Int32]:
-    """(multiplier, shift) of each real multiplier >= 0; one too small for any effect (below 2^-32) becomes (0, 0).
+    """(multiplier, shift) of each real multiplier >= 0; one too small for any effect (below 2^-32) becomes
+    (0, 0).
 
     Raises InvalidInput for negative, infinite or larger than 2^30 ones.
     """
@@ -65,7 +67,8 @@ def requantize(acc: Int64, multiplier: Int64 | int, shift: Int64 | int) -> Int64
 
 
 def rescale_multipliers(factors: tuple[float, ...]) -> tuple[tuple[int, ...], int]:
-    """(multipliers, common shift) of real factors: the largest shift at which each multiplier is at most 2^21.
+    """(multipliers, common shift) of real factors: the largest shift at which each multiplier is at most
+    2^21.
 
     Raises InvalidInput when a factor is not below 2^20.
     """
@@ -85,9 +88,9 @@ def _half_up(value: float) -> int:
 def activation_parameters(low: float, high: float, least: float = 0.0) -> tuple[float, int]:
     """(scale, zero point) of an asymmetric int8 tensor whose real values lie in [low, high].
 
-    The range is widened to hold 0, which is represented exactly (padding and pruned values stay exact zeros). `least` is
-    a lower bound of the scale. An empty range gets scale max(1, least). The scale is a float32 number.
-    Raises InvalidInput for a range that is not finite.
+    The range is widened to hold 0, which is represented exactly (padding and pruned values stay exact zeros).
+    `least` is a lower bound of the scale. An empty range gets scale max(1, least). The scale is a float32
+    number. Raises InvalidInput for a range that is not finite.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise InvalidInput("activation range", (low, high), "two finite numbers, the lower first")
@@ -105,7 +108,8 @@ def _float32(value: float) -> float:
 
 
 def quantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Int8:
-    """Real values as int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128, 127)."""
+    """Real values as int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128,
+    127)."""
     scaled = np.rint(np.asarray(values, dtype=np.float32) / np.float32(scale)) + np.float32(zero_point)
     return np.asarray(np.clip(scaled, INT8_MIN, INT8_MAX), dtype=np.int8)
 

@@ -16,7 +16,8 @@ Range = tuple[float, float]
 RangeRule = Callable[[NDArray[Any]], Range]
 
 RANGES: Registry[RangeRule] = Registry("range rule", "sparsemod.range_rules", builtin=(__name__,))
-"""Functions from a tensor's values (float32, one axis, not empty) to the (low, high) that int8 should span, by name."""
+"""Functions from a tensor's values (float32, one axis, not empty) to the (low, high) that int8 should span,
+by name."""
 
 _MOST = 1 << 17  # values per tensor that the slower rules look at
 
@@ -36,7 +37,8 @@ def percentile(values: NDArray[Any]) -> Range:
 
 @RANGES.register("mse")
 def mse(values: NDArray[Any]) -> Range:
-    """The full range shrunk by that factor, of 0.3 to 1 in steps of 0.05, which gives the smallest squared rounding error."""
+    """The full range shrunk by that factor, of 0.3 to 1 in steps of 0.05, which gives the smallest squared
+    rounding error."""
     values = _thin(values)
     low, high = minmax(values)
 
@@ -56,7 +58,8 @@ def _thin(values: NDArray[Any]) -> NDArray[Any]:
 def calibrate(graph: Graph, samples: Tensor, rule: str = "minmax") -> dict[str, Range]:
     """(low, high) of every tensor of `graph` over `samples` (N, *input shape), as `rule` of RANGES sees them.
 
-    Raises InvalidInput for no samples, and for values that are not finite (naming the tensor); UnknownName for the rule.
+    Raises InvalidInput for no samples, and for values that are not finite (naming the tensor); UnknownName
+    for the rule.
     """
     if len(samples) == 0:
         raise InvalidInput("calibration", tuple(samples.shape), "at least one sample")

@@ -1,4 +1,5 @@
-"""One file for a network: a JSON header and arrays in a .npz (zip of .npy), never pickle. Equal content gives equal bytes."""
+"""One file for a network: a JSON header and arrays in a .npz (zip of .npy), never pickle. Equal content gives
+equal bytes."""
 
 import io
 import json
@@ -47,7 +48,8 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes
 
 
 def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """(header, arrays) of a file whose header says `kind` and `version`. Raises InvalidInput for anything else."""
+    """(header, arrays) of a file whose header says `kind` and `version`. Raises InvalidInput for anything
+    else."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if any(info.file_size > _LIMIT for info in archive.infolist()):

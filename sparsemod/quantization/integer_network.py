@@ -1,4 +1,5 @@
-"""The integer network: int8 tensors and layers in execution order. It is the one truth of accuracy, size and every exporter."""
+"""The integer network: int8 tensors and layers in execution order. It is the one truth of accuracy, size and
+every exporter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ FORMAT, VERSION = "sparsemod-integer-network", 1
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An int8 tensor: one sample's shape (channels first), and real value = (q - zero_point) x scale; `scale` is a float32 number."""
+    """An int8 tensor: one sample's shape (channels first), and real value = (q - zero_point) x scale; `scale`
+    is a float32 number."""
 
     shape: Shape
     scale: float
@@ -44,9 +46,11 @@ class TensorInfo:
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork(Evaluation):
-    """`tensors` by name; `layers` in execution order, each reading tensors that exist by then; one input, one output.
+    """`tensors` by name; `layers` in execution order, each reading tensors that exist by then; one input, one
+    output.
 
-    Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could overflow.
+    Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could
+    overflow.
     """
 
     scheme: ClassVar[str] = "static"

@@ -1,8 +1,9 @@
 """Runs integer networks: every result is the exact integer that `sparsemod.quantization.layers` defines.
 
-The batch is the innermost axis (C, H, W, N), so that windows are gathered in contiguous runs and one matrix product serves a whole layer.
-Matrix products go through float BLAS: with every partial sum below 2^24 (float32) or 2^53 (float64) in absolute value, sums of
-integer products are exact in any order. The bound is computed from the layer's own weights; the rest is int64.
+The batch is the innermost axis (C, H, W, N), so that windows are gathered in contiguous runs and one matrix
+product serves a whole layer. Matrix products go through float BLAS: with every partial sum below 2^24
+(float32) or 2^53 (float64) in absolute value, sums of integer products are exact in any order. The bound is
+computed from the layer's own weights; the rest is int64.
 """
 
 from collections.abc import Callable

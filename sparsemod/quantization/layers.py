@@ -1,8 +1,9 @@
 """The layers of an integer network: data only, validated at construction.
 
-Every tensor is int8 with one scale and zero point z; shapes are channels first, without batch. Below, z is the zero point of the input,
-zo of the output, sums run over all taps inside the (padded) input, `requantize` and `rescale` are those of `sparsemod.quantization.arithmetic`,
-and clamp(v) = min(max(v, low), high). A layer's `low` and `high` hold its activation (relu: low = zo).
+Every tensor is int8 with one scale and zero point z; shapes are channels first, without batch. Below, z is
+the zero point of the input, zo of the output, sums run over all taps inside the (padded) input, `requantize`
+and `rescale` are those of `sparsemod.quantization.arithmetic`, and clamp(v) = min(max(v, low), high). A
+layer's `low` and `high` hold its activation (relu: low = zo).
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,8 @@ class Clamped(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Clamped):
-    """Weights per output channel o: int8 `weight`, int32 `bias` (scale: input's x weight_scale[o]), `multiplier`, `shift`, `weight_scale`."""
+    """Weights per output channel o: int8 `weight`, int32 `bias` (scale: input's x weight_scale[o]),
+    `multiplier`, `shift`, `weight_scale`."""
 
     rank: ClassVar[int]
     weight: Int8 = field(default_factory=lambda: np.zeros(0, np.int8))
@@ -106,10 +108,12 @@ class Weighted(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Conv(Weighted):
-    """acc[o,y,x] = bias[o] + sum_{i,u,v} weight[o,i,u,v] (q[g(o) + i, y sy + u dy - top, x sx + v dx - left] - z); outside the input q = z.
+    """Two-dimensional convolution; outside the input q = z, so that padding adds nothing.
 
-    y = clamp(zo + requantize(acc, multiplier[o], shift[o])). `weight` is (O, I / groups, kernel y, kernel x); channel o reads the input channels of its
-    group: g(o) = (o // (O / groups)) x (I / groups). `padding` = (top, bottom, left, right). Depthwise: groups = I.
+    acc[o,r,c] = bias[o] + sum_{i,u,v} weight[o,i,u,v] (q[g(o) + i, r sy + u dy - top, c sx + v dx - left] - z);
+    y = clamp(zo + requantize(acc, multiplier[o], shift[o])). `weight` is (O, I / groups, kernel y, kernel x);
+    channel o reads the input channels of its group: g(o) = (o // (O / groups)) x (I / groups). `padding` =
+    (top, bottom, left, right). Depthwise: groups = I.
     """
 
     kind: ClassVar[str] = "conv"
@@ -153,7 +157,10 @@ class Conv(Weighted):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Weighted):
-    """acc[o] = bias[o] + sum_i weight[o,i] (q[i] - z); y = clamp(zo + requantize(acc, multiplier[o], shift[o]))."""
+    """Matrix times vector.
+
+    acc[o] = bias[o] + sum_i weight[o,i] (q[i] - z); y = clamp(zo + requantize(acc, multiplier[o], shift[o])).
+    """
 
     kind: ClassVar[str] = "linear"
     rank: ClassVar[int] = 2
@@ -171,7 +178,8 @@ class Linear(Weighted):
 
 @dataclass(frozen=True, eq=False)
 class Pool(Layer):
-    """Windows of `kernel` positions, each pair is (rows, columns); `padding` = (top, bottom, left, right); see the subclasses."""
+    """Windows of `kernel` positions, each pair is (rows, columns); `padding` = (top, bottom, left, right);
+    see the subclasses."""
 
     same_scale: ClassVar[bool] = True
     kernel: tuple[int, int] = (1, 1)
@@ -188,7 +196,8 @@ class Pool(Layer):
             raise self._reject("padding", self.padding, "at least 0 and at most half of the window")
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        """See Layer. With `ceil`, a last window that would begin beyond the input and its leading padding is left out."""
+        """See Layer. With `ceil`, a last window that would begin beyond the input and its leading padding is
+        left out."""
         channels, *sizes = self._one(inputs, 3)
         result = [channels]
         for axis, size in enumerate(sizes):
@@ -205,17 +214,20 @@ class Pool(Layer):
 
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
-    """y = max of the window's values inside the input; padding never wins. Scale and zero point are the input's."""
+    """y = max of the window's values inside the input; padding never wins. Scale and zero point are the
+    input's."""
 
     kind: ClassVar[str] = "max_pool"
 
 
 @dataclass(frozen=True, eq=False)
 class AvgPool(Pool):
-    """acc = sum of the window's raw q inside the input + z x (counted padding); y = acc / count, rounded to nearest, halves away from zero.
+    """acc = sum of the window's raw q inside the input + z x (counted padding); y = acc / count, rounded to
+    nearest, halves away from zero.
 
-    In C: acc > 0 ? (acc + count / 2) / count : (acc - count / 2) / count. `count` is the number of positions inside the input, or with
-    `count_padding` also those in the stated padding (never those that `ceil` adds beyond it). Scale and zero point are the input's.
+    In C: acc > 0 ? (acc + count / 2) / count : (acc - count / 2) / count. `count` is the number of positions
+    inside the input, or with `count_padding` also those in the stated padding (never those that `ceil` adds
+    beyond it). Scale and zero point are the input's.
     """
 
     kind: ClassVar[str] = "avg_pool"
@@ -229,7 +241,8 @@ class AvgPool(Pool):
 
 @dataclass(frozen=True, eq=False)
 class GlobalAvgPool(Layer):
-    """acc = sum over all positions of (q - z); y = clamp(zo + requantize(acc, multiplier, shift)), the multiplier holding 1 / (H W).
+    """acc = sum over all positions of (q - z); y = clamp(zo + requantize(acc, multiplier, shift)), the
+    multiplier holding 1 / (H W).
 
     `keep` says whether the output is (C, 1, 1) or (C,).
     """
@@ -271,7 +284,8 @@ class Add(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Concat(Clamped):
-    """Inputs one after another along `axis` (0 = channels), each y = clamp(zo + rescale(q_i, z_i, multipliers[i], shifts[i])).
+    """Inputs one after another along `axis` (0 = channels), each y = clamp(zo + rescale(q_i, z_i,
+    multipliers[i], shifts[i])).
 
     Where multipliers[i] = 2^shifts[i] and z_i = zo this is a copy.
     """
@@ -301,7 +315,8 @@ class Concat(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Clamp(Clamped):
-    """y = clamp(q): a relu or relu6 that no other layer could take in. Scale and zero point are the input's."""
+    """y = clamp(q): a relu or relu6 that no other layer could take in. Scale and zero point are the
+    input's."""
 
     kind: ClassVar[str] = "clamp"
     same_scale: ClassVar[bool] = True

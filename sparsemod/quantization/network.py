@@ -1,4 +1,5 @@
-"""What accuracy, size measurement and exporters ask of a network, whether it is an integer one or stays float."""
+"""What accuracy, size measurement and exporters ask of a network, whether it is an integer one or stays
+float."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from sparsemod.errors import InvalidInput
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer as deployed. Shapes without batch; `weights`, `nonzeros` count weights without biases; the rest is in bytes."""
+    """One layer as deployed. Shapes without batch; `weights`, `nonzeros` count weights without biases; the
+    rest is in bytes."""
 
     name: str
     kind: str
@@ -76,7 +78,8 @@ def best(outputs: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """`images` (array or tensor on the CPU) as an array (N, *shape). Raises InvalidInput for another shape."""
+    """`images` (array or tensor on the CPU) as an array (N, *shape). Raises InvalidInput for another
+    shape."""
     array = np.asarray(images)
     if array.shape[1:] != shape:
         raise InvalidInput("images", array.shape, f"shape (N, {', '.join(map(str, shape))})")

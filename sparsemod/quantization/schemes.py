@@ -30,10 +30,12 @@ def none(graph: Graph, samples: Tensor) -> FloatNetwork:
 
 
 def quantize(network: nn.Module | Graph, samples: Tensor, scheme: str = "static") -> Quantized:
-    """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph into its kind of network.
+    """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph
+    into its kind of network.
 
-    `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the training data.
-    Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for values that are not finite.
+    `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the
+    training data. Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for values that
+    are not finite.
     """
     make = SCHEMES.get(scheme, field="quantization.scheme")
     graph = capture(network, tuple(samples.shape[1:])) if isinstance(network, nn.Module) else network

@@ -36,16 +36,18 @@ Float64 = NDArray[np.float64]
 _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 _RESCALE_MAX = 2.0**19
-# Values outside the range of what these make of them may be clamped before instead of after. (Not so before a mean.)
+# What lies outside the range of these operators' results may be clamped before instead of after them.
+# (Not so with means: a value that is out of range takes part in one that is not.)
 _CLAMP_EARLY = ("max_pool", "relu", "relu6", "flatten")
 
 
 def quantize_static(graph: Graph, samples: Tensor, rule: str = "minmax") -> IntegerNetwork:
     """The integer network of a deployed `graph`.
 
-    Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric, spanning what `rule` (see
-    `sparsemod.quantization.calibration`) says of `samples` (N, *input shape). Biases: int32. Raises Unsupported for an operator without an
-    integer kernel, InvalidInput for weights or activations that are not finite.
+    Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,
+    spanning what `rule` (see `sparsemod.quantization.calibration`) says of `samples` (N, *input shape).
+    Biases: int32. Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or
+    activations that are not finite.
     """
     for operator in graph.operators:
         if operator.kind not in RULES:
