@@ -2,6 +2,7 @@
 
     python benchmarks/search.py                                 # live: ours, Sobol, NSGA-II, TPE; recorded: Optuna GP, Ax
     python benchmarks/search.py --live optuna-gp --seeds 10     # run the slow ones again (minutes each); --record keeps them
+    python benchmarks/search.py --live ""                       # only report what is recorded
 
 The problem is benchmarks/digits_table.py: networks really trained once, so that a trial costs nothing. It is searched twice, freely and with a
 budget that half of the space exceeds. Every contender may have its candidates screened for free: one over the budget is reported to it
@@ -229,7 +230,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--live", default="ours,sobol,nsga2,tpe", help="contenders to run, with commas")
+    parser.add_argument(
+        "--live",
+        default="ours,sobol,nsga2,tpe",
+        help="contenders to run, with commas (ours, sobol, nsga2, tpe, optuna-gp, ax)",
+    )
     parser.add_argument("--problems", default=",".join(BUDGETS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
@@ -240,12 +245,14 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    names = arguments.live.split(",")
+    names = [n for n in arguments.live.split(",") if n]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     problems = arguments.problems.split(",")
     found = race(names, problems, seeds, arguments.trials, arguments.record)
     if arguments.trials == 60:
-        found |= {f"{n} (rec.)": runs for n, runs in recorded().items() if n not in names}
+        kept = {n: runs for n, runs in recorded().items() if n not in names}
+        print(f"\nrecorded earlier, not run now: {', '.join(kept) or 'nothing'}")
+        found |= kept
     report(found, arguments.trials)
 
 

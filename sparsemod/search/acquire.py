@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from sparsemod.objectives import nondominated
 from sparsemod.records import Value
-from sparsemod.search import ehvi, gp
+from sparsemod.search import ehvi, gp, sobol
 from sparsemod.search.costs import CostBook, CostEstimate, table
 from sparsemod.search.history import History
 from sparsemod.search.pool import Entry, Pool
@@ -25,6 +25,9 @@ FRONT = 200
 """Members of the front that the boxes are made from; more are thinned out by their distance from each other."""
 
 MODEL_POINTS = 400
+
+SAMPLED = 64
+"""Sobol points that are built to train the estimate of the costs: always the same ones, once in the life of a process."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,17 @@ class Chooser:
         self._model = self._fit(history, fitter) if self._uncertain else None
         self._points = self._objectives.matrix(history.rows[i] for i in history.front)
         self._built: dict[str, Choice | None] = {}
-        self._train_features = [
-            space.encode(o.candidate.parameters)
+        known = [
+            (o.candidate.parameters, o.values)
             for o in history.all
             if o.values is not None and all(m in o.values for m in self._metrics)
         ]
-        self._train_costs = [
-            o.values
-            for o in history.all
-            if o.values is not None and all(m in o.values for m in self._metrics)
-        ]
+        self._train_features = [space.encode(parameters) for parameters, _ in known]
+        self._train_costs: list[Mapping[str, float]] = [values for _, values in known]
+        for parameters in sobol.candidates(space, history.seed, SAMPLED if self._metrics else 0):
+            costs = book.look(parameters)
+            if not isinstance(costs, str):
+                self._learn(parameters, costs)
         for observation in history.pending:
             costs = book.look(observation.candidate.parameters)
             if not isinstance(costs, str):
@@ -84,6 +88,12 @@ class Chooser:
 
     def _features(self, parameters: Mapping[str, Value], epochs: float) -> Floats:
         return np.append(self._space.encode(parameters), gp.fidelity(epochs))
+
+    def _learn(self, parameters: Mapping[str, Value], costs: Mapping[str, float]) -> None:
+        """Exact costs for the estimate to learn from."""
+        if all(m in costs for m in self._metrics):
+            self._train_features.append(self._space.encode(parameters))
+            self._train_costs.append(costs)
 
     def _imagine(self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]) -> None:
         """Take a pending trial for finished, with the error that the model expects."""
@@ -210,9 +220,7 @@ class Chooser:
                 continue
             left -= 1.0
             self._built[entry.key] = Choice(entry, costs, 0.0)
-            if all(m in costs for m in self._metrics):
-                self._train_features.append(self._space.encode(entry.parameters))
-                self._train_costs.append(costs)
+            self._learn(entry.parameters, costs)
 
 
 def _spread_out(points: Floats, count: int) -> npt.NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """Exact costs by candidate, remembered; and a quick estimate of them for candidates that nobody has built yet.
 
 A cost is exact but not free (a network is built and captured: tens of milliseconds), and a pool holds a thousand candidates. So the pool is ranked by
-the estimate and only the front-runners are built. The estimate is trained on what the observations hold and what the present
-suggestion has built, never on the cache, so that it does not depend on the life of the process.
+the estimate and only the front-runners are built. The estimate is trained on what the observations hold, a fixed sample of the space and what
+the present suggestion has built; never on the cache, so that it does not depend on the life of the process.
 """
 
 from collections.abc import Mapping, Sequence

@@ -28,6 +28,7 @@ class History:
         self._by_index = {o.index: o for o in self.all}
         self.objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
         self._spec = spec
+        self.seed = spec.seed
         # A lost worker says nothing against the candidate: it may come again. Anything else is suggested once.
         self.seen = {
             space.key(o.candidate.parameters)

@@ -39,7 +39,7 @@ class Search:
     """
 
     def __init__(
-        self, spec: ExperimentSpec, space: Space, costs: Costs, morphs: Morphs | None = None, exact: int = 16
+        self, spec: ExperimentSpec, space: Space, costs: Costs, morphs: Morphs | None = None, exact: int = 24
     ) -> None:
         self.spec, self.space = spec, space
         self._morphs, self._exact = morphs, exact
