@@ -60,13 +60,24 @@ class Affine:
             return self.bias
         return (self.bias - self.norm.mean) * self.norm.scale + self.norm.beta
 
-    def importance(self) -> Tensor:
+    def strength(self) -> Tensor:
         """L1 norm of each output's kernel, the norm's factor included."""
         return self.dense().abs().sum((1, 2, 3)) * self.scale().abs()
 
+    def importance(self) -> Tensor:
+        """What each output's absence costs: its deviation after relu (its mean can be made up for); without norm its strength."""
+        return self.strength() if self.norm is None else self.moments()[1].sqrt()
+
+    def slope(self) -> Tensor:
+        """The factor of the best linear stand-in for each output's relu: Cov(relu(z), z) / Var(z) for normal z; 1 without norm."""
+        if self.norm is None:
+            return torch.ones_like(self.bias)
+        slope: Tensor = torch.special.ndtr(self.norm.beta / self.norm.gamma.abs().clamp_min(1e-6))
+        return slope
+
     def alive(self) -> Tensor:
         """Which outputs can differ from zero after relu; pruned filters cannot."""
-        return (self.importance() > 0) | (self.shift() > 0)
+        return (self.strength() > 0) | (self.shift() > 0)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean and variance of each output after relu, taking what a batch norm makes for normally distributed; 0 and 1 without norm."""

@@ -65,9 +65,7 @@ def _inherit(
             continue
         if j is None:
             signal, kept = skipping(signal, layers[token.name]), False
-            notes.append(
-                f"{token.name} of the parent: removed, merged into the next layer as far as it is linear"
-            )
+            notes.append(f"{token.name} of the parent: removed")
         elif came is None:
             signal, kept, what = insert(state, f"features.{token.name}", signal)
             notes += [f"{token.name}: {note}" for note in what]

@@ -26,6 +26,14 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
     source, exact = choose(layer, int(state[name].shape[0]))
     rows = torch.nonzero(source >= 0).flatten()
     notes = width_notes(layer.outputs, source, exact)
+    if signal.merged:
+        # Tried on digits: starting from the two kernels' product is no better after one epoch and worse after three.
+        _keep_norm(state, norm, rows, source[rows], layer)
+        return (
+            after(layer, source),
+            False,
+            [*notes, "its input was removed: new weights, scale and shift kept"],
+        )
     before = (layer.weight if layer.depthwise is None else layer.depthwise).shape[-1]
     if kernel != before:
         notes.append(f"kernel {before}->{kernel}" + (", outer taps dropped" if kernel < before else ""))
@@ -90,7 +98,14 @@ def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, lis
         lost = live[~torch.isin(live, passed)]
         offset = offset + signal.mix[:, lost] @ signal.mean[lost]
     note = "new, the identity" if exact else f"new, passes on {len(passed)} of {len(live)} channels"
-    return Signal(mix, offset, means, variances, True), exact, [note]
+    return Signal(mix, offset, means, variances, True, signal.merged), exact, [note]
+
+
+def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:
+    """The scale and shift of a norm, without its statistics: what follows sees outputs of the size that it knows."""
+    if layer.norm is not None and f"{norm}.running_mean" in state:
+        state[f"{norm}.weight"][rows] = layer.norm.gamma[source]
+        state[f"{norm}.bias"][rows] = layer.norm.beta[source]
 
 
 def resize_kernel(weight: Tensor, size: int) -> Tensor:

@@ -13,7 +13,7 @@ class Signal:
     """The parent's channel p is the child's activations times `mix[p]`, plus `offset[p]`: exactly where `exact`, else roughly.
 
     `mix` (parent's channels, child's channels): a new channel of the child is a column of zeros. `mean`, `variance` (child's channels) are
-    estimates of its activations. `positive`: it comes out of a relu.
+    estimates of its activations. `positive`: it comes out of a relu. `merged`: `mix` stands for a removed layer, and is but a rough guess.
     """
 
     mix: Tensor
@@ -21,6 +21,7 @@ class Signal:
     mean: Tensor
     variance: Tensor
     positive: bool
+    merged: bool = False
 
     @classmethod
     def of_input(cls, channels: int) -> "Signal":
@@ -75,7 +76,10 @@ def after(layer: Affine, source: Tensor) -> Signal:
 
 
 def skipping(signal: Signal, layer: Affine) -> Signal:
-    """The signal where the parent has one layer more, taken as linear: its relu is ignored, its taps are summed."""
-    weight = (layer.dense() * layer.scale()[:, None, None, None]).sum((2, 3))
-    offset = weight @ signal.offset + layer.shift()
-    return Signal(weight @ signal.mix, offset, signal.mean, signal.variance, signal.positive)
+    """The signal where the parent has one layer more: that layer's taps are summed and its relu is replaced by the best linear stand-in."""
+    slope = layer.slope()
+    weight = (layer.dense() * (layer.scale() * slope)[:, None, None, None]).sum((2, 3))
+    offset = weight @ signal.offset + slope * layer.shift()
+    if layer.norm is not None:
+        offset = offset + layer.moments()[0] - slope * layer.norm.beta
+    return Signal(weight @ signal.mix, offset, signal.mean, signal.variance, signal.positive, merged=True)
