@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support_morphisms import DIGITS, TABLE
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
-from sparsemod.morphisms import morphs
+from sparsemod.morphisms import MORPHISMS, Inheritance, MorphismSet, Operator, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
 from sparsemod.morphisms.operators import CNN, MLP
 from sparsemod.networks import create_family
@@ -115,6 +115,26 @@ def test_small_spaces_give_what_they_have() -> None:
     assert sorted(str(m.parameters["width"]) for m in found) == ["1", "3"]
     assert {m.operators for m in found} <= {("change width 2->1",), ("change width 2->3",)} or len(found) == 2
     assert not morphs("unheard-of", Space([Fixed("kind", "a")]), {"kind": "a"}, np.random.default_rng(0), 10)
+
+
+def test_a_family_may_bring_its_own_operators() -> None:
+    class Double(Operator):
+        """Twice as wide."""
+
+        name = "double"
+        preserves = True
+
+        def candidates(self, space: Any, parameters: Any, rng: Any) -> Any:
+            yield {**parameters, "width": 2 * parameters["width"]}, "width"
+
+    MORPHISMS.add(
+        "test-doubling", MorphismSet([Double()], lambda *arguments: Inheritance({}, True, ("told",)))
+    )
+    space = Space([Integer("width", 1, 8)])
+    found = morphs("test-doubling", space, {"width": 2}, np.random.default_rng(0), 9)
+    assert {m.parameters["width"]: m.operators[0] for m in found} == {4: "double width", 8: "double width"}
+    assert all(m.preserving for m in found)
+    assert inherit("test-doubling", {}, {}, {}, None, TABLE).notes == ("told",)  # type: ignore[arg-type]
 
 
 def test_bad_arguments() -> None:

@@ -36,7 +36,7 @@ Inherit = Callable[
 
 @dataclass(frozen=True)
 class MorphismSet:
-    """A family's operators and its way to inherit."""
+    """A family's operators and its way to inherit. A family of one's own gets one by `MORPHISMS.add("its name", MorphismSet(...))`."""
 
     operators: Sequence[Operator]
     inherit: Inherit
