@@ -12,6 +12,9 @@ from typing import Annotated
 import typer
 
 from service.cli import catalogue, experiments, local, results, serving
+from service.cli.common import AT_END, complain
+
+NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
 
 app = typer.Typer(
     name="sparsemod",
@@ -60,7 +63,7 @@ def worker_main(arguments: Sequence[str] | None = None) -> None:
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
     """Run the command; turn our own errors into one line and exit code 2."""
     from service.supervisor_child import become_supervised
-    from sparsemod.errors import SparsemodError
+    from sparsemod.errors import ServerUnavailable, SparsemodError
 
     become_supervised()
     # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
@@ -73,9 +76,8 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
     except SparsemodError as error:
         if debug:
             raise
-        from service.cli.common import complain
-
-        complain(str(error))
+        hint = f"; {NO_SERVER}" if isinstance(error, ServerUnavailable) else ""
+        complain(f"{error}{hint}")
         sys.exit(2)
     except KeyboardInterrupt:
         if debug:
@@ -85,3 +87,5 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
         # `sparsemod trials | head`: the reader has what it wanted. Keep Python from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
+    finally:
+        AT_END.close()

@@ -1,5 +1,6 @@
 """What the commands share: options, the server's address, which experiment is meant, and how things are shown."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -30,6 +31,9 @@ ImportOption = Annotated[
         metavar="MODULE",
     ),
 ]
+
+AT_END = contextlib.ExitStack()
+"""What is closed when the command is over."""
 
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
@@ -91,7 +95,7 @@ def connect(url: str) -> "Client":
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("--server", url, f"an address such as {DEFAULT_SERVER}")
     quiet_retries()
-    return Client(url)
+    return AT_END.enter_context(Client(url))
 
 
 def quiet_retries() -> None:

@@ -200,8 +200,9 @@ def attach(
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Queue a candidate of your own in an experiment."""
+    candidate = parse_parameters(parameters)
     client = connect(server)
-    found = client.attach(which(client, experiment).id, parse_parameters(parameters), epochs=epochs)
+    found = client.attach(which(client, experiment).id, candidate, epochs=epochs)
     typer.echo(f"trial {found.index} of experiment {found.experiment} is {found.state}")
 
 

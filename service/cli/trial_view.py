@@ -60,9 +60,10 @@ def _measurements(trial: TrialView) -> Table:
     table = _table("measured", "value", "split", "how", "target")
     table.columns[1].justify = "right"
     for item in trial.measurements:
-        value = metric_text(item.metric, item.value)
+        shown_as = "error" if item.unit == "fraction" else item.metric
+        value = metric_text(shown_as, item.value)
         if item.standard_error is not None:
-            value += f" ± {metric_text(item.metric, item.standard_error)}"
+            value += f" ± {metric_text(shown_as, item.standard_error)}"
         style = "bold" if item.metric in ("error", "model_size", "working_memory", "latency") else ""
         table.add_row(
             Text(item.metric, style=style), value, item.split or "-", item.method, item.target or "-"

@@ -1,0 +1,119 @@
+"""`sparsemod run`, `check`, `families` and the rest that needs no server, and the demo with a tiny experiment."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli import main
+from service.cli.local import summarize
+from service.store import Store
+from sparsemod.spec_files import load
+
+SPEC = """
+name: tiny
+dataset: {name: digits}
+network: {family: mlp, options: {max_width: 32}}
+rounds: {r1: {trials: 3, epochs: 2}, r2: {trials: 0, epochs: 1}, r3: {trials: 2, epochs: 1}}
+objectives: [error, model_size]
+"""
+
+
+def cli(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert end.value.code == code, captured.err
+    return captured.out
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_run_writes_results_and_goes_on(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results"
+    text = cli(capsys, "run", str(spec), "--out", str(folder))
+    assert [f"trial {n:>4}" in text for n in range(5)] == [True] * 5
+    assert "all rounds are complete" in text
+    assert {"trials.csv", "pareto.csv", "pareto.json", "pareto.png", "pareto.svg"} <= {
+        p.name for p in folder.iterdir()
+    }
+    again = cli(capsys, "run", str(spec), "--out", str(folder))
+    assert "trial    0" not in again, "what is finished is not run again"
+
+
+def test_check_reports_each_step(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli(capsys, "check", str(spec), "--candidates", "1")
+    for words in ("✓ data", "✓ space", "✓ budgets", "✓ trial", "✓ time"):
+        assert words in text
+
+
+def test_check_finds_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC + "budgets: ['flash <= 8 B']\n")
+    assert "✗ budgets" in cli(capsys, "check", str(path), "--candidates", "1", code=2)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("families", ("cnn", "mlp", "max_width")),
+        ("datasets", ("digits", "mnist")),
+        ("devices", ("stm32f446", "cortex-m4")),
+    ],
+)
+def test_catalogues(command: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli(capsys, command)
+    for word in words:
+        assert word in text
+
+
+def test_a_family_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_cli_family.py").write_text(
+        "from sparsemod.networks import family\n\n\n@family('my-cli-family')\nclass Mine:\n    '''My own.'''\n\n"
+        "    def __init__(self, *, width=3):\n        pass\n\n"
+        "    def space(self, data):\n        raise NotImplementedError\n\n"
+        "    def build(self, parameters, data):\n        raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("SPARSEMOD_IMPORTS", "")
+    text = cli(capsys, "families", "--import", "my_cli_family")
+    assert "my-cli-family" in text
+    assert "width=3" in text
+
+
+def test_the_summary_over_seeds() -> None:
+    assert summarize([{"test": 0.1}]) == {"mean": 0.1, "standard_error": None}
+    found = summarize([{"test": 0.1}, {"test": 0.3}])
+    assert found["mean"] == pytest.approx(0.2)
+    assert found["standard_error"] == pytest.approx(0.1)
+
+
+def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from service.cli.demo import run_demo\n"
+        "run_demo(Path(sys.argv[1]), 0, 1, stay=False, spec_file=Path(sys.argv[2]))"
+    )
+    folder = tmp_path / "demo"
+    store = Store.open(f"sqlite:///{folder / 'sparsemod.db'}")
+    interrupted = store.create_experiment(load(spec)).id
+    command = [sys.executable, "-c", code, str(folder), str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    logs = "".join(path.read_text() for path in folder.glob("logs/*.log"))
+    assert done.returncode == 0, done.stderr + logs
+    assert "experiment 2: 5 trials on 1 worker" in done.stdout
+    assert "int8 networks on the front" in done.stdout
+    names = {path.name for path in (folder / "results" / "experiment-2").iterdir()}
+    assert {"trials.csv", "pareto.csv", "pareto.json", "pareto.png", "pareto.svg"} <= names
+    assert store.experiment(interrupted).state == "stopped"
+    assert store.experiment(2).state == "done"
+    store.close()

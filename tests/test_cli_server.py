@@ -1,0 +1,179 @@
+"""The commands that talk to a server, against a real one (in a thread), with a suggester and a worker of the test's own."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import uvicorn
+from support_suggester import make_spec, open_store, quick_search, work
+
+import service.suggester
+from service.app import create_app
+from service.cli import main
+from service.settings import Settings
+from service.store import Store
+from service.suggester import Suggester
+from service.supervisor import free_port
+from sparsemod.records import TrialState
+from sparsemod.spec_files import dump
+
+
+@dataclass
+class Service:
+    """A running server and its store."""
+
+    url: str
+    store: Store
+
+    def finish(self, identity: int) -> None:
+        """Run the experiment to its end."""
+        suggester = Suggester(self.store, ahead=3)
+        while self.store.experiment(identity).state == "running":
+            suggester.step()
+            work(self.store)
+        suggester.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("server")
+    store = open_store(folder)
+    settings = Settings(data_dir=folder, database_url=f"sqlite:///{folder / 'test.db'}")
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, store=store), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    limit = time.monotonic() + 20
+    while not server.started:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    original = service.suggester.build_search
+    service.suggester.build_search = quick_search
+    found = Service(f"http://127.0.0.1:{port}", store)
+    identity = store.create_experiment(make_spec(name="finished")).id
+    assert identity == 1
+    found.finish(identity)
+    yield found
+    service.suggester.build_search = original
+    server.should_exit = True
+    thread.join()
+    store.close()
+
+
+@pytest.fixture(autouse=True)
+def _address(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEMOD_SERVER", running.url)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def cli(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    """Run a command; what it printed."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert end.value.code == code, captured.err
+    return captured.out if code == 0 else captured.err
+
+
+def test_submit_list_and_show(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump(make_spec(name="submitted")))
+    text = cli(capsys, "submit", str(spec))
+    identity = int(re.findall(r"experiment (\d+) \(submitted\): 7 trials to come", text)[0])
+    listed = cli(capsys, "list")
+    assert re.search(rf"{identity} +submitted +running", listed)
+    assert re.search(r"1 +finished +done .* 7/7", listed)
+    data = json.loads(cli(capsys, "show", "submitted", "--json"))
+    assert (data["id"], data["spec"]["name"]) == (identity, "submitted")
+    assert cli(capsys, "show", str(identity), "--spec") == spec.read_text()
+    picture = cli(capsys, "show", "finished")
+    for words in ("finished", "● done", "r1 Sobol", "4/4", "7 completed", "hypervolume"):
+        assert words in picture
+
+
+def test_stop_resume_extend_attach(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="steered")).id
+    name = str(identity)
+    assert "is stopped" in cli(capsys, "stop", name)
+    assert "is running" in cli(capsys, "resume", name)
+    text = cli(capsys, "extend", name, "--r2", "2", "--budget", "flash <= 9 KB")
+    assert "9 trials in its rounds" in text
+    assert running.store.experiment(identity).spec.budgets == {"model_size": 9 * 1024}
+    parameters = ["layers=1", "l1_width=8", "dropout=0.1"]
+    assert f"trial 0 of experiment {identity} is queued" in cli(
+        capsys, "attach", name, *parameters, "--epochs", "3"
+    )
+    record = running.store.records(identity)[0]
+    assert (record.candidate.origin, record.epochs) == ("manual", 3)
+    assert "parameters.filters" in cli(capsys, "attach", name, "filters=1", code=2)
+    cli(capsys, "stop", name)
+
+
+def test_watch_prints_lines_when_piped(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="watched")).id
+    thread = threading.Thread(target=running.finish, args=(identity,))
+    thread.start()
+    lines = cli(capsys, "watch", "watched", "--refresh", "0.1").splitlines()
+    thread.join()
+    assert "done (all rounds are complete)" in lines[-1]
+    assert "r1 4/4 r2 3/3" in lines[-1]
+    assert "7 completed" in lines[-1]
+    assert all("\x1b" not in line for line in lines)
+
+
+def test_trials_as_table_json_and_csv(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    table = cli(capsys, "trials", "finished")
+    assert len(re.findall(r"completed", table)) == 7
+    found = json.loads(cli(capsys, "trials", "finished", "--format", "json", "--round", "r2", "--limit", "2"))
+    assert [(trial["candidate"]["round"], trial["state"]) for trial in found] == [("r2", "completed")] * 2
+    rows = cli(capsys, "trials", "1", "--format", "csv").splitlines()
+    assert len(rows) == 8
+    assert rows[0].startswith("trial,state,round")
+    sizes = [
+        t["measurements"][1]["value"]
+        for t in json.loads(cli(capsys, "trials", "1", "-f", "json", "--sort", "model_size"))
+    ]
+    assert sizes == sorted(sizes)
+
+
+def test_one_trial(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli(capsys, "show", "1", "--trial", "0")
+    for words in ("trial 0", "● completed", "sobol", "model_size", "attempt"):
+        assert words in text
+    assert json.loads(cli(capsys, "show", "1", "--trial", "0", "--json"))["index"] == 0
+    assert cli(capsys, "show", "1", "--trial", "0", "--log") == ""
+    assert "no trial" in cli(capsys, "show", "1", "--trial", "99", code=2)
+
+
+def test_pareto_and_its_files(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front = running.store.pareto(1)
+    table = cli(capsys, "pareto", "1", "--out", str(tmp_path / "out"))
+    assert f"{len(front.points)} points, hypervolume {front.hypervolume:.4f}" in table
+    data = json.loads(cli(capsys, "pareto", "1", "--format", "json"))
+    assert [point["index"] for point in data["points"]] == [point.index for point in front.points]
+    assert len(cli(capsys, "pareto", "1", "--format", "csv").splitlines()) == 1 + len(front.points)
+    written = {path.suffix for path in (tmp_path / "out").iterdir()}
+    assert written == {".csv", ".json", ".png", ".svg"}
+    assert (tmp_path / "out" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_export_writes_a_folder_for_each_point(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = cli(capsys, "export", "1", "--out", str(tmp_path))
+    front = running.store.pareto(1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"trial-{point.index}" for point in front.points
+    )
+    trial = json.loads((tmp_path / f"trial-{front.points[0].index}" / "trial.json").read_text())
+    assert trial["state"] == TrialState.COMPLETED
+    assert str(tmp_path) in text
+
+
+def test_a_name_that_nobody_has(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "error no experiment 'nonesuch'" in cli(capsys, "show", "nonesuch", code=2)

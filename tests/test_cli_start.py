@@ -1,0 +1,142 @@
+"""The command line starts fast, and says what is wrong in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli import main, worker_main
+
+COMMANDS = [
+    "run",
+    "check",
+    "test",
+    "serve",
+    "suggester",
+    "worker",
+    "demo",
+    "submit",
+    "watch",
+    "list",
+    "show",
+    "stop",
+    "resume",
+    "extend",
+    "attach",
+    "trials",
+    "pareto",
+    "export",
+    "families",
+    "datasets",
+    "devices",
+]
+
+
+def test_help_loads_neither_torch_nor_ax() -> None:
+    code = (
+        "import sys\n"
+        "from service.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'ax', 'botorch', 'sklearn', 'scipy', 'numpy', 'sqlalchemy', 'fastapi', 'matplotlib'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    for command in COMMANDS:
+        assert f" {command} " in done.stdout, command
+
+
+def test_the_worker_loads_no_torch() -> None:
+    code = "import sys, service.worker, service.client; print('torch' in sys.modules, 'ax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    assert f"sparsemod {command}" in capsys.readouterr().out
+
+
+def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        worker_main(["--help"])
+    assert end.value.code == 0
+    assert "--gpu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "missing.yaml"], "error file = 'missing.yaml': an existing text file"),
+        (
+            ["list", "--server", "nonsense"],
+            "error --server = 'nonsense': an address such as http://127.0.0.1:8080",
+        ),
+        (["list", "--server", "http://127.0.0.1:9"], "`sparsemod serve` starts a server"),
+        (["worker", "--gpu", "0", "--cpu"], "error --gpu = 0: not together with --cpu"),
+        (["extend", "1"], "error extend = 'nothing': at least one of --r1"),
+        (["extend", "1", "--budget", "speed <= 3"], "error --budget = 'speed'"),
+        (["attach", "1", "filters"], "error parameter = 'filters': NAME=VALUE"),
+        (["families", "--import", "no_such_module"], "error --import = 'no_such_module'"),
+        (["serve", "--host", "0.0.0.0"], "error host = '0.0.0.0'"),
+        (["run", "SPEC", "--device", "tpu"], "error --device = 'tpu': one that is here: cpu"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("dataset: {name: digits}\nnetwork: {family: mlp}\n")
+    with pytest.raises(SystemExit) as end:
+        main([str(spec) if argument == "SPEC" else argument for argument in arguments])
+    captured = capsys.readouterr()
+    assert end.value.code == 2
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_mistake_in_a_spec_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("dataset: {name: digits}\nnetwork: {family: mlp}\nobjectives: [error, speed]\n")
+    with pytest.raises(SystemExit) as end:
+        main(["check", str(spec)])
+    assert end.value.code == 2
+    assert f"{spec}:3: objectives" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        for command in (["serve", "--data-dir", str(tmp_path)], ["demo", "--dir", str(tmp_path)]):
+            with pytest.raises(SystemExit) as end:
+                main([*command, "--port", str(port)])
+            assert end.value.code == 2
+            assert f"error port = {port}: a free port on 127.0.0.1" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli", "check", str(tmp_path / "missing.yaml"), "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("sparsemod ")
