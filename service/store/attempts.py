@@ -30,10 +30,9 @@ from service.schemas import (
     WorkerView,
 )
 from service.store.experiments import moment
-from service.store.reports import Reports
+from service.store.reports import TRIAL_OF, Reports
 from sparsemod.errors import NotFound
 from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
-from sparsemod.spec import ExperimentSpec
 
 SEEN_EVERY_SECONDS = 5.0
 """How often an idle worker's sign of life is written down."""
@@ -49,6 +48,32 @@ _CLAIMABLE = (
     .limit(1)
 )
 
+# Built once, see service.store.engine.
+_TAKE, _TAKE_SKIPPING_LOCKED = (
+    sa.update(trials)
+    .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
+    .values(state=TrialState.RUNNING.value)
+    .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
+    for chosen in (_CLAIMABLE, _CLAIMABLE.with_for_update(of=trials, skip_locked=True))
+)
+_ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
+_CLAIMED = (
+    sa.select(trials, attempts.c.token, experiments.c.spec, experiments.c.spec_version)
+    .join(attempts, attempts.c.trial_id == trials.c.id)
+    .join(experiments, experiments.c.id == trials.c.experiment_id)
+    .where(attempts.c.id == sa.bindparam("which"))
+)
+_LOOK = sa.select(
+    _CLAIMABLE.exists(),
+    sa.select(attempts.c.id)
+    .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
+    .exists(),
+    sa.select(attempts.c.id).where(attempts.c.request == sa.bindparam("request")).exists(),
+    sa.select(workers.c.name)
+    .where(workers.c.name == sa.bindparam("worker"), workers.c.last_seen > sa.bindparam("since"))
+    .exists(),
+)
+
 
 class Attempts(Reports):
     """The part of the store that workers use."""
@@ -59,11 +84,15 @@ class Attempts(Reports):
         """The oldest queued trial of a running experiment, or None. A repeated `request` gets the claim that it got before."""
         now = self.clock()
         with self._read() as connection:
-            if not self._worth_a_write(connection, worker, request, now):
-                return None
-        self.reap()
+            claimable, lost, repeated, fresh = self._look(connection, worker, request, now)
+        # Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken.
+        if not (claimable or lost or repeated or not fresh):
+            return None
+        if lost:
+            self.reap()
         with self._write() as connection:
-            self._seen(connection, worker, device, slots, now)
+            if not fresh:
+                self._seen(connection, worker, device, slots, now)
             if request is not None:
                 known = (
                     connection.execute(sa.select(attempts).where(attempts.c.request == request))
@@ -73,23 +102,15 @@ class Attempts(Reports):
                 if known is not None:
                     running = known["state"] == AttemptState.RUNNING
                     return self._claim(connection, known["id"]) if running else None
-            chosen = _CLAIMABLE.with_for_update(of=trials, skip_locked=True) if self._postgres else _CLAIMABLE
-            trial = connection.execute(
-                sa.update(trials)
-                .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED)
-                .values(state=TrialState.RUNNING.value)
-                .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
-            ).one_or_none()
+            statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
+            trial = connection.execute(statement).one_or_none()
             if trial is None:
                 return None
-            attempt_id = connection.execute(
-                sa.insert(attempts)
-                .values(
-                    trial_id=trial.id, worker=worker, device=device, token=secrets.token_hex(16), request=request,
-                    state=AttemptState.RUNNING.value, started_at=now, heartbeat_at=now, expires_at=now + self.lease_seconds,
-                )
-                .returning(attempts.c.id)
-            ).scalar_one()  # fmt: skip
+            attempt = {
+                "trial_id": trial.id, "worker": worker, "device": device, "token": secrets.token_hex(16), "request": request,
+                "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
+            }  # fmt: skip
+            attempt_id = connection.execute(_ADD_ATTEMPT, attempt).scalar_one()
             data = {
                 "index": trial._mapping["index"],
                 "state": "running",
@@ -99,18 +120,13 @@ class Attempts(Reports):
             self._event(connection, trial.experiment_id, "trial", data, now)
             return self._claim(connection, attempt_id)
 
-    def _worth_a_write(self, connection: sa.Connection, worker: str, request: str | None, now: float) -> bool:
-        """Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken."""
-        expired = sa.select(attempts.c.id).where(
-            attempts.c.state == AttemptState.RUNNING, attempts.c.expires_at < now
-        )
-        seen = sa.select(workers.c.name).where(
-            workers.c.name == worker, workers.c.last_seen > now - SEEN_EVERY_SECONDS
-        )
-        again = sa.select(attempts.c.id).where(attempts.c.request == request)
-        query = sa.select(_CLAIMABLE.exists(), expired.exists(), again.exists(), seen.exists())
-        claimable, lost, repeated, fresh = connection.execute(query).one()
-        return bool(claimable or lost or repeated or not fresh)
+    def _look(
+        self, connection: sa.Connection, worker: str, request: str | None, now: float
+    ) -> tuple[bool, bool, bool, bool]:
+        """Whether there is a trial to claim, a lease that ran out, an earlier claim of this request, a fresh sign of life."""
+        bound = {"now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS}
+        claimable, lost, repeated, fresh = connection.execute(_LOOK, bound).one()
+        return bool(claimable), bool(lost), bool(repeated), bool(fresh)
 
     def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
         statement = self._insert(workers).values(
@@ -123,19 +139,14 @@ class Attempts(Reports):
         )
 
     def _claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
-        row = connection.execute(
-            sa.select(trials, attempts.c.token, experiments.c.spec)
-            .join(attempts, attempts.c.trial_id == trials.c.id)
-            .join(experiments, experiments.c.id == trials.c.experiment_id)
-            .where(attempts.c.id == attempt_id)
-        ).one()
+        row = connection.execute(_CLAIMED, {"which": attempt_id}).one()
         return Claim(
             attempt=attempt_id,
             token=row.token,
             lease_seconds=self.lease_seconds,
             experiment=row.experiment_id,
             trial=row._mapping["index"],
-            spec=ExperimentSpec.parse(row.spec),
+            spec=self._parsed(row.experiment_id, row.spec_version, row.spec),
             candidate=Candidate(
                 parameters=row.parameters,
                 origin=row.origin,
@@ -229,11 +240,7 @@ class Attempts(Reports):
         ).one_or_none()
         if row is None:
             return 0  # renewed, finished or reaped by somebody else in the meantime
-        trial = connection.execute(
-            sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
-            .join(experiments, experiments.c.id == trials.c.experiment_id)
-            .where(trials.c.id == row.trial_id)
-        ).one()
+        trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
         silent = now - row.heartbeat_at
         failure = Failure(
             kind=FailureKind.FAULT, message=f"worker {row.worker!r} was not heard of for {silent:.0f} s"

@@ -5,7 +5,9 @@ lock. PostgreSQL runs in READ COMMITTED; what must not be done twice is decided 
 """
 
 import json
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from service.models import events, experiments
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
+from sparsemod.spec import ExperimentSpec
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one on SQLite."""
@@ -27,8 +31,19 @@ HEAD = "0001"
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
 
+_SPECS_KEPT = 64
+
 Row = sa.RowMapping
 Clock = Callable[[], float]
+
+# Statements of the busiest paths are built once: building one costs as much as running it.
+_COUNT_EVENT = (
+    sa.update(experiments)
+    .where(experiments.c.id == sa.bindparam("which"))
+    .values(events=experiments.c.events + 1, updated_at=sa.bindparam("updated_at"))
+    .returning(experiments.c.events)
+)
+_ADD_EVENT = sa.insert(events)
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -133,6 +148,18 @@ class Base:
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         self.engine, self.clock, self.lease_seconds = engine, clock, lease_seconds
         self._postgres = engine.dialect.name == "postgresql"
+        self._specs: OrderedDict[tuple[int, int], ExperimentSpec] = OrderedDict()
+        self._specs_lock = threading.Lock()
+
+    def _parsed(self, experiment_id: int, version: int, data: Any) -> ExperimentSpec:
+        """A stored spec; it is parsed once per version."""
+        key = (experiment_id, version)
+        with self._specs_lock:
+            if key not in self._specs:
+                self._specs[key] = ExperimentSpec.parse(data)
+                if len(self._specs) > _SPECS_KEPT:
+                    self._specs.popitem(last=False)
+            return self._specs[key]
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
@@ -167,18 +194,11 @@ class Base:
     ) -> int:
         """Record an event; its counter. The experiment's row stays locked until the commit: counters appear in their order, without gaps,
         so that a reader who has seen N misses nothing that is below N."""
-        from service.models import events, experiments
-
-        counter = connection.execute(
-            sa.update(experiments)
-            .where(experiments.c.id == experiment_id)
-            .values(events=experiments.c.events + 1, updated_at=now)
-            .returning(experiments.c.events)
-        ).scalar()
+        counter = connection.execute(_COUNT_EVENT, {"which": experiment_id, "updated_at": now}).scalar()
         if counter is None:
             raise NotFound("experiment", experiment_id)
         connection.execute(
-            sa.insert(events),
+            _ADD_EVENT,
             {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data},
         )
         return int(counter)

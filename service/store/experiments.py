@@ -211,7 +211,9 @@ class Experiments(Base):
     def _experiment(self, connection: sa.Connection, experiment_id: int) -> ExperimentView:
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
-        return ExperimentView(**_summary(row, counts), spec=ExperimentSpec.parse(row["spec"]))
+        return ExperimentView(
+            **_summary(row, counts), spec=self._parsed(row["id"], row["spec_version"], row["spec"])
+        )
 
     def _counts(
         self, connection: sa.Connection, identities: list[int]

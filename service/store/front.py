@@ -99,7 +99,7 @@ class Fronts(Trials, Experiments):
         with self._history_lock:
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
-                spec = ExperimentSpec.parse(row["spec"])
+                spec = self._parsed(row["id"], row["spec_version"], row["spec"])
                 objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
                 history = _History(row["spec_version"], objectives)
             fresh: dict[int, tuple[int, RoundName, int, dict[str, float]]] = {}

@@ -27,6 +27,17 @@ from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, Tr
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
 
+# Built once, see service.store.engine.
+TRIAL_OF = (
+    sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
+    .join(experiments, experiments.c.id == trials.c.experiment_id)
+    .where(trials.c.id == sa.bindparam("which"))
+)
+_ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("which")).with_for_update()
+_SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
+_SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
+_ADD_MEASUREMENTS = sa.insert(measurements)
+
 
 class Reports(Base):
     """The part of the store that ends attempts."""
@@ -38,17 +49,12 @@ class Reports(Base):
         """
         now = self.clock()
         with self._write() as connection:
-            query = sa.select(attempts).where(attempts.c.id == attempt_id).with_for_update()
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_ATTEMPT, {"which": attempt_id}).one_or_none()
             if row is None:
                 raise NotFound("attempt", attempt_id)
             if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
                 raise self._stale(connection, attempt_id, token)
-            trial = connection.execute(
-                sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
-                .join(experiments, experiments.c.id == trials.c.experiment_id)
-                .where(trials.c.id == row.trial_id)
-            ).one()
+            trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
             if row.state != AttemptState.RUNNING:
                 return Finished(
                     experiment=trial.experiment_id,
@@ -59,13 +65,8 @@ class Reports(Base):
             self._store_points(connection, attempt_id, result.curve)
             state, ending = self._verdict(connection, trial, result)
             failure = None if result.failure is None else result.failure.model_dump(mode="json")
-            connection.execute(
-                sa.update(attempts)
-                .where(attempts.c.id == attempt_id)
-                .values(
-                    state=ending.value, ended_at=now, heartbeat_at=now, failure=failure, outcome=state.value
-                )
-            )
+            end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
+            connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
             self._settle(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
@@ -123,13 +124,13 @@ class Reports(Base):
             }  # fmt: skip
             self._store_measurements(connection, trial.id, result)
             self._store_artifacts(connection, trial.id, result.artifacts)
-        connection.execute(sa.update(trials).where(trials.c.id == trial.id).values(**change))
+        connection.execute(_SET_TRIAL, {"which": trial.id, **change})
 
     def _event_after_trial(
         self, connection: sa.Connection, trial: Any, data: dict[str, Any], now: float
     ) -> int:
-        # Trials are locked before their experiment (see Base).
-        connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
+        if self._postgres:  # trials are locked before their experiment (see Base)
+            connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
         return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_measurements(self, connection: sa.Connection, trial_id: int, result: TrialResult) -> None:
@@ -138,7 +139,7 @@ class Reports(Base):
             for position, m in enumerate(result.measurements)
         ]
         if rows:
-            connection.execute(sa.insert(measurements), rows)
+            connection.execute(_ADD_MEASUREMENTS, rows)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
         known = dict(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from service.models import experiments, measurements, requests, suggesters, trial_artifacts, trials
 from service.schemas import ExperimentState, TrialView
 from service.store.experiments import Experiments
-from service.store.trials import Trials
+from service.store.trials import Trials, new_view
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialState, Value
@@ -61,6 +61,11 @@ class TrialRecord:
     values: Mapping[str, float] | None
     failure: FailureKind | None
     weights: bool
+
+
+# Built once, see service.store.engine.
+_LOCK = sa.select(experiments).where(experiments.c.id == sa.bindparam("which")).with_for_update()
+_ADD_TRIAL = sa.insert(trials).returning(trials)
 
 
 class Suggestions(Trials, Experiments):
@@ -125,7 +130,7 @@ class Suggestions(Trials, Experiments):
             if row["state"] not in (ExperimentState.RUNNING, ExperimentState.STOPPED):
                 raise Conflict(f"experiment {lease.experiment} is {row['state']}: nothing can be queued")
             indices = [
-                self._append(connection, row, suggestion, now, place)
+                int(self._append(connection, row, suggestion, now, place)["index"])
                 for place, suggestion in enumerate(suggestions)
             ]
             connection.execute(
@@ -159,7 +164,8 @@ class Suggestions(Trials, Experiments):
                 )
             candidate = Candidate(parameters=dict(parameters), origin="manual", round="manual")
             manual = _Manual(candidate, epochs or row["spec"]["rounds"]["r2"]["epochs"])
-            index = self._append(connection, row, manual, now, 0)
+            made = self._append(connection, row, manual, now, 0)
+            index = int(made["index"])
             change: dict[str, Any] = {"next_index": index + 1}
             if row["state"] == ExperimentState.DONE:
                 change |= {"state": ExperimentState.RUNNING.value, "reason": None, "finished_at": None}
@@ -173,19 +179,18 @@ class Suggestions(Trials, Experiments):
             self._remember_request(
                 connection, key, f"attach {experiment_id}", asked, experiment_id, index, now
             )
-            return self._trial(connection, experiment_id, index)
+            return new_view(made)
 
     def _lock(self, connection: sa.Connection, experiment_id: int) -> sa.RowMapping:
         """The experiment's row, which nobody else changes before this transaction's end."""
-        query = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
-        row = connection.execute(query).mappings().one_or_none()
+        row = connection.execute(_LOCK, {"which": experiment_id}).mappings().one_or_none()
         if row is None:
             raise NotFound("experiment", experiment_id)
         return row
 
     def _append(
         self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
-    ) -> int:
+    ) -> sa.RowMapping:
         index = int(row["next_index"]) + place
         c = item.candidate
         state, failure, notes = TrialState.QUEUED, None, []
@@ -197,29 +202,26 @@ class Suggestions(Trials, Experiments):
         data: dict[str, Any] = {"index": index, "state": state.value}
         counter = self._event(connection, row["id"], "trial", data, now)
         costs = {name: float(value) for name, value in item.costs.items()}
-        identity = connection.execute(
-            sa.insert(trials)
-            .values(
-                experiment_id=row["id"], index=index, state=state.value, origin=c.origin, round=c.round, parent=c.parent,
-                parameters=dict(c.parameters), operators=list(c.operators), epochs=item.epochs,
-                seed=trial_seed(row["spec"]["seed"], index), costs=costs, stop_requested=False, trained_epochs=0.0, seconds={},
-                notes=notes, failure=None if failure is None else failure.model_dump(mode="json"),
-                failure_kind=None if failure is None else failure.kind.value, created_at=now,
-                finished_at=now if state.finished else None, finished_event=counter if state.finished else None,
-            )
-            .returning(trials.c.id)
-        ).scalar_one()  # fmt: skip
+        values = {
+            "experiment_id": row["id"], "index": index, "state": state.value, "origin": c.origin, "round": c.round, "parent": c.parent,
+            "parameters": dict(c.parameters), "operators": list(c.operators), "epochs": item.epochs,
+            "seed": trial_seed(row["spec"]["seed"], index), "costs": costs, "stop_requested": False, "trained_epochs": 0.0,
+            "seconds": {}, "notes": notes, "failure": None if failure is None else failure.model_dump(mode="json"),
+            "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
+            "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None,
+        }  # fmt: skip
+        made = connection.execute(_ADD_TRIAL, values).mappings().one()
         if state is TrialState.INFEASIBLE and costs:
             rows = [
                 {
-                    "trial_id": identity, "position": position, "metric": name, "value": value, "detail": {},
+                    "trial_id": made["id"], "position": position, "metric": name, "value": value, "detail": {},
                     "unit": METRICS[name].unit if name in METRICS else "", "method": "analytic, before training",
                     "target": row["spec"]["target"]["device"], "split": None, "standard_error": None,
                 }
                 for position, (name, value) in enumerate(costs.items())
             ]  # fmt: skip
             connection.execute(sa.insert(measurements), rows)
-        return index
+        return made
 
     def records(self, experiment_id: int) -> list[TrialRecord]:
         """All trials of an experiment as the search needs them, by index. Raises NotFound."""

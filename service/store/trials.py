@@ -232,6 +232,11 @@ def _view(row: Row, found: Iterable[Any], files: Iterable[Any]) -> TrialView:
     )
 
 
+def new_view(row: Row) -> TrialView:
+    """The view of a trial that has just been queued: nothing belongs to it yet."""
+    return _view(row, (), ())
+
+
 def measurement(row: Any) -> Measurement:
     """A row of `measurements` as a record."""
     return Measurement(
