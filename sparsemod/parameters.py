@@ -47,7 +47,11 @@ class _Parameter(_Frozen):
                 raise cause from None
             field = ".".join([str(fields.get("name", type(self).__name__)), *map(str, first["loc"])])
             allowed = f"unknown key; known here: {', '.join(type(self).model_fields)}"
-            message = allowed if first["type"] == "extra_forbidden" else first["msg"].replace("Input should", "should")
+            message = (
+                allowed
+                if first["type"] == "extra_forbidden"
+                else first["msg"].replace("Input should", "should")
+            )
             raise InvalidInput(field, first["input"], message) from None
 
 

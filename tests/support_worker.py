@@ -30,7 +30,9 @@ SPEC: dict[str, Any] = {
 }
 
 
-def make_claim(attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any) -> "Claim":
+def make_claim(
+    attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any
+) -> "Claim":
     """A claim whose evaluation does what `behaviour` says (see `behave`)."""
     from service.schemas import Claim  # not in the children, which import this module too
 

@@ -27,7 +27,9 @@ def chain(pool: nn.Module, channels: int = 5) -> nn.Sequential:
     with torch.no_grad():
         norm.weight.uniform_(0.2, 2)
         norm.bias.uniform_(-1, 1)
-    return nn.Sequential(nn.Conv2d(2, channels, 3, bias=False), nn.Sequential(norm, nn.ReLU()), pool, nn.Flatten())
+    return nn.Sequential(
+        nn.Conv2d(2, channels, 3, bias=False), nn.Sequential(norm, nn.ReLU()), pool, nn.Flatten()
+    )
 
 
 def compare(plain: nn.Module, x: torch.Tensor) -> None:

@@ -37,7 +37,9 @@ DATASETS: Registry[Callable[..., Arrays]] = Registry(
 _DECLARED: dict[str, DataInfo] = {}
 
 
-def dataset(name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None) -> Callable[[S], S]:
+def dataset(
+    name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None
+) -> Callable[[S], S]:
     """Decorator that registers a source under `name`. Raises DuplicateName.
 
     A dataset that always has the same `shape` (of one sample, channels first) and number of `classes` declares them here: a server can then
