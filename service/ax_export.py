@@ -1,6 +1,6 @@
 """An experiment as Ax's JSON, made in a process of its own: Ax takes seconds to load and has no place in the server.
 
-The server runs `python -m service.ax_export`, writes the stored trials to its standard input and reads the JSON from its standard output.
+The server runs `python -m service.ax_child`, writes the stored trials to its standard input and reads the JSON from its standard output.
 The last answer of each experiment is kept until something happens to the experiment.
 """
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 from service.settings import Settings
@@ -44,7 +43,7 @@ class AxExport:
             return self._kept[key]
 
     def _run(self, task: bytes) -> bytes:
-        command = [sys.executable, "-m", "service.ax_export"]
+        command = [sys.executable, "-m", "service.ax_child"]
         try:
             done = subprocess.run(
                 command,
@@ -73,39 +72,3 @@ def _plain(record: TrialRecord) -> dict[str, Any]:
         "failure": None if record.failure is None else record.failure.value,
         "weights": record.weights,
     }
-
-
-def main() -> None:
-    """Read a task, write the JSON."""
-    import importlib
-
-    from sparsemod.data import load
-    from sparsemod.data.registry import declared
-    from sparsemod.problem import Problem
-    from sparsemod.records import Candidate, FailureKind, TrialState
-    from sparsemod.search.ax_experiment import snapshot
-    from sparsemod.search.observation import Observation
-    from sparsemod.spec import ExperimentSpec
-
-    task = json.load(sys.stdin)
-    for module in task["imports"]:
-        importlib.import_module(module)
-    spec = ExperimentSpec.parse(task["spec"])
-    info = declared(spec.dataset.name) or load(spec.dataset).info
-    observations: Sequence[Observation] = [
-        Observation(
-            index=trial["index"],
-            candidate=Candidate.model_validate(trial["candidate"]),
-            state=TrialState(trial["state"]),
-            values=trial["values"],
-            epochs=trial["epochs"],
-            failure=None if trial["failure"] is None else FailureKind(trial["failure"]),
-            weights=trial["weights"],
-        )
-        for trial in task["trials"]
-    ]
-    sys.stdout.write(snapshot(spec, Problem.of(spec, info).space, observations))
-
-
-if __name__ == "__main__":
-    main()
