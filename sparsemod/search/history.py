@@ -1,5 +1,6 @@
 """The observations digested: what is known, pending, forbidden, on the front, and where the rounds stand. Depends on nothing else."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class History:
             for o in self.all
             if o.state is TrialState.COMPLETED
             and o.values is not None
-            and all(name in o.values for name in spec.objectives)
+            and all(math.isfinite(o.values.get(name, math.nan)) for name in spec.objectives)
         ]
         self.pending = [o for o in self.all if o.pending]
         self.rows: list[Mapping[str, float]] = [values for _, values in self.completed]

@@ -95,7 +95,9 @@ class Search:
                 found = self._choose(history, turn, wanted, seen, result)
             seen |= {self.space.key(s.candidate.parameters) for s in found}
             result += found
-            if any(not s.feasible and s.error is None for s in found) and len(found) < wanted:
+            live = sum(s.feasible or s.error is not None for s in found)
+            if live < wanted and len(found) > live:
+                # Infeasible draws were many: they are recorded before this round goes on, and later rounds wait for it.
                 break
         return result
 
