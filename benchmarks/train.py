@@ -1,7 +1,9 @@
 """Training throughput of a small CNN on MNIST: two one-thread workers against the plain DataLoader loop with two threads.
 
     python benchmarks/train.py             about three minutes on two cores
-    python benchmarks/train.py --quick     a few seconds, to see that it runs
+    python benchmarks/train.py --quick     some seconds, to see that it runs
+
+On a busy machine the two threads of the plain loop wait for each other in a spin and it collapses; `--passive` lets them sleep instead.
 
 Both sides train the same network (17,018 parameters) with the same batch size, optimizer, learning rate and number of epochs, each epoch with
 its validation, and take turns epoch by epoch in one run, so that a busy machine is busy for both. Where MNIST is absent (looked for in
@@ -164,10 +166,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="4,000 images and 2 epochs")
+    parser.add_argument("--images", type=int, default=None, help="use so many images (default all of them)")
+    parser.add_argument(
+        "--passive",
+        action="store_true",
+        help="idle threads sleep (OMP_WAIT_POLICY=passive): kinder to the plain loop on a busy machine",
+    )
     parser.add_argument("--epochs", type=int, default=None, help="epochs of each side (default 6)")
     chosen = parser.parse_args()
     epochs = chosen.epochs or (2 if chosen.quick else 6)
-    spec, name = data_spec(4_000 if chosen.quick else None)
+    if chosen.passive:
+        os.environ["OMP_WAIT_POLICY"] = "passive"  # read by the OpenMP library of the processes to come
+    spec, name = data_spec(chosen.images or (4_000 if chosen.quick else None))
     print(
         f"data: {name}; {sum(p.numel() for p in network().parameters())} parameters, batch {BATCH}, {epochs} epochs"
     )

@@ -1,6 +1,6 @@
 """What each ingredient of the training loop is worth on one core: images per CPU second, relative to the plain DataLoader loop.
 
-    python benchmarks/train_variants.py [--quick] [--compile]
+    python benchmarks/train_variants.py [--rounds 7] [--compile]
 
 Every variant has a one-thread process of its own (the allocator's setting cannot be taken back); they take turns, and CPU seconds are counted,
 so that other programs disturb little. Random images of MNIST's shape; the network is that of benchmarks/train.py. The first ingredients add up, each line has those above it.
@@ -140,7 +140,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="epochs of each variant that are measured (default 7)"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     chosen = parser.parse_args()
     variants = [*VARIANTS]
@@ -155,7 +157,7 @@ def main() -> None:
         here.recv()  # the first epoch warms up
         pipes.append(here)
     speeds: list[list[float]] = [[] for _ in variants]
-    for _ in range(1 if chosen.quick else 7):
+    for _ in range(chosen.rounds):
         for pipe, seen in zip(pipes, speeds, strict=True):
             pipe.send("go")
             seen.append(pipe.recv())
