@@ -138,6 +138,12 @@ def report(children: list[Child], epochs: int, budgets: Sequence[int]) -> float:
         known = [e for e in budgets if e in children[0].errors[way]]
         row = [statistics.median(child.errors[way][e] for child in children) for e in known]
         print(f"{way:12}" + "".join(f"{error:8.4f}" for error in row))
+    inherited = {e: statistics.median(c.errors["inherited"][e] for c in children) for e in budgets}
+    for goal in [e for e in budgets if e >= 4]:
+        error = statistics.median(c.errors["scratch"][goal] for c in children)
+        enough = [e for e in budgets if inherited[e] <= error]
+        reached = f"after {enough[0]} epochs inherited" if enough else f"not within {epochs} inherited"
+        print(f"the median of {goal} epochs from scratch is reached {reached}")
     print(f"\nepochs to reach the error of {epochs} epochs from scratch, as a share of them")
     print(f"{'':22}{'runs':>6}{'median':>9}{'within 1/4':>12}{'never':>7}{'sliced within 1/4':>20}")
     groups = {
@@ -190,7 +196,7 @@ def main() -> int:
         print(f"skipped: {error}")
         return 0
     began = time.perf_counter()
-    parents = bench.parents(4 * options.parents, options.parents)
+    parents = bench.parents(8 * options.parents, options.parents)
     print(
         f"{bench.info.name}: parents' errors {', '.join(f'{error:.4f}' for error, *_ in parents)}", flush=True
     )

@@ -22,10 +22,12 @@ class Morph:
 
 
 class Operator(ABC):
-    """One kind of change. `preserves`: inheriting across it keeps the function (in evaluation mode)."""
+    """One kind of change. `preserves`: inheriting across it keeps the function (in evaluation mode). `weight`: how often it is tried, relative to
+    others; changes that inherit badly are tried less."""
 
     name: ClassVar[str]
     preserves: ClassVar[bool]
+    weight: ClassVar[float] = 1.0
 
     @abstractmethod
     def candidates(

@@ -14,6 +14,7 @@ class ChangeHead(Operator):
 
     name = "change head"
     preserves = False
+    weight = 0.4
 
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator

@@ -15,6 +15,7 @@ class ChangePooling(Operator):
 
     name = "pooling"
     preserves = False
+    weight = 0.4
 
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator

@@ -16,6 +16,7 @@ class RemoveBlock(Operator):
 
     name = "remove block"
     preserves = False
+    weight = 0.4
 
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
