@@ -1,0 +1,26 @@
+"""What the page on the HTTP API shows is what the server answers."""
+
+import json
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+from support_docs import DOCS, blocks, generator
+
+from service.app import create_app
+from service.settings import Settings
+
+
+def test_the_error_that_is_shown(tmp_path: Path) -> None:
+    (shown,) = blocks("json", (DOCS / "http.md",))
+    body = "dataset: {name: digits}\nnetwork: {family: mlp}\nseed: -3\n"
+    with TestClient(create_app(Settings(data_dir=tmp_path))) as client:
+        answer = client.post("/experiments", content=body, headers={"Content-Type": "application/yaml"})
+    assert answer.status_code == 422
+    assert answer.json() == json.loads(shown.text)
+
+
+def test_every_route_is_described() -> None:
+    text = generator().http_api()
+    for path, methods in create_app().openapi()["paths"].items():
+        for method in methods:
+            assert f"### `{method.upper()} {path}`" in text
