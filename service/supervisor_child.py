@@ -17,6 +17,11 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take `die_with_parent` back. Linux means the thread that started this process, which may end before its process does."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def become_supervised() -> None:
     """End with the supervisor that started this process, if one did."""
     parent = os.environ.pop(PARENT_VARIABLE, None)

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from service.supervisor_child import die_with_parent
+from service.supervisor_child import die_with_parent, outlive_parent
 from sparsemod.errors import BuildError, InvalidCandidate, Unsupported
 
 Message = dict[str, Any]
@@ -333,6 +333,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--preload", nargs="*", default=list(PRELOADED), help="modules to import")
     options = parser.parse_args(arguments)
     control = socket.socket(fileno=options.control)
+    # While modules load, nobody reads the control socket, whose end tells of the worker's death later on.
+    die_with_parent(os.getppid())
     for module in options.preload:
         importlib.import_module(module)
     if "torch" in sys.modules:
@@ -342,6 +344,7 @@ def main(arguments: list[str] | None = None) -> None:
         warm_up()
     gc.collect()
     gc.freeze()
+    outlive_parent()
     NurseryLoop(control).run()
 
 

@@ -80,9 +80,9 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         check(store, identity, processes)
         for name in ("worker-1", "worker-2", "suggester", "server"):
             stop_gently(processes.running.pop(name))
-        until(lambda: not processes.left(), 10, "all processes to be gone")
+        until(lambda: not processes.left(), 30, "all processes to be gone")
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{processes.logs()}") from error
+        raise AssertionError(f"{error}\n{processes.left()}\n{processes.logs()}") from error
     finally:
         processes.end()
 
@@ -129,12 +129,12 @@ def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
         until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
         process.kill()
         process.wait()
-        until(lambda: not processes.left(), 10, "all processes to be gone")
+        until(lambda: not processes.left(), 30, "all processes to be gone")
         process = processes.start("supervisor", *arguments)
         until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
-        assert stop_gently(process, signal.SIGINT) == 0
+        assert stop_gently(process, signal.SIGINT, 60) == 0
         assert not processes.left()
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{processes.logs()}") from error
+        raise AssertionError(f"{error}\n{processes.left()}\n{processes.logs()}") from error
     finally:
         processes.end()
