@@ -14,14 +14,14 @@ from sparsemod.search.costs import CostEstimate, table
 def data(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     x = rng.random((count, 5))
-    return x, np.exp(-3 + 2 * x[:, 0] + np.sin(4 * x[:, 1]) + 0.05 * rng.normal(size=count))
+    return x, 0.7 * np.exp(-3.5 + 2 * x[:, 0] + np.sin(4 * x[:, 1]) + 0.05 * rng.normal(size=count))
 
 
 def test_the_posterior_is_botorchs() -> None:
     x, errors = data()
     found = gp.fit(x, errors)
     model = gp.ErrorModel(x, errors, found)
-    logs = np.log(errors + gp.SHIFT)
+    logs = gp.logit(errors)
     y = torch.from_numpy((logs - logs.mean()) / logs.std(ddof=1))[:, None]
     kernel = get_covar_module_with_dim_scaled_prior(5)
     reference = SingleTaskGP(torch.from_numpy(x), y, covar_module=kernel, outcome_transform=None)
@@ -41,7 +41,7 @@ def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
     new, truth = data(100, seed=7)
     model = gp.ErrorModel(x, errors, gp.fit(x, errors))
     mean, before = model.predict(new)
-    assert np.corrcoef(mean, np.log(truth + gp.SHIFT))[0, 1] > 0.95
+    assert np.corrcoef(mean, gp.logit(truth))[0, 1] > 0.95
     model.add(new[:1], mean[:1])
     again, after = model.predict(new)
     assert after[0] < before[0]
@@ -68,7 +68,7 @@ def test_the_cap_keeps_front_and_best_and_spreads_the_rest() -> None:
 
 def test_a_perfect_score_and_constant_errors_are_no_poles() -> None:
     x, _ = data(6)
-    for errors in (np.zeros(6), np.full(6, 0.5)):
+    for errors in (np.zeros(6), np.full(6, 0.5), np.ones(6)):
         mean, deviation = gp.ErrorModel(x, errors, gp.fit(x, errors)).predict(x)
         assert np.isfinite(mean).all() and np.isfinite(deviation).all()
 
@@ -87,3 +87,8 @@ def test_estimated_costs_rank_unknown_candidates() -> None:
     for column in range(2):
         logs = np.log(guess[:, column]), np.log(truth[:, column])
         assert np.corrcoef(*logs)[0, 1] > 0.9
+
+
+def test_the_scale_of_the_model_has_an_inverse() -> None:
+    errors = np.linspace(0.0, 1.0, 21)
+    assert_allclose(gp.error_of(gp.logit(errors)), errors, atol=1e-12)

@@ -102,7 +102,7 @@ class Chooser:
             row = self._features(parameters, epochs)[None, :]
             mean, _ = self._model.predict(row)
             self._model.add(row, mean)
-            values["error"] = max(float(np.exp(mean[0])) - gp.SHIFT, 0.0)
+            values["error"] = float(gp.error_of(mean)[0])
         if all(n in values for n in self._objectives.names) and self._objectives.feasible(values):
             self._points = np.vstack([self._points, self._objectives.vector(values)])
 
@@ -124,11 +124,16 @@ class Chooser:
             np.array([self._features(e.parameters, e.epochs) for e in entries])
         )
         scale = self._objectives.reference["error"]
-        below = ehvi.below_lognormal(self._cells.levels * scale, mean, deviation, gp.SHIFT) / scale
+
+        def probability(errors: Floats) -> Floats:
+            result: Floats = ndtr((gp.logit(errors * scale)[None, :] - mean[:, None]) / deviation[:, None])
+            return result
+
+        below = ehvi.expected_below(self._cells.levels, probability)
         gain = ehvi.improvement(self._cells, known, below)
         if np.isfinite(self._error_limit):
-            gain *= ndtr((np.log(self._error_limit + gp.SHIFT) - mean) / deviation)
-        return gain, -known.sum(axis=1) - np.exp(mean) / scale
+            gain *= ndtr((gp.logit(np.array(self._error_limit)) - mean) / deviation)
+        return gain, -known.sum(axis=1) - gp.error_of(mean) / scale
 
     def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
         """The best feasible entry; None when all that were built break a budget. `search`: refine the best by local search.

@@ -1,7 +1,7 @@
 """A Gaussian process on the error: hyperparameters fitted by BoTorch, the posterior in plain numpy.
 
-The model is BoTorch's `SingleTaskGP` with its kernel and priors scaled to the number of dimensions (Hvarfner et al. 2024), on the logarithm of
-the error: errors span two orders of magnitude and matter relatively. A column beside the space's features says how long a network was trained
+The model is BoTorch's `SingleTaskGP` with its kernel and priors scaled to the number of dimensions (Hvarfner et al. 2024), on the logit of the
+error: good errors span two orders of magnitude, and bad ones crowd below that of guessing, where small differences tell much. A column beside the space's features says how long a network was trained
 (logarithm of the epochs, inherited ones included), so that rounds of different length are modelled, not mixed.
 
 Fits start cold and depend on nothing but the data they get: a suggester rebuilt after a kill fits the very same model. What makes that cheap is a
@@ -20,8 +20,8 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 Floats = npt.NDArray[np.float64]
 
-SHIFT = 0.003
-"""Added to an error before its logarithm: about one sample in 300, so that a perfect validation score is no pole."""
+LOW, HIGH = 0.003, 0.03
+"""Added to the error and to the accuracy before the logit, so that neither a perfect score nor a useless network is a pole."""
 
 FIT_POINTS = 200
 ITERATIONS = 50
@@ -36,18 +36,32 @@ class Hyperparameters:
     mean: float
 
 
-class ErrorModel:
-    """The posterior of log(error + SHIFT) given features, shape (n, d), and errors, shape (n,).
+def logit(errors: Floats) -> Floats:
+    """The scale on which errors are modelled: log((error + LOW) / (1 - error + HIGH))."""
+    errors = np.clip(errors, 0.0, 1.0)
+    result: Floats = np.log((errors + LOW) / (1.0 - errors + HIGH))
+    return result
 
-    `add` conditions on further points in place (fantasies for pending trials); `predict` gives mean and standard deviation in the logarithm.
+
+def error_of(logits: Floats) -> Floats:
+    """The inverse of `logit`, in [0, 1]."""
+    odds = np.exp(logits)
+    result: Floats = np.clip((odds * (1.0 + HIGH) - LOW) / (1.0 + odds), 0.0, 1.0)
+    return result
+
+
+class ErrorModel:
+    """The posterior of logit(error) given features, shape (n, d), and errors, shape (n,).
+
+    `add` conditions on further points in place (fantasies for pending trials); `predict` gives mean and standard deviation of the logit.
     """
 
     def __init__(self, features: Floats, errors: Floats, hyperparameters: Hyperparameters) -> None:
-        logs = np.log(np.maximum(errors, 0.0) + SHIFT)
-        self._centre, self._scale = float(logs.mean()), _spread(logs)
+        logits = logit(errors)
+        self._centre, self._scale = float(logits.mean()), _spread(logits)
         self.hyperparameters = hyperparameters
         self._features = features / hyperparameters.lengthscales
-        self._targets = (logs - self._centre) / self._scale - hyperparameters.mean
+        self._targets = (logits - self._centre) / self._scale - hyperparameters.mean
         self._solve()
 
     def _solve(self) -> None:
@@ -57,19 +71,19 @@ class ErrorModel:
         self._weights = cho_solve((self._lower, True), self._targets)
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of log(error + SHIFT), each shape (n,); the noise of an observation is not part of it."""
+        """Mean and standard deviation of the logit of the error, each shape (n,); the noise of an observation is not part of it."""
         cross = _kernel(self._features, features / self.hyperparameters.lengthscales)
         mean = cross.T @ self._weights + self.hyperparameters.mean
         reduced = solve_triangular(self._lower, cross, lower=True, check_finite=False)
         variance = np.maximum(1.0 - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
         return self._centre + self._scale * mean, self._scale * np.sqrt(variance)
 
-    def add(self, features: Floats, log_errors: Floats) -> None:
-        """Condition on more points, given in the logarithm; hyperparameters and scaling stay."""
+    def add(self, features: Floats, logit_errors: Floats) -> None:
+        """Condition on more points, given as logits; hyperparameters and scaling stay."""
         if len(features) == 0:
             return
         self._features = np.vstack([self._features, features / self.hyperparameters.lengthscales])
-        targets = (log_errors - self._centre) / self._scale - self.hyperparameters.mean
+        targets = (logit_errors - self._centre) / self._scale - self.hyperparameters.mean
         self._targets = np.concatenate([self._targets, targets])
         self._solve()
 
@@ -91,7 +105,7 @@ class Fitter:
 
 
 def fit(features: Floats, errors: Floats) -> Hyperparameters:
-    """Maximum a posteriori hyperparameters of BoTorch's SingleTaskGP on log(error + SHIFT), from a cold start."""
+    """Maximum a posteriori hyperparameters of BoTorch's SingleTaskGP on the logit of the error, from a cold start."""
     import torch
     from botorch.exceptions.warnings import BotorchWarning
     from botorch.models import SingleTaskGP
@@ -99,8 +113,8 @@ def fit(features: Floats, errors: Floats) -> Hyperparameters:
     from botorch.optim.fit import fit_gpytorch_mll_scipy
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
-    logs = np.log(np.maximum(errors, 0.0) + SHIFT)
-    targets = (logs - logs.mean()) / _spread(logs)
+    logits = logit(errors)
+    targets = (logits - logits.mean()) / _spread(logits)
     x, y = torch.from_numpy(features.copy()), torch.from_numpy(targets)[:, None]
     with warnings.catch_warnings():
         # Reaching the iteration cap is meant; standardized targets of few points are not exactly of unit variance.
@@ -151,8 +165,8 @@ def chosen(
     return np.sort(np.array(taken))
 
 
-def _spread(logs: Floats) -> float:
-    spread = float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
+def _spread(logits: Floats) -> float:
+    spread = float(logits.std(ddof=1)) if len(logits) > 1 else 0.0
     return spread if spread > 1e-9 else 1.0
 
 
