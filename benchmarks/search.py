@@ -13,6 +13,7 @@ between zero and a fixed reference point.
 import argparse
 import fcntl
 import json
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -177,7 +178,7 @@ def race(
 
 def keep(name: str, problem: str, seed: int, run: Run) -> None:
     """Adds a run to the record, at once: these contenders are slow. Several processes may record at a time."""
-    with open(RECORD.with_suffix(".lock"), "w") as lock:
+    with open(Path(tempfile.gettempdir()) / "sparsemod-search-record.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
         kept.setdefault(name, {}).setdefault(problem, {})[str(seed)] = run
