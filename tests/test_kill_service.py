@@ -15,6 +15,10 @@ from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.spec import ExperimentSpec
 
+# Seconds. No result: only how long a machine may be busy with other things before a test gives up.
+PATIENCE = 200
+pytestmark = pytest.mark.timeout(900)
+
 SPEC = {
     "name": "killed",
     "dataset": {"name": "digits"},
@@ -48,13 +52,13 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
             return store.experiment(identity).counts.get(TrialState.RUNNING, 0) > 0
 
         def at(count: int) -> None:
-            until(lambda: finished(store, identity) >= count, 60, f"{count} finished trials")
+            until(lambda: finished(store, identity) >= count, PATIENCE, f"{count} finished trials")
 
         # The suggester while it loads or suggests, a worker in its trial, the server under both, and again in the later rounds.
-        until(lambda: store.records(identity), 60, "the first trial")
+        until(lambda: store.records(identity), PATIENCE, "the first trial")
         processes.kill("suggester")
         processes.start_suggester()
-        until(running, 60, "a running trial")
+        until(running, PATIENCE, "a running trial")
         processes.kill("worker-1")
         processes.start_worker("worker-1")
         at(3)
@@ -67,11 +71,11 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         processes.start_server()
         processes.start_suggester()
         at(9)
-        until(running, 60, "a running trial")
+        until(running, PATIENCE, "a running trial")
         processes.kill("worker-2")
         processes.start_worker("worker-2")
         at(15)
-        until(running, 60, "a running trial")
+        until(running, PATIENCE, "a running trial")
         processes.kill("worker-1")
         processes.kill("server")
         processes.start_server()
@@ -80,7 +84,7 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         check(store, identity, processes)
         for name in ("worker-1", "worker-2", "suggester", "server"):
             stop_gently(processes.running.pop(name))
-        until(lambda: not processes.left(), 30, "all processes to be gone")
+        until(lambda: not processes.left(), PATIENCE, "all processes to be gone")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{processes.left()}\n{processes.logs()}") from error
     finally:
@@ -126,13 +130,17 @@ def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     arguments = ("serve", "--port", str(processes.port), "--data-dir", str(tmp_path), "--workers", "1")
     try:
         process = processes.start("supervisor", *arguments)
-        until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
+        until(
+            lambda: len(processes.left()) >= 5, PATIENCE, "supervisor, server, suggester, worker and nursery"
+        )
         process.kill()
         process.wait()
-        until(lambda: not processes.left(), 30, "all processes to be gone")
+        until(lambda: not processes.left(), PATIENCE, "all processes to be gone")
         process = processes.start("supervisor", *arguments)
-        until(lambda: len(processes.left()) >= 5, 60, "supervisor, server, suggester, worker and nursery")
-        assert stop_gently(process, signal.SIGINT, 60) == 0
+        until(
+            lambda: len(processes.left()) >= 5, PATIENCE, "supervisor, server, suggester, worker and nursery"
+        )
+        assert stop_gently(process, signal.SIGINT, PATIENCE) == 0
         assert not processes.left()
     except AssertionError as error:
         raise AssertionError(f"{error}\n{processes.left()}\n{processes.logs()}") from error
