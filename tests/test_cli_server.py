@@ -46,7 +46,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = Settings(data_dir=folder, database_url=f"sqlite:///{folder / 'test.db'}")
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(create_app(settings, store=store), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     limit = time.monotonic() + 20
     while not server.started:

@@ -50,7 +50,8 @@ def configure_logs() -> None:
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up for each line: whoever replaces sys.stderr gets them too.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 
