@@ -65,7 +65,8 @@ class TrialRecord:
 
 # Built once, see service.store.engine.
 _LOCK = sa.select(experiments).where(experiments.c.id == sa.bindparam("which")).with_for_update()
-_ADD_TRIAL = sa.insert(trials).returning(trials)
+_ADD_TRIAL = sa.insert(trials).returning(trials.c.id)
+_SET_EXPERIMENT = sa.update(experiments).where(experiments.c.id == sa.bindparam("which"))
 
 
 class Suggestions(Trials, Experiments):
@@ -133,11 +134,8 @@ class Suggestions(Trials, Experiments):
                 int(self._append(connection, row, suggestion, now, place)["index"])
                 for place, suggestion in enumerate(suggestions)
             ]
-            connection.execute(
-                sa.update(experiments)
-                .where(experiments.c.id == lease.experiment)
-                .values(next_index=row["next_index"] + len(indices))
-            )
+            following = row["next_index"] + len(indices)
+            connection.execute(_SET_EXPERIMENT, {"which": lease.experiment, "next_index": following})
             return indices
 
     def attach(
@@ -169,9 +167,7 @@ class Suggestions(Trials, Experiments):
             change: dict[str, Any] = {"next_index": index + 1}
             if row["state"] == ExperimentState.DONE:
                 change |= {"state": ExperimentState.RUNNING.value, "reason": None, "finished_at": None}
-            connection.execute(
-                sa.update(experiments).where(experiments.c.id == experiment_id).values(**change)
-            )
+            connection.execute(_SET_EXPERIMENT, {"which": experiment_id, **change})
             if "state" in change:
                 self._event(
                     connection, experiment_id, "experiment", {"state": "running", "change": "attached"}, now
@@ -190,7 +186,8 @@ class Suggestions(Trials, Experiments):
 
     def _append(
         self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
-    ) -> sa.RowMapping:
+    ) -> Mapping[str, Any]:
+        """Insert a trial; its row. What was just written is not read back: that costs as much as the insertion."""
         index = int(row["next_index"]) + place
         c = item.candidate
         state, failure, notes = TrialState.QUEUED, None, []
@@ -208,9 +205,9 @@ class Suggestions(Trials, Experiments):
             "seed": trial_seed(row["spec"]["seed"], index), "costs": costs, "stop_requested": False, "trained_epochs": 0.0,
             "seconds": {}, "notes": notes, "failure": None if failure is None else failure.model_dump(mode="json"),
             "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
-            "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None,
+            "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,
         }  # fmt: skip
-        made = connection.execute(_ADD_TRIAL, values).mappings().one()
+        made = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
         if state is TrialState.INFEASIBLE and costs:
             rows = [
                 {

@@ -1,6 +1,6 @@
 """Trials as users see them: one, a filtered and sorted page, curve, log; and the same as rows for reports."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -232,7 +232,7 @@ def _view(row: Row, found: Iterable[Any], files: Iterable[Any]) -> TrialView:
     )
 
 
-def new_view(row: Row) -> TrialView:
+def new_view(row: Mapping[str, Any]) -> TrialView:
     """The view of a trial that has just been queued: nothing belongs to it yet."""
     return _view(row, (), ())
 
