@@ -206,7 +206,7 @@ def _point(row: Row) -> CurvePoint:
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
 
 
-def _view(row: Row, found: Iterable[Any], files: Iterable[Any]) -> TrialView:
+def _view(row: Mapping[Any, Any], found: Iterable[Any], files: Iterable[Any]) -> TrialView:
     return TrialView(
         experiment=row["experiment_id"],
         index=row["index"],
@@ -232,7 +232,7 @@ def _view(row: Row, found: Iterable[Any], files: Iterable[Any]) -> TrialView:
     )
 
 
-def new_view(row: Mapping[str, Any]) -> TrialView:
+def new_view(row: Mapping[Any, Any]) -> TrialView:
     """The view of a trial that has just been queued: nothing belongs to it yet."""
     return _view(row, (), ())
 
