@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
-from sparsemod.errors import BuildError, Unsupported
+from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
@@ -201,8 +201,24 @@ class _Trial:
 
     def train(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
         """Train, pruning on the way; `module` then holds the best weights at full sparsity."""
-        spec = self.problem.spec
-        pruner = create_pruner(spec.pruning, self.problem.sparsity(self.values), self.data.info.shape)
+        if resume is not None:
+            start = _plain_state(module)
+            try:
+                return self.epochs_of(module, resume)
+            except InvalidInput as error:
+                if not error.field.startswith("resume"):
+                    raise
+                # The checkpoint only saves time: without it the trial begins anew, instead of failing at every attempt.
+                self.notes.append(f"began anew, the checkpoint cannot be continued: {error}")
+                self.reporter.log(self.notes[-1], "warning")
+                module.load_state_dict(start)
+        return self.epochs_of(module, None)
+
+    def epochs_of(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
+        """The training itself."""
+        pruner = create_pruner(
+            self.problem.spec.pruning, self.problem.sparsity(self.values), self.data.info.shape
+        )
         outcome = train(
             module,
             Resident.of(self.data, self.device),

@@ -212,3 +212,22 @@ def test_a_training_that_diverges_is_a_recorded_failure_with_its_costs():
     assert "diverged in epoch 1" in result.failure.message
     assert result.value("model_size") > 0
     assert result.value("error") is None
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 100]
+)
+def test_a_checkpoint_that_cannot_be_continued_is_left_aside(damage):
+    recorder = Recorder(stop_after=1)
+    run(tiny_spec(), reporter=recorder)
+    resumed = run(tiny_spec(), resume=damage(recorder.checkpoints[-1]))
+    assert resumed.state is TrialState.COMPLETED
+    assert resumed.values() == run(tiny_spec()).values()
+    assert "began anew" in resumed.notes[0]
+
+
+def test_a_checkpoint_of_another_training_is_left_aside():
+    recorder = Recorder(stop_after=1)
+    run(tiny_spec(), reporter=recorder, seed=8)
+    resumed = run(tiny_spec(), resume=recorder.checkpoints[-1])
+    assert resumed.values() == run(tiny_spec()).values()
