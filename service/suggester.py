@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from service.schemas import ExperimentState, ExperimentView
+from service.search_process import Costs, SearchProcess, Watch, runs_own_code
 from service.store import Store
 from service.store.suggestions import SuggesterLease, TrialRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
@@ -44,12 +45,24 @@ class _Held:
 
     lease: SuggesterLease
     spec: ExperimentSpec | None = None
-    search: "Search | None" = None
+    search: "Search | SearchProcess | None" = None
     revision: int = -1  # the experiment's revision after which nothing was to do
 
+    def close(self) -> None:
+        """End the search's process, if it has one."""
+        if isinstance(self.search, SearchProcess):
+            self.search.close()
 
-def build_search(spec: ExperimentSpec) -> "Search":
-    """The search for a spec: its data's shape, its family's space, exact costs, morphs. Raises what is wrong with the spec or its data."""
+
+def _unwatched(costs: Costs) -> Costs:
+    return costs
+
+
+def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Search":
+    """The search for a spec: its data's shape, its family's space, exact costs (asked through `watch`), morphs.
+
+    Raises what is wrong with the spec or its data.
+    """
     from sparsemod.data import load
     from sparsemod.problem import Problem
     from sparsemod.screen import Screen
@@ -57,7 +70,7 @@ def build_search(spec: ExperimentSpec) -> "Search":
 
     problem = Problem.of(spec, load(spec.dataset, imports=False).info)
     screen = Screen(problem)
-    return Search(spec, problem.space, screen.costs, screen.morphs)
+    return Search(spec, problem.space, watch(screen.costs), screen.morphs)
 
 
 def observation(record: TrialRecord) -> "Observation":
@@ -117,6 +130,8 @@ class Suggester:
         with self._lock:
             held, self._held = dict(self._held), {}
         for item in held.values():
+            item.close()
+        for item in held.values():
             self._store.release_suggester(item.lease)
 
     def step(self) -> bool:
@@ -125,6 +140,7 @@ class Suggester:
         with self._lock:
             gone = [self._held.pop(identity) for identity in list(self._held) if identity not in active]
         for item in gone:
+            item.close()
             self._store.release_suggester(item.lease)
         busy = False
         for identity in active:
@@ -135,7 +151,9 @@ class Suggester:
             except (StaleLease, NotFound) as error:
                 log.info("experiment left to another suggester", experiment=identity, reason=str(error))
                 with self._lock:
-                    self._held.pop(identity, None)
+                    lost = self._held.pop(identity, None)
+                if lost is not None:
+                    lost.close()
             except Conflict as error:
                 log.info("experiment changed meanwhile", experiment=identity, reason=str(error))
         return busy
@@ -166,7 +184,7 @@ class Suggester:
             return False
         records = self._store.records(identity)
         try:
-            reason, suggestions = self._ask(held, view, records, wanted)
+            answer = self._ask(held, view, records, wanted)
         except SparsemodError as error:
             self._end(identity, ExperimentState.FAILED, str(error))
             return True
@@ -175,6 +193,9 @@ class Suggester:
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
             self._end(identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}")
             return True
+        if answer is None:
+            return False
+        reason, suggestions = answer
         pending = any(not record.state.finished for record in records)
         if suggestions:
             indices = self._store.queue(held.lease, suggestions)
@@ -203,9 +224,17 @@ class Suggester:
 
     def _ask(
         self, held: _Held, view: ExperimentView, records: list[TrialRecord], wanted: int
-    ) -> tuple[str | None, list[Any]]:
+    ) -> tuple[str | None, list[Any]] | None:
+        """Why the search is over, or suggestions; None while a process of its own still works on them."""
         if held.search is None or held.spec != view.spec:
-            held.search, held.spec = build_search(view.spec), view.spec
+            held.close()
+            own = runs_own_code(view.spec)
+            held.search = SearchProcess(view.spec, build_search) if own else build_search(view.spec)
+            held.spec = view.spec
+        if isinstance(held.search, SearchProcess):
+            if not held.search.busy:
+                held.search.ask([observation(record) for record in records], wanted)
+            return held.search.answer()
         observations = [observation(record) for record in records]
         reason = held.search.done(observations)
         return reason, ([] if reason is not None else held.search.suggest(observations, wanted))

@@ -1,0 +1,133 @@
+"""Networks of the user's own code are screened in a process of their own: what breaks there costs a candidate and never the suggester."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_suggester import make_spec, open_store, work
+from torch import nn
+
+from service import search_process
+from service.schemas import ExperimentState
+from service.suggester import Suggester, build_search
+from sparsemod.networks.registry import FAMILIES, family
+from sparsemod.records import DataInfo, FailureKind, TrialState
+
+MODES = ("fine", "exit", "hang", "memory", "raise", "leave")
+
+
+@pytest.fixture
+def evil() -> Any:
+    """A family whose networks break their process in one way each."""
+
+    @family("evil", space={"mode": list(MODES)})
+    def build(parameters: Any, data: DataInfo) -> nn.Module:
+        match parameters["mode"]:
+            case "exit":
+                os._exit(7)
+            case "hang":
+                time.sleep(600)
+            case "memory":
+                hoard = [bytearray(os.urandom(1)) * 3_000_000_000]
+                time.sleep(600)
+                del hoard
+            case "raise":
+                raise RuntimeError("no such network")
+            case "leave":
+                raise SystemExit("good bye")
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, data.classes))
+
+    yield build
+    del FAMILIES._members["evil"]
+
+
+def _until_over(store: Any, suggester: Suggester, identity: int, limit: float = 120.0) -> Any:
+    deadline = time.monotonic() + limit
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        assert time.monotonic() < deadline
+        if not suggester.step():
+            time.sleep(0.05)
+        work(store, 1)
+    return store.experiment(identity)
+
+
+def test_candidates_that_break_their_process_are_recorded_as_invalid(
+    tmp_path: Path, evil: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_process, "BUILD_SECONDS", 3.0)
+    store = open_store(tmp_path)
+    spec = make_spec(
+        network={"family": "evil"},
+        objectives=["error"],
+        rounds={
+            "r1": {"trials": 6, "epochs": 1},
+            "r2": {"trials": 0, "epochs": 1},
+            "r3": {"trials": 0, "epochs": 1},
+        },
+        limits={"memory": "1500 MB"},
+    )
+    broken = store.create_experiment(spec).id
+    sound = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=2)
+    try:
+        view = _until_over(store, suggester, broken)
+    finally:
+        suggester.close()
+    assert view.state is ExperimentState.DONE, view.reason
+    found = {}
+    for trial in store.trials(broken, limit=100)[0]:
+        found[trial.candidate.parameters["mode"]] = trial
+    assert set(found) == set(MODES)
+    assert found.pop("fine").state is TrialState.COMPLETED
+    words = {
+        "exit": "code 7",
+        "hang": "more than 3 s",
+        "memory": "MB of memory",
+        "raise": "no such network",
+        "leave": "SystemExit: good bye",
+    }
+    for mode, trial in found.items():
+        assert trial.state is TrialState.FAILED
+        assert trial.failure.kind is FailureKind.INVALID
+        assert words[mode] in trial.failure.message
+    assert store.experiment(sound).counts.get(TrialState.COMPLETED, 0) > 0, "the others' search went on"
+
+
+def test_a_space_that_breaks_its_process_ends_its_experiment_only(tmp_path: Path) -> None:
+    @family("evil space", space=lambda data: os._exit(9))
+    def build(parameters: Any, data: DataInfo) -> nn.Module:
+        raise NotImplementedError
+
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec(network={"family": "evil space"})).id
+    suggester = Suggester(store, ahead=1)
+    try:
+        view = _until_over(store, suggester, identity)
+    finally:
+        suggester.close()
+        del FAMILIES._members["evil space"]
+    assert view.state is ExperimentState.FAILED
+    assert "evil space" in view.reason
+    assert "exited with code 9" in view.reason
+
+
+def test_the_same_suggestions_as_without_a_process(tmp_path: Path) -> None:
+    spec = make_spec(
+        rounds={
+            "r1": {"trials": 3, "epochs": 1},
+            "r2": {"trials": 0, "epochs": 1},
+            "r3": {"trials": 0, "epochs": 1},
+        }
+    )
+    expected = build_search(spec).suggest([], 3)
+    process = search_process.SearchProcess(spec, build_search)
+    try:
+        process.ask([], 3)
+        while (answer := process.answer()) is None:
+            time.sleep(0.02)
+    finally:
+        process.close()
+    assert answer == (None, expected)
+    assert not search_process.runs_own_code(spec)
