@@ -66,8 +66,8 @@ def complain(text: str) -> None:
     console(stderr=True).print(line, soft_wrap=True)
 
 
-def import_modules(modules: Iterable[str] | None) -> None:
-    """Import the user's modules here, and in every child process. Raises InvalidInput for one that is not there."""
+def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
+    """Import the user's modules here, and in every command that this one starts; their names. Raises InvalidInput for one that is not there."""
     import importlib
 
     from sparsemod.errors import InvalidInput
@@ -85,6 +85,7 @@ def import_modules(modules: Iterable[str] | None) -> None:
             ) from None
     if names:
         os.environ[IMPORTS_VARIABLE] = ",".join(names)
+    return tuple(names)
 
 
 def connect(url: str) -> "Client":

@@ -238,6 +238,7 @@ def worker(
     imports: ImportOption = None,
 ) -> None:
     """Evaluate trials that a server hands out. SIGTERM or Ctrl-C finishes the current ones; twice gives them back."""
+    from service.trial_process import PRELOADED
     from service.worker import WorkerSettings, run_worker
     from sparsemod.errors import InvalidInput
 
@@ -245,7 +246,7 @@ def worker(
         raise InvalidInput("--gpu", gpu, "not together with --cpu")
     if not server.startswith(("http://", "https://")):
         raise InvalidInput("--server", server, f"an address such as {DEFAULT_SERVER}")
-    import_modules(imports)
+    own = import_modules(imports)
     configure_logs()
     settings = WorkerSettings(
         name=name,
@@ -255,6 +256,7 @@ def worker(
         until_idle=until_idle,
         drain_seconds=drain,
         threads=threads,
+        preload=(*PRELOADED, *own),
     )
     run_worker(server, settings)
 
