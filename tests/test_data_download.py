@@ -104,7 +104,8 @@ def test_a_refused_connection_is_a_missing_dataset(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(DataMissing, match="could not be downloaded") as caught:
-            fetch("things", [remote("good.bin", base)], tmp_path, timeout=2)
+            fetch("things", [remote("good.bin", base)], tmp_path / "nowhere", timeout=2)
+    assert not (tmp_path / "nowhere").exists(), "no folder for nothing"
     assert f"{base}/good.bin" in str(caught.value) and "SPARSEMOD_DATA" in str(caught.value)
 
 

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparsemod.errors import DataMissing, DigestMismatch
 
@@ -61,11 +62,17 @@ def _addresses(dataset: str, file: RemoteFile) -> list[str]:
 
 
 def _fetch_one(url: str, file: RemoteFile, place: Path, timeout: float) -> None:
-    place.mkdir(parents=True, exist_ok=True)
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        place.mkdir(parents=True, exist_ok=True)  # only for something to put in
+        _keep(url, answer, file, place)
+
+
+def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:
+    """Read `answer` into the folder, checked. Raises OSError, DigestMismatch."""
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=place)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(url, timeout=timeout) as answer:
+        with os.fdopen(handle, "wb") as out:
             expected, received = answer.headers.get("Content-Length"), 0
             while chunk := answer.read(_CHUNK):
                 received += len(chunk)
