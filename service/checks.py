@@ -2,21 +2,24 @@
 
 from collections.abc import Mapping
 
-from sparsemod.data.registry import declared
+from sparsemod.data.registry import DATASETS, bind, declared
 from sparsemod.networks.registry import FAMILIES
 from sparsemod.problem import Problem
 from sparsemod.records import Value
 from sparsemod.spec import ExperimentSpec
+from sparsemod.targets import device
 
 
 def check_spec(spec: ExperimentSpec) -> Problem | None:
-    """Dataset and family must be registered here (code is never named over HTTP), and the space must fit the family.
+    """Dataset, family and device must be registered here (code is never named over HTTP), and the space must fit the family.
 
     The problem, or None for a dataset whose shape is known only once it is loaded: then the suggester checks the space. Raises UnknownName,
     InvalidSpec.
     """
     info = declared(spec.dataset.name)
+    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
     FAMILIES.get(spec.network.family, field="network.family")
+    device(spec.target.device)
     return None if info is None else Problem.of(spec, info)
 
 

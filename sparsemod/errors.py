@@ -106,11 +106,11 @@ class SpaceEmpty(SparsemodError):
 
 
 class NotFound(SparsemodError):
-    """No such thing; `kind` is experiment, trial, attempt, artifact, ..."""
+    """No such thing; `kind` is experiment, trial, attempt, artifact, ...; `within` says where it was looked for."""
 
-    def __init__(self, kind: str, identity: Any) -> None:
+    def __init__(self, kind: str, identity: Any, within: str = "") -> None:
         self.kind, self.identity = kind, identity
-        super().__init__(f"no {kind} {identity!r}")
+        super().__init__(f"no {kind} {identity!r}{f' in {within}' if within else ''}")
 
 
 class Conflict(SparsemodError):

@@ -5,7 +5,9 @@ Files (YAML, INI) are read by `sparsemod.spec_files`. Values with units ("64 KB"
 """
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -348,13 +350,34 @@ class ExperimentSpec(Part):
         }
 
 
+_DEEPEST = 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
 def _json(data: Mapping[str, Any], source: str | None) -> str:
+    for field, value in _leaves(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidSpec(field, value, "a finite number", source)
+        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            raise InvalidSpec(field, value, "text without lone surrogates", source)
     try:
         return json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidSpec(
             "spec", str(error), "plain data: text, numbers, flags, lists, mappings", source
         ) from None
+
+
+def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+    """The scalars of nested mappings and lists with the names of their fields; not recursive, as anybody's data may be nested deeply."""
+    stack: list[tuple[str, Any, int]] = [("", data, 0)]
+    while stack:
+        place, value, depth = stack.pop()
+        if isinstance(value, Mapping | list | tuple) and depth < _DEEPEST:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            stack += [(f"{place}.{key}" if place else str(key), item, depth + 1) for key, item in items]
+        else:
+            yield place, value
 
 
 def _reject(field: str, value: Any) -> tuple[str, float]:

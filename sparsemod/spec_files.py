@@ -25,6 +25,7 @@ MAX_BYTES = 1_000_000
 """Of one file: a spec is a page or two; anything larger is not a spec."""
 
 MAX_KEYS = 20_000
+MAX_TEXT = 500_000
 
 Place = tuple[str | int, ...]
 
@@ -205,6 +206,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 
 def _parse_yaml(text: str, source: str) -> Plain:
+    if len(text) > MAX_TEXT:
+        raise InvalidSpec("spec", f"{len(text):,} characters", f"at most {MAX_TEXT:,}", source)
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:

@@ -116,7 +116,10 @@ def parse_limit(text: str, field: str) -> tuple[str, float]:
     if not comparison:
         raise InvalidInput(field, text, "write METRIC <= VALUE UNIT, such as 'flash <= 64 KB'")
     found = metric(name.strip().lower().replace(" ", "_"), field)
-    return found.name, found.parse(value, field)
+    try:
+        return found.name, found.parse(value, field)
+    except InvalidInput as error:
+        raise InvalidInput(field, text, f"METRIC <= {error.allowed}") from None
 
 
 def parse_bytes(value: str | int, field: str) -> int:

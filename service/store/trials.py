@@ -142,7 +142,7 @@ class Trials(Base):
         row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
         if row is None:
             self._require(connection, experiment_id)
-            raise NotFound("trial", f"{index} of experiment {experiment_id}")
+            raise NotFound("trial", index, f"experiment {experiment_id}")
         return row
 
     def _trial(self, connection: sa.Connection, experiment_id: int, index: int) -> TrialView:

@@ -1,7 +1,6 @@
 """From a spec's `dataset` part to normalized, disjoint splits in memory."""
 
 import hashlib
-import inspect
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from sparsemod.data.arrays import Arrays, Labels
 from sparsemod.data.normalization import Floats, Normalization, fit
 from sparsemod.data.places import data_root
-from sparsemod.data.registry import DATASETS
+from sparsemod.data.registry import DATASETS, bind
 from sparsemod.data.splits import stratified, subset
 from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
@@ -109,16 +108,8 @@ def _key(spec: DatasetSpec) -> str:
 
 def _load(spec: DatasetSpec, imports: bool) -> Dataset:
     source = DATASETS.get(spec.name, imports=imports, field="dataset.name")
-    options = dict(spec.options)
-    method = options.pop("normalization", "standard")
-    root = None if spec.root is None else Path(spec.root)
-    try:
-        bound = inspect.signature(source).bind(root, **options)
-    except TypeError as error:
-        known = [p.name for p in list(inspect.signature(source).parameters.values())[1:]]
-        raise InvalidInput(
-            "dataset.options", options, f"{error}; {spec.name} takes {', '.join([*known, 'normalization'])}"
-        ) from None
+    method = spec.options.get("normalization", "standard")
+    bound = bind(source, spec)
     arrays = source(*bound.args, **bound.kwargs)
     if not isinstance(arrays, Arrays):
         raise InvalidInput(

@@ -4,13 +4,16 @@ A dataset is a function `source(root, **options) -> Arrays`; `root` is the folde
 are the keys of the spec's `dataset.options` that the function declares.
 """
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sparsemod.data.arrays import Arrays
+from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
+from sparsemod.spec import DatasetSpec
 
 
 class Source(Protocol):
@@ -53,6 +56,19 @@ def dataset(
         return source
 
     return register
+
+
+def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArguments:
+    """The arguments with which `source` is called for `spec`. Raises InvalidInput for options that it does not declare, or that it lacks."""
+    options = {name: value for name, value in spec.options.items() if name != "normalization"}
+    signature = inspect.signature(source)
+    try:
+        return signature.bind(None if spec.root is None else Path(spec.root), **options)
+    except TypeError as error:
+        known = [p.name for p in list(signature.parameters.values())[1:]]
+        raise InvalidInput(
+            "dataset.options", options, f"{error}; {spec.name} takes {', '.join([*known, 'normalization'])}"
+        ) from None
 
 
 def declared(name: str) -> DataInfo | None:
