@@ -334,6 +334,9 @@ def test_a_result_is_stored_whole_and_finishing_is_idempotent(store: Store) -> N
         (TrialResult(state=TrialState.FAILED), "failure"),
         (TrialResult(state=TrialState.RUNNING), "state"),
         (completed(error=math.nan), "measurements.0.value"),
+        (completed(error=-3.0), "measurements.0.value"),
+        (completed(error=5.0), "measurements.0.value"),
+        (completed().model_copy(update={"measurements": (completed().measurements[0].model_copy(update={"unit": "%"}),)}), "measurements.0.unit"),
         (completed().model_copy(update={"measurements": completed().measurements * 2}), "measurements.2.metric"),
     ],
 )  # fmt: skip

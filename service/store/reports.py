@@ -23,6 +23,7 @@ from service.schemas import AttemptState, ExperimentState, Finished
 from service.store.engine import Base
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
+from sparsemod.units import METRICS
 
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
@@ -223,6 +224,13 @@ def _check(result: TrialResult, objectives: Sequence[str]) -> None:
             raise InvalidInput(
                 f"result.measurements.{place}.value", m.value, f"a finite number for {m.metric}"
             )
+        known = METRICS.get(m.metric)
+        if known is not None and m.unit != known.unit:
+            raise InvalidInput(f"result.measurements.{place}.unit", m.unit, f"{known.unit} for {m.metric}")
+        most = 1.0 if known is not None and known.unit == "fraction" else math.inf
+        if known is not None and not 0 <= m.value <= most:
+            allowed = "from 0 to 1" if most == 1.0 else "not negative"
+            raise InvalidInput(f"result.measurements.{place}.value", m.value, f"{allowed} for {m.metric}")
         if (m.metric, m.split) in seen:
             raise InvalidInput(f"result.measurements.{place}.metric", m.metric, "each metric once per split")
         seen.add((m.metric, m.split))
