@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console, RenderableType
 
-from service.cli.common import duration
+from service.cli.common import counted, duration
 from service.cli.view import Point, Progress, Running, Snapshot, bar, front_table, line, render, sparkline
 from service.cli.watching import time_left
 
@@ -111,3 +111,8 @@ def test_the_time_left_goes_by_the_rate_so_far() -> None:
     assert time_left([Progress("r1", 5, 10), Progress("r2", 0, 10)], 50.0) == 150.0
     assert time_left([Progress("r1", 0, 10)], 50.0) is None
     assert time_left([Progress("r1", 10, 10)], 50.0) == 0.0
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 points"), (1, "1 point"), (1200, "1,200 points")])
+def test_counted(number: int, text: str) -> None:
+    assert counted(number, "point") == text

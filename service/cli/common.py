@@ -66,6 +66,11 @@ def complain(text: str) -> None:
     console(stderr=True).print(line, soft_wrap=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 point`, `2 points`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     """Import the user's modules here, and in every command that this one starts; their names. Raises InvalidInput for one that is not there."""
     import importlib

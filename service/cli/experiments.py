@@ -12,6 +12,7 @@ from service.cli.common import (
     ServerOption,
     connect,
     console,
+    counted,
     duration,
     parse_parameters,
     which,
@@ -33,7 +34,9 @@ def submit(
         typer.echo(experiment.model_dump_json(indent=1))
         return
     trials = sum(part.trials for part in experiment.rounds.values())
-    typer.echo(f"experiment {experiment.id} ({experiment.name}): {trials} trials to come at {server}")
+    typer.echo(
+        f"experiment {experiment.id} ({experiment.name}): {counted(trials, 'trial')} to come at {server}"
+    )
     if watching:
         watch(str(experiment.id), server)
 
@@ -188,7 +191,9 @@ def extend(
     client = connect(server)
     found = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
     total = sum(part.trials for part in found.rounds.values())
-    typer.echo(f"experiment {found.id} ({found.name}) is {found.state}, {total} trials in its rounds")
+    typer.echo(
+        f"experiment {found.id} ({found.name}) is {found.state}, {counted(total, 'trial')} in its rounds"
+    )
 
 
 def attach(

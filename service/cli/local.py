@@ -13,6 +13,7 @@ from service.cli.common import (
     ServerOption,
     connect,
     console,
+    counted,
     duration,
     import_modules,
     metric_text,
@@ -121,10 +122,10 @@ def _follow(local: "LocalRun", debug: bool) -> None:
     if snapshot.front:
         output.print(front_table(snapshot))
     output.print(
-        f"{outcome.reason}; {len(snapshot.front)} points on the front, hypervolume {snapshot.hypervolume:.4f}"
+        f"{outcome.reason}; {counted(len(snapshot.front), 'point')} on the front, hypervolume {snapshot.hypervolume:.4f}"
     )
     output.print(
-        f"{len(outcome.rows)} trials in {duration(time.monotonic() - began)}; results in {local.folder}"
+        f"{counted(len(outcome.rows), 'trial')} in {duration(time.monotonic() - began)}; results in {local.folder}"
     )
 
 

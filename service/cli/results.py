@@ -14,6 +14,7 @@ from service.cli.common import (
     ServerOption,
     connect,
     console,
+    counted,
     metric_text,
     require_folder,
     which,
@@ -159,7 +160,7 @@ def pareto(
             typer.echo("the front is empty: no trial within the budgets has completed yet")
         else:
             console().print(front_table(snapshot))
-            typer.echo(f"{len(snapshot.front)} points, hypervolume {snapshot.hypervolume:.4f}")
+            typer.echo(f"{counted(len(snapshot.front), 'point')}, hypervolume {snapshot.hypervolume:.4f}")
     if out is not None:
         for path in write_files(client, found.id, out).values():
             typer.echo(f"wrote {path}", err=True)
