@@ -1,0 +1,121 @@
+/* Copyright the sparsemod contributors. SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernels of int8 networks. Exact integer arithmetic: every compiler and core gives the same bytes.
+ *
+ * Tensors lie channels last: element (row, column, channel) of R x C x N is at (row * C + column) * N + channel.
+ * Real value = (q - zero point) * scale. `>>` of a negative number must be the arithmetic shift, as with GCC,
+ * Clang, IAR and Arm compilers. Kernels need no memory but what they are given, and no state.
+ */
+#ifndef NN_H
+#define NN_H
+
+#include <stdint.h>
+
+/* Called after each layer of a network when compiled with -DNN_PROFILE; yours to define: read a timer. */
+#if defined(NN_PROFILE) && !defined(NN_LAYER_DONE)
+void nn_profile(int layer);
+#define NN_LAYER_DONE(layer) nn_profile(layer)
+#elif !defined(NN_LAYER_DONE)
+#define NN_LAYER_DONE(layer) ((void)0)
+#endif
+
+/* How a window moves over a tensor. Columns of padding on the right and rows below need no field. */
+typedef struct {
+    uint16_t in_rows, in_columns, channels;
+    uint16_t out_rows, out_columns;
+    uint16_t kernel_rows, kernel_columns;
+    uint16_t stride_rows, stride_columns;
+    uint16_t dilation_rows, dilation_columns;
+    uint16_t pad_top, pad_left;
+} nn_window;
+
+/*
+ * `outputs` filters of `taps` weights each. Output o of a window x is
+ *     clamp(zero + round((bias[o] + sum of weights[o][i] * x[i]) * multiplier[o] * 2^-(shift[o] + 33)))
+ * where `bias` has the input's zero point folded in: bias - input zero point * sum of weights.
+ */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t taps;
+    int32_t outputs;
+    int8_t zero, low, high; /* of the output */
+} nn_filters;
+
+typedef struct {
+    nn_filters filters;
+    nn_window window;
+    uint16_t groups;
+    int8_t zero_in; /* what lies outside of the input */
+} nn_conv_layer;
+
+typedef struct {
+    nn_window window;
+    int16_t zero_in;
+    uint16_t pad_bottom, pad_right;
+    uint16_t count_padding; /* whether the mean counts the stated padding */
+} nn_pool_layer;
+
+typedef struct {
+    int32_t positions, channels;
+    int32_t offset; /* -zero point of the input * positions */
+    int32_t multiplier;
+    int8_t shift, zero;
+} nn_mean_layer;
+
+/* y = clamp(zero + (q1 * multiplier[0] + q2 * multiplier[1] + offset) >> shift); see nn_add.c */
+typedef struct {
+    int32_t size;
+    int32_t multiplier[2];
+    int32_t offset;
+    int8_t shift, zero, low, high;
+} nn_add_layer;
+
+/* One input of a concatenation: `rows` runs of `run` bytes, `stride` bytes apart in the output. */
+typedef struct {
+    int32_t rows, run, stride;
+    int32_t multiplier, offset;
+    int8_t shift, zero, low, high;
+} nn_part_layer;
+
+/* Convolutions. `column` is scratch for one window of one group: taps bytes. */
+void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column);
+void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
+void nn_depthwise(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
+void nn_linear(const nn_filters *layer, const int8_t *input, int8_t *output);
+
+/* These may work in place (output == input) where the generated code does so. */
+void nn_max_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output);
+void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output);
+void nn_mean(const nn_mean_layer *layer, const int8_t *input, int8_t *output);
+void nn_add(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
+void nn_clamp(int32_t size, int8_t low, int8_t high, const int8_t *input, int8_t *output);
+
+void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
+void nn_rescale_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
+void nn_flatten(int32_t positions, int32_t channels, const int8_t *input, int8_t *output);
+
+/* `count` filters from number `first` on, applied to the window `x`. */
+void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+
+static inline int8_t nn_clamped(int32_t value, int32_t low, int32_t high)
+{
+    return (int8_t)(value < low ? low : value > high ? high : value);
+}
+
+/*
+ * round(sum * multiplier * 2^-(shift + 33)), halves upwards, 2^30 <= multiplier < 2^31. With shift >= 0, which
+ * is any factor up to 1/4, the high word of the product is enough: floor((high / 2^shift + 1) / 2) is the same.
+ */
+static inline int32_t nn_requantized(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    const int64_t product = (int64_t)sum * multiplier;
+    if (shift >= 0) {
+        return (((int32_t)(product >> 32) >> shift) + 1) >> 1;
+    }
+    return (int32_t)((product + ((int64_t)1 << (shift + 32))) >> (shift + 33));
+}
+
+#endif
