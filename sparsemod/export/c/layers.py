@@ -101,6 +101,18 @@ def _filters(
     return arrays, initializer, weight.size + 9 * len(layer.weight)
 
 
+def blocked(weight: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
+    """(outputs, taps) as flat bytes in the order of nn.h: blocks of four filters and four taps, group by group."""
+    pieces = []
+    for filters in np.split(weight, groups):
+        whole, taps = len(filters) // 4 * 4, filters.shape[1] // 4 * 4
+        for block in filters[:whole].reshape(-1, 4, filters.shape[1]):
+            pieces.append(block[:, :taps].reshape(4, -1, 4).transpose(1, 0, 2).reshape(-1))
+            pieces.append(block[:, taps:].T.reshape(-1))
+        pieces.append(filters[whole:].reshape(-1))
+    return np.concatenate(pieces)
+
+
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
     channels, rows, columns = context.shape(layer.inputs[0])
     _, out_rows, out_columns = context.shape(layer.output)
@@ -135,14 +147,14 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         weight = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0))
         kernels, call, title = ("nn_depthwise",), "nn_depthwise(&{name}, {in0}, {out});", "depthwise conv"
     elif is_pointwise(place):
-        weight = layer.weight.reshape(outputs, channels)
+        weight = blocked(layer.weight.reshape(outputs, channels), 1)
         kernels, call, title = (
             ("nn_conv_1x1", "nn_apply"),
             "nn_conv_1x1(&{name}, {in0}, {out});",
             "conv",
         )
     else:
-        weight = np.ascontiguousarray(layer.weight.transpose(0, 2, 3, 1))
+        weight = blocked(layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps), layer.groups)
         kernels, call, title = (
             ("nn_conv", "nn_apply"),
             "nn_conv(&{name}, {in0}, {out}, {scratch});",
@@ -197,7 +209,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     if order is not None:
         # The vector is a tensor (C, H, W) that lies channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
-    arrays, filters, count = _filters(context, layer, weight, weight.shape[1])
+    arrays, filters, count = _filters(context, layer, blocked(weight, 1), weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
     note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
     return Emitted(

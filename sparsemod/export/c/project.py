@@ -16,6 +16,7 @@ from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
+_REQUANTIZING = ("nn_apply.c", "nn_depthwise.c", "nn_mean.c")
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,10 @@ def generate(network: IntegerNetwork, *, name: str = "network", device: str | No
 
 
 def _kernels_of(emitted: list[Emitted]) -> dict[str, str]:
-    wanted = {f"{kernel}.c" for made in emitted for kernel in made.kernels} | {"nn.h"}
-    return {file: content for file, content in kernel_sources().items() if file in wanted}
+    wanted = {f"{kernel}.c" for made in emitted for kernel in made.kernels}
+    if wanted & set(_REQUANTIZING):
+        wanted.add("nn_requantized_large.c")
+    return {file: content for file, content in kernel_sources().items() if file in wanted | {"nn.h"}}
 
 
 @cache

@@ -10,6 +10,15 @@
 #define NN_H
 
 #include <stdint.h>
+#include <string.h>
+
+/* Cores with instructions on four bytes at once: Cortex-M4, M7, M33, M55, ... */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#define NN_SIMD 1
+#else
+#define NN_SIMD 0
+#endif
 
 /* Called after each layer of a network when compiled with -DNN_PROFILE; yours to define: read a timer. */
 #if defined(NN_PROFILE) && !defined(NN_LAYER_DONE)
@@ -33,6 +42,11 @@ typedef struct {
  * `outputs` filters of `taps` weights each. Output o of a window x is
  *     clamp(zero + round((bias[o] + sum of weights[o][i] * x[i]) * multiplier[o] * 2^-(shift[o] + 33)))
  * where `bias` has the input's zero point folded in: bias - input zero point * sum of weights.
+ *
+ * Order of the weights of a group: filters in blocks of four, in each block taps in blocks of four,
+ *     [filter / 4][tap / 4][filter % 4][tap % 4], the last taps % 4 taps [tap][filter % 4], then
+ *     the last outputs % 4 filters one after another, [filter][tap].
+ * Depthwise: [tap][channel].
  */
 typedef struct {
     const int8_t *weights;
@@ -102,20 +116,75 @@ void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int
 
 static inline int8_t nn_clamped(int32_t value, int32_t low, int32_t high)
 {
-    return (int8_t)(value < low ? low : value > high ? high : value);
+    value = value < low ? low : value;
+    return (int8_t)(value > high ? high : value);
 }
 
+/* Four bytes at once, wherever they lie. */
+static inline uint32_t nn_word(const int8_t *x)
+{
+    uint32_t word;
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+
+#if NN_SIMD
+/* Bytes 0 and 2 of a word as two 16-bit numbers, and bytes 1 and 3. */
+static inline int16x2_t nn_even(uint32_t word)
+{
+    return __sxtb16((int8x4_t)word);
+}
+
+static inline int16x2_t nn_odd(uint32_t word)
+{
+    int16x2_t odd; /* one instruction, which compilers do not find by themselves */
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    return odd;
+}
+#endif
+
+/* round(sum * multiplier * 2^-(shift + 33)), halves upwards: the general case, for shift < 0. */
+int32_t nn_requantized_large(int32_t sum, int32_t multiplier, int32_t shift);
+
 /*
- * round(sum * multiplier * 2^-(shift + 33)), halves upwards, 2^30 <= multiplier < 2^31. With shift >= 0, which
- * is any factor up to 1/4, the high word of the product is enough: floor((high / 2^shift + 1) / 2) is the same.
+ * The same for any shift. With shift >= 0, which is any factor below 1/4, the high word of the product is enough:
+ * floor((product + half) / 2^(shift + 33)) = floor((floor(high word / 2^shift) + 1) / 2).
  */
 static inline int32_t nn_requantized(int32_t sum, int32_t multiplier, int32_t shift)
 {
-    const int64_t product = (int64_t)sum * multiplier;
-    if (shift >= 0) {
-        return (((int32_t)(product >> 32) >> shift) + 1) >> 1;
+    if (shift < 0) {
+        return nn_requantized_large(sum, multiplier, shift);
     }
-    return (int32_t)((product + ((int64_t)1 << (shift + 32))) >> (shift + 33));
+    return (((int32_t)((int64_t)sum * multiplier >> 32) >> shift) + 1) >> 1;
+}
+
+/* Output number `output` of some filters, from its sum. */
+static inline int8_t nn_output(const nn_filters *filters, int32_t output, int32_t sum)
+{
+    const int32_t value = nn_requantized(sum, filters->multiplier[output], filters->shift[output]);
+    return nn_clamped(value + filters->zero, filters->low, filters->high);
+}
+
+/* The taps of a window inside of the input, for one axis: from `first` to before `end`; the first one is at `place`. */
+typedef struct {
+    int32_t first, end, place;
+} nn_span;
+
+static inline nn_span nn_inside(int32_t start, int32_t taps, int32_t step, int32_t size)
+{
+    nn_span span = {0, taps, start};
+    if (start < 0) {
+        span.first = (step - 1 - start) / step;
+        span.place += span.first * step;
+    }
+    if (start + (taps - 1) * step >= size) {
+        span.end = start < size ? (size - 1 - start) / step + 1 : 0;
+    }
+    if (span.first >= span.end) {
+        span.first = span.end = taps;
+        span.place = 0;
+    }
+    return span;
 }
 
 #endif

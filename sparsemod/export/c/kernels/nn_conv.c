@@ -2,29 +2,56 @@
 
 #include "nn.h"
 
-#include <string.h>
+static int8_t *copied(int8_t *to, const int8_t *from, int32_t count)
+{
+    const int8_t *end = from + count;
+    for (; end - from >= 4; from += 4, to += 4) {
+        memcpy(to, from, 4);
+    }
+    while (from != end) {
+        *to++ = *from++;
+    }
+    return to;
+}
+
+static int8_t *filled(int8_t *to, int8_t value, int32_t count)
+{
+    for (; count > 0; --count) {
+        *to++ = value;
+    }
+    return to;
+}
 
 /*
- * Copies the window at (top, left) of `channels` channels into `column`: kernel row, kernel column, channel.
- * What lies outside of the input is its zero point, so that it adds nothing.
+ * Copies `channels` channels of a window into `to`: kernel row, kernel column, channel. `rows` and `columns` are the
+ * taps inside of the input; what lies outside is its zero point, so that it adds nothing.
  */
-static void gather(const nn_conv_layer *layer, const int8_t *input, int32_t top, int32_t left,
-                   int32_t channels, int8_t *column)
+static void gather(const nn_conv_layer *layer, const int8_t *from, nn_span rows, nn_span columns,
+                   int32_t channels, int8_t *to)
 {
     const nn_window *window = &layer->window;
+    const int32_t right = window->dilation_columns * window->channels;
+    const int32_t down = window->dilation_rows * window->in_columns * window->channels;
+    const int32_t before = columns.first * channels;
+    const int32_t after = (window->kernel_columns - columns.end) * channels;
+    const int8_t zero = layer->zero_in;
 
-    for (int32_t i = 0; i < window->kernel_rows; ++i) {
-        const int32_t row = top + i * window->dilation_rows;
-        for (int32_t j = 0; j < window->kernel_columns; ++j) {
-            const int32_t place = left + j * window->dilation_columns;
-            if (row >= 0 && row < window->in_rows && place >= 0 && place < window->in_columns) {
-                memcpy(column, input + (row * window->in_columns + place) * window->channels, (size_t)channels);
-            } else {
-                memset(column, layer->zero_in, (size_t)channels);
+    to = filled(to, zero, rows.first * window->kernel_columns * channels);
+    for (int32_t i = rows.first; i < rows.end; ++i) {
+        to = filled(to, zero, before);
+        if (right == channels) { /* whole rows lie in one piece */
+            to = copied(to, from, (columns.end - columns.first) * channels);
+        } else {
+            const int8_t *tap = from;
+            for (int32_t j = columns.first; j < columns.end; ++j) {
+                to = copied(to, tap, channels);
+                tap += right;
             }
-            column += channels;
         }
+        to = filled(to, zero, after);
+        from += down;
     }
+    filled(to, zero, (window->kernel_rows - rows.end) * window->kernel_columns * channels);
 }
 
 /* Any convolution: each window is gathered into `column`, then all filters of its group are applied to it. */
@@ -37,10 +64,16 @@ void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, in
 
     for (int32_t row = 0; row < window->out_rows; ++row) {
         const int32_t top = row * window->stride_rows - window->pad_top;
+        const nn_span rows = nn_inside(top, window->kernel_rows, window->dilation_rows, window->in_rows);
+
         for (int32_t place = 0; place < window->out_columns; ++place) {
             const int32_t left = place * window->stride_columns - window->pad_left;
+            const nn_span columns =
+                nn_inside(left, window->kernel_columns, window->dilation_columns, window->in_columns);
+            const int8_t *from = input + (rows.place * window->in_columns + columns.place) * window->channels;
+
             for (int32_t group = 0; group < layer->groups; ++group) {
-                gather(layer, input + group * channels, top, left, channels, column);
+                gather(layer, from + group * channels, rows, columns, channels, column);
                 nn_apply(filters, group * outputs, outputs, column, output);
                 output += outputs;
             }
