@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
 from sparsemod.arena.nodes import is_depthwise, is_pointwise
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import node
+from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
     Add,
@@ -51,6 +51,7 @@ class Context:
     network: IntegerNetwork
     layout: Layout
     name: str
+    sparse: bool = True
 
     def zero(self, tensor: str) -> int:
         """A tensor's zero point."""
@@ -71,46 +72,32 @@ def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") ->
     return f"const {kind} {name} = {{\n{lines}}};\n"
 
 
-def _filters(
-    context: Context, layer: Weighted, weight: NDArray[np.int8], taps: int
-) -> tuple[str, str, int]:
-    """(arrays, initializer of nn_filters, bytes). `weight` in the order of the C arrays."""
+def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> tuple[str, str, int]:
+    """(arrays, initializer of nn_filters, bytes)."""
     zero = context.zero(layer.inputs[0])
     sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
     bias = layer.bias.astype(np.int64) - zero * sums
-    # The kernels shift the high word by one less than what is left of 31 - shift.
+    # The kernels round in the last of 31 - shift steps to the right, and begin with the high word of the product.
     shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
     name = context.name
-    arrays = "".join(
-        text.array(kind, f"{name}_{what}", values)
-        for kind, what, values in (
-            ("int8_t", "weights", weight),
-            ("int32_t", "bias", bias),
-            ("int32_t", "multiplier", layer.multiplier),
-            ("int8_t", "shift", shift),
-        )
-    )
+    arrays = text.array("int8_t", f"{name}_weights", encoded.weights) if encoded.weights.size else ""
+    stored = f"{name}_weights" if encoded.weights.size else "0"  # C has no arrays without elements
+    if encoded.index is not None:
+        arrays += text.array("uint8_t", f"{name}_{encoded.name}", encoded.index)
+    arrays += text.array("int32_t", f"{name}_bias", bias)
+    arrays += text.array("int32_t", f"{name}_multiplier", layer.multiplier)
+    arrays += text.array("int8_t", f"{name}_shift", shift)
+    index = "" if encoded.index is None else f".index = {name}_{encoded.name}, "
+    apply = "" if encoded.kernel == "nn_depthwise" else f"        .apply = {encoded.kernel},\n"
     initializer = (
-        "{\n"
-        f"        .weights = {name}_weights, .bias = {name}_bias,\n"
+        f"{{\n{apply}"
+        f"        .weights = {stored}, {index}.bias = {name}_bias,\n"
         f"        .multiplier = {name}_multiplier, .shift = {name}_shift,\n"
         f"        .taps = {taps}, .outputs = {len(layer.weight)},\n"
         f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
         "    }"
     )
-    return arrays, initializer, weight.size + 9 * len(layer.weight)
-
-
-def blocked(weight: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
-    """(outputs, taps) as flat bytes in the order of nn.h: blocks of four filters and four taps, group by group."""
-    pieces = []
-    for filters in np.split(weight, groups):
-        whole, taps = len(filters) // 4 * 4, filters.shape[1] // 4 * 4
-        for block in filters[:whole].reshape(-1, 4, filters.shape[1]):
-            pieces.append(block[:, :taps].reshape(4, -1, 4).transpose(1, 0, 2).reshape(-1))
-            pieces.append(block[:, taps:].T.reshape(-1))
-        pieces.append(filters[whole:].reshape(-1))
-    return np.concatenate(pieces)
+    return arrays, initializer, encoded.bytes + 9 * len(layer.weight)
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
@@ -144,23 +131,17 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     size = f"{kernel[0]} x {kernel[1]}"
     taps = math.prod(layer.weight.shape[1:])
     if is_depthwise(place, channels, outputs):
-        weight = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0))
-        kernels, call, title = ("nn_depthwise",), "nn_depthwise(&{name}, {in0}, {out});", "depthwise conv"
-    elif is_pointwise(place):
-        weight = blocked(layer.weight.reshape(outputs, channels), 1)
-        kernels, call, title = (
-            ("nn_conv_1x1", "nn_apply"),
-            "nn_conv_1x1(&{name}, {in0}, {out});",
-            "conv",
-        )
+        # [tap][channel]
+        flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
+        encoded = Encoded("dense", "nn_depthwise", flat, None)
+        kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
     else:
-        weight = blocked(layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps), layer.groups)
-        kernels, call, title = (
-            ("nn_conv", "nn_apply"),
-            "nn_conv(&{name}, {in0}, {out}, {scratch});",
-            "conv",
-        )
-    arrays, filters, count = _filters(context, layer, weight, taps)
+        rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
+        encoded = encode(rows, layer.groups, context.sparse)
+        kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
+        if is_pointwise(place):
+            kernel_name, scratch = "nn_conv_1x1", ""
+    arrays, filters, count = _filters(context, layer, encoded, taps)
     fields = {
         "filters": filters,
         "window": _window(context, layer, kernel),
@@ -168,13 +149,13 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         "zero_in": context.zero(layer.inputs[0]),
     }
     return Emitted(
-        [call.format(name=context.name, in0="{in0}", out="{out}", scratch="{scratch}")],
-        kernels,
+        [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
+        tuple(dict.fromkeys((kernel_name, encoded.kernel))),
         f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
         [("nn_conv_layer", context.name)],
         arrays + _struct("nn_conv_layer", context.name, fields),
         count,
-        "dense",
+        encoded.name,
     )
 
 
@@ -209,17 +190,18 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     if order is not None:
         # The vector is a tensor (C, H, W) that lies channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
-    arrays, filters, count = _filters(context, layer, blocked(weight, 1), weight.shape[1])
+    encoded = encode(weight, 1, context.sparse)
+    arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
     note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
     return Emitted(
         [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
-        ("nn_linear", "nn_apply"),
+        ("nn_linear", encoded.kernel),
         f"linear{_activation(context, layer)}",
         [("nn_filters", context.name)],
         f"{note}{arrays}const nn_filters {context.name} = {inner};\n",
         count,
-        "dense",
+        encoded.name,
     )
 
 

@@ -16,7 +16,7 @@ from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
-_REQUANTIZING = ("nn_apply.c", "nn_depthwise.c", "nn_mean.c")
+_REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,26 @@ class CProject:
 
 
 def project(
-    network: IntegerNetwork, folder: Path | str, *, name: str = "network", device: str | None = None
+    network: IntegerNetwork,
+    folder: Path | str,
+    *,
+    name: str = "network",
+    device: str | None = None,
+    sparse: bool = True,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    made = generate(network, name=name, device=device)
+    made = generate(network, name=name, device=device, sparse=sparse)
     made.write(folder)
     return made
 
 
-def generate(network: IntegerNetwork, *, name: str = "network", device: str | None = None) -> CProject:
+def generate(
+    network: IntegerNetwork, *, name: str = "network", device: str | None = None, sparse: bool = True
+) -> CProject:
     """The C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
-    `name` begins its files and functions; `device` (a title) is mentioned in its README. Raises InvalidInput for a name that C
+    `name` begins its files and functions; `device` (a title) is mentioned in its README; with `sparse`, layers with many zeros
+    are stored without them where that is smaller (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     text.checked_name(name)
@@ -96,7 +104,7 @@ def generate(network: IntegerNetwork, *, name: str = "network", device: str | No
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
     names = text.identifiers([node.name for node in nodes], f"{name}_")
     emitted = [
-        emit(Context(network, arena.layout, identifier), by_output[node.output])
+        emit(Context(network, arena.layout, identifier, sparse), by_output[node.output])
         for node, identifier in zip(nodes, names, strict=True)
     ]
     layers = tuple(
@@ -120,7 +128,7 @@ def generate(network: IntegerNetwork, *, name: str = "network", device: str | No
 def _kernels_of(emitted: list[Emitted]) -> dict[str, str]:
     wanted = {f"{kernel}.c" for made in emitted for kernel in made.kernels}
     if wanted & set(_REQUANTIZING):
-        wanted.add("nn_requantized_large.c")
+        wanted.add("nn_requantized_any.c")
     return {file: content for file, content in kernel_sources().items() if file in wanted | {"nn.h"}}
 
 

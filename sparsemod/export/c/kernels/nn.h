@@ -46,17 +46,22 @@ typedef struct {
  * Order of the weights of a group: filters in blocks of four, in each block taps in blocks of four,
  *     [filter / 4][tap / 4][filter % 4][tap % 4], the last taps % 4 taps [tap][filter % 4], then
  *     the last outputs % 4 filters one after another, [filter][tap].
- * Depthwise: [tap][channel].
+ * Depthwise: [tap][channel]. With an index only nonzero weights are stored, [filter][tap].
  */
-typedef struct {
+typedef struct nn_filters nn_filters;
+
+struct nn_filters {
+    /* Writes `count` outputs from number `first` on for the window `x`: one of the nn_apply functions below. */
+    void (*apply)(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
     const int8_t *weights;
+    const uint8_t *index; /* which weights are stored; NULL for all */
     const int32_t *bias;
     const int32_t *multiplier;
     const int8_t *shift;
     int32_t taps;
     int32_t outputs;
     int8_t zero, low, high; /* of the output */
-} nn_filters;
+};
 
 typedef struct {
     nn_filters filters;
@@ -111,8 +116,14 @@ void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *outpu
 void nn_rescale_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
 void nn_flatten(int32_t positions, int32_t channels, const int8_t *input, int8_t *output);
 
-/* `count` filters from number `first` on, applied to the window `x`. */
+/*
+ * Filters on a window. Dense; or, for all filters at once, with an index of nonzero weights:
+ * mask: for each filter one bit per tap, the lowest bit first, whole bytes;
+ * gaps: for each filter the zeros before each stored weight, and at last those before the end of the filter.
+ */
 void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+void nn_apply_mask(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+void nn_apply_gaps(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
 
 static inline int8_t nn_clamped(int32_t value, int32_t low, int32_t high)
 {
@@ -143,19 +154,21 @@ static inline int16x2_t nn_odd(uint32_t word)
 }
 #endif
 
-/* round(sum * multiplier * 2^-(shift + 33)), halves upwards: the general case, for shift < 0. */
-int32_t nn_requantized_large(int32_t sum, int32_t multiplier, int32_t shift);
+/* round(sum * multiplier * 2^-(shift + 33)), halves upwards. */
+int32_t nn_requantized_any(int32_t sum, int32_t multiplier, int32_t shift);
 
 /*
- * The same for any shift. With shift >= 0, which is any factor below 1/4, the high word of the product is enough:
+ * The same for shift >= 0, which is any factor below 1/4: the high word of the product is enough, as
  * floor((product + half) / 2^(shift + 33)) = floor((floor(high word / 2^shift) + 1) / 2).
  */
+static inline int32_t nn_requantized_small(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    return (((int32_t)((int64_t)sum * multiplier >> 32) >> shift) + 1) >> 1;
+}
+
 static inline int32_t nn_requantized(int32_t sum, int32_t multiplier, int32_t shift)
 {
-    if (shift < 0) {
-        return nn_requantized_large(sum, multiplier, shift);
-    }
-    return (((int32_t)((int64_t)sum * multiplier >> 32) >> shift) + 1) >> 1;
+    return shift < 0 ? nn_requantized_any(sum, multiplier, shift) : nn_requantized_small(sum, multiplier, shift);
 }
 
 /* Output number `output` of some filters, from its sum. */
@@ -163,6 +176,38 @@ static inline int8_t nn_output(const nn_filters *filters, int32_t output, int32_
 {
     const int32_t value = nn_requantized(sum, filters->multiplier[output], filters->shift[output]);
     return nn_clamped(value + filters->zero, filters->low, filters->high);
+}
+
+typedef struct {
+    int32_t s0, s1, s2, s3;
+} nn_sums;
+
+/* Four outputs from number `first` on. All loads come before the stores, so that the compiler can share them. */
+static inline void nn_output_4(const nn_filters *filters, int32_t first, nn_sums sum, int8_t *output)
+{
+    const int32_t *multiplier = filters->multiplier + first;
+    const int8_t *shift = filters->shift + first;
+    const int32_t zero = filters->zero, low = filters->low, high = filters->high;
+
+    if ((shift[0] | shift[1] | shift[2] | shift[3]) >= 0) {
+        sum.s0 = nn_requantized_small(sum.s0, multiplier[0], shift[0]);
+        sum.s1 = nn_requantized_small(sum.s1, multiplier[1], shift[1]);
+        sum.s2 = nn_requantized_small(sum.s2, multiplier[2], shift[2]);
+        sum.s3 = nn_requantized_small(sum.s3, multiplier[3], shift[3]);
+    } else {
+        sum.s0 = nn_requantized_any(sum.s0, multiplier[0], shift[0]);
+        sum.s1 = nn_requantized_any(sum.s1, multiplier[1], shift[1]);
+        sum.s2 = nn_requantized_any(sum.s2, multiplier[2], shift[2]);
+        sum.s3 = nn_requantized_any(sum.s3, multiplier[3], shift[3]);
+    }
+    sum.s0 = nn_clamped(sum.s0 + zero, low, high);
+    sum.s1 = nn_clamped(sum.s1 + zero, low, high);
+    sum.s2 = nn_clamped(sum.s2 + zero, low, high);
+    sum.s3 = nn_clamped(sum.s3 + zero, low, high);
+    output[0] = (int8_t)sum.s0;
+    output[1] = (int8_t)sum.s1;
+    output[2] = (int8_t)sum.s2;
+    output[3] = (int8_t)sum.s3;
 }
 
 /* The taps of a window inside of the input, for one axis: from `first` to before `end`; the first one is at `place`. */

@@ -36,17 +36,20 @@ static void gather(const nn_conv_layer *layer, const int8_t *from, nn_span rows,
     const int32_t after = (window->kernel_columns - columns.end) * channels;
     const int8_t zero = layer->zero_in;
 
+    if (right == channels && rows.end - rows.first == window->kernel_rows && before + after == 0) {
+        for (int32_t i = rows.first; i < rows.end; ++i) { /* the usual case: whole rows, all inside */
+            to = copied(to, from, window->kernel_columns * channels);
+            from += down;
+        }
+        return;
+    }
     to = filled(to, zero, rows.first * window->kernel_columns * channels);
     for (int32_t i = rows.first; i < rows.end; ++i) {
         to = filled(to, zero, before);
-        if (right == channels) { /* whole rows lie in one piece */
-            to = copied(to, from, (columns.end - columns.first) * channels);
-        } else {
-            const int8_t *tap = from;
-            for (int32_t j = columns.first; j < columns.end; ++j) {
-                to = copied(to, tap, channels);
-                tap += right;
-            }
+        const int8_t *tap = from;
+        for (int32_t j = columns.first; j < columns.end; ++j) {
+            to = copied(to, tap, channels);
+            tap += right;
         }
         to = filled(to, zero, after);
         from += down;
@@ -74,7 +77,7 @@ void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, in
 
             for (int32_t group = 0; group < layer->groups; ++group) {
                 gather(layer, from + group * channels, rows, columns, channels, column);
-                nn_apply(filters, group * outputs, outputs, column, output);
+                filters->apply(filters, group * outputs, outputs, column, output);
                 output += outputs;
             }
         }

@@ -13,7 +13,7 @@ void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output
     for (int32_t row = 0; row < window->out_rows; ++row) {
         const int8_t *x = input + row * down;
         for (int32_t column = 0; column < window->out_columns; ++column) {
-            nn_apply(filters, 0, filters->outputs, x, output);
+            filters->apply(filters, 0, filters->outputs, x, output);
             output += filters->outputs;
             x += right;
         }

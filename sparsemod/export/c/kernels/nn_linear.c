@@ -5,5 +5,5 @@
 /* Matrix times vector. */
 void nn_linear(const nn_filters *layer, const int8_t *input, int8_t *output)
 {
-    nn_apply(layer, 0, layer->outputs, input, output);
+    layer->apply(layer, 0, layer->outputs, input, output);
 }
