@@ -28,7 +28,9 @@ class Drawn:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         vector = self.chance(0.1)
-        shape = (self.integer(1, 40),) if vector else (self.integer(1, 5), self.integer(1, 9), self.integer(1, 9))
+        shape = (
+            (self.integer(1, 40),) if vector else (self.integer(1, 5), self.integer(1, 9), self.integer(1, 9))
+        )
         self.tensors = {"t0": TensorInfo(shape, float(np.float32(self.rng.uniform(0.01, 1))), self.zero())}
         self.layers: list[Layer] = []
         self.last = "t0"
@@ -96,7 +98,8 @@ class Drawn:
             fits = [
                 t.shape
                 for t in self.tensors.values()
-                if len(t.shape) == len(shape) and t.shape[:axis] + t.shape[axis + 1 :] == shape[:axis] + shape[axis + 1 :]
+                if len(t.shape) == len(shape)
+                and t.shape[:axis] + t.shape[axis + 1 :] == shape[:axis] + shape[axis + 1 :]
             ]
             others = [self.alike(*fits) for _ in range(self.integer(1, 2))]
             count = 1 + len(others)
@@ -105,12 +108,27 @@ class Drawn:
                 2 ** min(s, 21) if self.chance(0.5) else self.integer(0, 2**21) for s in shifts
             )
             bounds = self.bounds()
-            self.add(Concat(**self.base(kind, self.last, *others), **bounds, axis=axis, multipliers=multipliers, shifts=shifts))
+            self.add(
+                Concat(
+                    **self.base(kind, self.last, *others),
+                    **bounds,
+                    axis=axis,
+                    multipliers=multipliers,
+                    shifts=shifts,
+                )
+            )
         elif kind == "add":
             multipliers = (self.integer(0, 2**21), self.integer(0, 2**21))
             inputs = [self.last, self.alike(shape)]
             self.rng.shuffle(inputs)
-            self.add(Add(**self.base(kind, *inputs), **self.bounds(), multipliers=multipliers, shift=self.integer(18, 24)))
+            self.add(
+                Add(
+                    **self.base(kind, *inputs),
+                    **self.bounds(),
+                    multipliers=multipliers,
+                    shift=self.integer(18, 24),
+                )
+            )
         elif kind == "clamp":
             self.add(Clamp(**self.base(kind), **self.bounds()))
         elif kind == "flatten":
@@ -134,17 +152,25 @@ class Drawn:
             if self.chance(0.5) and min(shape[1:]) >= 3:
                 kernel, stride = (3, 3), (1, 1) if self.chance(0.5) else (2, 2)
             dilation = tuple(
-                self.integer(1, 2) if k * 2 - 1 <= size else 1 for k, size in zip(kernel, shape[1:], strict=True)
+                self.integer(1, 2) if k * 2 - 1 <= size else 1
+                for k, size in zip(kernel, shape[1:], strict=True)
             )
             padding = (1, 1, 1, 1) if self.chance(0.4) else tuple(self.integer(0, 2) for _ in range(4))
             weights = self.weights((outputs, inputs, *kernel))
-            options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            options: dict[str, Any] = {
+                "stride": stride,
+                "padding": padding,
+                "dilation": dilation,
+                "groups": groups,
+            }
             self.add(Conv(**self.base(kind), **self.bounds(), **weights, **options))
         elif kind in ("max_pool", "avg_pool"):
             ky, kx = kernel
             if self.chance(0.5):
                 stride = kernel
-            padding = tuple(self.integer(0, k // 2) for k in (ky, ky, kx, kx)) if self.chance(0.5) else (0,) * 4
+            padding = (
+                tuple(self.integer(0, k // 2) for k in (ky, ky, kx, kx)) if self.chance(0.5) else (0,) * 4
+            )
             options = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": self.chance(0.5)}
             if kind == "avg_pool":
                 options["count_padding"] = self.chance(0.5)

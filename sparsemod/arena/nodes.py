@@ -48,7 +48,8 @@ class Layout:
 def layout(nodes: Sequence[Node], shapes: Mapping[str, Shape], source: str, result: str) -> Layout:
     """The memory of a network with input `source` and output `result`; nodes that the result does not need are left out."""
     useful = _useful(nodes, result)
-    held, order_of, kept = {source: source}, {}, []
+    held, kept = {source: source}, []
+    order_of: dict[str, Shape] = {}
     for node in useful:
         first = node.inputs[0]
         if node.kind == "flatten" and (view := _view(node, useful, shapes, order_of, result)) is not None:
@@ -92,16 +93,15 @@ def _view(
 def _any_order(tensor: str, nodes: Sequence[Node], result: str) -> bool:
     if tensor == result:
         return False
-    for node in nodes:
-        if tensor in node.inputs and node.kind != "linear":
-            if node.kind not in ("clamp", "flatten") or not _any_order(node.output, nodes, result):
-                return False
-    return True
+    readers = [node for node in nodes if tensor in node.inputs]
+    return all(
+        node.kind == "linear"
+        or (node.kind in ("clamp", "flatten") and _any_order(node.output, nodes, result))
+        for node in readers
+    )
 
 
-def _step(
-    index: int, node: Node, shapes: Mapping[str, Shape], held: Mapping[str, str], outside: str
-) -> Step:
+def _step(index: int, node: Node, shapes: Mapping[str, Shape], held: Mapping[str, str], outside: str) -> Step:
     reads = tuple(held[name] for name in node.inputs)
     writes = None if held[node.output] == outside else held[node.output]
     in_place = reads if works_in_place(node, shapes) else ()

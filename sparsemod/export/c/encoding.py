@@ -37,7 +37,10 @@ def encode(weight: Int8, groups: int = 1, sparse: bool = True) -> Encoded:
     plain = Encoded("dense", "nn_apply", blocked(weight, groups), None)
     if not sparse or groups > 1:
         return plain
-    return min(plain, gaps(weight), mask(weight), key=lambda encoded: encoded.bytes)
+    best = min(plain, mask(weight), key=lambda encoded: encoded.bytes)
+    if 2 * np.count_nonzero(weight) + len(weight) > best.bytes:
+        return best  # gaps cannot be smaller
+    return min(gaps(weight), best, key=lambda encoded: encoded.bytes)
 
 
 def blocked(weight: Int8, groups: int) -> Int8:
@@ -74,4 +77,3 @@ def gaps(weight: Int8) -> Encoded:
                 values.append(int(filter_[place]))
             start = place + 1
     return Encoded("gaps", "nn_apply_gaps", np.array(values, np.int8), np.array(index, np.uint8))
-

@@ -167,7 +167,9 @@ def _geometry(layer: Conv | Pool) -> str:
         top, bottom, left, right = layer.padding
         same = top == bottom == left == right
         words += (
-            f", padding {top}" if same else f", padding {top} above, {bottom} below, {left} left, {right} right"
+            f", padding {top}"
+            if same
+            else f", padding {top} above, {bottom} below, {left} left, {right} right"
         )
     if layer.dilation != (1, 1):
         words += f", dilation {layer.dilation[0]} x {layer.dilation[1]}"

@@ -50,7 +50,7 @@ int main(void)
 
 def _makefile(project: "CProject") -> str:
     name = project.name
-    objects = " ".join(path.removesuffix(".c") + ".o" for path in project.sources)
+    objects = " \\\n          ".join(path.removesuffix(".c") + ".o" for path in project.sources)
     return f"""# make: the library lib{name}.a and the example. For a device, for instance:
 #   make lib{name}.a CC=arm-none-eabi-gcc AR=arm-none-eabi-ar CFLAGS="-O2 -mcpu=cortex-m4 -mthumb -ffunction-sections -fdata-sections"
 CFLAGS ?= -O2
@@ -144,6 +144,8 @@ In CMake: `add_subdirectory({name})` and `target_link_libraries(firmware {name})
 With `-DNN_PROFILE`, `void nn_profile(int layer)`, which you define, is called after each layer.
 
 ## Layers
+
+Bytes of flash are weights with their index, biases and scales. Encodings: dense; mask and gaps leave out zeros.
 
 | | layer | kernel | weights | bytes of flash | bytes of RAM alive |
 |---|---|---|---|---|---|

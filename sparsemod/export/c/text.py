@@ -15,19 +15,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _RESERVED = re.compile(
     r"_(weights|bias|multiplier|shift|mask|gaps|part\d+)$|^[a-z0-9_]+?_(run|input|quantize|classify|h)$"
 )
-_KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
-    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while main arena "
-    "bool true false nullptr constexpr alignas alignof thread_local class new delete this template namespace try catch "
-    "throw public private protected virtual operator using explicit export friend mutable typename asm and or not xor".split()
-)
+# Names of our own files, and targets that make and CMake have.
+_TAKEN = ("main", "example", "nn", "all", "clean", "test", "install", "help", "package")
 
 
 def checked_name(name: str) -> str:
     """`name` if it can begin C identifiers and file names. Raises InvalidInput."""
-    if not _NAME.fullmatch(name) or name in _KEYWORDS or name.startswith("nn_") or name == "nn":
+    if not _NAME.fullmatch(name) or name in _TAKEN or name.startswith("nn_"):
         raise InvalidInput(
-            "name", name, "a C identifier: a lower-case letter, then up to 39 of a-z, 0-9 and _; not nn"
+            "name",
+            name,
+            f"a lower-case letter, then up to 39 of a-z, 0-9 and _; not {', '.join(_TAKEN)} or nn_...",
         )
     return name
 
