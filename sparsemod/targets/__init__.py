@@ -4,10 +4,12 @@
 entry point group `sparsemod.devices`.
 """
 
-from sparsemod.targets.device import Device, OperatorModel
+from sparsemod.targets.device import Device
+from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
     DEFAULT_DEVICE,
     DEVICES,
+    calibrated_cores,
     device,
     device_names,
     load_device,
@@ -17,8 +19,10 @@ from sparsemod.targets.profiles import (
 __all__ = [
     "DEFAULT_DEVICE",
     "DEVICES",
+    "Calibration",
     "Device",
     "OperatorModel",
+    "calibrated_cores",
     "device",
     "device_names",
     "load_device",
