@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import ToolsMissing
 from sparsemod.export.compare import check_factors, compare, weight_scales
 from sparsemod.export.registry import refused
-from sparsemod.export.report import ExportReport
+from sparsemod.export.report import ExportReport, Verification
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, dequantize_values, quantize_values
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -55,22 +55,17 @@ def export(
     except ImportError:
         missing = "onnxruntime, which runs the file to check it: pip install 'sparsemod[onnx]'"
         return ExportReport(format="onnx", name=name, missing=(missing,))
-    checks = []
-    # As users run it, and without the fusions that replace pairs by integer kernels.
-    for optimized in (True, False):
+
+    def check(optimized: bool) -> Verification:
         session = _session(content, optimized)
         words = "" if optimized else ", graph optimizations off"
-        checks.append(
-            compare(
-                network,
-                lambda x, s=session: _run(network, s, x),
-                runtime=f"onnxruntime {onnxruntime.__version__} (CPU{words})",
-                samples=samples,
-                labels=labels,
-                data=data,
-            )
-        )
-    return ExportReport(format="onnx", name=name, verifications=tuple(checks), detail={"opset": OPSET})
+        runtime = f"onnxruntime {onnxruntime.__version__} (CPU{words})"
+        options = {"samples": samples, "labels": labels, "data": data}
+        return compare(network, lambda x: _run(network, session, x), runtime=runtime, **options)
+
+    # As users run it, and without the fusions that replace pairs by integer kernels.
+    checks = (check(True), check(False))
+    return ExportReport(format="onnx", name=name, verifications=checks, detail={"opset": OPSET})
 
 
 def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
@@ -152,7 +147,7 @@ class _Graph:
 
         if name not in self._known:
             self._known.add(name)
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+            self.initializers.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def scale(self, tensor: str) -> list[str]:

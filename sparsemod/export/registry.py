@@ -62,8 +62,12 @@ EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
         Exporter("c", "C99 project, without dependencies", "sparsemod.export.c_project"),
-        Exporter("onnx", "ONNX, int8 as QuantizeLinear and DequantizeLinear pairs", "sparsemod.export.onnx", "onnx"),
-        Exporter("tflite", "TensorFlow Lite flatbuffer, int8 in and out", "sparsemod.export.tflite", "tflite"),
+        Exporter(
+            "onnx", "ONNX, int8 as QuantizeLinear and DequantizeLinear pairs", "sparsemod.export.onnx", "onnx"
+        ),
+        Exporter(
+            "tflite", "TensorFlow Lite flatbuffer, int8 in and out", "sparsemod.export.tflite", "tflite"
+        ),
     )
 }
 FORMATS: tuple[FormatName, ...] = ("c", "onnx", "tflite")
@@ -76,9 +80,9 @@ def exporter(name: str, field: str = "formats") -> Exporter:
     return EXPORTERS[name]
 
 
-def export(name: str, network: "IntegerNetwork", folder: Path | str, **options: Any) -> ExportReport:
-    """Write `network` in the format `name`; see Exporter.export."""
-    return exporter(name).export(network, folder, **options)
+def export(wanted: str, network: "IntegerNetwork", folder: Path | str, **options: Any) -> ExportReport:
+    """Write `network` in the format called `wanted`; see Exporter.export."""
+    return exporter(wanted).export(network, folder, **options)
 
 
 def expressible(kind: str) -> tuple[str, ...]:

@@ -55,7 +55,9 @@ def export(
                 **options,
             )
         )
-    return ExportReport(format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing)
+    return ExportReport(
+        format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
+    )
 
 
 def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:

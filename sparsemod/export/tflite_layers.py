@@ -34,8 +34,24 @@ KINDS = frozenset(
     layer.kind for layer in (Conv, Linear, MaxPool, AvgPool, GlobalAvgPool, Add, Concat, Clamp, Flatten)
 )
 VERSION = 3  # of the schema
-_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "PAD": 2, "PADV2": 2}
-_VERSIONS |= {"ADD": 2, "CONCATENATION": 2, "MEAN": 2, "MINIMUM": 2, "MAXIMUM": 2, "QUANTIZE": 2, "TRANSPOSE": 2}
+_VERSIONS = {
+    "CONV_2D": 3,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 4,
+    "AVERAGE_POOL_2D": 2,
+    "MAX_POOL_2D": 2,
+    "PAD": 2,
+    "PADV2": 2,
+}
+_VERSIONS |= {
+    "ADD": 2,
+    "CONCATENATION": 2,
+    "MEAN": 2,
+    "MINIMUM": 2,
+    "MAXIMUM": 2,
+    "QUANTIZE": 2,
+    "TRANSPOSE": 2,
+}
 
 
 class Lowering:
@@ -76,7 +92,13 @@ class Lowering:
     # -- tensors
 
     def tensor(
-        self, name: str, shape: Sequence[int], info: TensorInfo | None = None, data: Any = None, *, batch: bool = True
+        self,
+        name: str,
+        shape: Sequence[int],
+        info: TensorInfo | None = None,
+        data: Any = None,
+        *,
+        batch: bool = True,
     ) -> int:
         """A tensor of the model; `shape` without the batch. `data` makes it a constant, whose shape has none."""
         s = self.schema
@@ -84,7 +106,9 @@ class Lowering:
         made.name, made.buffer = name, 0
         made.shape = [1, *shape] if data is None and batch else list(shape)
         kind = np.int8 if data is None else data.dtype
-        made.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[np.dtype(kind)]
+        made.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[
+            np.dtype(kind)
+        ]
         if data is None:
             made.shapeSignature = [-1, *shape]
         else:
@@ -170,7 +194,10 @@ class Lowering:
 
     def _bounds(self, layer: Clamped, x: int) -> None:
         info = self.network.tensors[layer.output]
-        wanted = [("MAXIMUM", layer.low, layer.low > INT8_MIN), ("MINIMUM", layer.high, layer.high < INT8_MAX)]
+        wanted = [
+            ("MAXIMUM", layer.low, layer.low > INT8_MIN),
+            ("MINIMUM", layer.high, layer.high < INT8_MAX),
+        ]
         steps = [(name, bound) for name, bound, needed in wanted if needed] or [("MAXIMUM", INT8_MIN)]
         for number, (name, bound) in enumerate(steps):
             limit = self.constant(f"{layer.output}/{name.lower()}", np.array([bound], np.int8), info)
@@ -226,11 +253,11 @@ class Lowering:
 
     def _flatten(self, layer: Flatten, x: int) -> None:
         source = self.network.tensors[layer.inputs[0]]
-        if len(source.shape) == 3 and source.shape[0] > 1 and math.prod(source.shape[1:]) > 1:
-            if self._flattened(layer.output) is None:
-                order = self.constant(f"{layer.output}/order", np.array([0, 3, 1, 2], np.int32))
-                made = self.tensor(f"{layer.output}/first", source.shape, source)
-                x = self.operator("TRANSPOSE", [x, order], made, self.schema.TransposeOptionsT())
+        moves = len(source.shape) == 3 and source.shape[0] > 1 and math.prod(source.shape[1:]) > 1
+        if moves and self._flattened(layer.output) is None:
+            order = self.constant(f"{layer.output}/order", np.array([0, 3, 1, 2], np.int32))
+            made = self.tensor(f"{layer.output}/first", source.shape, source)
+            x = self.operator("TRANSPOSE", [x, order], made, self.schema.TransposeOptionsT())
         options = self.schema.ReshapeOptionsT()
         options.newShape = [-1, math.prod(source.shape)]
         shape = self.constant(f"{layer.output}/shape", np.array(options.newShape, np.int32))
@@ -291,7 +318,11 @@ class Lowering:
             total = max(0, (count - 1) * stride + dilation * (kernel[axis] - 1) + 1 - size)
             before = layer.padding[2 * axis]
             # What lies beyond the last window is never read: only its begin and their number decide.
-            if made[axis + 1] != count or before != total // 2 or sum(layer.padding[2 * axis : 2 * axis + 2]) + extra[axis] < total:
+            if (
+                made[axis + 1] != count
+                or before != total // 2
+                or sum(layer.padding[2 * axis : 2 * axis + 2]) + extra[axis] < total
+            ):
                 return False
         return True
 

@@ -68,7 +68,11 @@ def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8],
 def memory_of(report: str) -> dict[str, int]:
     """The bytes that an allocation report states: `arena`, `arena_head` (activations) and `arena_tail` (what persists)."""
     found = {}
-    for key, words in (("arena", "total"), ("arena_head", "non-persistent|head"), ("arena_tail", "persistent|tail")):
+    for key, words in (
+        ("arena", "total"),
+        ("arena_head", "non-persistent|head"),
+        ("arena_tail", "persistent|tail"),
+    ):
         match = re.search(rf"Arena allocation (?:{words})\D*(\d+) bytes", report)
         if match:
             found[key] = int(match[1])
