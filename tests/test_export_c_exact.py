@@ -1,5 +1,6 @@
 """Generated C against the interpreter: equal bytes on random networks, families' modules and a whole test set."""
 
+import gzip
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
+from support_data import real_mnist
 from support_export_c import Drawn
 from support_pruning import MODULES, seeded
 from torch import nn
@@ -20,12 +22,13 @@ from sparsemod.quantization.integer_network import TensorInfo
 from sparsemod.quantization.layers import LAYERS, Flatten
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+QUICK = tuple("-O1" if flag == "-O2" else flag for flag in FLAGS)
 SANITIZED = (
     *(flag for flag in FLAGS if flag != "-O2"), "-O1", "-g", "-fsanitize=undefined,address", "-fno-sanitize-recover=all",
 )  # fmt: skip
 
 
-def compare(drawn: list[Drawn], flags: tuple[str, ...] = FLAGS) -> None:
+def compare(drawn: list[Drawn], flags: tuple[str, ...] = QUICK) -> None:
     found = host_run_all([(d.network, d.images) for d in drawn], flags=flags)
     for case, outputs in zip(drawn, found, strict=True):
         expected = case.network.run(case.images)
@@ -108,3 +111,17 @@ def test_images_that_do_not_fit_and_a_compiler_that_is_not_there(monkeypatch: py
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SparsemodError, match="apt-get install gcc"):
         host_run(drawn.network, drawn.images)
+
+
+def test_all_of_mnists_test_set() -> None:
+    content = gzip.decompress((real_mnist() / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    pixels = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 1, 28, 28)
+    data = torch.tensor(pixels / 255 - 0.13, dtype=torch.float32)
+    torch.manual_seed(2)
+    module = nn.Sequential(
+        nn.Conv2d(1, 6, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(128, 10)
+    ).eval()  # fmt: skip
+    network = quantize(module, data[:256])
+    images = network.quantize_input(data)
+    assert len(images) == 10_000
+    assert np.array_equal(host_run(network, images), network.run(images))

@@ -56,13 +56,19 @@ def host_run_all(
 
 
 def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -> Path:
-    files = {path: content for project in projects for path, content in project.files.items()}
-    sources = sorted({path for project in projects for path in project.sources})
-    for path in [*sources, *(path for path in files if path.endswith(".h"))]:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(files[path], encoding="utf-8")
+    units = []
+    for project in projects:
+        for path, content in project.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content, encoding="utf-8")
+        # One compiler process for both files of a network.
+        unit = f"{project.name}_unit.c"
+        own = [path for path in project.sources if "/" not in path]
+        (folder / unit).write_text("".join(f'#include "{path}"\n' for path in own), encoding="utf-8")
+        units.append(unit)
+    kernels = sorted({path for project in projects for path in project.sources if "/" in path})
     (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
-    command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *sources]
+    command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]
     found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if found.returncode:
         raise SparsemodError(f"the C compiler failed: {found.stderr.strip()[-2000:]}")
