@@ -70,9 +70,10 @@ def measurements(
     facts = {"core": found.core, "board": found.board}
     parts = {"static": found.static_ram, "stack": found.stack}
     layers = dict(found.per_layer)
+    cores = predicted["instructions"].detail.get("cores", {}) if "instructions" in predicted else {}
     made = (
         measured("latency", target.milliseconds(found.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
-        measured("instructions", found.instructions, "instructions", f"{how}, one inference)", layers=layers, **facts),
+        measured("instructions", found.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
         measured("flash", found.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
         measured("ram", found.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
 from sparsemod.measure.work import Work, encoded, works
 from sparsemod.records import Measurement
-from sparsemod.targets import OperatorModel
+from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Predicted:
     flash: float
     static_ram: float
     stack: float
+    works: tuple[Work, ...] = ()
 
     @property
     def instructions(self) -> float:
@@ -49,7 +50,9 @@ def predict(
     stack += max((model.stack.get(kernel, 0.0) for kernel in kernels), default=0.0)
     size = plan(graph_layout(graph).problem).size if arena is None else arena
     # In whole words, as it is linked.
-    return Predicted(per_layer, constants(graph, nonzeros) + code + calls, float((size + 3) // 4 * 4), stack)
+    return Predicted(
+        per_layer, constants(graph, nonzeros) + code + calls, float((size + 3) // 4 * 4), stack, work
+    )
 
 
 def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:
@@ -74,8 +77,13 @@ def predictions(
     errors = ("", "", "")
     if judged is not None:
         errors = tuple(f", mean error {e:.1%}" for e in (judged.instructions, judged.flash, judged.ram))  # type: ignore[assignment]
+    cores = {core: operator_model(core) for core in calibrated_cores()}
+    by_core = {
+        core: round(sum(layer_instructions(work, one) for work in predicted.works))
+        for core, one in cores.items()
+    }
     return (
-        measured("instructions", round(predicted.instructions), "instructions", f"predicted: {title}{errors[0]}", core=model.core),
+        measured("instructions", round(predicted.instructions), "instructions", f"predicted: {title}{errors[0]}", core=model.core, cores=by_core),
         measured("flash", round(predicted.flash), "B", f"predicted: code and constants as linked, {title}{errors[1]}", core=model.core),
         measured("ram", round(predicted.ram), "B", f"predicted: arena and stack, {title}{errors[2]}", core=model.core, static=predicted.static_ram, stack=predicted.stack),
     )  # fmt: skip

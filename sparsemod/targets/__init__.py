@@ -5,6 +5,7 @@ entry point group `sparsemod.devices`.
 """
 
 from sparsemod.targets.device import Device
+from sparsemod.targets.fit import DeviceFit, device_fits
 from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
     DEFAULT_DEVICE,
@@ -21,9 +22,11 @@ __all__ = [
     "DEVICES",
     "Calibration",
     "Device",
+    "DeviceFit",
     "OperatorModel",
     "calibrated_cores",
     "device",
+    "device_fits",
     "device_names",
     "load_device",
     "operator_model",

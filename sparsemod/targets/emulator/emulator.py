@@ -13,7 +13,7 @@ What is measured is the network alone: start-up code, input and output are kept 
 import struct
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +114,23 @@ class Emulator:
         outputs = from_channels_last(found.outputs, made)
         return Emulation(**{**vars(found), "outputs": outputs})
 
+    def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
+        """What many networks compute, in one start: for each (network, int8 images) its outputs (N, *output shape).
+
+        Raises as `measure` does.
+        """
+        from sparsemod.targets.emulator.program import from_channels_last, many
+
+        if not cases:
+            return []
+        source, images, places = many(cases)
+        found = self.run(source, images, marks=False).outputs
+        results = []
+        for (network, given), (start, size) in zip(cases, places, strict=True):
+            shape = network.tensors[network.output].shape
+            results.append(from_channels_last(found[start : start + len(given), :size], shape))
+        return results
+
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:
         """`measure` for C sources; `images` and outputs are flat, (N, elements)."""
         if len(program.layers) > _MARKS:
@@ -161,17 +178,12 @@ class Emulator:
             raise DoesNotFit("RAM", 1, f"{place}: no room for input and output")
         if "FAULT" in said:
             fault = said[said.index("FAULT") :].splitlines()[0]
-            raise EmulationError(f"crashed on {place}: {fault}{self._stack_hint(fault)}")
+            reserved = f" ({STACK} bytes)" if "stack" in fault else ""
+            raise EmulationError(f"crashed on {place}: {fault}{reserved}")
         if "Lockup" in said:
             raise EmulationError(f"crashed on {place}: lock-up, as by a stack that exceeds {STACK} bytes")
         words = said.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
         raise EmulationError(f"{place}: {words[0]}")
-
-    def _stack_hint(self, fault: str) -> str:
-        words = fault.split()
-        pointer = int(words[words.index("stack") + 1], 16) if "stack" in words else 0
-        low = self.machine.ram
-        return f" (stack exceeds {STACK} bytes)" if pointer < low + 64 else ""
 
 
 def _flash(sizes: Mapping[str, int]) -> int:
@@ -184,8 +196,8 @@ def _parse(
     """(stack, instructions, instructions per layer, outputs) from the harness's result file."""
     if len(result) < 20 or struct.unpack_from("<I", result)[0] != _MAGIC:
         raise EmulationError("the emulated device left no result")
-    _, stack, empty, between, count = struct.unpack_from("<5I", result)
-    offset, size = 20 + 12 * count, samples * program.outputs
+    _, stack, empty, between, words = struct.unpack_from("<5I", result)
+    count, offset, size = words // 3, 20 + 4 * words, samples * program.outputs
     if count != layers + 2 or result[offset + size :] != struct.pack("<I", _MAGIC):
         raise EmulationError(f"the emulated device left an incomplete result ({len(result)} bytes)")
     per_instruction = machine.clock * 2.0**_SHIFT * 1e-9

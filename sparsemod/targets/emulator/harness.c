@@ -2,7 +2,7 @@
  *
  * Job file (32-bit words, little endian): samples, input size, output size, then the inputs, one byte an element.
  * Result file: magic, stack bytes, ticks between the marks around an empty call, ticks between two marks that follow each other, number of
- * marks of one inference, three words for each of them, then the outputs of all samples, one byte an element, then the magic again.
+ * words of marks of one inference, three for each, those words, then the outputs of all samples, one byte an element, then the magic again.
  *
  * A tick of SysTick is less than an instruction (QEMU's -icount shift=8), so that counts are exact. Nothing here may call the C library:
  * what is linked from it is the network's.
@@ -75,9 +75,12 @@ static void say_word(const char *title, uint32_t value)
 void harness_report_fault(const uint32_t *frame)
 {
     say("FAULT");
+    if (frame < &_stack_bottom + 8) {
+        say(": the stack is exceeded\n");
+        leave(1);
+    }
     say_word(" pc ", frame[6]);
     say_word(" lr ", frame[5]);
-    say_word(" stack ", (uint32_t)(uintptr_t)frame);
 #if __ARM_ARCH >= 7
     say_word(" cfsr ", REGISTER(0xE000ED28));
     say_word(" bfar ", REGISTER(0xE000ED38));
@@ -88,7 +91,8 @@ void harness_report_fault(const uint32_t *frame)
 
 __attribute__((naked)) void harness_fault(void)
 {
-    __asm__ volatile("mov r0, sp\n bl harness_report_fault\n");
+    /* With a stack of its own: the network's may be what is broken. */
+    __asm__ volatile("mov r0, sp\n ldr r1, =_stack_top\n mov sp, r1\n bl harness_report_fault\n .ltorg\n");
 }
 
 /* Five instructions for each wrap, the return among them: HANDLER of emulator.py. */
@@ -217,10 +221,10 @@ void harness_main(void)
     timed(two_marks, input, output);
     result[3] = marks[3] - marks[6];
     timed(network_run, input, output);
-    count = (uint32_t)(harness_next - marks) / 3u;
+    count = (uint32_t)(harness_next - marks);
     result[4] = count;
     transfer(WRITE, out, result, sizeof result);
-    transfer(WRITE, out, marks, count * 12u);
+    transfer(WRITE, out, marks, count * 4u);
     for (sample = 0; sample < header[0]; sample++) {
         if (sample > 0) {
             transfer(READ, in, input, header[1]);
