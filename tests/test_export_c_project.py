@@ -102,6 +102,23 @@ def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_p
     run(ARM, *FLAGS, f"-mcpu={core}", "-mthumb", "-c", *sources, folder=tmp_path)
 
 
+@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
+def test_the_bytes_stated_are_the_bytes_compiled(network: IntegerNetwork, tmp_path: Path) -> None:
+    made = project(network, tmp_path / "net")
+    flags = ("-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O2", "-I.", "-c")
+    run(ARM, *flags, "network_weights.c", "network.c", folder=tmp_path / "net")
+    table = run("arm-none-eabi-size", "-A", "network_weights.o", folder=tmp_path / "net").decode()
+    rodata = sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".rodata"))
+    layers = len([layer for layer in made.layers if layer.kernels])
+    # Beside them each layer has one struct of up to 68 bytes, and arrays are aligned.
+    assert made.data_bytes < rodata <= made.data_bytes + 68 * layers + 4 * 3 * layers
+    table = run("arm-none-eabi-size", "-A", "network.o", folder=tmp_path / "net").decode()
+    assert (
+        sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".bss"))
+        == -(-made.arena.size // 4) * 4
+    )
+
+
 def test_a_project_replaces_an_earlier_one_but_no_other_folder(
     network: IntegerNetwork, tmp_path: Path
 ) -> None:

@@ -9,7 +9,8 @@ attempts.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-ATTEMPTS = 20_000
+ATTEMPTS = 2_000
+BLOCKS = 100  # beyond, a number of attempts covers next to nothing
 
 
 @dataclass
@@ -60,7 +61,7 @@ def place(blocks: Sequence[Block], least: int) -> list[int]:
             best = found
         if _end(blocks, best) <= least:
             return best
-    return _all_sequences(blocks, clashes, least, best)
+    return _all_sequences(blocks, clashes, least, best) if len(blocks) <= BLOCKS else best
 
 
 def _in_sequence(

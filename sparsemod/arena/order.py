@@ -10,7 +10,7 @@ import heapq
 
 from sparsemod.arena.problem import Problem, peak
 
-STATES = 20_000
+STATES = 5_000
 WIDTH = 64
 
 

@@ -129,7 +129,7 @@ int8_t output[{name.upper()}_OUTPUT_SIZE];
 
 {name}_quantize(sample, {name}_input());   /* real numbers -> int8, straight into the arena */
 {name}_run({name}_input(), output);
-int class = {name}_classify(output);
+int winner = {name}_classify(output);
 ```
 
 `{name}_run` reads its input where it is: a buffer of your own works as well, in RAM or flash, and is never written.

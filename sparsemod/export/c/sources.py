@@ -117,7 +117,7 @@ void {name}_quantize(const float *sample, int8_t *input)
 
         value = value > -512.0f ? value : -512.0f;
         value = value < 512.0f ? value : 512.0f;
-        /* Beyond 2^23 a float holds no fraction: adding rounds to nearest, halves to even. */
+        /* Beyond 2^23 a float holds no fraction: adding rounds to nearest, halves to even (but not with -ffast-math). */
         value = (value + 12582912.0f) - 12582912.0f;
         const int q = (int)value + {macro}_INPUT_ZERO_POINT;
         input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
@@ -148,8 +148,11 @@ def _call(parts: Parts, index: int) -> str:
     holes = {f"in{i}": _address(parts, n) for i, n in enumerate(node.inputs)}
     holes["out"] = _address(parts, node.output)
     holes["scratch"] = "" if scratch is None else _place(scratch)
-    title = f"{text.comment(node.name)}: {emitted.title}. {sizes} -> {text.shape(network.tensors[node.output].shape)}"
-    lines = [f"/* {index}. {title} */", *(call.format(**holes) for call in emitted.calls)]
+    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output].shape)}"
+    lines = [
+        f"/* {index}. {text.comment(node.name)!r}: {title} */",
+        *(call.format(**holes) for call in emitted.calls),
+    ]
     lines.append(f"NN_LAYER_DONE({index});")
     return "".join(f"    {line}\n" for line in lines)
 
@@ -190,7 +193,7 @@ def weights(parts: Parts) -> str:
     for node, emitted in zip(parts.nodes, parts.emitted, strict=True):
         if emitted.constants:
             blocks.append(
-                f"/* ---- {text.comment(node.name)}: {emitted.title} ---- */\n\n{emitted.constants}"
+                f"/* ---- {text.comment(node.name)!r}: {emitted.title} ---- */\n\n{emitted.constants}"
             )
     content = "\n".join(blocks)
     return f"""{LICENCE}
