@@ -35,7 +35,11 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 
 # Debian packages that the tests need and PyPI does not carry; installed only in CI, as root, where missing.
-APT_PACKAGES: tuple[str, ...] = ()
+APT_PACKAGES: tuple[str, ...] = (
+    "gcc-arm-none-eabi",
+    "libnewlib-arm-none-eabi",
+    "qemu-system-arm",
+)
 
 
 class DevError(Exception):

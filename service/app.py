@@ -18,8 +18,9 @@ from service.artifacts import ArtifactFiles
 from service.ax_export import AxExport
 from service.errors import answer, status_of
 from service.events import Housekeeping
+from service.exports import Exports
 from service.limits import BodyLimit
-from service.routes import artifacts, experiments, health, overview, pareto, trials, workers
+from service.routes import artifacts, experiments, exports, health, overview, pareto, trials, workers
 from service.schemas import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
@@ -32,6 +33,7 @@ TAGS = [
     {"name": "experiments", "description": "Make, watch and steer experiments."},
     {"name": "trials", "description": "The trials of an experiment: list, inspect, attach, stop."},
     {"name": "results", "description": "The Pareto front, and the experiment for Ax."},
+    {"name": "exports", "description": "Files to flash: C, ONNX, TensorFlow Lite, each checked."},
     {"name": "artifacts", "description": "Files, addressed by the SHA-256 of their content."},
     {"name": "workers", "description": "What workers use. Reports are fenced by the attempt's token."},
     {"name": "service", "description": "Is it there?"},
@@ -65,6 +67,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             yield
         finally:
             housekeeping.close()
+            app.state.exports.close()
             if own:
                 held.close()
 
@@ -78,7 +81,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.store = held
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
     app.state.ax = AxExport(held, settings)
-    for part in (experiments, trials, pareto, artifacts, workers, health, overview):
+    app.state.exports = Exports(held, app.state.files, settings)
+    for part in (experiments, trials, pareto, exports, artifacts, workers, health, overview):
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes

@@ -18,6 +18,7 @@ import stamina
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service import errors as service_errors
+from service.client_exports import ExportCalls
 from service.schemas import (
     ArtifactInfo,
     Claim,
@@ -54,7 +55,7 @@ _CURVE = TypeAdapter(tuple[CurvePoint, ...])
 _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
-class Client:
+class Client(ExportCalls):
     """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement.
 
     Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
@@ -124,7 +125,7 @@ class Client:
 
     def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
         """What happened since the event numbered `after`."""
-        return self._list(_EVENTS, f"/experiments/{experiment}/events", {"after": after, "limit": limit})
+        return self._list(_EVENTS, f"/experiments/{experiment}/events", query={"after": after, "limit": limit})
 
     # -- trials -----------------------------------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class Client:
     def log(self, experiment: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
         """What a trial wrote, from line `after` on."""
         return self._list(
-            _LOG, f"/experiments/{experiment}/trials/{index}/log", {"after": after, "limit": limit}
+            _LOG, f"/experiments/{experiment}/trials/{index}/log", query={"after": after, "limit": limit}
         )
 
     def attach(
@@ -226,8 +227,6 @@ class Client:
 
         return self._patiently(fetch)
 
-    # -- the service ------------------------------------------------------------------------------------------------------------------
-
     def workers(self) -> list[WorkerView]:
         """The workers that were heard of lately."""
         return self._list(_WORKERS, "/workers")
@@ -275,9 +274,9 @@ class Client:
         return self._parse(model, self._send(method, path, **options))
 
     def _list(
-        self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, query: Mapping[str, Any] | None = None
+        self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, method: str = "GET", **sent: Any
     ) -> list[T]:
-        return list(_valid(adapter.validate_json, self._send("GET", path, query=query), "a list"))
+        return list(_valid(adapter.validate_json, self._send(method, path, **sent), "a list"))
 
     def _pages(self, model: type[Page[T]], path: str, filters: Mapping[str, Any]) -> Iterator[T]:
         offset = 0

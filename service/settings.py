@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Longest time that the conversion of an experiment for Ax may take."
     )
 
+    export_seconds: float = Field(
+        300.0, gt=0, description="Longest time that the export of one trial's network may take."
+    )
+
     @field_validator("imports", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

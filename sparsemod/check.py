@@ -126,7 +126,7 @@ class _DryRun:
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"
         screen = Screen(problem)
-        feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.budgets}
+        feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.all_budgets()}
         began = time.perf_counter()
         for _ in range(self.draws):
             try:
@@ -141,9 +141,9 @@ class _DryRun:
             self.find("warning", "space", f"some draws cannot be built, for example: {unbuildable}")
         limits = ", ".join(
             f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
-            for m, limit in self.spec.budgets.items() if smallest[m] < float("inf")
+            for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
         )  # fmt: skip
-        level: Level = "ok" if feasible else "error" if not unbuildable and self.spec.budgets else "warning"
+        level: Level = "ok" if feasible else "error" if not unbuildable and self.spec.all_budgets() else "warning"
         self.find(
             level,
             "budgets",

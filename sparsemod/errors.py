@@ -9,6 +9,9 @@
      +-- BuildError              the network cannot be built (recorded as failure "invalid", never tried again)
      +-- Unsupported             an operator that a capture, a rule, a kernel or an exporter cannot express
      +-- DataMissing             files of a dataset are not there
+     +-- ToolsMissing            programs of the emulated device or of an exporter are not installed
+     +-- EmulationError          the emulated device could not run a network
+     |    +-- DoesNotFit         code or data exceed a memory region
      +-- DigestMismatch          a file is not the file that was asked for
      +-- SpaceEmpty              no candidate of the space meets the budgets
      +-- NotFound                no such experiment, trial, attempt or artifact
@@ -91,6 +94,22 @@ class DataMissing(SparsemodError):
         self.dataset, self.files, self.place, self.hint = dataset, tuple(files), place, hint
         more = f"; {hint}" if hint else ""
         super().__init__(f"dataset {dataset!r}: missing {', '.join(files)} in {place}{more}")
+
+
+class ToolsMissing(SparsemodError):
+    """Programs that are not installed; the sentence holds the command that installs them."""
+
+
+class EmulationError(SparsemodError):
+    """A network could not be compiled for the emulated device, or crashed on it."""
+
+
+class DoesNotFit(EmulationError):
+    """Code or data exceed the memory `region` by `over` bytes."""
+
+    def __init__(self, region: str, over: int, where: str = "the emulated device") -> None:
+        self.region, self.over, self.where = region, over, where
+        super().__init__(f"does not fit {where}: {region} is exceeded by {over} bytes")
 
 
 class DigestMismatch(SparsemodError):

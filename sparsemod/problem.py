@@ -61,7 +61,7 @@ class Problem:
     @cached_property
     def objectives(self) -> Objectives:
         """Objectives, reference point and budgets."""
-        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.budgets)
+        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
 
     def candidate(self, candidate: Candidate) -> Candidate:
         """The candidate with validated parameters in canonical order. Raises InvalidCandidate."""

@@ -155,20 +155,29 @@ class MeasureSpec(Part):
         "deployed",
         description="`deployed`: bytes as stored densely; `sparse`: bitmap encoding per layer where smaller; `nonzeros`: count of nonzero weights, as in SpArSe.",
     )
-    working_memory: Literal["peak", "peak_without_input", "sparse_model_1", "sparse_model_2"] = Field(
-        "peak",
-        description="Peak of live activations over the execution order, with or without the input buffer, or SpArSe's two models.",
+    working_memory: Literal["arena", "peak", "peak_without_input", "sparse_model_1", "sparse_model_2"] = (
+        Field(
+            "arena",
+            description="`arena`: the static memory that the generated C links; `peak`, `peak_without_input`: peak of live activations over the execution order, with or without the input buffer; or SpArSe's two models.",
+        )
     )
     latency: Literal["operators", "macs"] = Field(
         "operators",
-        description="`operators`: per-operator instruction model of the device; `macs`: MACs / operations_per_second.",
+        description="`operators`: per-operator instruction model of the device's core; `macs`: MACs / operations_per_second.",
+    )
+    device: Literal["auto", "emulated", "model"] = Field(
+        "auto",
+        description="Finished networks on the device: `emulated`: compiled and run on the emulated core; `model`: the calibrated operator model; `auto`: emulated where its programs are installed, else the model.",
     )
 
 
 class TargetSpec(Part):
     """The device."""
 
-    device: Name = Field("stm32f446", description="A device profile (`sparsemod devices` lists them).")
+    device: Name = Field(
+        "stm32f446",
+        description="A device profile (`sparsemod devices` lists them). Its flash and RAM are budgets where none are given.",
+    )
     operations_per_second: float | None = Field(
         None, gt=0, description="For `measure.latency: macs`: multiply-adds per second, SpArSeMod's `flops`."
     )
@@ -343,11 +352,25 @@ class ExperimentSpec(Part):
         return self
 
     def reference(self) -> dict[str, float]:
-        """The reference value of every objective: as given, else its budget, else a default that is part of this format's version."""
-        return {
-            n: self.reference_point.get(n, self.budgets.get(n, _DEFAULT_REFERENCE[n]))
-            for n in self.objectives
-        }
+        """The reference value of every objective: as given, else its budget or the device's memory, else a default that is part of this
+        format's version."""
+        limits = self.all_budgets()
+        return {n: self.reference_point.get(n, limits.get(n, _DEFAULT_REFERENCE[n])) for n in self.objectives}
+
+    def all_budgets(self) -> dict[str, float]:
+        """`budgets`, and the flash and RAM of the device for those of the two that have none and are counted in bytes of it.
+
+        Raises UnknownName for a device that is not known here.
+        """
+        from sparsemod.targets import device
+
+        found = device(self.target.device)
+        limits = dict(self.budgets)
+        if self.measure.model_size != "nonzeros":
+            limits.setdefault("model_size", float(found.flash))
+        if self.measure.working_memory.startswith(("arena", "peak")):
+            limits.setdefault("working_memory", float(found.ram))
+        return limits
 
 
 _DEEPEST = 20

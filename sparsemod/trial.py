@@ -21,6 +21,7 @@ from torch import nn
 from sparsemod.data import Dataset, Split
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
+from sparsemod.on_device import measure_on_device
 from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
 from sparsemod.quantization import Quantized, quantize
@@ -257,6 +258,9 @@ class _Trial:
     ) -> list[Measurement]:
         """Everything about the finished network; the error is the integer network's on validation data."""
         found = measured_costs(self.problem, module, network)
+        measured, notes = measure_on_device(self.problem, network, found)
+        found |= measured
+        self.notes += notes
         x, y = self.data.validation.tensors()
         with torch.inference_mode():
             wrong = int((module.eval()(x).argmax(1) != y).sum()) / len(y)

@@ -19,6 +19,7 @@ def tiny_spec(family: str = "mlp", **changes: Any) -> ExperimentSpec:
             "rounds": {"r1": {"trials": 3, "epochs": 1}, "r2": {"trials": 2, "epochs": 1}, "r3": {"trials": 2, "epochs": 1}},
             "space": MLP_SPACE,
             "training": {"batch_size": 64},
+            "measure": {"device": "model"},
             **changes,
         }
     )  # fmt: skip

@@ -10,54 +10,73 @@ from torch import nn
 from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.graph import capture, deployed
 from sparsemod.measure import costs
-from sparsemod.measure.latency import by_macs, by_operators, operator_instructions
+from sparsemod.measure.latency import by_macs
+from sparsemod.measure.predicted import constants, predict
 from sparsemod.measure.size import count_nonzeros
+from sparsemod.measure.work import works
 from sparsemod.pruning.magnitude import Magnitude
 from sparsemod.pruning.schedules import OneShot
 from sparsemod.quantization import quantize
-from sparsemod.targets import device, operator_model
+from sparsemod.targets import OperatorModel, device, operator_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 STM = device("stm32f446")
 
 
-def test_lenet_instructions_by_hand() -> None:
+MODEL = OperatorModel(
+    core="cortex-m4",
+    instructions={
+        "conv": {"quad_words": 10, "quad_tails": 5, "quads": 100, "singles": 30, "single_words": 4, "filled": 2, "call": 7},
+        "max_pool": {"quad_taps": 8, "single_taps": 3},
+        "linear": {"quad_words": 10, "quads": 100, "singles": 30, "single_words": 4},
+    },
+    code={"base": 100, "conv": 50, "linear": 40},
+    layer_code={"conv": 10, "dense": 1},
+    stack={"base": 8, "conv": 200, "linear": 100},
+)  # fmt: skip
+
+
+def test_lenet_by_hand() -> None:
+    predicted = predict(deployed(capture(LeNet(), (1, 28, 28))), MODEL)
+    # 5 x 5 taps: six words and one tap; six filters: one block of four and two; padding 2 on 28 x 28
+    padding = 784 * 25 - (5 * 24 + 2 * (3 + 4)) ** 2
+    assert dict(predicted.per_layer) == {
+        "conv1": 784 * (10 * 6 + 5 * 1 + 100 + 2 * (30 + 4 * 6)) + 2 * padding + 7,
+        "max_pool": 8 * 4 * 196 + 3 * 2 * 4 * 196,
+        "conv2": 100 * 4 * (10 * 37 + 5 * 2 + 100) + 7,
+        "max_pool_2": 8 * 4 * 4 * 25,
+        "fc1": 30 * (10 * 100 + 100),
+        "fc2": 21 * (10 * 30 + 100),
+        "fc3": 2 * (10 * 21 + 100) + 2 * (30 + 4 * 21),
+    }
+    assert predicted.flash == 61_470 + 9 * 236 + 100 + 50 + 40 + 2 * 10 + 5 * 1
+    assert (
+        predicted.stack == 208 and predicted.static_ram == 784 + 4704 + 28
+    )  # scratch of 25 bytes, whole words
+
+
+def test_the_method_says_what_it_is() -> None:
     graph = deployed(capture(LeNet(), (1, 28, 28)))
-    latency = by_operators(graph, STM)
-    assert latency.instructions == pytest.approx({
-        "conv1": 2.04 * 117_600 + 67 * 4_704 + 5.7 * 25 * 784,
-        "max_pool": 20 * 4 * 1_176,
-        "conv2": 2.04 * 240_000 + 67 * 1_600 + 5.7 * 150 * 100,
-        "max_pool_2": 20 * 4 * 400,
-        "flatten": 0,
-        "fc1": 2.04 * 48_000 + 67 * 120,
-        "fc2": 2.04 * 10_080 + 67 * 84,
-        "fc3": 2.04 * 840 + 67 * 10,
-    })  # fmt: skip
-    assert latency.milliseconds == pytest.approx(1_609_706.8 * 1.25 / 180e6 * 1e3)
+    latency = costs(graph, STM)["latency"]
     assert "estimate" in latency.method and "cortex-m4" in latency.method and "1.25 cycles" in latency.method
-    other = by_operators(graph, device("stm32h743"))
-    assert "not for cortex-m7" in other.method and other.milliseconds < latency.milliseconds
+    other = costs(graph, device("stm32h743"))["latency"]
+    assert "model of cortex-m7" in other.method and other.value < latency.value
+    borrowed = STM.model_copy(update={"core": "cortex-m85", "operator_model": "cortex-m7"})
+    assert "not for cortex-m85" in costs(graph, borrowed)["latency"].method
+    alone = STM.model_copy(update={"core": "cortex-m85"})
+    assert "instructions" not in costs(graph, alone, latency="macs", operations_per_second=1e6)
+    with pytest.raises(UnknownName, match="cortex-m4"):
+        costs(graph, alone)
 
 
-def test_each_kind_of_operator() -> None:
-    model = operator_model("cortex-m4")
-    module = nn.Sequential(
-        nn.Conv2d(4, 4, 3, padding=1, groups=4),
-        nn.Conv2d(4, 8, 1),
-        nn.AvgPool2d(2),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-    )
-    graph = deployed(capture(module, (4, 6, 6)))
-    assert [operator_instructions(graph, o, model) for o in graph.operators] == pytest.approx([
-        9.2 * 36 * 36 + 67 * 144,
-        2.04 * 32 * 36 + 67 * 288,  # 1 x 1: nothing is copied
-        20 * 4 * 72,
-        67 * 72,
-        20 * 72,
-    ])  # fmt: skip
+def test_zeros_change_how_weights_are_stored_and_read() -> None:
+    graph = deployed(capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), (1, 8, 8)))
+    (layer,) = [o.name for o in graph.operators if o.kind == "linear"]
+    kinds = {n: works(graph, {layer: n})[0] for n in (512, 200, 20)}
+    assert {n: work.encoding for n, work in kinds.items()} == {512: "dense", 200: "mask", 20: "gaps"}
+    assert kinds[200].features["mask_bytes"] == 64 and kinds[20].features["gaps_weights"] == 20
+    assert [constants(graph, {layer: n}) for n in (512, 200, 20)] == [512 + 72, 200 + 64 + 72, 40 + 8 + 72]
 
 
 def test_by_macs() -> None:
@@ -71,7 +90,9 @@ def test_by_macs() -> None:
 def test_everything_is_measured_with_its_provenance() -> None:
     graph = deployed(capture(LeNet(), (1, 28, 28)))
     found = costs(graph, STM, sparsity=0.5)
-    assert {name: (m.value, m.unit) for name, m in found.items() if name != "latency"} == {
+    predicted = ("latency", "instructions", "flash", "ram")
+    assert all(found[name].value > 0 for name in predicted)
+    assert {name: (m.value, m.unit) for name, m in found.items() if name not in predicted} == {
         "model_size": (63_594, "B"),
         "working_memory": (5_880, "B"),
         "macs": (416_520, "MACs"),
@@ -82,7 +103,7 @@ def test_everything_is_measured_with_its_provenance() -> None:
     assert (
         "planned for sparsity 0.5" in found["nonzeros"].method and "planned" not in found["model_size"].method
     )
-    assert found["model_size"].detail["sparse"] == 40_543
+    assert found["model_size"].detail["sparse"] == 40_557
     assert found["working_memory"].detail["timeline"][0] == {
         "operator": "conv1",
         "bytes": 5_488,
@@ -94,8 +115,9 @@ def test_everything_is_measured_with_its_provenance() -> None:
 @pytest.mark.parametrize(
     ("definition", "metric", "value", "unit"),
     [
-        ({"model_size": "sparse"}, "model_size", 40_543, "B"),
+        ({"model_size": "sparse"}, "model_size", 40_557, "B"),
         ({"model_size": "nonzeros"}, "model_size", 30_735, "weights"),
+        ({"working_memory": "arena"}, "working_memory", 5_513, "B"),
         ({"working_memory": "peak_without_input"}, "working_memory", 5_880, "B"),
         ({"working_memory": "sparse_model_1"}, "working_memory", 48_400, "B"),
         ({"working_memory": "sparse_model_2"}, "working_memory", 5_880, "B"),
@@ -137,5 +159,5 @@ def test_planned_costs_bound_the_measured_ones(
     measured = costs(graph, STM, nonzeros=network.layer_nonzeros())
     for definition in ("deployed", "sparse", "nonzeros"):
         assert measured["model_size"].detail[definition] <= planned["model_size"].detail[definition]
-    for metric in ("working_memory", "latency", "macs", "parameters"):
+    for metric in ("working_memory", "macs", "parameters"):
         assert measured[metric].value == planned[metric].value

@@ -38,8 +38,8 @@ def test_lenet_by_hand() -> None:
     assert {layer.name: layer.channels for layer in layers} == OUTPUTS
     assert parameters(layers) == 61_470 and prunable(layers) == (61_470, 5)
     assert deployed_bytes(layers) == 61_470 + 236 * (4 + 4 + 1)
-    # bits: 19 + 300 + 6,000 + 1,260 + 105 bytes
-    assert planned_sparse_bytes(layers, 30_735) == 7_684 + 30_735 + 236 * 9
+    # bits in whole bytes per filter: 6 x 4 + 16 x 19 + 120 x 50 + 84 x 15 + 10 x 11 bytes
+    assert planned_sparse_bytes(layers, 30_735) == 7_698 + 30_735 + 236 * 9
     assert planned_sparse_bytes(layers, 0) == deployed_bytes(layers)
     assert macs(graph) == 117_600 + 240_000 + 48_000 + 10_080 + 840
     assert count_nonzeros(graph) == WEIGHTS
@@ -49,6 +49,7 @@ def test_sparse_is_chosen_per_layer() -> None:
     layers = (LayerSize("a", 800, 10), LayerSize("b", 80, 2))
     # a: 100 + 400 + 90 against 890; b: 10 + 75 + 18 against 98, so b stays dense
     assert sparse_bytes(layers, {"a": 400, "b": 75}) == 590 + 98
+    assert sparse_bytes((LayerSize("grouped", 800, 10, groups=2),), {"grouped": 1}) == 890
     for wrong in ({"a": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 801, "b": 1}, {"a": -1, "b": 1}):
         with pytest.raises(InvalidInput, match="nonzeros"):
             sparse_bytes(layers, wrong)
@@ -80,8 +81,11 @@ def test_shared_weights_are_stored_for_each_operator_but_pruned_once() -> None:
 
 @st.composite
 def pruned(draw: st.DrawFn) -> tuple[tuple[LayerSize, ...], dict[str, int]]:
-    sizes = draw(st.lists(st.tuples(st.integers(1, 400), st.integers(1, 20)), min_size=1, max_size=6))
-    layers = tuple(LayerSize(str(i), weights, channels) for i, (weights, channels) in enumerate(sizes))
+    drawn = st.tuples(st.integers(1, 40), st.integers(1, 20), st.sampled_from([1, 1, 2]))
+    sizes = draw(st.lists(drawn, min_size=1, max_size=6))
+    layers = tuple(
+        LayerSize(str(i), taps * channels, channels, groups=groups) for i, (taps, channels, groups) in enumerate(sizes)
+    )
     return layers, {layer.name: draw(st.integers(0, layer.weights)) for layer in layers}
 
 
@@ -96,6 +100,7 @@ def test_planned_is_never_less_than_measured(case: tuple[tuple[LayerSize, ...], 
     for layer in layers:
         weight = torch.zeros(layer.weights)
         weight[: nonzeros[layer.name]] = 1
-        mask = sum(1 for _ in range(0, layer.weights, 8))
-        encoded += min(layer.weights, mask + int(weight.sum())) + 9 * layer.channels
+        mask = sum(1 for filter_ in weight.reshape(layer.channels, -1) for _ in range(0, len(filter_), 8))
+        stored = layer.weights if layer.groups > 1 else min(layer.weights, mask + int(weight.sum()))
+        encoded += stored + 9 * layer.channels
     assert encoded == found

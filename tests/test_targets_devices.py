@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from sparsemod.calibration.calibrate import kernels_digest
 from sparsemod.errors import DataMissing, InvalidInput, UnknownName
-from sparsemod.spec import TargetSpec
-from sparsemod.targets import DEFAULT_DEVICE, device, device_names, load_device, operator_model
+from sparsemod.spec import ExperimentSpec, TargetSpec
+from sparsemod.targets import (
+    DEFAULT_DEVICE,
+    calibrated_cores,
+    device,
+    device_names,
+    load_device,
+    operator_model,
+)
 
 PROFILE = """
 name: my-board
@@ -34,11 +42,43 @@ def test_the_devices_that_ship() -> None:
     }
     for name in device_names():
         found = device(name)
-        assert found.name == name and found.source and operator_model(found.operator_model)
+        assert found.name == name and found.source and operator_model(found.model).core == found.model
         assert 16_000 <= found.ram <= found.flash <= 16 * 1024**2 and 1e6 <= found.clock <= 1e9
     f446 = device("stm32f446")
     assert (f446.core, f446.clock, f446.flash, f446.ram) == ("cortex-m4", 180_000_000, 512 * 1024, 128 * 1024)
     assert TargetSpec().device == DEFAULT_DEVICE
+
+
+def test_folders_of_ones_own_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my-board.yaml").write_text(PROFILE)
+    monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path))
+    assert device("my-board").clock == 100_000_000 and "my-board" in device_names()
+    spec = ExperimentSpec.parse(
+        {"dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "my-board"}}
+    )
+    assert spec.all_budgets() == {"model_size": 262_144, "working_memory": 65_536}
+    assert spec.reference()["model_size"] == 262_144
+    monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path / "absent"))
+    with pytest.raises(DataMissing, match="SPARSEMOD_DEVICES"):
+        device("my-board")
+
+
+def test_the_device_s_memory_is_the_default_budget() -> None:
+    base = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "stm32h743"}}
+    spec = ExperimentSpec.parse({**base, "budgets": ["flash <= 64 KB"]})
+    assert spec.all_budgets() == {"model_size": 65_536, "working_memory": 524_288}
+    counted = ExperimentSpec.parse(
+        {**base, "measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}
+    )
+    assert counted.all_budgets() == {} and spec.budgets == {"model_size": 65_536}
+
+
+@pytest.mark.parametrize("core", calibrated_cores())
+def test_calibrations_hold_for_the_kernels_of_this_version(core: str) -> None:
+    found = operator_model(core).calibration
+    assert found is not None and found.kernels == kernels_digest(), f"run: {found and found.command}"
+    assert found.instructions < 0.03 and found.flash < 0.02 and found.ram < 0.02 and found.tau > 0.97
+    assert found.held_out >= 30 and "sparsemod calibrate" in found.command
 
 
 def test_file_names_are_device_names() -> None:

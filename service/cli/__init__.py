@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import catalogue, experiments, local, results, serving
+from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving
 from service.cli.common import AT_END, complain
 
 NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
@@ -30,7 +30,9 @@ for group, title in (
     (serving, "The service"),
     (experiments, "Experiments"),
     (results, "Results"),
+    (exporting, "Results"),
     (catalogue, "What there is"),
+    (calibrate, "Devices"),
 ):
     for name, function in group.COMMANDS.items():
         settings = {"allow_extra_args": False}

@@ -224,7 +224,7 @@ class _Follower:
             rounds=rounds,
             counts=Counter(str(row.state) for row in rows),
             objectives=spec.objectives,
-            budgets=spec.budgets,
+            budgets=spec.all_budgets(),
             front=points,
             hypervolume=history[-1] if history else 0.0,
             history=history,

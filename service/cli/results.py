@@ -1,4 +1,4 @@
-"""`sparsemod trials`, `pareto`, `export`: what an experiment found."""
+"""`sparsemod trials`, `pareto`: what an experiment found."""
 
 import json
 from enum import StrEnum
@@ -173,41 +173,9 @@ def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Pa
 
     spec = client.experiment(experiment).spec
     items, _ = fetch_trials(client, experiment, 0, {})
-    objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
+    objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
     rows = [to_row(item) for item in sorted(items, key=lambda item: item.index) if item.state.finished]
     return write_results(require_folder(folder, "--out"), spec.name, objectives, rows)
 
 
-def export(
-    experiment: ExperimentArgument = "",
-    trial: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--trial", "-t", help="This trial; several times for several. Default: the front.", min=0
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("export"),
-    server: ServerOption = DEFAULT_SERVER,
-) -> None:
-    """Download the files of trials: weights and integer networks, with parameters and measurements beside them."""
-    from sparsemod.errors import NotFound
-
-    client = connect(server)
-    found = which(client, experiment)
-    indices = trial or [point.index for point in client.pareto(found.id).points]
-    if not indices:
-        raise NotFound("Pareto point of experiment", found.id)
-    for index in indices:
-        view = client.trial(found.id, index)
-        folder = require_folder(out / f"trial-{index}", "--out")
-        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n")
-        for artifact in view.artifacts:
-            # Names of artifacts come from elsewhere and must not become paths.
-            client.download(artifact.digest, folder / Path(artifact.name).name)
-        names = (
-            ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
-        )
-        typer.echo(f"{folder}: {names}")
-
-
-COMMANDS = {"trials": trials, "pareto": pareto, "export": export}
+COMMANDS = {"trials": trials, "pareto": pareto}

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Response
 
 from service.routes.common import ExperimentId, StoreDep, failures
-from service.schemas import ParetoView
+from service.schemas import ParetoView, PointDevices
 from sparsemod.report.results import front, trials_csv
+from sparsemod.targets import device_fits
 
 router = APIRouter(tags=["results"])
 
@@ -29,3 +30,14 @@ def show_pareto(
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-pareto.csv"'}
         return Response(trials_csv(front(objectives, rows)), media_type="text/csv", headers=headers)
     return store.pareto(experiment)
+
+
+@router.get(
+    "/pareto/{experiment}/devices",
+    summary="Which devices each Pareto point fits",
+    responses=failures(404),
+)
+def show_devices(store: StoreDep, experiment: ExperimentId) -> tuple[PointDevices, ...]:
+    """Every point of the front beside every device that the server knows: bytes needed and there, estimated time, what does not fit."""
+    points = store.pareto(experiment).points
+    return tuple(PointDevices(trial=point.index, devices=device_fits(point.measurements)) for point in points)

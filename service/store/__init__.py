@@ -3,7 +3,7 @@
 `Store.open(url)` brings the database to the newest schema. All methods may be called from several threads and processes at once. Times come from
 `clock` (seconds since 1970), so that tests can let leases expire.
 
-Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files.
+Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files, exports.
 """
 
 import time
@@ -11,6 +11,7 @@ import time
 from service.settings import Settings
 from service.store.attempts import Attempts
 from service.store.engine import HEAD, Clock, open_engine, schema_version
+from service.store.exports import ExportedFiles
 from service.store.files import Files
 from service.store.front import Fronts
 from service.store.reports import RELEASED
@@ -18,7 +19,7 @@ from service.store.suggestions import Suggested, SuggesterLease, Suggestions, Tr
 from service.store.trials import SORTS
 
 
-class Store(Suggestions, Attempts, Fronts, Files):
+class Store(Suggestions, Attempts, Fronts, Files, ExportedFiles):
     """Everything that is stored; see the parts for the methods."""
 
     @classmethod

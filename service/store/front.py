@@ -100,7 +100,7 @@ class Fronts(Trials, Experiments):
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
                 spec = self._parsed(row["id"], row["spec_version"], row["spec"])
-                objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
+                objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
                 history = _History(row["spec_version"], objectives)
             fresh: dict[int, tuple[int, RoundName, int, dict[str, float]]] = {}
             for trial in connection.execute(
@@ -172,7 +172,7 @@ class Fronts(Trials, Experiments):
         if row is None:
             raise NotFound("experiment", experiment_id)
         spec = ExperimentSpec.parse(row.spec)
-        return row.name, Objectives(spec.objectives, spec.reference(), spec.budgets), self.rows(experiment_id)
+        return row.name, Objectives(spec.objectives, spec.reference(), spec.all_budgets()), self.rows(experiment_id)
 
 
 def _point(view: TrialView, parents: dict[int, tuple[int, tuple[str, ...]]]) -> ParetoPoint:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from sparsemod.arena import plan
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
 from sparsemod.measure.macs import macs
+from sparsemod.measure.nodes import graph_layout
+from sparsemod.measure.predicted import predict, predictions
 from sparsemod.pruning.plan import planned_pruned
 from sparsemod.records import Measurement
-from sparsemod.targets import Device
+from sparsemod.targets import Device, calibrated_cores, operator_model
 
 ModelSize = Literal["deployed", "sparse", "nonzeros"]
-WorkingMemory = Literal["peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
+WorkingMemory = Literal["arena", "peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
 LatencyMethod = Literal["operators", "macs"]
 Scheme = Literal["static", "none"]
 
@@ -24,6 +27,7 @@ _SIZE_METHODS: dict[str, str] = {
     "nonzeros": "count of nonzero weights",
 }
 _MEMORY_METHODS: dict[str, str] = {
+    "arena": "arena of the generated C: {} activations with the input, in place where kernels allow, and their scratch; the output is the caller's",
     "peak": "peak of live {} activations over the execution order, input included",
     "peak_without_input": "peak of live {} activations over the execution order, without the input",
     "sparse_model_1": "SpArSe model 1: largest layer input + weights",
@@ -43,7 +47,8 @@ def costs(
     latency: LatencyMethod = "operators",
     operations_per_second: float | None = None,
 ) -> dict[str, Measurement]:
-    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph.
+    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph; as int8 also instructions, flash
+    and ram, as the calibrated model of the device's core predicts them.
 
     `sparsity` is the planned share of weights that global magnitude pruning will remove; for filter pruning give the graph of the shrunk
     module and 0. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than what
@@ -59,7 +64,7 @@ def costs(
     _check("quantization.scheme", scheme, Scheme)
     layers = size.layer_sizes(graph, scheme)
     weights = size.parameters(layers)
-    planned = nonzeros is None
+    planned, zeros = nonzeros is None, 0
     if nonzeros is None:
         zeros = _planned_zeros(layers, sparsity)
         left, sparse = weights - zeros, size.planned_sparse_bytes(layers, zeros)
@@ -69,16 +74,21 @@ def costs(
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
     moments, width = memory.timeline(graph), size.WEIGHT_BYTES[scheme]
+    memory_plan = plan(graph_layout(graph).problem)
     memories = {
+        "arena": width * memory_plan.size,
         "peak": width * max((m.bytes for m in moments), default=graph.elements(graph.input)),
         "peak_without_input": width * max((m.without_input for m in moments), default=0),
         "sparse_model_1": width * memory.sparse_model_1(graph),
         "sparse_model_2": width * memory.sparse_model_2(graph),
     }
+    left_of = _spread(layers, zeros) if nonzeros is None else nonzeros
+    known = latency == "operators" or device.model in calibrated_cores()
+    predicted = predict(graph, operator_model(device.model), memory_plan.size, left_of) if known else None
     took = (
-        latencies.by_operators(graph, device)
-        if latency == "operators"
-        else latencies.by_macs(graph, operations_per_second)
+        latencies.by_macs(graph, operations_per_second)
+        if predicted is None or latency == "macs"
+        else latencies.by_operators(predicted, device)
     )
 
     stored = "int8" if scheme == "static" else "float32"
@@ -103,8 +113,15 @@ def costs(
         measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
+        *(predictions(predicted, operator_model(device.model), measured) if predicted and scheme == "static" else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in found}
+
+
+def _spread(layers: tuple[size.LayerSize, ...], zeros: int) -> dict[str, int]:
+    """Zeros that are planned for the whole network, spread evenly: where they will be is known only after training."""
+    weights = max(1, size.parameters(layers))
+    return {layer.name: max(1, round(layer.weights * (1 - zeros / weights))) for layer in layers}
 
 
 def _planned_zeros(layers: tuple[size.LayerSize, ...], sparsity: float) -> int:

@@ -3,18 +3,22 @@
 Counted, per conv and linear layer of the deployed graph (batch norm is folded by then):
 
     dense   = weights x 1 byte (int8) + output channels x (4 bias, int32 + 4 multiplier, int32 + 1 shift, int8)
-    bitmap  = ceil(weights / 8) + nonzeros x 1 byte + the same 9 bytes per output channel
-    sparse  = for each layer the smaller of the two
+    bitmap  = per filter ceil(its weights / 8) + nonzeros x 1 byte + the same 9 bytes per output channel
+    sparse  = for each layer the smaller of the two; layers with groups stay dense
 
 A float network (no quantization) has 4 bytes a weight and a float32 bias per output channel instead.
 
 A weight that two operators share is counted for each, as each has its own requantization and is stored as a layer of its own. Not
 counted: code, and the few constants of other operators (scales of add and concat, zero points).
 
-Before training only the network's total of zeros is known, not where they will be. `planned_sparse_bytes` is then an upper bound:
-with n_l weights, z_l zeros and c_l constant bytes in layer l,
+Generated C has a third encoding, distances between nonzero weights, for very sparse layers; its size depends on their places, and it is
+used only where it is smaller still. So `sparse` is what is linked, or a little more.
 
-    sum_l min(n_l + c_l, ceil(n_l / 8) + n_l - z_l + c_l)  <=  min(sum_l (n_l + c_l), sum_l (ceil(n_l / 8) + n_l + c_l) - sum_l z_l).
+Before training only the network's total of zeros is known, not where they will be. `planned_sparse_bytes` is then an upper bound:
+with n_l weights, z_l zeros, c_l constant bytes and m_l bytes of bitmap in layer l, g the layers with groups and G their weights,
+
+    sum_l min(n_l + c_l, m_l + n_l - z_l + c_l)  <=
+        min(sum_l (n_l + c_l), sum_(l in g) (n_l + c_l) + sum_(l not in g) (m_l + n_l + c_l) - max(0, sum_l z_l - G)).
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +40,7 @@ class LayerSize:
     channels: int
     parameter: str | None = None
     scheme: str = "static"
+    groups: int = 1
 
     @property
     def dense(self) -> int:
@@ -43,9 +48,11 @@ class LayerSize:
         return self.weights * WEIGHT_BYTES[self.scheme] + self.channels * CHANNEL_BYTES[self.scheme]
 
     def bitmap(self, nonzeros: int) -> int:
-        """Bytes with one bit per weight and the nonzero ones stored."""
+        """Bytes with one bit per weight (whole bytes per filter) and the nonzero ones stored; a layer with groups is dense."""
+        if self.groups > 1:
+            return self.dense
         return (
-            (self.weights + 7) // 8
+            (self.weights // self.channels + 7) // 8 * self.channels
             + nonzeros * WEIGHT_BYTES[self.scheme]
             + self.channels * CHANNEL_BYTES[self.scheme]
         )
@@ -59,7 +66,12 @@ def layer_sizes(graph: Graph, scheme: str = "static") -> tuple[LayerSize, ...]:
             weight = graph.state[operator.weight]
             found.append(
                 LayerSize(
-                    operator.name, weight.numel(), len(weight), operator.attributes.get("parameter"), scheme
+                    operator.name,
+                    weight.numel(),
+                    len(weight),
+                    operator.attributes.get("parameter"),
+                    scheme,
+                    int(operator.attributes.get("groups", 1)),
                 )
             )
     return tuple(found)
@@ -93,7 +105,8 @@ def sparse_bytes(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> in
 def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
     """An upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
     width = WEIGHT_BYTES[layers[0].scheme] if layers else 1
-    bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - zeros * width
+    grouped = sum(layer.weights for layer in layers if layer.groups > 1)
+    bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - max(0, zeros - grouped) * width
     return min(deployed_bytes(layers), bitmaps)
 
 

@@ -27,7 +27,7 @@ class History:
     def __init__(self, spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> None:
         self.all = sorted(observations, key=lambda o: o.index)
         self._by_index = {o.index: o for o in self.all}
-        self.objectives = Objectives(spec.objectives, spec.reference(), spec.budgets)
+        self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
         self._spec = spec
         self.seed = spec.seed
         # A lost worker says nothing against the candidate: it may come again. Anything else is suggested once.

@@ -4,10 +4,13 @@
 entry point group `sparsemod.devices`.
 """
 
-from sparsemod.targets.device import Device, OperatorModel
+from sparsemod.targets.device import Device
+from sparsemod.targets.fit import DeviceFit, device_fits
+from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
     DEFAULT_DEVICE,
     DEVICES,
+    calibrated_cores,
     device,
     device_names,
     load_device,
@@ -17,9 +20,13 @@ from sparsemod.targets.profiles import (
 __all__ = [
     "DEFAULT_DEVICE",
     "DEVICES",
+    "Calibration",
     "Device",
+    "DeviceFit",
     "OperatorModel",
+    "calibrated_cores",
     "device",
+    "device_fits",
     "device_names",
     "load_device",
     "operator_model",

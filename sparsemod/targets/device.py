@@ -1,4 +1,4 @@
-"""What a device profile and an operator model hold."""
+"""What a device profile holds."""
 
 from typing import Annotated
 
@@ -10,27 +10,6 @@ class _Frozen(BaseModel):
 
 
 Positive = Annotated[float, Field(gt=0)]
-
-
-class OperatorModel(_Frozen):
-    """Instructions of int8 kernels on one core, as a sum over operators; fitted to measured networks.
-
-    The coefficients are instructions per multiply-add of a conv or linear, per multiply-add of a depthwise conv, per output element of
-    these two and of add, concat and activations, per element that a pooling window reads, and per element that a conv larger than 1 x 1
-    copies into its column buffer.
-    """
-
-    core: str = Field(min_length=1, description="The core it was fitted for.")
-    mac: Positive = Field(description="Instructions per multiply-add of conv and linear.")
-    depthwise_mac: Positive = Field(description="Instructions per multiply-add of a depthwise conv.")
-    output: Positive = Field(description="Instructions per output element.")
-    pooled: Positive = Field(description="Instructions per element read by a pooling window.")
-    im2col: Positive = Field(description="Instructions per element copied into a column buffer.")
-    error: Annotated[float, Field(ge=0)] = Field(
-        description="Mean relative error of the instructions on the networks of the fit."
-    )
-    networks: Annotated[int, Field(ge=1)] = Field(description="Networks measured for the fit.")
-    source: str = Field(min_length=1, description="How and where it was measured.")
 
 
 class Device(_Frozen):
@@ -51,5 +30,16 @@ class Device(_Frozen):
     flash: Annotated[int, Field(gt=0)] = Field(description="Bytes of flash.")
     ram: Annotated[int, Field(gt=0)] = Field(description="Bytes of the largest contiguous RAM.")
     cycles_per_instruction: Positive = Field(description="Clock cycles per instruction, as stated.")
-    operator_model: str = Field(min_length=1, description="The core whose operator model is used.")
+    operator_model: str | None = Field(
+        None, description="The core whose calibrated model is used, where there is none for the device's own."
+    )
     source: str = Field(min_length=1, description="Where these facts come from.")
+
+    @property
+    def model(self) -> str:
+        """The core whose calibrated model is used."""
+        return self.operator_model or self.core
+
+    def milliseconds(self, instructions: float) -> float:
+        """An estimate: instructions x stated cycles per instruction / clock."""
+        return instructions * self.cycles_per_instruction / self.clock * 1000.0

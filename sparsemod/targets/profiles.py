@@ -1,8 +1,10 @@
 """Reading profiles: those of the package (`devices/*.yaml`, `cores/*.yaml`), those of other packages, and a user's own files.
 
+Everything named by SPARSEMOD_DEVICES (folders, separated as in PATH) is read too: a user's own `NAME.yaml` files.
 To add a device: a file `devices/NAME.yaml` with the fields of `Device`. To add a core: a file `cores/CORE.yaml` with those of `OperatorModel`.
 """
 
+import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -13,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import DataMissing, InvalidInput, UnknownName
 from sparsemod.registry import Registry
-from sparsemod.targets.device import Device, OperatorModel
+from sparsemod.targets.device import Device
+from sparsemod.targets.model import OperatorModel
 
 DEFAULT_DEVICE = "stm32f446"
+FOLDERS = "SPARSEMOD_DEVICES"
 DEVICES: Registry[Device] = Registry("device", "sparsemod.devices")
 _Profile = TypeVar("_Profile", bound=BaseModel)
 
@@ -27,12 +31,29 @@ def device(name: str, *, files: bool = False, field: str = "target.device") -> D
     """
     if files and name.endswith((".yaml", ".yml")):
         return load_device(name)
+    own = _own_devices(os.environ.get(FOLDERS, ""))
+    if name in own:
+        return own[name]
+    if ":" not in name and name not in DEVICES.names():
+        raise UnknownName(field, name, device_names())
     return DEVICES.get(name, field=field)
 
 
 def device_names() -> tuple[str, ...]:
     """All known devices, sorted."""
-    return DEVICES.names()
+    return tuple(sorted({*DEVICES.names(), *_own_devices(os.environ.get(FOLDERS, ""))}))
+
+
+@cache
+def _own_devices(folders: str) -> dict[str, Device]:
+    found = {}
+    for folder in filter(None, folders.split(os.pathsep)):
+        if not Path(folder).expanduser().is_dir():
+            raise DataMissing("device profiles", ["*.yaml"], folder, f"{FOLDERS} names this folder")
+        for path in sorted(Path(folder).expanduser().glob("*.yaml")):
+            profile = load_device(path)
+            found[profile.name] = profile
+    return found
 
 
 def load_device(path: Path | str) -> Device:
@@ -53,14 +74,19 @@ def load_device(path: Path | str) -> Device:
 
 
 @cache
+def calibrated_cores() -> tuple[str, ...]:
+    """The cores that have an operator model, sorted."""
+    names = (entry.name for entry in (files("sparsemod.targets") / "cores").iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+@cache
 def operator_model(core: str) -> OperatorModel:
     """The operator model fitted for `core`. Raises UnknownName, which lists the cores that have one."""
-    known = {
-        entry.name.removesuffix(".yaml"): entry for entry in (files("sparsemod.targets") / "cores").iterdir()
-    }
-    if core not in known:
-        raise UnknownName("operator_model", core, known)
-    return _parse(OperatorModel, known[core].read_text(encoding="utf-8"), known[core].name)
+    if core not in calibrated_cores():
+        raise UnknownName("operator_model", core, calibrated_cores())
+    entry = files("sparsemod.targets") / "cores" / f"{core}.yaml"
+    return _parse(OperatorModel, entry.read_text(encoding="utf-8"), entry.name)
 
 
 def _parse(model: type[_Profile], text: str, source: str) -> _Profile:

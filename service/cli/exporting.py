@@ -1,0 +1,130 @@
+"""`sparsemod export`: the files of trials, and their networks as C, ONNX and TensorFlow Lite."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.common import (
+    DEFAULT_SERVER,
+    ExperimentArgument,
+    ServerOption,
+    connect,
+    require_folder,
+    which,
+)
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from service.schemas import ExperimentView, TrialView
+    from sparsemod.export import ExportReport
+
+
+def export(
+    experiment: ExperimentArgument = "",
+    trial: Annotated[
+        list[int] | None, typer.Argument(help="These trials. Default: all points of the Pareto front.", min=0)
+    ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="Formats, separated by commas: c, onnx, tflite. Default: none, only what is stored."
+        ),
+    ] = "",
+    out: Annotated[Path, typer.Option("--output", "--out", "-o", help="Folder to write to.")] = Path(
+        "export"
+    ),
+    device: Annotated[
+        str, typer.Option(help="Check the fit on this device. Default: the target of the experiment.")
+    ] = "",
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Write the files of trials: weights and integer networks; with --to, C projects, ONNX and .tflite files, checked, with a report card.
+
+    Fails when a format cannot express a network, or the network does not fit the device.
+    """
+    from sparsemod.errors import Conflict, NotFound
+
+    formats = parse_formats(to)
+    client = connect(server)
+    found = which(client, experiment)
+    indices = trial or [point.index for point in client.pareto(found.id).points]
+    if not indices:
+        raise NotFound("Pareto point of experiment", found.id)
+    failed = 0
+    for index in indices:
+        view = client.trial(found.id, index)
+        folder = require_folder(out / f"trial-{index}", "--output")
+        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n")
+        for artifact in view.artifacts:
+            # Names of artifacts come from elsewhere and must not become paths.
+            client.download(artifact.digest, folder / Path(artifact.name).name)
+        names = (
+            ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
+        )
+        typer.echo(f"{folder}: {names}")
+        if formats:
+            failed += _deliver(client, client.experiment(found.id), view, folder, formats, device)
+    if failed:
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`"c,onnx"` as names of formats, each once. Raises UnknownName."""
+    from sparsemod.errors import UnknownName
+    from sparsemod.export import EXPORTERS
+
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    for name in names:
+        if name not in EXPORTERS:
+            raise UnknownName("--to", name, EXPORTERS)
+    return names
+
+
+def _deliver(
+    client: "Client",
+    experiment: "ExperimentView",
+    view: "TrialView",
+    folder: Path,
+    formats: tuple[str, ...],
+    device: str,
+) -> int:
+    """Write the formats of one trial into its folder; how many failed."""
+    from sparsemod.errors import Conflict
+
+    networks = [artifact for artifact in view.artifacts if artifact.kind == "network"]
+    if not networks:
+        raise Conflict(f"trial {view.index} has no network to export: its state is {view.state}")
+    from sparsemod.delivery import CARD, PAGE, Subject, deliver
+
+    spec = experiment.spec
+    content = (folder / Path(networks[0].name).name).read_bytes()
+    subject = Subject.of(
+        spec, content, f"{spec.name}, trial {view.index}",
+        parameters=view.candidate.parameters, measurements=view.measurements,
+    )  # fmt: skip
+    if subject.note:
+        typer.echo(subject.note, err=True)
+    done = deliver(subject, folder, formats, target=device or spec.target.device)
+    for report in done.reports:
+        for line in report_lines(report):
+            typer.echo(f"  {line}")
+    typer.echo(f"  {CARD}, {PAGE}: the report card")
+    return len(done.failed)
+
+
+def report_lines(report: "ExportReport") -> list[str]:
+    """What became of one format, in a line per check."""
+    if report.failure is not None:
+        return [f"{report.format}: failed: {report.failure}"]
+    lines = []
+    for check in report.verifications:
+        far = "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
+        share = f"same class for {100 * check.agreement:.2f} %"
+        error = "" if check.error is None else f", error {100 * check.error:.2f} %"
+        lines.append(f"{report.format}: {far}, {share} of {check.samples} samples{error} ({check.runtime})")
+    lines += [f"{report.format}: not checked: {words}" for words in report.missing]
+    return lines or [f"{report.format}: written"]
+
+
+COMMANDS = {"export": export}

@@ -1,0 +1,114 @@
+"""Addresses: blocks with lifetimes, packed into the smallest arena that the search finds.
+
+A block is one address for a chain of buffers, each taking over the bytes of the one before. Blocks are placed one
+after another at the lowest free address; some sequence of blocks leads to an optimal packing, so several sequences are
+tried (largest first, longest first, ...), and then, while bytes are lost to fragmentation, all of them up to a number of
+attempts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+ATTEMPTS = 2_000
+BLOCKS = 100  # beyond, a number of attempts covers next to nothing
+
+
+@dataclass
+class Block:
+    """Buffers at one address: (first step, last step, bytes) of each."""
+
+    names: list[str]
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The largest of its buffers."""
+        return max(size for _, _, size in self.parts)
+
+    @property
+    def first(self) -> int:
+        """The step at which it comes to life."""
+        return min(first for first, _, _ in self.parts)
+
+    @property
+    def steps(self) -> int:
+        """How long it lives."""
+        return max(last for _, last, _ in self.parts) - self.first + 1
+
+    def clashes(self, other: "Block") -> list[tuple[int, int]]:
+        """(own bytes, other's bytes) wherever both are alive."""
+        return [
+            (mine, theirs)
+            for first, last, mine in self.parts
+            for start, end, theirs in other.parts
+            if first <= end and start <= last
+        ]
+
+
+def place(blocks: Sequence[Block], least: int) -> list[int]:
+    """An address for each block. `least` is a lower bound of the arena: where it is reached, nothing more is tried."""
+    clashes = [[a.clashes(b) for b in blocks] for a in blocks]
+    keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
+        lambda i: (-blocks[i].size, blocks[i].first),
+        lambda i: (-blocks[i].size * blocks[i].steps, blocks[i].first),
+        lambda i: (-blocks[i].steps, -blocks[i].size),
+        lambda i: (blocks[i].first, -blocks[i].size),
+    )
+    best: list[int] = []
+    for key in keys:
+        found = _in_sequence(blocks, clashes, sorted(range(len(blocks)), key=key))
+        if not best or _end(blocks, found) < _end(blocks, best):
+            best = found
+        if _end(blocks, best) <= least:
+            return best
+    return _all_sequences(blocks, clashes, least, best) if len(blocks) <= BLOCKS else best
+
+
+def _in_sequence(
+    blocks: Sequence[Block], clashes: list[list[list[tuple[int, int]]]], sequence: Sequence[int]
+) -> list[int]:
+    offsets: dict[int, int] = {}
+    for index in sequence:
+        offsets[index] = _lowest(clashes[index], offsets)
+    return [offsets[index] for index in range(len(blocks))]
+
+
+def _lowest(clashes: list[list[tuple[int, int]]], offsets: dict[int, int]) -> int:
+    """The lowest address at which nothing that is placed stands in the way."""
+    taken = sorted(
+        (offset - mine + 1, offset + theirs)
+        for other, offset in offsets.items()
+        for mine, theirs in clashes[other]
+    )
+    address = 0
+    for start, end in taken:
+        if start <= address < end:
+            address = end
+    return address
+
+
+def _end(blocks: Sequence[Block], offsets: Sequence[int]) -> int:
+    return max((offset + block.size for offset, block in zip(offsets, blocks, strict=True)), default=0)
+
+
+def _all_sequences(
+    blocks: Sequence[Block], clashes: list[list[list[tuple[int, int]]]], least: int, best: list[int]
+) -> list[int]:
+    left, lowest = ATTEMPTS, _end(blocks, best)
+
+    def descend(offsets: dict[int, int], rest: list[int]) -> None:
+        nonlocal left, lowest, best
+        if not rest:
+            best = [offsets[index] for index in range(len(blocks))]
+            lowest = _end(blocks, best)
+            return
+        for index in rest:
+            if left <= 0 or lowest <= least:
+                return
+            left -= 1
+            address = _lowest(clashes[index], offsets)
+            if address + blocks[index].size < lowest:
+                descend({**offsets, index: address}, [other for other in rest if other != index])
+
+    descend({}, sorted(range(len(blocks)), key=lambda i: (-blocks[i].size, blocks[i].first)))
+    return best

@@ -1,0 +1,94 @@
+"""The execution order with the lowest peak.
+
+What is alive depends only on which steps are over, not on their order. So the lowest peak is a minimax path over
+the sets of finished steps: a best-first search finds it exactly (Kahn and Liu, "Sequencing of tasks to minimize
+memory", 1987, study such orders on trees). Beyond STATES sets the search keeps the best WIDTH sets of each length
+instead, and never returns an order that is worse than the given one.
+"""
+
+import heapq
+
+from sparsemod.arena.problem import Problem, peak
+
+STATES = 5_000
+WIDTH = 64
+
+
+def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...], bool]:
+    """(order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
+    given = tuple(range(len(problem.steps)))
+    highest = peak(problem, given)
+    if highest == _floor(problem):
+        return given, True
+    found = _exact(problem, states)
+    exact = found is not None
+    order = found if found is not None else _beam(problem)
+    return (order, exact) if peak(problem, order) < highest else (given, exact)
+
+
+def _floor(problem: Problem) -> int:
+    """No order is below its most demanding step."""
+    needs = [problem.sizes[problem.given]]
+    everything = (1 << len(problem.steps)) - 1
+    for index, step in enumerate(problem.steps):
+        held = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
+        # With every other step over, whatever can be taken over is.
+        fresh = step.writes is not None and problem.taken_over(index, everything) is None
+        needs.append(held + (problem.sizes[step.writes] if fresh and step.writes else 0))
+    return max(needs)
+
+
+def _before(problem: Problem) -> list[int]:
+    """Mask of the steps that each step needs directly."""
+    makers = {step.writes: index for index, step in enumerate(problem.steps) if step.writes is not None}
+    return [sum({1 << makers[name] for name in step.reads if name in makers}) for step in problem.steps]
+
+
+def _after(problem: Problem, done: int, index: int, held: int) -> tuple[int, int]:
+    """(bytes alive while step `index` runs, bytes alive afterwards), `held` being alive before it."""
+    step = problem.steps[index]
+    made = 0 if step.writes is None else problem.sizes[step.writes]
+    during = held + step.scratch + (made if problem.taken_over(index, done) is None else 0)
+    done |= 1 << index
+    freed = sum(problem.sizes[name] for name in set(step.reads) if not problem.readers(name) & ~done)
+    unread = step.writes is not None and not problem.readers(step.writes)
+    return during, held + (0 if unread else made) - freed
+
+
+def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
+    before, count = _before(problem), len(problem.steps)
+    start = (problem.sizes[problem.given], 0, (), 0, problem.sizes[problem.given])
+    queue: list[tuple[int, int, tuple[int, ...], int, int]] = [start]
+    seen: set[int] = set()
+    while queue:
+        highest, left, order, done, held = heapq.heappop(queue)
+        if len(order) == count:
+            return order
+        if done in seen:
+            continue
+        seen.add(done)
+        if len(seen) > limit:
+            return None
+        for index in range(count):
+            if not done >> index & 1 and not before[index] & ~done:
+                during, after = _after(problem, done, index, held)
+                reached = (max(highest, during), left - 1, (*order, index), done | 1 << index, after)
+                heapq.heappush(queue, reached)
+    return None
+
+
+def _beam(problem: Problem) -> tuple[int, ...]:
+    before, count = _before(problem), len(problem.steps)
+    size = problem.sizes[problem.given]
+    level: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (size, size, ())}
+    for _ in range(count):
+        following: dict[int, tuple[int, int, tuple[int, ...]]] = {}
+        for done, (highest, held, order) in level.items():
+            for index in range(count):
+                if not done >> index & 1 and not before[index] & ~done:
+                    during, after = _after(problem, done, index, held)
+                    reached = (max(highest, during), after, (*order, index))
+                    key = done | 1 << index
+                    following[key] = min(following.get(key, reached), reached)
+        level = dict(sorted(following.items(), key=lambda item: item[1])[:WIDTH])
+    return next(iter(level.values()))[2]

@@ -1,0 +1,90 @@
+"""From a problem to a plan: order, addresses, and the proof that no two live buffers overlap."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sparsemod.arena.offsets import Block, place
+from sparsemod.arena.order import STATES, best_order
+from sparsemod.arena.problem import Moment, Problem, timeline
+from sparsemod.errors import SparsemodError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`offsets` of buffers and `scratch` of steps in an arena of `size` bytes, steps run in `order` (indices).
+
+    `peak` is the largest number of bytes alive together in that order, so that size - peak is what is lost to
+    fragmentation; `exact` says whether no order has a lower peak. `timeline` has one moment per step, in order.
+    """
+
+    order: tuple[int, ...]
+    offsets: Mapping[str, int]
+    scratch: Mapping[str, int]
+    size: int
+    peak: int
+    exact: bool
+    timeline: tuple[Moment, ...]
+
+    @property
+    def lost(self) -> int:
+        """Bytes lost to fragmentation."""
+        return self.size - self.peak
+
+
+def plan(problem: Problem, states: int = STATES) -> Plan:
+    """The plan with the lowest peak that the order search finds (see `best_order`), and addresses for it."""
+    order, exact = best_order(problem, states)
+    moments = timeline(problem, order)
+    highest = max((m.bytes for m in moments), default=problem.sizes[problem.given])
+    blocks = _blocks(problem, order)
+    addresses = place(blocks, highest)
+    scratches = {problem.steps[i].name for i in order if problem.steps[i].scratch}
+    offsets: dict[str, int] = {}
+    scratch: dict[str, int] = {}
+    for block, address in zip(blocks, addresses, strict=True):
+        for name in block.names:
+            if name.startswith(_SCRATCH) and name.removeprefix(_SCRATCH) in scratches:
+                scratch[name.removeprefix(_SCRATCH)] = address
+            else:
+                offsets[name] = address
+    _verify(blocks, addresses)
+    size = max(a + b.size for a, b in zip(addresses, blocks, strict=True))
+    return Plan(order, offsets, scratch, size, highest, exact, moments)
+
+
+_SCRATCH = "\0scratch of "  # no name of a tensor begins like this
+
+
+def _blocks(problem: Problem, order: tuple[int, ...]) -> list[Block]:
+    place_of = {index: position for position, index in enumerate(order)}
+
+    def last(name: str, first: int) -> int:
+        readers = problem.readers(name)
+        return max((place_of[i] for i in order if readers >> i & 1), default=first)
+
+    given = Block([problem.given], [(0, last(problem.given, 0), problem.sizes[problem.given])])
+    held, blocks, done = {problem.given: given}, [given], 0
+    for position, index in enumerate(order):
+        step = problem.steps[index]
+        if step.scratch:
+            blocks.append(Block([_SCRATCH + step.name], [(position, position, step.scratch)]))
+        if step.writes is not None:
+            over = problem.taken_over(index, done)
+            if over is None:
+                block = Block([])
+                blocks.append(block)
+            else:
+                block = held[over]
+            block.names.append(step.writes)
+            block.parts.append((position, last(step.writes, position), problem.sizes[step.writes]))
+            held[step.writes] = block
+        done |= 1 << index
+    return blocks
+
+
+def _verify(blocks: list[Block], addresses: list[int]) -> None:
+    for i, (a, start) in enumerate(zip(blocks, addresses, strict=True)):
+        for b, other in zip(blocks[:i], addresses[:i], strict=True):
+            for mine, theirs in a.clashes(b):
+                if start < other + theirs and other < start + mine:
+                    raise SparsemodError(f"arena plan: {a.names} and {b.names} overlap")  # a bug of ours

@@ -1,0 +1,102 @@
+"""The planner's view of a network: buffers of bytes, and steps that read and write them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sparsemod.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a kernel.
+
+    `reads` and `writes` name buffers (`writes` is None when the result goes to memory of the caller).
+    `in_place` names the buffers of `reads` whose bytes the result may take over if nothing reads them
+    afterwards. `scratch` bytes are needed while the step runs.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: str | None
+    in_place: tuple[str, ...] = ()
+    scratch: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`sizes` of all buffers in bytes; `steps` in an order that works; `given` exists before the first step
+    and is never overwritten while it is needed, nor taken over in place.
+
+    Raises InvalidInput when a step reads what no step before it made, or writes a buffer a second time.
+    """
+
+    sizes: Mapping[str, int]
+    steps: tuple[Step, ...]
+    given: str
+    _masks: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        made = {self.given}
+        for step in self.steps:
+            missing = [name for name in step.reads if name not in made]
+            if missing or step.writes in made:
+                raise InvalidInput(
+                    f"step {step.name!r}", (step.reads, step.writes), "reads what exists, writes what is new"
+                )
+            if step.writes is not None:
+                made.add(step.writes)
+        if made != set(self.sizes):
+            raise InvalidInput("sizes", sorted(self.sizes), f"exactly the buffers: {sorted(made)}")
+        masks = dict.fromkeys(self.sizes, 0)
+        for index, step in enumerate(self.steps):
+            for name in step.reads:
+                masks[name] |= 1 << index
+        object.__setattr__(self, "_masks", masks)
+
+    def readers(self, name: str) -> int:
+        """The steps that read a buffer, as a bit mask."""
+        return self._masks[name]
+
+    def taken_over(self, index: int, done: int) -> str | None:
+        """The buffer that step `index` works in, when the steps of mask `done` are over; None: a new one."""
+        step = self.steps[index]
+        if step.writes is None:
+            return None
+        done |= 1 << index
+        for name in step.in_place:
+            free = not self._masks[name] & ~done and name != self.given
+            if free and self.sizes[step.writes] <= self.sizes[name]:
+                return name
+        return None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is alive while `step` runs: `bytes` in all, of `buffers` (one name per buffer) and of scratch."""
+
+    step: str
+    bytes: int
+    buffers: tuple[str, ...]
+    scratch: int
+
+
+def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
+    """One moment per step in this order; a buffer taken over in place counts once."""
+    moments, done = [], 0
+    alive = {problem.given}
+    for index in order:
+        step = problem.steps[index]
+        over = problem.taken_over(index, done)
+        during = set(alive) | ({step.writes} if step.writes is not None and over is None else set())
+        total = sum(problem.sizes[name] for name in during) + step.scratch
+        moments.append(Moment(step.name, total, tuple(sorted(during)), step.scratch))
+        done |= 1 << index
+        if step.writes is not None:
+            alive.add(step.writes)
+        alive = {name for name in alive if problem.readers(name) & ~done}
+    return tuple(moments)
+
+
+def peak(problem: Problem, order: Sequence[int]) -> int:
+    """The largest number of bytes alive together: what no arena in this order can be smaller than."""
+    return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.given])

@@ -1,0 +1,64 @@
+"""From a core's name to its calibrated model and the YAML file that stores it."""
+
+import datetime
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from sparsemod.calibration.fit import errors, fit
+from sparsemod.calibration.samples import samples
+from sparsemod.export.c import kernel_sources
+from sparsemod.targets import Calibration, OperatorModel
+from sparsemod.targets.emulator import machine, versions
+
+NETWORKS, HELD_OUT, SEED = 70, 30, 1
+
+
+def calibrate(
+    core: str,
+    *,
+    networks: int = NETWORKS,
+    held_out: int = HELD_OUT,
+    seed: int = SEED,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> OperatorModel:
+    """Measure random networks on the emulated core and fit its model; other networks, drawn from another seed, judge it.
+
+    `progress` is told (networks measured, all). Raises UnknownName for a core without a machine, ToolsMissing, EmulationError.
+    """
+    name, total, measured = machine(core).core, networks + held_out, []
+    for count, draws in ((networks, 2 * seed), (held_out, 2 * seed + 1)):
+        for sample in samples(name, count, draws):
+            measured.append(sample)
+            progress(len(measured), total)
+    model = fit(name, measured[:networks])
+    found = errors(model, measured[networks:])
+    compiler, qemu = versions()
+    judged = Calibration(
+        networks=networks,
+        held_out=held_out,
+        instructions=round(found.instructions, 5),
+        worst=round(found.worst, 5),
+        flash=round(found.flash, 5),
+        ram=round(found.ram, 5),
+        tau=round(found.tau, 4),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        compiler=f"{compiler} {machine(core).flags[0]} -O2",
+        qemu=f"{qemu} {machine(core).board}",
+        command=f"sparsemod calibrate --core {name} --networks {networks} --held-out {held_out} --seed {seed}",
+        kernels=kernels_digest(),
+    )
+    return model.model_copy(update={"calibration": judged})
+
+
+def kernels_digest() -> str:
+    """A digest of the kernels' sources: a calibration of others does not hold."""
+    return hashlib.sha256(repr(sorted(kernel_sources().items())).encode()).hexdigest()[:16]
+
+
+def write(model: OperatorModel, path: Path) -> None:
+    """Store a model as YAML."""
+    title = f"# Instructions, code bytes and stack of the C kernels on {model.core}; see docs/device.md. Made by the command below.\n"
+    path.write_text(title + yaml.safe_dump(model.model_dump(), sort_keys=False, width=120), encoding="utf-8")

@@ -1,0 +1,184 @@
+"""Random networks for calibration: half of them from the families, half with everything else that a graph may hold."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sparsemod.errors import BuildError
+from sparsemod.networks.registry import create_family
+from sparsemod.records import DataInfo
+
+SHAPES = ((1, 8, 8), (1, 14, 14), (3, 16, 16), (1, 28, 28), (3, 24, 24), (3, 32, 32), (2, 11, 17))
+MACS = (5_000, 1_500_000)
+
+
+class Residual(nn.Module):
+    """x + inner(x), and relu."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.relu(x + self.inner(x))
+
+
+class Gate(nn.Module):
+    """x + relu(x): an activation that no other layer can take in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return x + torch.relu(x)
+
+
+class Parallel(nn.Module):
+    """Branches side by side."""
+
+    def __init__(self, *branches: nn.Module) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
+    """(module with random weights, input shape)."""
+    kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**31)))
+        module, shape = free_network(rng) if kind == "free" else _family(str(kind), rng)
+        _settle(module, rng)
+    return module.eval(), shape
+
+
+def _family(name: str, rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
+    options = {"max_filters": int(rng.integers(6, 64))} if name == "cnn" else {}
+    family = create_family(name, options)
+    while True:
+        shape = SHAPES[rng.integers(len(SHAPES))]
+        info = DataInfo(name="random", shape=shape, classes=int(rng.integers(2, 20)))
+        try:
+            return family.build(family.space(info).sample(rng), info), shape
+        except BuildError:
+            continue
+
+
+def _settle(module: nn.Module, rng: np.random.Generator) -> None:
+    """Batch norms as after training; in a third of the networks many weights are zero."""
+    sparse = rng.random() < 0.33
+    for part in module.modules():
+        if sparse and isinstance(part, nn.Conv2d | nn.Linear) and rng.random() < 0.8:
+            share = rng.uniform(0.4, 0.98)
+            with torch.no_grad():
+                part.weight[torch.rand(part.weight.shape) < share] = 0
+    # Batch norms as after training: not all of one scale.
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.uniform_(part.bias, -0.3, 0.3)
+
+
+def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
+    """Convolutions of any kernel, stride, dilation, padding and grouping, pooling, residual and parallel branches, dense layers."""
+    shape = SHAPES[rng.integers(len(SHAPES))]
+    channels, size = shape[0], [shape[1], shape[2]]
+    layers: list[nn.Module] = []
+    for _ in range(int(rng.integers(1, 7))):
+        made, channels, size = _BLOCKS[rng.integers(len(_BLOCKS))](rng, channels, size)
+        layers += made
+    classes = int(rng.integers(2, 20))
+    if rng.random() < 0.5:
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+    else:
+        wide = channels * size[0] * size[1]
+        if wide > 6000:
+            layers.append(nn.MaxPool2d(2))
+            size = [size[0] // 2, size[1] // 2]
+            wide = channels * size[0] * size[1]
+        layers.append(nn.Flatten())
+        if rng.random() < 0.5:
+            hidden = int(rng.integers(4, 60))
+            layers += [nn.Linear(wide, hidden), nn.ReLU()]
+            wide = hidden
+        layers.append(nn.Linear(wide, classes))
+    return nn.Sequential(*layers), shape
+
+
+Made = tuple[list[nn.Module], int, list[int]]
+
+
+def _convolution(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    filters = int(rng.integers(3, 40))
+    kernel = int(rng.choice([1, 2, 3, 3, 3, 4, 5]))
+    kernel = min(kernel, *size)
+    stride, dilation = int(rng.choice([1, 1, 2])), 1
+    groups = 1
+    if rng.random() < 0.15 and channels % 2 == 0:
+        groups, filters = 2, filters + filters % 2
+    if rng.random() < 0.15 and min(size) > 2 * kernel:
+        dilation = 2
+    padding = int(rng.integers(0, kernel // 2 + 1))
+    conv = nn.Conv2d(
+        channels, filters, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+    out = [(s + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 for s in size]
+    return [conv, nn.ReLU()] if rng.random() < 0.8 else [conv], filters, out
+
+
+def _depthwise(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    filters, kernel = int(rng.integers(3, 40)), min(int(rng.choice([3, 3, 5])), *size)
+    stride = int(rng.choice([1, 1, 2]))
+    padding = kernel // 2
+    wise = nn.Conv2d(channels, channels, kernel, stride=stride, padding=padding, groups=channels)
+    out = [(s + 2 * padding - kernel) // stride + 1 for s in size]
+    return [wise, nn.ReLU(), nn.Conv2d(channels, filters, 1), nn.ReLU()], filters, out
+
+
+def _pool(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    if min(size) < 3:
+        return [nn.Conv2d(channels, channels, 1)], channels, size
+    kernel, stride = int(rng.choice([2, 2, 3])), int(rng.choice([1, 2, 2]))
+    padding = int(rng.integers(0, kernel // 2 + 1))
+    pool = (nn.MaxPool2d if rng.random() < 0.5 else nn.AvgPool2d)(kernel, stride=stride, padding=padding)
+    return [pool], channels, [(s + 2 * padding - kernel) // stride + 1 for s in size]
+
+
+def _residual(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    wide = int(rng.integers(4, 32))
+    inner = nn.Conv2d(wide, wide, 3, padding=1) if rng.random() < 0.5 else nn.Conv2d(wide, wide, 1)
+    return [nn.Conv2d(channels, wide, 1), nn.ReLU(), Residual(inner)], wide, size
+
+
+def _parallel(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    one, other = int(rng.integers(3, 20)), int(rng.integers(3, 20))
+    branches: list[nn.Module] = [
+        nn.Conv2d(channels, one, 1),
+        nn.Sequential(nn.Conv2d(channels, other, 3, padding=1), nn.ReLU()),
+    ]
+    total = one + other
+    if rng.random() < 0.4:
+        branches.append(nn.MaxPool2d(3, stride=1, padding=1))
+        total += channels
+    return [Parallel(*branches)], total, size
+
+
+def _gate(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+    wide = int(rng.integers(4, 32))
+    return [nn.Conv2d(channels, wide, int(rng.choice([1, 3])), padding="same"), Gate()], wide, size
+
+
+Block = Callable[[np.random.Generator, int, list[int]], Made]
+_BLOCKS: tuple[Block, ...] = (
+    _convolution, _convolution, _depthwise, _depthwise, _pool, _pool, _residual, _parallel, _gate,
+)  # fmt: skip
+
+
+def networks(rng: np.random.Generator) -> Iterator[tuple[nn.Module, tuple[int, ...]]]:
+    """An endless stream."""
+    while True:
+        yield random_network(rng)

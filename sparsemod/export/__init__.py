@@ -1,0 +1,19 @@
+"""Files to take away: an integer network in the formats that devices and other tools read. One package or module per format.
+
+`EXPORTERS` names the formats, `export(format, network, folder, ...)` writes one and checks it against the network it came from.
+Nothing here loads torch, or a format's own packages, before something is exported.
+"""
+
+from sparsemod.export.registry import EXPORTERS, FORMATS, Exporter, export, expressible
+from sparsemod.export.report import ExportedFile, ExportReport, Verification
+
+__all__ = [
+    "EXPORTERS",
+    "FORMATS",
+    "ExportReport",
+    "ExportedFile",
+    "Exporter",
+    "Verification",
+    "export",
+    "expressible",
+]

@@ -1,0 +1,57 @@
+"""The arena of a network's C project: the planner of `sparsemod.arena`, applied to an integer network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sparsemod.arena import Layout, Node, Plan, layout
+from sparsemod.arena import plan as plan_arena
+from sparsemod.errors import Unsupported
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import LAYERS, Conv, Layer, Pool
+
+
+@dataclass(frozen=True)
+class ArenaPlan:
+    """`size`: bytes of the static array that the project links, input included, output not (the caller brings it).
+
+    `offsets` of tensors in it (views share their source's), `order` of the layers by name, `timeline` of (layer, bytes alive).
+    `lost` bytes go to fragmentation; `exact` says whether no other order of the layers needs less.
+    """
+
+    size: int
+    offsets: Mapping[str, int]
+    order: tuple[str, ...]
+    timeline: tuple[tuple[str, int], ...]
+    lost: int
+    exact: bool
+    layout: Layout
+    plan: Plan
+
+
+def plan(network: IntegerNetwork) -> ArenaPlan:
+    """Addresses of a network's tensors and the order of its layers. Raises Unsupported for layers without a C kernel."""
+    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
+    made = layout([node(layer) for layer in network.layers], shapes, network.input, network.output)
+    found = plan_arena(made.problem)
+    offsets = {
+        name: found.offsets[buffer] for name, buffer in made.buffer_of.items() if buffer in found.offsets
+    }
+    names = tuple(made.nodes[index].name for index in found.order)
+    moments = tuple(
+        (made.nodes[index].name, moment.bytes)
+        for index, moment in zip(found.order, found.timeline, strict=True)
+    )
+    return ArenaPlan(found.size, offsets, names, moments, found.lost, found.exact, made, found)
+
+
+def node(layer: Layer) -> Node:
+    """A layer as the planner sees it."""
+    if layer.kind not in LAYERS:
+        raise Unsupported(layer.kind, layer.name, "the C export", sorted(LAYERS))
+    base = (layer.name, layer.kind, layer.inputs, layer.output)
+    if isinstance(layer, Conv):
+        kernel = (layer.weight.shape[2], layer.weight.shape[3])
+        return Node(*base, kernel, layer.stride, layer.padding, layer.groups)
+    if isinstance(layer, Pool):
+        return Node(*base, layer.kernel, layer.stride, layer.padding)
+    return Node(*base)

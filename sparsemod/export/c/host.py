@@ -1,0 +1,152 @@
+"""Compiles a network's C project for this machine and runs it: the check that generated C gives the interpreter's bytes."""
+
+import math
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput, SparsemodError
+from sparsemod.export.c.project import CProject, generate
+from sparsemod.quantization.integer_network import IntegerNetwork
+
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
+
+
+def compiler() -> str:
+    """The path of the first C compiler found. Raises SparsemodError that says what to install."""
+    for name in COMPILERS:
+        found = shutil.which(name)
+        if found:
+            return found
+    raise SparsemodError(
+        f"no C compiler on PATH (looked for {', '.join(COMPILERS)}); apt-get install gcc provides one"
+    )
+
+
+def host_run(
+    network: IntegerNetwork, images: NDArray[Any], *, flags: Sequence[str] = FLAGS
+) -> NDArray[np.int8]:
+    """int8 outputs (N, *output shape) of the compiled C.
+
+    `images` (N, *input shape), channels first as everywhere in Python: int8 goes in as it is, floats through the C
+    code's own quantization. Raises SparsemodError without a compiler, or when compiling or running fails.
+    """
+    return host_run_all([(network, images)], flags=flags)[0]
+
+
+def host_run_all(
+    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]]], *, flags: Sequence[str] = FLAGS
+) -> list[NDArray[np.int8]]:
+    """`host_run` of many networks in one program, which is much quicker than one by one."""
+    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    with tempfile.TemporaryDirectory(prefix="sparsemod-c-") as place:
+        folder = Path(place)
+        program = _compile(projects, folder, flags)
+        outputs = []
+        for index, (network, images) in enumerate(cases):
+            outputs.append(_run(program, index, network, np.asarray(images)))
+    return outputs
+
+
+def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -> Path:
+    units = []
+    for project in projects:
+        for path, content in project.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content, encoding="utf-8")
+        # One compiler process for both files of a network.
+        unit = f"{project.name}_unit.c"
+        own = [path for path in project.sources if "/" not in path]
+        (folder / unit).write_text("".join(f'#include "{path}"\n' for path in own), encoding="utf-8")
+        units.append(unit)
+    kernels = sorted({path for project in projects for path in project.sources if "/" in path})
+    (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
+    command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise SparsemodError(f"the C compiler failed: {found.stderr.strip()[-2000:]}")
+    return folder / "program"
+
+
+def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
+    shape, result = network.input_shape, network.tensors[network.output].shape
+    if images.shape[1:] != shape or images.dtype.kind not in "if":
+        raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
+    if images.dtype.kind == "i" and images.dtype != np.int8:
+        raise InvalidInput("images", str(images.dtype), "int8 or floats")
+    mode = "int8" if images.dtype == np.int8 else "float"
+    given = images if mode == "int8" else images.astype(np.float32)
+    command = [str(program), str(index), mode]
+    found = subprocess.run(command, input=last(given).tobytes(), capture_output=True, check=False)
+    if found.returncode:
+        message = found.stderr.decode(errors="replace").strip()[-2000:]
+        raise SparsemodError(f"the compiled network ended with status {found.returncode}: {message}")
+    flat = np.frombuffer(found.stdout, np.int8)
+    if len(flat) != len(images) * math.prod(result):
+        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
+    return first(flat.reshape(len(images), -1), result)
+
+
+def last(images: NDArray[Any]) -> NDArray[Any]:
+    """(N, C, H, W) as it lies in C: channels last. Other shapes stay."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1) if images.ndim == 4 else images)
+
+
+def first(flat: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """(N, elements) as it lies in C, as (N, *shape) with channels first."""
+    if len(shape) != 3:
+        return flat.reshape(len(flat), *shape)
+    channels, rows, columns = shape
+    return np.ascontiguousarray(flat.reshape(len(flat), rows, columns, channels).transpose(0, 3, 1, 2))
+
+
+def _driver(projects: Sequence[CProject]) -> str:
+    includes = "".join(f'#include "{project.name}.h"\n' for project in projects)
+    cases = "".join(_case(project.name, index) for index, project in enumerate(projects))
+    return f"""#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+{includes}
+int main(int count, char **values)
+{{
+    const int network = count == 3 ? atoi(values[1]) : -1;
+    const int real = count == 3 && strcmp(values[2], "float") == 0;
+    switch (network) {{
+{cases}    default:
+        return 2;
+    }}
+    return 0;
+}}
+"""
+
+
+def _case(name: str, index: int) -> str:
+    macro = name.upper()
+    return f"""    case {index}: {{
+        static float sample[{macro}_INPUT_SIZE];
+        static int8_t output[{macro}_OUTPUT_SIZE];
+        for (;;) {{
+            if (real) {{
+                if (fread(sample, sizeof sample, 1, stdin) != 1) {{
+                    break;
+                }}
+                {name}_quantize(sample, {name}_input());
+            }} else if (fread({name}_input(), {macro}_INPUT_SIZE, 1, stdin) != 1) {{
+                break;
+            }}
+            {name}_run({name}_input(), output);
+            if (fwrite(output, sizeof output, 1, stdout) != 1) {{
+                return 1;
+            }}
+        }}
+        break;
+    }}
+"""

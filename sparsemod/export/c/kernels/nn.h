@@ -1,0 +1,235 @@
+/* Copyright the sparsemod contributors. SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernels of int8 networks. Exact integer arithmetic: every compiler and core gives the same bytes.
+ *
+ * Tensors lie channels last: element (row, column, channel) of R x C x N is at (row * C + column) * N + channel.
+ * Real value = (q - zero point) * scale. `>>` of a negative number must be the arithmetic shift, as with GCC,
+ * Clang, IAR and Arm compilers. Kernels need no memory but what they are given, and no state.
+ */
+#ifndef NN_H
+#define NN_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Cores with instructions on four bytes at once: Cortex-M4, M7, M33, M55, ... */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_DSP)
+#include <arm_acle.h>
+#define NN_SIMD 1
+#else
+#define NN_SIMD 0
+#endif
+
+/* Called after each layer of a network when compiled with -DNN_PROFILE; yours to define: read a timer. */
+#if defined(NN_PROFILE) && !defined(NN_LAYER_DONE)
+void nn_profile(int layer);
+#define NN_LAYER_DONE(layer) nn_profile(layer)
+#elif !defined(NN_LAYER_DONE)
+#define NN_LAYER_DONE(layer) ((void)0)
+#endif
+
+/* How a window moves over a tensor. Columns of padding on the right and rows below need no field. */
+typedef struct {
+    uint16_t in_rows, in_columns, channels;
+    uint16_t out_rows, out_columns;
+    uint16_t kernel_rows, kernel_columns;
+    uint16_t stride_rows, stride_columns;
+    uint16_t dilation_rows, dilation_columns;
+    uint16_t pad_top, pad_left;
+} nn_window;
+
+/*
+ * `outputs` filters of `taps` weights each. Output o of a window x is
+ *     clamp(zero + round((bias[o] + sum of weights[o][i] * x[i]) * multiplier[o] * 2^-(shift[o] + 33)))
+ * where `bias` has the input's zero point folded in: bias - input zero point * sum of weights.
+ *
+ * Order of the weights of a group: filters in blocks of four, in each block taps in blocks of four,
+ *     [filter / 4][tap / 4][filter % 4][tap % 4], the last taps % 4 taps [tap][filter % 4], then
+ *     the last outputs % 4 filters one after another, [filter][tap].
+ * Depthwise: [tap][channel]. With an index only nonzero weights are stored, [filter][tap].
+ */
+typedef struct nn_filters nn_filters;
+
+struct nn_filters {
+    /* Writes `count` outputs from number `first` on for the window `x`: one of the nn_apply functions below. */
+    void (*apply)(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+    const int8_t *weights;
+    const uint8_t *index; /* which weights are stored; NULL for all */
+    const int32_t *bias;
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t taps;
+    int32_t outputs;
+    int8_t zero, low, high; /* of the output */
+};
+
+typedef struct {
+    nn_filters filters;
+    nn_window window;
+    uint16_t groups;
+    int8_t zero_in; /* what lies outside of the input */
+} nn_conv_layer;
+
+typedef struct {
+    nn_window window;
+    int16_t zero_in;
+    uint16_t pad_bottom, pad_right;
+    uint16_t count_padding; /* whether the mean counts the stated padding */
+} nn_pool_layer;
+
+typedef struct {
+    int32_t positions, channels;
+    int32_t offset; /* -zero point of the input * positions */
+    int32_t multiplier;
+    int8_t shift, zero;
+} nn_mean_layer;
+
+/* y = clamp(zero + (q1 * multiplier[0] + q2 * multiplier[1] + offset) >> shift); see nn_add.c */
+typedef struct {
+    int32_t size;
+    int32_t multiplier[2];
+    int32_t offset;
+    int8_t shift, zero, low, high;
+} nn_add_layer;
+
+/* One input of a concatenation: `rows` runs of `run` bytes, `stride` bytes apart in the output. */
+typedef struct {
+    int32_t rows, run, stride;
+    int32_t multiplier, offset;
+    int8_t shift, zero, low, high;
+} nn_part_layer;
+
+/* Convolutions. `column` is scratch for one window of one group: taps bytes. */
+void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column);
+void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
+void nn_depthwise(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
+void nn_linear(const nn_filters *layer, const int8_t *input, int8_t *output);
+
+/* These may work in place (output == input) where the generated code does so. */
+void nn_max_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output);
+void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output);
+void nn_mean(const nn_mean_layer *layer, const int8_t *input, int8_t *output);
+void nn_add(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
+void nn_clamp(int32_t size, int8_t low, int8_t high, const int8_t *input, int8_t *output);
+
+void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
+void nn_rescale_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
+void nn_flatten(int32_t positions, int32_t channels, const int8_t *input, int8_t *output);
+
+/*
+ * Filters on a window. Dense; or, for all filters at once, with an index of nonzero weights:
+ * mask: for each filter one bit per tap, the lowest bit first, whole bytes;
+ * gaps: for each filter the zeros before each stored weight, and at last those before the end of the filter.
+ */
+void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+void nn_apply_mask(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+void nn_apply_gaps(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output);
+
+static inline int8_t nn_clamped(int32_t value, int32_t low, int32_t high)
+{
+    value = value < low ? low : value;
+    return (int8_t)(value > high ? high : value);
+}
+
+/* Four bytes at once, wherever they lie. */
+static inline uint32_t nn_word(const int8_t *x)
+{
+    uint32_t word;
+    memcpy(&word, x, sizeof word);
+    return word;
+}
+
+#if NN_SIMD
+/* Bytes 0 and 2 of a word as two 16-bit numbers, and bytes 1 and 3. */
+static inline int16x2_t nn_even(uint32_t word)
+{
+    return __sxtb16((int8x4_t)word);
+}
+
+static inline int16x2_t nn_odd(uint32_t word)
+{
+    int16x2_t odd; /* one instruction, which compilers do not find by themselves */
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(word));
+    return odd;
+}
+#endif
+
+/* round(sum * multiplier * 2^-(shift + 33)), halves upwards. */
+int32_t nn_requantized_any(int32_t sum, int32_t multiplier, int32_t shift);
+
+/*
+ * The same for shift >= 0, which is any factor below 1/4: the high word of the product is enough, as
+ * floor((product + half) / 2^(shift + 33)) = floor((floor(high word / 2^shift) + 1) / 2).
+ */
+static inline int32_t nn_requantized_small(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    return (((int32_t)((int64_t)sum * multiplier >> 32) >> shift) + 1) >> 1;
+}
+
+static inline int32_t nn_requantized(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    return shift < 0 ? nn_requantized_any(sum, multiplier, shift) : nn_requantized_small(sum, multiplier, shift);
+}
+
+/* Output number `output` of some filters, from its sum. */
+static inline int8_t nn_output(const nn_filters *filters, int32_t output, int32_t sum)
+{
+    const int32_t value = nn_requantized(sum, filters->multiplier[output], filters->shift[output]);
+    return nn_clamped(value + filters->zero, filters->low, filters->high);
+}
+
+typedef struct {
+    int32_t s0, s1, s2, s3;
+} nn_sums;
+
+/* Four outputs from number `first` on. All loads come before the stores, so that the compiler can share them. */
+static inline void nn_output_4(const nn_filters *filters, int32_t first, nn_sums sum, int8_t *output)
+{
+    const int32_t *multiplier = filters->multiplier + first;
+    const int8_t *shift = filters->shift + first;
+    const int32_t zero = filters->zero, low = filters->low, high = filters->high;
+
+    if ((shift[0] | shift[1] | shift[2] | shift[3]) >= 0) {
+        sum.s0 = nn_requantized_small(sum.s0, multiplier[0], shift[0]);
+        sum.s1 = nn_requantized_small(sum.s1, multiplier[1], shift[1]);
+        sum.s2 = nn_requantized_small(sum.s2, multiplier[2], shift[2]);
+        sum.s3 = nn_requantized_small(sum.s3, multiplier[3], shift[3]);
+    } else {
+        sum.s0 = nn_requantized_any(sum.s0, multiplier[0], shift[0]);
+        sum.s1 = nn_requantized_any(sum.s1, multiplier[1], shift[1]);
+        sum.s2 = nn_requantized_any(sum.s2, multiplier[2], shift[2]);
+        sum.s3 = nn_requantized_any(sum.s3, multiplier[3], shift[3]);
+    }
+    sum.s0 = nn_clamped(sum.s0 + zero, low, high);
+    sum.s1 = nn_clamped(sum.s1 + zero, low, high);
+    sum.s2 = nn_clamped(sum.s2 + zero, low, high);
+    sum.s3 = nn_clamped(sum.s3 + zero, low, high);
+    output[0] = (int8_t)sum.s0;
+    output[1] = (int8_t)sum.s1;
+    output[2] = (int8_t)sum.s2;
+    output[3] = (int8_t)sum.s3;
+}
+
+/* The taps of a window inside of the input, for one axis: from `first` to before `end`; the first one is at `place`. */
+typedef struct {
+    int32_t first, end, place;
+} nn_span;
+
+static inline nn_span nn_inside(int32_t start, int32_t taps, int32_t step, int32_t size)
+{
+    nn_span span = {0, taps, start};
+    if (start < 0) {
+        span.first = (step - 1 - start) / step;
+        span.place += span.first * step;
+    }
+    if (start + (taps - 1) * step >= size) {
+        span.end = start < size ? (size - 1 - start) / step + 1 : 0;
+    }
+    if (span.first >= span.end) {
+        span.first = span.end = taps;
+        span.place = 0;
+    }
+    return span;
+}
+
+#endif

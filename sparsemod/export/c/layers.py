@@ -1,0 +1,331 @@
+"""One layer of the integer network as C: its constants and the call of its kernel."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sparsemod.arena import Layout
+from sparsemod.arena.nodes import is_depthwise, is_pointwise
+from sparsemod.errors import InvalidInput
+from sparsemod.export.c import text
+from sparsemod.export.c.arena import node
+from sparsemod.export.c.encoding import Encoded, encode
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import (
+    Add,
+    AvgPool,
+    Clamp,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool,
+    Pool,
+    Weighted,
+)
+
+
+@dataclass
+class Emitted:
+    """What a layer adds to the project: `constants` (text for the weights file), the `type` of its struct (None without one),
+    `calls` with {name}, {in0}, {in1}, {out} and {scratch} left open, the kernels' names, and bytes of constants."""
+
+    calls: list[str]
+    kernels: tuple[str, ...]
+    title: str
+    declared: list[tuple[str, str]] = field(default_factory=list)  # (type, identifier)
+    constants: str = ""
+    data_bytes: int = 0
+    encoding: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a layer stands: the network, its memory, and the identifier that its constants begin with."""
+
+    network: IntegerNetwork
+    layout: Layout
+    name: str
+    sparse: bool = True
+
+    def zero(self, tensor: str) -> int:
+        """A tensor's zero point."""
+        return self.network.tensors[tensor].zero_point
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """A tensor's shape, channels first."""
+        return self.network.tensors[tensor].shape
+
+
+def emit(context: Context, layer: Layer) -> Emitted:
+    """The C of one layer. Raises InvalidInput where a size does not fit in the kernels' 16-bit fields."""
+    return _EMITTERS[type(layer)](context, layer)
+
+
+def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
+    lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
+    return f"const {kind} {name} = {{\n{lines}}};\n"
+
+
+def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> tuple[str, str, int]:
+    """(arrays, initializer of nn_filters, bytes)."""
+    zero = context.zero(layer.inputs[0])
+    sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
+    bias = layer.bias.astype(np.int64) - zero * sums
+    # The kernels round in the last of 31 - shift steps to the right, and begin with the high word of the product.
+    shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
+    name = context.name
+    arrays = text.array("int8_t", f"{name}_weights", encoded.weights) if encoded.weights.size else ""
+    stored = f"{name}_weights" if encoded.weights.size else "0"  # C has no arrays without elements
+    if encoded.index is not None:
+        arrays += text.array("uint8_t", f"{name}_{encoded.name}", encoded.index)
+    arrays += text.array("int32_t", f"{name}_bias", bias)
+    arrays += text.array("int32_t", f"{name}_multiplier", layer.multiplier)
+    arrays += text.array("int8_t", f"{name}_shift", shift)
+    index = "" if encoded.index is None else f".index = {name}_{encoded.name}, "
+    apply = "" if encoded.kernel == "nn_depthwise" else f"        .apply = {encoded.kernel},\n"
+    initializer = (
+        f"{{\n{apply}"
+        f"        .weights = {stored}, {index}.bias = {name}_bias,\n"
+        f"        .multiplier = {name}_multiplier, .shift = {name}_shift,\n"
+        f"        .taps = {taps}, .outputs = {len(layer.weight)},\n"
+        f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
+        "    }"
+    )
+    return arrays, initializer, encoded.bytes + 9 * len(layer.weight)
+
+
+def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
+    channels, rows, columns = context.shape(layer.inputs[0])
+    _, out_rows, out_columns = context.shape(layer.output)
+    top, _, left, _ = layer.padding
+    values = {
+        "in_rows": rows, "in_columns": columns, "channels": channels,
+        "out_rows": out_rows, "out_columns": out_columns,
+        "kernel_rows": kernel[0], "kernel_columns": kernel[1],
+        "stride_rows": layer.stride[0], "stride_columns": layer.stride[1],
+        "dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1],
+        "pad_top": top, "pad_left": left,
+    }  # fmt: skip
+    for key, value in values.items():
+        if value > 0xFFFF:
+            raise InvalidInput(f"layer {layer.name!r}.{key}", value, "at most 65535 in the C export")
+    lines = [
+        ("in_rows", "in_columns", "channels"), ("out_rows", "out_columns"), ("kernel_rows", "kernel_columns"),
+        ("stride_rows", "stride_columns"), ("dilation_rows", "dilation_columns"), ("pad_top", "pad_left"),
+    ]  # fmt: skip
+    body = "".join(
+        "        " + ", ".join(f".{key} = {values[key]}" for key in line) + ",\n" for line in lines
+    )
+    return "{\n" + body + "    }"
+
+
+def _conv(context: Context, layer: Conv) -> Emitted:
+    channels, outputs = context.shape(layer.inputs[0])[0], len(layer.weight)
+    place, kernel = node(layer), (layer.weight.shape[2], layer.weight.shape[3])
+    size = f"{kernel[0]} x {kernel[1]}"
+    taps = math.prod(layer.weight.shape[1:])
+    if is_depthwise(place, channels, outputs):
+        # [tap][channel]
+        flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
+        encoded = Encoded("dense", "nn_depthwise", flat, None)
+        kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
+    else:
+        rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
+        encoded = encode(rows, layer.groups, context.sparse)
+        kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
+        if is_pointwise(place):
+            kernel_name, scratch = "nn_conv_1x1", ""
+    arrays, filters, count = _filters(context, layer, encoded, taps)
+    fields = {
+        "filters": filters,
+        "window": _window(context, layer, kernel),
+        "groups": layer.groups,
+        "zero_in": context.zero(layer.inputs[0]),
+    }
+    return Emitted(
+        [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
+        tuple(dict.fromkeys((kernel_name, encoded.kernel))),
+        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
+        [("nn_conv_layer", context.name)],
+        arrays + _struct("nn_conv_layer", context.name, fields),
+        count,
+        encoded.name,
+    )
+
+
+def _geometry(layer: Conv | Pool) -> str:
+    words = ""
+    if layer.stride != (1, 1):
+        words += f", stride {layer.stride[0]} x {layer.stride[1]}"
+    if any(layer.padding):
+        top, bottom, left, right = layer.padding
+        same = top == bottom == left == right
+        words += (
+            f", padding {top}"
+            if same
+            else f", padding {top} above, {bottom} below, {left} left, {right} right"
+        )
+    if layer.dilation != (1, 1):
+        words += f", dilation {layer.dilation[0]} x {layer.dilation[1]}"
+    return words
+
+
+def _groups(layer: Conv, title: str) -> str:
+    return f", {layer.groups} groups" if layer.groups > 1 and title == "conv" else ""
+
+
+def _activation(context: Context, layer: Weighted | Add) -> str:
+    if (layer.low, layer.high) == (-128, 127):
+        return ""
+    return f", clamped to {layer.low}..{layer.high}"
+
+
+def _linear(context: Context, layer: Linear) -> Emitted:
+    weight = layer.weight
+    order = context.layout.order_of.get(layer.inputs[0])
+    if order is not None:
+        # The vector is a tensor (C, H, W) that lies channels last.
+        weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
+    encoded = encode(weight, 1, context.sparse)
+    arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
+    inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
+    note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
+    return Emitted(
+        [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
+        ("nn_linear", encoded.kernel),
+        f"linear{_activation(context, layer)}",
+        [("nn_filters", context.name)],
+        f"{note}{arrays}const nn_filters {context.name} = {inner};\n",
+        count,
+        encoded.name,
+    )
+
+
+def _pool(context: Context, layer: MaxPool | AvgPool) -> Emitted:
+    kernel = "nn_max_pool" if isinstance(layer, MaxPool) else "nn_avg_pool"
+    word = "max pooling" if isinstance(layer, MaxPool) else "average pooling"
+    fields: dict[str, Any] = {"window": _window(context, layer, layer.kernel)}
+    if isinstance(layer, AvgPool):
+        fields["zero_in"] = context.zero(layer.inputs[0])
+        fields["pad_bottom"], fields["pad_right"] = layer.padding[1], layer.padding[3]
+        fields["count_padding"] = int(layer.count_padding)
+    return Emitted(
+        [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
+        (kernel,),
+        f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
+        [("nn_pool_layer", context.name)],
+        _struct("nn_pool_layer", context.name, fields),
+    )
+
+
+def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
+    channels, rows, columns = context.shape(layer.inputs[0])
+    fields = {
+        "positions": rows * columns,
+        "channels": channels,
+        "offset": -context.zero(layer.inputs[0]) * rows * columns,
+        "multiplier": layer.multiplier,
+        "shift": 0 if layer.multiplier == 0 else -2 - layer.shift,
+        "zero": context.zero(layer.output),
+    }
+    return Emitted(
+        [f"nn_mean(&{context.name}, {{in0}}, {{out}});"],
+        ("nn_mean",),
+        "mean over all positions",
+        [("nn_mean_layer", context.name)],
+        _struct("nn_mean_layer", context.name, fields),
+    )
+
+
+def _add(context: Context, layer: Add) -> Emitted:
+    zeros = [context.zero(name) for name in layer.inputs]
+    offset = (1 << (layer.shift - 1)) - sum(z * m for z, m in zip(zeros, layer.multipliers, strict=True))
+    fields = {
+        "size": math.prod(context.shape(layer.output)),
+        "multiplier": f"{{{layer.multipliers[0]}, {layer.multipliers[1]}}}",
+        "offset": offset,
+        "shift": layer.shift,
+        "zero": context.zero(layer.output),
+        "low": layer.low,
+        "high": layer.high,
+    }
+    return Emitted(
+        [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
+        ("nn_add",),
+        f"addition{_activation(context, layer)}",
+        [("nn_add_layer", context.name)],
+        _struct("nn_add_layer", context.name, fields),
+    )
+
+
+def _concat(context: Context, layer: Concat) -> Emitted:
+    """One call per input; in memory the axes of an image are rows, columns, channels."""
+    made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
+    rank = len(context.shape(layer.output))
+    axes = (1, 2, 0) if rank == 3 else tuple(range(rank))
+    position = axes.index(layer.axis)
+
+    def sizes(tensor: str) -> list[int]:
+        return [context.shape(tensor)[axis] for axis in axes]
+
+    stride, start, kernels = math.prod(sizes(layer.output)[position:]), 0, set()
+    for index, tensor in enumerate(layer.inputs):
+        multiplier, shift = layer.multipliers[index], layer.shifts[index]
+        zero, out = context.zero(tensor), context.zero(layer.output)
+        run = math.prod(sizes(tensor)[position:])
+        plain = multiplier == 1 << shift and zero == out and (layer.low, layer.high) == (-128, 127)
+        fields = {
+            "rows": math.prod(sizes(tensor)[:position]),
+            "run": run,
+            "stride": stride,
+            "multiplier": multiplier,
+            "offset": (1 << (shift - 1)) - zero * multiplier,
+            "shift": shift,
+            "zero": out,
+            "low": layer.low,
+            "high": layer.high,
+        }
+        kernel, name = "nn_copy_part" if plain else "nn_rescale_part", f"{context.name}_part{index}"
+        kernels.add(kernel)
+        target = "{out}" if start == 0 else f"{{out}} + {start}"
+        made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
+        made.declared.append(("nn_part_layer", name))
+        made.constants += _struct("nn_part_layer", name, fields)
+        start += run
+    made.kernels = tuple(sorted(kernels))
+    return made
+
+
+def _clamp(context: Context, layer: Clamp) -> Emitted:
+    size = math.prod(context.shape(layer.output))
+    return Emitted(
+        [f"nn_clamp({size}, {layer.low}, {layer.high}, {{in0}}, {{out}});"],
+        ("nn_clamp",),
+        f"activation, {layer.low}..{layer.high}",
+    )
+
+
+def _flatten(context: Context, layer: Flatten) -> Emitted:
+    channels, rows, columns = context.shape(layer.inputs[0])
+    return Emitted(
+        [f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"], ("nn_flatten",), "flatten"
+    )
+
+
+_EMITTERS: Mapping[type[Layer], Callable[..., Emitted]] = {
+    Conv: _conv,
+    Linear: _linear,
+    MaxPool: _pool,
+    AvgPool: _pool,
+    GlobalAvgPool: _mean,
+    Add: _add,
+    Concat: _concat,
+    Clamp: _clamp,
+    Flatten: _flatten,
+}

@@ -1,0 +1,90 @@
+"""An exported file against the network it came from, on the same samples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.export.report import Verification
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import Add, Concat, GlobalAvgPool, Layer, Weighted
+from sparsemod.quantization.network import best
+
+RANDOM_SAMPLES = 64
+CLOSE = 2.0**-12  # a factor of an add may be rounded to 21 bits below the largest one
+
+
+def inputs(network: IntegerNetwork, samples: Any) -> NDArray[np.int8]:
+    """int8 inputs to compare on: `samples` (floats) quantized, or random ones."""
+    if samples is not None:
+        return network.quantize_input(samples)
+    rng = np.random.default_rng(0)
+    return rng.integers(-128, 128, (RANDOM_SAMPLES, *network.input_shape)).astype(np.int8)
+
+
+def compare(
+    network: IntegerNetwork,
+    run: Callable[[NDArray[np.int8]], NDArray[np.int8]],
+    *,
+    runtime: str,
+    samples: Any,
+    labels: Any,
+    data: str,
+    most: int | None = None,
+) -> Verification:
+    """`run` takes int8 inputs (N, *input shape) and gives int8 outputs (N, *output shape); at most `most` samples are used."""
+    given = inputs(network, samples)[:most]
+    if not len(given):
+        raise InvalidInput("samples", 0, "at least one sample")
+    expected = network.run(given).reshape(len(given), -1)
+    found = run(given).reshape(len(given), -1)
+    gaps = np.abs(expected.astype(np.int32) - found.astype(np.int32))
+    classes, same = best(found), best(expected)
+    truth = None if labels is None or samples is None else np.asarray(labels).reshape(-1)[:most]
+    return Verification(
+        runtime=runtime,
+        data=data if samples is not None else "random inputs",
+        samples=len(given),
+        largest_difference=int(gaps.max()),
+        differing=float(np.mean(gaps > 0)),
+        agreement=float(np.mean(classes == same)),
+        error=None if truth is None else float(np.mean(classes != truth)),
+        network_error=None if truth is None else float(np.mean(same != truth)),
+    )
+
+
+def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float32]:
+    """The real scale of each channel's weights: the layer's own, or what its multiplier makes of it where the two differ.
+
+    A channel with multiplier 0 computes 0, whatever its weights: its scale is the smallest normal one.
+    """
+    source, made = network.tensors[layer.inputs[0]].scale, network.tensors[layer.output].scale
+    real = layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0) * made / source
+    stored = layer.weight_scale.astype(np.float64)
+    chosen = np.where(np.abs(stored - real) <= 1e-6 * real, stored, real)
+    return np.asarray(np.maximum(chosen, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def check_factors(network: IntegerNetwork, layer: Layer, by: str) -> None:
+    """Raises Unsupported where a layer's integer factors are not those of its tensors' scales, from which other runtimes compute theirs."""
+    made = network.tensors[layer.output]
+    sources = [network.tensors[name] for name in layer.inputs]
+    factors: list[float] = []
+    held: list[float] = []
+    if isinstance(layer, Add):
+        held = [m / 2.0**layer.shift for m in layer.multipliers]
+        factors = [s.scale / made.scale for s in sources]
+    elif isinstance(layer, Concat):
+        held = [m / 2.0**s for m, s in zip(layer.multipliers, layer.shifts, strict=True)]
+        factors = [s.scale / made.scale for s in sources]
+    elif isinstance(layer, GlobalAvgPool):
+        _, height, width = sources[0].shape
+        held = [layer.multiplier * 2.0 ** (layer.shift - 31)]
+        factors = [sources[0].scale / made.scale / (height * width)]
+    if any(
+        abs(a - b) > CLOSE * max(factors) for a, b in zip(held, factors, strict=True)
+    ):  # pragma: no branch
+        hint = "its integer factors are not those of its tensors' scales; formats that can: c"
+        raise Unsupported(layer.kind, layer.name, by, hint=hint)

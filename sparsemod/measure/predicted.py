@@ -1,0 +1,89 @@
+"""What the calibrated model of a core says of a network before anything runs on it: instructions, linked bytes of flash and RAM."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sparsemod.arena import plan
+from sparsemod.graph import Graph
+from sparsemod.measure.nodes import graph_layout
+from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
+from sparsemod.measure.work import Work, encoded, works
+from sparsemod.records import Measurement
+from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Instructions of one inference (`per_layer`), bytes of flash, static RAM (the arena) and stack."""
+
+    per_layer: Mapping[str, float]
+    flash: float
+    static_ram: float
+    stack: float
+    works: tuple[Work, ...] = ()
+
+    @property
+    def instructions(self) -> float:
+        """All layers together."""
+        return sum(self.per_layer.values())
+
+    @property
+    def ram(self) -> float:
+        """Static RAM and stack."""
+        return self.static_ram + self.stack
+
+
+def predict(
+    graph: Graph,
+    model: OperatorModel,
+    arena: int | None = None,
+    nonzeros: Mapping[str, int] | None = None,
+) -> Predicted:
+    """The model's prediction for a deployed graph as int8; `arena`: the planned size, where it is known; `nonzeros`: layer -> weights that are
+    not zero (default: all), which decide how weights are stored."""
+    work = works(graph, nonzeros)
+    per_layer = {w.layer: layer_instructions(w, model) for w in work}
+    kernels = {w.kernel for w in work} | {w.encoding for w in work}
+    code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
+    calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
+    stack = model.stack.get("base", 0.0)
+    stack += max((model.stack.get(kernel, 0.0) for kernel in kernels), default=0.0)
+    size = plan(graph_layout(graph).problem).size if arena is None else arena
+    # In whole words, as it is linked.
+    return Predicted(
+        per_layer, constants(graph, nonzeros) + code + calls, float((size + 3) // 4 * 4), stack, work
+    )
+
+
+def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:
+    """Bytes of weights as stored, biases and scales."""
+    operators = [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
+    channels = sum(layer.channels for layer in layer_sizes(graph))
+    return sum(encoded(graph, o, nonzeros).bytes for o in operators) + channels * CHANNEL_BYTES["static"]
+
+
+def layer_instructions(work: Work, model: OperatorModel) -> float:
+    """Instructions of one layer."""
+    coefficients = model.instructions.get(work.kernel, {})
+    return sum(coefficients.get(name, 0.0) * count for name, count in work.features.items())
+
+
+def predictions(
+    predicted: Predicted, model: OperatorModel, measured: Callable[..., Measurement]
+) -> tuple[Measurement, ...]:
+    """As measurements, made by `measured(metric, value, unit, method, **detail)`."""
+    title = f"operator model of {model.core}"
+    judged = model.calibration
+    errors = ("", "", "")
+    if judged is not None:
+        errors = tuple(f", mean error {e:.1%}" for e in (judged.instructions, judged.flash, judged.ram))  # type: ignore[assignment]
+    cores = {core: operator_model(core) for core in calibrated_cores()}
+    by_core = {
+        core: round(sum(layer_instructions(work, one) for work in predicted.works))
+        for core, one in cores.items()
+    }
+    return (
+        measured("instructions", round(predicted.instructions), "instructions", f"predicted: {title}{errors[0]}", core=model.core, cores=by_core),
+        measured("flash", round(predicted.flash), "B", f"predicted: code and constants as linked, {title}{errors[1]}", core=model.core),
+        measured("ram", round(predicted.ram), "B", f"predicted: arena and stack, {title}{errors[2]}", core=model.core, static=predicted.static_ram, stack=predicted.stack),
+    )  # fmt: skip

@@ -1,0 +1,254 @@
+/* What runs a network on the emulated core: start-up, stack painting, instruction counts, input and output through semihosting.
+ *
+ * Job file (32-bit words, little endian): samples, input size, output size, then the inputs, one byte an element.
+ * Result file: magic, stack bytes, ticks between the marks around an empty call, ticks between two marks that follow each other, number of
+ * words of marks of one inference, three for each, those words, then the outputs of all samples, one byte an element, then the magic again.
+ *
+ * A tick of SysTick is less than an instruction (QEMU's -icount shift=8), so that counts are exact. Nothing here may call the C library:
+ * what is linked from it is the network's.
+ */
+#include <stdint.h>
+
+typedef void run_function(const int8_t *input, int8_t *output);
+
+extern void network_run(const int8_t *input, int8_t *output);
+extern uint32_t _stack_top, _stack_bottom, _data_from, _data_start, _data_end, _bss_start, _bss_end, _heap_start, _heap_end;
+
+void harness_reset(void);
+void harness_fault(void);
+void harness_tick(void);
+void harness_mark(void);
+void harness_report_fault(const uint32_t *frame);
+void harness_main(void);
+
+#define MAGIC 0x53504d44u
+#define PAINT 0xa5a5a5a5u
+#define MARKS 1024u
+#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
+#define SYSTICK_CONTROL REGISTER(0xE000E010)
+#define SYSTICK_RELOAD REGISTER(0xE000E014)
+#define SYSTICK_VALUE REGISTER(0xE000E018)
+
+__attribute__((section(".vectors"), used)) const void *const harness_vectors[16] = {
+    &_stack_top, (const void *)harness_reset, (const void *)harness_fault, (const void *)harness_fault,
+    (const void *)harness_fault, (const void *)harness_fault, (const void *)harness_fault, (const void *)harness_fault,
+    0, 0, 0, (const void *)harness_fault, 0, 0, (const void *)harness_fault, (const void *)harness_tick,
+};
+
+/* Wraps of the timer, next free place, and (timer, wraps before it was read, wraps after), all written by the assembly below. */
+uint32_t harness_wraps;
+uint32_t *harness_next;
+static uint32_t marks[3 * MARKS];
+
+static int semihosting(int operation, const void *argument)
+{
+    register int r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+
+static void say(const char *text)
+{
+    (void)semihosting(0x04, text);
+}
+
+__attribute__((noreturn)) static void leave(int failed)
+{
+    /* SYS_EXIT: application exit, or internal error. */
+    (void)semihosting(0x18, (const void *)(uintptr_t)(failed ? 0x20024 : 0x20026));
+    for (;;) {
+    }
+}
+
+static void say_word(const char *title, uint32_t value)
+{
+    char text[12];
+    int i;
+    say(title);
+    for (i = 0; i < 8; i++)
+        text[i] = "0123456789abcdef"[(value >> (28 - 4 * i)) & 15u];
+    text[8] = 0;
+    say(text);
+}
+
+void harness_report_fault(const uint32_t *frame)
+{
+    say("FAULT");
+    if (frame < &_stack_bottom + 8) {
+        say(": the stack is exceeded\n");
+        leave(1);
+    }
+    say_word(" pc ", frame[6]);
+    say_word(" lr ", frame[5]);
+#if __ARM_ARCH >= 7
+    say_word(" cfsr ", REGISTER(0xE000ED28));
+    say_word(" bfar ", REGISTER(0xE000ED38));
+#endif
+    say("\n");
+    leave(1);
+}
+
+__attribute__((naked)) void harness_fault(void)
+{
+    /* With a stack of its own: the network's may be what is broken. */
+    __asm__ volatile("mov r0, sp\n ldr r1, =_stack_top\n mov sp, r1\n bl harness_report_fault\n .ltorg\n");
+}
+
+/* Five instructions for each wrap, the return among them: HANDLER of emulator.py. */
+__attribute__((naked)) void harness_tick(void)
+{
+    __asm__ volatile(
+        "ldr r0, =harness_wraps\n ldr r1, [r0]\n adds r1, #1\n str r1, [r0]\n bx lr\n .ltorg\n");
+}
+
+/* Called between layers; keeps every register but lr, so that it is one instruction of four bytes to its caller. The counter runs down.
+ * Wraps are read twice, as the timer may wrap in between. */
+__attribute__((naked)) void harness_mark(void)
+{
+    __asm__ volatile(
+        "push {r0-r4, lr}\n"
+        "ldr r0, =harness_next\n ldr r1, [r0]\n"
+        "ldr r2, =0xE000E018\n ldr r3, =harness_wraps\n"
+        "ldr r4, [r3]\n str r4, [r1, #4]\n"
+        "ldr r4, [r2]\n str r4, [r1]\n"
+        "ldr r4, [r3]\n str r4, [r1, #8]\n"
+        "adds r1, #12\n str r1, [r0]\n"
+        "pop {r0-r4, pc}\n .ltorg\n");
+}
+
+__attribute__((naked, noipa)) static void empty_run(const int8_t *input __attribute__((unused)), int8_t *output __attribute__((unused)))
+{
+    __asm__ volatile("bx lr\n");
+}
+
+__attribute__((noipa)) static void two_marks(const int8_t *input, int8_t *output)
+{
+    (void)input;
+    (void)output;
+    __asm__ volatile("bl harness_mark\n bl harness_mark\n" ::: "lr", "memory");
+}
+
+/* Sets marks[0] before and the last mark after the call; returns nothing, as it must cost the same for every function. */
+__attribute__((noipa)) static void timed(run_function *run, const int8_t *input, int8_t *output)
+{
+    harness_next = marks;
+    harness_wraps = 0;
+    SYSTICK_RELOAD = 0xffffff;
+    SYSTICK_VALUE = 0;
+    SYSTICK_CONTROL = 7;
+    /* The counter shows its reload value from the next tick on. */
+    __asm__ volatile("nop\n nop\n nop\n nop" ::: "memory");
+    harness_mark();
+    run(input, output);
+    harness_mark();
+    SYSTICK_CONTROL = 0;
+}
+
+static int open_file(const char *name, uint32_t length, int mode)
+{
+    uint32_t block[3];
+    int handle;
+    block[0] = (uint32_t)(uintptr_t)name;
+    block[1] = (uint32_t)mode;
+    block[2] = length;
+    handle = semihosting(0x01, block);
+    if (handle < 0) {
+        say("NOFILE ");
+        say(name);
+        leave(1);
+    }
+    return handle;
+}
+
+static void transfer(int operation, int handle, void *data, uint32_t size)
+{
+    uint32_t block[3];
+    if (size == 0)
+        return;
+    block[0] = (uint32_t)handle;
+    block[1] = (uint32_t)(uintptr_t)data;
+    block[2] = size;
+    if (semihosting(operation, block) != 0) {
+        say("NOTRANSFER\n");
+        leave(1);
+    }
+}
+
+#define READ 0x06
+#define WRITE 0x05
+
+static uint32_t *stack_pointer(void)
+{
+    uint32_t *pointer;
+    __asm__ volatile("mov %0, sp" : "=r"(pointer));
+    return pointer;
+}
+
+/* Bytes of stack that a run touches below the caller's frame. */
+__attribute__((noipa)) static uint32_t stack_use(run_function *run, const int8_t *input, int8_t *output)
+{
+    uint32_t *top = stack_pointer();
+    volatile uint32_t *word;
+    for (word = &_stack_bottom; word < top; word++)
+        *word = PAINT;
+    run(input, output);
+    for (word = &_stack_bottom; word < top && *word == PAINT; word++) {
+    }
+    return (uint32_t)((uintptr_t)top - (uintptr_t)word);
+}
+
+void harness_main(void)
+{
+    uint32_t header[3], result[5];
+    int in = open_file("job.bin", 7, 1), out = open_file("result.bin", 10, 5);
+    int8_t *input = (int8_t *)&_heap_start, *output;
+    uint32_t sample, count, word;
+
+    transfer(READ, in, header, sizeof header);
+    output = input + ((header[1] + 15u) & ~15u);
+    if ((uintptr_t)(output + header[2]) > (uintptr_t)&_heap_end) {
+        say("NOROOM\n");
+        leave(1);
+    }
+    transfer(READ, in, input, header[1]);
+
+    harness_next = marks;
+    result[0] = MAGIC;
+    result[1] = stack_use(network_run, input, output);
+    timed(empty_run, input, output);
+    result[2] = marks[0] - marks[3];
+    timed(two_marks, input, output);
+    result[3] = marks[3] - marks[6];
+    timed(network_run, input, output);
+    count = (uint32_t)(harness_next - marks);
+    result[4] = count;
+    transfer(WRITE, out, result, sizeof result);
+    transfer(WRITE, out, marks, count * 4u);
+    for (sample = 0; sample < header[0]; sample++) {
+        if (sample > 0) {
+            transfer(READ, in, input, header[1]);
+            harness_next = marks;
+            network_run(input, output);
+        }
+        transfer(WRITE, out, output, header[2]);
+    }
+    word = MAGIC;
+    transfer(WRITE, out, &word, sizeof word);
+    say("DONE\n");
+    leave(0);
+}
+
+void harness_reset(void)
+{
+    uint32_t *from = &_data_from, *to;
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+    REGISTER(0xE000ED88) |= 0xf00000u; /* the floating-point and vector unit */
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+    for (to = &_data_start; to < &_data_end; to++)
+        *to = *from++;
+    for (to = &_bss_start; to < &_bss_end; to++)
+        *to = 0;
+    harness_main();
+}

@@ -1,0 +1,181 @@
+"""Random integer networks with every operator, drawn from a seed, and numpy-only helpers of the C export's tests."""
+
+from typing import Any
+
+import numpy as np
+
+from sparsemod.quantization.arithmetic import quantize_multiplier
+from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
+from sparsemod.quantization.layers import (
+    LAYERS,
+    Add,
+    Clamp,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+)
+
+SPATIAL = ("conv", "conv", "pointwise", "depthwise", "max_pool", "avg_pool", "add", "concat", "clamp")
+FLAT = ("linear", "linear", "clamp", "add", "concat", "flatten")
+
+
+class Drawn:
+    """A network under construction; layers read any tensor made so far that fits."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        vector = self.chance(0.1)
+        shape = (
+            (self.integer(1, 40),) if vector else (self.integer(1, 5), self.integer(1, 9), self.integer(1, 9))
+        )
+        self.tensors = {"t0": TensorInfo(shape, float(np.float32(self.rng.uniform(0.01, 1))), self.zero())}
+        self.layers: list[Layer] = []
+        self.last = "t0"
+        for _ in range(self.integer(1, 6)):
+            self.step(str(self.rng.choice(SPATIAL)))
+        if self.chance(0.7):
+            self.step(str(self.rng.choice(["flatten", "global_avg_pool"])))
+            for _ in range(self.integer(0, 3)):
+                self.step(str(self.rng.choice(FLAT)))
+        self.network = IntegerNetwork("t0", self.last, self.tensors, tuple(self.layers))
+        self.images = self.rng.integers(-128, 128, (3, *shape)).astype(np.int8)
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def zero(self) -> int:
+        return int(self.rng.choice([-128, 127, 0, self.integer(-128, 127)]))
+
+    def add(self, layer: Layer) -> None:
+        shape = layer.shape(tuple(self.tensors[n].shape for n in layer.inputs))
+        source = self.tensors[layer.inputs[0]]
+        zero = source.zero_point if layer.same_scale else self.zero()
+        self.tensors[layer.output] = TensorInfo(shape, source.scale, zero)
+        self.layers.append(layer)
+        self.last = layer.output
+
+    def base(self, kind: str, *inputs: str) -> dict[str, Any]:
+        count = len(self.layers)
+        return {"name": f"{kind}.{count}", "inputs": inputs or (self.last,), "output": f"t{count + 1}"}
+
+    def bounds(self) -> dict[str, Any]:
+        if self.chance(0.5):
+            return {"low": -128, "high": 127}
+        return {"low": self.integer(-128, 0), "high": self.integer(0, 127)}
+
+    def weights(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        spread = 0.3 / (60 * np.sqrt(np.prod(shape[1:])))
+        real = self.rng.uniform(0.2, 3, shape[0]) * spread
+        if self.chance(0.2):  # factors beside and beyond 1, and none at all
+            real = self.rng.choice([0.0, 0.2, 0.25, 0.3, 0.5, 0.6, 1.0, 1.7, 40.0], shape[0])
+        multiplier, shift = quantize_multiplier(real)
+        weight = self.rng.integers(-127, 128, shape)
+        weight = weight * (self.rng.random(shape) < self.rng.choice([1.0, 1.0, 0.5, 0.1, 0.02]))
+        return {
+            "weight": weight.astype(np.int8),
+            "bias": self.rng.integers(-(2**14), 2**14, shape[0]).astype(np.int32),
+            "multiplier": multiplier,
+            "shift": shift,
+            "weight_scale": np.ones(shape[0], np.float32),
+        }
+
+    def alike(self, *shapes: Any) -> str:
+        return str(self.rng.choice([n for n, t in self.tensors.items() if t.shape in shapes]))
+
+    def step(self, kind: str) -> None:
+        shape = self.tensors[self.last].shape
+        if kind == "linear" and len(shape) == 1:
+            weights = self.weights((self.integer(1, 11), shape[0]))
+            self.add(Linear(**self.base(kind), **self.bounds(), **weights))
+        elif kind == "concat":
+            axis = self.integer(0, len(shape) - 1)
+            fits = [
+                t.shape
+                for t in self.tensors.values()
+                if len(t.shape) == len(shape)
+                and t.shape[:axis] + t.shape[axis + 1 :] == shape[:axis] + shape[axis + 1 :]
+            ]
+            others = [self.alike(*fits) for _ in range(self.integer(1, 2))]
+            count = 1 + len(others)
+            shifts = tuple(self.integer(18, 22) for _ in range(count))
+            multipliers = tuple(
+                2 ** min(s, 21) if self.chance(0.5) else self.integer(0, 2**21) for s in shifts
+            )
+            bounds = self.bounds()
+            self.add(
+                Concat(
+                    **self.base(kind, self.last, *others),
+                    **bounds,
+                    axis=axis,
+                    multipliers=multipliers,
+                    shifts=shifts,
+                )
+            )
+        elif kind == "add":
+            multipliers = (self.integer(0, 2**21), self.integer(0, 2**21))
+            inputs = [self.last, self.alike(shape)]
+            self.rng.shuffle(inputs)
+            self.add(
+                Add(
+                    **self.base(kind, *inputs),
+                    **self.bounds(),
+                    multipliers=multipliers,
+                    shift=self.integer(18, 24),
+                )
+            )
+        elif kind == "clamp":
+            self.add(Clamp(**self.base(kind), **self.bounds()))
+        elif kind == "flatten":
+            self.add(Flatten(**self.base(kind)))
+        elif len(shape) == 3:
+            self.spatial(kind, shape)
+
+    def spatial(self, kind: str, shape: tuple[int, ...]) -> None:
+        kernel = tuple(self.integer(1, min(4, size)) for size in shape[1:])
+        stride = (self.integer(1, 2), self.integer(1, 3))
+        if kind == "pointwise":
+            weights = self.weights((self.integer(1, 9), shape[0], 1, 1))
+            self.add(Conv(**self.base(kind), **self.bounds(), **weights, stride=stride))
+        elif kind in ("conv", "depthwise"):
+            if kind == "depthwise":
+                groups, outputs, inputs = shape[0], shape[0], 1
+            else:
+                groups = int(self.rng.choice([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
+                groups = 1 if self.chance(0.6) else groups
+                outputs, inputs = groups * self.integer(1, 9 if groups == 1 else 3), shape[0] // groups
+            if self.chance(0.5) and min(shape[1:]) >= 3:
+                kernel, stride = (3, 3), (1, 1) if self.chance(0.5) else (2, 2)
+            dilation = tuple(
+                self.integer(1, 2) if k * 2 - 1 <= size else 1
+                for k, size in zip(kernel, shape[1:], strict=True)
+            )
+            padding = (1, 1, 1, 1) if self.chance(0.4) else tuple(self.integer(0, 2) for _ in range(4))
+            weights = self.weights((outputs, inputs, *kernel))
+            options: dict[str, Any] = {
+                "stride": stride,
+                "padding": padding,
+                "dilation": dilation,
+                "groups": groups,
+            }
+            self.add(Conv(**self.base(kind), **self.bounds(), **weights, **options))
+        elif kind in ("max_pool", "avg_pool"):
+            ky, kx = kernel
+            if self.chance(0.5):
+                stride = kernel
+            padding = (
+                tuple(self.integer(0, k // 2) for k in (ky, ky, kx, kx)) if self.chance(0.5) else (0,) * 4
+            )
+            options = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": self.chance(0.5)}
+            if kind == "avg_pool":
+                options["count_padding"] = self.chance(0.5)
+            self.add(LAYERS[kind](**self.base(kind), **options))
+        elif kind == "global_avg_pool":
+            (multiplier,), (shift,) = quantize_multiplier(float(self.rng.choice([1e-4, 0.02, 0.2, 0.7, 1.5])))
+            options = {"multiplier": int(multiplier), "shift": int(shift), "keep": self.chance(0.5)}
+            self.add(GlobalAvgPool(**self.base(kind), **options))

@@ -1,0 +1,203 @@
+"""C projects as folders: what they hold, that they build as they say, and what is refused."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support_export_c import Drawn
+from torch import nn
+
+from sparsemod.errors import Conflict, InvalidInput, Unsupported
+from sparsemod.export.c import generate, kernel_sources, project
+from sparsemod.export.c.encoding import blocked, encode, gaps, mask
+from sparsemod.export.c.host import FLAGS
+from sparsemod.export.c.text import comment, identifiers, real
+from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.quantization.integer_network import TensorInfo
+from sparsemod.quantization.layers import Clamp, Layer
+
+CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55")
+ARM = "arm-none-eabi-gcc"
+
+
+@pytest.fixture(scope="module")
+def network() -> IntegerNetwork:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 5, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 5, 3, groups=5), nn.Flatten(),
+        nn.Linear(20, 70), nn.ReLU(), nn.Linear(70, 4),
+    )  # fmt: skip
+    with torch.no_grad():
+        module[5].weight[torch.rand(70, 20) < 0.5] = 0
+        module[7].weight[torch.rand(4, 70) < 0.95] = 0
+    return quantize(module.eval(), torch.randn(32, 2, 8, 8))
+
+
+def run(*command: str, folder: Path, given: bytes = b"") -> bytes:
+    found = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
+    assert not found.returncode, found.stderr.decode()
+    assert not found.stderr, found.stderr.decode()
+    return found.stdout
+
+
+def test_a_folder_holds_all_and_only_what_is_needed(network: IntegerNetwork, tmp_path: Path) -> None:
+    made = project(network, tmp_path / "net", name="tiny", device="STM32F446")
+    found = {
+        str(path.relative_to(tmp_path / "net")) for path in (tmp_path / "net").rglob("*") if path.is_file()
+    }
+    kernels = (
+        "nn_apply",
+        "nn_apply_gaps",
+        "nn_apply_mask",
+        "nn_conv",
+        "nn_depthwise",
+        "nn_linear",
+        "nn_max_pool",
+        "nn_requantized_any",
+    )
+    assert found == {
+        "tiny.h", "tiny.c", "tiny_weights.h", "tiny_weights.c", "main.c", "Makefile", "CMakeLists.txt", "README.md",
+        "kernels/nn.h", *(f"kernels/{kernel}.c" for kernel in kernels),
+    }  # fmt: skip
+    assert found == set(made.files)
+    assert [layer.encoding for layer in made.layers] == ["dense", "", "dense", "mask", "gaps"]
+    assert "STM32F446" in made.files["README.md"]
+    assert all(
+        "Apache-2.0" in text for path, text in made.files.items() if path.endswith((".c", ".h", ".md"))
+    )
+    assert generate(network, name="tiny", device="STM32F446").files == made.files
+    assert list(tmp_path.iterdir()) == [tmp_path / "net"], "nothing else is left behind"
+    assert not {"malloc", "printf", "math.h"} & set(" ".join(made.files[s] for s in made.sources).split())
+
+
+@pytest.mark.skipif(
+    shutil.which("make") is None or shutil.which("cc") is None, reason="no make or no C compiler"
+)
+def test_the_makefile_builds_and_the_example_classifies(network: IntegerNetwork, tmp_path: Path) -> None:
+    project(network, tmp_path / "net")
+    images = torch.randn(30, 2, 8, 8).numpy()
+    run("make", folder=tmp_path / "net")
+    last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    lines = run("./example", folder=tmp_path / "net", given=last.tobytes()).decode().split()
+    assert [int(line) for line in lines] == network.predict(images).tolist()
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no CMake: apt-get install cmake")
+def test_cmake_builds(network: IntegerNetwork, tmp_path: Path) -> None:
+    project(network, tmp_path / "net")
+    run("cmake", "-S", ".", "-B", "build", folder=tmp_path / "net")
+    run("cmake", "--build", "build", folder=tmp_path / "net")
+    assert (tmp_path / "net" / "build" / "example").exists()
+
+
+@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
+@pytest.mark.parametrize("core", CORES)
+def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_path: Path) -> None:
+    for name, text in kernel_sources().items():
+        (tmp_path / name).write_text(text)
+    sources = [name for name in kernel_sources() if name.endswith(".c")]
+    run(ARM, *FLAGS, f"-mcpu={core}", "-mthumb", "-c", *sources, folder=tmp_path)
+
+
+@pytest.mark.skipif(shutil.which(ARM) is None, reason="no Arm compiler: apt-get install gcc-arm-none-eabi")
+def test_the_bytes_stated_are_the_bytes_compiled(network: IntegerNetwork, tmp_path: Path) -> None:
+    made = project(network, tmp_path / "net")
+    flags = ("-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O2", "-I.", "-c")
+    run(ARM, *flags, "network_weights.c", "network.c", folder=tmp_path / "net")
+    table = run("arm-none-eabi-size", "-A", "network_weights.o", folder=tmp_path / "net").decode()
+    rodata = sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".rodata"))
+    layers = len([layer for layer in made.layers if layer.kernels])
+    # Beside them each layer has one struct of up to 68 bytes, and arrays are aligned.
+    assert made.data_bytes < rodata <= made.data_bytes + 68 * layers + 4 * 3 * layers
+    table = run("arm-none-eabi-size", "-A", "network.o", folder=tmp_path / "net").decode()
+    assert (
+        sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".bss"))
+        == -(-made.arena.size // 4) * 4
+    )
+
+
+def test_a_project_replaces_an_earlier_one_but_no_other_folder(
+    network: IntegerNetwork, tmp_path: Path
+) -> None:
+    project(network, tmp_path / "net", name="first")
+    project(network, tmp_path / "net", name="second")
+    assert (tmp_path / "net" / "second.c").exists() and not (tmp_path / "net" / "first.c").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years")
+    with pytest.raises(Conflict, match="other files"):
+        project(network, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.parametrize("name", ["", "Net", "3d", "a-b", "nn_x", "main", "x" * 41, "a/../b"])
+def test_names_that_c_does_not_take(network: IntegerNetwork, name: str) -> None:
+    with pytest.raises(InvalidInput, match="name"):
+        generate(network, name=name)
+
+
+def test_layers_of_any_name_give_different_identifiers() -> None:
+    names = ["a.b", "a_b", "a/b", "run", "x", "x.weights", "", "été"]
+    made = identifiers(names, "net_")
+    assert len(set(made)) == len(names) and all(name.isidentifier() and name.isascii() for name in made)
+    assert "net_run" not in made and "net_x_weights" not in made
+    assert comment("a*/b\n/*é") == "a* /b?/ *?"
+    assert float.fromhex(real(0.1)[:-1]) == 0.1 and real(1.0) == "0x1p+0f"
+
+
+def test_a_layer_without_a_kernel_is_refused() -> None:
+    class Gru(Layer):
+        kind = "gru"
+
+        def shape(self, inputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+            return inputs[0]
+
+    tensors = {"x": TensorInfo((3,), 1.0, 0), "y": TensorInfo((3,), 1.0, 0)}
+    with pytest.raises(Unsupported, match="C export does not support operator 'gru' at layer 'cell'"):
+        generate(IntegerNetwork("x", "y", tensors, (Gru("cell", ("x",), "y"),)))
+
+
+def test_sizes_beyond_the_kernels_fields_are_refused() -> None:
+    from sparsemod.quantization.layers import MaxPool
+
+    tensors = {"x": TensorInfo((1, 1, 70_000), 1.0, 0), "y": TensorInfo((1, 1, 35_000), 1.0, 0)}
+    layer = MaxPool("pool", ("x",), "y", kernel=(1, 2), stride=(1, 2))
+    with pytest.raises(InvalidInput, match=r"layer 'pool'.in_columns = 70000"):
+        generate(IntegerNetwork("x", "y", tensors, (layer,)))
+
+
+def test_dead_layers_are_left_out() -> None:
+    tensors = {name: TensorInfo((3,), 1.0, 0) for name in "xyz"}
+    layers = (Clamp("used", ("x",), "y", low=0), Clamp("dead", ("x",), "z", low=0))
+    made = generate(IntegerNetwork("x", "y", tensors, layers))
+    assert [layer.name for layer in made.layers] == ["used"]
+
+
+def test_encodings_by_hand() -> None:
+    weight = np.zeros((2, 600), np.int8)
+    weight[0, [0, 300, 599]] = 5, -6, 7
+    found = gaps(weight)
+    # 0: at once; 300: 255 zeros and a stored one, then 43; 599 after 298 more: 255, a stored one, 42; none behind
+    assert found.index is not None
+    assert found.index.tolist() == [0, 255, 43, 255, 42, 0, 255, 255, 88]
+    assert found.weights.tolist() == [5, 0, -6, 0, 7, 0, 0]
+    assert found.bytes == 16 and encode(weight).name == "gaps"
+    half = np.tile(np.array([[1, 0, 2, 0, 0, 0, 3, 4, 0, 5]], np.int8), (3, 1))
+    masked = mask(half)
+    assert masked.index is not None
+    assert masked.index.tolist() == [0b11000101, 0b10] * 3 and masked.weights.tolist() == [1, 2, 3, 4, 5] * 3
+    assert encode(half).name == "mask" and encode(half, groups=3).name == "dense"
+    assert encode(half, sparse=False).name == "dense"
+    assert blocked(np.arange(25, dtype=np.int8).reshape(5, 5), 1).tolist() == [
+        *[0, 1, 2, 3], *[5, 6, 7, 8], *[10, 11, 12, 13], *[15, 16, 17, 18], *[4, 9, 14, 19], *[20, 21, 22, 23, 24],
+    ]  # fmt: skip
+
+
+def test_sparse_projects_are_never_larger() -> None:
+    for seed in range(30):
+        drawn = Drawn(seed)
+        small, dense = generate(drawn.network), generate(drawn.network, sparse=False)
+        assert small.data_bytes <= dense.data_bytes
+        assert {layer.encoding for layer in dense.layers} <= {"", "dense"}
