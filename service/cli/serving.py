@@ -18,6 +18,7 @@ from service.cli.common import (
     quiet_retries,
     require_folder,
 )
+from service.cli.health import health
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -279,4 +280,4 @@ def demo(
     run_demo(directory, port, default_workers() if workers is None else workers, stay=stay)
 
 
-COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "demo": demo}
+COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "health": health, "demo": demo}
