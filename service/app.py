@@ -16,10 +16,26 @@ from starlette.exceptions import HTTPException
 
 from service.artifacts import ArtifactFiles
 from service.ax_export import AxExport
+from service.derived import Computed
 from service.errors import answer, status_of
 from service.events import Housekeeping
+from service.feed import Feed
 from service.limits import BodyLimit
-from service.routes import artifacts, experiments, health, overview, pareto, trials, workers
+from service.routes import (
+    artifacts,
+    catalogue,
+    experiments,
+    graph,
+    health,
+    importance,
+    overview,
+    pareto,
+    points,
+    stream,
+    timeline,
+    trials,
+    workers,
+)
 from service.schemas import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
@@ -36,6 +52,11 @@ TAGS = [
     {"name": "workers", "description": "What workers use. Reports are fenced by the attempt's token."},
     {"name": "service", "description": "Is it there?"},
 ]
+
+PARTS = (
+    experiments, stream, trials, points, timeline, graph, pareto, importance, artifacts, workers, catalogue, health, overview,
+)  # fmt: skip
+"""The modules of the endpoints."""
 
 DESCRIPTION = (
     "Give it a dataset, a search space and a device's budget; get back a Pareto front of measured int8 networks. Every error has the shape "
@@ -64,6 +85,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         try:
             yield
         finally:
+            app.state.feed.end()
+            app.state.computed.close()
             housekeeping.close()
             if own:
                 held.close()
@@ -78,7 +101,9 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.store = held
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
     app.state.ax = AxExport(held, settings)
-    for part in (experiments, trials, pareto, artifacts, workers, health, overview):
+    app.state.feed = Feed(held)
+    app.state.computed = Computed(held, settings)
+    for part in PARTS:
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes

@@ -57,6 +57,10 @@ class ArtifactFiles:
             upload.commit()
         return digest
 
+    def remove(self, digest: str) -> None:
+        """Delete a file; nothing happens when it is not there."""
+        self.path(digest).unlink(missing_ok=True)
+
     def stored(self) -> Iterator[str]:
         """The digests of all files."""
         for path in self.root.glob("[0-9a-f][0-9a-f]/*"):

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Longest time that the conversion of an experiment for Ax may take."
     )
 
+    compute_seconds: float = Field(
+        180.0,
+        gt=0,
+        description="Longest time that the graph of a network or the importance of parameters may take to compute.",
+    )
+
     @field_validator("imports", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

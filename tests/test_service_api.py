@@ -15,7 +15,7 @@ from support_store import SPEC, completed, fill, point, stored_artifact
 
 from service.app import create_app
 from service.settings import Settings
-from service.store import Store
+from service.store import HEAD, Store
 from sparsemod.errors import InvalidInput
 
 YAML = """
@@ -298,7 +298,7 @@ def test_pages_load_nothing_from_elsewhere(http: TestClient) -> None:
 
 def test_health(http: TestClient) -> None:
     found = http.get("/health").json()
-    assert found["status"] == "ok" and found["database"] == "sqlite" and found["schema_version"] == "0001"
+    assert found["status"] == "ok" and found["database"] == "sqlite" and found["schema_version"] == HEAD
 
 
 def test_the_description_is_complete(http: TestClient) -> None:

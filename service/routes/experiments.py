@@ -8,8 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
 from service.checks import check_spec
-from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, failures
+from service.routes.common import ExperimentId, FilesDep, Key, Limit, Offset, StoreDep, failures
 from service.schemas import CreateExperiment, Event, ExperimentSummary, ExperimentView, ExtendExperiment, Page
+from service.schemas_dashboard import Checked
 from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
 from sparsemod.spec import ExperimentSpec
@@ -100,6 +101,16 @@ async def create_experiment(
     return view
 
 
+@router.post("/experiments/check", summary="Check a spec", openapi_extra=_BODY, responses=failures(413))
+async def check_experiment(request: Request) -> Checked:
+    """What creating it would say, without creating it: the spec with all its defaults, also as YAML, or an error that names the field."""
+    from sparsemod.spec_files import dump
+
+    spec = await _spec(request)
+    await run_in_threadpool(check_spec, spec)
+    return Checked(spec=spec, yaml=await run_in_threadpool(dump, spec))
+
+
 @router.get("/experiments", summary="List experiments", responses=failures())
 def list_experiments(store: StoreDep, limit: Limit = 100, offset: Offset = 0) -> Page[ExperimentSummary]:
     """All experiments, newest first."""
@@ -111,6 +122,19 @@ def list_experiments(store: StoreDep, limit: Limit = 100, offset: Offset = 0) ->
 def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Its spec, state, rounds and how many trials are in which state."""
     return store.experiment(experiment)
+
+
+@router.delete(
+    "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
+)
+def delete_experiment(store: StoreDep, files: FilesDep, experiment: ExperimentId) -> Response:
+    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers."""
+    freed = store.delete_experiment(experiment)
+    back = store.known_artifacts(freed)  # uploaded again in the meantime
+    for digest in freed:
+        if digest not in back:
+            files.remove(digest)
+    return Response(status_code=204)
 
 
 @router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))

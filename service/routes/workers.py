@@ -1,11 +1,14 @@
 """What workers use: claim, heartbeat, points, checkpoint, finish; and the list of workers."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
 
 from service.routes.common import AttemptId, StoreDep, failures
 from service.schemas import (
     Claim,
     ClaimRequest,
+    Drain,
     Fence,
     Finished,
     Heartbeat,
@@ -17,11 +20,31 @@ from service.schemas import (
 
 router = APIRouter(tags=["workers"])
 
+WorkerName = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00]+$",
+        description="Name of the worker.",
+        examples=["lab-1"],
+    ),
+]
+
 
 @router.get("/workers", summary="List workers", responses=failures())
 def list_workers(store: StoreDep) -> list[WorkerView]:
     """The workers that were heard of in the last hour, and the trials they hold."""
     return store.workers()
+
+
+@router.post(
+    "/workers/{name:path}/drain", status_code=204, summary="Drain a worker", responses=failures(400, 404, 413)
+)
+def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
+    """It gets no more trials, and finishes those that it has; `{"drain": false}` takes that back. The worker itself goes on waiting."""
+    store.drain_worker(name, wanted.drain)
+    return Response(status_code=204)
 
 
 @router.post(
