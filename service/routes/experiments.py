@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from service.checks import check_spec
-from service.routes.common import ExperimentId, FilesDep, Key, Limit, Offset, StoreDep, failures
+from service.checks import check_places, check_spec
+from service.routes.common import ExperimentId, FilesDep, Key, Limit, LoginDep, Offset, StoreDep, failures
 from service.schemas import CreateExperiment, Event, ExperimentSummary, ExperimentView, ExtendExperiment, Page
 from service.schemas_dashboard import Checked
 from service.store.experiments import extended
@@ -65,6 +65,11 @@ async def _spec(request: Request) -> ExperimentSpec:
     return ExperimentSpec.parse(create.spec)
 
 
+def _check(request: Request, spec: ExperimentSpec) -> None:
+    check_places(spec, request.app.state.settings.dataset_dirs)
+    check_spec(spec)
+
+
 @router.post(
     "/experiments",
     status_code=201,
@@ -84,7 +89,7 @@ async def _spec(request: Request) -> ExperimentSpec:
     },
 )
 async def create_experiment(
-    request: Request, response: Response, store: StoreDep, key: Key = None
+    request: Request, response: Response, store: StoreDep, login: LoginDep, key: Key = None
 ) -> ExperimentView:
     """Checks the spec and stores it; the search begins at once. JSON `{"spec": {...}}`, or the spec itself as YAML.
 
@@ -93,8 +98,8 @@ async def create_experiment(
     spec = await _spec(request)
 
     def make() -> ExperimentView:
-        check_spec(spec)
-        return store.create_experiment(spec, key)
+        _check(request, spec)
+        return store.create_experiment(spec, key, None if login is None else login.owner)
 
     view = await run_in_threadpool(make)
     response.headers["location"] = f"/experiments/{view.id}"
@@ -107,7 +112,7 @@ async def check_experiment(request: Request) -> Checked:
     from sparsemod.spec_files import dump
 
     spec = await _spec(request)
-    await run_in_threadpool(check_spec, spec)
+    await run_in_threadpool(_check, request, spec)
     return Checked(spec=spec, yaml=await run_in_threadpool(dump, spec))
 
 
@@ -127,9 +132,11 @@ def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
 @router.delete(
     "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
 )
-def delete_experiment(store: StoreDep, files: FilesDep, experiment: ExperimentId) -> Response:
+def delete_experiment(
+    store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
+) -> Response:
     """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers."""
-    freed = store.delete_experiment(experiment)
+    freed = store.delete_experiment(experiment, None if login is None else login.token)
     back = store.known_artifacts(freed)  # uploaded again in the meantime
     for digest in freed:
         if digest not in back:
