@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 
 # Debian packages that the tests need and PyPI does not carry; installed only in CI, as root, where missing.
-APT_PACKAGES: tuple[str, ...] = ()
+APT_PACKAGES: tuple[str, ...] = ("chromium",)
 
 
 class DevError(Exception):

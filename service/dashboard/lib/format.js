@@ -42,7 +42,7 @@ export function show(metric, value) {
   if (!Number.isFinite(value)) return String(value);
   if (metric === "error" || metric.endsWith("_error")) return `${(100 * value).toFixed(2)} %`;
   if (metric === "model_size" || metric === "working_memory" || metric === "memory") return bytes(value);
-  if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : `${value.toFixed(2)} ms`;
+  if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : value < 100 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;
   if (metric === "macs" || metric === "parameters" || metric === "nonzeros") return count(value);
   return short(value);
 }

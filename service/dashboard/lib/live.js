@@ -81,7 +81,7 @@ async function missing(path) {
 /**
  * Call `work` soon, but not more often than every `pause` milliseconds, and never twice at once; the last call is never lost.
  * @param {() => Promise<unknown> | unknown} work
- * @param {number} pause
+ * @param {number | (() => number)} pause
  */
 export function calmly(work, pause) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -105,7 +105,7 @@ export function calmly(work, pause) {
   };
   const call = () => {
     if (busy) again = true;
-    else if (timer === undefined) timer = setTimeout(run, Math.max(0, before + pause - performance.now()));
+    else if (timer === undefined) timer = setTimeout(run, Math.max(0, before + (typeof pause === "number" ? pause : pause()) - performance.now()));
   };
   return Object.assign(call, { cancel: () => clearTimeout(timer) });
 }

@@ -13,6 +13,13 @@ export const axisLook = () => ({
   splitLine: { lineStyle: { color: colour("sunk") } },
 });
 
+/** A step between the ticks of an axis of bytes that is round in bytes; undefined leaves it to ECharts. @param {string} metric @param {{min: number, max: number}} range */
+export function step(metric, { min, max }) {
+  if (metric !== "model_size" && metric !== "working_memory") return undefined;
+  const rough = (max - min) / 5;
+  return rough < 128 ? undefined : 2 ** Math.ceil(Math.log2(rough));
+}
+
 /** The look of a tooltip. */
 export const tipLook = () => ({
   backgroundColor: colour("card"), borderColor: colour("line"), textStyle: { color: colour("text"), fontSize: 12 }, confine: true,
@@ -49,7 +56,7 @@ export function Chart({ option, on = {}, label, size = "", depends, onReady, nam
     };
   }, []);
   useEffect(() => {
-    chart.current?.setOption({ animation: false, textStyle: { fontFamily: "inherit" }, ...option() }, { replaceMerge: ["series", "xAxis", "yAxis"] });
+    chart.current?.setOption({ animation: false, textStyle: { fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif" }, ...option() }, { replaceMerge: ["series", "xAxis", "yAxis"] });
   }, [...depends, dark.value]);
   return html`<div class=${`chart ${size}`} ref=${place} role="img" aria-label=${label} data-chart=${name}></div>`;
 }
@@ -74,19 +81,19 @@ export function Lines({ data, series, label, height = 220, x, y, right, marks = 
     const made = new uPlot(
       {
         width: place.current.clientWidth || 300, height, cursor: { y: false, points: { size: 6 } }, legend: { live: true },
-        scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: zero ? (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, (high || 1) * 1.08] : undefined } },
+        scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: zero ? (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, (high || 1) * 1.08] : undefined }, right: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, (high || 1) * 1.08] } },
         axes: [
           { ...axis, values: texts(x) },
           { ...axis, values: texts(y), size: 62 },
           ...(right ? [{ ...axis, side: 1, scale: "right", values: texts(right), size: 56, grid: { show: false } }] : []),
         ],
         series: [
-          { label: label.split(" over ")[1] ?? "x", value: (/** @type {any} */ _, /** @type {number} */ v) => (v === null || v === undefined ? "–" : x(v)) },
+          { label: label.split(" over ")[1] ?? "x", value: (/** @type {any} */ _, /** @type {number} */ v) => (v === null || v === undefined ? "" : x(v)) },
           ...series.map((one) => ({
             label: one.label, stroke: one.colour, width: one.width ?? 1.8, dash: one.dash, scale: one.scale ?? "y", fill: one.fill, spanGaps: true,
             points: { show: one.points ?? false, size: 5, fill: one.colour },
             paths: one.stepped ? uPlot.paths.stepped?.({ align: 1 }) : undefined,
-            value: (/** @type {any} */ _, /** @type {number} */ v) => (v === null || v === undefined ? "–" : (one.value ?? (one.scale === "right" && right ? right : y))(v)),
+            value: (/** @type {any} */ _, /** @type {number} */ v) => (v === null || v === undefined ? "" : (one.value ?? (one.scale === "right" && right ? right : y))(v)),
           })),
         ],
         hooks: { drawClear: [(/** @type {any} */ u) => drawMarks(u, shown.current)] },

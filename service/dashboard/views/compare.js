@@ -8,7 +8,7 @@ import { colour, palette } from "../lib/look.js";
 import { ask, asked } from "../lib/route.js";
 import { Front, reference } from "../lib/pareto.js";
 import { Card, Pick, Problem, State } from "../parts/bits.js";
-import { axisLook, Chart, Lines, safe, tipLook } from "../parts/chart.js";
+import { axisLook, Chart, Lines, safe, step, tipLook } from "../parts/chart.js";
 
 const MOST = 6;
 
@@ -51,9 +51,9 @@ export function Compare() {
   const choose = (id, on) => ask({ ids: (on ? [...ids, id] : ids.filter((other) => other !== id)).join(",") });
   return html`<div class="view-head"><h1>Compare</h1><span class="dim">up to ${MOST} experiments</span></div>
     <${Problem} error=${error} />
-    <fieldset class="card head"><legend class="small dim">Experiments</legend><div class="checks">${list.map((one) => html`<label key=${one.id}>
+    <section class="card head" aria-label="Experiments to compare"><div class="checks">${list.map((one) => html`<label key=${one.id}>
       <input type="checkbox" checked=${ids.includes(one.id)} disabled=${!ids.includes(one.id) && ids.length >= MOST} onChange=${(/** @type {any} */ event) => choose(one.id, event.target.checked)} />
-      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></fieldset>
+      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
     ${chosen.length === 0 ? html`<p class="dim">${ids.length ? "Loading…" : "Choose two or more."}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
 }
 
@@ -82,7 +82,7 @@ function Plots({ chosen, version }) {
     <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => ask({ over: v === "trials" ? null : v })} />`}>
       <${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over]} label=${`Hypervolume over ${over}`}
         series=${names.map((name, i) => ({ label: name, colour: colours[i], stepped: true }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} /><//>
-    <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="region" aria-label="Comparison in numbers"><table>
+    <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="group" aria-label="Comparison in numbers"><table>
       <thead><tr><th scope="col">Experiment</th><th scope="col">State</th><th scope="col">Family</th><th scope="col">Device</th><th scope="col" class="number">Completed</th><th scope="col" class="number">Front</th><th scope="col" class="number">Hypervolume</th>
         ${shared.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>Best ${title(name).toLowerCase()}</th>`)}<th scope="col" class="number">Took</th></tr></thead>
       <tbody>${chosen.map(({ view, columns }, i) => {
@@ -97,7 +97,11 @@ function Plots({ chosen, version }) {
 /** @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string[]} names @param {string} x @param {string} y */
 function frontOptions(chosen, fronts, names, x, y) {
   const colours = palette();
-  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, formatter: (/** @type {number} */ v) => tick(name, v) } });
+  const rangeOf = (/** @type {string} */ name) => {
+    const all = fronts.flatMap((front, i) => front.members.map((member) => chosen[i].columns.row(member.row)?.values[name] ?? 0));
+    return { min: Math.min(...all), max: Math.max(...all) };
+  };
+  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, formatter: (/** @type {number} */ v) => tick(name, v) } });
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 }, xAxis: axis(x, { nameGap: 28 }), yAxis: axis(y, { nameGap: 56 }),
     tooltip: { ...tipLook(), formatter: ({ data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },

@@ -74,11 +74,11 @@ export function Create() {
         ([name, text]) => html`<button key=${name} type="button" role="tab" id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
           onClick=${() => choose(name)}>${text}</button>`,
       )}</div></div>
-    <form class="card" onSubmit=${send} novalidate id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
+    <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
       ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setYaml} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
         onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
       <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy}>Start experiment</button></div>
-    </form>`;
+    </form></div>`;
 }
 
 /** @param {{form: any, error: any, catalogue: any, onChange: (change: any) => void}} properties */
@@ -93,9 +93,9 @@ function Form({ form, error, catalogue, onChange }) {
   return html`
     <div class="fields">
       ${field({ name: "name", label: "Name" })}
-      ${field({ name: "target.device", label: "Device", choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
-      ${field({ name: "dataset.name", label: "Dataset", choices: catalogue?.datasets, hint: sentence(dataset?.description), reset: () => options("dataset.options.") })}
-      ${field({ name: "network.family", label: "Network family", choices: catalogue?.families, hint: sentence(family?.description), reset: () => options("network.options.") })}
+      ${field({ name: "target.device", label: "Device", listed: true, choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
+      ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: sentence(dataset?.description), reset: () => options("dataset.options.") })}
+      ${field({ name: "network.family", label: "Network family", listed: true, choices: catalogue?.families, hint: sentence(family?.description), reset: () => options("network.options.") })}
     </div>
     ${family?.options?.length > 0 && html`<fieldset><legend>Options of ${family.name}</legend><div class="fields three">${family.options.map(
       (/** @type {any} */ option) => field({ key: option.name, name: `network.options.${option.name}`, label: title(option.name), like: option.default }),
@@ -121,9 +121,9 @@ function Form({ form, error, catalogue, onChange }) {
 
 /**
  * One field of the form. `choices` makes it a list, `like` (a default) decides its type.
- * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], hint?: string, like?: unknown, placeholder?: string, reset?: () => any}} properties
+ * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: () => any}} properties
  */
-function Field({ name, label, form, error, onChange, choices, hint, like, placeholder, reset }) {
+function Field({ name, label, form, error, onChange, choices, listed, hint, like, placeholder, reset }) {
   const wrong = at(error, name);
   const id = `f-${name}`;
   const common = { id, name, "aria-invalid": wrong ? "true" : undefined, "aria-describedby": [wrong && `${id}-error`, hint && `${id}-hint`].filter(Boolean).join(" ") || undefined };
@@ -137,8 +137,9 @@ function Field({ name, label, form, error, onChange, choices, hint, like, placeh
   if (typeof like === "boolean") {
     input = html`<select ...${common} value=${value === "" ? String(like) : String(value)} onChange=${(/** @type {any} */ event) => onChange({ [name]: event.target.value === "true" })}>
       <option value="true">yes</option><option value="false">no</option></select>`;
-  } else if (choices?.length) {
-    input = html`<select ...${common} value=${value} onChange=${set}>${choices.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value}>${choice.name}</option>`)}</select>`;
+  } else if (listed) {
+    const offered = choices?.some((choice) => choice.name === value) ? choices : [{ name: value }, ...(choices ?? [])];
+    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value}>${choice.name}</option>`)}</select>`;
   } else {
     input = html`<input ...${common} type="text" inputmode=${typeof like === "number" ? "decimal" : undefined} value=${String(value)} onInput=${set}
       placeholder=${placeholder ?? (like === undefined || like === null ? "" : String(like))} autocomplete="off" />`;

@@ -26,7 +26,7 @@ function useExperiment(id) {
   const held = useMemo(() => ({ view: signal(/** @type {any} */ (null)), columns: new Columns(id), version: signal(0), error: signal(/** @type {any} */ (null)) }), [id]);
   useEffect(() => {
     const fail = (/** @type {any} */ error) => (held.error.value = error);
-    const loadView = calmly(() => get(`/experiments/${id}`).then((view) => ((held.view.value = view), (held.error.value = null)), fail), 3000);
+    const loadView = calmly(() => get(`/experiments/${id}`).then((view) => ((held.view.value = view), (held.error.value = null)), fail), () => (held.columns.rows.length > 500 ? 5000 : 1500));
     const loadPoints = calmly(() => held.columns.update().then((changed) => changed && (held.version.value += 1), fail), 1000);
     const all = () => {
       loadView();

@@ -59,7 +59,7 @@ export function Trial({ id, index }) {
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
       ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
-      <${Figure} name="Epochs">${trial.trained_epochs ? show("", trial.trained_epochs) : `of ${trial.epochs}`}<//>
+      <${Figure} name="Epochs">${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} asked`}<//>
       <${Figure} name="Time">${duration(Object.values(/** @type {Record<string, number>} */ (trial.seconds)).reduce((sum, one) => sum + one, 0) || null)}<//>
       <${Figure} name="Seed">${trial.seed}<//></dl></section>
     <div class="grid" data-reports=${reports}>
@@ -75,7 +75,7 @@ function Measurements({ trial }) {
   const costs = Object.entries(trial.costs);
   return html`<${Card} title="Measurements" wide>
     ${trial.measurements.length === 0 && html`<p class="dim">Nothing is measured yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${title(name).toLowerCase()} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
-    ${trial.measurements.length > 0 && html`<div class="scroll" tabindex="0" role="region" aria-label="Table of measurements"><table>
+    ${trial.measurements.length > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of measurements"><table>
       <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exactly</th><th scope="col">How</th><th scope="col">On what</th><th scope="col">Data</th></tr></thead>
       <tbody>${trial.measurements.map((/** @type {any} */ m) => html`<tr key=${`${m.metric}/${m.split}`}><th scope="row">${title(m.metric)}</th>
         <td class="number">${show(m.metric, m.value)}</td><td class="number dim">${exact(m)}${m.standard_error ? ` ± ${Number(m.standard_error.toPrecision(2))}` : ""}</td>
@@ -94,7 +94,7 @@ function Parameters({ trial }) {
 /** @param {{trial: any, index: number}} properties */
 function Files({ trial, index }) {
   return html`<${Card} title="Files">
-    ${trial.artifacts.length === 0 ? html`<p class="dim">A completed trial leaves its weights and its integer network here.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Files"><table>
+    ${trial.artifacts.length === 0 ? html`<p class="dim">A completed trial leaves its weights and its integer network here.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Files"><table>
       <thead><tr><th scope="col">File</th><th scope="col">Kind</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th></tr></thead>
       <tbody>${trial.artifacts.map((/** @type {any} */ one) => html`<tr key=${one.digest}><td><a href=${one.url} download=${`trial-${index}-${one.name}`}>${one.name}</a></td><td>${one.kind}</td>
         <td class="number">${bytes(one.size)}</td><td><code title=${one.digest}>${one.digest.slice(7, 19)}…</code></td></tr>`)}</tbody></table></div>`}<//>`;
@@ -103,7 +103,7 @@ function Files({ trial, index }) {
 /** @param {{trial: any}} properties */
 function Attempts({ trial }) {
   return html`<${Card} title="Attempts">
-    ${trial.attempts.length === 0 ? html`<p class="dim">No worker has taken it yet.</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Attempts"><table>
+    ${trial.attempts.length === 0 ? html`<p class="dim">No worker has taken it yet.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Attempts"><table>
       <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Device</th><th scope="col">Started</th><th scope="col" class="number">Took</th></tr></thead>
       <tbody>${trial.attempts.map((/** @type {any} */ one) => html`<tr key=${one.attempt}><td>${one.worker}</td><td><${State} state=${one.state} /></td><td>${one.device}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(one.started_at, now)}<//></td>

@@ -19,7 +19,8 @@ export function Importance({ experiment }) {
       if (ended) return;
       setError(null);
       if (answer.metrics || !found) setFound(answer);
-      if (answer.computing) timer = setTimeout(load, 2500);
+      // A newer one is under way: while trials still come, the next step asks for it.
+      if (answer.computing || (answer.current === false && experiment.state !== "running")) timer = setTimeout(load, 3000);
     }, setError);
     load();
     return () => {

@@ -16,7 +16,7 @@ function axesOf(columns, spec, rows) {
   return [...varying.slice(0, MOST_AXES - spec.objectives.length), ...[...spec.objectives].reverse()].map((name) => {
     const values = rows.map((row) => row.values[name] ?? row.parameters[name]);
     const words = values.some((value) => typeof value === "string") ? [...new Set(values.filter((value) => value !== undefined).map(String))].sort() : null;
-    return { name, words };
+    return { name, words, whole: values.every((value) => value === undefined || Number.isInteger(value)) };
   });
 }
 
@@ -54,14 +54,14 @@ export function Parallel({ experiment, columns, version, front, selection, range
   return html`<${Card} title="Parallel coordinates" wide id="parallel" note=${`${plural(completed.length, "completed trial")}${rows.length < completed.length ? `, ${rows.length} drawn` : ""}; drag along an axis to brush`}>
     ${completed.length === 0 ? html`<p class="dim">Nothing is completed yet.</p>` : html`
       <${Ranges} axes=${axes} ranges=${ranges} selection=${selection} />
-      <div class="scroll" tabindex="0" role="region" aria-label="Parallel coordinates"><div style=${{ minWidth: `${axes.length * 5.5}rem` }}>
+      <div class="scroll" tabindex="0" role="group" aria-label="Parallel coordinates"><div style=${{ minWidth: `${axes.length * 5.5}rem` }}>
       <${Chart} name="parallel" label=${`Parallel coordinates of ${axes.map((axis) => title(axis.name)).join(", ")}`} on=${{ axisareaselected: onBrush }} key=${axisNames}
         depends=${[version, axisNames, textOf(ranges)]} onReady=${(/** @type {any} */ chart) => chart.on("finished", () => set(chart, axes, ranges, shown))}
         option=${() => ({
           parallel: { left: 50, right: 50, top: 34, bottom: 22, parallelAxisDefault: { nameTextStyle: { color: colour("text"), fontSize: 11 } } },
-          parallelAxis: axes.map(({ name, words }, dim) => ({
-            id: `axis-${name}`, dim, name: spec.objectives.includes(name) ? title(name) : name, type: words ? "category" : "value", data: words ?? undefined, scale: true, realtime: false,
-            nameTruncate: { maxWidth: 90 }, axisLine: { lineStyle: { color: colour("dim") } }, axisTick: { show: false },
+          parallelAxis: axes.map(({ name, words, whole }, dim) => ({
+            id: `axis-${name}`, dim, name: spec.objectives.includes(name) ? title(name) : name, type: words ? "category" : "value", data: words ?? undefined, scale: true, minInterval: whole ? 1 : undefined, realtime: false,
+            nameTruncate: { maxWidth: 115 }, axisLine: { lineStyle: { color: colour("dim") } }, axisTick: { show: false },
             axisLabel: { color: colour("dim"), fontSize: 10, hideOverlap: true, formatter: words ? undefined : (/** @type {number} */ value) => tick(name, value) },
             areaSelectStyle: { width: 16, borderWidth: 1, borderColor: colour("accent"), color: colour("accent"), opacity: 0.25 },
           })),

@@ -5,7 +5,7 @@ import { colour, palette, roundColour } from "../../lib/look.js";
 import { ask, asked } from "../../lib/route.js";
 import { valueOf } from "../../lib/selection.js";
 import { Card, Pick } from "../../parts/bits.js";
-import { axisLook, Chart, safe, tipLook } from "../../parts/chart.js";
+import { axisLook, Chart, safe, step, tipLook } from "../../parts/chart.js";
 
 const RAMP = ["#3b4cc0", "#2a788e", "#22a884", "#a8c41a", "#f0a30a"];
 
@@ -102,7 +102,7 @@ function extent(values, limit, log) {
   if (limit !== undefined && limit > high && limit < high * 1.6) high = limit * 1.02;
   if (log) return { min: low > 0 ? low / 1.15 : 1e-6, max: Math.max(high, 1e-5) * 1.15 };
   const room = (high - low || Math.abs(high) || 1) * 0.06;
-  return { min: low >= 0 ? Math.max(0, low - room) : low - room, max: high + room };
+  return { min: low >= 0 && low - room < 0.35 * (high - low) ? 0 : low - room, max: high + room };
 }
 
 /** The lower left staircase of points. @param {any[]} good */
@@ -125,7 +125,7 @@ function options({ x, y, log, drawn, paint, spec, selection, picked }) {
   const across = extent(all.map((item) => item.value[0]), spec.budgets[x], log);
   const up = extent(all.map((item) => item.value[1]), spec.budgets[y], log);
   const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => ({
-    type: log ? "log" : "value", name: title(name), nameLocation: "middle", ...range, ...axisLook(), ...more,
+    type: log ? "log" : "value", name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
     axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: false, showMaxLabel: false },
   });
   const faded = (/** @type {any} */ item) => selection && !selection.has(item.index);

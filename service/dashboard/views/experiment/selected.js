@@ -21,7 +21,7 @@ export function Selected({ experiment, columns, front, selection, picked }) {
   const by = spec.objectives[0];
   const best = [...rows].sort((a, b) => (a.values[by] ?? Infinity) - (b.values[by] ?? Infinity)).slice(0, 14);
   return html`<${Card} title=${selection ? "Brushed" : "On the front"} note=${plural(rows.length, "trial")}>
-    ${best.length === 0 ? html`<p class="dim">${selection ? "No trial lies in these ranges." : "No completed trial keeps every budget yet."}</p>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Best trials"><table>
+    ${best.length === 0 ? html`<p class="dim">${selection ? "No trial lies in these ranges." : "No completed trial keeps every budget yet."}</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Best trials"><table>
       <thead><tr><th scope="col">Trial</th>${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
       <tbody>${best.map((row) => html`<tr key=${row.index}><td><button type="button" class="linkish" onClick=${() => ask({ t: row.index }, { push: true })} aria-label=${`Select trial ${row.index}`}>${row.index}</button></td>
         ${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<td class="number" key=${name}>${show(name, row.values[name])}</td>`)}</tr>`)}</tbody></table></div>`}

@@ -1,5 +1,5 @@
 // All trials; sorted, filtered and paged by the server.
-import { html, useEffect, useState } from "../../lib/ui.js";
+import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { ago, show, title } from "../../lib/format.js";
 import { calmly } from "../../lib/live.js";
@@ -17,10 +17,13 @@ export function Trials({ experiment, version, picked }) {
   const offset = Number(asked("offset", "0")) || 0;
   const filters = { state: asked("state"), round: asked("round"), origin: asked("origin") };
   const query = new URLSearchParams({ sort, order, limit: String(PAGE), offset: String(offset), ...Object.fromEntries(Object.entries(filters).filter(([, value]) => value)) }).toString();
+  // A page of trials is large beside what the stream sends: the more there are, the rarer it is worth it.
+  const size = useRef(0);
+  size.current = page?.total ?? 0;
   const [refresh] = useState(() => ({ call: /** @type {any} */ (null) }));
   useEffect(() => {
     const abort = new AbortController();
-    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => (setPage(found), setError(null)), (problem) => abort.signal.aborted || setError(problem)), 5000);
+    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => (setPage(found), setError(null)), (problem) => abort.signal.aborted || setError(problem)), () => (size.current > 500 ? 15000 : 2000));
     refresh.call();
     return () => {
       refresh.call.cancel();
@@ -41,7 +44,7 @@ export function Trials({ experiment, version, picked }) {
       <${Pick} label="Origin" value=${filters.origin} options=${[["", "any"], "sobol", "gp", "morphism", "manual"]} onChange=${(/** @type {string} */ origin) => ask({ origin, offset: null })} />
     </div>
     <${Problem} error=${error} />
-    ${page && html`<div class="scroll" tabindex="0" role="region" aria-label="Table of trials"><table>
+    ${page && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of trials"><table>
       <thead><tr><${Head} name="index" /><${Head} name="state" /><${Head} name="round" /><${Head} name="origin" />${metrics.map((name) => html`<${Head} key=${name} name=${name} number />`)}<${Head} name="trained_epochs" number /><${Head} name="finished_at" /></tr></thead>
       <tbody>${page.items.map((/** @type {any} */ trial) => html`<tr key=${trial.index} class=${picked?.index === trial.index ? "on" : ""}>
         <td><a href=${`#/experiments/${experiment.id}/trials/${trial.index}`}>${trial.index}</a></td><td><${State} state=${trial.state} /></td>

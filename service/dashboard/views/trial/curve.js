@@ -28,13 +28,14 @@ export function Curve({ id, index, reports, trial }) {
   const percent = (/** @type {number} */ v) => `${(100 * v).toPrecision(3)} %`;
   const plain = (/** @type {number} */ v) => Number(v.toPrecision(3)).toString();
   const data = loss ? [column("epoch"), column("train_loss"), column("validation_loss")] : [column("epoch"), column("validation_error"), column("sparsity")];
+  const few = (points?.length ?? 0) < 60;
   const series = loss
-    ? [{ label: "training loss", colour: colour("c1"), points: true }, { label: "validation loss", colour: colour("accent"), points: true }]
-    : [{ label: "validation error", colour: colour("accent"), points: true }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
+    ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: colour("accent"), points: few }]
+    : [{ label: "validation error", colour: colour("accent"), points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
   return html`<${Card} title="Learning curve" note=${last ? `epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, error ${show("error", last.validation_error)}`}` : ""}
     aside=${html`<${Pick} label="Show" value=${what} options=${[["error", "error and sparsity"], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => ask({ curve: v === "error" ? null : v })} />`}>
     <${Problem} error=${error} />
     ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "It was not trained: its costs break a budget." : "The first epoch is not over yet."}</p>`}
-    ${points && points.length > 0 && html`<div data-epochs=${points.length}><${Lines} name="curve" data=${data} series=${series} depends=${[what]} zero
+    ${points && points.length > 0 && html`<div data-epochs=${points.length}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few]} zero
       label=${loss ? "Losses over epoch" : "Validation error and sparsity over epoch"} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${loss ? plain : percent} right=${loss ? undefined : percent} /></div>`}<//>`;
 }

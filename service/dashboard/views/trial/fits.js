@@ -17,7 +17,7 @@ export function Fits({ trial, experiment }) {
   const Share = (/** @type {any} */ { of, all, what }) => html`<span class=${of <= all ? "" : "bad"}>${(100 * of) / all < 0.1 ? "<0.1" : ((100 * of) / all).toFixed(1)} % of ${bytes(all)} ${what}</span>`;
   return html`<${Card} title="Devices it fits">
     <${Problem} error=${error} what="The list of devices" />
-    ${size === undefined || memory === undefined ? html`<p class="dim">Its size and memory are not known yet.</p>` : devices && html`<div class="scroll" tabindex="0" role="region" aria-label="Devices"><table>
+    ${size === undefined || memory === undefined ? html`<p class="dim">Its size and memory are not known yet.</p>` : devices && html`<div class="scroll" tabindex="0" role="group" aria-label="Devices"><table>
       <thead><tr><th scope="col">Device</th><th scope="col">Fits</th><th scope="col" class="number">Flash</th><th scope="col" class="number">RAM</th></tr></thead>
       <tbody>${devices.map((device) => {
         const fits = size <= device.flash && memory <= device.ram;

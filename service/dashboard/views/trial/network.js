@@ -45,7 +45,7 @@ function Layers({ graph }) {
   const most = (name) => Math.max(1, ...graph.layers.map((/** @type {any} */ layer) => layer[name]));
   const [macs, size, output] = [most("macs"), most("bytes"), most("output_bytes")];
   const Meter = (/** @type {any} */ { share }) => html`<span class="meter" aria-hidden="true"><i style=${{ width: `${100 * share}%` }}></i></span>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Table of operators"><table class="layers">
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of operators"><table class="layers">
     <thead><tr><th scope="col">Operator</th><th scope="col">Kind</th><th scope="col">From</th><th scope="col">Output</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Multiply-adds</th><th scope="col" class="number">Weights</th><th scope="col" class="number">Output memory</th></tr></thead>
     <tbody>${graph.layers.map((/** @type {any} */ layer) => html`<tr key=${layer.name}><th scope="row"><span class="layer-mark" style=${{ "--fill": FILL[layer.kind] ?? "var(--c1)" }}></span>${layer.name}</th>
       <td>${layer.kind.replaceAll("_", " ")}${layer.activation ? ` + ${layer.activation}` : ""}</td><td class="dim">${layer.inputs.join(", ")}</td><td>${layer.shape.join(" × ")}</td>
@@ -62,8 +62,9 @@ function Memory({ graph, limit }) {
   const [width, height] = [900, 150];
   const step = width / Math.max(timeline.length, 1);
   const top = (/** @type {number} */ value) => height - (value / high) * height;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 3.2)}rem`, maxHeight: "15rem", display: "block" }} role="img"
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 3.2)}rem`, maxHeight: "15rem", display: "block" }} role="img"
       aria-label=${`Memory while each operator runs; the peak is ${show("memory", peak)} at ${timeline.find((/** @type {any} */ moment) => moment.bytes === peak)?.operator ?? "the start"}`}>
+    <line x1="0" x2=${width} y1=${top(peak)} y2=${top(peak)} stroke="var(--accent)" stroke-dasharray="4 4" opacity=".6" />
     ${timeline.map((/** @type {any} */ moment, /** @type {number} */ i) => {
       let below = 0;
       return html`<g key=${i}><title>${`${moment.operator}: ${bytes(moment.bytes)} – ${Object.entries(moment.tensors).map(([name, size]) => `${name} ${bytes(/** @type {number} */ (size))}`).join(", ")}`}</title>
@@ -73,10 +74,9 @@ function Memory({ graph, limit }) {
           below += Number(size);
           return bar;
         })}
-        <text x=${i * step + step / 2} y=${top(moment.bytes) - 4} font-size="11" text-anchor="middle" fill="var(--dim)">${bytes(moment.bytes)}</text>
+        <text x=${i * step + step / 2} y=${top(moment.bytes) - 4} font-size="11" stroke="var(--card)" stroke-width="3" paint-order="stroke" text-anchor="middle" fill="var(--dim)">${bytes(moment.bytes)}</text>
         ${step > 40 && html`<text x=${i * step + step / 2} y=${height + 16} font-size="11" text-anchor="middle" fill="var(--dim)">${moment.operator.slice(-Math.floor(step / 6.5))}</text>`}</g>`;
     })}
-    <line x1="0" x2=${width} y1=${top(peak)} y2=${top(peak)} stroke="var(--accent)" stroke-dasharray="4 4" opacity=".7" />
     ${limit !== undefined && limit <= high && html`<line x1="0" x2=${width} y1=${top(limit)} y2=${top(limit)} stroke="var(--bad)" stroke-dasharray="4 4" /><text x=${width} y=${top(limit) - 4} text-anchor="end" font-size="11" fill="var(--bad)">budget ${bytes(limit)}</text>`}
   </svg></div>`;
 }
