@@ -36,6 +36,7 @@ OLDEST = (3, 11)
 
 # Debian packages that the tests need and PyPI does not carry; installed only in CI, as root, where missing.
 APT_PACKAGES: tuple[str, ...] = (
+    "chromium",
     "gcc-arm-none-eabi",
     "libnewlib-arm-none-eabi",
     "qemu-system-arm",

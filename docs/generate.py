@@ -136,9 +136,7 @@ def command_line() -> str:
     group: Any = typer.main.get_command(app)
     lines: list[str] = []
     panel = ""
-    for name, command in group.commands.items():
-        if command.hidden:
-            continue
+    for name, command in _commands(group):
         if (command.rich_help_panel or "") != panel:
             panel = command.rich_help_panel or ""
             lines += [f"## {panel}", ""]
@@ -165,6 +163,18 @@ def command_line() -> str:
             lines.append(f"| {names} | {default} | {option.help.strip()} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)
+
+
+def _commands(group: Any) -> list[tuple[str, Any]]:
+    """The visible commands with their names, those of groups as "group command", ordered as the help shows them."""
+    found: list[tuple[str, Any]] = []
+    for name, command in group.commands.items():
+        for inner_name, inner in getattr(command, "commands", {"": command}).items():
+            inner.rich_help_panel = command.rich_help_panel
+            if not command.hidden and not inner.hidden:
+                found.append((f"{name} {inner_name}".strip(), inner))
+    panels = list(dict.fromkeys(command.rich_help_panel for _, command in found))
+    return sorted(found, key=lambda item: panels.index(item[1].rich_help_panel))
 
 
 def _argument(argument: Any) -> str:

@@ -4,23 +4,43 @@ Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `E
 """
 
 import importlib
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from service.artifacts import ArtifactFiles
+from service.auth import Guard, guarded, rules_of
 from service.ax_export import AxExport
+from service.derived import Computed
 from service.errors import answer, status_of
 from service.events import Housekeeping
 from service.exports import Exports
+from service.feed import Feed
 from service.limits import BodyLimit
-from service.routes import artifacts, experiments, exports, health, overview, pareto, trials, workers
+from service.routes import (
+    artifacts,
+    catalogue,
+    experiments,
+    exports,
+    graph,
+    health,
+    importance,
+    login,
+    overview,
+    pareto,
+    points,
+    stream,
+    timeline,
+    trials,
+    workers,
+)
 from service.schemas import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
@@ -36,8 +56,14 @@ TAGS = [
     {"name": "exports", "description": "Files to flash: C, ONNX, TensorFlow Lite, each checked."},
     {"name": "artifacts", "description": "Files, addressed by the SHA-256 of their content."},
     {"name": "workers", "description": "What workers use. Reports are fenced by the attempt's token."},
+    {"name": "logins", "description": "Tokens, and the page's session."},
     {"name": "service", "description": "Is it there?"},
 ]
+
+PARTS = (
+    experiments, stream, trials, points, timeline, graph, pareto, importance, exports, artifacts, workers, catalogue, login, health, overview,
+)  # fmt: skip
+"""The modules of the endpoints."""
 
 DESCRIPTION = (
     "Give it a dataset, a search space and a device's budget; get back a Pareto front of measured int8 networks. Every error has the shape "
@@ -66,6 +92,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         try:
             yield
         finally:
+            app.state.feed.end()
+            app.state.computed.close()
             housekeeping.close()
             app.state.exports.close()
             if own:
@@ -75,18 +103,23 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
         docs_url=None, redoc_url=None,  # FastAPI's own pages load scripts from other servers; ours is at /docs
         responses={422: {"model": ErrorAnswer, "description": "Something that was given is not acceptable."}},
-        redirect_slashes=False,
+        redirect_slashes=False, dependencies=[Depends(guarded)],
     )  # fmt: skip
     app.state.settings = settings
     app.state.store = held
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
     app.state.ax = AxExport(held, settings)
     app.state.exports = Exports(held, app.state.files, settings)
-    for part in (experiments, trials, pareto, exports, artifacts, workers, health, overview):
+    app.state.feed = Feed(held)
+    app.state.computed = Computed(held, settings)
+    for part in PARTS:
+        rules_of(part.router)  # raises for an endpoint of which nobody has said who may use it
         app.include_router(part.router)
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
+    # Added last, it comes first: a body is not even looked at before it is known whose it is.
+    app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -140,8 +173,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
     # Starlette raises it again for the server's log; what is known of our inside does not go to the client.
-    log.error(
-        "request crashed", method=request.method, path=request.url.path, error=repr(error), exc_info=error
-    )
+    # Not as exc_info: a log that shows local variables would show tokens.
+    trace = "".join(traceback.format_exception(error))
+    log.error("request crashed", method=request.method, path=request.url.path, traceback=trace)
     detail = ErrorDetail(type="ServerError", message="the server failed on this request; its log says why")
     return _json(500, ErrorAnswer(error=detail))

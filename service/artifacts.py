@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from service.contents import refuse_pickled
 from service.errors import TooLarge
 from service.schemas import DIGEST_PATTERN
 from sparsemod.errors import DigestMismatch, InvalidInput, NotFound
@@ -57,6 +58,10 @@ class ArtifactFiles:
             upload.commit()
         return digest
 
+    def remove(self, digest: str) -> None:
+        """Delete a file; nothing happens when it is not there."""
+        self.path(digest).unlink(missing_ok=True)
+
     def stored(self) -> Iterator[str]:
         """The digests of all files."""
         for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
@@ -89,17 +94,20 @@ class Upload:
         self.size += len(chunk)
         if self.size > self._limit:
             raise TooLarge(
-                "body", f"more than {self._limit} bytes", f"artifacts of at most {self._limit} bytes"
+                "body",
+                f"more than {self._limit} bytes",
+                f"artifacts of at most {self._limit} bytes (SPARSEMOD_MAX_ARTIFACT_BYTES)",
             )
         self._hash.update(chunk)
         self._file.write(chunk)
 
     def commit(self) -> None:
-        """Check the digest and put the file in its place. Raises DigestMismatch."""
+        """Check digest and content and put the file in its place. Raises DigestMismatch, InvalidInput for pickled data."""
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._expected:
             raise DigestMismatch("the uploaded content", self._expected, found)
         self._file.flush()
+        refuse_pickled(Path(self._temporary))
         os.fsync(self._file.fileno())
         os.replace(self._temporary, self._path)
         folder = os.open(self._path.parent, os.O_RDONLY)

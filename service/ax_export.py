@@ -35,7 +35,7 @@ class AxExport:
                 task = {
                     "spec": view.spec.to_dict(),
                     "imports": self._settings.imports,
-                    "trials": [_plain(record) for record in self._store.records(experiment)],
+                    "trials": [plain_record(record) for record in self._store.records(experiment)],
                 }
                 self._kept[key] = self._run(json.dumps(task).encode())
                 while len(self._kept) > _KEPT:
@@ -62,7 +62,8 @@ class AxExport:
         return done.stdout
 
 
-def _plain(record: TrialRecord) -> dict[str, Any]:
+def plain_record(record: TrialRecord) -> dict[str, Any]:
+    """A stored trial as plain data, for a process that makes an Observation of it."""
     return {
         "index": record.index,
         "candidate": record.candidate.model_dump(mode="json"),

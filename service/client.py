@@ -19,6 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service import errors as service_errors
 from service.client_exports import ExportCalls
+from service.credentials import authorization
 from service.schemas import (
     ArtifactInfo,
     Claim,
@@ -36,7 +37,8 @@ from service.schemas import (
     TrialView,
     WorkerView,
 )
-from sparsemod.errors import DigestMismatch, InvalidInput, ServerUnavailable
+from service.uploads import chunks, digest_of
+from sparsemod.errors import DigestMismatch, ServerUnavailable
 from sparsemod.records import CurvePoint, TrialResult, Value
 from sparsemod.spec import ExperimentSpec
 
@@ -56,10 +58,9 @@ _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
 class Client(ExportCalls):
-    """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement.
-
-    Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
-    the server's own method raises: NotFound, Conflict, StaleLease, InvalidInput and its kinds.
+    """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement. `token` defaults to
+    the environment's. Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
+    the server's own method raises: NotFound, Conflict, StaleLease, InvalidInput and its kinds, LoginNeeded, Forbidden.
     """
 
     def __init__(
@@ -67,12 +68,16 @@ class Client(ExportCalls):
         url: str,
         timeout: float = 30.0,
         *,
+        token: str | None = None,
         attempts: int = ATTEMPTS,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         # trust_env: a proxy meant for the internet has no business between a worker and its server.
-        self._http = httpx2.Client(base_url=self.url, timeout=timeout, transport=transport, trust_env=False)
+        shown = authorization(token)
+        self._http = httpx2.Client(
+            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=shown
+        )
         self._attempts = attempts
 
     def __enter__(self) -> Self:
@@ -188,12 +193,12 @@ class Client(ExportCalls):
 
     def upload(self, content: bytes | Path) -> str:
         """Store a file; its digest. A file that the server has already is not sent again."""
-        digest = _digest(content)
+        digest = digest_of(content)
         if self._send("HEAD", f"/artifacts/{digest}", accept=(404,)).status_code != 404:
             return digest
 
         def body() -> bytes | Iterator[bytes]:
-            return content if isinstance(content, bytes) else _chunks(content)
+            return content if isinstance(content, bytes) else chunks(content)
 
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         headers = {"content-type": "application/octet-stream", "content-length": str(size)}
@@ -381,19 +386,3 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
 def _plain(record: BaseModel) -> Any:
     """JSON data; numbers that JSON does not know (a loss of NaN) become text, which only pydantic's own writer does."""
     return json.loads(record.model_dump_json())
-
-
-def _digest(content: bytes | Path) -> str:
-    if isinstance(content, bytes):
-        return f"sha256:{hashlib.sha256(content).hexdigest()}"
-    try:
-        with content.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as error:
-        raise InvalidInput("path", str(content), f"a file that can be read ({error.strerror})") from error
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            yield chunk

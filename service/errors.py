@@ -23,6 +23,18 @@ class TooLarge(errors.InvalidInput):
     """A body beyond the limit."""
 
 
+class AccessDenied(errors.SparsemodError):
+    """The server does not do this for who asks; LoginNeeded and Forbidden say why."""
+
+
+class LoginNeeded(AccessDenied):
+    """No token, or one that is no good (any more)."""
+
+
+class Forbidden(AccessDenied):
+    """The token does not allow this."""
+
+
 class ServerError(errors.SparsemodError):
     """The server failed on a request; its log says why."""
 
@@ -31,6 +43,8 @@ def status_of(error: errors.SparsemodError) -> int:
     """The HTTP status for an error of ours."""
     if isinstance(error, TooLarge):
         return 413
+    if isinstance(error, AccessDenied):
+        return 401 if isinstance(error, LoginNeeded) else 403
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
@@ -67,6 +81,8 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
     if detail.field is not None:
         found = kinds.get(detail.type, errors.InvalidInput)
         return found(detail.field, _Remote(detail.value or ""), detail.allowed or detail.message)
+    if status in (401, 403):
+        return (LoginNeeded if status == 401 else Forbidden)(detail.message)
     if status == 404:
         return _plain(errors.NotFound, detail.message)
     if detail.type == errors.StaleLease.__name__:

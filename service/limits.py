@@ -21,7 +21,10 @@ class BodyLimit:
             return
         upload = scope["method"] == "PUT" and scope["path"].startswith("/artifacts/")
         limit = self._artifact_limit if upload else self._limit
-        error = TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes")
+        setting = "SPARSEMOD_MAX_ARTIFACT_BYTES" if upload else "SPARSEMOD_MAX_REQUEST_BYTES"
+        error = TooLarge(
+            "body", f"more than {limit} bytes", f"at most {limit} bytes (the server's {setting})"
+        )
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if length.isdigit() and int(length) > limit:
             await _refuse(error, send)

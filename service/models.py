@@ -33,6 +33,7 @@ experiments = sa.Table(
     metadata,
     sa.Column("id", Identity, primary_key=True),
     sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("owner", sa.String(200)),  # whose token made it; None where there were no logins
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("spec", sa.JSON, nullable=False),
@@ -98,6 +99,7 @@ attempts = sa.Table(
     sa.Column("ended_at", sa.Double),
     sa.Column("failure", sa.JSON(none_as_null=True)),
     sa.Column("outcome", sa.String(20)),  # state that the trial got from it: the answer to a repeated report
+    sa.Column("login", sa.BigInteger),  # number of the token that claimed it, None where there were no logins
     sa.UniqueConstraint("request"),
     sa.Index(None, "trial_id"),
     sa.Index(None, "state", "expires_at"),
@@ -222,6 +224,7 @@ workers = sa.Table(
     sa.Column("slots", sa.Integer, nullable=False),
     sa.Column("first_seen", sa.Double, nullable=False),
     sa.Column("last_seen", sa.Double, nullable=False),
+    sa.Column("draining", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 requests = sa.Table(
@@ -232,4 +235,56 @@ requests = sa.Table(
     _experiment(),
     sa.Column("trial", sa.Integer),
     sa.Column("created_at", sa.Double, nullable=False),
+)
+
+# Logins. Of tokens and of the page's sessions only hashes are stored.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("owner", sa.String(200), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(100), nullable=False),  # separated by commas
+    sa.Column("internal", sa.Boolean, nullable=False),  # made by a server for its own workers: closes nothing
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double),
+    sa.Column("revoked_at", sa.Double),
+    sa.UniqueConstraint("hash"),
+)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("hash", sa.String(64), primary_key=True),
+    sa.Column("token_id", Identity, sa.ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Index(None, "token_id"),
+)
+
+# What takes long to compute, by what it was computed from.
+derived = sa.Table(
+    "derived",
+    metadata,
+    sa.Column(
+        "experiment_id",
+        Identity,
+        sa.ForeignKey("experiments.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("key", sa.String(80), primary_key=True),
+    sa.Column("content", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+
+# SQLite hands the highest row id out again once its row is gone; an experiment's number must never mean another one.
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    sa.Column("experiment_id", Identity, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("login", sa.BigInteger),
+    sa.Column("time", sa.Double, nullable=False),
 )

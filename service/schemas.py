@@ -126,6 +126,9 @@ class ExperimentSummary(View):
 
     id: int
     name: str
+    owner: str | None = Field(
+        None, description="Whose token made it; only that owner and admins may change it."
+    )
     state: ExperimentState
     reason: str | None = Field(None, description="Why it is done, or failed.")
     objectives: tuple[str, ...]
@@ -375,7 +378,14 @@ class WorkerView(View):
     first_seen: datetime
     last_seen: datetime
     alive: bool
+    draining: bool = Field(False, description="Whether it gets no more trials.")
     trials: tuple[tuple[int, int], ...]
+
+
+class Drain(Request):
+    """Whether a worker is to get no more trials."""
+
+    drain: bool = True
 
 
 class ArtifactInfo(View):

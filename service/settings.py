@@ -33,13 +33,13 @@ class Settings(BaseSettings):
         8 * 1024**2, ge=1024, description="Largest body of a request, uploads of artifacts excepted."
     )
     max_artifact_bytes: int = Field(512 * 1024**2, ge=1, description="Largest artifact.")
-    allow_remote: bool = Field(
-        False,
-        description="Whether the server may listen on an address that other machines reach. Whoever reaches it can do everything.",
-    )
     imports: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Modules to import at start, separated by commas: they register families and datasets of your own.",
+    )
+    dataset_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Folders, separated by commas, from which experiments that come over HTTP may read data, besides that of SPARSEMOD_DATA.",
     )
     ax_export_seconds: float = Field(
         300.0, gt=0, description="Longest time that the conversion of an experiment for Ax may take."
@@ -49,7 +49,13 @@ class Settings(BaseSettings):
         300.0, gt=0, description="Longest time that the export of one trial's network may take."
     )
 
-    @field_validator("imports", mode="before")
+    compute_seconds: float = Field(
+        180.0,
+        gt=0,
+        description="Longest time that the graph of a network or the importance of parameters may take to compute.",
+    )
+
+    @field_validator("imports", "dataset_dirs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -68,18 +74,30 @@ class Settings(BaseSettings):
         """Where artifacts lie."""
         return self.data_dir / "artifacts"
 
-    def check_host(self, host: str) -> None:
-        """Refuse an address that other machines reach, unless `allow_remote`: there are no logins. Raises InvalidInput."""
-        if self.allow_remote or host == "localhost":
+    def check_host(self, host: str, closed: bool) -> None:
+        """Refuse an address that other machines reach, unless the database has a token (`closed`). Raises InvalidInput."""
+        if closed or is_local(host):
             return
-        try:
-            if ipaddress.ip_address(host).is_loopback:
-                return
-        except ValueError:
-            pass
+        place = "--database ..." if self.database_url else f"--data-dir {self.data_dir}"
         raise InvalidInput(
             "host",
             host,
-            "127.0.0.1, ::1 or localhost: whoever reaches the server can do everything. In a network where all may, set "
-            "SPARSEMOD_ALLOW_REMOTE=1 (--allow-remote)",
+            "127.0.0.1, ::1 or localhost as long as there is no token, since whoever reached the server could do everything; "
+            f"`sparsemod token create NAME --scope admin {place}` makes one",
         )
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is given as an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

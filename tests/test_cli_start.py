@@ -15,6 +15,7 @@ COMMANDS = [
     "serve",
     "suggester",
     "worker",
+    "token",
     "demo",
     "submit",
     "watch",

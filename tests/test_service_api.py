@@ -15,7 +15,7 @@ from support_store import SPEC, completed, fill, point, stored_artifact
 
 from service.app import create_app
 from service.settings import Settings
-from service.store import Store
+from service.store import HEAD, Store
 from sparsemod.errors import InvalidInput
 
 YAML = """
@@ -298,7 +298,7 @@ def test_pages_load_nothing_from_elsewhere(http: TestClient) -> None:
 
 def test_health(http: TestClient) -> None:
     found = http.get("/health").json()
-    assert found["status"] == "ok" and found["database"] == "sqlite" and found["schema_version"] == "0001"
+    assert found["status"] == "ok" and found["database"] == "sqlite" and found["schema_version"] == HEAD
 
 
 def test_the_description_is_complete(http: TestClient) -> None:
@@ -323,9 +323,9 @@ def test_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert found.imports == ("json", "string") and found.lease_seconds == 5.0
     assert found.url == f"sqlite:///{tmp_path}/sparsemod.db"
     for host in ("127.0.0.1", "::1", "localhost"):
-        found.check_host(host)
-    with pytest.raises(InvalidInput, match="allow-remote"):
-        found.check_host("0.0.0.0")
-    Settings(allow_remote=True).check_host("0.0.0.0")
+        found.check_host(host, closed=False)
+    with pytest.raises(InvalidInput, match=r"sparsemod token create NAME --scope admin --data-dir"):
+        found.check_host("0.0.0.0", closed=False)
+    found.check_host("0.0.0.0", closed=True)
     with pytest.raises(InvalidInput, match="no_such_module"):
         create_app(Settings(data_dir=tmp_path, imports=("no_such_module",)))

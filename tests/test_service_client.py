@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 import stamina
+from safetensors.numpy import save
 from starlette.testclient import TestClient
 from support_store import SPEC, completed, fill, point, spec
 
@@ -56,7 +58,7 @@ def bridge(tmp_path: Path) -> Iterator[Bridge]:
 
 @pytest.fixture
 def client(bridge: Bridge) -> Iterator[Client]:
-    with Client("http://test/", transport=bridge) as made:
+    with Client("http://localhost/", transport=bridge) as made:
         yield made
 
 
@@ -99,11 +101,11 @@ def test_everything_a_worker_does(client: Client, store: Store, tmp_path: Path) 
     client.points(claim.attempt, claim.token, [point(1, math.nan)], lines)
     assert math.isnan(client.curve(made, 0)[0].train_loss) and client.log(made, 0)[0].message == "hello"
     file = tmp_path / "weights"
-    file.write_bytes(b"w" * 50_000)
+    file.write_bytes(save({"w": np.zeros(12_000, dtype=np.float32)}))
     digest = client.upload(file)
     assert client.upload(file.read_bytes()) == digest
     client.checkpoint(claim.attempt, claim.token, digest)
-    artifact = Artifact(kind="weights", digest=digest, size=50_000, name="../../weights")
+    artifact = Artifact(kind="weights", digest=digest, size=file.stat().st_size, name="weights.safetensors")
     result = completed(artifacts=(artifact,))
     finished = client.finish(claim.attempt, claim.token, result)
     assert client.finish(claim.attempt, claim.token, result) == finished

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving
+from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token
 from service.cli.common import AT_END, complain
+from service.credentials import VARIABLE
 
 NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
 
@@ -39,10 +40,16 @@ for group, title in (
         app.command(name, rich_help_panel=title, context_settings=settings)(function)
 
 
+app.add_typer(token.app, name="token", rich_help_panel="The service")
+
+
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    shown: Annotated[
+        str, typer.Option("--token", help="Token to show to the server; better in SPARSEMOD_TOKEN.")
+    ] = "",
 ) -> None:
     """Search networks for a device's budget; get back a Pareto front of measured int8 networks."""
     if version:
@@ -62,6 +69,24 @@ def worker_main(arguments: Sequence[str] | None = None) -> None:
     _guarded(app, "sparsemod", ["worker", *(sys.argv[1:] if arguments is None else arguments)])
 
 
+def take_token(arguments: list[str]) -> list[str]:
+    """Move `--token TEXT`, wherever it stands, into the environment, for this process and its children. Raises InvalidInput."""
+    from sparsemod.errors import InvalidInput
+
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, equals, text = argument.partition("=")
+        if name != "--token":
+            rest.append(argument)
+            continue
+        found = text if equals else next(remaining, "")
+        if not found:
+            raise InvalidInput("--token", "", "followed by a token")
+        os.environ[VARIABLE] = found
+    return rest
+
+
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
     """Run the command; turn our own errors into one line and exit code 2."""
     from service.supervisor_child import become_supervised
@@ -74,6 +99,7 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
     debug = "--debug" in arguments or bool(os.environ.get("SPARSEMOD_DEBUG"))
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
+        arguments = take_token(arguments)
         command(args=arguments, prog_name=program)
     except SparsemodError as error:
         if debug:

@@ -93,7 +93,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def connect(url: str) -> "Client":
+def connect(url: str, timeout: float = 30.0) -> "Client":
     """A client of the server at `url`. Raises InvalidInput for something that is no address."""
     from service.client import Client
     from sparsemod.errors import InvalidInput
@@ -101,7 +101,7 @@ def connect(url: str) -> "Client":
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("--server", url, f"an address such as {DEFAULT_SERVER}")
     quiet_retries()
-    return AT_END.enter_context(Client(url))
+    return AT_END.enter_context(Client(url, timeout))
 
 
 def quiet_retries() -> None:

@@ -1,5 +1,6 @@
 """`sparsemod serve`, `suggester`, `worker`, `demo`: the parts of the service, each alone or all together."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,9 +19,14 @@ from service.cli.common import (
     quiet_retries,
     require_folder,
 )
+from service.cli.health import health
+from service.credentials import VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.settings import Settings
+    from service.store import Store
     from service.supervisor import Program
 
 DataOption = Annotated[
@@ -48,7 +54,10 @@ def configure_logs() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+            # Plain tracebacks: richer ones show local variables, and with them tokens.
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            ),
         ],
         # Looked up for each line: whoever replaces sys.stderr gets them too.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
@@ -73,30 +82,34 @@ def serve(
     only_server: Annotated[
         bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
     ] = False,
-    allow_remote: Annotated[
-        bool,
-        typer.Option(
-            "--allow-remote", help="Listen on an address that other machines reach, without logins."
-        ),
-    ] = False,
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    from service.settings import is_local
     from service.supervisor import require_free_port
 
     import_modules(imports)
     configure_logs()
-    settings(data_dir, database, allow_remote).check_host(host)
+    found = settings(data_dir, database)
+    if not is_local(host):
+        with _opened(found) as store:
+            found.check_host(host, store.closed())
     if only_server:
-        _serve_here(host, require_free_port(host, port), settings(data_dir, database, allow_remote))
+        _serve_here(host, require_free_port(host, port), found)
         return
+    from service.schemas_logins import Scope
     from service.supervisor import Supervisor, wait_until_ready
 
     require_folder(data_dir, "--data-dir")
     port = require_free_port(host, port)
     url = local_url(host, port)
     count = default_workers() if workers is None else workers
-    supervisor = Supervisor(programs(host, port, data_dir, database, count, allow_remote=allow_remote))
+    name = f"workers of {socket.gethostname()}:{port}"
+    with _opened(found) as store:
+        # Made whether or not there are logins yet: there may be some tomorrow. It does not count as the first token.
+        store.forget_internal(name)
+        token, _ = store.create_token(name, [Scope.WORKER], internal=True)
+    supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token))
     stop = StopRequest()
     supervisor.start()
     try:
@@ -111,15 +124,26 @@ def serve(
             time.sleep(0.2)
     finally:
         supervisor.stop()
+        with _opened(found) as store:
+            store.forget_internal(name)
 
 
-def settings(data_dir: Path, database: str, allow_remote: bool = False) -> "Settings":
+@contextlib.contextmanager
+def _opened(found: "Settings") -> "Iterator[Store]":
+    from service.store import open_store
+
+    store = open_store(found)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def settings(data_dir: Path, database: str) -> "Settings":
     """The service's settings: what the command line says, else the environment."""
     from service.settings import Settings
 
     given: dict[str, Any] = {"data_dir": data_dir, "database_url": database}
-    if allow_remote:
-        given["allow_remote"] = True
     return Settings(**given)
 
 
@@ -137,7 +161,17 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
         url=local_url(host, port),
         database=make_url(given.url).render_as_string(hide_password=True),
     )
-    uvicorn.run(create_app(given), host=host, port=port, log_level="warning", access_log=False)
+    application = create_app(given)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            application.state.feed.end()  # streams never end by themselves, and the server waits for them
+            super().handle_exit(sig, frame)
+
+    config = uvicorn.Config(
+        application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
+    Server(config).run()
 
 
 class StopRequest:
@@ -167,11 +201,11 @@ def programs(
     database: str,
     workers: int,
     *,
-    allow_remote: bool = False,
+    token: str = "",
     logs: Path | None = None,
     drain: float = 20.0,
 ) -> list["Program"]:
-    """The processes of an embedded service, in the order of starting. With `logs` their output goes to files in that folder."""
+    """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
     from service.supervisor import Program, command
 
     # A database URL may hold a password, which has no business in a list of processes.
@@ -179,8 +213,6 @@ def programs(
     place = ["--data-dir", str(data_dir)]
     url = local_url(host, port)
     api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
-    if allow_remote:
-        api.append("--allow-remote")
     # A suggester that is started again under its old name need not wait for its old lease to run out.
     name = f"{socket.gethostname()}:{port}"
 
@@ -192,9 +224,10 @@ def programs(
         program("server", api, 10.0),
         program("suggester", command("suggester", *place, "--name", name), 15.0, OMP_NUM_THREADS="1"),
     ]
+    shown = {VARIABLE: token} if token else {}  # in the environment: a command line is seen by everybody
     for number in range(1, workers + 1):
         line = command("worker", "--cpu", "--server", url, "--name", f"local-{number}", "--drain", str(drain))
-        found.append(program(f"worker-{number}", line, drain + 30.0))
+        found.append(program(f"worker-{number}", line, drain + 30.0, **shown))
     return found
 
 
@@ -281,4 +314,4 @@ def demo(
     run_demo(directory, port, default_workers() if workers is None else workers, stay=stay)
 
 
-COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "demo": demo}
+COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "health": health, "demo": demo}

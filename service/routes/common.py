@@ -6,6 +6,7 @@ from fastapi import Depends, Header, Path, Query, Request
 
 from service.artifacts import ArtifactFiles
 from service.schemas import ErrorAnswer
+from service.schemas_logins import Login
 from service.store import Store
 
 
@@ -19,8 +20,14 @@ def _files(request: Request) -> ArtifactFiles:
     return files
 
 
+def _login(request: Request) -> Login | None:
+    login: Login | None = request.scope["sparsemod_login"]
+    return login
+
+
 StoreDep = Annotated[Store, Depends(_store)]
 FilesDep = Annotated[ArtifactFiles, Depends(_files)]
+LoginDep = Annotated[Login | None, Depends(_login)]
 
 ExperimentId = Annotated[int, Path(ge=1, le=2**53, description="Number of the experiment.", examples=[1])]
 TrialIndex = Annotated[
@@ -42,6 +49,8 @@ Key = Annotated[
 
 _DESCRIPTIONS = {
     400: "The request cannot be read.",
+    401: "A login is needed: no token was shown, or one that is no good.",
+    403: "The token does not allow it.",
     404: "There is no such thing.",
     409: "It contradicts what is stored; nothing was changed.",
     413: "The body is beyond its limit.",
@@ -52,5 +61,5 @@ _DESCRIPTIONS = {
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The documentation of the errors that an endpoint may answer with."""
-    wanted = sorted({*statuses, 422, 503})
+    wanted = sorted({*statuses, 401, 403, 422, 503})
     return {status: {"model": ErrorAnswer, "description": _DESCRIPTIONS[status]} for status in wanted}

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
 
-from service.checks import check_spec
-from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, failures
+from service.checks import check_places, check_spec
+from service.routes.common import ExperimentId, FilesDep, Key, Limit, LoginDep, Offset, StoreDep, failures
 from service.schemas import CreateExperiment, Event, ExperimentSummary, ExperimentView, ExtendExperiment, Page
+from service.schemas_dashboard import Checked
 from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
 from sparsemod.spec import ExperimentSpec
@@ -64,6 +65,11 @@ async def _spec(request: Request) -> ExperimentSpec:
     return ExperimentSpec.parse(create.spec)
 
 
+def _check(request: Request, spec: ExperimentSpec) -> None:
+    check_places(spec, request.app.state.settings.dataset_dirs)
+    check_spec(spec)
+
+
 @router.post(
     "/experiments",
     status_code=201,
@@ -83,7 +89,7 @@ async def _spec(request: Request) -> ExperimentSpec:
     },
 )
 async def create_experiment(
-    request: Request, response: Response, store: StoreDep, key: Key = None
+    request: Request, response: Response, store: StoreDep, login: LoginDep, key: Key = None
 ) -> ExperimentView:
     """Checks the spec and stores it; the search begins at once. JSON `{"spec": {...}}`, or the spec itself as YAML.
 
@@ -92,12 +98,22 @@ async def create_experiment(
     spec = await _spec(request)
 
     def make() -> ExperimentView:
-        check_spec(spec)
-        return store.create_experiment(spec, key)
+        _check(request, spec)
+        return store.create_experiment(spec, key, None if login is None else login.owner)
 
     view = await run_in_threadpool(make)
     response.headers["location"] = f"/experiments/{view.id}"
     return view
+
+
+@router.post("/experiments/check", summary="Check a spec", openapi_extra=_BODY, responses=failures(413))
+async def check_experiment(request: Request) -> Checked:
+    """What creating it would say, without creating it: the spec with all its defaults, also as YAML, or an error that names the field."""
+    from sparsemod.spec_files import dump
+
+    spec = await _spec(request)
+    await run_in_threadpool(_check, request, spec)
+    return Checked(spec=spec, yaml=await run_in_threadpool(dump, spec))
 
 
 @router.get("/experiments", summary="List experiments", responses=failures())
@@ -111,6 +127,21 @@ def list_experiments(store: StoreDep, limit: Limit = 100, offset: Offset = 0) ->
 def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Its spec, state, rounds and how many trials are in which state."""
     return store.experiment(experiment)
+
+
+@router.delete(
+    "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
+)
+def delete_experiment(
+    store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
+) -> Response:
+    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers."""
+    freed = store.delete_experiment(experiment, None if login is None else login.token)
+    back = store.known_artifacts(freed)  # uploaded again in the meantime
+    for digest in freed:
+        if digest not in back:
+            files.remove(digest)
+    return Response(status_code=204)
 
 
 @router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))

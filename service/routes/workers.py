@@ -1,11 +1,15 @@
 """What workers use: claim, heartbeat, points, checkpoint, finish; and the list of workers."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
 
-from service.routes.common import AttemptId, StoreDep, failures
+from fastapi import APIRouter, Path, Response
+
+from service.contents import check_artifact, check_safetensors
+from service.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
 from service.schemas import (
     Claim,
     ClaimRequest,
+    Drain,
     Fence,
     Finished,
     Heartbeat,
@@ -17,6 +21,17 @@ from service.schemas import (
 
 router = APIRouter(tags=["workers"])
 
+WorkerName = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00]+$",
+        description="Name of the worker.",
+        examples=["lab-1"],
+    ),
+]
+
 
 @router.get("/workers", summary="List workers", responses=failures())
 def list_workers(store: StoreDep) -> list[WorkerView]:
@@ -25,14 +40,24 @@ def list_workers(store: StoreDep) -> list[WorkerView]:
 
 
 @router.post(
+    "/workers/{name:path}/drain", status_code=204, summary="Drain a worker", responses=failures(400, 404, 413)
+)
+def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
+    """It gets no more trials, and finishes those that it has; `{"drain": false}` takes that back. The worker itself goes on waiting."""
+    store.drain_worker(name, wanted.drain)
+    return Response(status_code=204)
+
+
+@router.post(
     "/claims",
     summary="Claim a trial",
     response_model=Claim,
-    responses={204: {"description": "There is nothing to do."}, **failures(400, 413)},
+    responses={204: {"description": "There is nothing to do."}, **failures(400, 409, 413)},
 )
-def claim(store: StoreDep, wanted: ClaimRequest) -> Claim | Response:
-    """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker."""
-    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request)
+def claim(store: StoreDep, login: LoginDep, wanted: ClaimRequest) -> Claim | Response:
+    """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker; only its token may report on it."""
+    number = None if login is None else login.token
+    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request, number)
     return Response(status_code=204) if found is None else found
 
 
@@ -60,16 +85,20 @@ def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Respons
     summary="Name a checkpoint",
     responses=failures(400, 404, 409, 413),
 )
-def checkpoint(store: StoreDep, attempt: AttemptId, report: ReportCheckpoint) -> Response:
-    """The uploaded file from which a later attempt can go on. Renews the lease."""
+def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportCheckpoint) -> Response:
+    """The uploaded file, safetensors, from which a later attempt can go on. Renews the lease."""
+    if files.has(report.digest):
+        check_safetensors(files.path(report.digest), "digest")
     store.checkpoint(attempt, report.token, report.digest)
     return Response(status_code=204)
 
 
 @router.post("/attempts/{attempt}/finish", summary="Report a result", responses=failures(400, 404, 409, 413))
-def finish(store: StoreDep, attempt: AttemptId, report: ReportResult) -> Finished:
+def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
     """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
 
     A fault puts the trial back into the queue until its attempts are used up; a network that cannot be built fails it at once.
     """
+    for place, artifact in enumerate(report.result.artifacts):
+        check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")
     return store.finish(attempt, report.token, report.result)

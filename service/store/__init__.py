@@ -3,23 +3,28 @@
 `Store.open(url)` brings the database to the newest schema. All methods may be called from several threads and processes at once. Times come from
 `clock` (seconds since 1970), so that tests can let leases expire.
 
-Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files, exports.
+Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files, exports, series
+(what the dashboard draws), derived (results of long computations), deletion, logins.
 """
 
 import time
 
 from service.settings import Settings
 from service.store.attempts import Attempts
+from service.store.deletion import Deletion
+from service.store.derived import Deriveds
 from service.store.engine import HEAD, Clock, open_engine, schema_version
 from service.store.exports import ExportedFiles
 from service.store.files import Files
 from service.store.front import Fronts
+from service.store.logins import Logins
 from service.store.reports import RELEASED
+from service.store.series import Series
 from service.store.suggestions import Suggested, SuggesterLease, Suggestions, TrialRecord
 from service.store.trials import SORTS
 
 
-class Store(Suggestions, Attempts, Fronts, Files, ExportedFiles):
+class Store(Suggestions, Attempts, Fronts, Files, ExportedFiles, Series, Deriveds, Deletion, Logins):
     """Everything that is stored; see the parts for the methods."""
 
     @classmethod

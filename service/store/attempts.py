@@ -31,7 +31,7 @@ from service.schemas import (
 )
 from service.store.experiments import moment
 from service.store.reports import TRIAL_OF, Reports
-from sparsemod.errors import NotFound
+from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
 SEEN_EVERY_SECONDS = 5.0
@@ -72,6 +72,9 @@ _LOOK = sa.select(
     sa.select(workers.c.name)
     .where(workers.c.name == sa.bindparam("worker"), workers.c.last_seen > sa.bindparam("since"))
     .exists(),
+    sa.select(workers.c.name)
+    .where(workers.c.name == sa.bindparam("worker"), workers.c.draining.is_(sa.true()))
+    .exists(),
 )
 
 
@@ -79,12 +82,20 @@ class Attempts(Reports):
     """The part of the store that workers use."""
 
     def claim(
-        self, worker: str, device: str = "cpu", slots: int = 1, request: str | None = None
+        self,
+        worker: str,
+        device: str = "cpu",
+        slots: int = 1,
+        request: str | None = None,
+        login: int | None = None,
     ) -> Claim | None:
-        """The oldest queued trial of a running experiment, or None. A repeated `request` gets the claim that it got before."""
+        """The oldest queued trial of a running experiment, or None, which a draining worker always gets.
+
+        A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s.
+        """
         now = self.clock()
         with self._read() as connection:
-            claimable, lost, repeated, fresh = self._look(connection, worker, request, now)
+            claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now)
         # Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken.
         if not (claimable or lost or repeated or not fresh):
             return None
@@ -100,8 +111,12 @@ class Attempts(Reports):
                     .one_or_none()
                 )
                 if known is not None:
+                    if known["login"] != login:
+                        raise Conflict(f"request {request!r} was used before, with another token")
                     running = known["state"] == AttemptState.RUNNING
                     return self._claim(connection, known["id"]) if running else None
+            if draining:
+                return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
             trial = connection.execute(statement).one_or_none()
             if trial is None:
@@ -109,6 +124,7 @@ class Attempts(Reports):
             attempt = {
                 "trial_id": trial.id, "worker": worker, "device": device, "token": secrets.token_hex(16), "request": request,
                 "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
+                "login": login,
             }  # fmt: skip
             attempt_id = connection.execute(_ADD_ATTEMPT, attempt).scalar_one()
             data = {
@@ -122,11 +138,12 @@ class Attempts(Reports):
 
     def _look(
         self, connection: sa.Connection, worker: str, request: str | None, now: float
-    ) -> tuple[bool, bool, bool, bool]:
-        """Whether there is a trial to claim, a lease that ran out, an earlier claim of this request, a fresh sign of life."""
+    ) -> tuple[bool, bool, bool, bool, bool]:
+        """Whether there is a trial to claim, a lease that ran out, an earlier claim of this request, a fresh sign of life of the worker;
+        whether the worker drains."""
         bound = {"now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS}
-        claimable, lost, repeated, fresh = connection.execute(_LOOK, bound).one()
-        return bool(claimable), bool(lost), bool(repeated), bool(fresh)
+        claimable, lost, repeated, fresh, draining = map(bool, connection.execute(_LOOK, bound).one())
+        return claimable and not draining, lost, repeated, fresh, draining
 
     def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
         statement = self._insert(workers).values(
@@ -281,6 +298,7 @@ class Attempts(Reports):
                             slots=row.slots,
                             first_seen=moment(row.first_seen),
                             last_seen=moment(last),
+                            draining=row.draining,
                             alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
                             trials=tuple(held.get(row.name, ())),
                         )

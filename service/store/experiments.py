@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import events, experiments, requests, trials
+from service.models import deletions, events, experiments, requests, trials
 from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView, RoundProgress
 from service.store.engine import Base, Row
 from sparsemod.errors import Conflict, InvalidInput, NotFound
@@ -22,7 +22,9 @@ ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 class Experiments(Base):
     """The part of the store about experiments and their events."""
 
-    def create_experiment(self, spec: ExperimentSpec, key: str | None = None) -> ExperimentView:
+    def create_experiment(
+        self, spec: ExperimentSpec, key: str | None = None, owner: str | None = None
+    ) -> ExperimentView:
         """Store a new experiment. A repeated `key` answers with the experiment that it made; Conflict when that had another spec."""
         data = spec.to_dict()
         now = self.clock()
@@ -33,7 +35,7 @@ class Experiments(Base):
             identity = connection.execute(
                 sa.insert(experiments)
                 .values(
-                    name=spec.name, state=ExperimentState.RUNNING.value, spec=data, spec_version=1, created_at=now, updated_at=now,
+                    **self._number(connection), name=spec.name, owner=owner, state=ExperimentState.RUNNING.value, spec=data, spec_version=1, created_at=now, updated_at=now,
                     next_index=0, events=0,
                 )
                 .returning(experiments.c.id)
@@ -41,6 +43,16 @@ class Experiments(Base):
             self._remember_request(connection, key, "create", data, identity, None, now)
             self._event(connection, identity, "experiment", {"state": "running", "change": "created"}, now)
             return self._experiment(connection, identity)
+
+    def _number(self, connection: sa.Connection) -> dict[str, int]:
+        """The number of the next experiment, where the database would give that of a deleted one again."""
+        if self._postgres:
+            return {}
+        highest = [
+            connection.execute(sa.select(sa.func.max(column))).scalar() or 0
+            for column in (experiments.c.id, deletions.c.experiment_id)
+        ]
+        return {"id": max(highest) + 1}
 
     def experiment(self, experiment_id: int) -> ExperimentView:
         """Raises NotFound."""
@@ -288,6 +300,7 @@ def _summary(row: Row, counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
+        "owner": row["owner"],
         "state": ExperimentState(row["state"]),
         "reason": row["reason"],
         "objectives": tuple(row["spec"]["objectives"]),

@@ -1,0 +1,100 @@
+// The frame around the views: header, navigation, login, and which view the address means.
+import { html, render, signal, useEffect } from "./lib/ui.js";
+import { loginWanted, request } from "./lib/api.js";
+import { connection } from "./lib/live.js";
+import { dark, toggleTheme } from "./lib/look.js";
+import { place } from "./lib/route.js";
+import { Boundary, Problem } from "./parts/bits.js";
+import { Experiments } from "./views/experiments.js";
+import { Login } from "./views/login.js";
+
+/** Views that load charts come when they are wanted. @type {Record<string, () => Promise<any>>} */
+const LATER = {
+  experiment: () => import("./views/experiment.js").then((module) => module.Experiment),
+  trial: () => import("./views/trial.js").then((module) => module.Trial),
+  compare: () => import("./views/compare.js").then((module) => module.Compare),
+  workers: () => import("./views/workers.js").then((module) => module.Workers),
+  create: () => import("./views/create.js").then((module) => module.Create),
+};
+/** @type {import("./lib/ui.js").Signal<Record<string, any>>} */
+const loaded = signal({});
+/** @type {import("./lib/ui.js").Signal<any>} */
+export const me = signal(null);
+
+/** @param {string} name @param {Record<string, unknown>} [properties] */
+function later(name, properties = {}) {
+  const View = loaded.value[name];
+  if (View) return html`<${View} ...${properties} />`;
+  LATER[name]().then(
+    (found) => (loaded.value = { ...loaded.peek(), [name]: found }),
+    (error) => (loaded.value = { ...loaded.peek(), [name]: () => html`<${Problem} error=${error} />` }),
+  );
+  return html`<p class="dim" role="status">Loading…</p>`;
+}
+
+function View() {
+  const path = place.value.split("/").filter(Boolean);
+  if (path.length === 0) return html`<${Experiments} />`;
+  if (path[0] === "new") return later("create");
+  if (path[0] === "workers") return later("workers");
+  if (path[0] === "compare") return later("compare");
+  if (path[0] === "experiments" && /^\d+$/.test(path[1] ?? "")) {
+    const id = Number(path[1]);
+    if (path[2] === "trials" && /^\d+$/.test(path[3] ?? "")) {
+      return later("trial", { id, index: Number(path[3]), key: `${id}/${path[3]}` });
+    }
+    if (path.length === 2) return later("experiment", { id, key: id });
+  }
+  return html`<h1>No such page</h1><p>There is nothing at this address. <a href="#/">All experiments</a></p>`;
+}
+
+/** @param {{to: string, on: boolean, children?: any}} properties */
+const Tab = ({ to, on, children }) => html`<a href=${to} aria-current=${on ? "page" : undefined}>${children}</a>`;
+
+async function signOut() {
+  await request("/logout", { method: "POST" }).catch(() => null);
+  location.reload();
+}
+
+function Header() {
+  const first = place.value.split("/")[0];
+  const state = connection.value;
+  return html`<header class="top">
+    <a class="skip" href="#main" onClick=${(/** @type {Event} */ event) => {
+      event.preventDefault();
+      document.getElementById("main")?.focus();
+    }}>Skip to content</a>
+    <a class="brand" href="#/"><img src="/dashboard/icon.svg" alt="" width="22" height="22" />sparsemod</a>
+    <nav aria-label="Main">
+      <${Tab} to="#/" on=${first === "" || first === "experiments" || first === "new"}>Experiments<//>
+      <${Tab} to="#/compare" on=${first === "compare"}>Compare<//>
+      <${Tab} to="#/workers" on=${first === "workers"}>Workers<//>
+    </nav>
+    <span class="grow"></span>
+    <span class=${`link-state ${state}`} role="status">${state === "reconnecting" ? "Reconnecting…" : state === "live" ? "Live" : ""}</span>
+    <a class="quiet" href="/docs">API</a>
+    <button type="button" class="quiet" aria-pressed=${dark.value} onClick=${toggleTheme}>${dark.value ? "Light" : "Dark"}</button>
+    ${me.value?.login && html`<button type="button" class="quiet" onClick=${signOut}>Sign out</button>`}
+  </header>`;
+}
+
+function App() {
+  useEffect(() => {
+    request("/me").then(
+      (found) => {
+        me.value = found;
+        if (!found.open && !found.login) loginWanted.value = true;
+      },
+      () => null, // a server without logins knows no /me
+    );
+  }, []);
+  useEffect(() => {
+    document.title = "sparsemod";
+    window.scrollTo(0, 0);
+  }, [place.value]);
+  return html`<${Header} />
+    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${place.value}><${View} /><//>`}</main>`;
+}
+
+const root = document.getElementById("app");
+if (root) render(html`<${App} />`, root);

@@ -1,0 +1,58 @@
+// Requests to the server. Every error is an ApiError that says what a person can do with it.
+import { signal } from "./ui.js";
+
+/** Whether the server wants a login first. */
+export const loginWanted = signal(false);
+
+/** An answer that is an error, or no answer (`status` 0). */
+export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {{type?: string, message: string, field?: string | null, value?: string | null, allowed?: string | null}} detail
+   */
+  constructor(status, detail) {
+    super(detail.message);
+    this.status = status;
+    this.type = detail.type ?? "";
+    this.field = detail.field ?? null;
+    this.value = detail.value ?? null;
+    this.allowed = detail.allowed ?? null;
+    /** @type {any} */
+    this.detail = detail;
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {{method?: string, json?: unknown, yaml?: string, key?: string, signal?: AbortSignal}} [options]
+ * @returns {Promise<any>} the JSON of the answer, null without one
+ */
+export async function request(path, { method, json, yaml, key, signal: abort } = {}) {
+  /** @type {Record<string, string>} */
+  const headers = { accept: "application/json" };
+  if (json !== undefined) headers["content-type"] = "application/json";
+  if (yaml !== undefined) headers["content-type"] = "application/yaml";
+  if (key) headers["idempotency-key"] = key;
+  const body = json !== undefined ? JSON.stringify(json) : yaml;
+  let response;
+  try {
+    response = await fetch(path, { method: method ?? (body === undefined ? "GET" : "POST"), headers, body, signal: abort });
+  } catch (error) {
+    if (abort?.aborted) throw error;
+    throw new ApiError(0, { type: "NoAnswer", message: "The server does not answer." });
+  }
+  if (response.status === 204) return null;
+  const answer = await response.json().catch(() => null);
+  if (response.ok) return response.status === 202 ? { ...answer, computing: true } : answer;
+  if (response.status === 401) loginWanted.value = true;
+  throw new ApiError(response.status, answer?.error ?? { message: `${path}: the server answered ${response.status}` });
+}
+
+/** @param {string} path @param {AbortSignal} [abort] */
+export const get = (path, abort) => request(path, { signal: abort });
+
+/** @param {string} path @param {unknown} [json] */
+export const post = (path, json = {}) => request(path, { method: "POST", json });
+
+/** Text that no other request has, for the Idempotency-Key. */
+export const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

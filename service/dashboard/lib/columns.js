@@ -1,0 +1,97 @@
+// All trials of an experiment as columns, kept up to date by what changed since the last look.
+import { get } from "./api.js";
+import { Front } from "./pareto.js";
+
+/**
+ * @typedef {{index: number, state: string, round: string, origin: string, parent: number | null, epochs: number, finished: number | null,
+ *   finishedAt: number | null, values: Record<string, number>, parameters: Record<string, any>, operators: string[]}} Row
+ */
+
+export class Columns {
+  /** @param {number} id */
+  constructor(id) {
+    this.id = id;
+    this.revision = 0;
+    /** Rows by place; a trial keeps its place. @type {Row[]} */
+    this.rows = [];
+    /** Place by index. @type {Map<number, number>} */
+    this.places = new Map();
+    /** @type {string[]} */
+    this.metrics = [];
+    /** @type {string[]} */
+    this.parameters = [];
+    /** @type {Front | null} */
+    this.front = null;
+    this.spec = "";
+    this.seen = 0;
+  }
+
+  /** Ask for what changed; whether anything has. */
+  async update() {
+    const answer = await get(`/experiments/${this.id}/points${this.revision ? `?after=${this.revision}` : ""}`);
+    const changed = answer.index.length > 0 || answer.full;
+    this.merge(answer);
+    return changed;
+  }
+
+  /** @param {any} answer */
+  merge(answer) {
+    if (answer.full) {
+      this.rows = [];
+      this.places.clear();
+    }
+    this.revision = answer.revision;
+    const metrics = Object.entries(answer.values);
+    const parameters = Object.entries(answer.parameters);
+    for (const [name] of metrics) if (!this.metrics.includes(name)) this.metrics.push(name);
+    for (const [name] of parameters) if (!this.parameters.includes(name)) this.parameters.push(name);
+    answer.index.forEach((/** @type {number} */ index, /** @type {number} */ i) => {
+      /** @type {Row} */
+      const row = {
+        index, state: answer.states[answer.state[i]], round: answer.rounds[answer.round[i]], origin: answer.origins[answer.origin[i]],
+        parent: answer.parent[i], epochs: answer.epochs[i], finished: answer.finished[i], finishedAt: answer.finished_at[i],
+        values: present(metrics, i), parameters: present(parameters, i), operators: answer.operators[String(index)] ?? [],
+      };
+      const place = this.places.get(index);
+      if (place === undefined) {
+        this.places.set(index, this.rows.length);
+        this.rows.push(row);
+      } else this.rows[place] = row;
+    });
+  }
+
+  /** A trial's row. @param {number} index */
+  row(index) {
+    const place = this.places.get(index);
+    return place === undefined ? undefined : this.rows[place];
+  }
+
+  /** Completed trials in the order in which they finished. */
+  completed() {
+    return this.rows.filter((row) => row.state === "completed").sort((a, b) => (a.finished ?? 0) - (b.finished ?? 0));
+  }
+
+  /** The front under `spec`, continued from the last call where that is possible. @param {any} spec */
+  frontOf(spec) {
+    const key = JSON.stringify([spec.objectives, spec.budgets, spec.reference_point]);
+    if (!this.front || this.spec !== key) {
+      this.front = new Front(spec);
+      this.spec = key;
+      this.seen = 0;
+    }
+    for (const row of this.completed()) {
+      if ((row.finished ?? 0) <= this.seen) continue;
+      this.front.add(row.index, (metric) => row.values[metric] ?? null);
+      this.seen = row.finished ?? this.seen;
+    }
+    return this.front;
+  }
+}
+
+/** What of columns is there in row `i`. @param {[string, any][]} columns @param {number} i */
+function present(columns, i) {
+  /** @type {Record<string, any>} */
+  const found = {};
+  for (const [name, values] of columns) if (values[i] !== null && values[i] !== undefined) found[name] = values[i];
+  return found;
+}

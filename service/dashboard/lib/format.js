@@ -1,0 +1,81 @@
+// Numbers, units and times for people.
+
+/** @type {Record<string, string>} */
+const TITLES = {
+  error: "Error", model_size: "Model size", working_memory: "Working memory", latency: "Latency", macs: "Multiply-adds",
+  parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
+  trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
+};
+
+/** @type {Record<string, string>} */
+export const ROUNDS = { r1: "Sobol", r2: "model", r3: "morphs", manual: "manual" };
+
+/** A metric or parameter in words. @param {string} name */
+export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+
+/** @param {number} value */
+const short = (value) => (Number.isInteger(value) && Math.abs(value) < 1e5 ? String(value) : Number(value.toPrecision(4)).toString());
+
+/** @param {number} value bytes */
+export function bytes(value) {
+  if (Math.abs(value) < 1000) return `${Math.round(value)} B`;
+  if (Math.abs(value) < 1024 * 1000) return `${(value / 1024).toFixed(Math.abs(value) < 102400 ? 1 : 0)} KB`;
+  return `${(value / 1048576).toFixed(1)} MB`;
+}
+
+/** @param {number} value a count */
+export function count(value) {
+  if (Math.abs(value) < 1e4) return String(Math.round(value));
+  if (Math.abs(value) < 1e6) return `${(value / 1e3).toFixed(1)} k`;
+  return `${(value / 1e6).toFixed(2)} M`;
+}
+
+/**
+ * A value with its unit, rounded for reading.
+ * @param {string} metric
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function show(metric, value) {
+  if (value === null || value === undefined || value === "") return "–";
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return String(value);
+  if (metric === "error" || metric.endsWith("_error")) return `${(100 * value).toFixed(2)} %`;
+  if (metric === "model_size" || metric === "working_memory" || metric === "memory") return bytes(value);
+  if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : value < 100 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;
+  if (metric === "macs" || metric === "parameters" || metric === "nonzeros") return count(value);
+  return short(value);
+}
+
+/** A value beside an axis: shorter. @param {string} metric @param {number} value */
+export const tick = (metric, value) => (metric === "error" || metric.endsWith("_error") ? `${Number((100 * value).toPrecision(3))} %` : show(metric, value).replace(/\.0+(?= )/, ""));
+
+/** A change with its sign. @param {string} metric @param {number} change */
+export const showChange = (metric, change) => `${change > 0 ? "+" : change < 0 ? "−" : "±"}${show(metric, Math.abs(change))}`;
+
+/** A measurement in its own unit, exactly. @param {{value: number, unit: string}} measurement */
+export const exact = ({ value, unit }) => `${typeof value === "number" ? Number(value.toPrecision(7)) : value} ${unit === "fraction" ? "" : unit}`.trim();
+
+/** @param {number | null | undefined} seconds */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "–";
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 100) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172800) return `${(seconds / 3600).toFixed(1)} h`;
+  return `${(seconds / 86400).toFixed(1)} d`;
+}
+
+/** How long ago. @param {string | null | undefined} time @param {number} [now] */
+export function ago(time, now = Date.now()) {
+  if (!time) return "–";
+  const seconds = Math.max(0, (now - Date.parse(time)) / 1000);
+  return seconds < 2 ? "now" : `${duration(Math.round(seconds)).replace(".0", "")} ago`;
+}
+
+/** A point in time, in the reader's own zone. @param {string | number | null | undefined} time */
+export const clock = (time) =>
+  time ? new Date(time).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }) : "–";
+
+/** @param {number} amount @param {string} word */
+export const plural = (amount, word) => `${amount} ${word}${amount === 1 ? "" : "s"}`;

@@ -1,0 +1,111 @@
+// Server-sent events with a memory: whatever breaks, the stream goes on after the last event that was seen.
+import { signal } from "./ui.js";
+
+const KINDS = ["experiment", "trial", "attempt", "points", "revisions", "reset", "message"];
+
+/** What the header shows: "live", "reconnecting", or "" while nothing is followed. */
+export const connection = signal("");
+
+/**
+ * @typedef {{counter: number, kind: string, data: any}} LiveEvent
+ */
+
+/**
+ * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
+ * gives up, a new stream is opened with the same counter in its query.
+ * @param {string} path
+ * @param {{after?: number | string | null, onEvent: (event: LiveEvent) => void, onReturn?: () => void, onMissing?: () => void}} options
+ * @returns {() => void} ends it
+ */
+export function follow(path, { after = null, onEvent, onReturn, onMissing }) {
+  /** @type {EventSource | null} */
+  let source = null;
+  let last = after === null ? "" : String(after);
+  let pause = 500;
+  let ended = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+
+  /** @param {MessageEvent} message */
+  const hear = (message) => {
+    if (message.lastEventId) last = message.lastEventId;
+    let data = {};
+    try {
+      data = message.data ? JSON.parse(message.data) : {};
+    } catch {
+      return; // a comment of a proxy in between is no event of ours
+    }
+    onEvent({ counter: Number(message.lastEventId || 0), kind: message.type, data });
+  };
+
+  const open = () => {
+    if (ended) return;
+    source = new EventSource(last === "" ? path : `${path}?after=${encodeURIComponent(last)}`);
+    source.onopen = () => {
+      connection.value = "live";
+      pause = 500;
+      onReturn?.(); // also the first time: what happened between the first look and the stream's begin
+    };
+    source.onerror = async () => {
+      if (ended) return;
+      connection.value = "reconnecting";
+      if (source?.readyState !== EventSource.CLOSED) return;
+      if (onMissing && (await missing(path))) return onMissing();
+      timer = setTimeout(open, pause);
+      pause = Math.min(pause * 1.6, 8000);
+    };
+    for (const kind of KINDS) source.addEventListener(kind, hear);
+  };
+  open();
+  return () => {
+    ended = true;
+    clearTimeout(timer);
+    source?.close();
+    connection.value = "";
+  };
+}
+
+/** Whether the server is there and knows no such stream. @param {string} path */
+async function missing(path) {
+  const abort = new AbortController();
+  try {
+    const response = await fetch(path, { signal: abort.signal });
+    return response.status === 404;
+  } catch {
+    return false;
+  } finally {
+    abort.abort();
+  }
+}
+
+/**
+ * Call `work` soon, but not more often than every `pause` milliseconds, and never twice at once; the last call is never lost.
+ * @param {() => Promise<unknown> | unknown} work
+ * @param {number | (() => number)} pause
+ */
+export function calmly(work, pause) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let busy = false;
+  let again = false;
+  let before = -Infinity;
+  const run = async () => {
+    timer = undefined;
+    busy = true;
+    before = performance.now();
+    try {
+      await work();
+    } finally {
+      busy = false;
+      if (again) {
+        again = false;
+        call();
+      }
+    }
+  };
+  const call = () => {
+    if (busy) again = true;
+    else if (timer === undefined) timer = setTimeout(run, Math.max(0, before + (typeof pause === "number" ? pause : pause()) - performance.now()));
+  };
+  return Object.assign(call, { cancel: () => clearTimeout(timer) });
+}

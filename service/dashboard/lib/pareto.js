@@ -1,0 +1,81 @@
+// Dominance and hypervolume, as on the server: everything is minimized, in units of the reference point.
+
+/** What a spec leaves out; part of the format's version. @type {Record<string, number>} */
+export const DEFAULT_REFERENCE = { error: 1, model_size: 524288, working_memory: 131072, latency: 1000 };
+
+/** The reference value of every objective. @param {any} spec @returns {Record<string, number>} */
+export const reference = (spec) =>
+  Object.fromEntries(spec.objectives.map((/** @type {string} */ name) => [name, spec.reference_point[name] ?? spec.budgets[name] ?? DEFAULT_REFERENCE[name]]));
+
+/** Whether `a` is nowhere worse than `b`. @param {number[]} a @param {number[]} b */
+const covers = (a, b) => a.every((value, place) => value <= b[place]);
+
+/**
+ * The share of the unit box that points dominate (by slices along the last objective).
+ * @param {number[][]} points
+ * @returns {number}
+ */
+export function hypervolume(points) {
+  const inside = points.filter((point) => point.every((value) => value < 1));
+  if (inside.length === 0) return 0;
+  const last = inside[0].length - 1;
+  if (last === 0) return 1 - Math.min(...inside.map((point) => point[0]));
+  if (last === 1) {
+    let [sum, edge] = [0, 1];
+    for (const [x, y] of [...inside].sort((a, b) => a[0] - b[0])) {
+      if (y < edge) {
+        sum += (1 - x) * (edge - y);
+        edge = y;
+      }
+    }
+    return sum;
+  }
+  const sorted = [...inside].sort((a, b) => a[last] - b[last]);
+  let sum = 0;
+  /** @type {number[][]} */
+  let slice = [];
+  let area = 0;
+  for (let i = 0; i < sorted.length; i += 1) {
+    const point = sorted[i].slice(0, last);
+    if (!slice.some((other) => covers(other, point))) {
+      slice = slice.filter((other) => !covers(point, other));
+      slice.push(point);
+      area = hypervolume(slice);
+    }
+    sum += area * ((i + 1 < sorted.length ? sorted[i + 1][last] : 1) - sorted[i][last]);
+  }
+  return sum;
+}
+
+/** A front that grows trial by trial, with its hypervolume after each. */
+export class Front {
+  /** @param {any} spec */
+  constructor(spec) {
+    /** @type {string[]} */
+    this.names = spec.objectives;
+    this.reference = reference(spec);
+    /** @type {[string, number][]} */
+    this.budgets = Object.entries(spec.budgets);
+    /** @type {{row: number, point: number[]}[]} */
+    this.members = [];
+    /** @type {{row: number, hypervolume: number}[]} */
+    this.history = [];
+  }
+
+  /** Whether no budget is broken by what is known. @param {(metric: string) => number | null} value */
+  feasible(value) {
+    return this.budgets.every(([metric, limit]) => !(/** @type {number} */ (value(metric) ?? -Infinity) > limit));
+  }
+
+  /** Continue with a completed trial. @param {number} row @param {(metric: string) => number | null} value */
+  add(row, value) {
+    let volume = this.history.at(-1)?.hypervolume ?? 0;
+    const point = this.names.map((name) => (value(name) ?? Infinity) / this.reference[name]);
+    if (this.feasible(value) && point.every(Number.isFinite) && !this.members.some((member) => covers(member.point, point))) {
+      this.members = this.members.filter((member) => !covers(point, member.point));
+      this.members.push({ row, point });
+      if (point.every((one) => one < 1)) volume = Math.max(volume, hypervolume(this.members.map((member) => member.point)));
+    }
+    this.history.push({ row, hypervolume: volume });
+  }
+}

@@ -1,0 +1,8 @@
+// Preact, signals and htm, under one roof.
+import { h } from "preact";
+import htm from "htm";
+
+export { render, Fragment } from "preact";
+export { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+export { batch, computed, effect, signal, useComputed, useSignal, untracked } from "@preact/signals";
+export const html = htm.bind(h);

@@ -1,0 +1,91 @@
+// Small pieces that several views use.
+import { Component } from "preact";
+import { html, useEffect, useRef, useState } from "../lib/ui.js";
+
+/** A state as a word with a dot. @param {{state: string}} properties */
+export const State = ({ state }) => html`<span class=${`state ${state}`}>${state}</span>`;
+
+/** What went wrong, and what may be done. @param {{error: any, what?: string}} properties */
+export function Problem({ error, what }) {
+  if (!error) return null;
+  const missing = error.status === 404 || error.status === 405;
+  return html`<p class=${missing ? "note" : "problem"} role=${missing ? "note" : "alert"}>${
+    what && missing ? `${what} is not offered by this server.` : error.message
+  }</p>`;
+}
+
+/** A number that matters. @param {{name: string, children?: any, title?: string}} properties */
+export const Figure = ({ name, children, title }) =>
+  html`<div class="figure" title=${title}><dt>${name}</dt><dd>${children}</dd></div>`;
+
+/** @param {{title: string, id?: string, aside?: any, wide?: boolean, children?: any, note?: string}} properties */
+export const Card = ({ title, id, aside, wide, note, children }) =>
+  html`<section class=${`card ${wide ? "wide" : ""}`} aria-label=${title} id=${id}>
+    <div class="card-head"><h2>${title}</h2>${note && html`<span class="dim small">${note}</span>`}<span class="grow"></span>${aside}</div>
+    ${children}
+  </section>`;
+
+/**
+ * A labelled choice.
+ * @param {{label: string, value: string, options: (string | [string, string])[], onChange: (value: string) => void}} properties
+ */
+export const Pick = ({ label, value, options, onChange }) =>
+  html`<label class="pick"><span>${label}</span><select value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
+    ${options.map((option) => {
+      const [name, text] = Array.isArray(option) ? option : [option, option];
+      return html`<option key=${name} value=${name} selected=${name === value}>${text}</option>`;
+    })}
+  </select></label>`;
+
+/** Progress of a round. @param {{label: string, done: number, total: number, round?: string}} properties */
+export const Progress = ({ label, done, total, round = "" }) =>
+  html`<div class="progress"><span class="progress-label"><span>${label}</span><span class="dim">${done} / ${total}</span></span>
+    <progress class=${round} value=${done} max=${Math.max(total, 1)} aria-label=${`${label}: ${done} of ${total}`}></progress></div>`;
+
+/**
+ * A dialog over the page; Escape and the browser's own focus handling come with the element.
+ * @param {{title: string, onClose: () => void, children?: any}} properties
+ */
+export function Dialog({ title, onClose, children }) {
+  /** @type {{current: HTMLDialogElement | null}} */
+  const element = useRef(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    element.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
+  }, []);
+  return html`<dialog ref=${element} aria-label=${title} onClose=${onClose}><h2>${title}</h2>${children}</dialog>`;
+}
+
+/** Time that is said again every second. @param {{children: (now: number) => any}} properties */
+export function Clock({ children }) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return children(now);
+}
+
+/** A part of the page that fails alone. */
+export class Boundary extends Component {
+  /** @param {any} properties */
+  constructor(properties) {
+    super(properties);
+    /** @type {{error: any}} */
+    this.state = { error: null };
+  }
+
+  /** @param {any} error */
+  componentDidCatch(error) {
+    console.error(error);
+    this.setState({ error });
+  }
+
+  render() {
+    const { error } = /** @type {any} */ (this.state);
+    return error ? html`<${Problem} error=${error} />` : /** @type {any} */ (this.props).children;
+  }
+}

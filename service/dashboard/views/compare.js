@@ -1,0 +1,129 @@
+// Several experiments side by side: their fronts on one plot, their hypervolumes over trials and over seconds.
+import { html, useEffect, useMemo, useState } from "../lib/ui.js";
+import { get } from "../lib/api.js";
+import { Columns } from "../lib/columns.js";
+import { duration, plural, show, tick, title } from "../lib/format.js";
+import { calmly, follow } from "../lib/live.js";
+import { colour, palette } from "../lib/look.js";
+import { ask, asked } from "../lib/route.js";
+import { Front, reference } from "../lib/pareto.js";
+import { Card, Pick, Problem, State } from "../parts/bits.js";
+import { axisLook, Chart, Lines, safe, step, tipLook } from "../parts/chart.js";
+
+const MOST = 6;
+
+export function Compare() {
+  const [list, setList] = useState(/** @type {any[]} */ ([]));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [held, setHeld] = useState(/** @type {Record<number, {view: any, columns: Columns}>} */ ({}));
+  const [version, setVersion] = useState(0);
+  const ids = asked("ids").split(",").map(Number).filter((id) => Number.isInteger(id) && id > 0).slice(0, MOST);
+  const key = ids.join(",");
+  useEffect(() => {
+    get("/experiments?limit=200").then((found) => setList(found.items), setError);
+  }, []);
+  useEffect(() => {
+    const mine = Object.fromEntries(ids.map((id) => [id, held[id] ?? { view: null, columns: new Columns(id) }]));
+    setHeld(mine);
+    const load = calmly(async () => {
+      const found = await Promise.all(ids.map(async (id) => {
+        try {
+          const view = await get(`/experiments/${id}`);
+          if (view.revision !== mine[id].columns.revision) await mine[id].columns.update();
+          mine[id].view = view;
+          return null;
+        } catch (problem) {
+          return problem;
+        }
+      }));
+      setError(found.find(Boolean) ?? null);
+      setVersion((before) => before + 1);
+    }, 3000);
+    load();
+    const end = follow("/stream", { onEvent: load, onReturn: load, onMissing: () => null });
+    return () => {
+      end();
+      load.cancel();
+    };
+  }, [key]);
+  const chosen = ids.map((id) => held[id]).filter((one) => one?.view);
+  /** @param {number} id @param {boolean} on */
+  const choose = (id, on) => ask({ ids: (on ? [...ids, id] : ids.filter((other) => other !== id)).join(",") });
+  return html`<div class="view-head"><h1>Compare</h1><span class="dim">up to ${MOST} experiments</span></div>
+    <${Problem} error=${error} />
+    <section class="card head" aria-label="Experiments to compare"><div class="checks">${list.map((one) => html`<label key=${one.id}>
+      <input type="checkbox" checked=${ids.includes(one.id)} disabled=${!ids.includes(one.id) && ids.length >= MOST} onChange=${(/** @type {any} */ event) => choose(one.id, event.target.checked)} />
+      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
+    ${chosen.length === 0 ? html`<p class="dim">${ids.length ? "Loading…" : "Choose two or more."}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
+}
+
+/** @param {{chosen: {view: any, columns: Columns}[], version: number}} properties */
+function Plots({ chosen, version }) {
+  const shared = chosen[0].view.spec.objectives.filter((/** @type {string} */ name) => chosen.every((one) => one.view.spec.objectives.includes(name)));
+  // One corner and one set of objectives for all, else their hypervolumes say nothing about each other.
+  const corner = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, Math.max(...chosen.map((one) => reference(one.view.spec)[name]))]));
+  const fronts = useMemo(() => chosen.map(({ view, columns }) => {
+    const front = new Front({ ...view.spec, objectives: shared, reference_point: corner });
+    for (const row of columns.completed()) front.add(row.index, (metric) => row.values[metric] ?? null);
+    return front;
+  }), [version, chosen.length]);
+  const x = shared.includes(asked("x")) ? asked("x") : shared[1] ?? shared[0];
+  const y = shared.includes(asked("y")) ? asked("y") : shared[0];
+  const over = asked("over", "trials");
+  const colours = palette();
+  const names = chosen.map(({ view }) => `${view.name} #${view.id}`);
+  if (shared.length === 0) return html`<p class="note">These experiments have no objective in common.</p>`;
+  const axes = /** @type {[string, string][]} */ (shared.map((/** @type {string} */ name) => [name, title(name)]));
+  const words = Object.entries(corner).map(([name, value]) => `${title(name).toLowerCase()} ${show(name, value)}`).join(", ");
+  return html`<div class="grid" data-version=${version}>
+    <${Card} title="Fronts" aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
+      <${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />
+      <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${name}</li>`)}</ul><//>
+    <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => ask({ over: v === "trials" ? null : v })} />`}>
+      <${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over]} label=${`Hypervolume over ${over}`}
+        series=${names.map((name, i) => ({ label: name, colour: colours[i], stepped: true }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} /><//>
+    <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="group" aria-label="Comparison in numbers"><table>
+      <thead><tr><th scope="col">Experiment</th><th scope="col">State</th><th scope="col">Family</th><th scope="col">Device</th><th scope="col" class="number">Completed</th><th scope="col" class="number">Front</th><th scope="col" class="number">Hypervolume</th>
+        ${shared.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>Best ${title(name).toLowerCase()}</th>`)}<th scope="col" class="number">Took</th></tr></thead>
+      <tbody>${chosen.map(({ view, columns }, i) => {
+        const members = fronts[i].members.map((member) => columns.row(member.row));
+        return html`<tr key=${view.id}><th scope="row"><a href=${`#/experiments/${view.id}`}>${names[i]}</a></th><td><${State} state=${view.state} /></td><td>${view.spec.network.family}</td><td>${view.spec.target.device}</td>
+          <td class="number">${view.counts.completed ?? 0}</td><td class="number">${plural(members.length, "point")}</td><td class="number">${(fronts[i].history.at(-1)?.hypervolume ?? 0).toFixed(4)}</td>
+          ${shared.map((/** @type {string} */ name) => html`<td class="number" key=${name}>${members.length ? show(name, Math.min(...members.map((row) => row?.values[name] ?? Infinity))) : "–"}</td>`)}
+          <td class="number">${duration(((view.finished_at ? Date.parse(view.finished_at) : Date.now()) - Date.parse(view.created_at)) / 1000)}</td></tr>`;
+      })}</tbody></table></div><//></div>`;
+}
+
+/** @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string[]} names @param {string} x @param {string} y */
+function frontOptions(chosen, fronts, names, x, y) {
+  const colours = palette();
+  const rangeOf = (/** @type {string} */ name) => {
+    const all = fronts.flatMap((front, i) => front.members.map((member) => chosen[i].columns.row(member.row)?.values[name] ?? 0));
+    return { min: Math.min(...all), max: Math.max(...all) };
+  };
+  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, formatter: (/** @type {number} */ v) => tick(name, v) } });
+  return {
+    grid: { left: 72, right: 18, top: 12, bottom: 46 }, xAxis: axis(x, { nameGap: 28 }), yAxis: axis(y, { nameGap: 56 }),
+    tooltip: { ...tipLook(), formatter: ({ data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },
+    series: fronts.flatMap((front, i) => {
+      const points = front.members.map((member) => chosen[i].columns.row(member.row)).filter(Boolean)
+        .map((row) => ({ value: [/** @type {any} */ (row).values[x], /** @type {any} */ (row).values[y]], index: /** @type {any} */ (row).index, of: names[i] })).sort((a, b) => a.value[0] - b.value[0] || a.value[1] - b.value[1]);
+      let best = Infinity;
+      const stairs = points.filter((point) => point.value[1] < best && ((best = point.value[1]), true)).map((point) => point.value);
+      return [
+        { type: "line", step: "end", symbol: "none", silent: true, data: stairs, lineStyle: { color: colours[i], width: 1.2, opacity: 0.8 } },
+        { type: "scatter", symbolSize: 9, data: points, itemStyle: { color: colours[i], borderColor: colour("card"), borderWidth: 1 } },
+      ];
+    }),
+  };
+}
+
+/** Hypervolumes on one axis: null where an experiment has no trial. @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string} over */
+function volumes(chosen, fronts, over) {
+  const lines = fronts.map((front, i) => {
+    const began = Date.parse(chosen[i].view.created_at) / 1000;
+    return new Map(front.history.map((point, place) => [over === "seconds" ? Math.round(10 * ((chosen[i].columns.row(point.row)?.finishedAt ?? began) - began)) / 10 : place + 1, point.hypervolume]));
+  });
+  const xs = [...new Set(lines.flatMap((line) => [...line.keys()]))].sort((a, b) => a - b);
+  return [xs, ...lines.map((line) => xs.map((at) => line.get(at) ?? null))];
+}

@@ -1,0 +1,167 @@
+// A new experiment: from a form for what is built in, or from YAML. Errors stand beside their field.
+import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
+import { fresh, get, request } from "../lib/api.js";
+import { bytes, title } from "../lib/format.js";
+import { ask, asked, go } from "../lib/route.js";
+import { lineOf, write } from "../lib/yaml.js";
+import { Problem } from "../parts/bits.js";
+
+const OBJECTIVES = ["error", "model_size", "working_memory", "latency"];
+const BUDGETS = [["error", "30 %"], ["model_size", "64 KB"], ["working_memory", "16 KB"], ["latency", "20 ms"]];
+const ROUNDS = [["r1", "Sobol", 10, 10], ["r2", "Model", 20, 10], ["r3", "Morphs", 15, 4]];
+
+/** What the form holds at first; keys are the fields' places in a spec. @type {Record<string, any>} */
+const START = {
+  name: "digits search", "dataset.name": "digits", "network.family": "cnn", "target.device": "stm32f446",
+  objectives: ["error", "model_size", "working_memory"],
+  ...Object.fromEntries(ROUNDS.flatMap(([name, , trials, epochs]) => [[`rounds.${name}.trials`, trials], [`rounds.${name}.epochs`, epochs]])),
+};
+
+/** The spec that the form means. @param {Record<string, any>} form */
+export function specOf(form) {
+  /** @type {Record<string, any>} */
+  const spec = {};
+  for (const [path, value] of Object.entries(form)) {
+    if (value === "" || value === null) continue;
+    const parts = path.split(".");
+    let inner = spec;
+    for (const part of parts.slice(0, -1)) inner = inner[part] ??= {};
+    inner[parts[parts.length - 1]] = value;
+  }
+  return { version: 1, ...spec };
+}
+
+/** The first sentence. @param {string | undefined} text */
+const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
+
+/** The error that belongs to a field, if it does. @param {any} error @param {string} field */
+const at = (error, field) => (error?.field && (error.field === field || error.field.startsWith(`${field}.`)) ? error : null);
+
+export function Create() {
+  const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
+  const [form, setForm] = useState(START);
+  const [yaml, setYaml] = useState("");
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [busy, setBusy] = useState(false);
+  const tab = asked("from", "form");
+  const key = useMemo(fresh, [form, yaml]);
+  useEffect(() => {
+    get("/catalogue").then(setCatalogue, () => setCatalogue({ families: [], datasets: [], devices: [] }));
+  }, []);
+
+  /** @param {string} name */
+  const choose = (name) => {
+    setError(null);
+    if (name === "yaml" && !yaml.trim()) setYaml(write(specOf(form)));
+    ask({ from: name === "form" ? null : name });
+  };
+  /** @param {Event} event */
+  const send = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      const made = await request("/experiments", tab === "yaml" ? { yaml, key } : { json: { spec: specOf(form) }, key });
+      go(`/experiments/${made.id}`);
+    } catch (problem) {
+      setError(problem);
+      setBusy(false);
+      const field = /** @type {any} */ (problem).field;
+      if (field) queueMicrotask(() => /** @type {any} */ (document.querySelector('[aria-invalid="true"]'))?.focus());
+    }
+  };
+  return html`<div class="view-head"><h1>New experiment</h1><span class="grow"></span>
+      <div class="tabs" role="tablist" aria-label="How to describe it">${[["form", "Form"], ["yaml", "YAML"]].map(
+        ([name, text]) => html`<button key=${name} type="button" role="tab" id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
+          onClick=${() => choose(name)}>${text}</button>`,
+      )}</div></div>
+    <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
+      ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setYaml} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
+        onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
+      <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy}>Start experiment</button></div>
+    </form></div>`;
+}
+
+/** @param {{form: any, error: any, catalogue: any, onChange: (change: any) => void}} properties */
+function Form({ form, error, catalogue, onChange }) {
+  const family = catalogue?.families.find((/** @type {any} */ one) => one.name === form["network.family"]);
+  const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
+  const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
+  const known = ["name", "dataset", "network", "target", "objectives", "rounds", "budgets", "space"];
+  const field = (/** @type {any} */ properties) => html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
+  /** @param {string} prefix */
+  const options = (prefix) => Object.fromEntries(Object.keys(form).filter((name) => name.startsWith(prefix)).map((name) => [name, ""]));
+  return html`
+    <div class="fields">
+      ${field({ name: "name", label: "Name" })}
+      ${field({ name: "target.device", label: "Device", listed: true, choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
+      ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: sentence(dataset?.description), reset: () => options("dataset.options.") })}
+      ${field({ name: "network.family", label: "Network family", listed: true, choices: catalogue?.families, hint: sentence(family?.description), reset: () => options("network.options.") })}
+    </div>
+    ${family?.options?.length > 0 && html`<fieldset><legend>Options of ${family.name}</legend><div class="fields three">${family.options.map(
+      (/** @type {any} */ option) => field({ key: option.name, name: `network.options.${option.name}`, label: title(option.name), like: option.default }),
+    )}</div></fieldset>`}
+    ${dataset?.options?.length > 0 && html`<fieldset><legend>Options of ${dataset.name}</legend><div class="fields three">${dataset.options.map(
+      (/** @type {any} */ option) => field({ key: option.name, name: `dataset.options.${option.name}`, label: title(option.name), like: option.default }),
+    )}</div></fieldset>`}
+    <fieldset><legend>Rounds</legend>${ROUNDS.map(
+      ([name, words]) => html`<div class="fields" key=${name}>
+        ${field({ name: `rounds.${name}.trials`, label: `${words}: trials`, like: 1 })}${field({ name: `rounds.${name}.epochs`, label: `${words}: epochs of each`, like: 1 })}</div>`,
+    )}</fieldset>
+    <fieldset aria-describedby="e-objectives"><legend>Objectives, all minimized</legend><div class="checks">${OBJECTIVES.map(
+      (name) => html`<label key=${name}><input type="checkbox" checked=${form.objectives.includes(name)}
+        onChange=${(/** @type {any} */ event) => onChange({ objectives: OBJECTIVES.filter((other) => (other === name ? event.target.checked : form.objectives.includes(other))) })} />
+        ${title(name)}</label>`,
+    )}</div>${at(error, "objectives") && html`<p class="field-error" id="e-objectives" role="alert">${error.message}</p>`}</fieldset>
+    <fieldset><legend>Budgets</legend><div class="fields">${BUDGETS.map(([name, hint]) =>
+      field({ key: name, name: `budgets.${name}`, label: `${title(name)} at most`, placeholder: `none, or for example ${hint}` }),
+    )}</div></fieldset>
+    ${error && !known.some((name) => at(error, name)) && html`<${Problem} error=${error} />`}
+    ${["budgets", "rounds", "space", "network", "dataset"].map((name) => error?.field === name && html`<${Problem} key=${name} error=${error} />`)}`;
+}
+
+/**
+ * One field of the form. `choices` makes it a list, `like` (a default) decides its type.
+ * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: () => any}} properties
+ */
+function Field({ name, label, form, error, onChange, choices, listed, hint, like, placeholder, reset }) {
+  const wrong = at(error, name);
+  const id = `f-${name}`;
+  const common = { id, name, "aria-invalid": wrong ? "true" : undefined, "aria-describedby": [wrong && `${id}-error`, hint && `${id}-hint`].filter(Boolean).join(" ") || undefined };
+  const value = form[name] ?? "";
+  const set = (/** @type {any} */ event) => {
+    const text = event.target.value;
+    const number = typeof like === "number" && text !== "" && Number.isFinite(Number(text));
+    onChange({ ...reset?.(), [name]: number ? Number(text) : text });
+  };
+  let input;
+  if (typeof like === "boolean") {
+    input = html`<select ...${common} value=${value === "" ? String(like) : String(value)} onChange=${(/** @type {any} */ event) => onChange({ [name]: event.target.value === "true" })}>
+      <option value="true">yes</option><option value="false">no</option></select>`;
+  } else if (listed) {
+    const offered = choices?.some((choice) => choice.name === value) ? choices : [{ name: value }, ...(choices ?? [])];
+    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value}>${choice.name}</option>`)}</select>`;
+  } else {
+    input = html`<input ...${common} type="text" inputmode=${typeof like === "number" ? "decimal" : undefined} value=${String(value)} onInput=${set}
+      placeholder=${placeholder ?? (like === undefined || like === null ? "" : String(like))} autocomplete="off" />`;
+  }
+  return html`<div class="field"><label for=${id} class="small dim">${label}</label><div>${input}</div>
+    ${hint && html`<span class="dim small" id=${`${id}-hint`}>${hint}</span>`}
+    ${wrong && html`<p class="field-error" id=${`${id}-error`} role="alert">${wrong.message}</p>`}</div>`;
+}
+
+/** @param {{text: string, error: any, onChange: (text: string) => void}} properties */
+function Yaml({ text, error, onChange }) {
+  /** @type {{current: HTMLTextAreaElement | null}} */
+  const area = useRef(null);
+  const line = error ? (Number.isInteger(error.detail?.line) ? error.detail.line - 1 : error.field ? lineOf(text, error.field) : -1) : -1;
+  useEffect(() => {
+    if (line < 0 || !area.current) return;
+    const before = text.split("\n").slice(0, line).join("\n").length + (line > 0 ? 1 : 0);
+    area.current.focus();
+    area.current.setSelectionRange(before, before + text.split("\n")[line].length);
+  }, [error]);
+  return html`<div class="yaml"><label class="field"><span>Spec, as for <code>sparsemod submit</code></span>
+      <textarea ref=${area} class="mono" spellcheck="false" aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "yaml-error" : undefined}
+        value=${text} onInput=${(/** @type {any} */ event) => onChange(event.target.value)}></textarea></label>
+    ${error && html`<p class="problem" id="yaml-error" role="alert">${line >= 0 ? `Line ${line + 1}: ` : ""}${error.message}</p>`}</div>`;
+}

@@ -1,0 +1,110 @@
+// One experiment: its head, and the cards below, all fed by one stream and one set of columns.
+import { html, signal, useEffect, useMemo, useState } from "../lib/ui.js";
+import { get } from "../lib/api.js";
+import { Columns } from "../lib/columns.js";
+import { ago, duration, plural, ROUNDS, title } from "../lib/format.js";
+import { calmly, follow } from "../lib/live.js";
+import { asked, go } from "../lib/route.js";
+import { brushed, rangesOf } from "../lib/selection.js";
+import { Actions } from "../parts/actions.js";
+import { Boundary, Clock, Figure, Problem, Progress, State } from "../parts/bits.js";
+import { pace } from "./experiments.js";
+import { History } from "./experiment/history.js";
+import { Importance } from "./experiment/importance.js";
+import { Parallel } from "./experiment/parallel.js";
+import { Scatter } from "./experiment/scatter.js";
+import { Selected } from "./experiment/selected.js";
+import { Spec } from "./experiment/spec.js";
+import { Timeline } from "./experiment/timeline.js";
+import { Trials } from "./experiment/trials.js";
+
+/**
+ * What is known of an experiment, kept fresh by its stream.
+ * @param {number} id
+ */
+function useExperiment(id) {
+  const held = useMemo(() => ({ view: signal(/** @type {any} */ (null)), columns: new Columns(id), version: signal(0), error: signal(/** @type {any} */ (null)) }), [id]);
+  useEffect(() => {
+    const fail = (/** @type {any} */ error) => (held.error.value = error);
+    const loadView = calmly(() => get(`/experiments/${id}`).then((view) => ((held.view.value = view), (held.error.value = null)), fail), () => (held.columns.rows.length > 500 ? 5000 : 1500));
+    const loadPoints = calmly(() => held.columns.update().then((changed) => changed && (held.version.value += 1), fail), 1000);
+    const all = () => {
+      loadView();
+      loadPoints();
+    };
+    all();
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    let timer;
+    const end = follow(`/experiments/${id}/stream`, {
+      after: null,
+      onEvent: (event) => {
+        if (event.kind !== "points") all();
+      },
+      onReturn: all,
+      onMissing: () => (timer = setInterval(all, 3000)),
+    });
+    return () => {
+      end();
+      clearInterval(timer);
+      loadView.cancel();
+      loadPoints.cancel();
+    };
+  }, [id]);
+  return held;
+}
+
+/** @param {{id: number}} properties */
+export function Experiment({ id }) {
+  const held = useExperiment(id);
+  const [rows, setRows] = useState(0);
+  const view = held.view.value;
+  const version = held.version.value;
+  const { columns } = held;
+  const ranges = rangesOf(asked("b"));
+  const selection = useMemo(() => brushed(columns.rows, ranges), [version, asked("b")]);
+  if (!view) return html`<${Problem} error=${held.error.value} /><p class="dim" role="status">${held.error.value ? "" : "Loading…"}</p>`;
+  const front = columns.frontOf(view.spec);
+  const picked = asked("t") === "" ? null : columns.row(Number(asked("t"))) ?? null;
+  const common = { experiment: view, columns, version, front, selection };
+  if (rows !== columns.rows.length) setRows(columns.rows.length);
+  document.title = `${view.name} – sparsemod`;
+  return html`<${Head} experiment=${view} front=${front} onChange=${(/** @type {any} */ change) => (held.view.value = { ...view, ...change })} />
+    <${Problem} error=${held.error.value} />
+    <div class="grid" data-version=${version} data-trials=${columns.rows.length}>
+      ${[
+        [Scatter, { ...common, picked, className: "main-part" }], [Selected, { ...common, picked, ranges }], [History, common], [Importance, { experiment: view }],
+        [Parallel, { ...common, ranges }], [Timeline, { experiment: view, version }], [Trials, { experiment: view, version, picked }], [Spec, { experiment: view }],
+      ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
+    </div>`;
+}
+
+/** @param {{experiment: any, front: import("../lib/pareto.js").Front, onChange: (view: any) => void}} properties */
+function Head({ experiment, front, onChange }) {
+  const { counts, spec } = experiment;
+  const rounds = Object.entries(experiment.rounds).filter(([, round]) => /** @type {any} */ (round).trials > 0);
+  const volume = front.history.at(-1)?.hypervolume ?? 0;
+  return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
+    <div class="view-head"><h1>${experiment.name}</h1><span class="dim">#${experiment.id}</span><${State} state=${experiment.state} />
+      ${experiment.reason && experiment.state !== "running" && html`<span class="dim small">${experiment.reason}</span>`}
+      <span class="grow"></span>
+      <a class="button" href=${`#/compare?ids=${experiment.id}`}>Compare</a>
+      <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>
+    <section class="card head" aria-label="Progress"><div class="item-body">
+      <div class="rounds">${rounds.map(([name, round]) => {
+        const { counts: of, trials } = /** @type {any} */ (round);
+        return html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${(of.completed ?? 0) + (of.failed ?? 0) + (of.stopped ?? 0)} total=${trials} />`;
+      })}</div>
+      <dl class="figures"><${Figure} name="Hypervolume" title="Share of the box between zero and the reference point">${volume.toFixed(4)}<//>
+        <${Figure} name="Front">${plural(front.members.length, "point")}<//>
+        <${Figure} name="Completed">${counts.completed ?? 0}<//>
+        <${Figure} name="Infeasible" title="Over a budget, or stopped before training because of it">${counts.infeasible ?? 0}<//>
+        ${counts.failed > 0 && html`<${Figure} name="Failed">${counts.failed}<//>`}</dl></div>
+      <p class="dim small foot"><${Clock}>${(/** @type {number} */ now) => {
+        const { rate, left } = pace(experiment, now);
+        return [`${spec.dataset.name}, ${spec.network.family}, ${spec.target.device}`, `started ${ago(experiment.created_at, now)}`,
+          rate ? `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} trials a minute` : "",
+          experiment.state === "running" && left !== null ? `about ${duration(left)} left` : "",
+          `objectives: ${spec.objectives.map(title).join(", ").toLowerCase()}`].filter(Boolean).join(" · ");
+      }}<//></p>
+    </section>`;
+}

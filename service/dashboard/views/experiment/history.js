@@ -1,0 +1,31 @@
+// Hypervolume after each completed trial, against the fixed reference point; where rounds begin is marked.
+import { html, useMemo } from "../../lib/ui.js";
+import { ROUNDS, show, title } from "../../lib/format.js";
+import { colour } from "../../lib/look.js";
+import { reference } from "../../lib/pareto.js";
+import { Card } from "../../parts/bits.js";
+import { Lines } from "../../parts/chart.js";
+
+/** @param {any} properties */
+export function History({ experiment, columns, version, front }) {
+  const { data, marks } = useMemo(() => {
+    /** @type {{at: number, text: string}[]} */
+    const starts = [];
+    let before = "";
+    front.history.forEach((/** @type {any} */ point, /** @type {number} */ place) => {
+      const round = columns.row(point.row)?.round ?? "";
+      // A late manual trial, or one of an earlier round that took long, starts no round.
+      if (round > before && round !== "manual") {
+        starts.push({ at: place + 1, text: ROUNDS[round] });
+        before = round;
+      }
+    });
+    return { data: [front.history.map((/** @type {any} */ _, /** @type {number} */ place) => place + 1), front.history.map((/** @type {any} */ point) => point.hypervolume)], marks: starts };
+  }, [version, front]);
+  const corner = Object.entries(reference(experiment.spec)).map(([name, value]) => `${title(name).toLowerCase()} ${show(name, value)}`).join(", ");
+  return html`<${Card} title="Hypervolume" note=${`against ${corner}`}>
+    ${data[0].length === 0 ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
+      series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash") }]} zero
+      x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => String(Number(v.toPrecision(3)))} />`}
+  <//>`;
+}

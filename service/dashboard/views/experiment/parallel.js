@@ -1,0 +1,114 @@
+// Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
+import { html, useRef, useState } from "../../lib/ui.js";
+import { plural, show, tick, title } from "../../lib/format.js";
+import { colour, roundColour } from "../../lib/look.js";
+import { ask } from "../../lib/route.js";
+import { textOf, valueOf } from "../../lib/selection.js";
+import { Card } from "../../parts/bits.js";
+import { Chart, tipLook } from "../../parts/chart.js";
+
+const MOST_LINES = 1500;
+const MOST_AXES = 10;
+
+/** The axes: objectives, then the parameters that vary. @param {any} columns @param {any} spec @param {any[]} rows */
+function axesOf(columns, spec, rows) {
+  const varying = columns.parameters.filter((/** @type {string} */ name) => new Set(rows.map((row) => row.parameters[name]).filter((value) => value !== undefined)).size > 1);
+  return [...varying.slice(0, MOST_AXES - spec.objectives.length), ...[...spec.objectives].reverse()].map((name) => {
+    const values = rows.map((row) => row.values[name] ?? row.parameters[name]);
+    const words = values.some((value) => typeof value === "string") ? [...new Set(values.filter((value) => value !== undefined).map(String))].sort() : null;
+    return { name, words, whole: values.every((value) => value === undefined || Number.isInteger(value)) };
+  });
+}
+
+/** At most so many rows: those of the front, and of the others evenly many. @param {any[]} rows @param {any} front */
+function thin(rows, front) {
+  if (rows.length <= MOST_LINES) return rows;
+  const members = new Set(front.members.map((/** @type {any} */ member) => member.row));
+  const step = rows.length / MOST_LINES;
+  return rows.filter((row, place) => members.has(row.index) || Math.floor(place / step) !== Math.floor((place - 1) / step));
+}
+
+/** @param {any} properties */
+export function Parallel({ experiment, columns, version, front, selection, ranges }) {
+  const { spec } = experiment;
+  const completed = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
+  const axes = axesOf(columns, spec, completed);
+  const rows = thin(completed, front);
+  /** What the chart shows as brushed; kept, so that its own brush is not set again under the mouse. */
+  const shown = useRef("");
+  const axisNames = axes.map((axis) => axis.name).join(",");
+
+  /** @param {any} event */
+  const onBrush = (event) => {
+    const parts = event.batch ?? [event];
+    let next = ranges;
+    for (const { parallelAxisId, intervals } of parts) {
+      const axis = axes.find((one) => `axis-${one.name}` === parallelAxisId);
+      if (!axis || axis.words) continue;
+      next = next.filter((/** @type {any} */ range) => range.name !== axis.name);
+      if (intervals?.length) next = [...next, { name: axis.name, low: Math.min(...intervals[0]), high: Math.max(...intervals[0]) }];
+    }
+    shown.current = textOf(next);
+    ask({ b: shown.current });
+  };
+  return html`<${Card} title="Parallel coordinates" wide id="parallel" note=${`${plural(completed.length, "completed trial")}${rows.length < completed.length ? `, ${rows.length} drawn` : ""}; drag along an axis to brush`}>
+    ${completed.length === 0 ? html`<p class="dim">Nothing is completed yet.</p>` : html`
+      <${Ranges} axes=${axes} ranges=${ranges} selection=${selection} />
+      <div class="scroll" tabindex="0" role="group" aria-label="Parallel coordinates"><div style=${{ minWidth: `${axes.length * 5.5}rem` }}>
+      <${Chart} name="parallel" label=${`Parallel coordinates of ${axes.map((axis) => title(axis.name)).join(", ")}`} on=${{ axisareaselected: onBrush }} key=${axisNames}
+        depends=${[version, axisNames, textOf(ranges)]} onReady=${(/** @type {any} */ chart) => chart.on("finished", () => set(chart, axes, ranges, shown))}
+        option=${() => ({
+          parallel: { left: 50, right: 50, top: 34, bottom: 22, parallelAxisDefault: { nameTextStyle: { color: colour("text"), fontSize: 11 } } },
+          parallelAxis: axes.map(({ name, words, whole }, dim) => ({
+            id: `axis-${name}`, dim, name: spec.objectives.includes(name) ? title(name) : name, type: words ? "category" : "value", data: words ?? undefined, scale: true, minInterval: whole ? 1 : undefined, realtime: false,
+            nameTruncate: { maxWidth: 115 }, axisLine: { lineStyle: { color: colour("dim") } }, axisTick: { show: false },
+            axisLabel: { color: colour("dim"), fontSize: 10, hideOverlap: true, formatter: words ? undefined : (/** @type {number} */ value) => tick(name, value) },
+            areaSelectStyle: { width: 16, borderWidth: 1, borderColor: colour("accent"), color: colour("accent"), opacity: 0.25 },
+          })),
+          tooltip: tipLook(),
+          series: [{
+            id: "trials", type: "parallel", smooth: 0.05, inactiveOpacity: 0.04, activeOpacity: 0.75, lineStyle: { width: 1, opacity: rows.length > 300 ? 0.25 : 0.5 },
+            data: rows.map((/** @type {any} */ row) => ({
+              value: axes.map(({ name, words }) => (words ? String(valueOf(row, name) ?? "-") : valueOf(row, name) ?? "-")),
+              lineStyle: { color: roundColour(row.round) },
+            })),
+          }],
+        })} /></div></div>`}
+  <//>`;
+}
+
+/** Give the chart the ranges of the address, once for each change. @param {any} chart @param {any[]} axes @param {any[]} ranges @param {{current: string}} shown */
+function set(chart, axes, ranges, shown) {
+  const text = textOf(ranges);
+  if (shown.current === text) return;
+  shown.current = text;
+  for (const axis of axes) {
+    const range = ranges.find((one) => one.name === axis.name);
+    chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis-${axis.name}`, intervals: range ? [[range.low, range.high]] : [] }, { silent: true });
+  }
+}
+
+/** The same without a mouse. @param {any} properties */
+function Ranges({ axes, ranges, selection }) {
+  const numbers = axes.filter((/** @type {any} */ axis) => !axis.words);
+  const [name, setName] = useState("");
+  const [low, setLow] = useState("");
+  const [high, setHigh] = useState("");
+  const chosen = numbers.some((/** @type {any} */ axis) => axis.name === name) ? name : numbers[0]?.name ?? "";
+  /** @param {Event} event */
+  const add = (event) => {
+    event.preventDefault();
+    const range = { name: chosen, low: low === "" ? -1e12 : Number(low), high: high === "" ? 1e12 : Number(high) };
+    if (!Number.isFinite(range.low) || !Number.isFinite(range.high)) return;
+    ask({ b: textOf([...ranges.filter((/** @type {any} */ one) => one.name !== chosen), range]) });
+  };
+  return html`<form class="controls" onSubmit=${add} aria-label="Ranges">
+    <label class="pick"><span>Range of</span><select value=${chosen} onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${numbers.map((/** @type {any} */ axis) => html`<option key=${axis.name} value=${axis.name}>${axis.name}</option>`)}</select></label>
+    <label class="pick"><span>from</span><input size="6" inputmode="decimal" value=${low} onInput=${(/** @type {any} */ event) => setLow(event.target.value)} /></label>
+    <label class="pick"><span>to</span><input size="6" inputmode="decimal" value=${high} onInput=${(/** @type {any} */ event) => setHigh(event.target.value)} /></label>
+    <button type="submit">Brush</button>
+    ${selection && html`<span class="chips" role="status"><strong>${plural(selection.size, "trial")} brushed</strong>${ranges.map((/** @type {any} */ range) => html`<span class="chip" key=${range.name}>${range.name}
+      ${range.low > -1e12 ? show(range.name, range.low) : "…"} – ${range.high < 1e12 ? show(range.name, range.high) : "…"}
+      <button type="button" aria-label=${`Remove the range of ${range.name}`} onClick=${() => ask({ b: textOf(ranges.filter((/** @type {any} */ one) => one !== range)) })}>×</button></span>`)}</span>`}
+  </form>`;
+}

@@ -1,0 +1,162 @@
+// The Pareto scatter: any two quantities, coloured by a third; budgets shaded, what breaks them dimmed.
+import { html } from "../../lib/ui.js";
+import { plural, ROUNDS, show, tick, title } from "../../lib/format.js";
+import { colour, palette, roundColour } from "../../lib/look.js";
+import { ask, asked } from "../../lib/route.js";
+import { valueOf } from "../../lib/selection.js";
+import { Card, Pick } from "../../parts/bits.js";
+import { axisLook, Chart, safe, step, tipLook } from "../../parts/chart.js";
+
+const RAMP = ["#3b4cc0", "#2a788e", "#22a884", "#a8c41a", "#f0a30a"];
+
+/** A colour between 0 and 1 of the ramp. @param {number} share */
+export const ramp = (share) => RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.round(share * (RAMP.length - 1))))];
+
+/** @param {any} properties */
+export function Scatter({ experiment, columns, version, front, selection, picked }) {
+  const { spec } = experiment;
+  const x = asked("x", spec.objectives[1] ?? "index");
+  const y = asked("y", spec.objectives[0]);
+  const by = asked("c", "round");
+  const log = asked("log") === "1";
+  const numeric = columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number"));
+  /** @type {[string, string][]} */
+  const axes = [...columns.metrics, "index", "epochs", ...numeric].map((name) => [name, title(name)]);
+  const colours = /** @type {[string, string][]} */ ([["round", "Round"], ["origin", "Origin"], ...columns.metrics.map((/** @type {string} */ n) => [n, title(n)]), ...columns.parameters.map((/** @type {string} */ n) => [n, title(n)])]);
+  const drawn = points(columns, front, x, y);
+  const paint = painter(columns, by);
+  const on = { click: (/** @type {any} */ event) => event.data?.index !== undefined && ask({ t: event.data.index }, { push: true }) };
+  const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
+  return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge` : ""}>
+    <div class="controls">
+      <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} />
+      <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />
+      <${Pick} label="Colour" value=${by} options=${colours} onChange=${(/** @type {string} */ v) => ask({ c: v })} />
+      <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => ask({ log: event.target.checked ? 1 : null })} /> Log scale</label>
+    </div>
+    <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, experiment.spec]}
+      option=${() => options({ x, y, log, drawn, paint, spec, selection, picked, front })} />
+    <ul class="legend">${paint.legend.map(([text, fill]) => html`<li key=${text}><span class="swatch" style=${{ background: fill }}></span>${text}</li>`)}
+      <li><span class="swatch ring"></span>on the front</li><li><span class="swatch" style=${{ background: colour("faint") }}></span>over a budget</li></ul>
+  <//>`;
+}
+
+/** What there is to draw. @param {any} columns @param {any} front @param {string} x @param {string} y */
+function points(columns, front, x, y) {
+  const members = new Set(front.members.map((/** @type {any} */ member) => member.row));
+  /** @type {any[]} */
+  const good = [];
+  /** @type {any[]} */
+  const over = [];
+  let untrained = 0;
+  /** @type {any[]} */
+  const edge = [];
+  for (const row of columns.rows) {
+    const px = valueOf(row, x);
+    const py = valueOf(row, y);
+    if (row.state !== "completed" && row.state !== "infeasible") continue;
+    if (typeof px === "number" && typeof py === "number") {
+      const item = { value: [px, py], index: row.index, row, front: members.has(row.index) };
+      const fine = row.state === "completed" && front.feasible((/** @type {string} */ metric) => row.values[metric] ?? null);
+      (fine ? good : over).push(item);
+    } else if (row.state === "infeasible") {
+      untrained += 1;
+      if (typeof px === "number" && typeof py !== "number") edge.push({ px, index: row.index, row });
+    }
+  }
+  return { good, over, edge, untrained };
+}
+
+/** How points get their colour. @param {any} columns @param {string} by */
+function painter(columns, by) {
+  if (by === "round" || by === "origin") {
+    const names = by === "round" ? ["r1", "r2", "r3", "manual"] : ["sobol", "gp", "morphism", "manual"];
+    const used = names.filter((name) => columns.rows.some((/** @type {any} */ row) => row[by] === name));
+    const of = (/** @type {string} */ name) => roundColour(["r1", "r2", "r3", "manual"][names.indexOf(name)]);
+    return { of: (/** @type {any} */ row) => of(row[by]), legend: /** @type {[string, string][]} */ (used.map((name) => [by === "round" ? `${name} ${ROUNDS[name]}` : name, of(name)])) };
+  }
+  const values = columns.rows.map((/** @type {any} */ row) => valueOf(row, by)).filter((/** @type {any} */ value) => value !== undefined);
+  if (values.every((/** @type {any} */ value) => typeof value === "number")) {
+    const low = values.reduce((/** @type {number} */ a, /** @type {number} */ b) => Math.min(a, b), Infinity);
+    const high = values.reduce((/** @type {number} */ a, /** @type {number} */ b) => Math.max(a, b), -Infinity);
+    const share = (/** @type {number} */ value) => (high > low ? (value - low) / (high - low) : 0.5);
+    return {
+      of: (/** @type {any} */ row) => (valueOf(row, by) === undefined ? colour("faint") : ramp(share(valueOf(row, by)))),
+      legend: /** @type {[string, string][]} */ ([[show(by, low), ramp(0)], [show(by, (low + high) / 2), ramp(0.5)], [show(by, high), ramp(1)]]),
+    };
+  }
+  const names = [...new Set(values.map(String))].sort().slice(0, 6);
+  const of = (/** @type {any} */ value) => palette()[names.indexOf(String(value))] ?? colour("faint");
+  return { of: (/** @type {any} */ row) => of(valueOf(row, by)), legend: /** @type {[string, string][]} */ (names.map((name) => [name, of(name)])) };
+}
+
+/** From low to high with some room. @param {number[]} values @param {number | undefined} limit @param {boolean} log */
+function extent(values, limit, log) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  if (low > high) [low, high] = [0, limit ?? 1];
+  if (limit !== undefined && limit > high && limit < high * 1.6) high = limit * 1.02;
+  if (log) return { min: low > 0 ? low / 1.15 : 1e-6, max: Math.max(high, 1e-5) * 1.15 };
+  const room = (high - low || Math.abs(high) || 1) * 0.06;
+  return { min: low >= 0 && low - room < 0.35 * (high - low) ? 0 : low - room, max: high + room };
+}
+
+/** The lower left staircase of points. @param {any[]} good */
+function staircase(good) {
+  /** @type {number[][]} */
+  const steps = [];
+  let best = Infinity;
+  for (const { value: [px, py] } of [...good].sort((a, b) => a.value[0] - b.value[0] || a.value[1] - b.value[1])) {
+    if (py < best) {
+      steps.push([px, py]);
+      best = py;
+    }
+  }
+  return steps;
+}
+
+/** @param {any} properties */
+function options({ x, y, log, drawn, paint, spec, selection, picked }) {
+  const all = [...drawn.good, ...drawn.over];
+  const across = extent(all.map((item) => item.value[0]), spec.budgets[x], log);
+  const up = extent(all.map((item) => item.value[1]), spec.budgets[y], log);
+  const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => ({
+    type: log ? "log" : "value", name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
+    axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: false, showMaxLabel: false },
+  });
+  const faded = (/** @type {any} */ item) => selection && !selection.has(item.index);
+  const shade = { silent: true, itemStyle: { color: colour("bad"), opacity: 0.06 }, data: /** @type {any[]} */ ([]) };
+  const limit = { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colour("bad"), opacity: 0.55, type: "dashed", width: 1 }, data: /** @type {any[]} */ ([]) };
+  if (spec.budgets[x] !== undefined && spec.budgets[x] < across.max) {
+    shade.data.push([{ xAxis: spec.budgets[x] }, { xAxis: across.max }]);
+    limit.data.push({ xAxis: spec.budgets[x] });
+  }
+  if (spec.budgets[y] !== undefined && spec.budgets[y] < up.max) {
+    shade.data.push([{ yAxis: spec.budgets[y] }, { yAxis: up.max }]);
+    limit.data.push({ yAxis: spec.budgets[y] });
+  }
+  const chosen = picked && all.find((item) => item.index === picked.index);
+  return {
+    grid: { left: 72, right: 18, top: 12, bottom: 46 },
+    xAxis: axis(x, across, { nameGap: 28 }), yAxis: axis(y, up, { nameGap: 56 }),
+    tooltip: { ...tipLook(), formatter: ({ data }) => data?.row ? tip(data.row, spec, x, y) : "" },
+    series: [
+      { id: "over", type: "scatter", symbolSize: 6, z: 2, data: drawn.over.map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: colour("faint"), opacity: faded(item) ? 0.15 : 0.6 } })), markArea: shade, markLine: limit },
+      { id: "edge", type: "scatter", symbol: "rect", symbolSize: [1.5, 8], z: 1, data: drawn.edge.filter((/** @type {any} */ item) => item.px >= across.min && item.px <= across.max).map((/** @type {any} */ item) => ({ value: [item.px, up.max], index: item.index, row: item.row, itemStyle: { color: colour("faint") } })) },
+      { id: "stairs", type: "line", step: "end", symbol: "none", silent: true, z: 2, data: staircase(drawn.good), lineStyle: { color: colour("dim"), width: 1, opacity: 0.7 } },
+      { id: "good", type: "scatter", symbolSize: 8, z: 3, data: drawn.good.filter((/** @type {any} */ item) => !item.front).map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: paint.of(item.row), opacity: faded(item) ? 0.12 : 0.55 } })) },
+      { id: "front", type: "scatter", symbolSize: 11, z: 4, data: drawn.good.filter((/** @type {any} */ item) => item.front).map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: paint.of(item.row), borderColor: colour("text"), borderWidth: 1.6, opacity: faded(item) ? 0.2 : 1 } })) },
+      { id: "picked", type: "scatter", symbolSize: 22, z: 5, silent: true, data: chosen ? [{ value: chosen.value }] : [], itemStyle: { color: "transparent", borderColor: colour("accent"), borderWidth: 2.5 } },
+    ],
+  };
+}
+
+/** @param {any} row @param {any} spec @param {string} x @param {string} y */
+function tip(row, spec, x, y) {
+  const names = [...new Set([...spec.objectives, x, y])].filter((name) => name !== "index" && valueOf(row, name) !== undefined);
+  return `<b>Trial ${row.index}</b> · ${safe(row.round)} ${safe(row.origin)}${row.state === "completed" ? "" : ` · ${safe(row.state)}`}<br>${names.map((name) => `${safe(title(name))}: ${safe(show(name, valueOf(row, name)))}`).join("<br>")}`;
+}

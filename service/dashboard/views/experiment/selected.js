@@ -1,0 +1,63 @@
+// Beside the scatter: the selected trial, its parameters and its line of parents; or what was brushed.
+import { html } from "../../lib/ui.js";
+import { plural, show, showChange, title } from "../../lib/format.js";
+import { ask } from "../../lib/route.js";
+import { Card, State } from "../../parts/bits.js";
+
+/** @param {any} properties */
+export function Selected({ experiment, columns, front, selection, picked }) {
+  const { spec } = experiment;
+  if (picked) {
+    return html`<${Card} title=${`Trial ${picked.index}`} aside=${html`<button type="button" class="quiet" onClick=${() => ask({ t: null })}>Close</button>`}>
+      <div class="controls"><${State} state=${picked.state} /><span class="dim small">${picked.round} · ${picked.origin}</span><span class="grow"></span>
+        <a href=${`#/experiments/${experiment.id}/trials/${picked.index}`}>Open trial ${picked.index}</a></div>
+      <dl class="pairs">${Object.entries(picked.values).filter(([name]) => columns.metrics.includes(name)).slice(0, 6).map(([name, value]) => html`<dt key=${name}>${title(name)}</dt><dd>${show(name, value)}</dd>`)}</dl>
+      <h3>Lineage</h3><${Lineage} row=${picked} columns=${columns} spec=${spec} />
+      <h3>Parameters</h3><dl class="pairs">${Object.entries(picked.parameters).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${show("", value)}</dd>`)}</dl>
+    <//>`;
+  }
+  const rows = selection ? columns.rows.filter((/** @type {any} */ row) => selection.has(row.index))
+    : front.members.map((/** @type {any} */ member) => columns.row(member.row)).filter(Boolean);
+  const by = spec.objectives[0];
+  const best = [...rows].sort((a, b) => (a.values[by] ?? Infinity) - (b.values[by] ?? Infinity)).slice(0, 14);
+  return html`<${Card} title=${selection ? "Brushed" : "On the front"} note=${plural(rows.length, "trial")}>
+    ${best.length === 0 ? html`<p class="dim">${selection ? "No trial lies in these ranges." : "No completed trial keeps every budget yet."}</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Best trials"><table>
+      <thead><tr><th scope="col">Trial</th>${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
+      <tbody>${best.map((row) => html`<tr key=${row.index}><td><button type="button" class="linkish" onClick=${() => ask({ t: row.index }, { push: true })} aria-label=${`Select trial ${row.index}`}>${row.index}</button></td>
+        ${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<td class="number" key=${name}>${show(name, row.values[name])}</td>`)}</tr>`)}</tbody></table></div>`}
+    <p class="dim small">${rows.length > best.length ? `The best ${best.length} by ${title(by).toLowerCase()}. ` : ""}Select a point or a row to see its parameters and its line of morphs.</p>
+  <//>`;
+}
+
+/**
+ * A trial, its parent, and so on to the one that was not a morph; with what each step changed and gained.
+ * @param {{row: any, columns: any, spec: any, link?: boolean}} properties
+ */
+export function Lineage({ row, columns, spec }) {
+  const line = [row];
+  while (line.length < 100) {
+    const parent = line[line.length - 1].parent;
+    const found = parent === null ? undefined : columns.row(parent);
+    if (!found || line.includes(found)) break;
+    line.push(found);
+  }
+  return html`<ol class="lineage">${line.map((one, place) => {
+    const parent = line[place + 1];
+    return html`<li key=${one.index}><button type="button" class="linkish" onClick=${() => ask({ t: one.index }, { push: true })} aria-label=${`Select trial ${one.index}`}>Trial ${one.index}</button>
+      <span class="dim"> ${parent ? `from ${parent.index} by ${one.operators.join(", ") || "inheriting"}` : `${one.origin}, no parent`}</span>
+      ${parent && html`<div class="gain small">${gains(one, parent, spec.objectives)}${changes(one, parent)}</div>`}</li>`;
+  })}</ol>`;
+}
+
+/** What each objective gained or cost. @param {any} child @param {any} parent @param {string[]} objectives */
+const gains = (child, parent, objectives) =>
+  objectives.filter((name) => child.values[name] !== undefined && parent.values[name] !== undefined).map((name) => {
+    const change = child.values[name] - parent.values[name];
+    return html`<span key=${name} class=${change < 0 ? "good" : change > 0 ? "bad" : "dim"}>${title(name).toLowerCase()} ${showChange(name, change)}</span>`;
+  });
+
+/** Which parameters the operators changed. @param {any} child @param {any} parent */
+function changes(child, parent) {
+  const names = [...new Set([...Object.keys(child.parameters), ...Object.keys(parent.parameters)])].filter((name) => child.parameters[name] !== parent.parameters[name]);
+  return names.length > 0 && html`<span class="dim">${names.map((name) => `${name} ${show("", parent.parameters[name])} → ${show("", child.parameters[name])}`).join("; ")}</span>`;
+}

@@ -1,0 +1,135 @@
+// All experiments: state, rounds, best points, rate, time left.
+import { html, signal, useEffect, useState } from "../lib/ui.js";
+import { get } from "../lib/api.js";
+import { ago, duration, plural, ROUNDS, show, title } from "../lib/format.js";
+import { calmly, follow } from "../lib/live.js";
+import { ask, asked } from "../lib/route.js";
+import { Actions } from "../parts/actions.js";
+import { Clock, Pick, Problem, Progress, State } from "../parts/bits.js";
+
+const PAGE = 20;
+/** @type {import("../lib/ui.js").Signal<{items: any[], total: number} | null>} */
+const list = signal(null);
+/** Fronts by experiment, with the revision that they belong to. @type {import("../lib/ui.js").Signal<Record<number, any>>} */
+const fronts = signal({});
+
+/** How fast trials finish, and what that means for the rest. @param {any} experiment */
+export function pace(experiment, now = Date.now()) {
+  const rounds = Object.entries(experiment.rounds);
+  let total = 0;
+  let done = 0;
+  for (const [name, round] of rounds) {
+    if (name === "manual") continue;
+    total += round.trials;
+    done += Math.min(round.trials, over(round));
+  }
+  const end = experiment.finished_at ? Date.parse(experiment.finished_at) : now;
+  const seconds = (end - Date.parse(experiment.created_at)) / 1000;
+  const rate = experiment.rate ?? (seconds > 0 ? (60 * done) / seconds : 0);
+  const left = experiment.seconds_left ?? (experiment.state === "running" && rate > 0 ? (60 * (total - done)) / rate : null);
+  return { total, done, rate, left };
+}
+
+/** Trials of a round that count and are over. @param {any} round */
+const over = ({ counts }) => (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.stopped ?? 0);
+
+async function load() {
+  const offset = Number(asked("offset", "0")) || 0;
+  const found = await get(`/experiments?limit=${PAGE}&offset=${offset}`);
+  list.value = found;
+  for (const experiment of found.items) {
+    const known = fronts.peek()[experiment.id];
+    if (!experiment.counts.completed || known?.revision === experiment.revision || (known?.state === experiment.state && Date.now() < known.next)) continue;
+    try {
+      const pareto = await get(`/pareto/${experiment.id}`);
+      fronts.value = { ...fronts.peek(), [experiment.id]: { revision: experiment.revision, state: experiment.state, next: Date.now() + Math.max(5000, 20 * experiment.counts.completed), ...best(pareto) } };
+    } catch (error) {
+      if (/** @type {any} */ (error).status !== 404) throw error; // deleted meanwhile
+    }
+  }
+}
+
+/** Of a front: the best value of each objective, the number of points, the hypervolume. @param {any} pareto */
+function best(pareto) {
+  const values = pareto.points.map((/** @type {any} */ point) =>
+    Object.fromEntries(point.measurements.filter((/** @type {any} */ m) => m.split !== "test").map((/** @type {any} */ m) => [m.metric, m.value])),
+  );
+  return {
+    points: pareto.points.length,
+    hypervolume: pareto.hypervolume,
+    best: pareto.objectives.map((/** @type {string} */ name) => [name, Math.min(...values.map((/** @type {any} */ v) => v[name]))]),
+  };
+}
+
+export function Experiments() {
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const offset = Number(asked("offset", "0")) || 0;
+  const wanted = asked("state");
+  useEffect(() => {
+    const refresh = calmly(() => load().then(() => setError(null), setError), 2500);
+    refresh();
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    let timer;
+    const end = follow("/stream", {
+      onEvent: refresh, onReturn: refresh,
+      onMissing: () => (timer = setInterval(refresh, 5000)),
+    });
+    return () => {
+      end();
+      clearInterval(timer);
+      refresh.cancel();
+    };
+  }, [offset]);
+  const found = list.value;
+  const items = found?.items.filter((item) => !wanted || item.state === wanted) ?? [];
+  return html`<div class="view-head"><h1>Experiments</h1>
+      ${found && html`<span class="dim">${plural(found.total, "experiment")}</span>`}<span class="grow"></span>
+      <${Pick} label="Show" value=${wanted} options=${[["", "all"], "running", "stopped", "done", "failed"]} onChange=${(/** @type {string} */ state) => ask({ state })} />
+      <a class="button main" href="#/new">New experiment</a></div>
+    <${Problem} error=${error} />
+    ${!found && !error && html`<p class="dim" role="status">Loading…</p>`}
+    ${found && found.total === 0 && html`<div class="empty card"><h2>Nothing here yet</h2>
+      <p>An experiment searches networks for a dataset and a device's budget. <a href="#/new">Make the first one</a>, or run <code>sparsemod submit spec.yaml</code>.</p></div>`}
+    <ul class="plain">${items.map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
+    ${found && found.total > PAGE && html`<${Pages} offset=${offset} total=${found.total} />`}`;
+}
+
+/** @param {{experiment: any, front: any}} properties */
+function Item({ experiment, front }) {
+  const change = (/** @type {any} */ view) => {
+    const known = list.peek();
+    if (known) list.value = { ...known, items: known.items.map((item) => (item.id === view.id ? { ...item, ...view } : item)) };
+  };
+  const rounds = Object.entries(experiment.rounds).filter(([, round]) => /** @type {any} */ (round).trials > 0);
+  const { counts } = experiment;
+  return html`<article class="card item">
+    <div class="card-head"><h2><a href=${`#/experiments/${experiment.id}`}>${experiment.name}</a></h2><span class="dim">#${experiment.id}</span>
+      <${State} state=${experiment.state} />${experiment.owner && html`<span class="dim small">${experiment.owner}</span>`}
+      <span class="grow"></span>
+      <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
+    ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}
+    <div class="item-body">
+      <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>
+      <dl class="figures">
+        ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>${title(name)}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
+        ${front?.points > 0 && html`<div class="figure"><dt>Front</dt><dd>${plural(front.points, "point")}</dd></div>`}
+      </dl>
+    </div>
+    <p class="dim small foot"><${Clock}>${(/** @type {number} */ now) => {
+      const { rate, left } = pace(experiment, now);
+      const parts = [`started ${ago(experiment.created_at, now)}`, `${counts.completed ?? 0} completed`];
+      if (counts.infeasible) parts.push(`${counts.infeasible} infeasible`);
+      if (counts.failed) parts.push(`${counts.failed} failed`);
+      if (counts.running) parts.push(`${counts.running} running`);
+      if (rate) parts.push(`${rate < 10 ? rate.toFixed(1) : Math.round(rate)} trials a minute`);
+      if (left !== null && experiment.state === "running") parts.push(`about ${duration(left)} left`);
+      return parts.join(" · ");
+    }}<//></p>
+  </article>`;
+}
+
+/** @param {{offset: number, total: number}} properties */
+const Pages = ({ offset, total }) => html`<nav class="pages" aria-label="Pages">
+  <button type="button" disabled=${offset === 0} onClick=${() => ask({ offset: Math.max(0, offset - PAGE) || null })}>Newer</button>
+  <span class="dim">${offset + 1}–${Math.min(offset + PAGE, total)} of ${total}</span>
+  <button type="button" disabled=${offset + PAGE >= total} onClick=${() => ask({ offset: offset + PAGE })}>Older</button></nav>`;

@@ -1,0 +1,112 @@
+// One trial: its curve and log live, its network, where its numbers come from, its files.
+import { html, useEffect, useState } from "../lib/ui.js";
+import { get, post } from "../lib/api.js";
+import { ago, bytes, duration, exact, show, title } from "../lib/format.js";
+import { calmly, follow } from "../lib/live.js";
+import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
+import { value } from "./experiment/trials.js";
+import { Curve } from "./trial/curve.js";
+import { Fits } from "./trial/fits.js";
+import { Log } from "./trial/log.js";
+import { Network } from "./trial/network.js";
+
+/** @param {{id: number, index: number}} properties */
+export function Trial({ id, index }) {
+  const [experiment, setExperiment] = useState(/** @type {any} */ (null));
+  const [trial, setTrial] = useState(/** @type {any} */ (null));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  /** Counts what was reported, so that curve and log look again. */
+  const [reports, setReports] = useState(0);
+  useEffect(() => {
+    const path = `/experiments/${id}/trials/${index}`;
+    const load = calmly(() => get(path).then((found) => (setTrial(found), setError(null)), setError), 1000);
+    const report = calmly(() => setReports((count) => count + 1), 700);
+    const all = () => {
+      load();
+      report();
+    };
+    get(`/experiments/${id}`).then(setExperiment, setError);
+    load();
+    /** @type {ReturnType<typeof setInterval> | undefined} */
+    let timer;
+    const end = follow(`/experiments/${id}/stream`, {
+      onEvent: (event) => {
+        if (event.data.index === index) (event.kind === "points" ? report : all)();
+      },
+      onReturn: all,
+      onMissing: () => (timer = setInterval(all, 3000)),
+    });
+    return () => {
+      end();
+      clearInterval(timer);
+      load.cancel();
+      report.cancel();
+    };
+  }, [id, index]);
+  if (!trial || !experiment) return html`<${Problem} error=${error} /><p class="dim" role="status">${error ? "" : "Loading…"}</p>`;
+  const { candidate } = trial;
+  document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
+  const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
+  const running = trial.state === "running" || trial.state === "queued";
+  return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}?t=${index}`}>${experiment.name}</a></nav>
+    <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
+      <span class="dim small">${candidate.round} · ${candidate.origin}${candidate.parent !== null ? html` of <a href=${`#/experiments/${id}/trials/${candidate.parent}`}>trial ${candidate.parent}</a>${candidate.operators.length ? ` by ${candidate.operators.join(", ")}` : ""}` : ""}</span>
+      <span class="grow"></span>
+      ${running && html`<button type="button" onClick=${stop}>Stop trial</button>`}
+      ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
+      <a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a></div>
+    <${Problem} error=${error} />
+    ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
+    <section class="card head" aria-label="Result"><dl class="figures">
+      ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
+      <${Figure} name="Epochs">${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} asked`}<//>
+      <${Figure} name="Time">${duration(Object.values(/** @type {Record<string, number>} */ (trial.seconds)).reduce((sum, one) => sum + one, 0) || null)}<//>
+      <${Figure} name="Seed">${trial.seed}<//></dl></section>
+    <div class="grid" data-reports=${reports}>
+      ${[
+        [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment }],
+        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, index }], [Attempts, { trial }],
+      ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
+    </div>`;
+}
+
+/** Every number with its unit, and where it comes from. @param {{trial: any}} properties */
+function Measurements({ trial }) {
+  const costs = Object.entries(trial.costs);
+  return html`<${Card} title="Measurements" wide>
+    ${trial.measurements.length === 0 && html`<p class="dim">Nothing is measured yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${title(name).toLowerCase()} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
+    ${trial.measurements.length > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of measurements"><table>
+      <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exactly</th><th scope="col">How</th><th scope="col">On what</th><th scope="col">Data</th></tr></thead>
+      <tbody>${trial.measurements.map((/** @type {any} */ m) => html`<tr key=${`${m.metric}/${m.split}`}><th scope="row">${title(m.metric)}</th>
+        <td class="number">${show(m.metric, m.value)}</td><td class="number dim">${exact(m)}${m.standard_error ? ` ± ${Number(m.standard_error.toPrecision(2))}` : ""}</td>
+        <td>${m.method}</td><td>${m.target ?? "–"}</td><td>${m.split ?? "–"}</td></tr>`)}</tbody></table></div>`}
+    ${trial.notes.map((/** @type {string} */ note) => html`<p class="dim small" key=${note}>${note}</p>`)}<//>`;
+}
+
+/** @param {{trial: any}} properties */
+function Parameters({ trial }) {
+  return html`<${Card} title="Parameters"><dl class="pairs">${Object.entries(trial.candidate.parameters).map(
+    ([name, one]) => html`<dt key=${name}>${name}</dt><dd>${show("", one)}</dd>`)}</dl>
+    ${Object.keys(trial.seconds).length > 0 && html`<h3>Seconds by stage</h3><dl class="pairs">${Object.entries(trial.seconds).map(
+      ([name, one]) => html`<dt key=${name}>${name}</dt><dd>${duration(/** @type {number} */ (one))}</dd>`)}</dl>`}<//>`;
+}
+
+/** @param {{trial: any, index: number}} properties */
+function Files({ trial, index }) {
+  return html`<${Card} title="Files">
+    ${trial.artifacts.length === 0 ? html`<p class="dim">A completed trial leaves its weights and its integer network here.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Files"><table>
+      <thead><tr><th scope="col">File</th><th scope="col">Kind</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th></tr></thead>
+      <tbody>${trial.artifacts.map((/** @type {any} */ one) => html`<tr key=${one.digest}><td><a href=${one.url} download=${`trial-${index}-${one.name}`}>${one.name}</a></td><td>${one.kind}</td>
+        <td class="number">${bytes(one.size)}</td><td><code title=${one.digest}>${one.digest.slice(7, 19)}…</code></td></tr>`)}</tbody></table></div>`}<//>`;
+}
+
+/** @param {{trial: any}} properties */
+function Attempts({ trial }) {
+  return html`<${Card} title="Attempts">
+    ${trial.attempts.length === 0 ? html`<p class="dim">No worker has taken it yet.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Attempts"><table>
+      <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Device</th><th scope="col">Started</th><th scope="col" class="number">Took</th></tr></thead>
+      <tbody>${trial.attempts.map((/** @type {any} */ one) => html`<tr key=${one.attempt}><td>${one.worker}</td><td><${State} state=${one.state} /></td><td>${one.device}</td>
+        <td><${Clock}>${(/** @type {number} */ now) => ago(one.started_at, now)}<//></td>
+        <td class="number"><${Clock}>${(/** @type {number} */ now) => duration(((one.ended_at ? Date.parse(one.ended_at) : now) - Date.parse(one.started_at)) / 1000)}<//></td></tr>
+        ${one.failure && html`<tr key=${`${one.attempt}-why`}><td colspan="5" class="bad small">${one.failure.message}</td></tr>`}`)}</tbody></table></div>`}<//>`;
+}

@@ -1,0 +1,82 @@
+// The network as it is deployed: its operators with parameters, multiply-adds and memory; and what is alive while each runs.
+import { html, useEffect, useState } from "../../lib/ui.js";
+import { get } from "../../lib/api.js";
+import { bytes, count, plural, show } from "../../lib/format.js";
+import { Card, Problem } from "../../parts/bits.js";
+
+/** @type {Record<string, string>} */
+const FILL = { conv: "var(--c2)", linear: "var(--c3)", add: "var(--c4)", concat: "var(--c4)", max_pool: "var(--c6)", avg_pool: "var(--c6)", global_avg_pool: "var(--c6)" };
+
+/** @param {any} properties */
+export function Network({ id, index, experiment }) {
+  const [graph, setGraph] = useState(/** @type {any} */ (null));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    let ended = false;
+    let tries = 0;
+    const load = () => get(`/experiments/${id}/trials/${index}/graph`).then((found) => {
+      if (ended) return;
+      if (found.computing) timer = setTimeout(load, Math.min(500 * 1.3 ** (tries += 1), 4000));
+      else setGraph(found);
+    }, (problem) => ended || setError(problem));
+    load();
+    return () => {
+      ended = true;
+      clearTimeout(timer);
+    };
+  }, [id, index]);
+  return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights` : ""}>
+    <${Problem} error=${error} what="The network's graph" />
+    ${!graph && !error && html`<p class="dim" role="status">The network is being captured…</p>`}
+    ${graph && html`<${Flow} graph=${graph} /><${Layers} graph=${graph} />
+      <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)}</span></h3><${Memory} graph=${graph} limit=${experiment.spec.budgets.working_memory} />`}<//>`;
+}
+
+/** @param {{graph: any}} properties */
+const Flow = ({ graph }) => html`<div class="flow" role="img" aria-label=${`Order of operators: ${graph.layers.map((/** @type {any} */ layer) => layer.kind).join(", ")}`}>
+  <span class="block">input<small>${graph.input_shape.join(" × ")}</small></span>${graph.layers.map((/** @type {any} */ layer) => html`<span class="arrow" aria-hidden="true">→</span>
+    <span class="block" key=${layer.name} style=${{ "--fill": FILL[layer.kind] ?? "var(--c1)" }}>${layer.kind.replaceAll("_", " ")}${layer.attributes.kernel ? ` ${[].concat(layer.attributes.kernel).join("×")}` : ""}${layer.activation ? ` + ${layer.activation}` : ""}<small>${layer.shape.join(" × ")}</small></span>`)}</div>`;
+
+/** @param {{graph: any}} properties */
+function Layers({ graph }) {
+  /** @param {string} name */
+  const most = (name) => Math.max(1, ...graph.layers.map((/** @type {any} */ layer) => layer[name]));
+  const [macs, size, output] = [most("macs"), most("bytes"), most("output_bytes")];
+  const Meter = (/** @type {any} */ { share }) => html`<span class="meter" aria-hidden="true"><i style=${{ width: `${100 * share}%` }}></i></span>`;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of operators"><table class="layers">
+    <thead><tr><th scope="col">Operator</th><th scope="col">Kind</th><th scope="col">From</th><th scope="col">Output</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Multiply-adds</th><th scope="col" class="number">Weights</th><th scope="col" class="number">Output memory</th></tr></thead>
+    <tbody>${graph.layers.map((/** @type {any} */ layer) => html`<tr key=${layer.name}><th scope="row"><span class="layer-mark" style=${{ "--fill": FILL[layer.kind] ?? "var(--c1)" }}></span>${layer.name}</th>
+      <td>${layer.kind.replaceAll("_", " ")}${layer.activation ? ` + ${layer.activation}` : ""}</td><td class="dim">${layer.inputs.join(", ")}</td><td>${layer.shape.join(" × ")}</td>
+      <td class="number">${layer.parameters ? count(layer.parameters) : "–"}</td>
+      <td class="number">${layer.macs ? html`${count(layer.macs)}<${Meter} share=${layer.macs / macs} />` : "–"}</td>
+      <td class="number">${layer.bytes ? html`${bytes(layer.bytes)}<${Meter} share=${layer.bytes / size} />` : "–"}</td>
+      <td class="number">${bytes(layer.output_bytes)}<${Meter} share=${layer.output_bytes / output} /></td></tr>`)}</tbody></table></div>`;
+}
+
+/** Bars of what is alive at each operator. @param {{graph: any, limit: number | undefined}} properties */
+function Memory({ graph, limit }) {
+  const { timeline, peak_bytes: peak } = graph;
+  const high = Math.max(peak, limit !== undefined && limit < 1.5 * peak ? limit : 0) * 1.12 || 1;
+  const [width, height] = [900, 150];
+  const step = width / Math.max(timeline.length, 1);
+  const top = (/** @type {number} */ value) => height - (value / high) * height;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 3.2)}rem`, maxHeight: "15rem", display: "block" }} role="img"
+      aria-label=${`Memory while each operator runs; the peak is ${show("memory", peak)} at ${timeline.find((/** @type {any} */ moment) => moment.bytes === peak)?.operator ?? "the start"}`}>
+    <line x1="0" x2=${width} y1=${top(peak)} y2=${top(peak)} stroke="var(--accent)" stroke-dasharray="4 4" opacity=".6" />
+    ${timeline.map((/** @type {any} */ moment, /** @type {number} */ i) => {
+      let below = 0;
+      return html`<g key=${i}><title>${`${moment.operator}: ${bytes(moment.bytes)} – ${Object.entries(moment.tensors).map(([name, size]) => `${name} ${bytes(/** @type {number} */ (size))}`).join(", ")}`}</title>
+        ${Object.entries(moment.tensors).map(([name, size], place) => {
+          const y = top(below + Number(size));
+          const bar = html`<rect key=${name} x=${i * step + step * 0.12} y=${y} width=${step * 0.76} height=${Math.max(0, top(below) - y - 1)} rx="2" fill=${moment.bytes === peak ? "var(--accent)" : "var(--c1)"} opacity=${1 - 0.3 * (place % 3)} />`;
+          below += Number(size);
+          return bar;
+        })}
+        <text x=${i * step + step / 2} y=${top(moment.bytes) - 4} font-size="11" stroke="var(--card)" stroke-width="3" paint-order="stroke" text-anchor="middle" fill="var(--dim)">${bytes(moment.bytes)}</text>
+        ${step > 40 && html`<text x=${i * step + step / 2} y=${height + 16} font-size="11" text-anchor="middle" fill="var(--dim)">${moment.operator.slice(-Math.floor(step / 6.5))}</text>`}</g>`;
+    })}
+    ${limit !== undefined && limit <= high && html`<line x1="0" x2=${width} y1=${top(limit)} y2=${top(limit)} stroke="var(--bad)" stroke-dasharray="4 4" /><text x=${width} y=${top(limit) - 4} text-anchor="end" font-size="11" fill="var(--bad)">budget ${bytes(limit)}</text>`}
+  </svg></div>`;
+}

@@ -1,0 +1,43 @@
+// The workers: what each does, since when it was not heard of, on what, and drain.
+import { html, useEffect, useState } from "../lib/ui.js";
+import { get, post } from "../lib/api.js";
+import { ago, plural } from "../lib/format.js";
+import { calmly, follow } from "../lib/live.js";
+import { Clock, Problem } from "../parts/bits.js";
+
+export function Workers() {
+  const [workers, setWorkers] = useState(/** @type {any[] | null} */ (null));
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const load = () => get("/workers").then((found) => (setWorkers(found), setError(null)), setError);
+  useEffect(() => {
+    const refresh = calmly(load, 1500);
+    refresh();
+    const timer = setInterval(refresh, 5000); // heartbeats are no events
+    const end = follow("/stream", { onEvent: refresh, onReturn: refresh, onMissing: () => null });
+    return () => {
+      end();
+      clearInterval(timer);
+      refresh.cancel();
+    };
+  }, []);
+  /** @param {any} worker */
+  const drain = (worker) => post(`/workers/${encodeURIComponent(worker.name)}/drain`, { drain: !worker.draining }).then(load, setError);
+  const alive = workers?.filter((worker) => worker.alive) ?? [];
+  return html`<div class="view-head"><h1>Workers</h1>${workers && html`<span class="dim">${plural(alive.length, "worker")} alive, ${plural(alive.reduce((sum, worker) => sum + worker.slots, 0), "slot")}</span>`}</div>
+    <${Problem} error=${error} what="Draining workers" />
+    ${workers?.length === 0 && html`<div class="card empty"><h2>No worker was heard of</h2><p>Start one: <code>worker --cpu --server ${location.origin}</code></p></div>`}
+    ${workers && workers.length > 0 && html`<div class="card scroll" tabindex="0" role="group" aria-label="Table of workers"><table>
+      <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Device</th><th scope="col" class="number">Slots</th><th scope="col">Works on</th>
+        <th scope="col">Last heartbeat</th><th scope="col">Here since</th><th scope="col"><span class="dim">Drain</span></th></tr></thead>
+      <tbody>${workers.map((worker) => html`<tr key=${worker.name}>
+        <th scope="row">${worker.name}</th>
+        <td><span class=${`state ${worker.alive ? (worker.draining ? "infeasible" : worker.trials.length ? "running" : "done") : "lost"}`}>${
+          worker.alive ? (worker.draining ? "draining" : worker.trials.length ? "busy" : "idle") : "not heard of"}</span></td>
+        <td>${worker.device}</td><td class="number">${worker.slots}</td>
+        <td>${worker.trials.length === 0 ? "–" : worker.trials.map((/** @type {number[]} */ [experiment, index], /** @type {number} */ place) =>
+          html`${place > 0 && ", "}<a key=${`${experiment}/${index}`} href=${`#/experiments/${experiment}/trials/${index}`}>experiment ${experiment}, trial ${index}</a>`)}</td>
+        <td><${Clock}>${(/** @type {number} */ now) => ago(worker.last_seen, now)}<//></td>
+        <td><${Clock}>${(/** @type {number} */ now) => ago(worker.first_seen, now)}<//></td>
+        <td>${worker.alive && html`<button type="button" aria-pressed=${String(Boolean(worker.draining))} aria-label=${`Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
+      </tr>`)}</tbody></table></div>`}`;
+}

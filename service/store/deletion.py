@@ -1,0 +1,63 @@
+"""Deleting an experiment with everything that belongs to it, and the files that nothing else refers to."""
+
+import sqlalchemy as sa
+
+from service.models import artifacts, attempts, deletions, experiments, trial_artifacts, trials
+from service.store.experiments import Experiments
+
+
+class Deletion(Experiments):
+    """The part of the store that deletes."""
+
+    def delete_experiment(self, experiment_id: int, login: int | None = None) -> list[str]:
+        """Delete an experiment, its trials, attempts, events; the digests of the files that no other experiment refers to.
+
+        Workers that hold its trials hear with their next report that they are gone. Raises NotFound.
+        """
+        mine = trials.c.experiment_id == experiment_id
+        with self._write() as connection:
+            name = self._row(connection, experiment_id)["name"]
+            if self._postgres:  # attempt, then trial, then experiment: see Base
+                held = sa.select(attempts.c.id).join(trials, trials.c.id == attempts.c.trial_id).where(mine)
+                connection.execute(held.order_by(attempts.c.id).with_for_update(of=attempts)).all()
+                connection.execute(
+                    sa.select(trials.c.id).where(mine).order_by(trials.c.id).with_for_update()
+                ).all()
+            used = sa.union(
+                sa.select(trial_artifacts.c.digest)
+                .join(trials, trials.c.id == trial_artifacts.c.trial_id)
+                .where(mine),
+                sa.select(trials.c.checkpoint).where(mine, trials.c.checkpoint.is_not(None)),
+            )
+            digests = sorted(connection.execute(used).scalars())
+            gone = connection.execute(sa.delete(experiments).where(experiments.c.id == experiment_id))
+            if gone.rowcount:
+                connection.execute(
+                    sa.insert(deletions),
+                    {"experiment_id": experiment_id, "name": name, "login": login, "time": self.clock()},
+                )
+            freed: list[str] = []
+            for start in range(0, len(digests), 500):
+                part = digests[start : start + 500]
+                orphans = (
+                    sa.delete(artifacts)
+                    .where(
+                        artifacts.c.digest.in_(part),
+                        ~sa.exists().where(trial_artifacts.c.digest == artifacts.c.digest),
+                        ~sa.exists().where(trials.c.checkpoint == artifacts.c.digest),
+                    )
+                    .returning(artifacts.c.digest)
+                )
+                freed += connection.execute(orphans).scalars()
+            return sorted(freed)
+
+    def known_artifacts(self, digests: list[str]) -> set[str]:
+        """Those of `digests` that are recorded."""
+        found: set[str] = set()
+        with self._read() as connection:
+            for start in range(0, len(digests), 500):
+                query = sa.select(artifacts.c.digest).where(
+                    artifacts.c.digest.in_(digests[start : start + 500])
+                )
+                found.update(connection.execute(query).scalars())
+        return found

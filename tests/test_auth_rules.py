@@ -1,0 +1,183 @@
+"""Every route with every scope: who gets through and who does not, and that nobody forgot a route."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.testclient import TestClient
+from support_auth import bearer, open_app, store_of, tokens
+from support_store import SPEC, fill
+
+from service import auth
+from service.app import PARTS
+from service.schemas_logins import Scope
+
+DIGEST = "sha256:" + "0" * 64
+ROUTES = sorted(
+    {
+        (method, route.path)
+        for part in PARTS
+        for route in part.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+)
+
+
+def address(path: str) -> str:
+    """A path of nothing that exists: who gets through gets 404, 409 or 422."""
+    values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name:path": "nobody"}
+    for name, value in values.items():
+        path = path.replace("{" + name + "}", value)
+    assert "{" not in path
+    return path
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, dict[Scope, str]]]:
+    with open_app(tmp_path_factory.mktemp("closed")) as http:
+        yield http, tokens(store_of(http))
+
+
+def ask(http: TestClient, method: str, path: str, headers: dict[str, str]) -> int:
+    """The status of a request; of a stream, of its beginning."""
+    body: dict[str, Any] = {"json": {}} if method in ("POST", "PUT", "DELETE") else {}
+    if path == "/stream":  # never ends: that it is let through is seen elsewhere
+        return http.post(path, headers=headers).status_code
+    return http.request(method, address(path), headers=headers, **body).status_code
+
+
+def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
+    assert {f"{method} {path}" for method, path in ROUTES} == set(auth.RULES)
+
+
+def test_a_server_with_a_route_without_a_rule_does_not_start() -> None:
+    router = APIRouter()
+
+    @router.get("/forgotten")
+    def forgotten() -> None: ...
+
+    with pytest.raises(auth.MissingRule, match="GET /forgotten"):
+        auth.rules_of(router)
+
+
+def test_a_route_that_was_added_past_the_guard_is_refused(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+
+        @http.app.get("/past")  # type: ignore[attr-defined]
+        def past() -> str:
+            return "secret"
+
+        answer = http.get("/past")
+        assert answer.status_code == 403 and "secret" not in answer.text
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES, ids=[f"{m} {p}" for m, p in ROUTES])
+def test_every_route_with_every_scope(
+    closed: tuple[TestClient, dict[Scope, str]], method: str, path: str
+) -> None:
+    http, secrets = closed
+    rule = auth.RULES[f"{method} {path}"]
+    http.cookies.clear()
+    if path == "/stream":
+        return
+    without = ask(http, method, path, {})
+    assert without == 401 if rule.scopes else without not in (401, 403)
+    for wrong in ("Bearer sm_" + "x" * 43, "Bearer ", "Basic abc", f"bearer{secrets[Scope.ADMIN]}"):
+        got = ask(http, method, path, {"authorization": wrong})
+        assert got == 401 if rule.scopes else got not in (401, 403), wrong
+    for scope, secret in secrets.items():
+        got = ask(http, method, path, bearer(secret))
+        if rule.scopes and scope not in rule.scopes:
+            assert got == 403, scope
+        else:
+            assert got not in (401, 403), scope
+
+
+def test_the_stream_of_everything_needs_read(closed: tuple[TestClient, dict[Scope, str]]) -> None:
+    http, secrets = closed
+    assert auth.RULES["GET /stream"] == auth.READ
+    answer = http.get("/stream")
+    assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
+    assert http.get("/stream", headers=bearer(secrets[Scope.WORKER])).status_code == 403
+
+
+def test_a_refused_body_is_not_read(closed: tuple[TestClient, dict[Scope, str]]) -> None:
+    http, secrets = closed
+    read: list[int] = []
+
+    def body() -> Iterator[bytes]:
+        for number in range(3):
+            read.append(number)
+            yield b"x" * 1000
+
+    answer = http.put(f"/artifacts/{DIGEST}", content=body(), headers=bearer(secrets[Scope.READ]))
+    assert answer.status_code == 403 and answer.json()["error"]["type"] == "Forbidden"
+
+
+def test_unknown_paths_say_nothing(closed: tuple[TestClient, dict[Scope, str]]) -> None:
+    http, _ = closed
+    assert http.get("/nowhere").status_code == 404
+    assert http.put("/experiments").status_code == 405
+
+
+def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+        store = store_of(http)
+        unowned = http.post("/experiments", json={"spec": SPEC}).json()
+        assert unowned["owner"] is None
+        one, _ = store.create_token("one", [Scope.WRITE])
+        again, _ = store.create_token("one", [Scope.WRITE])
+        other, _ = store.create_token("other", [Scope.WRITE])
+        admin, _ = store.create_token("chief", [Scope.ADMIN])
+        made = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one)).json()
+        assert made["owner"] == "one"
+        path = f"/experiments/{made['id']}"
+        steps = [
+            ("POST", f"{path}/{verb}") for verb in ("stop", "resume", "extend", "trials", "trials/0/stop")
+        ]
+        for method, where in [*steps, ("DELETE", path)]:
+            answer = http.request(method, where, json={}, headers=bearer(other))
+            assert answer.status_code == 403 and "belongs to one" in answer.json()["error"]["message"]
+        assert http.get(path, headers=bearer(other)).json()["state"] == "running"
+        for secret in (one, again, admin):
+            assert http.post(f"{path}/stop", headers=bearer(secret)).status_code == 200
+            assert http.post(f"{path}/resume", headers=bearer(secret)).status_code == 200
+        # What was made before there were logins is everybody's.
+        assert http.post(f"/experiments/{unowned['id']}/stop", headers=bearer(other)).status_code == 200
+        assert http.delete(path, headers=bearer(one)).status_code == 204
+
+
+def test_another_workers_token_reports_nothing(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+        store = store_of(http)
+        made = http.post("/experiments", json={"spec": SPEC}).json()["id"]
+        fill(store, made, 3)
+        early = http.post(
+            "/claims", json={"worker": "w", "request": "early"}
+        ).json()  # before there were logins
+        mine, _ = store.create_token("lab", [Scope.WORKER])
+        other, _ = store.create_token("lab", [Scope.WORKER])
+        admin, _ = store.create_token("chief", [Scope.ADMIN])
+        claim = http.post("/claims", json={"worker": "w", "request": "r"}, headers=bearer(mine)).json()
+        stolen = http.post("/claims", json={"worker": "w", "request": "r"}, headers=bearer(other))
+        assert stolen.status_code == 409 and claim["token"] not in stolen.text
+        body = {
+            "token": claim["token"],
+            "points": [],
+            "log": [],
+            "digest": DIGEST,
+            "result": {"state": "stopped"},
+        }
+        path = f"/attempts/{claim['attempt']}"
+        for secret in (other, admin):
+            for verb in ("heartbeat", "points", "checkpoint", "finish"):
+                answer = http.post(f"{path}/{verb}", json=body, headers=bearer(secret))
+                assert answer.status_code == 403 and "another token" in answer.json()["error"]["message"]
+        beat = {"token": claim["token"]}
+        assert http.post(f"{path}/heartbeat", json=beat, headers=bearer(mine)).status_code == 200
+        early_path = f"/attempts/{early['attempt']}/heartbeat"
+        assert http.post(early_path, json={"token": early["token"]}, headers=bearer(other)).status_code == 200

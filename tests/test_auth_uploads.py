@@ -1,0 +1,163 @@
+"""Uploads are data: weights as safetensors, arrays without objects, nothing pickled, and names that are no paths."""
+
+import hashlib
+import io
+import json
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+from starlette.testclient import TestClient
+from support_auth import open_app, store_of
+from support_store import completed, fill, spec
+
+from service.contents import check_arrays, check_artifact, check_safetensors, refuse_pickled
+from sparsemod.errors import InvalidInput
+from sparsemod.records import Artifact
+
+WEIGHTS = save(
+    {"layer.weight": np.ones((3, 2), dtype=np.float32), "layer.bias": np.zeros(3, dtype=np.float32)}
+)
+
+
+def archive(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name, content in members.items():
+            file.writestr(name.replace("__", "."), content)
+    return out.getvalue()
+
+
+def array(values: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array(values), allow_pickle=True)
+    return out.getvalue()
+
+
+PICKLES = [pickle.dumps({"w": [1.0]}, protocol) for protocol in (2, 3, 4, 5)]
+TORCH = archive(archive_data__pkl=PICKLES[0])
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[TestClient]:
+    with open_app(tmp_path, max_artifact_bytes=5_000) as client:
+        yield client
+
+
+def put(http: TestClient, content: bytes) -> Any:
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    return http.put(f"/artifacts/{digest}", content=content)
+
+
+@pytest.mark.parametrize("content", [*PICKLES, TORCH])
+def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: bytes) -> None:
+    answer = put(http, content)
+    assert answer.status_code == 422 and "safetensors" in answer.json()["error"]["allowed"]
+    assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
+
+
+def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) -> None:
+    for length in (
+        0x280,
+        0x380,
+        0x480,
+        0x580,
+    ):  # headers of these lengths begin like a pickle of protocol 2 to 5
+        header = json.dumps({"__metadata__": {"x": ""}}).encode()
+        header += b" " * (length - len(header))
+        path = tmp_path / "file"
+        path.write_bytes(struct.pack("<Q", length) + header)
+        assert path.read_bytes()[0] == 0x80
+        refuse_pickled(path)
+        check_safetensors(path, "digest")
+
+
+def test_too_large_says_what_to_change(http: TestClient) -> None:
+    found = put(http, b"x" * 6_000)
+    assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
+    found = http.post("/claims", content=b" " * 9_000_000)
+    assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
+
+
+BAD = [
+    ("weights", b"just bytes", "w.safetensors", "digest"),
+    ("weights", WEIGHTS[:-1], "w.safetensors", "digest"),
+    ("weights", struct.pack("<Q", 1 << 40) + b"{}", "w.safetensors", "digest"),
+    ("weights", struct.pack("<Q", 4) + b"[{}]", "w.safetensors", "digest"),
+    ("weights", archive(w__npy=array([1.0])), "w.safetensors", "digest"),
+    ("network", b"just bytes", "n.npz", "digest"),
+    ("network", archive(w__npy=array([{"an": "object"}])), "n.npz", "digest"),
+    ("network", archive(w__npy=b"no array"), "n.npz", "digest"),
+    ("network", archive(run__py=b"import os"), "n.npz", "digest"),
+    ("weights", WEIGHTS, "../w.safetensors", "name"),
+    ("weights", WEIGHTS, "/etc/passwd", "name"),
+    ("weights", WEIGHTS, "..", "name"),
+    ("weights", WEIGHTS, ".hidden", "name"),
+    ("weights", WEIGHTS, "a\\b", "name"),
+    ("weights", WEIGHTS, "a\nb", "name"),
+    ("weights", WEIGHTS, "", "name"),
+    ("weights", WEIGHTS, "x" * 101, "name"),
+]
+
+
+@pytest.mark.parametrize(("kind", "content", "name", "field"), BAD, ids=range(len(BAD)))
+def test_a_result_with_a_file_that_is_not_what_it_says(
+    http: TestClient, kind: str, content: bytes, name: str, field: str
+) -> None:
+    store = store_of(http)
+    fill(store, store.create_experiment(spec()).id, 1)
+    claim = http.post("/claims", json={"worker": "w"}).json()
+    assert put(http, content).status_code == 200
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    file = Artifact(kind=kind, digest=digest, size=len(content), name=name)
+    body = {"token": claim["token"], "result": completed(artifacts=(file,)).model_dump(mode="json")}
+    answer = http.post(f"/attempts/{claim['attempt']}/finish", json=body)
+    assert answer.status_code == 422 and answer.json()["error"]["field"] == f"result.artifacts.0.{field}"
+    assert store.experiment(1).counts["running"] == 1  # type: ignore[index]
+    if kind == "weights" and field == "digest":
+        body = {"token": claim["token"], "digest": digest}
+        assert http.post(f"/attempts/{claim['attempt']}/checkpoint", json=body).status_code == 422
+
+
+def test_good_files_are_taken(http: TestClient) -> None:
+    store = store_of(http)
+    fill(store, store.create_experiment(spec()).id, 1)
+    claim = http.post("/claims", json={"worker": "w"}).json()
+    network = archive(header__json=b"{}", w__npy=array([1, 2]))
+    files = []
+    for kind, content, name in (("weights", WEIGHTS, "weights.safetensors"), ("network", network, "network.npz"), ("log", b"text", "log.txt")):  # fmt: skip
+        digest = put(http, content).json()["digest"]
+        files.append(Artifact(kind=kind, digest=digest, size=len(content), name=name))
+    beat = {"token": claim["token"], "digest": files[0].digest}
+    assert http.post(f"/attempts/{claim['attempt']}/checkpoint", json=beat).status_code == 204
+    body = {"token": claim["token"], "result": completed(artifacts=tuple(files)).model_dump(mode="json")}
+    assert http.post(f"/attempts/{claim['attempt']}/finish", json=body).status_code == 200
+
+
+@given(st.binary(max_size=200), st.integers(0, 200), st.binary(max_size=4))
+def test_damaged_files_never_crash_the_check(
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int, patch: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    network = archive(header__json=b"{}", w__npy=array([1, 2]))
+    for good in (WEIGHTS, network):
+        for content in (noise, good[:at] + patch + good[at + len(patch) :]):
+            path.write_bytes(content)
+            for check in (check_safetensors, check_arrays):
+                try:
+                    check(path, "digest")
+                except InvalidInput as error:
+                    assert error.field == "digest"
+
+
+def test_a_file_that_was_never_uploaded_is_somebody_elses_complaint(tmp_path: Path) -> None:
+    file = Artifact(kind="weights", digest="sha256:" + "0" * 64, size=1, name="w")
+    check_artifact(file, tmp_path / "nowhere", "result.artifacts.0")

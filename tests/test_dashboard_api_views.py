@@ -1,0 +1,341 @@
+"""What the dashboard asks for: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from safetensors.numpy import save
+from starlette.testclient import TestClient
+from support_auth import open_app, store_of
+from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
+
+from service.models import metadata
+from service.settings import Settings
+from service.store import Store
+from sparsemod.errors import NotFound
+from sparsemod.records import Artifact, Candidate
+
+pytest_plugins = ["support_store_fixtures"]
+
+
+@pytest.fixture
+def http(tmp_path: Path) -> Iterator[TestClient]:
+    with open_app(tmp_path, max_artifact_bytes=10_000_000) as client:
+        yield client
+
+
+def finish(store: Store, result: Any = None) -> int:
+    claim = store.claim("w")
+    assert claim is not None
+    store.finish(claim.attempt, claim.token, result or completed())
+    return claim.trial
+
+
+def put(http: TestClient, content: bytes) -> str:
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    answer = http.put(f"/artifacts/{digest}", content=content)
+    assert answer.status_code == 200, answer.text
+    return digest
+
+
+# -- columns ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_points_are_all_trials_and_then_what_changed(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    morph = Candidate(
+        parameters={"width": 9, "deep": True}, origin="morphism", round="r3", parent=0, operators=("widen",)
+    )
+    over = Suggestion(morph, costs={"model_size": 5000.0}, feasible=False, over={"model_size": 4000.0})
+    fill(store, made, [*suggestions(3), over])
+    finish(store, completed(0.123456789))
+    whole = store.points_since(made)
+    assert whole.full and whole.index == [0, 1, 2, 3]
+    assert [whole.states[s] for s in whole.state] == ["completed", "queued", "queued", "infeasible"]
+    assert [whole.rounds[r] for r in whole.round] == ["r1", "r1", "r1", "r3"]
+    assert [whole.origins[o] for o in whole.origin] == ["sobol"] * 3 + ["morphism"]
+    assert whole.parent == [None, None, None, 0] and whole.operators == {"3": ["widen"]}
+    # Measured where it was, else the costs known beforehand; "error" only of the completed one.
+    assert whole.values == {"error": [0.123457, None, None, None], "model_size": [500.0, 10.0, 20.0, 5000.0]}
+    assert whole.parameters == {"width": [0, 1, 2, 9], "deep": [None, None, None, True]}
+    assert whole.finished[0] == whole.revision and whole.finished[1] is None
+    assert store.points_since(made, whole.revision).index == []
+    finish(store)
+    part = store.points_since(made, whole.revision)
+    assert not part.full and part.index == [1] and part.values["error"] == [0.25]
+    # A revision that was never reached means another database: everything.
+    assert store.points_since(made, 10_000).full
+    with pytest.raises(NotFound):
+        store.points_since(77)
+
+
+def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from service.store import series
+
+    made = store.create_experiment(spec()).id
+    fill(store, made, 5)
+    assert store.points_since(made, 2).index == [1, 2, 3, 4]
+    monkeypatch.setattr(series, "_MANY", 3)
+    assert store.points_since(made, 2).full and store.points_since(made, 3).index == [2, 3, 4]
+
+
+def test_points_over_http_are_compressed_for_who_can_read_that(http: TestClient) -> None:
+    store = store_of(http)
+    made = store.create_experiment(spec()).id
+    fill(store, made, 300)
+    packed = http.get(f"/experiments/{made}/points")
+    assert packed.headers["content-encoding"] == "gzip"
+    plain = http.get(f"/experiments/{made}/points", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers and plain.json() == packed.json()
+    assert int(packed.headers["content-length"]) < len(plain.content) / 4
+    assert http.get("/experiments/77/points").status_code == 404
+
+
+def test_the_timeline_shows_attempts(store: Store, clock: Clock) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 2)
+    start = clock()
+    finish(store, fault())
+    clock.advance(10)
+    finish(store)
+    clock.advance(10)
+    assert store.claim("other", "gpu:0") is not None
+    found = store.timeline(made)
+    assert (found.workers, found.devices) == (("other", "w"), ("gpu:0", "cpu"))
+    assert found.trial == [0, 0, 1] and found.worker == [1, 1, 0]
+    assert found.state == ["failed", "completed", "running"]
+    assert found.started == [start, start + 10, start + 20] and found.ended == [start, start + 10, None]
+    assert found.now == start + 20
+    assert store.timeline(made, start + 5).trial == [0, 1]
+
+
+# -- deleting, draining --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_is_deleted_with_everything_that_is_its_own(store: Store) -> None:
+    shared = stored_artifact(store, b"shared")
+    own = stored_artifact(store, b"own", name="own")
+    last = stored_artifact(store, b"checkpoint")
+    stray = stored_artifact(store, b"of an upload under way")
+    first, second = (store.create_experiment(spec(), key=key).id for key in "ab")
+    fill(store, first, 2)
+    finish(store, completed(artifacts=(shared, own)))
+    held = store.claim("w")
+    assert held is not None
+    store.checkpoint(held.attempt, held.token, last.digest)
+    fill(store, second, 1)
+    finish(store, completed(artifacts=(shared,)))
+    store.keep_derived(first, "graph", "k", {"x": 1})
+    assert store.delete_experiment(first) == sorted([own.digest, last.digest])
+    assert store.known_artifacts([shared.digest, own.digest, last.digest, stray.digest]) == {
+        shared.digest, stray.digest,
+    }  # fmt: skip
+    with pytest.raises(NotFound):
+        store.experiment(first)
+    with pytest.raises(NotFound):
+        store.delete_experiment(first)
+    with pytest.raises(NotFound):
+        store.heartbeat(held.attempt, held.token)  # the worker drops it
+    store.keep_derived(first, "graph", "late", {})
+    with store.engine.connect() as connection:
+        for table in metadata.sorted_tables:
+            if "experiment_id" in table.c and table.name != "deletions":
+                found = connection.execute(
+                    sa.select(sa.func.count()).where(table.c.experiment_id == first)
+                ).scalar()
+                assert found == 0, table.name
+    assert store.experiment(second).counts["completed"] == 1  # type: ignore[index]
+    assert store.pareto(second).points[0].artifacts[0].digest == shared.digest
+
+
+def test_the_number_of_a_deleted_experiment_is_never_used_again(store: Store) -> None:
+    first = store.create_experiment(spec()).id
+    newest = store.create_experiment(spec()).id
+    store.delete_experiment(newest)
+    assert store.create_experiment(spec()).id > newest
+    store.delete_experiment(first)
+    assert store.create_experiment(spec()).id > newest + 1
+
+
+def test_deleting_over_http_removes_the_files(http: TestClient, tmp_path: Path) -> None:
+    store = store_of(http)
+    made = http.post("/experiments", json={"spec": SPEC}).json()["id"]
+    fill(store, made, 1)
+    content = save({"w": np.ones(5, dtype=np.float32)})
+    digest = put(http, content)
+    finish(
+        store,
+        completed(
+            artifacts=(Artifact(kind="weights", digest=digest, size=len(content), name="w.safetensors"),)
+        ),
+    )
+    assert len([p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()]) == 1
+    assert http.delete(f"/experiments/{made}").status_code == 204
+    assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
+    assert http.get(f"/artifacts/{digest}").status_code == 404
+    assert http.delete(f"/experiments/{made}").status_code == 404
+
+
+def test_a_draining_worker_gets_nothing_and_keeps_what_it_has(http: TestClient) -> None:
+    store = store_of(http)
+    fill(store, store.create_experiment(spec()).id, 3)
+    name = "rack/3 left"
+    held = http.post("/claims", json={"worker": name}).json()
+    where = "/workers/rack%2F3%20left/drain"
+    assert http.post("/workers/nobody/drain", json={}).status_code == 404
+    assert http.post(where, json={"drain": True}).status_code == 204
+    (view,) = http.get("/workers").json()
+    assert view["draining"] and view["alive"] and view["trials"] == [[1, 0]]
+    assert http.post("/claims", json={"worker": name}).status_code == 204
+    assert http.post("/claims", json={"worker": "other"}).status_code == 200
+    beat = http.post(f"/attempts/{held['attempt']}/heartbeat", json={"token": held["token"]})
+    assert beat.json()["stop"] is False
+    assert http.post(where, json={"drain": False}).status_code == 204
+    assert http.post("/claims", json={"worker": name}).status_code == 200
+
+
+# -- what is computed ----------------------------------------------------------------------------------------------------------------
+
+
+def until(http: TestClient, path: str) -> Any:
+    """The answer, once it is no longer being computed."""
+    for _ in range(600):
+        answer = http.get(path)
+        if answer.status_code != 202:
+            return answer
+        assert answer.json() == {"computing": True}
+        time.sleep(0.1)
+    raise AssertionError(f"{path}: still computing")
+
+
+def test_graph_and_importance_are_computed_elsewhere(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sparsemod.data import declared
+    from sparsemod.problem import Problem
+
+    store = store_of(http)
+    made = store.create_experiment(spec(network={"family": "cnn"})).id
+    info = declared("digits")
+    assert info is not None
+    space = Problem.of(spec(network={"family": "cnn"}), info).space
+    rng = np.random.default_rng(1)
+    path = f"/experiments/{made}"
+    for _ in range(16):
+        values = space.sample(rng)
+        store.attach(made, values)
+        # The error follows one parameter and nothing else.
+        finish(store, completed(0.05 + 0.1 * values["blocks"], 100.0 * len(values)))  # type: ignore[operator]
+    graph = until(http, f"{path}/trials/3/graph").json()
+    layers = graph["layers"]
+    assert (
+        graph["input_shape"] == [1, 8, 8] and layers[-1]["shape"] == [10] and layers[-1]["kind"] == "linear"
+    )
+    assert graph["macs"] == sum(layer["macs"] for layer in layers) > 0
+    assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
+    assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
+    # Known by now, for another server process too: no process is asked again.
+    monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
+    assert http.get(f"{path}/trials/3/graph").json() == graph
+    monkeypatch.undo()
+    found = until(http, f"{path}/importance").json()
+    assert found["current"] and found["trials"] == 16 and found["reason"] is None
+    assert next(iter(found["metrics"]["error"])) == "blocks" and set(found["metrics"]["error"]) == {
+        p.name for p in space.free
+    }
+    # While there is nothing newer, the last answer is given, marked as such.
+    store.attach(made, space.sample(rng))
+    finish(store)
+    later = http.get(f"{path}/importance").json()
+    assert later["current"] is False and later["metrics"] == found["metrics"]
+    assert http.get(f"{path}/trials/77/graph").status_code == 404
+    assert http.get("/experiments/77/importance").status_code == 404
+
+
+def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_of(http)
+    made = store.create_experiment(spec()).id
+    fill(store, made, 1)
+    computed = http.app.state.computed  # type: ignore[attr-defined]
+    monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
+    answer = until(http, f"/experiments/{made}/trials/0/graph")
+    assert answer.status_code == 500 and "no graph today" in answer.json()["error"]["message"]
+
+
+# -- forms ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_names_what_specs_may_use(http: TestClient) -> None:
+    found = http.get("/catalogue").json()
+    families = {f["name"]: f for f in found["families"]}
+    assert {"cnn", "mlp"} <= set(families) and families["cnn"]["description"]
+    space = {p["name"]: p for p in families["cnn"]["spaces"]["digits"]}
+    assert space["blocks"]["type"] == "integer" and space["blocks"]["low"] == 1
+    assert all("when" in p for p in space.values())
+    datasets = {d["name"]: d for d in found["datasets"]}
+    assert datasets["digits"]["shape"] == [1, 8, 8] and datasets["npz"]["shape"] is None
+    assert {o["name"]: o["required"] for o in datasets["npz"]["options"]} == {"path": True, "layout": False}
+    assert {d["name"] for d in found["devices"]} >= {"stm32f446"} and found["devices"][0]["ram"] > 0
+    assert "properties" in found["schema"] and found["defaults"]["version"] == 1
+    assert found["aliases"]["flash"] == "model_size"
+
+
+def test_a_spec_is_checked_without_being_created(http: TestClient) -> None:
+    found = http.post("/experiments/check", json={"spec": SPEC}).json()
+    again = http.post(
+        "/experiments/check", content=found["yaml"], headers={"content-type": "application/yaml"}
+    )
+    assert again.json() == found and found["spec"]["search"]["acquisition"] == "ehvi"
+    wrong = http.post("/experiments/check", json={"spec": {**SPEC, "objectives": ["speed"]}})
+    assert wrong.status_code == 422 and wrong.json()["error"]["field"] == "objectives.0"
+    assert http.get("/experiments").json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "field"),
+    [
+        ({"name": "digits", "root": "/etc"}, "dataset.root"),
+        ({"name": "digits", "root": "relative"}, "dataset.root"),
+        ({"name": "digits", "root": "~"}, "dataset.root"),
+        ({"name": "digits", "root": "DATA/../elsewhere"}, "dataset.root"),
+        ({"name": "digits", "root": "DATA/link"}, "dataset.root"),
+        ({"name": "npz", "options": {"path": "/etc/passwd"}}, "dataset.options.path"),
+        ({"name": "npz", "options": {"path": "../secret.npz"}}, "dataset.options.path"),
+        ({"name": "npz", "options": {"path": "a\x00b"}}, "dataset.options.path"),
+        ({"name": "npz", "options": {"path": "~root/x.npz"}}, "dataset.options.path"),
+        ({"name": "npz", "root": "MORE", "options": {"path": "../more2/x.npz"}}, "dataset.options.path"),
+        ({"name": "npz", "options": {"path": "mine.npz"}}, None),
+        ({"name": "npz", "options": {"path": "DATA/mine.npz"}}, None),
+        ({"name": "npz", "root": "DATA/inner", "options": {"path": "../mine.npz"}}, None),
+        ({"name": "digits", "root": "MORE"}, None),
+    ],
+)
+def test_data_are_read_from_the_servers_folders_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: dict[str, Any], field: str | None
+) -> None:
+    data, more = tmp_path / "data", tmp_path / "more"
+    data.mkdir()
+    more.mkdir()
+    (data / "link").symlink_to("/etc")
+    monkeypatch.setenv("SPARSEMOD_DATA", str(data))
+    given = json.loads(json.dumps(dataset).replace("DATA", str(data)).replace("MORE", str(more)))
+    with open_app(tmp_path / "server", dataset_dirs=(more,)) as http:
+        for path in ("/experiments", "/experiments/check"):
+            answer = http.post(path, json={"spec": {**SPEC, "dataset": given}})
+            if field is None:
+                assert answer.status_code in (200, 201), answer.text
+            else:
+                found = answer.json()["error"]
+                assert answer.status_code == 422 and found["field"] == field
+                assert str(data) in found["allowed"] and "SPARSEMOD_DATASET_DIRS" in found["allowed"]
+
+
+def test_folders_of_data_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEMOD_DATASET_DIRS", "/one, /two")
+    assert Settings().dataset_dirs == (Path("/one"), Path("/two"))
