@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
     "GET /experiments/{experiment}/exports": READ,
     "GET /stream": READ,
     "GET /pareto/{experiment}": READ,
+    "GET /pareto/{experiment}/devices": READ,
     "POST /pareto/{experiment}/exports": OWN,
     "GET /artifacts/{digest}": FILES,
     "HEAD /artifacts/{digest}": FILES,

@@ -11,10 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 ASSETS = Path(__file__).parent / "assets"
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 WAIT = 30_000
 """Milliseconds; a busy machine must fail no test."""
 

@@ -46,7 +46,7 @@ def test_modules_are_small_and_import_what_is_there(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") < 400
     assert text.startswith("// "), "its first line says what it is for"
-    mapped = set(json.loads(re.findall(r'importmap">(.*?)</script>', (DASHBOARD / "index.html").read_text(), re.S)[0])["imports"])
+    mapped = set(json.loads(re.findall(r'importmap">(.*?)</script>', (DASHBOARD / "index.html").read_text(), re.DOTALL)[0])["imports"])
     for name in IMPORT.findall(text):
         if "${" in name:
             continue
@@ -99,7 +99,7 @@ def test_the_first_load_is_small() -> None:
         if path in seen:
             continue
         seen.add(path)
-        for name in re.findall(r"""^import .*?from\s+["'](\.[^"']+)["']|^export .*?from\s+["'](\.[^"']+)["']""", path.read_text(), re.M):
+        for name in re.findall(r"""^import .*?from\s+["'](\.[^"']+)["']|^export .*?from\s+["'](\.[^"']+)["']""", path.read_text(), re.MULTILINE):
             waiting.append((path.parent / (name[0] or name[1])).resolve())
     assert not any("chart" in path.name for path in seen), "charts come when they are wanted"
     library = [path for path in VENDOR.glob("*.*js") if not path.name.startswith(("echarts", "uplot"))]
