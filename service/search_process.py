@@ -13,6 +13,7 @@ import signal
 import struct
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
@@ -186,7 +187,10 @@ class SearchProcess:
                 args=(theirs, self._board, self.spec, self._build, tuple(self._broken), os.getpid()),
                 daemon=True,
             )
-            self._child.start()
+            with warnings.catch_warnings():
+                # Newer Pythons warn of a fork beside threads. Ours renews leases; the child uses nothing that it may have locked.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._child.start()
             theirs.close()
         self._asked = time.monotonic()
         if self._pipe is not None:

@@ -128,7 +128,10 @@ class _DryRun:
         screen = Screen(problem)
         feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.all_budgets()}
         began = time.perf_counter()
-        for _ in range(self.draws):
+        drawn = 0
+        # Where feasible candidates are rare, look as long as the search itself would before it calls the space empty.
+        while drawn < self.draws or (not feasible and drawn < self.spec.search.max_draws):
+            drawn += 1
             try:
                 costs = screen.costs(problem.space.sample(self.rng))
             except BuildError as error:
@@ -136,18 +139,18 @@ class _DryRun:
                 continue
             feasible += problem.objectives.feasible(costs)
             smallest = {m: min(v, costs.get(m, v)) for m, v in smallest.items()}
-        each = (time.perf_counter() - began) / self.draws
+        each = (time.perf_counter() - began) / drawn
         if unbuildable:
             self.find("warning", "space", f"some draws cannot be built, for example: {unbuildable}")
         limits = ", ".join(
             f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
             for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
         )  # fmt: skip
-        level: Level = "ok" if feasible else "error" if not unbuildable and self.spec.all_budgets() else "warning"
+        level: Level = "ok" if feasible else "error"
         self.find(
             level,
             "budgets",
-            f"{feasible} of {self.draws} random candidates are feasible, {1000 * each:.0f} ms each{'; ' + limits if limits else ''}",
+            f"{feasible} of {drawn} random candidates are feasible, {1000 * each:.0f} ms each{'; ' + limits if limits else ''}",
         )
 
     def attempt(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Tried:

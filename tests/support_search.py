@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sparsemod.records import Candidate, TrialState, Value
+from sparsemod.records import Candidate, FailureKind, TrialState, Value
 from sparsemod.search import Observation, Search, Suggestion
 from sparsemod.space import Categorical, Condition, Integer, Real, Space
 from sparsemod.spec import ExperimentSpec
@@ -76,6 +76,8 @@ def morphs(parameters: Mapping[str, Value], rng: np.random.Generator) -> list[Ch
 
 def finish(index: int, s: Suggestion, epochs: float | None = None) -> Observation:
     """The observation that a worker would make of a suggestion."""
+    if s.error is not None:
+        return Observation(index, s.candidate, TrialState.FAILED, failure=FailureKind.INVALID)
     if not s.feasible:
         return Observation(index, s.candidate, TrialState.INFEASIBLE, dict(s.costs))
     trained = float(s.epochs) if epochs is None else epochs

@@ -26,7 +26,11 @@ def test_a_good_spec_goes_through(family, pruning):
         ({"network": {"family": "rnn"}}, "space", "network.family = 'rnn': known: cnn, mlp"),
         ({"network": {"family": "mlp", "options": {"colour": 1}}}, "space", "network.options.colour = 1"),
         ({"space": {"colour": 1}}, "space", "space.colour = 'colour': a parameter of family mlp"),
-        ({"budgets": ["flash <= 10 B"]}, "budgets", "0 of 10 random candidates are feasible"),
+        (
+            {"budgets": ["flash <= 10 B"], "search": {"max_draws": 25}},
+            "budgets",
+            "0 of 25 random candidates are feasible",
+        ),
         ({"target": {"device": "abacus"}}, "budgets", "abacus"),
     ],
 )

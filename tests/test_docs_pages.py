@@ -153,3 +153,13 @@ def parse_command(words: list[str]) -> None:
     assert name and command
     if "--help" not in rest:
         command.make_context(name, rest)
+
+
+def test_images_are_here_and_load_nothing() -> None:
+    readme = (ROOT / "README.md").read_text()
+    images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", readme)
+    assert images
+    for image in images:
+        content = (ROOT / image).read_text()
+        assert "@font-face" not in content and "<script" not in content
+        assert "sparsemod" in content

@@ -154,8 +154,10 @@ def test_failures() -> None:
     key = SPACE.key(s.candidate.parameters)
     assert key in History(of, SPACE, [*base, broken]).seen
     assert key not in History(of, SPACE, [*base, lost]).seen
-    # A failed trial is a trial of its round.
-    assert Search(of, SPACE, costs).suggest([*base, broken], 1)[0].candidate.round == "r2"
+    # A failed trial is a trial of its round; a network that was never trained is none.
+    diverged = replace(broken, values=dict(s.costs))
+    for observation, following in ((lost, "r2"), (diverged, "r2"), (broken, "r1")):
+        assert Search(of, SPACE, costs).suggest([*base, observation], 1)[0].candidate.round == following
 
 
 def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> None:
@@ -169,12 +171,42 @@ def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> N
     found: list[Suggestion] = search.suggest([], 8)
     broken = [s for s in found if s.error is not None]
     assert broken and all(not s.feasible and s.candidate.parameters["kernel"] == 5 for s in broken)
-    observations = [
-        finish(i, s) if s.error is None
-        else Observation(i, s.candidate, TrialState.FAILED, failure=FailureKind.INVALID)
-        for i, s in enumerate(found)
-    ]  # fmt: skip
+    assert sum(s.feasible for s in found) == 8
+    observations = [finish(i, s) for i, s in enumerate(found)]
     assert {s.candidate.parameters["kernel"] == 5 for s in search.suggest(observations, 6)} == {False}
+    # A whole run: what cannot be built uses up no trial of its round.
+    run = loop(Search(of, SPACE, picky), batch=3)
+    assert [o.candidate.round for o in run if o.state is TrialState.COMPLETED] == ["r1"] * 8 + ["r2"] * 6
+    assert any(o.state is TrialState.FAILED for o in run)
+
+
+@pytest.mark.parametrize("objectives", [OBJECTIVES, ("model_size", "latency")])
+@pytest.mark.parametrize("first", [6, 0])
+def test_a_space_in_which_nothing_can_be_built_ends(objectives: tuple[str, ...], first: int) -> None:
+    def never(p: Mapping[str, Value]) -> dict[str, float]:
+        raise BuildError("too narrow")
+
+    of = spec(objectives, rounds=rounds(first, 6), search={"max_draws": 120})
+    search = Search(of, SPACE, never)
+    observations: list[Observation] = []
+    with pytest.raises(SpaceEmpty, match=r"0 of \d+ draws .*\d+ of them cannot be built"):
+        while len(observations) < 500:
+            found = search.suggest(observations, 2)
+            assert found and not any(s.feasible for s in found)
+            observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
+    assert len(observations) <= 170
+
+
+def test_a_search_ends_when_nothing_more_can_be_built() -> None:
+    def never(p: Mapping[str, Value]) -> dict[str, float]:
+        raise BuildError("too narrow")
+
+    search = Search(spec(rounds=rounds(6, 5), search={"max_draws": 60}), SPACE, never)
+    observations = loop(Search(spec(rounds=rounds(6)), SPACE, costs))
+    while search.done(observations) is None and len(observations) < 500:
+        found = search.suggest(observations, 2)
+        observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
+    assert search.done(observations) == "the last 150 new candidates broke a budget or could not be built"
 
 
 def test_a_finite_space_is_used_up_once() -> None:

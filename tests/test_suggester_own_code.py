@@ -30,7 +30,7 @@ def evil() -> Any:
             case "hang":
                 time.sleep(600)
             case "memory":
-                hoard = [bytearray(os.urandom(1)) * 3_000_000_000]
+                hoard = [bytearray(b"x") * 2_500_000_000]
                 time.sleep(600)
                 del hoard
             case "raise":
@@ -56,7 +56,7 @@ def _until_over(store: Any, suggester: Suggester, identity: int, limit: float = 
 def test_candidates_that_break_their_process_are_recorded_as_invalid(
     tmp_path: Path, evil: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_process, "BUILD_SECONDS", 3.0)
+    monkeypatch.setattr(search_process, "BUILD_SECONDS", 8.0)
     store = open_store(tmp_path)
     spec = make_spec(
         network={"family": "evil"},
@@ -66,7 +66,7 @@ def test_candidates_that_break_their_process_are_recorded_as_invalid(
             "r2": {"trials": 0, "epochs": 1},
             "r3": {"trials": 0, "epochs": 1},
         },
-        limits={"memory": "1500 MB"},
+        limits={"memory": "1800 MB"},
     )
     broken = store.create_experiment(spec).id
     sound = store.create_experiment(make_spec()).id
@@ -83,7 +83,7 @@ def test_candidates_that_break_their_process_are_recorded_as_invalid(
     assert found.pop("fine").state is TrialState.COMPLETED
     words = {
         "exit": "code 7",
-        "hang": "more than 3 s",
+        "hang": "more than 8 s",
         "memory": "MB of memory",
         "raise": "no such network",
         "leave": "SystemExit: good bye",

@@ -57,6 +57,7 @@ class Chooser:
         self._model = self._fit(history, fitter) if self._uncertain else None
         self._points = self._objectives.matrix(history.rows[i] for i in history.front)
         self._built: dict[str, Choice | None] = {}
+        self.unbuildable: list[tuple[Entry, str]] = []
         known = [
             (o.candidate.parameters, o.values)
             for o in history.all
@@ -221,6 +222,7 @@ class Chooser:
             costs = self._book.look(entry.parameters)
             if isinstance(costs, str):
                 self._built[entry.key] = None
+                self.unbuildable.append((entry, costs))
                 left -= 0.1
                 continue
             left -= 1.0

@@ -1,10 +1,10 @@
-"""A Gaussian process on the error: hyperparameters fitted by BoTorch, the posterior in plain numpy.
+"""A Gaussian process on the error: hyperparameters sampled while points are few, fitted by BoTorch when they are many; predictions in plain numpy.
 
-The model is BoTorch's `SingleTaskGP` with its kernel and priors scaled to the number of dimensions (Hvarfner et al. 2024), on the logit of the
+The fitted model is BoTorch's `SingleTaskGP` with its kernel and priors scaled to the number of dimensions (Hvarfner et al. 2024), on the logit of the
 error: good errors span two orders of magnitude, and bad ones crowd below that of guessing, where small differences tell much. A column beside the space's features says how long a network was trained
 (logarithm of the epochs, inherited ones included), so that rounds of different length are modelled, not mixed.
 
-Fits start cold and depend on nothing but the data they get: a suggester rebuilt after a kill fits the very same model. What makes that cheap is a
+Both start cold and depend on nothing but the data they get: a suggester rebuilt after a kill fits the very same model. What makes that cheap is a
 cap on the data and on the iterations, and a cache of hyperparameters by the data's digest.
 """
 
@@ -12,16 +12,26 @@ import hashlib
 import math
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
+from sparsemod.search import posterior
+
 Floats = npt.NDArray[np.float64]
 
 LOW, HIGH = 0.003, 0.03
 """Added to the error and to the accuracy before the logit, so that neither a perfect score nor a useless network is a pole."""
+
+PRIOR_SPREAD, PRIOR_POINTS = 1.7, 10
+"""Deviation of the logit over networks from useless to good (from 2 to -4), and how many points that belief weighs: when all networks so far are
+bad, which they often are at first, their own deviation would rule a good one out."""
+
+SAMPLED = 100
+"""Up to so many points hyperparameters are sampled, beyond they are fitted."""
 
 FIT_POINTS = 200
 ITERATIONS = 50
@@ -29,11 +39,23 @@ ITERATIONS = 50
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of a kernel exp(-0.5 |(a - b) / lengthscales|^2) on standardized targets: constant mean, noise variance."""
+    """Of a kernel offset + amplitude^2 exp(-0.5 |(a - b) / lengthscales|^2) on standardized targets: constant mean, noise variance.
+
+    `offset`: variance of the mean when that is integrated out, 0 when it was fitted.
+    """
 
     lengthscales: Floats
     noise: float
-    mean: float
+    mean: float = 0.0
+    amplitude: float = 1.0
+    offset: float = 0.0
+
+    def kernel(self, a: Floats, b: Floats) -> Floats:
+        """Covariances of rows of `a` with rows of `b`, without noise."""
+        a, b = a / self.lengthscales, b / self.lengthscales
+        square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
+        result: Floats = self.offset + self.amplitude**2 * np.exp(-0.5 * np.maximum(square, 0.0))
+        return result
 
 
 def logit(errors: Floats) -> Floats:
@@ -51,40 +73,48 @@ def error_of(logits: Floats) -> Floats:
 
 
 class ErrorModel:
-    """The posterior of logit(error) given features, shape (n, d), and errors, shape (n,).
+    """The posterior of logit(error) given features, shape (n, d), and errors, shape (n,), for equally likely `hyperparameters`.
 
     `add` conditions on further points in place (fantasies for pending trials); `predict` gives mean and standard deviation of the logit.
     """
 
-    def __init__(self, features: Floats, errors: Floats, hyperparameters: Hyperparameters) -> None:
+    def __init__(self, features: Floats, errors: Floats, hyperparameters: Sequence[Hyperparameters]) -> None:
         logits = logit(errors)
         self._centre, self._scale = float(logits.mean()), _spread(logits)
-        self.hyperparameters = hyperparameters
-        self._features = features / hyperparameters.lengthscales
-        self._targets = (logits - self._centre) / self._scale - hyperparameters.mean
+        self.hyperparameters = tuple(hyperparameters)
+        self._features = features
+        self._targets = (logits - self._centre) / self._scale
         self._solve()
 
     def _solve(self) -> None:
-        kernel = _kernel(self._features, self._features)
-        kernel[np.diag_indices_from(kernel)] += self.hyperparameters.noise + 1e-6
-        self._lower = cholesky(kernel, lower=True)
-        self._weights = cho_solve((self._lower, True), self._targets)
+        self._factors = []
+        for each in self.hyperparameters:
+            kernel = each.kernel(self._features, self._features)
+            kernel[np.diag_indices_from(kernel)] += each.noise + 1e-6
+            lower = cholesky(kernel, lower=True)
+            self._factors.append((lower, cho_solve((lower, True), self._targets - each.mean)))
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the logit of the error, each shape (n,); the noise of an observation is not part of it."""
-        cross = _kernel(self._features, features / self.hyperparameters.lengthscales)
-        mean = cross.T @ self._weights + self.hyperparameters.mean
-        reduced = solve_triangular(self._lower, cross, lower=True, check_finite=False)
-        variance = np.maximum(1.0 - np.einsum("ij,ij->j", reduced, reduced), 1e-9)
-        return self._centre + self._scale * mean, self._scale * np.sqrt(variance)
+        """Mean and standard deviation of the logit of the error, each shape (n,); the noise of an observation is not part of it.
+
+        Of a mixture: its own first two moments, so that the members' disagreement adds to the deviation.
+        """
+        means, variances = [], []
+        for each, (lower, weights) in zip(self.hyperparameters, self._factors, strict=True):
+            cross = each.kernel(self._features, features)
+            reduced = solve_triangular(lower, cross, lower=True, check_finite=False)
+            means.append(cross.T @ weights + each.mean)
+            prior = each.offset + each.amplitude**2
+            variances.append(np.maximum(prior - np.einsum("ij,ij->j", reduced, reduced), 1e-9))
+        variance = np.mean(variances, axis=0) + np.var(means, axis=0)
+        return self._centre + self._scale * np.mean(means, axis=0), self._scale * np.sqrt(variance)
 
     def add(self, features: Floats, logit_errors: Floats) -> None:
         """Condition on more points, given as logits; hyperparameters and scaling stay."""
         if len(features) == 0:
             return
-        self._features = np.vstack([self._features, features / self.hyperparameters.lengthscales])
-        targets = (logit_errors - self._centre) / self._scale - self.hyperparameters.mean
-        self._targets = np.concatenate([self._targets, targets])
+        self._features = np.vstack([self._features, features])
+        self._targets = np.concatenate([self._targets, (logit_errors - self._centre) / self._scale])
         self._solve()
 
 
@@ -92,10 +122,10 @@ class Fitter:
     """Fits hyperparameters, remembering the last few fits by their data. The memory saves time and changes no result."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Hyperparameters] = OrderedDict()
+        self._known: OrderedDict[str, tuple[Hyperparameters, ...]] = OrderedDict()
 
-    def fit(self, features: Floats, errors: Floats) -> Hyperparameters:
-        """Hyperparameters for the data, by maximum a posteriori."""
+    def fit(self, features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
+        """Hyperparameters for the data, see `fit`."""
         digest = hashlib.sha256(features.tobytes() + b"|" + errors.tobytes()).hexdigest()
         if digest not in self._known:
             self._known[digest] = fit(features, errors)
@@ -104,8 +134,20 @@ class Fitter:
         return self._known[digest]
 
 
-def fit(features: Floats, errors: Floats) -> Hyperparameters:
-    """Maximum a posteriori hyperparameters of BoTorch's SingleTaskGP on the logit of the error, from a cold start."""
+def fit(features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
+    """Hyperparameters for the data: a sample of their posterior for up to SAMPLED points, the most probable ones for more."""
+    logits = logit(errors)
+    targets = (logits - logits.mean()) / _spread(logits)
+    if len(errors) > SAMPLED:
+        return (peak(features, targets),)
+    return tuple(
+        Hyperparameters(np.exp(row[:-2]), float(np.exp(row[-2])), 0.0, float(np.exp(row[-1])), 1.0)
+        for row in posterior.sample(features, targets)
+    )
+
+
+def peak(features: Floats, targets: Floats) -> Hyperparameters:
+    """Maximum a posteriori hyperparameters of BoTorch's SingleTaskGP on standardized targets, from a cold start."""
     import torch
     from botorch.exceptions.warnings import BotorchWarning
     from botorch.models import SingleTaskGP
@@ -113,8 +155,6 @@ def fit(features: Floats, errors: Floats) -> Hyperparameters:
     from botorch.optim.fit import fit_gpytorch_mll_scipy
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
-    logits = logit(errors)
-    targets = (logits - logits.mean()) / _spread(logits)
     x, y = torch.from_numpy(features.copy()), torch.from_numpy(targets)[:, None]
     with warnings.catch_warnings():
         # Reaching the iteration cap is meant; standardized targets of few points are not exactly of unit variance.
@@ -166,11 +206,6 @@ def chosen(
 
 
 def _spread(logits: Floats) -> float:
-    spread = float(logits.std(ddof=1)) if len(logits) > 1 else 0.0
-    return spread if spread > 1e-9 else 1.0
-
-
-def _kernel(a: Floats, b: Floats) -> Floats:
-    square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
-    result: Floats = np.exp(-0.5 * np.maximum(square, 0.0))
-    return result
+    """The scale of the logits: their deviation, pulled towards PRIOR_SPREAD as if that had been seen in PRIOR_POINTS points."""
+    spread = float(logits.var(ddof=1)) if len(logits) > 1 else 0.0
+    return math.sqrt((len(logits) * spread + PRIOR_POINTS * PRIOR_SPREAD**2) / (len(logits) + PRIOR_POINTS))

@@ -58,8 +58,8 @@ class History:
         return float((own or self._spec.rounds.r1).epochs)
 
     def rounds(self) -> list[Round]:
-        """The rounds that still have trials to suggest. An infeasible draw is no trial; a failed one is."""
-        counted = [o.candidate.round for o in self.all if o.state is not TrialState.INFEASIBLE]
+        """The rounds that still have trials to suggest. What was never trained (see `Observation.miss`) is no trial; a failed trial is one."""
+        counted = [o.candidate.round for o in self.all if not o.miss]
         rounds = self._spec.rounds
         plan: list[tuple[RoundName, RoundSpec]] = [("r1", rounds.r1), ("r2", rounds.r2), ("r3", rounds.r3)]
         return [
@@ -69,28 +69,32 @@ class History:
         ]
 
     def misses(self) -> int:
-        """How many observations in a row, up to the latest, were infeasible."""
+        """How many observations in a row, up to the latest, were over a budget or could not be built."""
         count = 0
         for observation in reversed(self.all):
-            if observation.state is not TrialState.INFEASIBLE:
+            if not observation.miss:
                 break
             count += 1
         return count
 
     def any_feasible(self) -> bool:
-        """Whether any candidate ever met the budgets."""
-        return any(o.state is not TrialState.INFEASIBLE for o in self.all)
+        """Whether any candidate ever could be built and met the budgets."""
+        return any(not o.miss for o in self.all)
 
-    def emptiness(self, more: Sequence[Mapping[str, float]]) -> str:
-        """How empty the space is, in one sentence. `more`: costs of draws that are no observations yet."""
-        rows = [o.values for o in self.all if o.values is not None and o.state is TrialState.INFEASIBLE]
-        rows += list(more)
+    def emptiness(self, more: Sequence[Mapping[str, float] | None]) -> str:
+        """How empty the space is, in one sentence. `more`: costs of draws that are no observations yet, None for one that cannot be built."""
+        misses = [o for o in self.all if o.miss]
+        rows = [o.values for o in misses if o.values is not None and o.state is TrialState.INFEASIBLE]
+        rows += [costs for costs in more if costs is not None]
+        broken = sum(o.state is TrialState.FAILED for o in misses) + sum(costs is None for costs in more)
         drawn = len(self.all) + len(more)
         parts = []
         for name, limit in self.objectives.budgets.items():
             values = [row[name] for row in rows if name in row]
-            broken = sum(not value <= limit for value in values)
-            if broken:
-                parts.append(f"{name} <= {limit:g} excludes {broken} of them (smallest seen {min(values):g})")
-        feasible = sum(o.state is not TrialState.INFEASIBLE for o in self.all)
+            over = sum(not value <= limit for value in values)
+            if over:
+                parts.append(f"{name} <= {limit:g} excludes {over} of them (smallest seen {min(values):g})")
+        if broken:
+            parts.append(f"{broken} of them cannot be built")
+        feasible = len(self.all) - len(misses)
         return f"{feasible} of {drawn} draws meet the budgets; " + "; ".join(parts or ["no costs are known"])

@@ -48,13 +48,20 @@ class Observation:
         """Whether its result is still to come."""
         return not self.state.finished
 
+    @property
+    def miss(self) -> bool:
+        """Whether it was no trial: over a budget, or a network that cannot be built. One that was trained and diverged has values."""
+        if self.state is TrialState.FAILED:
+            return self.failure is FailureKind.INVALID and not self.values
+        return self.state is TrialState.INFEASIBLE
+
 
 @dataclass(frozen=True)
 class Suggestion:
     """A candidate to queue for `epochs` epochs of training; or, when `feasible` is false, one to record without training it.
 
     `costs` are exact. `over` says which budgets are broken and by how much. `error` is the message of a network that cannot be built: record
-    it as failed (invalid). `gain` is the expected hypervolume improvement, None for a Sobol point.
+    it as failed (invalid), without values. Neither kind counts as a trial of its round. `gain` is the expected hypervolume improvement, None for a Sobol point.
     """
 
     candidate: Candidate

@@ -16,7 +16,7 @@ from sparsemod.search.costs import CostBook
 from sparsemod.search.gp import Fitter
 from sparsemod.search.history import History, Round
 from sparsemod.search.observation import Costs, Morphs, Observation, Suggestion
-from sparsemod.search.pool import ENUMERATED, Parent, Pool, every
+from sparsemod.search.pool import ENUMERATED, Entry, Parent, Pool, every
 from sparsemod.search.stopping import converged
 from sparsemod.space import Space
 from sparsemod.spec import ExperimentSpec
@@ -27,8 +27,10 @@ MODELLED = 4
 POOL = 1000
 BREED = 600
 PARENTS = 24
-INFEASIBLE_A_CALL = 50
-"""Infeasible draws that one call returns at most: the caller records them and asks again, so that no call takes long."""
+MISSES_A_CALL = 50
+"""Candidates over a budget or impossible to build that one call returns at most: the caller records them and asks again, so that no call takes long."""
+
+NONE_SEEN = "the space has no candidate that can be built within the budgets, as far as was seen: "
 
 
 class Search:
@@ -63,25 +65,28 @@ class Search:
         if self._exhausted(history):
             return "every candidate of the space was tried"
         if history.any_feasible() and history.misses() >= 2 * self.spec.search.max_draws:
-            return f"the last {history.misses()} new candidates broke a budget"
+            return f"the last {history.misses()} new candidates broke a budget or could not be built"
         return None
 
     def suggest(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
-        """Up to `n` candidates to train, and any infeasible ones that were drawn on the way (`feasible` false: to be recorded, not trained).
+        """Up to `n` candidates to train, and the misses on the way: over a budget or impossible to build (`feasible` false: to be recorded, not trained).
 
         Never waits: pending trials (observations that are queued or running) count as taken and are imagined at their expected result. Fewer
-        than `n` come back at the end of the last round, when a finite space is used up, or when infeasible draws were many: record them and ask
+        than `n` come back at the end of the last round, when a finite space is used up, or when misses were many: record them and ask
         again. An empty list means that there is nothing to suggest now.
 
-        Raises SpaceEmpty, which says how empty the space is, when `search.max_draws` candidates in a row and never one met the budgets.
+        Raises SpaceEmpty, which says how empty the space is, when `search.max_draws` candidates in a row and never one could be built and met the
+        budgets.
         """
         history = History(self.spec, self.space, observations)
         if self._over(history) is not None:
             return []
+        if not history.any_feasible() and history.misses() >= self.spec.search.max_draws:
+            raise SpaceEmpty(NONE_SEEN + history.emptiness(()))
         result: list[Suggestion] = []
         seen = set(history.seen)
         for turn in history.rounds():
-            wanted = min(turn.remaining, n - sum(s.feasible or s.error is not None for s in result))
+            wanted = min(turn.remaining, n - sum(s.feasible for s in result))
             if wanted <= 0:
                 continue
             if turn.name == "r1" and history.misses() < self.spec.search.max_draws:
@@ -95,9 +100,9 @@ class Search:
                 found = self._choose(history, turn, wanted, seen, result)
             seen |= {self.space.key(s.candidate.parameters) for s in found}
             result += found
-            live = sum(s.feasible or s.error is not None for s in found)
+            live = sum(s.feasible for s in found)
             if live < wanted and len(found) > live:
-                # Infeasible draws were many: they are recorded before this round goes on, and later rounds wait for it.
+                # Misses were many: they are recorded before this round goes on, and later rounds wait for it.
                 break
         return result
 
@@ -105,7 +110,7 @@ class Search:
 
     def _draw(self, history: History, turn: Round, wanted: int, seen: set[str]) -> list[Suggestion]:
         found: list[Suggestion] = []
-        infeasible: list[Mapping[str, float]] = []
+        misses: list[Mapping[str, float] | None] = []
         live = 0
         keys = set(seen)
         for values in self._walk(len(history.all) + wanted):
@@ -115,26 +120,26 @@ class Search:
             keys.add(key)
             suggestion = self._screen(values, turn, "sobol", history)
             found.append(suggestion)
-            if suggestion.feasible or suggestion.error is not None:
+            if suggestion.feasible:
                 live += 1
-                infeasible.clear()
+                misses.clear()
                 if live == wanted:
                     break
                 continue
-            infeasible.append(suggestion.costs)
-            drawn = history.misses() + len(infeasible) if live == 0 else len(infeasible)
+            misses.append(suggestion.costs if suggestion.error is None else None)
+            drawn = history.misses() + len(misses) if live == 0 else len(misses)
             if drawn >= self.spec.search.max_draws:
                 if live == 0 and not history.any_feasible():
-                    raise SpaceEmpty(
-                        "the space has no candidate within the budgets, as far as was seen: "
-                        + history.emptiness(infeasible)
-                    )
+                    raise SpaceEmpty(NONE_SEEN + history.emptiness(misses))
                 break
-            if len(infeasible) >= INFEASIBLE_A_CALL:
+            if len(misses) >= MISSES_A_CALL:
                 break
         else:
             if not found and not history.any_feasible() and history.all:
-                raise SpaceEmpty("every candidate of the space breaks a budget: " + history.emptiness(()))
+                raise SpaceEmpty(
+                    "every candidate of the space breaks a budget or cannot be built: "
+                    + history.emptiness(())
+                )
         return found
 
     def _walk(self, count: int) -> Iterator[dict[str, Value]]:
@@ -178,9 +183,14 @@ class Search:
             # Recording what broke a budget teaches the estimate, and the next call draws another pool.
             over = history.objectives.over_budget
             found = [
-                Suggestion(_candidate(c, turn), turn.spec.epochs, c.costs, False, over(c.costs))
-                for c in chooser.broken()[:INFEASIBLE_A_CALL]
+                Suggestion(_candidate(c.entry, turn), turn.spec.epochs, c.costs, False, over(c.costs))
+                for c in chooser.broken()
             ]
+            found += [
+                Suggestion(_candidate(entry, turn), turn.spec.epochs, feasible=False, error=message)
+                for entry, message in chooser.unbuildable
+            ]
+            found = found[:MISSES_A_CALL]
         return found
 
     def _front(self, history: History) -> list[Mapping[str, Value]]:
@@ -217,7 +227,7 @@ class Search:
             if key not in keys:
                 keys.add(key)
                 found.append(self._screen(values, turn, "gp", history))
-        live = sum(s.feasible or s.error is not None for s in found)
+        live = sum(s.feasible for s in found)
         if live == 0 and len(found) == 0:
             # Ax repeated itself: our own acquisition finds something new.
             return self._choose(history, turn, wanted, seen, before)
@@ -231,8 +241,7 @@ class Search:
         return self._all_keys <= history.seen
 
 
-def _candidate(choice: Choice, turn: Round) -> Candidate:
-    entry = choice.entry
+def _candidate(entry: Entry, turn: Round) -> Candidate:
     return Candidate(
         parameters=entry.parameters,
         origin="gp" if entry.parent is None else "morphism",
@@ -243,7 +252,7 @@ def _candidate(choice: Choice, turn: Round) -> Candidate:
 
 
 def _suggestion(choice: Choice, turn: Round) -> Suggestion:
-    return Suggestion(_candidate(choice, turn), turn.spec.epochs, choice.costs, gain=choice.gain)
+    return Suggestion(_candidate(choice.entry, turn), turn.spec.epochs, choice.costs, gain=choice.gain)
 
 
 def _with(history: History, before: Sequence[Suggestion], search: Search) -> History:

@@ -1,0 +1,73 @@
+"""Costs of random networks against a computation that shares no code with ours: hooks on the running module."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from sparsemod.errors import BuildError
+from sparsemod.graph import capture, deployed
+from sparsemod.measure import costs
+from sparsemod.networks import create_family
+from sparsemod.quantization import quantize
+from sparsemod.records import DataInfo
+from sparsemod.targets import device
+
+DATA = DataInfo(name="images", shape=(2, 12, 12), classes=5)
+
+
+def by_hooks(module: nn.Module) -> dict[str, int]:
+    """Multiply-adds counted tap by tap, weights, and bytes as stored, from what each layer really saw and made."""
+    found = {"macs": 0, "parameters": 0, "model_size": 0}
+
+    def look(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        weight = layer.weight
+        each_output = weight[0].numel()  # taps of one output element
+        found["macs"] += output[0].numel() * each_output
+        found["parameters"] += weight.numel()
+        found["model_size"] += weight.numel() + len(weight) * (4 + 4 + 1)
+
+    hooks = [m.register_forward_hook(look) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        module.eval()(torch.zeros(1, *DATA.shape))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["cnn", "mlp"]), st.integers(0, 2**32 - 1))
+def test_random_networks_cost_what_hooks_count(family, seed):
+    network = create_family(family, {"max_filters": 12} if family == "cnn" else {})
+    space, rng = network.space(DATA), np.random.default_rng(seed)
+    try:
+        module = network.build(space.sample(rng), DATA)
+    except BuildError:
+        return
+    found = costs(deployed(capture(module, DATA.shape)), device("stm32f446"))
+    for metric, value in by_hooks(module).items():
+        assert found[metric].value == value, metric
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.95))
+def test_nonzeros_are_those_of_the_integer_weights(seed, sparsity):
+    network = create_family("mlp", {"max_width": 32})
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed % 2**31)
+    module = network.build(network.space(DATA).sample(rng), DATA).eval()
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight[torch.rand_like(layer.weight) < sparsity] = 0.0
+    quantized = quantize(module, torch.randn(16, *DATA.shape))
+    by_hand = sum(
+        int(np.count_nonzero(layer.weight)) for layer in quantized.layers if hasattr(layer, "weight")
+    )
+    graph = deployed(capture(module, DATA.shape))
+    found = costs(graph, device("stm32f446"), nonzeros=quantized.layer_nonzeros(), model_size="sparse")
+    assert found["nonzeros"].value == by_hand
+    assert found["model_size"].value <= costs(graph, device("stm32f446"))["model_size"].value
+    assert found["nonzeros"].value == pytest.approx(by_hand)
