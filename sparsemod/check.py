@@ -143,7 +143,9 @@ class _DryRun:
             f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
             for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
         )  # fmt: skip
-        level: Level = "ok" if feasible else "error" if not unbuildable and self.spec.all_budgets() else "warning"
+        level: Level = (
+            "ok" if feasible else "error" if not unbuildable and self.spec.all_budgets() else "warning"
+        )
         self.find(
             level,
             "budgets",

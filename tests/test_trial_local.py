@@ -82,7 +82,7 @@ def test_budgets_hold_for_every_trained_trial_and_infeasible_draws_are_recorded(
 
 def test_an_empty_space_says_so(tmp_path):
     spec = tiny_spec(budgets=["flash <= 10 B"], search={"max_draws": 20})
-    with pytest.raises(SpaceEmpty, match="model size|model_size"):
+    with pytest.raises(SpaceEmpty, match=r"model size|model_size"):
         LocalRun(spec, tmp_path).run()
 
 
