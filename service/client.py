@@ -130,7 +130,8 @@ class Client(ExportCalls):
 
     def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
         """What happened since the event numbered `after`."""
-        return self._list(_EVENTS, f"/experiments/{experiment}/events", query={"after": after, "limit": limit})
+        query = {"after": after, "limit": limit}
+        return self._list(_EVENTS, f"/experiments/{experiment}/events", query=query)
 
     # -- trials -----------------------------------------------------------------------------------------------------------------------
 
@@ -163,9 +164,8 @@ class Client(ExportCalls):
 
     def log(self, experiment: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
         """What a trial wrote, from line `after` on."""
-        return self._list(
-            _LOG, f"/experiments/{experiment}/trials/{index}/log", query={"after": after, "limit": limit}
-        )
+        query = {"after": after, "limit": limit}
+        return self._list(_LOG, f"/experiments/{experiment}/trials/{index}/log", query=query)
 
     def attach(
         self, experiment: int, parameters: Mapping[str, Value], epochs: int | None = None

@@ -14,6 +14,8 @@ STATUS: dict[type[errors.SparsemodError], int] = {
     errors.Unsupported: 422,
     errors.DataMissing: 422,
     errors.SpaceEmpty: 422,
+    errors.EmulationError: 422,
+    errors.ToolsMissing: 422,
     errors.ServerUnavailable: 503,
 }
 """The status of each kind of error; of a subclass, that of the nearest class above it."""

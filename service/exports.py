@@ -164,7 +164,7 @@ class Exports:
                 return
             try:
                 self._run(job)
-            except (SparsemodError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next job must have its turn
                 log.error("export failed", experiment=job.experiment.id, error=str(error))
                 self._give_up(job, str(error))
             finally:

@@ -1,5 +1,6 @@
 """Delivery of a network: its files in the formats that are asked for, each checked, and a report card for them all."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.card import PLOT, html, markdown
 from sparsemod.export.card_plot import memory_plot
 from sparsemod.export.fit import Fit, check_fit, fits
+from sparsemod.export.report import VERIFICATION
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Measurement, Record, Value
 from sparsemod.spec import ExperimentSpec
@@ -98,9 +100,11 @@ def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> Ex
             check_fit(fit)
         report = export(wanted, subject.network, folder, name=name, **options)
         if wanted == "tflite":
-            _check_micro(report, fit.device)
-    except Exception as error:
+            _check_micro(report, fit.device, folder)
+    except Exception as error:  # noqa: BLE001
         # Also what the formats' own libraries raise: the report says it, and the other formats go on.
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only when nothing lies there
         words = str(error) if isinstance(error, SparsemodError) else f"{type(error).__name__}: {error}"
         return ExportReport.model_validate(
             {"format": wanted, "name": name, "failure": words, "detail": _detail(error)}
@@ -108,14 +112,16 @@ def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> Ex
     return report
 
 
-def _check_micro(report: ExportReport, device: Device) -> None:
-    """File and arena alone already decide that a network does not fit. Raises DoesNotFit."""
+def _check_micro(report: ExportReport, device: Device, folder: Path) -> None:
+    """File and arena alone may already decide that a network does not fit: then nothing stays. Raises DoesNotFit."""
     size = sum(file.size for file in report.files)
     for region, needed, limit in (
         ("flash", size, device.flash),
         ("RAM", report.memory.get("arena", 0), device.ram),
     ):
         if needed > limit:
+            for file in (VERIFICATION, *(file.name for file in report.files)):
+                (folder / file).unlink()
             raise DoesNotFit(region, needed - limit, f"{device.title} ({device.name})")
 
 

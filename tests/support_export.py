@@ -62,7 +62,9 @@ def quantized(
     return found
 
 
-def finished(store: Store, files: ArtifactFiles, network: IntegerNetwork | None, experiment: int = 0) -> tuple[int, int]:
+def finished(
+    store: Store, files: ArtifactFiles, network: IntegerNetwork | None, experiment: int = 0
+) -> tuple[int, int]:
     """(experiment, trial): a completed trial with its network as artifact, in a new experiment on digits unless one is given."""
     from sparsemod.spec import ExperimentSpec
 
@@ -87,4 +89,6 @@ def measurement(error: float = 0.05) -> Measurement:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }

@@ -150,6 +150,11 @@ def test_one_trial(running: Service, capsys: pytest.CaptureFixture[str]) -> None
     assert "no trial" in cli(capsys, "show", "1", "--trial", "99", code=2)
 
 
+def test_devices_that_points_fit(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    table = cli(capsys, "devices", "--fit", "1")
+    assert "flash" in table and "RAM" in table
+
+
 def test_pareto_and_its_files(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     front = running.store.pareto(1)
     table = cli(capsys, "pareto", "1", "--out", str(tmp_path / "out"))

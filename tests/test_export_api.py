@@ -55,7 +55,11 @@ def test_the_front_is_exported_and_kept(http: TestClient, store: Store) -> None:
     again = http.post(path, json={"formats": ["onnx"]}).json()
     assert [item["state"] for item in again] in (["queued"], ["running"], ["done"])  # nothing twice
     found = wait(http, path)
-    assert [(item["format"], item["state"]) for item in found] == [("c", "done"), ("onnx", "done"), ("tflite", "done")]
+    assert [(item["format"], item["state"]) for item in found] == [
+        ("c", "done"),
+        ("onnx", "done"),
+        ("tflite", "done"),
+    ]
     assert http.get(f"/experiments/{experiment}/exports").json() == found
     for item in found:
         report = ExportReport.model_validate(item["report"])

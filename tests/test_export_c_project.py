@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support_export_c import Drawn
+from support_pruning import MODULES, seeded
 from torch import nn
 
 from sparsemod.errors import Conflict, InvalidInput, Unsupported
@@ -15,6 +16,8 @@ from sparsemod.export.c import generate, kernel_sources, project
 from sparsemod.export.c.encoding import blocked, encode, gaps, mask
 from sparsemod.export.c.host import FLAGS
 from sparsemod.export.c.text import comment, identifiers, real
+from sparsemod.graph import capture, deployed
+from sparsemod.measure.size import deployed_bytes, layer_sizes, sparse_bytes
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.integer_network import TensorInfo
 from sparsemod.quantization.layers import Clamp, Layer
@@ -201,3 +204,18 @@ def test_sparse_projects_are_never_larger() -> None:
         small, dense = generate(drawn.network), generate(drawn.network, sparse=False)
         assert small.data_bytes <= dense.data_bytes
         assert {layer.encoding for layer in dense.layers} <= {"", "dense"}
+
+
+@pytest.mark.parametrize("kind", MODULES)
+def test_the_sizes_of_the_search_bound_what_is_linked(kind: type[nn.Module]) -> None:
+    module = seeded(kind)
+    with torch.no_grad():
+        for index, parameter in enumerate(module.parameters()):
+            if parameter.ndim > 1:
+                parameter[torch.rand_like(parameter) < (0.3, 0.6, 0.95)[index % 3]] = 0
+    made = generate(quantize(module, torch.randn(16, *kind.shape)))
+    graph = deployed(capture(module, kind.shape))
+    layers, nonzeros = layer_sizes(graph), quantize(module, torch.randn(16, *kind.shape)).layer_nonzeros()
+    assert made.data_bytes <= sparse_bytes(layers, nonzeros) <= deployed_bytes(layers)
+    dense = generate(quantize(module, torch.randn(16, *kind.shape)), sparse=False)
+    assert dense.data_bytes == deployed_bytes(layers)

@@ -126,6 +126,7 @@ def test_a_bad_spec_names_the_field(http: TestClient, change: Any, field: str, a
         (("DELETE", "/experiments"), 405, "MethodNotAllowed"),
         (("GET", "/experiments?limit=0"), 422, "InvalidInput"),
         (("GET", "/pareto/7"), 404, "NotFound"),
+        (("GET", "/pareto/7/devices"), 404, "NotFound"),
         (("GET", "/pareto/7?format=xml"), 422, "InvalidInput"),
         (("GET", "/artifacts/sha256:" + "0" * 64), 404, "NotFound"),
         (("GET", "/artifacts/..%2f..%2fetc%2fpasswd"), 404, "NotFound"),
@@ -228,6 +229,7 @@ def test_a_trial_from_claim_to_front(http: TestClient, store: Store) -> None:
     assert http.get(f"{base}/1/log").json() == log
     page = http.get(base, params={"state": "completed", "sort": "error", "order": "desc"}).json()
     assert page["total"] == 1 and page["items"][0]["index"] == 1
+    assert [point["trial"] for point in http.get(f"/pareto/{made}/devices").json()] == [1]
     front = http.get(f"/pareto/{made}").json()
     assert [p["index"] for p in front["points"]] == [1] and front["hypervolume"] > 0
     assert front["points"][0]["measurements"][1]["target"] == "stm32f446"

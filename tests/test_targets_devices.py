@@ -11,6 +11,7 @@ from sparsemod.errors import DataMissing, InvalidInput, UnknownName
 from sparsemod.spec import ExperimentSpec, TargetSpec
 from sparsemod.targets import (
     DEFAULT_DEVICE,
+    adopt_device,
     calibrated_cores,
     device,
     device_names,
@@ -61,6 +62,15 @@ def test_folders_of_ones_own_devices(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path / "absent"))
     with pytest.raises(DataMissing, match="SPARSEMOD_DEVICES"):
         device("my-board")
+
+
+def test_a_local_spec_may_name_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(PROFILE.replace("my-board", "board-beside-the-spec"))
+    name = adopt_device("mine.yaml", tmp_path)
+    assert name == "board-beside-the-spec" and device(name).ram == 65_536
+    assert adopt_device("mine.yaml", tmp_path) == name and adopt_device("rp2040", tmp_path) == "rp2040"
+    with pytest.raises(DataMissing):
+        adopt_device("other.yaml", tmp_path)
 
 
 def test_the_device_s_memory_is_the_default_budget() -> None:

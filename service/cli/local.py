@@ -43,13 +43,22 @@ def run(
 
     import_modules(imports)
     file = read(spec)
+    known = _with_its_device(file.spec, spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     with console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.local import LocalRun
 
-        local = LocalRun(file.spec, folder, device=require_device(device))
+        local = LocalRun(known, folder, device=require_device(device))
     _follow(local, file.debug)
+
+
+def _with_its_device(spec: "ExperimentSpec", path: Path) -> "ExperimentSpec":
+    """The spec with a device that is known here: `target.device` may be the path of a profile beside the spec's file."""
+    from sparsemod.targets import adopt_device
+
+    name = adopt_device(spec.target.device, path.parent)
+    return spec.model_copy(update={"target": spec.target.model_copy(update={"device": name})})
 
 
 def _one_thread() -> None:
@@ -247,7 +256,7 @@ def check(
     from sparsemod.spec_files import load
 
     import_modules(imports)
-    found = load(spec)
+    found = _with_its_device(load(spec), spec)
     output = console()
     with console(stderr=True).status("trying a few candidates"):
         _one_thread()

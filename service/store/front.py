@@ -172,7 +172,11 @@ class Fronts(Trials, Experiments):
         if row is None:
             raise NotFound("experiment", experiment_id)
         spec = ExperimentSpec.parse(row.spec)
-        return row.name, Objectives(spec.objectives, spec.reference(), spec.all_budgets()), self.rows(experiment_id)
+        return (
+            row.name,
+            Objectives(spec.objectives, spec.reference(), spec.all_budgets()),
+            self.rows(experiment_id),
+        )
 
 
 def _point(view: TrialView, parents: dict[int, tuple[int, tuple[str, ...]]]) -> ParetoPoint:

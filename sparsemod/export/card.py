@@ -139,7 +139,7 @@ header p{color:var(--soft);margin:0 0 1.5rem}h2{font-size:1.05rem;margin:0 0 .7r
 .tile span{display:block;color:var(--soft);font-size:.8rem}.tile b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums;color:var(--accent)}
 .tile small{color:var(--soft)}section{padding:1.1rem 1.2rem;margin-top:.9rem}section p{margin:0 0 .8rem;color:var(--soft)}
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.87rem}th{font-weight:600;color:var(--soft);text-align:left}
-thead th,td:first-child{white-space:nowrap}td,th{padding:.35rem .9rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}tr:last-child td{border-bottom:0}
+thead th,td:nth-child(-n+2){white-space:nowrap}table{min-width:38rem}td,th{padding:.35rem .9rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}tr:last-child td{border-bottom:0}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}
 pre{margin:0;padding:.8rem 1rem;background:var(--back);border-radius:.4rem;overflow-x:auto;font-size:.83rem}
 figure{margin:0 0 .6rem;background:#fff;border-radius:.4rem;padding:.4rem}figure svg{width:100%;height:auto;display:block}

@@ -59,7 +59,7 @@ def need(network: IntegerNetwork, core: str) -> Need:
         ram=found.ram,
         instructions=found.instructions,
         per_layer=dict(found.per_layer),
-        method=found.method,
+        method=f"{found.method})" if found.method.count("(") > found.method.count(")") else found.method,
         measured=True,
     )
 

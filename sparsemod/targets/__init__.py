@@ -10,6 +10,7 @@ from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
     DEFAULT_DEVICE,
     DEVICES,
+    adopt_device,
     calibrated_cores,
     device,
     device_names,
@@ -24,6 +25,7 @@ __all__ = [
     "Device",
     "DeviceFit",
     "OperatorModel",
+    "adopt_device",
     "calibrated_cores",
     "device",
     "device_fits",

@@ -39,6 +39,18 @@ def device(name: str, *, files: bool = False, field: str = "target.device") -> D
     return DEVICES.get(name, field=field)
 
 
+def adopt_device(name: str, folder: Path) -> str:
+    """The name under which a spec's device is known in this process; a .yaml path, relative to `folder`, is read and filed first.
+
+    For local commands only. Raises as `load_device`, and DuplicateName for another device of that name.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        return name
+    found = load_device(folder / name)
+    DEVICES.add(found.name, found)
+    return found.name
+
+
 def device_names() -> tuple[str, ...]:
     """All known devices, sorted."""
     return tuple(sorted({*DEVICES.names(), *_own_devices(os.environ.get(FOLDERS, ""))}))

@@ -50,12 +50,13 @@ def many(
     flat = [to_channels_last(images) for _, images in cases]
     sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
-    rows, places = [], []
+    rows: list[Int8] = []
+    places: list[tuple[int, int]] = []
     for index, images in enumerate(flat):
         padded = np.zeros((len(images), inputs), np.int8)
         padded[:, :2] = np.frombuffer(np.uint16(index).tobytes(), np.int8)
         padded[:, 4 : 4 + images.shape[1]] = images
-        places.append((sum(map(len, rows)), sizes[index]))
+        places.append((sum(len(row) for row in rows), sizes[index]))
         rows.append(padded)
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
     table = ", ".join(f"net{index}_run" for index in range(len(cases)))
