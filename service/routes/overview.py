@@ -33,7 +33,7 @@ _HEADERS = {
     "cache-control": "no-cache",
 }
 _FOR_EVER = "public, max-age=31536000, immutable"
-_IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.S)
+_IMPORT_MAP = re.compile(rb'<script type="importmap">(.*?)</script>', re.DOTALL)
 
 Encodings = Annotated[str, Header(alias="accept-encoding")]
 Known = Annotated[str, Header(alias="if-none-match")]
