@@ -43,6 +43,9 @@ APT_PACKAGES: tuple[str, ...] = (
 )
 
 
+TYPESCRIPT = "5.9.3"
+
+
 class DevError(Exception):
     """What stops a command; its text says what to do."""
 
@@ -281,6 +284,25 @@ def checks(venv: Path, site: Path) -> dict[str, list[str]]:
     }
 
 
+def page_check() -> list[str] | None:
+    """The command that checks the types of the dashboard's modules; None, said in a line, where npm has no TypeScript to offer."""
+    npm = shutil.which("npm")
+    if npm is None:
+        print("page     skipped: npm is not there", flush=True)
+        return None
+    tsc = [npm, "exec", "--yes", f"--package=typescript@{TYPESCRIPT}", "--", "tsc"]
+    try:
+        there = (
+            subprocess.run([*tsc, "--version"], check=False, capture_output=True, timeout=120).returncode == 0
+        )
+    except subprocess.TimeoutExpired:
+        there = False
+    if not there:
+        print("page     skipped: npm could not get TypeScript", flush=True)
+        return None
+    return [*tsc, "--project", str(ROOT / "service" / "dashboard" / "jsconfig.json")]
+
+
 def run_checks(venv: Path) -> list[str]:
     """Run the static checks, two at a time; print the output of those that fail, and return their names."""
 
@@ -298,8 +320,11 @@ def run_checks(venv: Path) -> list[str]:
         return item[0], done, time.monotonic() - started
 
     failed = []
+    page = page_check()
     with tempfile.TemporaryDirectory(prefix="sparsemod-docs-") as site, ThreadPoolExecutor(2) as pool:
-        for name, done, seconds in pool.map(one, checks(venv, Path(site)).items()):
+        for name, done, seconds in pool.map(
+            one, [*checks(venv, Path(site)).items(), *([("page", page)] if page else [])]
+        ):
             print(f"{name:8} {'failed' if done.returncode else 'ok'} ({seconds:.1f} s)", flush=True)
             if done.returncode:
                 failed.append(name)

@@ -11,7 +11,17 @@ from urllib.parse import urlsplit
 import pytest
 
 ASSETS = Path(__file__).parent / "assets"
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 WAIT = 30_000
 """Milliseconds; a busy machine must fail no test."""
 
@@ -63,7 +73,11 @@ class Watched:
     def outside(self) -> list[str]:
         """Requests to other servers."""
         here = urlsplit(self.url).netloc
-        return [asked for asked in self.asked if urlsplit(asked).scheme in ("http", "https") and urlsplit(asked).netloc != here]
+        return [
+            asked
+            for asked in self.asked
+            if urlsplit(asked).scheme in ("http", "https") and urlsplit(asked).netloc != here
+        ]
 
 
 def violations(page: Any) -> list[str]:
@@ -72,6 +86,7 @@ def violations(page: Any) -> list[str]:
         page.evaluate((ASSETS / "axe-4.14.1.min.js").read_text() + "; null")
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        f"{item['id']}: {item['help']}: " + "; ".join(node["html"][:160] + " | " + node["failureSummary"][:200] for node in item["nodes"][:3])
+        f"{item['id']}: {item['help']}: "
+        + "; ".join(node["html"][:160] + " | " + node["failureSummary"][:200] for node in item["nodes"][:3])
         for item in found["violations"]
     ]

@@ -176,7 +176,9 @@ def test_yaml_with_a_mistake_then_without(watched: Watched, processes: Processes
 
 def test_the_page_survives_its_server(watched: Watched, processes: Processes) -> None:
     with Client(processes.url) as client:
-        identity = client.create_experiment(YAML.replace("from yaml", "survives").replace("trials: 2", "trials: 1")).id
+        identity = client.create_experiment(
+            YAML.replace("from yaml", "survives").replace("trials: 2", "trials: 1")
+        ).id
     page = watched.open(f"#/experiments/{identity}?y=model_size")
     completed(page, 1)
     page.get_by_text("Live", exact=True).wait_for()
@@ -193,7 +195,15 @@ def test_the_page_survives_its_server(watched: Watched, processes: Processes) ->
     assert not watched.complaints
 
 
-VIEWS = ("#/", "#/new", "#/new?from=yaml", "#/experiments/1?t=2", "#/experiments/1/trials/0", "#/compare?ids=1,3", "#/workers")
+VIEWS = (
+    "#/",
+    "#/new",
+    "#/new?from=yaml",
+    "#/experiments/1?t=2",
+    "#/experiments/1/trials/0",
+    "#/compare?ids=1,3",
+    "#/workers",
+)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -210,7 +220,9 @@ def test_axe_finds_nothing(watched: Watched, view: str) -> None:
         page.wait_for_timeout(100)
         found[name] = violations(page)
         if name == "phone":
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            wide = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
             assert wide <= 0, f"{wide} px beyond the screen"
     assert found == {"light": [], "dark": [], "phone": []}
 
@@ -236,5 +248,11 @@ def test_the_page_computes_the_servers_hypervolume(watched: Watched, processes: 
     with Client(processes.url) as client:
         pareto = client.pareto(1)
     page = watched.open("#/experiments/1")
-    page.wait_for_function("value => document.querySelector('.head')?.innerText.includes(value)", arg=f"{pareto.hypervolume:.4f}")
-    assert page.locator(".head .figure:has-text('Front')").inner_text().endswith(f"{len(pareto.points)} point{'s' * (len(pareto.points) != 1)}")
+    page.wait_for_function(
+        "value => document.querySelector('.head')?.innerText.includes(value)", arg=f"{pareto.hypervolume:.4f}"
+    )
+    assert (
+        page.locator(".head .figure:has-text('Front')")
+        .inner_text()
+        .endswith(f"{len(pareto.points)} point{'s' * (len(pareto.points) != 1)}")
+    )

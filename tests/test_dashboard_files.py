@@ -46,7 +46,11 @@ def test_modules_are_small_and_import_what_is_there(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") < 400
     assert text.startswith("// "), "its first line says what it is for"
-    mapped = set(json.loads(re.findall(r'importmap">(.*?)</script>', (DASHBOARD / "index.html").read_text(), re.DOTALL)[0])["imports"])
+    mapped = set(
+        json.loads(
+            re.findall(r'importmap">(.*?)</script>', (DASHBOARD / "index.html").read_text(), re.DOTALL)[0]
+        )["imports"]
+    )
     for name in IMPORT.findall(text):
         if "${" in name:
             continue
@@ -56,7 +60,9 @@ def test_modules_are_small_and_import_what_is_there(path: Path) -> None:
             assert name in mapped, f"{name} is not in the import map"
 
 
-@pytest.mark.parametrize("path", [*OURS, DASHBOARD / "index.html", *DASHBOARD.glob("style/*.css")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*OURS, DASHBOARD / "index.html", *DASHBOARD.glob("style/*.css")], ids=lambda path: path.name
+)
 def test_nothing_comes_from_another_server(path: Path) -> None:
     found = [url for url in re.findall(r"https?://[^\s\"'`<>]+", path.read_text()) if "www.w3.org" not in url]
     assert found == []
@@ -85,7 +91,17 @@ def test_files_are_compressed_known_again_and_kept(http: TestClient) -> None:
     assert http.get("/dashboard/app.js", headers={"if-none-match": ours.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../app.py", "%2e%2e/app.py", "vendor/manifest.json", "..%2f..%2fpyproject.toml", "jsconfig.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nothing.js",
+        "../app.py",
+        "%2e%2e/app.py",
+        "vendor/manifest.json",
+        "..%2f..%2fpyproject.toml",
+        "jsconfig.json",
+    ],
+)
 def test_only_the_pages_own_files_are_served(http: TestClient, name: str) -> None:
     assert http.get(f"/dashboard/{name}").status_code == 404
 
@@ -99,11 +115,20 @@ def test_the_first_load_is_small() -> None:
         if path in seen:
             continue
         seen.add(path)
-        for name in re.findall(r"""^import .*?from\s+["'](\.[^"']+)["']|^export .*?from\s+["'](\.[^"']+)["']""", path.read_text(), re.MULTILINE):
+        for name in re.findall(
+            r"""^import .*?from\s+["'](\.[^"']+)["']|^export .*?from\s+["'](\.[^"']+)["']""",
+            path.read_text(),
+            re.MULTILINE,
+        ):
             waiting.append((path.parent / (name[0] or name[1])).resolve())
     assert not any("chart" in path.name for path in seen), "charts come when they are wanted"
     library = [path for path in VENDOR.glob("*.*js") if not path.name.startswith(("echarts", "uplot"))]
-    page = [DASHBOARD / "index.html", DASHBOARD / "theme.js", *DASHBOARD.glob("style/*.css"), *VENDOR.glob("*.css")]
+    page = [
+        DASHBOARD / "index.html",
+        DASHBOARD / "theme.js",
+        *DASHBOARD.glob("style/*.css"),
+        *VENDOR.glob("*.css"),
+    ]
     total = sum(len(gzip.compress(path.read_bytes(), 6)) for path in [*seen, *library, *page])
     assert total < 60_000
 
@@ -112,6 +137,10 @@ def test_the_page_knows_the_default_reference_point() -> None:
     text = (DASHBOARD / "lib" / "pareto.js").read_text()
     said = re.findall(r"(\w+): (\d+)", text.partition("DEFAULT_REFERENCE = {")[2].partition("}")[0])
     spec = ExperimentSpec.parse(
-        {"dataset": {"name": "digits"}, "network": {"family": "mlp"}, "objectives": [name for name, _ in said]}
+        {
+            "dataset": {"name": "digits"},
+            "network": {"family": "mlp"},
+            "objectives": [name for name, _ in said],
+        }
     )
     assert {name: float(value) for name, value in said} == spec.reference()

@@ -47,10 +47,11 @@ def test_the_server_does_what_its_description_says(tmp_path: Path) -> None:
     store.finish(claim.attempt, claim.token, completed())
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(found, store=store))
     tried = []
-    for result in schema.get_all_operations():
-        operation = result.ok()
-        if operation.path.endswith("/ax"):
-            continue  # starts a process that loads Ax; tested once, elsewhere
+    operations = [result.ok() for result in schema.get_all_operations()]
+    # What deletes comes last: the others should find something.
+    for operation in sorted(operations, key=lambda operation: operation.method.upper() == "DELETE"):
+        if operation.path.endswith(("/ax", "/graph", "/importance", "/stream")):
+            continue  # processes that load torch or Ax, answers without end: tested elsewhere
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             try:
                 _try(operation.as_strategy(generation_mode=mode))

@@ -51,7 +51,7 @@ export function lineOf(text, field) {
     found = hit;
     from = hit + 1;
     for (let i = from; i < end; i += 1) {
-      if (lines[i].trim() && /^\s*/.exec(lines[i])?.[0].length <= indent) {
+      if (lines[i].trim() && lines[i].search(/\S/) <= indent) {
         end = i;
         break;
       }

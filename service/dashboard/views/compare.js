@@ -104,7 +104,7 @@ function frontOptions(chosen, fronts, names, x, y) {
   const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, formatter: (/** @type {number} */ v) => tick(name, v) } });
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 }, xAxis: axis(x, { nameGap: 28 }), yAxis: axis(y, { nameGap: 56 }),
-    tooltip: { ...tipLook(), formatter: ({ data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },
+    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },
     series: fronts.flatMap((front, i) => {
       const points = front.members.map((member) => chosen[i].columns.row(member.row)).filter(Boolean)
         .map((row) => ({ value: [/** @type {any} */ (row).values[x], /** @type {any} */ (row).values[y]], index: /** @type {any} */ (row).index, of: names[i] })).sort((a, b) => a.value[0] - b.value[0] || a.value[1] - b.value[1]);

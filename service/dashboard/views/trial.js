@@ -79,7 +79,7 @@ function Measurements({ trial }) {
       <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exactly</th><th scope="col">How</th><th scope="col">On what</th><th scope="col">Data</th></tr></thead>
       <tbody>${trial.measurements.map((/** @type {any} */ m) => html`<tr key=${`${m.metric}/${m.split}`}><th scope="row">${title(m.metric)}</th>
         <td class="number">${show(m.metric, m.value)}</td><td class="number dim">${exact(m)}${m.standard_error ? ` ± ${Number(m.standard_error.toPrecision(2))}` : ""}</td>
-        <td>${m.method}</td><td>${m.target ?? "–"}</td><td>${m.split ?? "–"}</td></tr>`)}</tbody></table></div>`}
+        <td class="wrap">${m.method}</td><td>${m.target ?? "–"}</td><td>${m.split ?? "–"}</td></tr>`)}</tbody></table></div>`}
     ${trial.notes.map((/** @type {string} */ note) => html`<p class="dim small" key=${note}>${note}</p>`)}<//>`;
 }
 
@@ -108,5 +108,5 @@ function Attempts({ trial }) {
       <tbody>${trial.attempts.map((/** @type {any} */ one) => html`<tr key=${one.attempt}><td>${one.worker}</td><td><${State} state=${one.state} /></td><td>${one.device}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(one.started_at, now)}<//></td>
         <td class="number"><${Clock}>${(/** @type {number} */ now) => duration(((one.ended_at ? Date.parse(one.ended_at) : now) - Date.parse(one.started_at)) / 1000)}<//></td></tr>
-        ${one.failure && html`<tr key=${`${one.attempt}-why`}><td colspan="5" class="bad small">${one.failure.message}</td></tr>`}`)}</tbody></table></div>`}<//>`;
+        ${one.failure && html`<tr key=${`${one.attempt}-why`}><td colspan="5" class="wrap bad small">${one.failure.message}</td></tr>`}`)}</tbody></table></div>`}<//>`;
 }

@@ -143,7 +143,7 @@ function options({ x, y, log, drawn, paint, spec, selection, picked }) {
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 },
     xAxis: axis(x, across, { nameGap: 28 }), yAxis: axis(y, up, { nameGap: 56 }),
-    tooltip: { ...tipLook(), formatter: ({ data }) => data?.row ? tip(data.row, spec, x, y) : "" },
+    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => data?.row ? tip(data.row, spec, x, y) : "" },
     series: [
       { id: "over", type: "scatter", symbolSize: 6, z: 2, data: drawn.over.map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: colour("faint"), opacity: faded(item) ? 0.15 : 0.6 } })), markArea: shade, markLine: limit },
       { id: "edge", type: "scatter", symbol: "rect", symbolSize: [1.5, 8], z: 1, data: drawn.edge.filter((/** @type {any} */ item) => item.px >= across.min && item.px <= across.max).map((/** @type {any} */ item) => ({ value: [item.px, up.max], index: item.index, row: item.row, itemStyle: { color: colour("faint") } })) },

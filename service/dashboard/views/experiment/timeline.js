@@ -30,7 +30,7 @@ export function Timeline({ experiment, version }) {
   return html`<${Card} title="Workers' timeline" wide note=${hint} aside=${html`<${Pick} label="Last" value=${String(span)} options=${SPANS} onChange=${(/** @type {string} */ value) => ask({ span: value === "3600" ? null : value })} />`}>
     <${Problem} error=${error} what="The timeline" />
     ${lanes && lanes.rows.length === 0 && html`<p class="dim">No worker was busy with this experiment then.</p>`}
-    ${lanes && lanes.rows.length > 0 && html`<div class="timeline">${lanes.rows.map((lane) => html`<div class="lane" key=${lane.name}>
+    ${lanes && lanes.rows.length > 0 && html`<div class="timeline">${lanes.rows.map((/** @type {any} */ lane) => html`<div class="lane" key=${lane.name}>
         <span title=${lane.name}>${lane.name}<span class="dim"> ${lane.device}</span></span>
         <svg viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" aria-label=${`${lane.name}: ${lane.items.length} attempts, busy ${Math.round(100 * lane.busy)} % of the time`}
           onMouseMove=${(/** @type {any} */ event) => setHint(describe(at(event, lane, lanes)))} onMouseLeave=${() => setHint("")}

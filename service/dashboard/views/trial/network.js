@@ -62,7 +62,7 @@ function Memory({ graph, limit }) {
   const [width, height] = [900, 150];
   const step = width / Math.max(timeline.length, 1);
   const top = (/** @type {number} */ value) => height - (value / high) * height;
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 3.2)}rem`, maxHeight: "15rem", display: "block" }} role="img"
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 5.5)}rem`, maxHeight: "15rem", display: "block" }} role="img"
       aria-label=${`Memory while each operator runs; the peak is ${show("memory", peak)} at ${timeline.find((/** @type {any} */ moment) => moment.bytes === peak)?.operator ?? "the start"}`}>
     <line x1="0" x2=${width} y1=${top(peak)} y2=${top(peak)} stroke="var(--accent)" stroke-dasharray="4 4" opacity=".6" />
     ${timeline.map((/** @type {any} */ moment, /** @type {number} */ i) => {
