@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
-from sparsemod.errors import BuildError, Unsupported
+from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.on_device import measure_on_device
 from sparsemod.problem import Problem

@@ -84,7 +84,8 @@ def pruned(draw: st.DrawFn) -> tuple[tuple[LayerSize, ...], dict[str, int]]:
     drawn = st.tuples(st.integers(1, 40), st.integers(1, 20), st.sampled_from([1, 1, 2]))
     sizes = draw(st.lists(drawn, min_size=1, max_size=6))
     layers = tuple(
-        LayerSize(str(i), taps * channels, channels, groups=groups) for i, (taps, channels, groups) in enumerate(sizes)
+        LayerSize(str(i), taps * channels, channels, groups=groups)
+        for i, (taps, channels, groups) in enumerate(sizes)
     )
     return layers, {layer.name: draw(st.integers(0, layer.weights)) for layer in layers}
 
