@@ -22,7 +22,7 @@ from service.derived import Computed
 from service.errors import answer, status_of
 from service.events import Housekeeping
 from service.feed import Feed
-from service.limits import BodyLimit
+from service.limits import BodyLimit, Packed
 from service.routes import (
     artifacts,
     catalogue,
@@ -113,6 +113,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
+    app.add_middleware(Packed)
     # Added last, it comes first: a body is not even looked at before it is known whose it is.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)
