@@ -24,7 +24,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -33,10 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 METRICS = (*OBJECTIVES, "macs", "parameters", "nonzeros")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 
 def spec(trials: int) -> Any:
@@ -180,8 +177,8 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
 
     class Suggested:
         epochs, feasible, error = 5, True, None
-        costs: dict[str, float] = {}
-        over: dict[str, float] = {}
+        costs: ClassVar[dict[str, float]] = {}
+        over: ClassVar[dict[str, float]] = {}
 
         def __init__(self, parameters: dict[str, Any]) -> None:
             self.candidate = Candidate(parameters=parameters, origin="gp", round="r2")
