@@ -5,6 +5,7 @@ Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `E
 
 import importlib
 import traceback
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
     app.state.ax = AxExport(held, settings)
     app.state.feed = Feed(held)
+    app.state.points = OrderedDict()  # see service.routes.points
     app.state.computed = Computed(held, settings)
     for part in PARTS:
         rules_of(part.router)  # raises for an endpoint of which nobody has said who may use it
