@@ -5,6 +5,7 @@ Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `E
 
 import importlib
 import traceback
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +24,7 @@ from service.errors import answer, status_of
 from service.events import Housekeeping
 from service.exports import Exports
 from service.feed import Feed
-from service.limits import BodyLimit
+from service.limits import BodyLimit, Packed
 from service.routes import (
     artifacts,
     catalogue,
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.ax = AxExport(held, settings)
     app.state.exports = Exports(held, app.state.files, settings)
     app.state.feed = Feed(held)
+    app.state.points = OrderedDict()  # see service.routes.points
     app.state.computed = Computed(held, settings)
     for part in PARTS:
         rules_of(part.router)  # raises for an endpoint of which nobody has said who may use it
@@ -118,6 +120,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
+    app.add_middleware(Packed)
     # Added last, it comes first: a body is not even looked at before it is known whose it is.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)

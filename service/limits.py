@@ -1,8 +1,9 @@
-"""Bodies beyond their limit are refused: by their announced length at once, else as soon as they pass it."""
+"""Bodies beyond their limit are refused: by their announced length at once, else as soon as they pass it. Answers are compressed."""
 
 import json
 from typing import Any
 
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import TooLarge, answer
@@ -52,6 +53,17 @@ class BodyLimit:
             await send(message)
 
         await self._app(scope, counted, answered)
+
+
+class Packed:
+    """ASGI middleware: answers of some size are compressed for who can read that. Files are not: their length is part of what is promised."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain, self._packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=3)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        files = scope["type"] == "http" and scope["path"].startswith("/artifacts/")
+        await (self._plain if files else self._packing)(scope, receive, send)
 
 
 async def _refuse(error: SparsemodError, send: Send) -> None:

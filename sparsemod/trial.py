@@ -183,6 +183,8 @@ class _Trial:
             measurements = self.measure(deployable, network, planned)
             if mode == "test":
                 measurements.append(_error(network, self.data.test_split(), "error"))
+        for note in self.notes:
+            self.reporter.log(note)
         return self.result(TrialState.COMPLETED, measurements)
 
     def inherit(self, module: nn.Module, parent: ParentWeights) -> None:
@@ -313,6 +315,7 @@ class _Trial:
             yield
         finally:
             self.seconds[name] = time.perf_counter() - started
+            self.reporter.log(f"{name}: {self.seconds[name]:.2f} s")
 
 
 def _error(network: Quantized, split: Split, metric: str) -> Measurement:

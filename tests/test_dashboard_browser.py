@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support_dashboard import Watched, browser, violations
 from support_kill import Processes, until
 
 from service.client import Client
 from sparsemod.errors import ServerUnavailable
+from sparsemod.objectives import Objectives
 
 NAME = "from the form"
+METRICS = ("error", "model_size", "working_memory", "latency")
 YAML = """version: 1
 name: from yaml
 dataset: {name: digits}
@@ -256,3 +259,23 @@ def test_the_page_computes_the_servers_hypervolume(watched: Watched, processes: 
         .inner_text()
         .endswith(f"{len(pareto.points)} point{'s' * (len(pareto.points) != 1)}")
     )
+
+
+FRONT = """async ({rows, reference}) => {
+    const {Front} = await import('/dashboard/lib/pareto.js');
+    const front = new Front({objectives: Object.keys(reference), reference_point: reference, budgets: {latency: 0.9}});
+    rows.forEach((row, index) => front.add(index, (metric) => row[metric]));
+    return {history: front.history.map((point) => point.hypervolume), members: front.members.map((member) => member.row)};
+}"""
+
+
+@pytest.mark.parametrize("names", [METRICS[:1], METRICS[:2], METRICS[:3], METRICS])
+def test_fronts_and_histories_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(len(names))
+    # Some equal values, some beyond the reference point or the budget.
+    rows = [dict(zip(METRICS, (rng.integers(1, 23, 4) / 20).tolist(), strict=True)) for _ in range(150)]
+    objectives = Objectives(names, dict.fromkeys(names, 1.0), {"latency": 0.9})
+    page = watched.open("#/")
+    found = page.evaluate(FRONT, {"rows": rows, "reference": dict(objectives.reference)})
+    assert sorted(found["members"]) == sorted(objectives.front(rows))
+    assert found["history"] == pytest.approx(objectives.history(rows), abs=1e-12)

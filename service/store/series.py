@@ -1,13 +1,17 @@
 """What the dashboard draws: all trials as columns, attempts as columns, and the counters that its streams follow."""
 
-from collections.abc import Collection, Iterable
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from service.models import attempts, events, experiments, measurements, trials
 from service.schemas_dashboard import Points, Revision, Timeline
-from service.store.engine import Base
+from service.store.engine import Base, Clock
 from service.store.experiments import ROUNDS, Experiments
 from sparsemod.records import Origin, TrialState
 from sparsemod.units import METRICS
@@ -17,6 +21,35 @@ _MANY = 2000
 
 _STATES = tuple(TrialState)
 _ORIGINS: tuple[Origin, ...] = ("sobol", "gp", "morphism", "manual")
+
+
+_KEPT = 4
+"""Experiments whose finished trials stay in memory, some kilobytes each."""
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A trial as it goes into the columns."""
+
+    index: int
+    state: int
+    round: int
+    origin: int
+    parent: int | None
+    epochs: int
+    finished: int | None
+    finished_at: float | None
+    values: dict[str, Any]
+    parameters: dict[str, Any]
+    operators: list[str]
+
+
+@dataclass
+class _Held:
+    """The finished trials of an experiment by index; `seen`: the event of the last one."""
+
+    seen: int = 0
+    trials: dict[int, _Trial] = field(default_factory=dict)
 
 
 class Series(Experiments, Base):
@@ -33,32 +66,63 @@ class Series(Experiments, Base):
                 for row in connection.execute(query)
             }
 
+    def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
+        super().__init__(engine, clock, lease_seconds)
+        self._held: OrderedDict[int, _Held] = OrderedDict()
+        self._held_lock = threading.Lock()
+
     def points_since(self, experiment_id: int, after: int = 0) -> Points:
         """The trials that changed after event `after`, as columns; all of them for 0 and where very many have. Raises NotFound."""
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             revision: int = row["events"]
             changed = self._changed(connection, experiment_id, after, revision)
-            mine: list[Any] = [trials.c.experiment_id == experiment_id]
-            found: list[Any] = []
-            values: dict[int, dict[str, float]] = {}
-            for part in _parts(changed):
-                where = mine if part is None else [*mine, trials.c.index.in_(part)]
-                found += connection.execute(
-                    sa.select(
-                        trials.c.id, trials.c.index, trials.c.state, trials.c.round, trials.c.origin, trials.c.parent,
-                        trials.c.epochs, trials.c.parameters, trials.c.operators, trials.c.costs, trials.c.finished_event,
-                        trials.c.finished_at,
-                    ).where(*where).order_by(trials.c.index)
-                ).all()  # fmt: skip
-                measured = connection.execute(
-                    sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
-                    .join(trials, trials.c.id == measurements.c.trial_id)
-                    .where(*where, measurements.c.split.is_distinct_from("test"))
-                )
-                for trial_id, name, value in measured:
-                    values.setdefault(trial_id, {})[name] = value
-        return _points(experiment_id, revision, changed is None, found, values)
+            if changed is None:
+                return _points(experiment_id, revision, True, self._all(connection, experiment_id))
+            found: list[_Trial] = []
+            for start in range(0, len(changed), 500):
+                part = trials.c.index.in_(changed[start : start + 500])
+                found += self._some(connection, trials.c.experiment_id == experiment_id, part)
+        return _points(experiment_id, revision, False, found)
+
+    def _all(self, connection: sa.Connection, experiment_id: int) -> "list[_Trial]":
+        """All trials. Those that are over never change: they are kept in memory, and only the others are read."""
+        with self._held_lock:
+            held = self._held.setdefault(experiment_id, _Held())
+            self._held.move_to_end(experiment_id)
+            while len(self._held) > _KEPT:
+                self._held.popitem(last=False)
+            fresh = sa.or_(trials.c.finished_event.is_(None), trials.c.finished_event > held.seen)
+            read = self._some(connection, trials.c.experiment_id == experiment_id, fresh)
+            over = [trial for trial in read if trial.finished is not None]
+            held.trials.update({trial.index: trial for trial in over})
+            held.seen = max([held.seen, *(trial.finished or 0 for trial in over)])
+            everything = {**held.trials, **{trial.index: trial for trial in read}}
+        return [everything[index] for index in sorted(everything)]
+
+    def _some(self, connection: sa.Connection, *where: Any) -> "list[_Trial]":
+        """The trials that meet all conditions, by index."""
+        values: dict[int, dict[str, float]] = {}
+        measured = connection.execute(
+            sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
+            .join(trials, trials.c.id == measurements.c.trial_id)
+            .where(*where, measurements.c.split.is_distinct_from("test"))
+        )
+        for trial_id, name, value in measured:
+            values.setdefault(trial_id, {})[name] = value
+        rows = connection.execute(
+            sa.select(
+                trials.c.id, trials.c.index, trials.c.state, trials.c.round, trials.c.origin, trials.c.parent, trials.c.epochs,
+                trials.c.parameters, trials.c.operators, trials.c.costs, trials.c.finished_event, trials.c.finished_at,
+            ).where(*where).order_by(trials.c.index)
+        )  # fmt: skip
+        return [
+            _Trial(
+                index, _STATES.index(state), ROUNDS.index(round_name), _ORIGINS.index(origin), parent, epochs, finished,
+                None if at is None else round(at, 3), _short(values.get(number) or costs or {}), _short(parameters), operators,
+            )
+            for number, index, state, round_name, origin, parent, epochs, parameters, operators, costs, finished, at in rows
+        ]  # fmt: skip
 
     def _changed(
         self, connection: sa.Connection, experiment_id: int, after: int, revision: int
@@ -106,43 +170,37 @@ class Series(Experiments, Base):
         )
 
 
-def _parts(changed: list[int] | None) -> Iterable[list[int] | None]:
-    if changed is None:
-        return [None]
-    return [changed[start : start + 500] for start in range(0, len(changed), 500)]
-
-
-def _points(
-    experiment_id: int, revision: int, full: bool, rows: list[Any], values: dict[int, dict[str, float]]
-) -> Points:
-    held = [values.get(row.id) or row.costs or {} for row in rows]
-    metrics = sorted(
-        {name for item in held for name in item}, key=lambda n: (n not in METRICS, list(METRICS).index(n) if n in METRICS else 0, n)
-    )  # fmt: skip
+def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]") -> Points:
     names: dict[str, None] = {}
+    metrics: dict[str, None] = {}
     for row in rows:
         names.update(dict.fromkeys(row.parameters))
-    return Points(
+        metrics.update(dict.fromkeys(row.values))
+    ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
+    # What comes out of our own database need not be checked number by number.
+    return Points.model_construct(
         experiment=experiment_id,
         revision=revision,
         full=full,
         states=_STATES,
         rounds=ROUNDS,
         origins=_ORIGINS,
-        index=[row._mapping["index"] for row in rows],
-        state=[_STATES.index(row.state) for row in rows],
-        round=[ROUNDS.index(row.round) for row in rows],
-        origin=[_ORIGINS.index(row.origin) for row in rows],
+        index=[row.index for row in rows],
+        state=[row.state for row in rows],
+        round=[row.round for row in rows],
+        origin=[row.origin for row in rows],
         parent=[row.parent for row in rows],
         epochs=[row.epochs for row in rows],
-        finished=[row.finished_event for row in rows],
-        finished_at=[None if row.finished_at is None else round(row.finished_at, 3) for row in rows],
-        values={name: [_short(item.get(name)) for item in held] for name in metrics},
-        parameters={name: [_short(row.parameters.get(name)) for row in rows] for name in names},
-        operators={str(row._mapping["index"]): row.operators for row in rows if row.operators},
+        finished=[row.finished for row in rows],
+        finished_at=[row.finished_at for row in rows],
+        values={name: [row.values.get(name) for row in rows] for name in ordered},
+        parameters={name: [row.parameters.get(name) for row in rows] for name in names},
+        operators={str(row.index): row.operators for row in rows if row.operators},
     )
 
 
-def _short(value: Any) -> Any:
+def _short(values: dict[str, Any]) -> dict[str, Any]:
     """Six digits are more than a plot shows."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return {
+        name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()
+    }

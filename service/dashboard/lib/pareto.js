@@ -47,6 +47,23 @@ export function hypervolume(points) {
   return sum;
 }
 
+/**
+ * What `point` adds to the hypervolume of `others`: its own box, less what they dominate of it. Far fewer points than all count in there.
+ * @param {number[]} point
+ * @param {number[][]} others
+ */
+export function gain(point, others) {
+  /** @type {number[][]} */
+  let inside = [];
+  for (const other of others) {
+    const part = other.map((value, place) => Math.max(value, point[place]));
+    if (part.some((value) => value >= 1) || inside.some((one) => covers(one, part))) continue;
+    inside = inside.filter((one) => !covers(part, one));
+    inside.push(part);
+  }
+  return point.reduce((product, value) => product * (1 - value), 1) - hypervolume(inside);
+}
+
 /** A front that grows trial by trial, with its hypervolume after each. */
 export class Front {
   /** @param {any} spec */
@@ -72,9 +89,9 @@ export class Front {
     let volume = this.history.at(-1)?.hypervolume ?? 0;
     const point = this.names.map((name) => (value(name) ?? Infinity) / this.reference[name]);
     if (this.feasible(value) && point.every(Number.isFinite) && !this.members.some((member) => covers(member.point, point))) {
+      if (point.every((one) => one < 1)) volume += gain(point, this.members.map((member) => member.point));
       this.members = this.members.filter((member) => !covers(point, member.point));
       this.members.push({ row, point });
-      if (point.every((one) => one < 1)) volume = Math.max(volume, hypervolume(this.members.map((member) => member.point)));
     }
     this.history.push({ row, hypervolume: volume });
   }

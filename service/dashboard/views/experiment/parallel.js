@@ -7,7 +7,7 @@ import { textOf, valueOf } from "../../lib/selection.js";
 import { Card } from "../../parts/bits.js";
 import { Chart, tipLook } from "../../parts/chart.js";
 
-const MOST_LINES = 1500;
+const MOST_LINES = 800;
 const MOST_AXES = 10;
 
 /** The axes: objectives, then the parameters that vary. @param {any} columns @param {any} spec @param {any[]} rows */
