@@ -33,7 +33,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 METRICS = (*OBJECTIVES, "macs", "parameters", "nonzeros")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 
 
 def spec(trials: int) -> Any:
@@ -75,7 +85,12 @@ def seed(url: str, given: list[dict[str, Any]]) -> int:
     store, rng, now = Store.open(url), np.random.default_rng(1), time.time() - 36_000
     number, count = store.create_experiment(spec(len(given))).id, len(given)
     with store.engine.connect().execution_options(sparsemod_write=True) as connection, connection.begin():
-        rows: dict[str, list[dict[str, Any]]] = {"trials": [], "attempts": [], "measurements": [], "events": []}
+        rows: dict[str, list[dict[str, Any]]] = {
+            "trials": [],
+            "attempts": [],
+            "measurements": [],
+            "events": [],
+        }
         for index, parameters in enumerate(given):
             at = now + index * 3.0
             first = 2 + 4 * index
@@ -166,7 +181,11 @@ def calls(port: int, paths: dict[str, str], times: int) -> dict[str, Any]:
             began = time.perf_counter()
             size = fetch(port, path)
             took.append(1000 * (time.perf_counter() - began))
-        found[name] = {"first_ms": round(took[0], 1), "median_ms": round(statistics.median(took), 1), "bytes": size}
+        found[name] = {
+            "first_ms": round(took[0], 1),
+            "median_ms": round(statistics.median(took), 1),
+            "bytes": size,
+        }
     return found
 
 
@@ -194,12 +213,19 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
         claim = store.claim(f"w{done % 8}")
         if claim is None:
             raise SystemExit("nothing to claim")
-        point = CurvePoint(epoch=1, train_loss=1.0, validation_loss=1.0, validation_error=0.5, learning_rate=0.1)
+        point = CurvePoint(
+            epoch=1, train_loss=1.0, validation_loss=1.0, validation_error=0.5, learning_rate=0.1
+        )
         store.points(claim.attempt, claim.token, [point])
         measured = tuple(
-            Measurement(metric=name, value=value, unit="B", method="made up") for name, value in values_of(parameters, rng).items()
+            Measurement(metric=name, value=value, unit="B", method="made up")
+            for name, value in values_of(parameters, rng).items()
         )
-        store.finish(claim.attempt, claim.token, TrialResult(state=TrialState.COMPLETED, measurements=measured, epochs=5.0))
+        store.finish(
+            claim.attempt,
+            claim.token,
+            TrialResult(state=TrialState.COMPLETED, measurements=measured, epochs=5.0),
+        )
         done += 1
         time.sleep(max(0.0, began + done / rate - time.monotonic()))
     store.close()
@@ -276,13 +302,19 @@ def optuna_side(folder: Path, given: list[dict[str, Any]], seconds: float, port:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url, rng = f"sqlite:///{folder / 'optuna.db'}", np.random.default_rng(1)
-    study = optuna.create_study(storage=url, study_name="benchmark", directions=["minimize"] * len(OBJECTIVES))
+    study = optuna.create_study(
+        storage=url, study_name="benchmark", directions=["minimize"] * len(OBJECTIVES)
+    )
     distributions: dict[str, Any] = {}
     for parameters in given:
         for name, value in parameters.items():
             kind = optuna.distributions.CategoricalDistribution if isinstance(value, str | bool) else None
             if kind is not None:
-                distributions[name] = kind([True, False] if isinstance(value, bool) else sorted({p[name] for p in given if name in p}))
+                distributions[name] = kind(
+                    [True, False]
+                    if isinstance(value, bool)
+                    else sorted({p[name] for p in given if name in p})
+                )
             elif isinstance(value, int):
                 distributions[name] = optuna.distributions.IntDistribution(0, 10_000)
             else:
@@ -296,7 +328,14 @@ def optuna_side(folder: Path, given: list[dict[str, Any]], seconds: float, port:
             )
         )  # fmt: skip
     study.add_trials(made)
-    command = [str(Path(sys.executable).parent / "optuna-dashboard"), url, "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        str(Path(sys.executable).parent / "optuna-dashboard"),
+        url,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with process(command, port, "/dashboard"):
         found: dict[str, Any] = calls(port, {"poll": "/api/studies/1?after=0"}, 3)
         counter = Counting(port)
@@ -307,7 +346,10 @@ def optuna_side(folder: Path, given: list[dict[str, Any]], seconds: float, port:
             began = time.monotonic()
             one.goto(f"http://127.0.0.1:{counter.port}/dashboard/studies/1")
             one.wait_for_selector(".js-plotly-plot .plot, canvas")
-            found["first_plot_ms"], found["first_load_bytes"] = round(1000 * (time.monotonic() - began)), counter.bytes
+            found["first_plot_ms"], found["first_load_bytes"] = (
+                round(1000 * (time.monotonic() - began)),
+                counter.bytes,
+            )
             before = counter.bytes
             one.wait_for_timeout(1000 * seconds)
             found["idle_bytes_per_second"] = round((counter.bytes - before) / seconds)
@@ -332,7 +374,9 @@ def main() -> None:
         number = seed(url, given)
         port = free_port()
         base = f"/experiments/{number}"
-        with process(command("serve", "--only-server", "--port", str(port), "--data-dir", str(folder)), port, "/health"):
+        with process(
+            command("serve", "--only-server", "--port", str(port), "--data-dir", str(folder)), port, "/health"
+        ):
             revision = 1 + 4 * chosen.trials
             paths = {
                 "points, all": f"{base}/points", "points, ten new": f"{base}/points?after={revision - 40}", "front": f"/pareto/{number}",
@@ -342,7 +386,13 @@ def main() -> None:
             print("server", json.dumps(calls(port, paths, 7), indent=1), flush=True)
             if not chosen.without_page:
                 counter = Counting(port)
-                found = page(counter.port, number, chosen.trials, lambda: write(url, number, given, chosen.seconds), counter)
+                found = page(
+                    counter.port,
+                    number,
+                    chosen.trials,
+                    lambda: write(url, number, given, chosen.seconds),
+                    counter,
+                )
                 print("page", json.dumps(found, indent=1), flush=True)
         if not chosen.without_optuna:
             print("optuna", json.dumps(optuna_side(folder, given, chosen.seconds, free_port()), indent=1))
