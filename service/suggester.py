@@ -197,7 +197,10 @@ class Suggester:
         """How many trials the queue lacks; whole batches of the spec's size."""
         ahead = self._ahead
         if ahead == 0:
-            ahead = max(1, sum(worker.slots for worker in self._store.workers() if worker.alive and not worker.draining))
+            ahead = max(
+                1,
+                sum(worker.slots for worker in self._store.workers() if worker.alive and not worker.draining),
+            )
         lacking = ahead - view.counts.get(TrialState.QUEUED, 0)
         return max(lacking, view.spec.search.batch_size) if lacking > 0 else 0
 

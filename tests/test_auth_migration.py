@@ -34,7 +34,7 @@ def test_an_older_database_keeps_what_it_holds(database: str) -> None:
     store = Store.open(database)
     with store.engine.connect() as connection:
         for table in ("experiments", "trials", "attempts", "workers"):
-            assert connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar() == 1, table  # noqa: S608
+            assert connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar() == 1, table
     assert not store.closed() and store.owner_of(1) is None and store.login_of_attempt(1) is None
     assert not store.heartbeat(1, "fence").stop
     assert [(worker.name, worker.draining) for worker in store.workers()] == [("w", False)]
