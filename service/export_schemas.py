@@ -7,6 +7,7 @@ from pydantic import Field
 
 from service.schemas import Request, StoredArtifact, View
 from sparsemod.export.report import ExportReport, FormatName
+from sparsemod.targets import DeviceFit
 
 
 class ExportState(StrEnum):
@@ -36,3 +37,10 @@ class ExportView(View):
     state: ExportState
     report: ExportReport | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
+
+
+class PointDevices(View):
+    """A Pareto point beside every device."""
+
+    trial: int
+    devices: tuple[DeviceFit, ...]

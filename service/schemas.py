@@ -23,7 +23,6 @@ from sparsemod.records import (
     Value,
 )
 from sparsemod.spec import ExperimentSpec
-from sparsemod.targets import DeviceFit
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
@@ -274,13 +273,6 @@ class ParetoView(View):
     points: tuple[ParetoPoint, ...]
     hypervolume: float
     history: tuple[HistoryPoint, ...]
-
-
-class PointDevices(View):
-    """A Pareto point beside every device."""
-
-    trial: int
-    devices: tuple[DeviceFit, ...]
 
 
 class Event(View):

@@ -4,10 +4,7 @@
 Files (YAML, INI) are read by `sparsemod.spec_files`. Values with units ("64 KB", "10 ms") are stored as floats in the metric's unit.
 """
 
-import json
-import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,7 +13,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.parameters import Constraint, Parameter
 from sparsemod.records import Value
 from sparsemod.spec_training import PruningSpec, QuantizationSpec, TrainingSpec
-from sparsemod.spec_translation import parameter_from, translate
+from sparsemod.spec_translation import parameter_from, plain_json, translate
 from sparsemod.units import METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
 PIPELINE_PARAMETERS = ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "sparsity")
@@ -255,7 +252,7 @@ class ExperimentSpec(Part):
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(_json(data, source))
+            return cls.model_validate_json(plain_json(data, source))
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
@@ -371,36 +368,6 @@ class ExperimentSpec(Part):
         if self.measure.working_memory.startswith(("arena", "peak")):
             limits.setdefault("working_memory", float(found.ram))
         return limits
-
-
-_DEEPEST = 20
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _json(data: Mapping[str, Any], source: str | None) -> str:
-    for field, value in _leaves(data):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidSpec(field, value, "a finite number", source)
-        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
-            raise InvalidSpec(field, value, "text without lone surrogates", source)
-    try:
-        return json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidSpec(
-            "spec", str(error), "plain data: text, numbers, flags, lists, mappings", source
-        ) from None
-
-
-def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
-    """The scalars of nested mappings and lists with the names of their fields; not recursive, as anybody's data may be nested deeply."""
-    stack: list[tuple[str, Any, int]] = [("", data, 0)]
-    while stack:
-        place, value, depth = stack.pop()
-        if isinstance(value, Mapping | list | tuple) and depth < _DEEPEST:
-            items = value.items() if isinstance(value, Mapping) else enumerate(value)
-            stack += [(f"{place}.{key}" if place else str(key), item, depth + 1) for key, item in items]
-        else:
-            yield place, value
 
 
 def _reject(field: str, value: Any) -> tuple[str, float]:

@@ -1,6 +1,9 @@
 """Foreign data into the spec's terms: pydantic's complaints in our words, parameters from their short forms."""
 
-from collections.abc import Mapping
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -73,3 +76,34 @@ def parameter_from(name: str, given: Any) -> Parameter:
     except InvalidInput as error:
         inner = error.field.removeprefix(name)
         raise InvalidInput(f"{field}{inner}", error.value, error.allowed) from None
+
+
+_DEEPEST = 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def plain_json(data: Mapping[str, Any], source: str | None) -> str:
+    """`data` as JSON text. Raises InvalidSpec that names the field of what JSON cannot hold."""
+    for field, value in _leaves(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidSpec(field, value, "a finite number", source)
+        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            raise InvalidSpec(field, value, "text without lone surrogates", source)
+    try:
+        return json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidSpec(
+            "spec", str(error), "plain data: text, numbers, flags, lists, mappings", source
+        ) from None
+
+
+def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+    """The scalars of nested mappings and lists with the names of their fields; not recursive, as anybody's data may be nested deeply."""
+    stack: list[tuple[str, Any, int]] = [("", data, 0)]
+    while stack:
+        place, value, depth = stack.pop()
+        if isinstance(value, Mapping | list | tuple) and depth < _DEEPEST:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            stack += [(f"{place}.{key}" if place else str(key), item, depth + 1) for key, item in items]
+        else:
+            yield place, value

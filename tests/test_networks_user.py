@@ -133,3 +133,18 @@ def test_registration_is_checked() -> None:
         family("empty")(nn.Linear)
     with pytest.raises(DuplicateName, match="already registered by sparsemod"):
         family("cnn", space=[])(small)
+
+
+def test_a_space_that_raises_names_the_family() -> None:
+    @family("thrower")
+    class Thrower:
+        def space(self, data: DataInfo) -> list[Integer]:
+            raise NotImplementedError("later")
+
+        def build(self, parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
+            return nn.Identity()
+
+    with pytest.raises(
+        InvalidInput, match=r"network\.family = 'thrower': .* it raised NotImplementedError: later"
+    ):
+        create_family("thrower").space(DIGITS)

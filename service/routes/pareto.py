@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from service.export_schemas import PointDevices
 from service.routes.common import ExperimentId, StoreDep, failures
-from service.schemas import ParetoView, PointDevices
+from service.schemas import ParetoView
 from sparsemod.report.results import front, trials_csv
 from sparsemod.targets import device_fits
 

@@ -43,7 +43,13 @@ class Family:
 
     def space(self, data: DataInfo) -> Space:
         """The parameters of the architecture, for data of this shape. Raises InvalidInput for data the family cannot read."""
-        given = self.implementation.space(data)
+        try:
+            given = self.implementation.space(data)
+        except SparsemodError:
+            raise
+        except Exception as error:  # the family's own code
+            allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {type(error).__name__}: {error}"
+            raise InvalidInput("network.family", self.name, allowed) from error
         if isinstance(given, Space):
             return given
         try:
