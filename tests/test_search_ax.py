@@ -107,3 +107,20 @@ def test_ax_s_acquisition_takes_round_two(reason: str) -> None:
     assert space.is_valid(found[0].candidate.parameters)
     again = Search(of, space, known).suggest(history, 1)
     assert space.key(again[0].candidate.parameters) == space.key(found[0].candidate.parameters)
+
+
+def test_the_lock_of_an_abandoned_build_is_removed(tmp_path, monkeypatch):
+    import os
+    import time
+
+    from sparsemod.search.ax_acquisition import STALE_SECONDS, forget_abandoned_builds
+
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    locks = [tmp_path / name / "logei_fused_ext" / "lock" for name in ("py311_cpu", "py312_cpu")]
+    for lock in locks:
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+    os.utime(locks[0], (0, time.time() - STALE_SECONDS - 1))
+    forget_abandoned_builds()
+    assert not locks[0].exists()
+    assert locks[1].exists(), "somebody is building"

@@ -3,6 +3,10 @@
 It models every objective by a Gaussian process, the exact ones too, and takes minutes where the closed form takes a fraction of a second.
 """
 
+import os
+import time
+from pathlib import Path
+
 import torch
 from ax.adapter.registry import Generators
 from ax.core.utils import get_pending_observation_features
@@ -14,11 +18,15 @@ from sparsemod.search.history import History
 from sparsemod.space import Space
 from sparsemod.spec import ExperimentSpec
 
+STALE_SECONDS = 600.0
+"""After how long a build of BoTorch's compiled kernel, which takes a minute, counts as abandoned."""
+
 
 def ask(
     spec: ExperimentSpec, space: Space, history: History, n: int, round_number: int
 ) -> list[dict[str, Value]]:
     """Up to `n` candidates that meet the space's constraints. Pending trials are passed on to Ax; epochs are not: it knows no fidelity."""
+    forget_abandoned_builds()
     experiment = client(spec, space, history.all)._experiment
     with quiet(), torch.random.fork_rng(devices=[]):
         # Ax draws from torch's global generator; the fork leaves the caller's untouched.
@@ -27,3 +35,14 @@ def ask(
         run = model.gen(n, pending_observations=get_pending_observation_features(experiment))
     found = [from_ax(space, arm.parameters) for arm in run.arms]
     return [values for values in found if space.meets_constraints(values)]
+
+
+def forget_abandoned_builds() -> None:
+    """Remove the lock of a build that was killed: BoTorch compiles a kernel at its first use, and would wait for ever for the one before."""
+    place = os.environ.get("TORCH_EXTENSIONS_DIR") or Path("~/.cache/torch_extensions").expanduser()
+    for lock in Path(place).glob("**/logei_fused_ext/lock"):
+        try:
+            if time.time() - lock.stat().st_mtime > STALE_SECONDS:
+                lock.unlink()
+        except FileNotFoundError:
+            continue  # its build has ended meanwhile
