@@ -6,6 +6,7 @@ Composes quantization, C export and the emulator for `sparsemod.trial`; what was
 from collections.abc import Mapping
 
 from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing, UnknownName, Unsupported
+from sparsemod.export.c import generate
 from sparsemod.problem import Problem
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement
@@ -38,6 +39,21 @@ def measure_on_device(
     return made, tuple(
         str(DoesNotFit(region, over, target.title)) for region, over in overflow(found, target)
     )
+
+
+def linked_size(network: Quantized, counted: Measurement) -> Measurement:
+    """`counted`, a sparse model size, with the bytes that the exported C really stores: per layer the smallest of dense, a mask, and gaps
+    between nonzeros. Never more than what was counted, which knows the mask only. A network that C cannot express keeps the count.
+    """
+    if not isinstance(network, IntegerNetwork) or counted.detail.get("definition") != "sparse":
+        return counted
+    try:
+        size = generate(network).data_bytes
+    except Unsupported:
+        return counted
+    method = "as stored by the exported C: per layer the smallest of dense, mask and gaps, with requantization constants"
+    detail = {**counted.detail, "linked": size}
+    return counted.model_copy(update={"value": float(size), "method": method, "detail": detail})
 
 
 def overflow(found: Emulation, target: Device) -> tuple[tuple[str, int], ...]:

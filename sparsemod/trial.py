@@ -21,7 +21,7 @@ from torch import nn
 from sparsemod.data import Dataset, Split
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
-from sparsemod.on_device import measure_on_device
+from sparsemod.on_device import linked_size, measure_on_device
 from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
 from sparsemod.quantization import Quantized, quantize
@@ -260,6 +260,7 @@ class _Trial:
     ) -> list[Measurement]:
         """Everything about the finished network; the error is the integer network's on validation data."""
         found = measured_costs(self.problem, module, network)
+        found["model_size"] = linked_size(network, found["model_size"])
         measured, notes = measure_on_device(self.problem, network, found)
         found |= measured
         self.notes += notes

@@ -148,6 +148,9 @@ def test_magnitude_pruning_keeps_the_share_that_was_asked_for():
     assert result.value("model_size") < dense.value("model_size")
     planned = Screen(Problem.of(spec, tiny_data(spec).info)).costs(default(spec).parameters)
     assert result.value("model_size") <= planned["model_size"]
+    size = next(m for m in result.measurements if m.metric == "model_size")
+    assert size.value == size.detail["linked"] <= size.detail["sparse"]
+    assert "exported C" in size.method
     assert result.curve[-1].sparsity == pytest.approx(0.8, abs=0.005)
 
 
