@@ -193,6 +193,7 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
     """New trials at `rate` a second through the store, as a suggester and workers make them; how many."""
     from service.store import Store
     from sparsemod.records import Candidate, CurvePoint, Measurement, TrialResult, TrialState
+    from sparsemod.units import METRICS
 
     class Suggested:
         epochs, feasible, error = 5, True, None
@@ -218,7 +219,12 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
         )
         store.points(claim.attempt, claim.token, [point])
         measured = tuple(
-            Measurement(metric=name, value=value, unit="B", method="made up")
+            Measurement(
+                metric=name,
+                value=value,
+                unit=METRICS[name].unit if name in METRICS else "B",
+                method="made up",
+            )
             for name, value in values_of(parameters, rng).items()
         )
         store.finish(

@@ -58,6 +58,7 @@ class Ours:
         CPU seconds of attaching and completing, and of handing out, which Ax's storage does not do.
         """
         from sparsemod.records import Measurement, TrialResult, TrialState
+        from sparsemod.units import METRICS
 
         begin = time.process_time()
         self.store.attach(self.experiment, parameters)
@@ -66,7 +67,13 @@ class Ours:
         claimed = time.process_time()
         measured = {**values, **dict.fromkeys(MORE, 1.0)} if more else values
         found = tuple(
-            Measurement(metric=name, value=value, unit="B", method="analytic", target="stm32f446")
+            Measurement(
+                metric=name,
+                value=value,
+                unit=METRICS[name].unit if name in METRICS else "B",
+                method="analytic",
+                target="stm32f446",
+            )
             for name, value in measured.items()
         )
         result = TrialResult(
