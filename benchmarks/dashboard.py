@@ -241,7 +241,7 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
 DRAWN = """(count) => new Promise((done) => {
   const look = () => {
     const grid = document.querySelector('.grid[data-trials]');
-    const drawn = grid && Number(grid.dataset.trials) >= count && grid.querySelector('#scatter canvas');
+    const drawn = grid && Number(grid.dataset.trials) >= count && grid.querySelector('[data-chart=scatter][data-drawn=yes] canvas');
     if (drawn) requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now())));
     else requestAnimationFrame(look);
   };

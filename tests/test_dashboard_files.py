@@ -106,31 +106,53 @@ def test_only_the_pages_own_files_are_served(http: TestClient, name: str) -> Non
     assert http.get(f"/dashboard/{name}").status_code == 404
 
 
+def imported_by(name: str) -> set[str]:
+    """The modules that one loads at once, itself among them: names within the dashboard's folder."""
+    libraries = dict(
+        re.findall(r'"([^"]+)": "/dashboard/([^"]+)"', (DASHBOARD / "index.html").read_text(encoding="utf-8"))
+    )
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        path = DASHBOARD / module
+        begin = "" if module.startswith("vendor/") else "^"  # those are one line
+        pattern = rf"""{begin}(?:import|export)\b[^;"'`]*?(?:from\s*)?["']([^"']+)["']"""
+        for wanted in re.findall(pattern, path.read_text(encoding="utf-8"), re.MULTILINE):
+            if wanted.startswith("."):
+                waiting.append(str((path.parent / wanted).resolve().relative_to(DASHBOARD)))
+            elif wanted in libraries:
+                waiting.append(libraries[wanted])
+    return seen
+
+
 def test_the_first_load_is_small() -> None:
     """What the list of experiments needs: everything that is not imported later."""
-    seen: set[Path] = set()
-    waiting = [DASHBOARD / "app.js"]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        for name in re.findall(
-            r"""^import .*?from\s+["'](\.[^"']+)["']|^export .*?from\s+["'](\.[^"']+)["']""",
-            path.read_text(),
-            re.MULTILINE,
-        ):
-            waiting.append((path.parent / (name[0] or name[1])).resolve())
-    assert not any("chart" in path.name for path in seen), "charts come when they are wanted"
-    library = [path for path in VENDOR.glob("*.*js") if not path.name.startswith(("echarts", "uplot"))]
+    seen = imported_by("app.js")
+    assert not any("chart" in name or "echarts" in name or "uplot" in name for name in seen), (
+        "charts come when they are wanted"
+    )
     page = [
-        DASHBOARD / "index.html",
-        DASHBOARD / "theme.js",
-        *DASHBOARD.glob("style/*.css"),
-        *VENDOR.glob("*.css"),
+        "index.html",
+        "early.js",
+        *(str(path.relative_to(DASHBOARD)) for path in DASHBOARD.rglob("*.css")),
     ]
-    total = sum(len(gzip.compress(path.read_bytes(), 6)) for path in [*seen, *library, *page])
+    total = sum(len(gzip.compress((DASHBOARD / name).read_bytes(), 6)) for name in [*seen, *page])
     assert total < 60_000
+
+
+def test_modules_that_are_begun_early_are_those_that_are_imported() -> None:
+    text = (DASHBOARD / "early.js").read_text(encoding="utf-8")
+    lists = [
+        re.findall(r'"([^"]+)"', text.partition(f"const {name} = [")[2].partition("]")[0])
+        for name in ("page", "experiment")
+    ]
+    page = imported_by("app.js")
+    assert sorted(lists[0]) == sorted(page - {"app.js"})
+    assert sorted(lists[1]) == sorted(imported_by("views/experiment.js") - page)
 
 
 def test_the_page_knows_the_default_reference_point() -> None:

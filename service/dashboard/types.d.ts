@@ -41,3 +41,7 @@ declare module "uplot" {
   const uPlot: any;
   export default uPlot;
 }
+interface Window {
+  /** Requests that early.js began, by path. */
+  begun?: Record<string, Promise<Response>>;
+}

@@ -22,6 +22,13 @@ export class ApiError extends Error {
   }
 }
 
+/** A request that early.js has begun, once, and only while the page is loading: later its answer is old. @param {string} path */
+function begun(path) {
+  const answer = performance.now() < 10_000 ? window.begun?.[path] : undefined;
+  delete window.begun?.[path];
+  return answer;
+}
+
 /**
  * @param {string} path
  * @param {{method?: string, json?: unknown, yaml?: string, key?: string, signal?: AbortSignal}} [options]
@@ -36,7 +43,8 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
   const body = json !== undefined ? JSON.stringify(json) : yaml;
   let response;
   try {
-    response = await fetch(path, { method: method ?? (body === undefined ? "GET" : "POST"), headers, body, signal: abort });
+    const verb = method ?? (body === undefined ? "GET" : "POST");
+    response = await ((verb === "GET" && begun(path)) || fetch(path, { method: verb, headers, body, signal: abort }));
   } catch (error) {
     if (abort?.aborted) throw error;
     throw new ApiError(0, { type: "NoAnswer", message: "The server does not answer." });

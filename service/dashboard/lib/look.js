@@ -6,7 +6,10 @@ const chosen = () => document.documentElement.dataset.theme ?? "";
 
 /** Whether dark holds now. */
 export const dark = signal(chosen() ? chosen() === "dark" : system.matches);
-system.addEventListener("change", () => (dark.value = chosen() ? chosen() === "dark" : system.matches));
+system.addEventListener("change", () => {
+  known.clear();
+  dark.value = chosen() ? chosen() === "dark" : system.matches;
+});
 
 /** Take the other theme, and remember it. */
 export function toggleTheme() {
@@ -17,11 +20,22 @@ export function toggleTheme() {
   } catch {
     // Then it holds until the page is left.
   }
+  known.clear();
   dark.value = next === "dark";
 }
 
+/** Colours of the theme that holds, as they were read: a chart asks for the same ones thousands of times. @type {Map<string, string>} */
+const known = new Map();
+
 /** The value of a custom property of the style sheet. @param {string} name */
-export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+export function colour(name) {
+  let value = known.get(name);
+  if (value === undefined) {
+    value = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+    if (value) known.set(name, value);
+  }
+  return value;
+}
 
 /** Colours of categories, in order. */
 export const palette = () => [2, 3, 4, 6, 5, 1].map((number) => colour(`c${number}`));

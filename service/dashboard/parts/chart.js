@@ -46,6 +46,7 @@ export function Chart({ option, on = {}, label, size = "", depends, onReady, nam
     const made = echarts.init(place.current, null, { renderer: "canvas" });
     chart.current = made;
     for (const event of Object.keys(handlers.current)) made.on(event, (/** @type {any} */ found) => handlers.current[event](found, made));
+    made.on("finished", () => place.current && (place.current.dataset.drawn = "yes"));
     const observer = new ResizeObserver(() => made.resize());
     observer.observe(place.current);
     onReady?.(made);
@@ -56,6 +57,7 @@ export function Chart({ option, on = {}, label, size = "", depends, onReady, nam
     };
   }, []);
   useEffect(() => {
+    if (place.current) place.current.dataset.drawn = "no"; // ECharts paints later, in the next frame or over several
     chart.current?.setOption({ animation: false, textStyle: { fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif" }, ...option() }, { replaceMerge: ["series", "xAxis", "yAxis"] });
   }, [...depends, dark.value]);
   return html`<div class=${`chart ${size}`} ref=${place} role="img" aria-label=${label} data-chart=${name}></div>`;

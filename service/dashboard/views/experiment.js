@@ -18,6 +18,19 @@ import { Spec } from "./experiment/spec.js";
 import { Timeline } from "./experiment/timeline.js";
 import { Trials } from "./experiment/trials.js";
 
+const PARTS = [Scatter, Selected, History, Importance, Parallel, Timeline, Trials, Spec];
+
+/** Do `work` after the next frame was painted; returns what calls it off. @param {() => void} work */
+function afterPaint(work) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const frame = requestAnimationFrame(() => (timer = setTimeout(work, 0)));
+  return () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
+}
+
 /**
  * What is known of an experiment, kept fresh by its stream.
  * @param {number} id
@@ -57,24 +70,24 @@ function useExperiment(id) {
 export function Experiment({ id }) {
   const held = useExperiment(id);
   const [rows, setRows] = useState(0);
+  const [parts, setParts] = useState(1);
   const view = held.view.value;
   const version = held.version.value;
   const { columns } = held;
+  // Part by part, each once the one before is painted: the first plot need not wait for the others.
+  useEffect(() => (version > 0 && parts < PARTS.length ? afterPaint(() => setParts(parts + 1)) : undefined), [version > 0, parts, !view]);
   const ranges = rangesOf(asked("b"));
   const selection = useMemo(() => brushed(columns.rows, ranges), [version, asked("b")]);
   if (!view) return html`<${Problem} error=${held.error.value} /><p class="dim" role="status">${held.error.value ? "" : "Loading…"}</p>`;
   const front = columns.frontOf(view.spec);
   const picked = asked("t") === "" ? null : columns.row(Number(asked("t"))) ?? null;
-  const common = { experiment: view, columns, version, front, selection };
+  const common = { experiment: view, columns, version, front, selection, picked, ranges };
   if (rows !== columns.rows.length) setRows(columns.rows.length);
   document.title = `${view.name} – sparsemod`;
   return html`<${Head} experiment=${view} front=${front} onChange=${(/** @type {any} */ change) => (held.view.value = { ...view, ...change })} />
     <${Problem} error=${held.error.value} />
     <div class="grid" data-version=${version} data-trials=${columns.rows.length}>
-      ${[
-        [Scatter, { ...common, picked, className: "main-part" }], [Selected, { ...common, picked, ranges }], [History, common], [Importance, { experiment: view }],
-        [Parallel, { ...common, ranges }], [Timeline, { experiment: view, version }], [Trials, { experiment: view, version, picked }], [Spec, { experiment: view }],
-      ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
+      ${PARTS.slice(0, parts).map((Part) => html`<${Boundary} key=${Part.name}><${Part} ...${common} /><//>`)}
     </div>`;
 }
 

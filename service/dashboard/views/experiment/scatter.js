@@ -25,7 +25,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   const colours = /** @type {[string, string][]} */ ([["round", "Round"], ["origin", "Origin"], ...columns.metrics.map((/** @type {string} */ n) => [n, title(n)]), ...columns.parameters.map((/** @type {string} */ n) => [n, title(n)])]);
   const drawn = points(columns, front, x, y);
   const paint = painter(columns, by);
-  const on = { click: (/** @type {any} */ event) => event.data?.index !== undefined && ask({ t: event.data.index }, { push: true }) };
+  const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
   return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge` : ""}>
     <div class="controls">
@@ -35,7 +35,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
       <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => ask({ log: event.target.checked ? 1 : null })} /> Log scale</label>
     </div>
     <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, experiment.spec]}
-      option=${() => options({ x, y, log, drawn, paint, spec, selection, picked, front })} />
+      option=${() => options({ x, y, log, drawn, paint, spec, selection, picked, columns })} />
     <ul class="legend">${paint.legend.map(([text, fill]) => html`<li key=${text}><span class="swatch" style=${{ background: fill }}></span>${text}</li>`)}
       <li><span class="swatch ring"></span>on the front</li><li><span class="swatch" style=${{ background: colour("faint") }}></span>over a budget</li></ul>
   <//>`;
@@ -119,8 +119,31 @@ function staircase(good) {
   return steps;
 }
 
+/** Which trial a point is: large series hold plain arrays. @param {any} data @returns {number | undefined} */
+const indexOf = (data) => (Array.isArray(data) ? data[2] : data?.index);
+
+const MANY = 2000;
+
+/**
+ * Points as series. Where there are very many, they are small, and those of one look are one series, which is painted in a tenth of the time.
+ * @param {string} id @param {any[]} items @param {any} more @param {(item: any) => string} fill @param {(item: any) => number} opacity
+ */
+function dots(id, items, more, fill, opacity) {
+  const common = { type: "scatter", progressive: 0, ...more };
+  if (items.length <= MANY) return [{ id, ...common, data: items.map((item) => ({ ...item, itemStyle: { color: fill(item), opacity: opacity(item) } })) }];
+  /** @type {Map<string, any>} */
+  const looks = new Map();
+  for (const item of items) {
+    const itemStyle = { color: fill(item), opacity: opacity(item) };
+    const look = `${itemStyle.color} ${itemStyle.opacity}`;
+    if (!looks.has(look)) looks.set(look, { id: `${id} ${look}`, ...common, symbol: "rect", symbolSize: 3.5, large: true, largeThreshold: 0, itemStyle, data: [] });
+    looks.get(look).data.push([...item.value, item.index]);
+  }
+  return [...looks.values()];
+}
+
 /** @param {any} properties */
-function options({ x, y, log, drawn, paint, spec, selection, picked }) {
+function options({ x, y, log, drawn, paint, spec, selection, picked, columns }) {
   const all = [...drawn.good, ...drawn.over];
   const across = extent(all.map((item) => item.value[0]), spec.budgets[x], log);
   const up = extent(all.map((item) => item.value[1]), spec.budgets[y], log);
@@ -143,12 +166,13 @@ function options({ x, y, log, drawn, paint, spec, selection, picked }) {
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 },
     xAxis: axis(x, across, { nameGap: 28 }), yAxis: axis(y, up, { nameGap: 56 }),
-    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => data?.row ? tip(data.row, spec, x, y) : "" },
+    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (indexOf(data) === undefined ? "" : tip(columns.row(indexOf(data)), spec, x, y)) },
     series: [
-      { id: "over", type: "scatter", symbolSize: 6, z: 2, data: drawn.over.map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: colour("faint"), opacity: faded(item) ? 0.15 : 0.6 } })), markArea: shade, markLine: limit },
+      { id: "limits", type: "scatter", data: [], markArea: shade, markLine: limit },
+      ...dots("over", drawn.over, { z: 2, symbolSize: 6 }, () => colour("faint"), (item) => (faded(item) ? 0.15 : 0.6)),
       { id: "edge", type: "scatter", symbol: "rect", symbolSize: [1.5, 8], z: 1, data: drawn.edge.filter((/** @type {any} */ item) => item.px >= across.min && item.px <= across.max).map((/** @type {any} */ item) => ({ value: [item.px, up.max], index: item.index, row: item.row, itemStyle: { color: colour("faint") } })) },
       { id: "stairs", type: "line", step: "end", symbol: "none", silent: true, z: 2, data: staircase(drawn.good), lineStyle: { color: colour("dim"), width: 1, opacity: 0.7 } },
-      { id: "good", type: "scatter", symbolSize: 8, z: 3, data: drawn.good.filter((/** @type {any} */ item) => !item.front).map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: paint.of(item.row), opacity: faded(item) ? 0.12 : 0.55 } })) },
+      ...dots("good", drawn.good.filter((/** @type {any} */ item) => !item.front), { z: 3, symbolSize: 8 }, (item) => paint.of(item.row), (item) => (faded(item) ? 0.12 : 0.55)),
       { id: "front", type: "scatter", symbolSize: 11, z: 4, data: drawn.good.filter((/** @type {any} */ item) => item.front).map((/** @type {any} */ item) => ({ ...item, itemStyle: { color: paint.of(item.row), borderColor: colour("text"), borderWidth: 1.6, opacity: faded(item) ? 0.2 : 1 } })) },
       { id: "picked", type: "scatter", symbolSize: 22, z: 5, silent: true, data: chosen ? [{ value: chosen.value }] : [], itemStyle: { color: "transparent", borderColor: colour("accent"), borderWidth: 2.5 } },
     ],
