@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from service.client import Client
 from service.store import Store
 from service.supervisor import free_port
+from sparsemod.errors import ServerUnavailable
 
 
 class Processes:
@@ -53,6 +55,18 @@ class Processes:
         self.start(
             "server", "serve", "--only-server", "--port", str(self.port), "--data-dir", str(self.folder)
         )
+
+    def answers(self) -> None:
+        """Wait until the server does."""
+
+        def ready() -> bool:
+            try:
+                with Client(self.url) as client:
+                    return client.health().status == "ok"
+            except ServerUnavailable:
+                return False
+
+        until(ready, 60, "the server")
 
     def start_suggester(self) -> None:
         """Under the same name each time, so that it need not wait for its own old lease."""

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from support_dashboard import Watched, browser, violations
-from support_kill import Processes, until
+from support_kill import Processes
 
 from service.client import Client
-from sparsemod.errors import ServerUnavailable
 from sparsemod.objectives import Objectives
 
 NAME = "from the form"
@@ -26,19 +25,6 @@ objectives: [error, model_size]
 """
 
 
-def answers(processes: Processes) -> None:
-    """Wait until the server does."""
-
-    def ready() -> bool:
-        try:
-            with Client(processes.url) as client:
-                return client.health().status == "ok"
-        except ServerUnavailable:
-            return False
-
-    until(ready, 60, "the server")
-
-
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     running = Processes(tmp_path_factory.mktemp("dashboard"), lease_seconds=5.0)
@@ -46,7 +32,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     running.start_suggester()
     running.start_worker("worker-1")
     try:
-        answers(running)
+        running.answers()
         yield running
     finally:
         running.end()
@@ -188,7 +174,7 @@ def test_the_page_survives_its_server(watched: Watched, processes: Processes) ->
     processes.kill("server")
     page.get_by_text("Reconnecting…").wait_for()
     processes.start_server()
-    answers(processes)
+    processes.answers()
     with Client(processes.url) as client:
         client.extend(identity, {"r1": 2})
     # Nothing was reloaded, nothing is lost, and what was chosen is still chosen.

@@ -1,0 +1,77 @@
+"""The page with thousands of trials: the store of the benchmark, in a real browser."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support_dashboard import Watched, browser
+from support_kill import Processes
+
+TRIALS = 2_400
+BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "dashboard.py"
+POINT = """async (index) => {
+  const echarts = await import("echarts");
+  const element = document.querySelector("[data-chart=scatter]");
+  const chart = echarts.getInstanceByDom(element);
+  for (const one of chart.getOption().series) {
+    const found = one.large && one.data.find((item) => item[2] === index);
+    if (!found) continue;
+    const box = element.getBoundingClientRect();
+    const [x, y] = chart.convertToPixel({seriesId: one.id}, found);
+    return [box.left + x, box.top + y];
+  }
+}"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    spec = importlib.util.spec_from_file_location("benchmark_dashboard", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    processes = Processes(tmp_path_factory.mktemp("many"))
+    benchmark.seed(f"sqlite:///{processes.folder / 'sparsemod.db'}", benchmark.candidates(TRIALS))
+    processes.start_server()
+    processes.answers()
+    try:
+        yield processes
+    finally:
+        processes.end()
+
+
+def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> None:
+    with browser() as chromium:
+        context = chromium.new_context(viewport={"width": 1400, "height": 900})
+        watched = Watched(context, many.url)
+        page = watched.open("#/experiments/1")
+        page.wait_for_selector(f".grid[data-trials='{TRIALS}'] [data-chart=scatter][data-drawn=yes] canvas")
+        # The data were asked for before the modules had come, and once.
+        asked = [url.removeprefix(many.url) for url in watched.asked]
+        first = "/experiments/1/points"
+        assert asked.count(first) == asked.count("/experiments/1") == 1
+        assert asked.index(first) < asked.index("/dashboard/views/experiment.js")
+        # All parts come, one after the other.
+        page.wait_for_selector("#trials tbody tr")
+        page.wait_for_selector("#parallel canvas")
+        # A point of a series that is painted at once is a trial like any other.
+        index = TRIALS - 1
+        x, y = page.evaluate(POINT, index)
+        page.mouse.move(x, y)
+        page.mouse.click(x, y)
+        page.wait_for_function("/[?&]t=\\d+/.test(location.hash)")
+        picked = int(page.evaluate("/[?&]t=(\\d+)/.exec(location.hash)[1]"))
+        near = page.evaluate(POINT, picked)
+        if near is not None:  # another one may lie on top; one of the front is in no large series
+            assert abs(near[0] - x) < 12 and abs(near[1] - y) < 12
+        assert watched.complaints == [] and watched.outside() == []
+
+
+def test_what_was_begun_early_is_used_once(many: Processes) -> None:
+    """A change through the page must not be answered by what was asked before it."""
+    with browser() as chromium:
+        watched = Watched(chromium.new_context(), many.url)
+        page = watched.open("#/experiments/1")
+        page.wait_for_selector("#trials tbody tr")
+        assert page.evaluate("Object.keys(window.begun ?? {})") == []
+        assert watched.complaints == []
