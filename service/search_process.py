@@ -28,7 +28,8 @@ from sparsemod.records import Value
 from sparsemod.spec import ExperimentSpec
 
 if TYPE_CHECKING:
-    from sparsemod.search import Observation, Search, Suggestion
+    from sparsemod.proposals import Proposal, Proposer
+    from sparsemod.search import Observation
 
 BUILD_SECONDS = 60.0
 """How long one candidate may take to be built and screened."""
@@ -42,10 +43,10 @@ MOST_BROKEN = 20
 _BOARD = 1 << 16
 _HEAD = struct.Struct("<dI")
 
-Answer = tuple[str | None, "list[Suggestion]"]
+Answer = tuple[str | None, "list[Proposal]"]
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
 Watch = Callable[[Costs], Costs]
-Build = Callable[[ExperimentSpec, Watch], "Search"]
+Build = Callable[[ExperimentSpec, Watch], "Proposer"]
 """Makes the search for a spec; its costs are to be asked through the wrapper."""
 
 
@@ -212,7 +213,7 @@ def _serve(
     quiet = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what a family prints for each of thousands of candidates helps nobody
         os.dup2(quiet, stream)
-    search: Search | None = None
+    search: Proposer | None = None
     while True:
         observations, count = pickle.loads(pipe.recv_bytes())
         try:

@@ -23,7 +23,8 @@ from sparsemod.records import TrialState
 from sparsemod.spec import ExperimentSpec
 
 if TYPE_CHECKING:
-    from sparsemod.search import Observation, Search
+    from sparsemod.proposals import Proposer
+    from sparsemod.search import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -45,7 +46,7 @@ class _Held:
 
     lease: SuggesterLease
     spec: ExperimentSpec | None = None
-    search: "Search | SearchProcess | None" = None
+    search: "Proposer | SearchProcess | None" = None
     revision: int = -1  # the experiment's revision after which nothing was to do
 
     def close(self) -> None:
@@ -58,19 +59,16 @@ def _unwatched(costs: Costs) -> Costs:
     return costs
 
 
-def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Search":
-    """The search for a spec: its data's shape, its family's space, exact costs (asked through `watch`), morphs.
+def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
+    """The search for a spec, with exact costs asked through `watch`.
 
     Raises what is wrong with the spec or its data.
     """
     from sparsemod.data import load
     from sparsemod.problem import Problem
-    from sparsemod.screen import Screen
-    from sparsemod.search import Search
+    from sparsemod.proposals import Proposer
 
-    problem = Problem.of(spec, load(spec.dataset, imports=False).info)
-    screen = Screen(problem)
-    return Search(spec, problem.space, watch(screen.costs), screen.morphs)
+    return Proposer.of(Problem.of(spec, load(spec.dataset, imports=False).info), watch)
 
 
 def observation(record: TrialRecord) -> "Observation":

@@ -17,10 +17,10 @@ from pathlib import Path
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, InvalidInput
 from sparsemod.problem import Problem, trial_seed
-from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
+from sparsemod.proposals import Proposal, Proposer
+from sparsemod.records import Candidate, Record, TrialResult
 from sparsemod.report.results import Row, write_atomically, write_results
-from sparsemod.screen import Screen
-from sparsemod.search import Observation, Search, Suggestion
+from sparsemod.search import Observation
 from sparsemod.spec import ExperimentSpec
 from sparsemod.trial import ParentWeights, Reporter, Silent, evaluate
 
@@ -71,8 +71,7 @@ class LocalRun:
         self.spec, self.folder, self.device = spec, folder, device
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
-        self.screen = Screen(self.problem)
-        self.search = Search(spec, self.problem.space, self.screen.costs, self.screen.morphs)
+        self.search = Proposer.of(self.problem)
         self._open()
 
     def _open(self) -> None:
@@ -104,7 +103,7 @@ class LocalRun:
     def run(
         self,
         on_finished: Callable[[Finished], None] = lambda trial: None,
-        on_start: Callable[[int, Suggestion], Reporter | None] = lambda index, suggestion: None,
+        on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
     ) -> Outcome:
         """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
         finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets."""
@@ -115,9 +114,7 @@ class LocalRun:
                 break
             for suggestion in suggestions:
                 index = len(self.trials)
-                reporter = (
-                    on_start(index, suggestion) if suggestion.feasible and suggestion.error is None else None
-                )
+                reporter = on_start(index, suggestion) if suggestion.miss() is None else None
                 finished = self._evaluate(index, suggestion, reporter or Silent())
                 self._keep(finished)
                 on_finished(finished)
@@ -133,16 +130,11 @@ class LocalRun:
             self.folder, self.spec.name, self.problem.objectives, [t.row() for t in self.trials]
         )
 
-    def _evaluate(self, index: int, suggestion: Suggestion, reporter: Reporter) -> Finished:
+    def _evaluate(self, index: int, suggestion: Proposal, reporter: Reporter) -> Finished:
         started = time.perf_counter()
         seed = trial_seed(self.spec.seed, index)
-        if suggestion.error is not None:
-            failure = Failure(kind=FailureKind.INVALID, message=suggestion.error)
-            result = TrialResult(state=TrialState.FAILED, failure=failure)
-        elif not suggestion.feasible:
-            costs = self.screen.measure(suggestion.candidate.parameters)
-            result = TrialResult(state=TrialState.INFEASIBLE, measurements=tuple(costs.values()))
-        else:
+        result = suggestion.miss()
+        if result is None:
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=".trial-") as workdir:
                 result = evaluate(
                     self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,

@@ -39,6 +39,7 @@ from sparsemod.records import (
 from sparsemod.screen import build, measured_costs, planned_costs
 from sparsemod.spec import ExperimentSpec
 from sparsemod.training import Resident, TrainingOutcome, train
+from sparsemod.units import over_budget
 
 Mode = Literal["search", "test"]
 
@@ -158,10 +159,7 @@ class _Trial:
             planned = planned_costs(self.problem, self.values, module)
             over = self.problem.objectives.over_budget({name: m.value for name, m in planned.items()})
         if over:
-            self.notes += [
-                f"{planned[m].metric} is {excess:g} {planned[m].unit} over its budget"
-                for m, excess in over.items()
-            ]
+            self.notes += [over_budget(name, excess) for name, excess in over.items()]
             return self.result(TrialState.INFEASIBLE, planned.values())
         if parent is not None:
             with self.stage("inherit"):

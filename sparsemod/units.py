@@ -110,6 +110,12 @@ def metric(name: str, field: str) -> Metric:
         raise UnknownName(field, name, [*METRICS, *ALIASES]) from None
 
 
+def over_budget(name: str, excess: float) -> str:
+    """A sentence about a metric that is `excess` (in its unit) over its budget."""
+    shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
+    return f"{name} is {shown} over its budget"
+
+
 def parse_limit(text: str, field: str) -> tuple[str, float]:
     """`"flash <= 64 KB"` as ("model_size", 65536.0). Raises InvalidInput."""
     name, comparison, value = text.partition("<=")

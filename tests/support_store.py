@@ -58,6 +58,12 @@ class Suggestion:
     over: dict[str, float] = field(default_factory=dict)
     error: str | None = None
 
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        return tuple(
+            Measurement(metric=m, value=v, unit="B", method="analytic") for m, v in self.costs.items()
+        )
+
 
 def suggestions(count: int, **fields: Any) -> list[Suggestion]:
     return [

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from service.store import Store
+from sparsemod.proposals import Proposer
 from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value
 from sparsemod.search import Search
 from sparsemod.spec import ExperimentSpec
+from sparsemod.units import METRICS
 
 
 class Clock:
@@ -58,12 +60,20 @@ def costs(values: Mapping[str, Value]) -> dict[str, float]:
     }
 
 
-def quick_search(spec: ExperimentSpec) -> Search:
+def measured(values: Mapping[str, Value]) -> dict[str, Measurement]:
+    """`costs` as measurements."""
+    return {
+        name: Measurement(metric=name, value=value, unit=METRICS[name].unit, method="by hand")
+        for name, value in costs(values).items()
+    }
+
+
+def quick_search(spec: ExperimentSpec) -> Proposer:
     """The real search on the real space with `costs`."""
     from sparsemod.problem import Problem
 
     problem = Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
-    return Search(spec, problem.space, costs)
+    return Proposer(Search(spec, problem.space, costs), measured)
 
 
 def work(store: Store, count: int = 1_000_000) -> int:

@@ -15,12 +15,12 @@ from service.models import (
     attempts,
     curve_points,
     experiments,
-    measurements,
     trial_artifacts,
     trials,
 )
 from service.schemas import AttemptState, ExperimentState, Finished
 from service.store.engine import Base
+from service.store.trials import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
@@ -37,7 +37,6 @@ TRIAL_OF = (
 _ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("which")).with_for_update()
 _SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
 _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
-_ADD_MEASUREMENTS = sa.insert(measurements)
 
 
 class Reports(Base):
@@ -123,7 +122,7 @@ class Reports(Base):
                 "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
                 "failure_kind": None if failure is None else failure.kind.value,
             }  # fmt: skip
-            self._store_measurements(connection, trial.id, result)
+            add_measurements(connection, trial.id, result.measurements)
             self._store_artifacts(connection, trial.id, result.artifacts)
         connection.execute(_SET_TRIAL, {"which": trial.id, **change})
 
@@ -133,14 +132,6 @@ class Reports(Base):
         if self._postgres:  # trials are locked before their experiment (see Base)
             connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
         return self._event(connection, trial.experiment_id, "trial", data, now)
-
-    def _store_measurements(self, connection: sa.Connection, trial_id: int, result: TrialResult) -> None:
-        rows = [
-            {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
-            for position, m in enumerate(result.measurements)
-        ]
-        if rows:
-            connection.execute(_ADD_MEASUREMENTS, rows)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
         known = dict(

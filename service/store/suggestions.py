@@ -10,17 +10,17 @@ import sqlalchemy as sa
 from service.models import experiments, measurements, requests, suggesters, trial_artifacts, trials
 from service.schemas import ExperimentState, TrialView
 from service.store.experiments import Experiments
-from service.store.trials import Trials, new_view
+from service.store.trials import Trials, add_measurements, new_view
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.problem import trial_seed
-from sparsemod.records import Candidate, Failure, FailureKind, TrialState, Value
-from sparsemod.units import METRICS
+from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
+from sparsemod.units import over_budget
 
 __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
 
 
 class Suggested(Protocol):
-    """What is queued: `sparsemod.search.observation.Suggestion` is one."""
+    """What is queued: `sparsemod.proposals.Proposal` is one."""
 
     @property
     def candidate(self) -> Candidate: ...
@@ -34,6 +34,8 @@ class Suggested(Protocol):
     def over(self) -> Mapping[str, float]: ...
     @property
     def error(self) -> str | None: ...
+    @property
+    def measurements(self) -> Sequence[Measurement]: ...  # of one that is not feasible: its costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class Suggestions(Trials, Experiments):
             state, failure = TrialState.FAILED, Failure(kind=FailureKind.INVALID, message=item.error)
         elif not item.feasible:
             state = TrialState.INFEASIBLE
-            notes = [_over(name, excess) for name, excess in item.over.items()]
+            notes = [over_budget(name, excess) for name, excess in item.over.items()]
         data: dict[str, Any] = {"index": index, "state": state.value}
         counter = self._event(connection, row["id"], "trial", data, now)
         costs = {name: float(value) for name, value in item.costs.items()}
@@ -208,16 +210,8 @@ class Suggestions(Trials, Experiments):
             "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,
         }  # fmt: skip
         made = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
-        if state is TrialState.INFEASIBLE and costs:
-            rows = [
-                {
-                    "trial_id": made["id"], "position": position, "metric": name, "value": value, "detail": {},
-                    "unit": METRICS[name].unit if name in METRICS else "", "method": "analytic, before training",
-                    "target": row["spec"]["target"]["device"], "split": None, "standard_error": None,
-                }
-                for position, (name, value) in enumerate(costs.items())
-            ]  # fmt: skip
-            connection.execute(sa.insert(measurements), rows)
+        if state is TrialState.INFEASIBLE:
+            add_measurements(connection, made["id"], item.measurements)
         return made
 
     def records(self, experiment_id: int) -> list[TrialRecord]:
@@ -277,11 +271,7 @@ class _Manual:
     feasible: bool = True
     over: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
-
-
-def _over(name: str, excess: float) -> str:
-    shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
-    return f"{name} is {shown} over its budget"
+    measurements: tuple[Measurement, ...] = ()
 
 
 def _lost(lease: SuggesterLease) -> StaleLease:

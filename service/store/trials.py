@@ -25,6 +25,9 @@ SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "creat
 """What trials are sorted by, besides the name of a metric."""
 
 
+_ADD_MEASUREMENTS = sa.insert(measurements)
+
+
 class Trials(Base):
     """The part of the store about trials."""
 
@@ -235,6 +238,16 @@ def _view(row: Mapping[Any, Any], found: Iterable[Any], files: Iterable[Any]) ->
 def new_view(row: Mapping[Any, Any]) -> TrialView:
     """The view of a trial that has just been queued: nothing belongs to it yet."""
     return _view(row, (), ())
+
+
+def add_measurements(connection: sa.Connection, trial_id: int, found: Iterable[Measurement]) -> None:
+    """Store measurements of a trial, in their order."""
+    rows = [
+        {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
+        for position, m in enumerate(found)
+    ]
+    if rows:
+        connection.execute(_ADD_MEASUREMENTS, rows)
 
 
 def measurement(row: Any) -> Measurement:

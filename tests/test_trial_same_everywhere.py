@@ -1,0 +1,148 @@
+"""One spec by `sparsemod run`, by server + suggester + worker, and by `evaluate`: the same candidates, seeds, numbers and files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_kill import Processes, stop_gently, store_at, until
+from support_trials import tiny_data, tiny_spec
+
+from service.client import Client
+from service.schemas import ExperimentState, TrialView
+from service.store import Store
+from sparsemod.local import Finished
+from sparsemod.records import Artifact, CurvePoint, TrialState
+from sparsemod.spec import ExperimentSpec
+from sparsemod.trial import ParentWeights, evaluate
+
+PATIENCE = 200
+"""Seconds. No result: only how long a machine may be busy with other things before a test gives up."""
+
+SPEC = tiny_spec(
+    "cnn",
+    rounds={"r1": {"trials": 4, "epochs": 1}, "r2": {"trials": 2, "epochs": 1}, "r3": {"trials": 2, "epochs": 1}},
+    pruning={"method": "magnitude"},
+    space={"learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}, "sparsity": {"low": 0.0, "high": 0.6}},
+    budgets=["flash <= 1 KB"],
+    seed=11,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Finished]]:
+    """`sparsemod run`: its folder and its trials."""
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "spec.json").write_text(json.dumps(SPEC.to_dict()))
+    out = folder / "results"
+    command = [sys.executable, "-m", "service.cli", "run", folder / "spec.json", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, [
+        Finished.model_validate_json(line) for line in (out / "trials.jsonl").read_text().splitlines()
+    ]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialView], list[list[CurvePoint]]]:
+    """The same by the service: its trials and their learning curves.
+
+    A suggester runs ahead of the workers by design, so that its model has not seen the trials under way; a local run has. Here the two
+    processes take turns, one of them always frozen: each suggestion is made when nothing is under way, as in a local run.
+    """
+    folder = tmp_path_factory.mktemp("served")
+    processes = Processes(folder, lease_seconds=600.0)
+    store = store_at(folder)
+    try:
+        processes.start_server()
+        processes.start_worker("worker")
+        suggester = processes.start("suggester", "suggester", "--data-dir", str(folder), "--ahead", "1")
+        worker = processes.running["worker"]
+        until(lambda: store.workers(), PATIENCE, "the worker to ask for a trial")
+        worker.send_signal(signal.SIGSTOP)
+        identity = store.create_experiment(ExperimentSpec.parse(SPEC.to_dict())).id
+        until(take_turns(store, identity, suggester, worker), PATIENCE, "the end")
+        for process in (suggester, worker):
+            process.send_signal(signal.SIGCONT)
+        with Client(processes.url) as client:
+            trials = [client.trial(identity, record.index) for record in store.records(identity)]
+            curves = [client.curve(identity, trial.index) for trial in trials]
+        for name in ("worker", "suggester", "server"):
+            stop_gently(processes.running.pop(name))
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{processes.logs()}") from error
+    finally:
+        processes.end()
+    return trials, curves
+
+
+def take_turns(store: Store, identity: int, suggester: Any, worker: Any) -> Callable[[], bool]:
+    """A condition for `until`: whether the experiment is over. Freezes whoever's turn it is not."""
+    whose = suggester
+
+    def look() -> bool:
+        nonlocal whose
+        view = store.experiment(identity)
+        pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
+        now = worker if pending else suggester
+        if now is not whose:
+            whose.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, whose.pid, os.WSTOPPED)
+            now.send_signal(signal.SIGCONT)
+            whose = now
+        return view.state is not ExperimentState.RUNNING
+
+    return look
+
+
+def files(artifacts: Iterable[Artifact]) -> set[tuple[str, str, int, str]]:
+    return {(a.kind, a.digest, a.size, a.name) for a in artifacts}
+
+
+def without_seconds(points: Any) -> list[CurvePoint]:
+    return [point.model_copy(update={"seconds": 0.0}) for point in points]
+
+
+def test_the_service_finds_what_a_local_run_finds(local: Any, served: Any) -> None:
+    _, here = local
+    trials, curves = served
+    assert [t.candidate for t in trials] == [t.candidate for t in here]
+    assert {t.candidate.origin for t in here if t.result.state is TrialState.COMPLETED} == {
+        "sobol", "gp", "morphism",
+    }  # fmt: skip
+    assert any(t.result.state is TrialState.INFEASIBLE for t in here)
+    assert any(t.candidate.parent is not None for t in here)
+    for there, curve, own in zip(trials, curves, here, strict=True):
+        where = f"trial {own.index}"
+        assert (there.index, there.seed, there.epochs) == (own.index, own.seed, own.planned_epochs), where
+        assert there.state is own.result.state, where
+        assert there.measurements == own.result.measurements, where
+        assert there.trained_epochs == own.result.epochs, where
+        assert (there.notes, there.failure) == (own.result.notes, own.result.failure), where
+        assert without_seconds(curve) == without_seconds(own.result.curve), where
+        assert files(there.artifacts) == files(own.result.artifacts), where
+        assert set(there.seconds) == set(own.result.seconds), where
+
+
+def test_evaluate_finds_it_too(local: Any, tmp_path: Path) -> None:
+    folder, here = local
+    for own in here:
+        if own.result.state is not TrialState.COMPLETED:
+            continue
+        parent = None
+        if own.candidate.parent is not None:
+            source = here[own.candidate.parent]
+            digest = next(a.digest for a in source.result.artifacts if a.kind == "weights")
+            state = (folder / "artifacts" / digest.removeprefix("sha256:")).read_bytes()
+            parent = ParentWeights(source.candidate.parameters, state, source.result.epochs)
+        found = evaluate(
+            SPEC, own.candidate, epochs=own.planned_epochs, seed=own.seed, data=tiny_data(SPEC), parent=parent, workdir=tmp_path
+        )  # fmt: skip
+        assert found.measurements == own.result.measurements
+        assert found.artifacts == own.result.artifacts
+        assert without_seconds(found.curve) == without_seconds(own.result.curve)
