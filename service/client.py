@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx2
 import stamina
@@ -19,6 +20,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service import errors as service_errors
 from service.client_exports import ExportCalls
+from service.client_views import ViewCalls, spec_body
 from service.credentials import authorization
 from service.schemas import (
     ArtifactInfo,
@@ -57,7 +59,7 @@ _CURVE = TypeAdapter(tuple[CurvePoint, ...])
 _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
-class Client(ExportCalls):
+class Client(ExportCalls, ViewCalls):
     """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement. `token` defaults to
     the environment's. Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
     the server's own method raises: NotFound, Conflict, StaleLease, InvalidInput and its kinds, LoginNeeded, Forbidden.
@@ -94,13 +96,7 @@ class Client(ExportCalls):
 
     def create_experiment(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> ExperimentView:
         """A new experiment from a spec, its plain data, or YAML text."""
-        if isinstance(spec, str):
-            headers = {"content-type": "application/yaml"}
-            return self._ask(
-                ExperimentView, "POST", "/experiments", content=spec.encode(), headers=headers, keyed=True
-            )
-        data = spec.to_dict() if isinstance(spec, ExperimentSpec) else dict(spec)
-        return self._ask(ExperimentView, "POST", "/experiments", body={"spec": data}, keyed=True)
+        return self._ask(ExperimentView, "POST", "/experiments", **spec_body(spec), keyed=True)
 
     def experiments(self) -> list[ExperimentSummary]:
         """All experiments, newest first."""
@@ -127,6 +123,12 @@ class Client(ExportCalls):
         """More trials (round -> how many more), other budgets (metric -> limit, None removes it)."""
         body = {"rounds": dict(rounds or {}), "budgets": None if budgets is None else dict(budgets)}
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/extend", body=body, keyed=True)
+
+    def delete(self, experiment: int) -> None:
+        """Delete an experiment for ever: its trials, and the files that no other one refers to. Raises NotFound."""
+        self.experiment(experiment)
+        # Not there any more: an earlier try has done it, and its answer was lost.
+        self._send("DELETE", f"/experiments/{experiment}", accept=(404,))
 
     def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
         """What happened since the event numbered `after`."""
@@ -235,6 +237,10 @@ class Client(ExportCalls):
     def workers(self) -> list[WorkerView]:
         """The workers that were heard of lately."""
         return self._list(_WORKERS, "/workers")
+
+    def drain(self, worker: str, drain: bool = True) -> None:
+        """Hand out no more trials to a worker, which finishes what it has; `drain=False` takes that back. Raises NotFound."""
+        self._send("POST", f"/workers/{quote(worker, safe='')}/drain", body={"drain": drain})
 
     def health(self) -> Health:
         """Whether server and database answer. Asks once."""

@@ -3,81 +3,27 @@
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
-from support_suggester import make_spec, open_store, quick_search, work
+from support_cli import Service, cli, served
+from support_suggester import make_spec
 
-import service.suggester
-from service.app import create_app
-from service.cli import main
-from service.settings import Settings
-from service.store import Store
-from service.suggester import Suggester
-from service.supervisor import free_port
 from sparsemod.records import TrialState
 from sparsemod.spec_files import dump
 
 
-@dataclass
-class Service:
-    """A running server and its store."""
-
-    url: str
-    store: Store
-
-    def finish(self, identity: int) -> None:
-        """Run the experiment to its end."""
-        suggester = Suggester(self.store, ahead=3)
-        while self.store.experiment(identity).state == "running":
-            suggester.step()
-            work(self.store)
-        suggester.close()
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("server")
-    store = open_store(folder)
-    settings = Settings(data_dir=folder, database_url=f"sqlite:///{folder / 'test.db'}")
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, store=store), port=port, log_level="error"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    limit = time.monotonic() + 20
-    while not server.started:
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-    original = service.suggester.build_search
-    service.suggester.build_search = quick_search
-    found = Service(f"http://127.0.0.1:{port}", store)
-    identity = store.create_experiment(make_spec(name="finished")).id
-    assert identity == 1
-    found.finish(identity)
-    yield found
-    service.suggester.build_search = original
-    server.should_exit = True
-    thread.join()
-    store.close()
+    with served(tmp_path_factory.mktemp("server")) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
 def _address(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEMOD_SERVER", running.url)
     monkeypatch.delenv("COLUMNS", raising=False)
-
-
-def cli(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """Run a command; what it printed."""
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    captured = capsys.readouterr()
-    assert end.value.code == code, captured.err
-    return captured.out if code == 0 else captured.err
 
 
 def test_submit_list_and_show(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,4 +127,6 @@ def test_export_writes_a_folder_for_each_point(
 
 
 def test_a_name_that_nobody_has(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "error no experiment 'nonesuch'" in cli(capsys, "show", "nonesuch", code=2)
+    words = cli(capsys, "show", "nonesuch", code=2)
+    assert "error experiment = 'nonesuch': an id or a name of " in words and "1 (finished)" in words
+    assert "error experiment = '9999': an id or a name of " in cli(capsys, "stop", "9999", code=2)

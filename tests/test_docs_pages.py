@@ -9,7 +9,7 @@ import pytest
 import yaml
 from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving
+from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, workers
 from service.settings import Settings
 from sparsemod.spec_config import KEYS
 from sparsemod.spec_files import dump, load, loads
@@ -94,7 +94,7 @@ def test_every_setting_is_described() -> None:
 
 def test_every_command_is_described() -> None:
     text = generate.command_line()
-    for group in (local, serving, experiments, results, exporting, catalogue, calibrate):
+    for group in (local, serving, workers, experiments, results, exporting, catalogue, calibrate):
         for name in group.COMMANDS:
             assert f"### `sparsemod {name}`" in text
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token
+from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token, workers
 from service.cli.common import AT_END, complain
 from service.credentials import VARIABLE
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 for group, title in (
     (local, "On this machine, without a server"),
     (serving, "The service"),
+    (workers, "The service"),
     (experiments, "Experiments"),
     (results, "Results"),
     (exporting, "Results"),

@@ -1,6 +1,6 @@
 """`sparsemod families`, `datasets`, `devices`: the names that a spec may use."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,21 +14,39 @@ from service.cli.common import (
     which,
 )
 
+if TYPE_CHECKING:
+    from service.schemas_dashboard import DatasetView, FamilyView
 
-def families(imports: ImportOption = None) -> None:
+
+RemoteOption = Annotated[
+    bool, typer.Option("--remote", help="Those that the server knows, instead of those that are here.")
+]
+
+
+def families(
+    imports: ImportOption = None, remote: RemoteOption = False, server: ServerOption = DEFAULT_SERVER
+) -> None:
     """Network families, with their options."""
+    if remote:
+        _show("network family", [_remote(one) for one in connect(server).catalogue().families])
+        return
     from sparsemod.networks.registry import FAMILIES
 
     import_modules(imports)
-    _show("network family", FAMILIES)
+    _show("network family", _local(FAMILIES))
 
 
-def datasets(imports: ImportOption = None) -> None:
+def datasets(
+    imports: ImportOption = None, remote: RemoteOption = False, server: ServerOption = DEFAULT_SERVER
+) -> None:
     """Datasets that specs can name, with their options."""
+    if remote:
+        _show("dataset", [_remote(one) for one in connect(server).catalogue().datasets])
+        return
     from sparsemod.data.registry import DATASETS
 
     import_modules(imports)
-    _show("dataset", DATASETS)
+    _show("dataset", _local(DATASETS))
 
 
 def devices(
@@ -60,44 +78,42 @@ def devices(
 
 
 def _fits(experiment: str, server: str) -> None:
-    """A row per Pareto point, a column per device: milliseconds where it fits, else the bytes over."""
+    """A row per Pareto point, a column per device of the server: milliseconds where it fits, else the bytes over."""
     from rich import box
     from rich.table import Table
 
-    from sparsemod.targets import device_fits, device_names
     from sparsemod.units import METRICS
 
     client = connect(server)
-    points = client.pareto(which(client, experiment).id).points
+    points = [point for point in client.device_fits(which(client, experiment).id) if point.devices]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("trial", "flash", "RAM", *device_names()):
+    names = [one.device for one in points[0].devices] if points else []
+    for title in ("trial", "flash", "RAM", *names):
         table.add_column(title, justify="right")
     size, time = METRICS["model_size"].show, METRICS["latency"].show
     for point in points:
-        found = device_fits(point.measurements)
-        if not found:
-            continue
+        found = point.devices
         cells = [
             ", ".join(f"{region} +{size(over)}" for region, over in one.over.items())
             or ("fits" if one.milliseconds is None else time(one.milliseconds))
             for one in found
         ]
-        table.add_row(str(point.index), size(found[0].flash), size(found[0].ram), *cells)
+        table.add_row(str(point.trial), size(found[0].flash), size(found[0].ram), *cells)
     console().print(table)
     typer.echo("times are estimates: instructions x stated cycles per instruction / clock", err=True)
 
 
-def _show(title: str, registry: Any) -> None:
-    """A table of a registry: name, options with their defaults, the first sentence of its description."""
+def _remote(view: "FamilyView | DatasetView") -> tuple[str, str, str]:
+    """Name, options with their defaults, and what it is, of something that a server knows."""
+    options = (one.name if one.required else f"{one.name}={one.default!r}" for one in view.options)
+    return view.name, ", ".join(options), view.description
+
+
+def _local(registry: Any) -> list[tuple[str, str, str]]:
+    """The same of every member of a registry."""
     import inspect
 
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(title, style="bold")
-    table.add_column("options")
-    table.add_column("what it is")
+    found = []
     for name in registry.names():
         member = registry.get(name)
         try:
@@ -109,8 +125,21 @@ def _show(title: str, registry: Any) -> None:
             for p in parameters
             if p.kind is p.KEYWORD_ONLY
         )
-        words = inspect.getdoc(member) or ""
-        table.add_row(name, options or "-", words.split("\n")[0])
+        found.append((name, options, (inspect.getdoc(member) or "").split("\n")[0]))
+    return found
+
+
+def _show(title: str, rows: list[tuple[str, str, str]]) -> None:
+    """A table: name, options with their defaults, what it is."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(title, style="bold")
+    table.add_column("options")
+    table.add_column("what it is")
+    for name, options, words in rows:
+        table.add_row(name, options or "-", words)
     console().print(table)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from service.client import Client
+    from service.schemas import ExperimentSummary
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
@@ -34,6 +35,9 @@ ImportOption = Annotated[
 
 AT_END = contextlib.ExitStack()
 """What is closed when the command is over."""
+
+SHOWN = 8
+"""So many experiments an error names."""
 
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
@@ -112,16 +116,26 @@ def quiet_retries() -> None:
 
 
 def which(client: "Client", wanted: str) -> Any:
-    """The experiment that the user means: by id, by name (the newest of that name), or the newest. Raises NotFound."""
-    from sparsemod.errors import NotFound
+    """The experiment that the user means: by id, by name (the newest of that name), or the newest. Raises UnknownName, which names some
+    that are there."""
+    from sparsemod.errors import NotFound, UnknownName
 
     if wanted.isdecimal():
-        return client.experiment(int(wanted))
+        with contextlib.suppress(NotFound):
+            return client.experiment(int(wanted))
     newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
     for experiment in newest:
         if not wanted or experiment.name == wanted:
             return experiment
-    raise NotFound("experiment", wanted or "(there is none yet)")
+    raise UnknownName("experiment", wanted or "the newest", _named(newest))
+
+
+def _named(experiments: "list[ExperimentSummary]") -> str:
+    if not experiments:
+        return "there is none yet; `sparsemod submit SPEC` starts one"
+    shown = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
+    more = len(experiments) - SHOWN
+    return f"an id or a name of {shown}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:

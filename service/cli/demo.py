@@ -1,7 +1,11 @@
 """`sparsemod demo`: an embedded service, one experiment from beginning to end, and its results as files."""
 
+import contextlib
+import fcntl
+import itertools
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +16,51 @@ from service.cli.view import front_table, line
 from service.cli.watching import Watcher, follow
 from service.schemas import ExperimentState
 from service.supervisor import Supervisor, require_free_port, wait_until_ready
-from sparsemod.errors import SparsemodError
+from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.spec_files import load
 
 SPEC = Path(__file__).parent.parent / "demo.yaml"
 HOST = "127.0.0.1"
+FOLDER = "sparsemod-demo"
+"""Where a demo keeps its data and results; beside one that is running, the next takes `sparsemod-demo-2`, and so on."""
 
 
 class DemoFailed(SparsemodError):
     """The demo's experiment did not come to its end."""
 
 
-def run_demo(directory: Path, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC) -> None:
+def run_demo(
+    directory: Path | None, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC
+) -> None:
     """Serve from `directory`, run the experiment of `spec_file`, show and write its front; with `stay`, serve on until Ctrl-C.
 
-    Each run makes a new experiment; one that an interrupted run left behind is stopped. Raises DemoFailed.
+    Each run makes a new experiment; one that an interrupted run left behind is stopped. Without a `directory`, the first of FOLDER, FOLDER-2, ...
+    that no other demo is using. Raises DemoFailed; InvalidInput for a folder that another demo uses.
     """
+    with _held(directory) as folder:
+        _run(folder, port, workers, stay, spec_file)
+
+
+@contextlib.contextmanager
+def _held(directory: Path | None) -> Iterator[Path]:
+    """A folder for this demo alone, until the process ends: what runs there is then left over from one that was interrupted."""
+    if directory is not None:
+        folders: Iterator[Path] = iter([directory])
+    else:
+        folders = (Path(FOLDER if n == 1 else f"{FOLDER}-{n}") for n in itertools.count(1))
+    for folder in folders:
+        with (require_folder(folder, "--dir") / "demo.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield folder
+            return
+    raise InvalidInput("--dir", str(directory), "a folder that no running demo uses")
+
+
+def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path) -> None:
     output = console()
-    require_folder(directory, "--dir")
     url = local_url(HOST, require_free_port(HOST, port))
     spec = load(spec_file)
     logs = directory / "logs"

@@ -1,7 +1,8 @@
-"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `attach`: experiments on a server."""
+"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `attach`, `delete`: experiments on a server."""
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,17 +19,36 @@ from service.cli.common import (
     which,
 )
 
+if TYPE_CHECKING:
+    from service.client import Client
+
+LOOK_SECONDS = 1.0
+"""Pause between two looks at a log that is followed."""
+
 
 def submit(
     spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
     server: ServerOption = DEFAULT_SERVER,
     watching: Annotated[bool, typer.Option("--watch", "-w", help="Then watch it.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only ask the server whether it would take it; start nothing.")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Start an experiment on the server."""
     from sparsemod.spec_files import load
 
     client = connect(server)
+    if dry_run:
+        checked = client.check(load(spec))
+        rounds = checked.spec.rounds
+        count = counted(rounds.r1.trials + rounds.r2.trials + rounds.r3.trials, "trial")
+        typer.echo(
+            checked.model_dump_json(indent=1)
+            if json_output
+            else f"{server} would take it: {checked.spec.name}, {count}"
+        )
+        return
     experiment = client.create_experiment(load(spec))
     if json_output:
         typer.echo(experiment.model_dump_json(indent=1))
@@ -86,7 +106,8 @@ def list_experiments(
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("id", justify="right")
-    for title in ("name", "state", "progress"):
+    owners = any(item.owner for item in found)
+    for title in ("name", *(["owner"] if owners else []), "state", "progress"):
         table.add_column(title)
     for title in ("trials", "infeasible", "failed", "age"):
         table.add_column(title, justify="right")
@@ -97,6 +118,7 @@ def list_experiments(
         table.add_row(
             str(item.id),
             Text(item.name, style="bold"),
+            *([item.owner or "-"] if owners else []),
             Text(item.state, style=STATE_STYLES.get(item.state, "")),
             Text(bar(done, total, 16), style="cyan"),
             f"{done}/{total}",
@@ -114,24 +136,52 @@ def show(
     ] = None,
     spec: Annotated[bool, typer.Option("--spec", help="Print the whole spec as YAML.")] = False,
     log: Annotated[bool, typer.Option("--log", help="With --trial: its log.")] = False,
+    following: Annotated[
+        bool, typer.Option("--follow", "-f", help="With --log: go on while the trial does.")
+    ] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="With --trial: its learning curve as CSV.")] = False,
+    network: Annotated[
+        bool, typer.Option("--network", help="With --trial: its network as deployed, operator by operator.")
+    ] = False,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show an experiment, or one of its trials."""
+    from sparsemod.errors import InvalidInput
+
+    parts = {"--log": log, "--curve": curve, "--network": network}
+    chosen = [name for name, given in parts.items() if given]
+    if chosen and trial is None:
+        raise InvalidInput(chosen[0], "no trial", "only with --trial N")
+    if len(chosen) > 1:
+        raise InvalidInput(chosen[1], "given", f"not together with {chosen[0]}: one of {', '.join(parts)}")
+    if following and not log:
+        raise InvalidInput("--follow", "given", "only with --trial N --log")
     client = connect(server)
     found = which(client, experiment)
     output = console()
     if trial is not None:
-        from service.cli.trial_view import render_trial
+        from service.cli import trial_view
 
-        view = client.trial(found.id, trial)
-        if json_output:
-            typer.echo(view.model_dump_json(indent=1))
-        elif log:
-            for entry in client.log(found.id, trial):
-                typer.echo(f"{entry.level:>7}  {entry.message}")
+        if log:
+            _log(client, found.id, trial, follow=following, as_json=json_output)
+        elif curve:
+            points = client.curve(found.id, trial)
+            typer.echo(
+                trial_view.curve_json(points) if json_output else trial_view.curve_csv(points), nl=False
+            )
+        elif network:
+            graph = client.graph(found.id, trial)
+            if json_output:
+                typer.echo(graph.model_dump_json(indent=1))
+            else:
+                output.print(trial_view.render_network(graph))
+        elif json_output:
+            typer.echo(client.trial(found.id, trial).model_dump_json(indent=1))
         else:
-            output.print(render_trial(view, client.curve(found.id, trial)))
+            output.print(
+                trial_view.render_trial(client.trial(found.id, trial), client.curve(found.id, trial))
+            )
         return
     full = client.experiment(found.id)
     if json_output:
@@ -147,9 +197,36 @@ def show(
         output.print(render(Watcher(client, found.id).snapshot(), height=10_000, width=output.width))
 
 
-def stop(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_SERVER) -> None:
+def _log(client: "Client", experiment: int, index: int, *, follow: bool, as_json: bool) -> None:
+    """Print a trial's log, page by page; with `follow` until the trial is over."""
+    known = 0
+    while True:
+        over = client.trial(experiment, index).state.finished
+        while lines := client.log(experiment, index, known):
+            known += len(lines)
+            for line in lines:
+                typer.echo(line.model_dump_json() if as_json else f"{line.level:>7}  {line.message}")
+        if over or not follow:
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def stop(
+    experiment: ExperimentArgument = "",
+    trial: Annotated[
+        int | None, typer.Option("--trial", "-t", help="End this trial instead, for good.", min=0)
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
     """Stop an experiment: nothing new is queued, running trials end between epochs. `resume` goes on."""
     client = connect(server)
+    if trial is not None:
+        view = client.stop_trial(which(client, experiment).id, trial)
+        words = (
+            "is stopped" if view.state.finished else f"is {view.state} and ends after the epoch that it is in"
+        )
+        typer.echo(f"trial {view.index} of experiment {view.experiment} {words}")
+        return
     found = client.stop(which(client, experiment).id)
     typer.echo(
         f"experiment {found.id} ({found.name}) is {found.state}; `sparsemod resume {found.id}` goes on"
@@ -211,6 +288,33 @@ def attach(
     typer.echo(f"trial {found.index} of experiment {found.experiment} is {found.state}")
 
 
+def delete(
+    experiment: Annotated[str, typer.Argument(help="Id of an experiment, or a name that only one has.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Delete an experiment for ever: its trials, curves and logs, and every file that no other experiment uses."""
+    from sparsemod.errors import InvalidInput
+
+    client = connect(server)
+    found = which(client, experiment)
+    if not experiment.isdecimal():
+        same = sorted(one.id for one in client.experiments() if one.name == experiment)
+        if len(same) > 1:
+            ids = ", ".join(map(str, same))
+            raise InvalidInput("experiment", experiment, f"an id: {ids} have this name")
+    count = sum(found.counts.values())
+    if not yes:
+        active = ", which is running" if found.state == "running" else ""
+        question = (
+            f"Delete experiment {found.id} ({found.name}){active}, with its {counted(count, 'trial')} and their files? "
+            "This cannot be undone."
+        )
+        typer.confirm(question, abort=True, err=True)
+    client.delete(found.id)
+    typer.echo(f"experiment {found.id} ({found.name}) is deleted, with its {counted(count, 'trial')}")
+
+
 COMMANDS = {
     "submit": submit,
     "watch": watch,
@@ -220,4 +324,5 @@ COMMANDS = {
     "resume": resume,
     "extend": extend,
     "attach": attach,
+    "delete": delete,
 }

@@ -1,4 +1,4 @@
-"""`sparsemod trials`, `pareto`: what an experiment found."""
+"""`sparsemod trials`, `pareto`, `importance`, `ax`: what an experiment found."""
 
 import json
 from enum import StrEnum
@@ -178,4 +178,59 @@ def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Pa
     return write_results(require_folder(folder, "--out"), spec.name, objectives, rows)
 
 
-COMMANDS = {"trials": trials, "pareto": pareto}
+def importance(
+    experiment: ExperimentArgument = "",
+    server: ServerOption = DEFAULT_SERVER,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how much each parameter matters to each metric: total Sobol' indices of a model of the completed trials."""
+    from rich import box
+    from rich.table import Table
+
+    from sparsemod.units import METRICS
+
+    client = connect(server)
+    view = client.importance(which(client, experiment).id)
+    if json_output:
+        typer.echo(view.model_dump_json(indent=1))
+        return
+    if not view.metrics:
+        typer.echo(view.reason or "nothing is known yet")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("parameter")
+    for name in view.metrics:
+        table.add_column(METRICS[name].title if name in METRICS else name, justify="right")
+    most = {
+        name: max(shares.get(name, 0.0) for shares in view.metrics.values())
+        for name in dict.fromkeys(name for shares in view.metrics.values() for name in shares)
+    }
+    for name in sorted(most, key=lambda name: -most[name]):
+        shares = [found.get(name) for found in view.metrics.values()]
+        table.add_row(name, *("-" if share is None else f"{100 * share:.0f} %" for share in shares))
+    fits = [view.accuracy.get(name) for name in view.metrics]
+    table.add_section()
+    table.add_row("R² of the model", *("-" if fit is None else f"{fit:.2f}" for fit in fits))
+    console().print(table)
+    late = "" if view.current else "; a newer answer is being computed"
+    typer.echo(f"shares of each metric's variance over the space, from {view.trials} trials{late}", err=True)
+
+
+def ax(
+    experiment: ExperimentArgument = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write. Default: experiment-ID-ax.json.", dir_okay=False),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Write an experiment as the JSON that Ax opens: `ax.api.client.Client.load_from_json_file`."""
+    client = connect(server)
+    found = which(client, experiment)
+    path = out or Path(f"experiment-{found.id}-ax.json")
+    require_folder(path.parent, "--out")
+    path.write_text(json.dumps(client.ax(found.id)) + "\n")
+    typer.echo(f"wrote {path}")
+
+
+COMMANDS = {"trials": trials, "pareto": pareto, "importance": importance, "ax": ax}

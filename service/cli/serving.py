@@ -295,9 +295,13 @@ def worker(
 
 
 def demo(
-    directory: Annotated[Path, typer.Option("--dir", help="Folder of the data and the results.")] = Path(
-        "sparsemod-demo"
-    ),
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            help="Folder of the data and the results; default: sparsemod-demo, or sparsemod-demo-2, ... beside a demo that runs.",
+        ),
+    ] = None,
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Local CPU workers; default: one per core.", min=1)

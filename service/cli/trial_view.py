@@ -1,5 +1,8 @@
 """One trial in a terminal: candidate, measurements with provenance, learning curve, attempts, files."""
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 
 from rich import box
@@ -10,6 +13,7 @@ from rich.text import Text
 from service.cli.common import STATE_STYLES, duration, metric_text
 from service.cli.view import facts_table, origin_text, sparkline
 from service.schemas import TrialView
+from service.schemas_dashboard import TrialGraph
 from sparsemod.records import CurvePoint
 from sparsemod.units import METRICS
 
@@ -101,3 +105,46 @@ def _artifacts(trial: TrialView) -> Table:
     for artifact in trial.artifacts:
         table.add_row(artifact.name, artifact.kind, f"{artifact.size:,}", artifact.digest[:19] + "…")
     return table
+
+
+def curve_csv(curve: Sequence[CurvePoint]) -> str:
+    """A learning curve, a line for each epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(CurvePoint.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(point.model_dump() for point in curve)
+    return text.getvalue()
+
+
+def curve_json(curve: Sequence[CurvePoint]) -> str:
+    """A learning curve as the server tells it."""
+    return json.dumps([json.loads(point.model_dump_json()) for point in curve], indent=1) + "\n"
+
+
+def render_network(graph: TrialGraph) -> RenderableType:
+    """A network as deployed: its operators, and the bytes that are alive while each runs."""
+    size = METRICS["model_size"].show
+    alive = {moment.operator: moment.bytes for moment in graph.timeline}
+    table = _table("operator", "kind", "from", "output", "parameters", "multiply-adds", "weights", "alive")
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for layer in graph.layers:
+        kind = layer.kind.replace("_", " ") + (f" + {layer.activation}" if layer.activation else "")
+        at_once = alive.get(layer.name)
+        table.add_row(
+            layer.name,
+            kind,
+            ", ".join(layer.inputs),
+            " × ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}" if layer.parameters else "-",
+            f"{layer.macs:,}" if layer.macs else "-",
+            size(layer.bytes) if layer.bytes else "-",
+            "-"
+            if at_once is None
+            else Text(size(at_once), style="bold" if at_once == graph.peak_bytes else ""),
+        )
+    words = (
+        f"trial {graph.trial} of experiment {graph.experiment} as deployed: {graph.parameters:,} parameters, {graph.macs:,} multiply-adds, "
+        f"{size(graph.bytes)} of weights, at most {size(graph.peak_bytes)} alive at once"
+    )
+    return Group(Text(words), table)

@@ -1,0 +1,201 @@
+"""What one does with a server beside running experiments: delete, drain, look closely, ask what it knows."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from support_cli import Service, cli, served
+from support_store import completed, point
+from support_suggester import make_spec
+
+from service.client import Client
+from service.schemas import LogLine
+from service.schemas_logins import Scope
+from service.suggester import Suggester
+from sparsemod.errors import NotFound
+from sparsemod.records import Artifact
+from sparsemod.spec_files import dump
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with served(tmp_path_factory.mktemp("server")) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _address(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARSEMOD_SERVER", running.url)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What the user types."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def there(running: Service, identity: int) -> bool:
+    try:
+        running.store.experiment(identity)
+    except NotFound:
+        return False
+    return True
+
+
+def test_delete_asks_first(
+    running: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = running.store.create_experiment(make_spec(name="unwanted")).id
+    for answer in ("n\n", "\n", ""):
+        say(monkeypatch, answer)
+        words = cli(capsys, "delete", str(identity), code=1)
+        assert f"Delete experiment {identity} (unwanted), which is running, with its 0 trials" in words
+        assert there(running, identity)
+    say(monkeypatch, "y\n")
+    assert f"experiment {identity} (unwanted) is deleted, with its 0 trials" in cli(
+        capsys, "delete", "unwanted"
+    )
+    assert not there(running, identity)
+
+
+def test_delete_takes_the_files_along(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = running.store.create_experiment(make_spec(name="with files")).id
+    cli(capsys, "attach", "with files", "layers=1", "l1_width=8", "dropout=0.1")
+    content = save({"w": np.zeros(4, dtype=np.float32)})
+    with Client(running.url) as client:
+        claim = client.claim("w")
+        assert claim is not None and claim.experiment == identity
+        digest = client.upload(content)
+        weights = Artifact(kind="weights", digest=digest, size=len(content), name="weights.safetensors")
+        client.finish(claim.attempt, claim.token, completed(artifacts=(weights,)))
+        assert client.download(digest, tmp_path / "before").read_bytes() == content
+        assert "is deleted, with its 1 trial" in cli(capsys, "delete", str(identity), "--yes")
+        assert not there(running, identity)
+        with pytest.raises(NotFound):
+            client.download(digest, tmp_path / "after")
+        with pytest.raises(NotFound):
+            client.delete(identity)
+
+
+def test_delete_never_guesses(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    twins = [running.store.create_experiment(make_spec(name="twin")).id for _ in range(2)]
+    words = cli(capsys, "delete", "twin", "--yes", code=2)
+    assert f"error experiment = 'twin': an id: {twins[0]}, {twins[1]} have this name" in words
+    assert "Missing argument" in cli(capsys, "delete", "--yes", code=2)
+    assert all(there(running, twin) for twin in twins)
+    for twin in twins:
+        cli(capsys, "delete", str(twin), "-y")
+    assert "error experiment = '9999': an id or a name of " in cli(capsys, "delete", "9999", "-y", code=2)
+
+
+def test_workers_and_drain(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="drained")).id
+    suggester = Suggester(running.store, ahead=2)
+    suggester.step()
+    suggester.close()
+    name = "lab 1/gpu:0"
+    claim = running.store.claim(name, "cuda:0")
+    assert claim is not None
+    assert f"experiment {identity} trial {claim.trial}" in cli(capsys, "workers")
+    words = cli(capsys, "drain", name)
+    assert f"{name} gets no more trials, it finishes experiment {identity} trial {claim.trial};" in words
+    assert "draining" in cli(capsys, "workers")
+    assert running.store.claim(name, "cuda:0", request="another") is None
+    assert f"{name} gets trials again" in cli(capsys, "drain", name, "--undo")
+    listed = {worker["name"]: worker for worker in json.loads(cli(capsys, "workers", "--json"))}
+    assert (listed[name]["device"], listed[name]["draining"]) == ("cuda:0", False)
+    words = cli(capsys, "drain", "nobody", code=2)
+    assert "error worker = 'nobody': known: " in words and name in words
+    cli(capsys, "delete", str(identity), "--yes")
+
+
+def test_one_trial_can_be_stopped(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="one")).id
+    cli(capsys, "attach", "one", "layers=1", "l1_width=8", "dropout=0.1")
+    assert f"trial 0 of experiment {identity} is stopped" in cli(capsys, "stop", "one", "--trial", "0")
+    assert running.store.experiment(identity).state == "running"
+    assert "no trial 5" in cli(capsys, "stop", "one", "--trial", "5", code=2)
+    cli(capsys, "delete", str(identity), "--yes")
+
+
+def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="logged")).id
+    cli(capsys, "attach", "logged", "layers=1", "l1_width=8", "dropout=0.1")
+    claim = running.store.claim("logger", request="logger")
+    assert claim is not None and claim.experiment == identity
+    lines = [LogLine(time=float(n), level="info", message=f"line {n}") for n in range(1005)]
+    running.store.points(claim.attempt, claim.token, [point(1), point(2)], lines[:600])
+    running.store.points(claim.attempt, claim.token, [], lines[600:])
+    # More than an answer of the server holds at once.
+    said = cli(capsys, "show", "logged", "--trial", "0", "--log").splitlines()
+    assert said == [f"   info  line {n}" for n in range(1005)]
+    curve = list(csv.DictReader(io.StringIO(cli(capsys, "show", "logged", "--trial", "0", "--curve"))))
+    assert [row["epoch"] for row in curve] == ["1", "2"]
+    data = json.loads(cli(capsys, "show", "logged", "--trial", "0", "--curve", "--json"))
+    assert float(curve[1]["train_loss"]) == data[1]["train_loss"]
+    cli(capsys, "delete", str(identity), "--yes")
+    # A trial that is over has nothing to wait for.
+    assert cli(capsys, "show", "finished", "--trial", "0", "--log", "--follow") == ""
+
+
+def test_what_the_server_computes(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = cli(capsys, "show", "1", "--trial", "0", "--network")
+    graph = json.loads(cli(capsys, "show", "1", "--trial", "0", "--network", "--json"))
+    for layer in graph["layers"]:
+        assert layer["name"] in table
+    assert f"{graph['parameters']:,} parameters" in table
+    found = json.loads(cli(capsys, "importance", "1", "--json"))
+    table = cli(capsys, "importance", "1")
+    if found["metrics"]:
+        assert "R² of the model" in table and "l1_width" in table
+    else:
+        assert table.strip() == found["reason"]
+    cli(capsys, "ax", "1", "--out", str(tmp_path / "new" / "ax.json"))
+    assert json.loads((tmp_path / "new" / "ax.json").read_text())["_type"] == "Client"
+
+
+def test_what_the_server_knows(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "mlp" in cli(capsys, "families", "--remote")
+    assert "digits" in cli(capsys, "datasets", "--remote")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump(make_spec(name="asked about")))
+    before = len(running.store.experiments(1000, 0)[0])
+    assert "would take it: asked about, 7 trials" in cli(capsys, "submit", str(spec), "--dry-run")
+    data = json.loads(cli(capsys, "submit", str(spec), "--dry-run", "--json"))
+    assert data["spec"]["name"] == "asked about"
+    assert len(running.store.experiments(1000, 0)[0]) == before
+    with Client(running.url) as client:
+        points = client.device_fits(1)
+        assert [one.trial for one in points] == [one.index for one in client.pareto(1).points]
+        assert len(client.timeline(1).attempt) == 7
+
+
+def test_whoami_and_owners(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(tmp_path) as closed:
+        monkeypatch.setenv("SPARSEMOD_SERVER", closed.url)
+        assert "is open" in cli(capsys, "whoami")
+        ada, token = closed.store.create_token("ada", [Scope.WRITE])
+        assert "knows nobody by this token" in cli(capsys, "whoami")
+        monkeypatch.setenv("SPARSEMOD_TOKEN", ada)
+        assert f"ada, by token {token.token} with the scope write" in cli(capsys, "whoami")
+        assert json.loads(cli(capsys, "whoami", "--json"))["login"]["owner"] == "ada"
+        spec = tmp_path / "spec.yaml"
+        spec.write_text(dump(make_spec(name="hers")))
+        cli(capsys, "submit", str(spec))
+        listed = cli(capsys, "list")
+        assert "owner" in listed and "ada" in listed
+        bob, _ = closed.store.create_token("bob", [Scope.WRITE])
+        monkeypatch.setenv("SPARSEMOD_TOKEN", bob)
+        assert "experiment 2 belongs to ada" in cli(capsys, "delete", "2", "--yes", code=2)
+        assert "this needs admin" in cli(capsys, "drain", "w", code=2)
