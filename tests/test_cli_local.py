@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
+from service.cli.demo import own_folder
 from service.cli.local import summarize
 from service.store import Store
+from sparsemod.errors import InvalidInput
 from sparsemod.spec_files import load
 
 SPEC = """
@@ -96,6 +98,20 @@ def test_the_summary_over_seeds() -> None:
     found = summarize([{"test": 0.1}, {"test": 0.3}])
     assert found["mean"] == pytest.approx(0.2)
     assert found["standard_error"] == pytest.approx(0.1)
+
+
+def test_demos_at_once_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with own_folder(None) as first, own_folder(None) as second, own_folder(Path("mine")) as named:
+        assert [path.name for path in (first, second, named)] == [
+            "sparsemod-demo",
+            "sparsemod-demo-2",
+            "mine",
+        ]
+        with pytest.raises(InvalidInput, match="no running demo uses"), own_folder(Path("mine")):
+            pass
+    with own_folder(None) as again, own_folder(Path("mine")):
+        assert again.name == "sparsemod-demo"
 
 
 def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:

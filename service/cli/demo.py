@@ -29,27 +29,29 @@ class DemoFailed(SparsemodError):
     """The demo's experiment did not come to its end."""
 
 
-def run_demo(
-    directory: Path | None, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC
-) -> None:
+def run_demo(directory: Path | None, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC) -> None:
     """Serve from `directory`, run the experiment of `spec_file`, show and write its front; with `stay`, serve on until Ctrl-C.
 
     Each run makes a new experiment; one that an interrupted run left behind is stopped. Without a `directory`, the first of FOLDER, FOLDER-2, ...
     that no other demo is using. Raises DemoFailed; InvalidInput for a folder that another demo uses.
     """
-    with _held(directory) as folder:
+    with own_folder(directory) as folder:
         _run(folder, port, workers, stay, spec_file)
 
 
 @contextlib.contextmanager
-def _held(directory: Path | None) -> Iterator[Path]:
+def own_folder(directory: Path | None) -> Iterator[Path]:
     """A folder for this demo alone, until the process ends: what runs there is then left over from one that was interrupted."""
     if directory is not None:
         folders: Iterator[Path] = iter([directory])
     else:
         folders = (Path(FOLDER if n == 1 else f"{FOLDER}-{n}") for n in itertools.count(1))
     for folder in folders:
-        with (require_folder(folder, "--dir") / "demo.lock").open("w") as handle:
+        try:
+            handle = (require_folder(folder, "--dir") / "demo.lock").open("w")
+        except PermissionError as error:
+            raise InvalidInput("--dir", str(folder), "a folder that can be written") from error
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
