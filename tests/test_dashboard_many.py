@@ -9,7 +9,7 @@ from support_dashboard import Watched, browser
 from support_kill import Processes
 
 TRIALS = 2_400
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "dashboard.py"
+STORE = Path(__file__).parent.parent / "benchmarks" / "dashboard_store.py"
 POINT = """async (index) => {
   const echarts = await import("echarts");
   const element = document.querySelector("[data-chart=scatter]");
@@ -26,7 +26,7 @@ POINT = """async (index) => {
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    spec = importlib.util.spec_from_file_location("benchmark_dashboard", BENCHMARK)
+    spec = importlib.util.spec_from_file_location("dashboard_store", STORE)
     assert spec is not None and spec.loader is not None
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

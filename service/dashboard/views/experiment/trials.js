@@ -23,7 +23,7 @@ export function Trials({ experiment, version, picked }) {
   const [refresh] = useState(() => ({ call: /** @type {any} */ (null) }));
   useEffect(() => {
     const abort = new AbortController();
-    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => (setPage(found), setError(null)), (problem) => abort.signal.aborted || setError(problem)), () => (size.current > 500 ? 15000 : 2000));
+    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => (setPage(found), setError(null)), (problem) => abort.signal.aborted || setError(problem)), () => (size.current > 500 ? 15000 : 4000));
     refresh.call();
     return () => {
       refresh.call.cancel();
