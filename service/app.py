@@ -88,7 +88,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        housekeeping = Housekeeping(held, pause=min(settings.lease_seconds / 4, 5.0))
+        housekeeping = Housekeeping(held, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
         housekeeping.start()
         try:
             yield
@@ -143,8 +143,8 @@ async def _on_own(request: Request, error: Exception) -> Response:
     return _json(status, answer(error), {"retry-after": "1"} if status == 503 else None)
 
 
-async def _on_invalid(_: Request, error: Exception) -> Response:
-    """FastAPI's list of complaints as one of ours: the first, with its place as field."""
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    """FastAPI's list of complaints as one of ours: the first, with its place as field. Secrets are not repeated: a page would show them."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
@@ -161,7 +161,8 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
         if first["type"] == "extra_forbidden"
         else first["msg"].replace("Input should", "should")
     )
-    return _json(422, answer(InvalidInput(field, first.get("input"), allowed)))
+    secret = place[-1] == "token" or request.url.path == "/login"
+    return _json(422, answer(InvalidInput(field, "(not shown)" if secret else first.get("input"), allowed)))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

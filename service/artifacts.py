@@ -3,11 +3,15 @@
 Names given by anybody never become paths. A file appears whole or not at all, and is on the disk before its digest is confirmed.
 """
 
+import contextlib
 import hashlib
+import math
 import os
 import re
+import secrets
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +22,7 @@ from service.schemas import DIGEST_PATTERN
 from sparsemod.errors import DigestMismatch, InvalidInput, NotFound
 
 CHUNK = 1 << 20
+_UPLOAD, _ASIDE = ".upload-", ".aside-"
 
 
 class ArtifactFiles:
@@ -58,15 +63,49 @@ class ArtifactFiles:
             upload.commit()
         return digest
 
-    def remove(self, digest: str) -> None:
-        """Delete a file; nothing happens when it is not there."""
-        self.path(digest).unlink(missing_ok=True)
+    def remove(self, digests: Sequence[str], known: Callable[[Sequence[str]], set[str]]) -> int:
+        """Delete the files of `digests`, except those that are `known` by then; how many there were.
 
-    def stored(self) -> Iterator[str]:
-        """The digests of all files."""
-        for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
-            if re.fullmatch(r"[0-9a-f]{62}", path.name):
-                yield f"sha256:{path.parent.name}{path.name}"
+        Somebody may be uploading the same content: so a file is put aside first, and comes back when its record is there. The other side
+        makes the record first and then looks whether the file is there; one of the two sees what the other did.
+        """
+        aside = {}
+        for digest in digests:
+            place = self._aside()
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self.path(digest), place)
+                aside[digest] = place
+        back = known(list(aside))
+        for digest, place in aside.items():
+            if digest in back:
+                os.replace(place, self.path(digest))
+            else:
+                place.unlink(missing_ok=True)
+        return len(aside) - len(back)
+
+    def sweep(self, seconds: float, known: Callable[[Sequence[str]], set[str]]) -> int:
+        """Delete what is older than `seconds` and not `known`: files without a record, uploads that broke off. How many there were."""
+        limit = time.time() - seconds
+        old = [path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if _changed(path) < limit]
+        unfinished = [path for path in old if path.name.startswith(_UPLOAD)]
+        for path in [*unfinished, *(p for p in self.root.glob(f"{_ASIDE}*") if _changed(p) < limit)]:
+            path.unlink(missing_ok=True)
+        whole = [
+            f"sha256:{path.parent.name}{path.name}"
+            for path in old
+            if re.fullmatch(r"[0-9a-f]{62}", path.name)
+        ]
+        return len(unfinished) + self.remove(sorted(set(whole) - known(whole)), known)
+
+    def _aside(self) -> Path:
+        return self.root / f"{_ASIDE}{secrets.token_hex(8)}"
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another server was quicker
+        return math.inf
 
 
 class Upload:
@@ -77,7 +116,7 @@ class Upload:
         self._hash = hashlib.sha256()
         self.size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=".upload-")
+        handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=_UPLOAD)
         self._file = os.fdopen(handle, "wb")
 
     def __enter__(self) -> Self:

@@ -226,7 +226,11 @@ async def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
 
 def _same_origin(headers: Headers) -> bool:
     # The scheme is left out: behind a proxy that ends TLS, ours is http and the page's https.
-    return urlsplit(headers["origin"]).netloc.lower() == headers.get("host", "").lower() != ""
+    try:
+        origin = urlsplit(headers["origin"]).netloc
+    except ValueError:  # no address at all, such as "http://["
+        return False
+    return origin.lower() == headers.get("host", "").lower() != ""
 
 
 def _from_here(scope: Connection, headers: Headers) -> None:
@@ -235,7 +239,10 @@ def _from_here(scope: Connection, headers: Headers) -> None:
     client, server = scope.get("client"), scope.get("server")
     if client is not None and is_address(client[0]) and not is_local(client[0]):
         raise Forbidden(f"without logins this server is for its own machine only. {HOW_TO}")
-    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:  # no address at all, such as "["
+        host = ""
     if not is_local(host) and (server is None or host != server[0]):
         raise Forbidden(f"without logins this server answers as localhost only. {HOW_TO}")
 

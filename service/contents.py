@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,15 @@ from sparsemod.records import Artifact
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """Names under which files are downloaded. They become no paths here; they should do no harm elsewhere either."""
 
-_HEADER_LIMIT = 100 * 1024**2
+_HEADER_LIMIT = 8 * 1024**2
 _MEMBERS_LIMIT = 10_000
+_LIST_LIMIT = 200 * _MEMBERS_LIMIT
+"""Bytes of an archive's list of members, which is read whole."""
+_UNPACKED_LIMIT = 20
+"""How many times larger than its archive the content may be; plain arrays hardly shrink at all."""
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OSError, EOFError, RuntimeError)
+"""What reading a damaged archive may raise."""
+_END = struct.Struct("<4s4H2LH")
 _WEIGHTS = "a safetensors file: weights are taken as plain tensors, never pickled"
 _NETWORK = "an .npz archive of plain arrays and its header.json"
 
@@ -32,12 +40,38 @@ def refuse_pickled(path: Path) -> None:
             "body", "pickled data", "data that can be read without running it; weights as safetensors"
         )
     if start[:2] == b"PK" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.endswith((".pkl", ".pickle")):
-                    raise InvalidInput(
-                        "body", f"an archive with {name[:80]}", "no pickled data; weights as safetensors"
-                    )
+        _check_list(path, "body")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except _DAMAGE as error:  # some program might still find something to unpack in it
+            raise InvalidInput("body", "a damaged archive", "a whole one") from error
+        for name in names:
+            if name.endswith((".pkl", ".pickle")):
+                raise InvalidInput(
+                    "body", f"an archive with {name[:80]}", "no pickled data; weights as safetensors"
+                )
+
+
+def _check_list(path: Path, field: str) -> None:
+    """Refuse an archive whose list of members would fill the memory of who only opens it. Raises InvalidInput."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _END.size - 0xFFFF))
+        tail = file.read()
+    # Where zipfile finds the end of the list: right at the end of the file, or before a comment.
+    plain = tail[-_END.size :]
+    place = (
+        len(tail) - _END.size if plain[:4] == b"PK\5\6" and plain[-2:] == b"\0\0" else tail.rfind(b"PK\5\6")
+    )
+    if place < 0 or len(tail) - place < _END.size:
+        return  # no archive
+    listed = _END.unpack_from(tail, place)[5]
+    # Before it, the sign of the larger format: for more than 65535 members, or for gigabytes.
+    if listed > _LIST_LIMIT or tail[max(0, place - 20) : place].startswith(b"PK\6\7"):
+        raise InvalidInput(
+            field, "an archive with a very long list of members", f"at most {_MEMBERS_LIMIT} members"
+        )
 
 
 def check_artifact(artifact: Artifact, path: Path, field: str) -> None:
@@ -58,8 +92,12 @@ def check_safetensors(path: Path, field: str) -> None:
     with path.open("rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(_HEADER_LIMIT, size - 8):
+        if not 2 <= length <= size - 8:
             raise InvalidInput(field, "a file without a safetensors header", _WEIGHTS)
+        if length > _HEADER_LIMIT:
+            raise InvalidInput(
+                field, f"a safetensors header of {length} bytes", f"at most {_HEADER_LIMIT} bytes"
+            )
         text = file.read(length)
     try:
         header = json.loads(text)
@@ -77,15 +115,25 @@ def check_safetensors(path: Path, field: str) -> None:
 def check_arrays(path: Path, field: str) -> None:
     """Every member of an .npz archive is an array of numbers, or JSON. Raises InvalidInput."""
     try:
+        _check_list(path, field)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if len(members) > _MEMBERS_LIMIT:
                 raise InvalidInput(field, f"{len(members)} members", f"at most {_MEMBERS_LIMIT}")
+            size, unpacked = path.stat().st_size, sum(member.file_size for member in members)
+            if unpacked > _UNPACKED_LIMIT * size:
+                raise InvalidInput(
+                    field,
+                    f"{size} bytes that unpack to {unpacked}",
+                    f"at most {_UNPACKED_LIMIT} times its size",
+                )
             for member in members:
                 if member.filename.endswith(".json"):
                     continue
                 if not member.filename.endswith(".npy"):
                     raise InvalidInput(field, f"an archive with {member.filename[:80]}", _NETWORK)
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InvalidInput(field, f"{member.filename[:80]} is compressed unusually", _NETWORK)
                 with archive.open(member) as file:
                     start = io.BytesIO(file.read(70_000))
                 version = np.lib.format.read_magic(start)
@@ -97,7 +145,7 @@ def check_arrays(path: Path, field: str) -> None:
                 _, _, kind = read(start)
                 if kind.hasobject:
                     raise InvalidInput(field, f"{member.filename[:80]} holds pickled objects", _NETWORK)
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGE as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(field, "a file that is no such archive", _NETWORK) from error

@@ -96,7 +96,7 @@ class Computed:
             else:
                 content = answer["content"]
                 self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
-        except SparsemodError as error:
+        except (SparsemodError, OSError) as error:  # also when no process can be started
             failure = str(error)
         with self._lock:
             self._waiting.discard(place)
@@ -120,7 +120,7 @@ class Computed:
             line = b""
         finally:
             timer.cancel()
-        if not line:
+        if not line.endswith(b"\n"):  # it may have been killed while it wrote
             code = process.wait()
             self._end()
             limit = self._settings.compute_seconds

@@ -1,9 +1,11 @@
-"""What happens without being asked for: leases that run out are noticed even when no worker asks for work."""
+"""What happens without being asked for: leases that run out are noticed even when no worker asks for work; files that nobody needs go."""
 
 import threading
+import time
 
 import structlog
 
+from service.artifacts import ArtifactFiles
 from service.store import Store
 from sparsemod.errors import SparsemodError
 
@@ -12,12 +14,18 @@ log = structlog.get_logger("server")
 FORGET_REQUESTS_SECONDS = 7 * 86_400.0
 """How long an Idempotency-Key is remembered."""
 
+STRAY_SECONDS = 86_400.0
+"""How long a file may lie about to which nothing refers: longer than any trial takes from an upload to its report."""
+
+SWEEP_SECONDS = 3600.0
+"""Pause between two looks for such files."""
+
 
 class Housekeeping:
     """A thread that looks after the store as long as the server runs."""
 
-    def __init__(self, store: Store, pause: float) -> None:
-        self._store, self._pause = store, pause
+    def __init__(self, store: Store, files: ArtifactFiles, pause: float) -> None:
+        self._store, self._files, self._pause = store, files, pause
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -30,13 +38,24 @@ class Housekeeping:
         self._ending.set()
         self._thread.join()
 
+    def sweep(self) -> int:
+        """Delete files that nothing refers to any more; how many there were."""
+        self._store.forget_strays(STRAY_SECONDS)
+        return self._files.sweep(STRAY_SECONDS, self._store.known_artifacts)
+
     def _run(self) -> None:
+        swept = time.monotonic()
         while not self._ending.wait(self._pause):
             try:
                 lost = self._store.reap()
+                if lost:
+                    log.warning("leases ran out", attempts=lost)
+                self._store.reap_exports()
                 self._store.forget_requests(FORGET_REQUESTS_SECONDS)
+                if time.monotonic() - swept > SWEEP_SECONDS:
+                    swept = time.monotonic()
+                    self.sweep()
             except SparsemodError as error:
                 log.warning("the store does not answer, will look again", reason=str(error))
-                continue
-            if lost:
-                log.warning("leases ran out", attempts=lost)
+            except OSError as error:
+                log.error("files that nobody needs cannot be deleted", reason=str(error))

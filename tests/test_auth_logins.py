@@ -69,6 +69,29 @@ def test_pages_of_other_sites_change_nothing(tmp_path: Path) -> None:
         assert http.post("/experiments", json={"spec": SPEC}, headers=HOME).status_code == 201
 
 
+@pytest.mark.parametrize(
+    "broken", ["http://[", "[", "http://[::1", "\\", "//", "http://testserver@evil.example", ""]
+)
+def test_an_origin_or_a_host_that_is_none_is_refused(tmp_path: Path, broken: str) -> None:
+    with open_app(tmp_path) as http:
+        assert http.post("/experiments", json={"spec": SPEC}, headers={"origin": broken}).status_code == 403
+        both = {"origin": broken, "host": broken}
+        assert http.post("/experiments", json={"spec": SPEC}, headers=both).status_code == 403
+    # Of a socket, the address is checked, too.
+    app = create_app(Settings(data_dir=tmp_path))
+    with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 5000)) as http:
+        assert http.get("/experiments", headers={"host": broken}).status_code == 403
+
+
+def test_a_mistyped_token_is_not_repeated(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+        store_of(http).create_token("me", [Scope.READ])
+        for body in ({"token": "sm_se cret"}, {"tokn": "sm_secret"}, ["sm_secret"], {"token": ["sm_secret"]}):
+            answer = http.post("/login", json=body)
+            assert answer.status_code == 422 and "se" not in answer.json()["error"]["value"]
+            assert "cret" not in answer.text and "(not shown)" in answer.text
+
+
 def test_the_pages_session(store: Store, clock: Clock, tmp_path: Path) -> None:
     with TestClient(create_app(Settings(data_dir=tmp_path), store=store)) as http:
         secret, made = store.create_token("me", [Scope.WRITE], 3600)

@@ -1,6 +1,7 @@
 """Every route with every scope: who gets through and who does not, and that nobody forgot a route."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
     assert {f"{method} {path}" for method, path in ROUTES} == set(auth.RULES)
 
 
+def test_what_changes_an_experiment_or_an_attempt_is_for_whom_it_belongs_to() -> None:
+    for line, rule in auth.RULES.items():
+        method, _, path = line.partition(" ")
+        if method in auth.SAFE:
+            assert not rule.owned and not rule.bound
+        else:
+            assert rule.owned == ("{experiment}" in path) and rule.bound == ("{attempt}" in path), line
+
+
 def test_a_server_with_a_route_without_a_rule_does_not_start() -> None:
     router = APIRouter()
 
@@ -97,6 +107,44 @@ def test_every_route_with_every_scope(
             assert got not in (401, 403), scope
 
 
+@dataclass
+class Stale:
+    """A server with a good token, and headers that show what was good once."""
+
+    http: TestClient
+    good: str
+    headers: dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def stale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stale]:
+    with open_app(tmp_path_factory.mktemp("stale")) as http:
+        store = store_of(http)
+        expired, _ = store.create_token("chief", [Scope.ADMIN], 1e-6)
+        revoked, made = store.create_token("chief", [Scope.ADMIN])
+        login = store.token_login(revoked)
+        assert login is not None
+        session, _ = store.open_session(login, 60)
+        store.revoke_token(made.token)
+        cookie = {"cookie": f"{auth.COOKIE}={session}", "origin": "http://testserver"}
+        good, _ = store.create_token("chief", [Scope.ADMIN])
+        yield Stale(http, good, {"expired": bearer(expired), "revoked": bearer(revoked), "session": cookie})
+
+
+GUARDED = [(method, path) for method, path in ROUTES if auth.RULES[f"{method} {path}"].scopes]
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED, ids=[f"{m} {p}" for m, p in GUARDED])
+def test_every_route_refuses_what_was_good_once(stale: Stale, method: str, path: str) -> None:
+    for name, headers in stale.headers.items():
+        answer = stale.http.request(method, address(path), headers=headers)
+        assert answer.status_code == 401, name
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    # In the address nothing is a token: addresses end up in logs and in the browser's history.
+    for name in ("token", "access_token", "authorization", auth.COOKIE):
+        assert stale.http.request(method, f"{address(path)}?{name}={stale.good}").status_code == 401
+
+
 def test_the_stream_of_everything_needs_read(closed: tuple[TestClient, dict[Scope, str]]) -> None:
     http, secrets = closed
     assert auth.RULES["GET /stream"] == auth.READ
@@ -135,13 +183,22 @@ def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
         admin, _ = store.create_token("chief", [Scope.ADMIN])
         made = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one)).json()
         assert made["owner"] == "one"
+        # Another's key makes nobody the owner of what it made.
+        once = {"idempotency-key": "once"}
+        first = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one) | once)
+        assert (first.status_code, first.json()["owner"]) == (201, "one")
+        assert (
+            http.post("/experiments", json={"spec": SPEC}, headers=bearer(again) | once).json()
+            == first.json()
+        )
+        assert http.post("/experiments", json={"spec": SPEC}, headers=bearer(other) | once).status_code == 409
         path = f"/experiments/{made['id']}"
-        steps = [
-            ("POST", f"{path}/{verb}") for verb in ("stop", "resume", "extend", "trials", "trials/0/stop")
-        ]
-        for method, where in [*steps, ("DELETE", path)]:
+        mine = [line.split(" ", 1) for line, rule in auth.RULES.items() if rule.owned]
+        assert ["DELETE", "/experiments/{experiment}"] in mine and len(mine) >= 8
+        for method, where in mine:
+            where = where.replace("{experiment}", str(made["id"])).replace("{index}", "0")
             answer = http.request(method, where, json={}, headers=bearer(other))
-            assert answer.status_code == 403 and "belongs to one" in answer.json()["error"]["message"]
+            assert answer.status_code == 403 and "belongs to one" in answer.json()["error"]["message"], where
         assert http.get(path, headers=bearer(other)).json()["state"] == "running"
         for secret in (one, again, admin):
             assert http.post(f"{path}/stop", headers=bearer(secret)).status_code == 200
@@ -174,9 +231,17 @@ def test_another_workers_token_reports_nothing(tmp_path: Path) -> None:
         }
         path = f"/attempts/{claim['attempt']}"
         for secret in (other, admin):
-            for verb in ("heartbeat", "points", "checkpoint", "finish"):
-                answer = http.post(f"{path}/{verb}", json=body, headers=bearer(secret))
-                assert answer.status_code == 403 and "another token" in answer.json()["error"]["message"]
+            for line in (line for line, rule in auth.RULES.items() if rule.bound):
+                method, _, where = line.partition(" ")
+                answer = http.request(
+                    method,
+                    where.replace("{attempt}", str(claim["attempt"])),
+                    json=body,
+                    headers=bearer(secret),
+                )
+                assert answer.status_code == 403 and "another token" in answer.json()["error"]["message"], (
+                    where
+                )
         beat = {"token": claim["token"]}
         assert http.post(f"{path}/heartbeat", json=beat, headers=bearer(mine)).status_code == 200
         early_path = f"/attempts/{early['attempt']}/heartbeat"

@@ -6,7 +6,7 @@ import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ WEIGHTS = save(
 
 
 def archive(**members: bytes) -> bytes:
+    return packed(zipfile.ZIP_STORED, members)
+
+
+def packed(how: int, members: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+    with zipfile.ZipFile(out, "w", how) as file:
         for name, content in members.items():
             file.writestr(name.replace("__", "."), content)
     return out.getvalue()
@@ -62,6 +66,51 @@ def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: b
     answer = put(http, content)
     assert answer.status_code == 422 and "safetensors" in answer.json()["error"]["allowed"]
     assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
+
+
+def long_list(members: int) -> bytes:
+    """An archive that says it has so many members, in the format for very many."""
+    member = b"PK\1\2" + struct.pack("<6H3L5H2L", *(20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + b"a"
+    listed, first = member * members, b"PK\3\4" + bytes(26)
+    large = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, members, members, len(listed), len(first))
+    where = b"PK\6\7" + struct.pack("<LQL", 0, len(first) + len(listed), 1)
+    end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return first + listed + large + where + end
+
+
+def test_an_archive_with_a_very_long_list_is_not_opened(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+        for members in (20, 50_000):
+            answer = put(http, long_list(members))
+            assert answer.status_code == 422 and "list of members" in answer.json()["error"]["value"]
+        plain = archive(**{f"m{number}__npy": b"" for number in range(40_000)})
+        answer = put(http, plain)
+        assert answer.status_code == 422 and "list of members" in answer.json()["error"]["value"]
+
+
+def test_a_damaged_archive_is_no_crash(http: TestClient) -> None:
+    broken = bytearray(archive(w__npy=b"x" * 100))
+    broken[broken.rindex(b"PK\1\2")] = 0
+    answer = put(http, bytes(broken))
+    assert answer.status_code == 422 and answer.json()["error"]["value"] == "'a damaged archive'"
+
+
+def test_what_unpacks_to_very_much_is_refused(tmp_path: Path) -> None:
+    content = {"header.json": b"{}", "w.npy": array(np.zeros(3_000_000, dtype=np.int8))}
+    path = tmp_path / "bomb"
+    path.write_bytes(packed(zipfile.ZIP_DEFLATED, content))
+    with pytest.raises(InvalidInput, match="that unpack to 3000") as found:
+        check_arrays(path, "digest")
+    assert found.value.field == "digest"
+
+
+def test_a_header_that_fills_the_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "header"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 9 * 1024**2))
+        file.truncate(10 * 1024**2)
+    with pytest.raises(InvalidInput, match="header of 9437184 bytes"):
+        check_safetensors(path, "digest")
 
 
 def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) -> None:
@@ -97,6 +146,7 @@ BAD = [
     ("network", archive(w__npy=array([{"an": "object"}])), "n.npz", "digest"),
     ("network", archive(w__npy=b"no array"), "n.npz", "digest"),
     ("network", archive(run__py=b"import os"), "n.npz", "digest"),
+    ("network", packed(zipfile.ZIP_LZMA, {"w.npy": array([1.0])}), "n.npz", "digest"),
     ("weights", WEIGHTS, "../w.safetensors", "name"),
     ("weights", WEIGHTS, "/etc/passwd", "name"),
     ("weights", WEIGHTS, "..", "name"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,6 +267,30 @@ def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pyte
     monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
     answer = until(http, f"/experiments/{made}/trials/0/graph")
     assert answer.status_code == 500 and "no graph today" in answer.json()["error"]["message"]
+
+
+def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(http)
+    made = store.create_experiment(spec()).id
+    fill(store, made, 3)
+    started = subprocess.Popen
+    lines = iter(["printf '{\"cont'", "exec /no/such/program"])
+
+    def start(command: list[str], **options: Any) -> Any:
+        line = next(lines, None)
+        if line == "exec /no/such/program":
+            return started(["/no/such/program"], **options)
+        return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
+
+    monkeypatch.setattr("service.derived.subprocess.Popen", start)
+    for index, reason in enumerate(("ended (exit code 0)", "No such file")):
+        answer = until(http, f"/experiments/{made}/trials/{index}/graph")
+        assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
+    # The fill's parameters are no network's: it is the process itself that answers.
+    answer = until(http, f"/experiments/{made}/trials/2/graph")
+    assert answer.status_code == 500 and "process" not in answer.json()["error"]["message"]
 
 
 # -- forms ---------------------------------------------------------------------------------------------------------------------------

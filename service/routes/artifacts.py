@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse, Response
 from service.artifacts import CHUNK
 from service.routes.common import FilesDep, StoreDep, failures
 from service.schemas import DIGEST_PATTERN, ArtifactInfo
+from sparsemod.errors import ServerUnavailable
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
@@ -67,7 +68,11 @@ async def upload(request: Request, store: StoreDep, files: FilesDep, digest: Dig
                 held.clear()
         receiving.write(bytes(held))
         await run_in_threadpool(receiving.commit)
-    return await run_in_threadpool(store.add_artifact, digest, receiving.size)
+    info = await run_in_threadpool(store.add_artifact, digest, receiving.size)
+    if not await run_in_threadpool(files.has, digest):
+        # Deleted in between, as nobody's: see ArtifactFiles.remove.
+        raise ServerUnavailable("the file was being deleted when it came; send it again")
+    return info
 
 
 def _headers(digest: str) -> dict[str, str]:

@@ -137,10 +137,7 @@ def delete_experiment(
 ) -> Response:
     """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers."""
     freed = store.delete_experiment(experiment, None if login is None else login.token)
-    back = store.known_artifacts(freed)  # uploaded again in the meantime
-    for digest in freed:
-        if digest not in back:
-            files.remove(digest)
+    files.remove(freed, store.known_artifacts)
     return Response(status_code=204)
 
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from service.models import artifacts, attempts, deletions, experiments, trial_artifacts, trials
+from service.models import artifacts, attempts, deletions, experiments, export_jobs, trial_artifacts, trials
 from service.store.experiments import Experiments
 
 
@@ -17,9 +17,11 @@ class Deletion(Experiments):
         mine = trials.c.experiment_id == experiment_id
         with self._write() as connection:
             name = self._row(connection, experiment_id)["name"]
-            if self._postgres:  # attempt, then trial, then experiment: see Base
+            if self._postgres:  # attempt and export job, then trial, then experiment: see Base
                 held = sa.select(attempts.c.id).join(trials, trials.c.id == attempts.c.trial_id).where(mine)
                 connection.execute(held.order_by(attempts.c.id).with_for_update(of=attempts)).all()
+                jobs = sa.select(export_jobs.c.id).where(export_jobs.c.experiment_id == experiment_id)
+                connection.execute(jobs.order_by(export_jobs.c.id).with_for_update()).all()
                 connection.execute(
                     sa.select(trials.c.id).where(mine).order_by(trials.c.id).with_for_update()
                 ).all()
@@ -50,14 +52,3 @@ class Deletion(Experiments):
                 )
                 freed += connection.execute(orphans).scalars()
             return sorted(freed)
-
-    def known_artifacts(self, digests: list[str]) -> set[str]:
-        """Those of `digests` that are recorded."""
-        found: set[str] = set()
-        with self._read() as connection:
-            for start in range(0, len(digests), 500):
-                query = sa.select(artifacts.c.digest).where(
-                    artifacts.c.digest.in_(digests[start : start + 500])
-                )
-                found.update(connection.execute(query).scalars())
-        return found

@@ -25,11 +25,11 @@ class Experiments(Base):
     def create_experiment(
         self, spec: ExperimentSpec, key: str | None = None, owner: str | None = None
     ) -> ExperimentView:
-        """Store a new experiment. A repeated `key` answers with the experiment that it made; Conflict when that had another spec."""
+        """Store a new experiment. A repeated `key` answers with the experiment that it made; Conflict when that had another spec or owner."""
         data = spec.to_dict()
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, "create", data)
+            known = self._known_request(connection, key, "create", [owner, data])
             if known is not None:
                 return self._experiment(connection, known["experiment_id"])
             identity = connection.execute(
@@ -40,7 +40,7 @@ class Experiments(Base):
                 )
                 .returning(experiments.c.id)
             ).scalar_one()  # fmt: skip
-            self._remember_request(connection, key, "create", data, identity, None, now)
+            self._remember_request(connection, key, "create", [owner, data], identity, None, now)
             self._event(connection, identity, "experiment", {"state": "running", "change": "created"}, now)
             return self._experiment(connection, identity)
 
