@@ -1,6 +1,8 @@
 """Real processes of the service for tests that kill them."""
 
+import collections
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
@@ -11,10 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.client import Client
+from service.schemas import AttemptState, ExperimentState
 from service.store import Store
 from service.supervisor import free_port
 from sparsemod.errors import ServerUnavailable
+from sparsemod.objectives import Objectives
+from sparsemod.records import TrialState
 
 
 class Processes:
@@ -89,13 +96,18 @@ class Processes:
 
     def left(self) -> list[str]:
         """Command lines of processes that carry the mark."""
-        found = []
+        return list(self.marked().values())
+
+    def marked(self) -> dict[int, str]:
+        """Process id -> command line of the processes that carry the mark."""
+        found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdecimal() or int(entry.name) == os.getpid():
                 continue
             with contextlib.suppress(OSError):
                 if self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found[int(entry.name)] = command
         return found
 
     def logs(self) -> str:
@@ -123,3 +135,44 @@ def stop_gently(process: subprocess.Popen[bytes], sign: int = signal.SIGTERM, se
 def store_at(folder: Path) -> Store:
     """The store that the processes use."""
     return Store.open(f"sqlite:///{folder.absolute() / 'sparsemod.db'}")
+
+
+def check_complete(store: Store, identity: int, processes: Processes, rounds: dict[str, int]) -> None:
+    """The experiment has come to its end with `rounds` (name -> completed trials), nothing lost and nothing doubled: each trial exactly
+    once, indices, events and curves dense, files as their digests say, every history consistent."""
+    experiment = store.experiment(identity)
+    assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
+    with Client(processes.url) as client:
+        trials = [client.trial(identity, record.index) for record in store.records(identity)]
+        pareto = client.pareto(identity)
+        events = client.events(identity)
+        curves = [client.curve(identity, trial.index) for trial in trials]
+    assert [trial.index for trial in trials] == list(range(len(trials)))
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETED, TrialState.INFEASIBLE}
+    done = collections.Counter(
+        trial.candidate.round for trial in trials if trial.state is TrialState.COMPLETED
+    )
+    assert done == rounds
+    assert len({str(sorted(trial.candidate.parameters.items())) for trial in trials}) == len(trials)
+    for trial, curve in zip(trials, curves, strict=True):
+        endings = collections.Counter(attempt.state for attempt in trial.attempts)
+        assert endings[AttemptState.COMPLETED] == 1, f"trial {trial.index}: {endings}"
+        assert set(endings) <= {AttemptState.COMPLETED, AttemptState.LOST, AttemptState.FAILED}
+        assert [point.epoch for point in curve] == list(range(1, trial.epochs + 1)), f"trial {trial.index}"
+        assert {artifact.kind for artifact in trial.artifacts} >= {"weights", "network"}
+        for artifact in trial.artifacts:
+            name = artifact.digest.removeprefix("sha256:")
+            content = (processes.folder / "artifacts" / name[:2] / name[2:]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == name
+    assert [event.counter for event in events] == list(range(1, len(events) + 1))
+    over = [
+        event.data["index"]
+        for event in events
+        if event.kind == "trial" and event.data["state"] == "completed"
+    ]
+    assert sorted(over) == list(range(len(trials))), "each trial completed in exactly one event"
+    objectives = Objectives(experiment.spec.objectives, experiment.spec.reference(), experiment.spec.budgets)
+    expected = objectives.history([trials[index].values() for index in over])
+    assert [entry.hypervolume for entry in pareto.history] == pytest.approx(expected)
+    assert pareto.hypervolume == pytest.approx(expected[-1])
+    assert [entry.index for entry in pareto.history] == over

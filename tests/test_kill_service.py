@@ -1,17 +1,14 @@
 """Server, suggester and workers are killed (SIGKILL) again and again while an experiment runs: nothing is lost, nothing is doubled."""
 
-import collections
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from support_kill import Processes, stop_gently, store_at, until
+from support_kill import Processes, check_complete, stop_gently, store_at, until
 
-from service.client import Client
-from service.schemas import AttemptState, ExperimentState
+from service.schemas import ExperimentState
 from service.store import Store
-from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.spec import ExperimentSpec
 
@@ -81,7 +78,7 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         processes.start_server()
         processes.start_worker("worker-1")
         until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, 90, "the end")
-        check(store, identity, processes)
+        check_complete(store, identity, processes, {"r1": 8, "r2": 6, "r3": 6})
         for name in ("worker-1", "worker-2", "suggester", "server"):
             stop_gently(processes.running.pop(name))
         until(lambda: not processes.left(), PATIENCE, "all processes to be gone")
@@ -89,40 +86,6 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         raise AssertionError(f"{error}\n{processes.left()}\n{processes.logs()}") from error
     finally:
         processes.end()
-
-
-def check(store: Store, identity: int, processes: Processes) -> None:
-    """Each trial exactly once, indices and events dense, every history consistent."""
-    experiment = store.experiment(identity)
-    assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
-    with Client(processes.url) as client:
-        trials = [client.trial(identity, record.index) for record in store.records(identity)]
-        pareto = client.pareto(identity)
-        events = client.events(identity)
-    assert [trial.index for trial in trials] == list(range(len(trials)))
-    assert {trial.state for trial in trials} <= {TrialState.COMPLETED, TrialState.INFEASIBLE}
-    rounds = collections.Counter(
-        trial.candidate.round for trial in trials if trial.state is TrialState.COMPLETED
-    )
-    assert rounds == {"r1": 8, "r2": 6, "r3": 6}
-    assert len({str(sorted(trial.candidate.parameters.items())) for trial in trials}) == len(trials)
-    for trial in trials:
-        endings = collections.Counter(attempt.state for attempt in trial.attempts)
-        assert endings[AttemptState.COMPLETED] == 1, f"trial {trial.index}: {endings}"
-        assert set(endings) <= {AttemptState.COMPLETED, AttemptState.LOST, AttemptState.FAILED}
-        assert {artifact.kind for artifact in trial.artifacts} >= {"weights", "network"}
-    assert [event.counter for event in events] == list(range(1, len(events) + 1))
-    over = [
-        event.data["index"]
-        for event in events
-        if event.kind == "trial" and event.data["state"] == "completed"
-    ]
-    assert sorted(over) == list(range(len(trials))), "each trial completed in exactly one event"
-    objectives = Objectives(experiment.spec.objectives, experiment.spec.reference(), experiment.spec.budgets)
-    expected = objectives.history([trials[index].values() for index in over])
-    assert [entry.hypervolume for entry in pareto.history] == pytest.approx(expected)
-    assert pareto.hypervolume == pytest.approx(expected[-1])
-    assert [entry.index for entry in pareto.history] == over
 
 
 def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
