@@ -5,8 +5,8 @@
 
 On a busy machine the two threads of the plain loop wait for each other in a spin and it collapses; `--passive` lets them sleep instead.
 
-Both sides train the same network (17,018 parameters) with the same batch size, optimizer, learning rate and number of epochs, each epoch with
-its validation, and take turns epoch by epoch in one run, so that a busy machine is busy for both. Where MNIST is absent (looked for in
+Both sides train the same network (17,018 parameters) with the same batch size, optimizer, learning rate (half a cosine) and number of epochs, each
+epoch with its validation, and take turns epoch by epoch in one run, so that a busy machine is busy for both. Where MNIST is absent (looked for in
 $SPARSEMOD_DATA, $SPARSEMOD_TEST_DATA and ../shared/datasets), synthetic images of its shape take its place, and the output says so.
 """
 
@@ -88,7 +88,7 @@ def ours(pipe: Connection, spec: DatasetSpec, epochs: int, seed: int) -> None:
     """One worker: one thread, `sparsemod.training.train`; waits for a go before each epoch."""
     tune_process(threads=1)
     data = Resident.of(load(spec))
-    settings = TrainingSpec(learning_rate=RATE, batch_size=BATCH, schedule=ScheduleSpec(name="constant"))
+    settings = TrainingSpec(learning_rate=RATE, batch_size=BATCH, schedule=ScheduleSpec(name="cosine"))
     torch.manual_seed(seed)
     module = network()
     began = 0.0
@@ -119,6 +119,7 @@ def plain(pipe: Connection, spec: DatasetSpec, epochs: int, seed: int) -> None:
     torch.manual_seed(seed)
     module = network()
     optimizer = torch.optim.Adam(module.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(training) // BATCH))
     for _ in range(epochs):
         pipe.recv()
         began = time.perf_counter()
@@ -127,6 +128,7 @@ def plain(pipe: Connection, spec: DatasetSpec, epochs: int, seed: int) -> None:
             optimizer.zero_grad()
             functional.cross_entropy(module(images), labels).backward()
             optimizer.step()
+            schedule.step()
         module.eval()
         wrong = 0
         with torch.no_grad():
