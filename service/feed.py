@@ -92,7 +92,8 @@ class Feed:
         self._watched[identity] += 1
         waker = self._join()
         try:
-            yield b"retry: 1000\n\n"
+            # The counter goes first, as an event without data: a page that comes back says where it was though it has heard of nothing.
+            yield f"retry: 1000\nid: {cursor}\n\n".encode()
             if after is not None and after > known.revision:
                 yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
             while not self._ended.is_set():

@@ -1,7 +1,7 @@
 // The frame around the views: header, navigation, login, and which view the address means.
 import { html, render, signal, useEffect } from "./lib/ui.js";
 import { loginWanted, request } from "./lib/api.js";
-import { connection } from "./lib/live.js";
+import { connection, resets } from "./lib/live.js";
 import { dark, toggleTheme } from "./lib/look.js";
 import { place } from "./lib/route.js";
 import { Boundary, Problem } from "./parts/bits.js";
@@ -93,7 +93,7 @@ function App() {
     window.scrollTo(0, 0);
   }, [place.value]);
   return html`<${Header} />
-    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${place.value}><${View} /><//>`}</main>`;
+    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${`${place.value} ${resets.value}`}><${View} /><//>`}</main>`;
 }
 
 const root = document.getElementById("app");

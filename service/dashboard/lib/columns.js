@@ -39,6 +39,7 @@ export class Columns {
     if (answer.full) {
       this.rows = [];
       this.places.clear();
+      this.front = null;
     }
     this.revision = answer.revision;
     const metrics = Object.entries(answer.values);

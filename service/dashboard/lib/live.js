@@ -6,13 +6,17 @@ const KINDS = ["experiment", "trial", "attempt", "points", "revisions", "reset",
 /** What the header shows: "live", "reconnecting", or "" while nothing is followed. */
 export const connection = signal("");
 
+/** How often a server has said that it never reached the counter that the page came with: its database is another one than before, or an older
+ * copy. Nothing that the page holds is sure then; whoever draws a view or keeps something draws or asks anew when this changes. */
+export const resets = signal(0);
+
 /**
  * @typedef {{counter: number, kind: string, data: any}} LiveEvent
  */
 
 /**
  * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
- * gives up, a new stream is opened with the same counter in its query.
+ * gives up, a new stream is opened with the same counter in its query. A server that knows no such counter says so, see `resets`.
  * @param {string} path
  * @param {{after?: number | string | null, onEvent: (event: LiveEvent) => void, onReturn?: () => void, onMissing?: () => void}} options
  * @returns {() => void} ends it
@@ -29,6 +33,10 @@ export function follow(path, { after = null, onEvent, onReturn, onMissing }) {
   /** @param {MessageEvent} message */
   const hear = (message) => {
     if (message.lastEventId) last = message.lastEventId;
+    if (message.type === "reset") {
+      resets.value += 1;
+      return;
+    }
     let data = {};
     try {
       data = message.data ? JSON.parse(message.data) : {};

@@ -1,8 +1,8 @@
 // All experiments: state, rounds, best points, rate, time left.
-import { html, signal, useEffect, useState } from "../lib/ui.js";
+import { effect, html, signal, useEffect, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { ago, duration, plural, ROUNDS, show, title } from "../lib/format.js";
-import { calmly, follow } from "../lib/live.js";
+import { calmly, follow, resets } from "../lib/live.js";
 import { ask, asked } from "../lib/route.js";
 import { Actions } from "../parts/actions.js";
 import { Clock, Pick, Problem, Progress, State } from "../parts/bits.js";
@@ -12,6 +12,15 @@ const PAGE = 20;
 const list = signal(null);
 /** Fronts by experiment, with the revision that they belong to. @type {import("../lib/ui.js").Signal<Record<number, any>>} */
 const fronts = signal({});
+
+/** Forget fronts of a later state than the server's: it has another database by now. @param {Record<string, number>} revisions by experiment */
+function forget(revisions) {
+  fronts.value = Object.fromEntries(Object.entries(fronts.peek()).filter(([id, front]) => front.revision <= (revisions[id] ?? -1)));
+}
+
+effect(() => {
+  if (resets.value > 0) fronts.value = {};
+});
 
 /** How fast trials finish, and what that means for the rest. @param {any} experiment */
 export function pace(experiment, now = Date.now()) {
@@ -71,7 +80,11 @@ export function Experiments() {
     /** @type {ReturnType<typeof setInterval> | undefined} */
     let timer;
     const end = follow("/stream", {
-      onEvent: refresh, onReturn: refresh,
+      onEvent: (event) => {
+        if (event.kind === "revisions") forget(event.data);
+        refresh();
+      },
+      onReturn: refresh,
       onMissing: () => (timer = setInterval(refresh, 5000)),
     });
     return () => {
