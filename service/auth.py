@@ -81,6 +81,7 @@ RULES: dict[str, Rule] = {
     "GET /experiments/{experiment}/trials/{index}/curve": READ,
     "GET /experiments/{experiment}/trials/{index}/log": READ,
     "GET /experiments/{experiment}/trials/{index}/graph": READ,
+    "GET /experiments/{experiment}/trials/{index}/devices": READ,
     "POST /experiments/{experiment}/trials/{index}/stop": OWN,
     "GET /experiments/{experiment}/trials/{index}/exports": READ,
     "POST /experiments/{experiment}/trials/{index}/exports": OWN,

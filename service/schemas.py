@@ -136,6 +136,9 @@ class ExperimentSummary(View):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+    trials_per_minute: float | None = Field(
+        None, description="Of the latest trials that ended, the longest pause left out; none while there are few."
+    )
     revision: int = Field(
         description="Counter of its last event: whoever knows it can ask for what came after."
     )

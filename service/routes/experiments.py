@@ -9,7 +9,15 @@ from pydantic import ValidationError
 
 from service.checks import check_places, check_spec
 from service.routes.common import ExperimentId, FilesDep, Key, Limit, LoginDep, Offset, StoreDep, failures
-from service.schemas import CreateExperiment, Event, ExperimentSummary, ExperimentView, ExtendExperiment, Page
+from service.schemas import (
+    CreateExperiment,
+    Event,
+    ExperimentState,
+    ExperimentSummary,
+    ExperimentView,
+    ExtendExperiment,
+    Page,
+)
 from service.schemas_dashboard import Checked
 from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
@@ -32,7 +40,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/CreateExperiment"}},
+            "application/json": {"schema": CreateExperiment.model_json_schema()},
             "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE},
         },
     }
@@ -117,9 +125,14 @@ async def check_experiment(request: Request) -> Checked:
 
 
 @router.get("/experiments", summary="List experiments", responses=failures())
-def list_experiments(store: StoreDep, limit: Limit = 100, offset: Offset = 0) -> Page[ExperimentSummary]:
+def list_experiments(
+    store: StoreDep,
+    state: Annotated[ExperimentState | None, Query(description="Only experiments in this state.")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Page[ExperimentSummary]:
     """All experiments, newest first."""
-    items, total = store.experiments(limit, offset)
+    items, total = store.experiments(limit, offset, state)
     return Page[ExperimentSummary](items=tuple(items), total=total)
 
 

@@ -1,4 +1,4 @@
-"""Trials: list, show, curve, log, attach, stop."""
+"""Trials: list, show, curve, log, devices, attach, stop."""
 
 from typing import Annotated, Literal
 
@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Response
 from service.checks import check_candidate
 from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
 from service.schemas import AttachTrial, LogLine, Page, TrialView
-from sparsemod.records import CurvePoint, Origin, RoundName, TrialState
+from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialState
 from sparsemod.report.results import trials_csv
+from sparsemod.targets import DeviceFit, device_fits
 
 router = APIRouter(prefix="/experiments/{experiment}/trials", tags=["trials"])
 
@@ -88,6 +89,18 @@ def show_log(
 ) -> list[LogLine]:
     """The lines of all its attempts, oldest first."""
     return store.log(experiment, index, after, limit)
+
+
+@router.get("/{index}/devices", summary="Which devices a trial fits", responses=failures(404))
+def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> tuple[DeviceFit, ...]:
+    """It beside every device that the server knows: bytes needed and there, estimated time. From what was measured, else from the costs that
+    were known before training; empty where there are neither."""
+    trial = store.trial(experiment, index)
+    known = [
+        Measurement(metric=name, value=value, unit="B", method="before training")
+        for name, value in trial.costs.items()
+    ]
+    return device_fits(trial.measurements) or device_fits(known)
 
 
 @router.post("/{index}/stop", summary="Stop a trial", responses=failures(404, 409))

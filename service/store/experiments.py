@@ -16,6 +16,9 @@ from sparsemod.records import RoundName, TrialState
 from sparsemod.spec import ExperimentSpec
 from sparsemod.units import metric
 
+_PACE_TRIALS = 30
+_RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
+
 ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 
 
@@ -59,16 +62,26 @@ class Experiments(Base):
         with self._read() as connection:
             return self._experiment(connection, experiment_id)
 
-    def experiments(self, limit: int = 100, offset: int = 0) -> tuple[list[ExperimentSummary], int]:
-        """Newest first, and how many there are in all."""
+    def experiments(
+        self, limit: int = 100, offset: int = 0, state: ExperimentState | None = None
+    ) -> tuple[list[ExperimentSummary], int]:
+        """Newest first, those in `state` when it is given; and how many match."""
+        query = sa.select(experiments)
+        if state is not None:
+            query = query.where(experiments.c.state == state.value)
         with self._read() as connection:
-            total = connection.execute(sa.select(sa.func.count()).select_from(experiments)).scalar_one()
+            total = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
             rows = connection.execute(
-                sa.select(experiments).order_by(experiments.c.id.desc()).limit(limit).offset(offset)
+                query.order_by(experiments.c.id.desc()).limit(limit).offset(offset)
             ).mappings()
             found = list(rows)
             counts = self._counts(connection, [row["id"] for row in found])
-            return [ExperimentSummary(**_summary(row, counts[row["id"]])) for row in found], total
+            return [
+                ExperimentSummary(
+                    **_summary(row, counts[row["id"]]), trials_per_minute=self._pace(connection, row["id"])
+                )
+                for row in found
+            ], total
 
     def active_experiments(self) -> list[int]:
         """The experiments that want suggestions: those that run. Oldest first."""
@@ -224,7 +237,9 @@ class Experiments(Base):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         return ExperimentView(
-            **_summary(row, counts), spec=self._parsed(row["id"], row["spec_version"], row["spec"])
+            **_summary(row, counts),
+            trials_per_minute=self._pace(connection, experiment_id),
+            spec=self._parsed(row["id"], row["spec_version"], row["spec"]),
         )
 
     def _counts(
@@ -239,6 +254,18 @@ class Experiments(Base):
         for identity, round_name, state, count in rows:
             found[identity][round_name, state] = count
         return found
+
+    def _pace(self, connection: sa.Connection, identity: int) -> float | None:
+        """Trials a minute, from the latest that ended; None while there are too few. The longest pause does not count: it may be a stop."""
+        query = (
+            sa.select(trials.c.finished_at)
+            .where(trials.c.experiment_id == identity, trials.c.state.in_(_RAN))
+            .order_by(trials.c.finished_event.desc())
+            .limit(_PACE_TRIALS)
+        )
+        times = sorted(connection.execute(query).scalars(), reverse=True)
+        pauses = sorted(later - earlier for later, earlier in zip(times, times[1:], strict=False))[:-1]
+        return 60 * len(pauses) / sum(pauses) if len(pauses) >= 3 and sum(pauses) > 0 else None
 
     def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
         """The stored outcome of an earlier request with this key. Raises Conflict when that request asked for something else."""

@@ -4,6 +4,7 @@
 const TITLES = {
   error: "Error", model_size: "Model size", working_memory: "Working memory", latency: "Latency", macs: "Multiply-adds",
   parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
+  flash: "Flash with code", ram: "RAM with stack", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
@@ -12,6 +13,9 @@ export const ROUNDS = { r1: "Sobol", r2: "model", r3: "morphs", manual: "manual"
 
 /** A metric or parameter in words. @param {string} name */
 export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+
+/** What is counted in bytes. */
+const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack"]);
 
 /** @param {number} value */
 const short = (value) => (Number.isInteger(value) && Math.abs(value) < 1e5 ? String(value) : Number(value.toPrecision(4)).toString());
@@ -41,9 +45,9 @@ export function show(metric, value) {
   if (typeof value !== "number") return String(value);
   if (!Number.isFinite(value)) return String(value);
   if (metric === "error" || metric.endsWith("_error")) return `${(100 * value).toFixed(2)} %`;
-  if (metric === "model_size" || metric === "working_memory" || metric === "memory") return bytes(value);
+  if (BYTES.has(metric)) return bytes(value);
   if (metric === "latency") return value < 1 ? `${(1000 * value).toFixed(0)} µs` : value < 100 ? `${value.toFixed(2)} ms` : `${Math.round(value)} ms`;
-  if (metric === "macs" || metric === "parameters" || metric === "nonzeros") return count(value);
+  if (metric === "macs" || metric === "parameters" || metric === "nonzeros" || metric === "instructions") return count(value);
   return short(value);
 }
 

@@ -40,7 +40,9 @@ const at = (error, field) => (error?.field && (error.field === field || error.fi
 export function Create() {
   const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
   const [form, setForm] = useState(START);
-  const [yaml, setYaml] = useState("");
+  /** What was typed; null as long as it follows the form. */
+  const [typed, setTyped] = useState(/** @type {string | null} */ (null));
+  const yaml = typed ?? write(specOf(form));
   const [error, setError] = useState(/** @type {any} */ (null));
   const [busy, setBusy] = useState(false);
   const tab = asked("from", "form");
@@ -52,7 +54,6 @@ export function Create() {
   /** @param {string} name */
   const choose = (name) => {
     setError(null);
-    if (name === "yaml" && !yaml.trim()) setYaml(write(specOf(form)));
     ask({ from: name === "form" ? null : name });
   };
   /** @param {Event} event */
@@ -75,7 +76,7 @@ export function Create() {
           onClick=${() => choose(name)}>${text}</button>`,
       )}</div></div>
     <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
-      ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setYaml} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
+      ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setTyped} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
         onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
       <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy}>Start experiment</button></div>
     </form></div>`;

@@ -34,8 +34,9 @@ export function pace(experiment, now = Date.now()) {
   }
   const end = experiment.finished_at ? Date.parse(experiment.finished_at) : now;
   const seconds = (end - Date.parse(experiment.created_at)) / 1000;
-  const rate = experiment.rate ?? (seconds > 0 ? (60 * done) / seconds : 0);
-  const left = experiment.seconds_left ?? (experiment.state === "running" && rate > 0 ? (60 * (total - done)) / rate : null);
+  // While few have ended, what there is.
+  const rate = experiment.trials_per_minute ?? (seconds > 0 ? (60 * done) / seconds : 0);
+  const left = experiment.state === "running" && rate > 0 ? (60 * (total - done)) / rate : null;
   return { total, done, rate, left };
 }
 
@@ -44,7 +45,8 @@ const over = ({ counts }) => (counts.completed ?? 0) + (counts.failed ?? 0) + (c
 
 async function load() {
   const offset = Number(asked("offset", "0")) || 0;
-  const found = await get(`/experiments?limit=${PAGE}&offset=${offset}`);
+  const state = asked("state");
+  const found = await get(`/experiments?limit=${PAGE}&offset=${offset}${state ? `&state=${encodeURIComponent(state)}` : ""}`);
   list.value = found;
   for (const experiment of found.items) {
     const known = fronts.peek()[experiment.id];
@@ -92,18 +94,18 @@ export function Experiments() {
       clearInterval(timer);
       refresh.cancel();
     };
-  }, [offset]);
+  }, [offset, wanted]);
   const found = list.value;
-  const items = found?.items.filter((item) => !wanted || item.state === wanted) ?? [];
   return html`<div class="view-head"><h1>Experiments</h1>
       ${found && html`<span class="dim">${plural(found.total, "experiment")}</span>`}<span class="grow"></span>
-      <${Pick} label="Show" value=${wanted} options=${[["", "all"], "running", "stopped", "done", "failed"]} onChange=${(/** @type {string} */ state) => ask({ state })} />
+      <${Pick} label="Show" value=${wanted} options=${[["", "all"], "running", "stopped", "done", "failed"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
       <a class="button main" href="#/new">New experiment</a></div>
     <${Problem} error=${error} />
     ${!found && !error && html`<p class="dim" role="status">Loading…</p>`}
-    ${found && found.total === 0 && html`<div class="empty card"><h2>Nothing here yet</h2>
+    ${found && found.total === 0 && wanted && html`<p class="dim">None is ${wanted}.</p>`}
+    ${found && found.total === 0 && !wanted && html`<div class="empty card"><h2>Nothing here yet</h2>
       <p>An experiment searches networks for a dataset and a device's budget. <a href="#/new">Make the first one</a>, or run <code>sparsemod submit spec.yaml</code>.</p></div>`}
-    <ul class="plain">${items.map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
+    <ul class="plain">${(found?.items ?? []).map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
     ${found && found.total > PAGE && html`<${Pages} offset=${offset} total=${found.total} />`}`;
 }
 
@@ -124,7 +126,7 @@ function Item({ experiment, front }) {
     <div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>
       <dl class="figures">
-        ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>${title(name)}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
+        ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>Best ${title(name).toLowerCase()}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
         ${front?.points > 0 && html`<div class="figure"><dt>Front</dt><dd>${plural(front.points, "point")}</dd></div>`}
       </dl>
     </div>

@@ -43,7 +43,10 @@ export function Trial({ id, index }) {
       report.cancel();
     };
   }, [id, index]);
-  if (!trial || !experiment) return html`<${Problem} error=${error} /><p class="dim" role="status">${error ? "" : "Loading…"}</p>`;
+  if (!trial || !experiment) {
+    return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}`}>experiment ${id}</a></nav>
+      <div class="view-head"><h1>Trial ${index}</h1></div><${Problem} error=${error} />${!error && html`<p class="dim" role="status">Loading…</p>`}`;
+  }
   const { candidate } = trial;
   document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
   const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
@@ -64,7 +67,7 @@ export function Trial({ id, index }) {
       <${Figure} name="Seed">${trial.seed}<//></dl></section>
     <div class="grid" data-reports=${reports}>
       ${[
-        [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment }],
+        [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment, trial }],
         [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, index }], [Attempts, { trial }],
       ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
     </div>`;

@@ -27,7 +27,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   const paint = painter(columns, by);
   const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
-  return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge` : ""}>
+  return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : ""}>
     <div class="controls">
       <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} />
       <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />

@@ -1,5 +1,5 @@
 // The network as it is deployed: its operators with parameters, multiply-adds and memory; and what is alive while each runs.
-import { html, useEffect, useState } from "../../lib/ui.js";
+import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { bytes, count, plural, show } from "../../lib/format.js";
 import { Card, Problem } from "../../parts/bits.js";
@@ -8,7 +8,7 @@ import { Card, Problem } from "../../parts/bits.js";
 const FILL = { conv: "var(--c2)", linear: "var(--c3)", add: "var(--c4)", concat: "var(--c4)", max_pool: "var(--c6)", avg_pool: "var(--c6)", global_avg_pool: "var(--c6)" };
 
 /** @param {any} properties */
-export function Network({ id, index, experiment }) {
+export function Network({ id, index, experiment, trial }) {
   const [graph, setGraph] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
@@ -27,11 +27,13 @@ export function Network({ id, index, experiment }) {
       clearTimeout(timer);
     };
   }, [id, index]);
-  return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights` : ""}>
+  const arena = trial.measurements.find((/** @type {any} */ m) => m.metric === "working_memory");
+  return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters with biases, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights if none is left out` : ""}>
     <${Problem} error=${error} what="The network's graph" />
     ${!graph && !error && html`<p class="dim" role="status">The network is being captured…</p>`}
     ${graph && html`<${Flow} graph=${graph} /><${Layers} graph=${graph} />
-      <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)}</span></h3><${Memory} graph=${graph} limit=${experiment.spec.budgets.working_memory} />`}<//>`;
+      <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)} of inputs and outputs</span></h3><${Memory} graph=${graph} limit=${experiment.spec.budgets.working_memory} />
+      ${arena && arena.value !== graph.peak_bytes && html`<p class="dim small">The working memory of ${bytes(arena.value)}, by contrast: ${arena.method}.</p>`}`}<//>`;
 }
 
 /** @param {{graph: any}} properties */
@@ -55,14 +57,28 @@ function Layers({ graph }) {
       <td class="number">${bytes(layer.output_bytes)}<${Meter} share=${layer.output_bytes / output} /></td></tr>`)}</tbody></table></div>`;
 }
 
-/** Bars of what is alive at each operator. @param {{graph: any, limit: number | undefined}} properties */
+/** How wide an element is, in pixels; 0 before it is there. @returns {[{current: any}, number]} */
+function useWidth() {
+  const place = useRef(/** @type {any} */ (null));
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    if (!place.current) return undefined;
+    const observer = new ResizeObserver(() => setWidth(place.current?.clientWidth ?? 0));
+    observer.observe(place.current);
+    return () => observer.disconnect();
+  }, []);
+  return [place, width];
+}
+
+/** Bars of what is alive at each operator; where they would become too narrow to read, the chart scrolls. @param {{graph: any, limit: number | undefined}} properties */
 function Memory({ graph, limit }) {
+  const [place, room] = useWidth();
   const { timeline, peak_bytes: peak } = graph;
   const high = Math.max(peak, limit !== undefined && limit < 1.5 * peak ? limit : 0) * 1.12 || 1;
-  const [width, height] = [900, 150];
+  const [width, height] = [Math.max(room, 64 * timeline.length), 150];
   const step = width / Math.max(timeline.length, 1);
   const top = (/** @type {number} */ value) => height - (value / high) * height;
-  return html`<div class="scroll" tabindex="0" role="group" aria-label="Memory timeline"><svg viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ width: "100%", minWidth: `${Math.max(22, timeline.length * 5.5)}rem`, maxHeight: "15rem", display: "block" }} role="img"
+  return html`<div class="scroll" ref=${place} tabindex="0" role="group" aria-label="Memory timeline"><svg width=${width} height=${height + 40} viewBox=${`0 -14 ${width} ${height + 40}`} style=${{ display: "block" }} role="img"
       aria-label=${`Memory while each operator runs; the peak is ${show("memory", peak)} at ${timeline.find((/** @type {any} */ moment) => moment.bytes === peak)?.operator ?? "the start"}`}>
     <line x1="0" x2=${width} y1=${top(peak)} y2=${top(peak)} stroke="var(--accent)" stroke-dasharray="4 4" opacity=".6" />
     ${timeline.map((/** @type {any} */ moment, /** @type {number} */ i) => {
@@ -75,8 +91,11 @@ function Memory({ graph, limit }) {
           return bar;
         })}
         <text x=${i * step + step / 2} y=${top(moment.bytes) - 4} font-size="11" stroke="var(--card)" stroke-width="3" paint-order="stroke" text-anchor="middle" fill="var(--dim)">${bytes(moment.bytes)}</text>
-        ${step > 40 && html`<text x=${i * step + step / 2} y=${height + 16} font-size="11" text-anchor="middle" fill="var(--dim)">${moment.operator.slice(-Math.floor(step / 6.5))}</text>`}</g>`;
+        <text x=${i * step + step / 2} y=${height + 16} font-size="11" text-anchor="middle" fill="var(--dim)">${shortened(moment.operator, Math.floor(step / 6.5))}</text></g>`;
     })}
     ${limit !== undefined && limit <= high && html`<line x1="0" x2=${width} y1=${top(limit)} y2=${top(limit)} stroke="var(--bad)" stroke-dasharray="4 4" /><text x=${width} y=${top(limit) - 4} text-anchor="end" font-size="11" fill="var(--bad)">budget ${bytes(limit)}</text>`}
   </svg></div>`;
 }
+
+/** The end of a name, which tells more than its beginning. @param {string} name @param {number} room */
+const shortened = (name, room) => (name.length <= room ? name : `…${name.slice(1 - room).replace(/^[._]+/, "")}`);
