@@ -137,7 +137,8 @@ class ExperimentSummary(View):
     updated_at: datetime
     finished_at: datetime | None = None
     trials_per_minute: float | None = Field(
-        None, description="Of the latest trials that ended, the longest pause left out; none while there are few."
+        None,
+        description="Of the latest trials that ended, the longest pause left out; none while there are few.",
     )
     revision: int = Field(
         description="Counter of its last event: whoever knows it can ask for what came after."

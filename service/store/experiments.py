@@ -1,6 +1,7 @@
 """Experiments: make, list, stop, resume, extend, end."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -264,7 +265,7 @@ class Experiments(Base):
             .limit(_PACE_TRIALS)
         )
         times = sorted(connection.execute(query).scalars(), reverse=True)
-        pauses = sorted(later - earlier for later, earlier in zip(times, times[1:], strict=False))[:-1]
+        pauses = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
         return 60 * len(pauses) / sum(pauses) if len(pauses) >= 3 and sum(pauses) > 0 else None
 
     def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
