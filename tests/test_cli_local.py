@@ -1,5 +1,7 @@
 """`sparsemod run`, `check`, `families` and the rest that needs no server, and the demo with a tiny experiment."""
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,17 +119,23 @@ def test_demos_at_once_have_folders_of_their_own(tmp_path: Path, monkeypatch: py
 def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from service.cli.demo import run_demo\n"
-        "run_demo(Path(sys.argv[1]), 0, 1, stay=False, spec_file=Path(sys.argv[2]))"
+        "run_demo(Path(sys.argv[1]), 0, 1, stay=False, spec_file=Path(sys.argv[2]), record=Path(sys.argv[3]))"
     )
     folder = tmp_path / "demo"
     store = Store.open(f"sqlite:///{folder / 'sparsemod.db'}")
     interrupted = store.create_experiment(load(spec)).id
-    command = [sys.executable, "-c", code, str(folder), str(spec)]
+    picture = tmp_path / "demo.svg"
+    command = [sys.executable, "-c", code, str(folder), str(spec), str(picture)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
     logs = "".join(path.read_text() for path in folder.glob("logs/*.log"))
     assert done.returncode == 0, done.stderr + logs
     assert "experiment 2: 5 trials on 1 worker" in done.stdout
     assert "int8 networks on the front" in done.stdout
+    # The picture shows what was printed, and loads nothing.
+    drawn = html.unescape("".join(re.findall(r"<text[^>]*>(.*?)</text>", picture.read_text())))
+    for text in re.findall(r"^experiment 2: .*? trials|^.* int8 networks.*$", done.stdout, re.MULTILINE):
+        assert text in drawn.replace("\xa0", " ")
+    assert drawn.count("pareto.") == 4 and "@font-face" not in picture.read_text()
     names = {path.name for path in (folder / "results" / "experiment-2").iterdir()}
     assert {"trials.csv", "pareto.csv", "pareto.json", "pareto.png", "pareto.svg"} <= names
     assert store.experiment(interrupted).state == "stopped"

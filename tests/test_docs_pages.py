@@ -1,5 +1,6 @@
 """The documentation is run: python blocks executed, specs loaded, commands parsed, tables complete."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -166,3 +167,12 @@ def test_images_are_here_and_load_nothing() -> None:
         content = (ROOT / image).read_text()
         assert "@font-face" not in content and "<script" not in content
         assert "sparsemod" in content
+
+
+def test_every_picture_is_made_by_the_command() -> None:
+    spec = importlib.util.spec_from_file_location("pictures", DOCS / "pictures.py")
+    assert spec and spec.loader
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    assert {path.name for path in (DOCS / "images").iterdir()} == {pictures.DEMO, *pictures.VIEWS}
+    loads(pictures.SECOND)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.common import connect, console, duration, require_folder
+from service.cli.picture import check_path, recorder, write_svg
 from service.cli.results import write_files
 from service.cli.serving import local_url, programs
 from service.cli.view import front_table, line
@@ -29,14 +30,25 @@ class DemoFailed(SparsemodError):
     """The demo's experiment did not come to its end."""
 
 
-def run_demo(directory: Path | None, port: int, workers: int, *, stay: bool, spec_file: Path = SPEC) -> None:
+def run_demo(
+    directory: Path | None,
+    port: int,
+    workers: int,
+    *,
+    stay: bool,
+    spec_file: Path = SPEC,
+    record: Path | None = None,
+) -> None:
     """Serve from `directory`, run the experiment of `spec_file`, show and write its front; with `stay`, serve on until Ctrl-C.
 
     Each run makes a new experiment; one that an interrupted run left behind is stopped. Without a `directory`, the first of FOLDER, FOLDER-2, ...
-    that no other demo is using. Raises DemoFailed; InvalidInput for a folder that another demo uses.
+    that no other demo is using. With `record`, what it prints is drawn there as an SVG. Raises DemoFailed; InvalidInput for a folder that another
+    demo uses, and for a `record` that cannot be written.
     """
+    if record is not None:
+        check_path(record)
     with own_folder(directory) as folder:
-        _run(folder, port, workers, stay, spec_file)
+        _run(folder, port, workers, stay, spec_file, record)
 
 
 @contextlib.contextmanager
@@ -61,8 +73,9 @@ def own_folder(directory: Path | None) -> Iterator[Path]:
     raise InvalidInput("--dir", str(directory), "a folder that no running demo uses")
 
 
-def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path) -> None:
-    output = console()
+def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path, record: Path | None) -> None:
+    output = console() if record is None else recorder()
+    soft = record is None  # a picture has an edge
     url = local_url(HOST, require_free_port(HOST, port))
     spec = load(spec_file)
     logs = directory / "logs"
@@ -89,7 +102,7 @@ def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path) 
         except KeyboardInterrupt:
             client.stop(experiment.id)
             raise
-        output.print(line(last), soft_wrap=True)
+        output.print(line(last), soft_wrap=soft)
         if last.state != "done" or not last.front:
             raise DemoFailed(
                 f"experiment {experiment.id} is {last.state}: {last.reason or 'no reason given'}; logs in {logs}"
@@ -99,12 +112,15 @@ def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path) 
         output.print(
             f"{len(last.front)} int8 networks on the front, hypervolume {last.hypervolume:.4f}, "
             f"{duration(time.monotonic() - began)} in all",
-            soft_wrap=True,
+            soft_wrap=soft,
         )
         for path in files.values():
-            output.print(f"  {path}", soft_wrap=True)
+            output.print(f"  {path}", soft_wrap=soft)
         if stay:
             output.print(f"\nThe dashboard stays at [bold]{url}[/] until Ctrl-C.", highlight=False)
+        if record is not None:
+            write_svg(output, record, "sparsemod demo")
+        if stay:
             try:
                 while True:
                     supervisor.tend()

@@ -310,12 +310,15 @@ def demo(
         bool | None,
         typer.Option("--serve/--no-serve", help="Keep serving afterwards; default: when this is a terminal."),
     ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Also draw what it prints, as an SVG.", metavar="FILE.svg")
+    ] = None,
 ) -> None:
     """A true search in a few minutes: digits, a small CNN space, a budget of flash and RAM, all three rounds."""
     from service.cli.demo import run_demo
 
     stay = sys.stdout.isatty() if keep_serving is None else keep_serving
-    run_demo(directory, port, default_workers() if workers is None else workers, stay=stay)
+    run_demo(directory, port, default_workers() if workers is None else workers, stay=stay, record=record)
 
 
 COMMANDS = {"serve": serve, "suggester": suggester, "worker": worker, "health": health, "demo": demo}
