@@ -98,9 +98,9 @@ class Client(ExportCalls, ViewCalls):
         """A new experiment from a spec, its plain data, or YAML text."""
         return self._ask(ExperimentView, "POST", "/experiments", **spec_body(spec), keyed=True)
 
-    def experiments(self) -> list[ExperimentSummary]:
-        """All experiments, newest first."""
-        return list(self._pages(Page[ExperimentSummary], "/experiments", {}))
+    def experiments(self, state: str | None = None) -> list[ExperimentSummary]:
+        """All experiments, or those in a state, newest first."""
+        return list(self._pages(Page[ExperimentSummary], "/experiments", {"state": state}))
 
     def experiment(self, experiment: int) -> ExperimentView:
         """One experiment, with its spec."""

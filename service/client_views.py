@@ -12,10 +12,12 @@ from service.schemas_dashboard import Catalogue, Checked, Importance, Timeline, 
 from service.schemas_logins import Me
 from sparsemod.errors import ServerUnavailable
 from sparsemod.spec import ExperimentSpec
+from sparsemod.targets import DeviceFit
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 _FITS = TypeAdapter(tuple[PointDevices, ...])
+_TRIAL_FITS = TypeAdapter(tuple[DeviceFit, ...])
 
 LOOK_SECONDS = 0.5
 """Pause between two questions for something that is being computed."""
@@ -60,6 +62,10 @@ class ViewCalls:
     def device_fits(self, experiment: int) -> list[PointDevices]:
         """Every point of the Pareto front beside every device of the server."""
         return self._list(_FITS, f"/pareto/{experiment}/devices")
+
+    def trial_device_fits(self, experiment: int, index: int) -> list[DeviceFit]:
+        """One trial beside every device of the server: as measured, else by its costs before training; empty where nothing is known."""
+        return self._list(_TRIAL_FITS, f"/experiments/{experiment}/trials/{index}/devices")
 
     def catalogue(self) -> Catalogue:
         """Families, datasets, devices and metrics that a spec may name on this server."""

@@ -34,6 +34,9 @@ def test_submit_list_and_show(running: Service, tmp_path: Path, capsys: pytest.C
     listed = cli(capsys, "list")
     assert re.search(rf"{identity} +submitted +running", listed)
     assert re.search(r"1 +finished +done .* 7/7", listed)
+    assert "submitted" not in cli(capsys, "list", "--state", "done")
+    assert "no experiment is failed" in cli(capsys, "list", "--state", "failed")
+    assert "error state = 'sleeping'" in cli(capsys, "list", "--state", "sleeping", code=2)
     data = json.loads(cli(capsys, "show", "submitted", "--json"))
     assert (data["id"], data["spec"]["name"]) == (identity, "submitted")
     assert cli(capsys, "show", str(identity), "--spec") == spec.read_text()
@@ -99,6 +102,9 @@ def test_one_trial(running: Service, capsys: pytest.CaptureFixture[str]) -> None
 def test_devices_that_points_fit(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
     table = cli(capsys, "devices", "--fit", "1")
     assert "flash" in table and "RAM" in table
+    point = running.store.pareto(1).points[0].index
+    rows = [line.split() for line in cli(capsys, "devices", "--fit", "1", "--trial", str(point)).splitlines()]
+    assert [row[0] for row in rows if row and row[0].isdecimal()] == [str(point)]
 
 
 def test_pareto_and_its_files(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

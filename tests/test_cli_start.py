@@ -92,6 +92,7 @@ def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
         (["show", "1", "--trial", "0", "--log", "--curve"], "not together with --log: one of --log, --curve"),
         (["show", "1", "--trial", "0", "--follow"], "error --follow = 'given': only with --trial N --log"),
         (["families", "--import", "no_such_module"], "error --import = 'no_such_module'"),
+        (["devices", "--trial", "1"], "error --trial = 1: only with --fit EXPERIMENT"),
         (["demo", "--record", "demo.png"], "error --record = 'demo.png': a file NAME.svg in a folder"),
         (["serve", "--host", "0.0.0.0"], "error host = '0.0.0.0'"),
         (["run", "SPEC", "--device", "tpu"], "error --device = 'tpu': one that is here: cpu"),

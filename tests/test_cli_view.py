@@ -111,6 +111,7 @@ def test_the_time_left_goes_by_the_rate_so_far() -> None:
     assert time_left([Progress("r1", 5, 10), Progress("r2", 0, 10)], 50.0) == 150.0
     assert time_left([Progress("r1", 0, 10)], 50.0) is None
     assert time_left([Progress("r1", 10, 10)], 50.0) == 0.0
+    assert time_left([Progress("r1", 5, 10)], 50.0, rate=10.0) == 30.0
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 points"), (1, "1 point"), (1200, "1,200 points")])

@@ -53,17 +53,23 @@ def devices(
     fit: Annotated[
         str | None, typer.Option(help="Also: which of them each Pareto point of this experiment fits.")
     ] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", "-t", help="With --fit: this trial instead.", min=0)
+    ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Target devices: core, clock, flash and RAM; with --fit, which of them an experiment's Pareto points fit."""
     from rich import box
     from rich.table import Table
 
+    from sparsemod.errors import InvalidInput
     from sparsemod.targets import device, device_names
     from sparsemod.units import METRICS
 
+    if trial is not None and fit is None:
+        raise InvalidInput("--trial", trial, "only with --fit EXPERIMENT")
     if fit is not None:
-        _fits(fit, server)
+        _fits(fit, trial, server)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("device", "core"):
@@ -77,28 +83,34 @@ def devices(
     console().print(table)
 
 
-def _fits(experiment: str, server: str) -> None:
-    """A row per Pareto point, a column per device of the server: milliseconds where it fits, else the bytes over."""
+def _fits(experiment: str, trial: int | None, server: str) -> None:
+    """A row per Pareto point, or for one trial; a column per device of the server: milliseconds where it fits, else the bytes over."""
     from rich import box
     from rich.table import Table
 
     from sparsemod.units import METRICS
 
     client = connect(server)
-    points = [point for point in client.device_fits(which(client, experiment).id) if point.devices]
+    number = which(client, experiment).id
+    if trial is None:
+        rows = [(point.trial, point.devices) for point in client.device_fits(number) if point.devices]
+    else:
+        rows = [(trial, fits)] if (fits := tuple(client.trial_device_fits(number, trial))) else []
+    if not rows:
+        typer.echo("nothing is known yet of flash and RAM")
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    names = [one.device for one in points[0].devices] if points else []
+    names = [one.device for one in rows[0][1]]
     for title in ("trial", "flash", "RAM", *names):
         table.add_column(title, justify="right")
     size, time = METRICS["model_size"].show, METRICS["latency"].show
-    for point in points:
-        found = point.devices
+    for index, found in rows:
         cells = [
             ", ".join(f"{region} +{size(over)}" for region, over in one.over.items())
             or ("fits" if one.milliseconds is None else time(one.milliseconds))
             for one in found
         ]
-        table.add_row(str(point.trial), size(found[0].flash), size(found[0].ram), *cells)
+        table.add_row(str(index), size(found[0].flash), size(found[0].ram), *cells)
     console().print(table)
     typer.echo("times are estimates: instructions x stated cycles per instruction / clock", err=True)
 

@@ -83,6 +83,7 @@ def watch(
 
 
 def list_experiments(
+    state: Annotated[str | None, typer.Option(help="Only these: running, stopped, done or failed.")] = None,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -97,12 +98,14 @@ def list_experiments(
     from service.cli.view import bar
     from sparsemod.records import TrialState
 
-    found = sorted(connect(server).experiments(), key=lambda experiment: experiment.id, reverse=True)
+    found = sorted(connect(server).experiments(state), key=lambda experiment: experiment.id, reverse=True)
     if json_output:
         typer.echo(json.dumps([experiment.model_dump(mode="json") for experiment in found], indent=1))
         return
     if not found:
-        typer.echo("no experiments yet; `sparsemod submit SPEC` starts one")
+        typer.echo(
+            f"no experiment is {state}" if state else "no experiments yet; `sparsemod submit SPEC` starts one"
+        )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("id", justify="right")

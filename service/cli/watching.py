@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from service.client import Client
 
 REFRESH_SECONDS = 1.0
-RATE_TRIALS = 12
-"""The time left is extrapolated from the last so many finished trials."""
 
 
 class Watcher:
@@ -93,17 +91,20 @@ def build_snapshot(
         hypervolume=pareto.hypervolume,
         history=[entry.hypervolume for entry in pareto.history],
         seconds=seconds,
-        left=time_left(rounds, seconds),
+        left=time_left(rounds, seconds, experiment.trials_per_minute),
         running=sorted(running, key=lambda item: item.index),
         workers=workers,
     )
 
 
-def time_left(rounds: Iterable[Progress], seconds: float) -> float | None:
-    """Seconds until the rounds are over if trials go on as fast as they did on average; None before the first has finished."""
+def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
+    """Seconds until the rounds are over if trials go on at `rate` a minute, without one as fast as they did on average; None before the first has
+    finished."""
     parts = [part for part in rounds if part.name != "manual"]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)
+    if rate:
+        return 60 * left / rate
     return seconds / done * left if done else None
 
 
