@@ -20,6 +20,7 @@ from service.artifacts import ArtifactFiles
 from service.auth import Guard, guarded, rules_of
 from service.ax_export import AxExport
 from service.derived import Computed
+from service.description import Described
 from service.errors import answer, status_of
 from service.events import Housekeeping
 from service.exports import Exports
@@ -100,7 +101,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             if own:
                 held.close()
 
-    app = FastAPI(
+    app = Described(
         title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
         docs_url=None, redoc_url=None,  # FastAPI's own pages load scripts from other servers; ours is at /docs
         responses={422: {"model": ErrorAnswer, "description": "Something that was given is not acceptable."}},

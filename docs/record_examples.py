@@ -1,0 +1,212 @@
+"""Writes service/examples.json, the examples of the OpenAPI description: what requests and answers of a small experiment really are.
+
+    python docs/record_examples.py
+
+Long lists are cut to their first items; addresses, tokens and names are the script's own.
+"""
+
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.description import EXAMPLES
+from service.schemas_logins import Login, Me, Scope
+from service.settings import Settings
+from service.store import open_store
+from service.suggester import Suggester
+from sparsemod.data import load
+from sparsemod.records import Candidate, CurvePoint
+from sparsemod.spec import ExperimentSpec
+from sparsemod.trial import ParentWeights, Silent, evaluate
+
+SPEC = {
+    "name": "digits on an M4",
+    "dataset": {"name": "digits"},
+    "network": {"family": "mlp", "options": {"max_layers": 1, "max_width": 32}},
+    "rounds": {
+        "r1": {"trials": 8, "epochs": 8},
+        "r2": {"trials": 3, "epochs": 8},
+        "r3": {"trials": 2, "epochs": 4},
+    },
+    "objectives": ["error", "model_size"],
+    "budgets": ["flash <= 4 KB"],
+}
+CUT = {
+    "items": 1, "points": 1, "history": 2, "families": 1, "datasets": 1, "devices": 2, "metrics": 2, "curve": 2,
+}  # fmt: skip
+"""How many items of a list are shown, by its name; lists that are not named are shown whole."""
+
+
+CLAIMS = itertools.count(1)
+
+
+class Recorder:
+    """Requests of which body and answer are kept, by method and path as the description names them."""
+
+    def __init__(self, http: TestClient) -> None:
+        self._http = http
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, method: str, path: str, body: Any = None, **parts: Any) -> Any:
+        """Ask; `parts` fill the path."""
+        answer = self._http.request(method, path.format(**parts), json=body)
+        if answer.status_code >= 400:
+            raise SystemExit(f"{method} {path}: {answer.text}")
+        kept: dict[str, Any] = {}
+        if body is not None:
+            kept["body"] = body
+        if answer.headers.get("content-type") == "application/json":
+            kept[str(answer.status_code)] = cut(answer.json(), "items")
+        self.found.setdefault(f"{method} {path}", {}).update(kept)
+        return (
+            answer.json() if answer.content and answer.headers["content-type"] == "application/json" else None
+        )
+
+    def until_there(self, path: str, **parts: Any) -> None:
+        """Ask until the answer is no longer that it is being computed."""
+        while self("GET", path, **parts).get("computing"):
+            time.sleep(0.2)
+
+
+class Points(Silent):
+    """Keeps the learning curve."""
+
+    def __init__(self) -> None:
+        self.curve: list[CurvePoint] = []
+
+    def point(self, point: CurvePoint) -> None:
+        self.curve.append(point)
+
+
+def cut(data: Any, name: str) -> Any:
+    """`data`, the lists that CUT names shortened."""
+    if isinstance(data, dict):
+        return {key: cut(value, key) for key, value in data.items()}
+    if isinstance(data, list):
+        return [cut(item, "") for item in data[: CUT.get(name)]]
+    return data
+
+
+def work(ask: Recorder, http: TestClient, folder: Path) -> bool:
+    """Claim a trial, evaluate it here, report it, as a worker does; whether there was one."""
+    wanted = {"worker": "lab-1", "device": "cpu", "slots": 1, "request": f"claim-{next(CLAIMS)}"}
+    claim = ask("POST", "/claims", wanted)
+    if claim is None:
+        return False
+    part = {"attempt": claim["attempt"]}
+    fence = {"token": claim["token"]}
+    spec = ExperimentSpec.parse(claim["spec"])
+    parent = None
+    if claim["parent"]:
+        weights = next(a for a in claim["parent"]["artifacts"] if a["kind"] == "weights")
+        state = http.get(f"/artifacts/{weights['digest']}").content
+        parent = ParentWeights(claim["parent"]["parameters"], state, claim["parent"]["epochs"])
+    ask("POST", "/attempts/{attempt}/heartbeat", fence, **part)
+    points = Points()
+    result = evaluate(
+        spec, Candidate.model_validate(claim["candidate"]), epochs=claim["epochs"], seed=claim["seed"],
+        data=load(spec.dataset), parent=parent, reporter=points, workdir=folder,
+    )  # fmt: skip
+    log = [{"time": round(time.time(), 3), "level": "info", "message": "train: 0.05 s"}]
+    curve = [point.model_dump(mode="json") for point in points.curve]
+    ask("POST", "/attempts/{attempt}/points", {**fence, "points": curve, "log": log}, **part)
+    for artifact in result.artifacts:
+        content = (folder / artifact.name).read_bytes()
+        answer = http.put(f"/artifacts/{artifact.digest}", content=content)
+        ask.found["PUT /artifacts/{digest}"] = {"200": answer.json()}
+    digest = next(a.digest for a in result.artifacts if a.kind == "weights")
+    ask("POST", "/attempts/{attempt}/checkpoint", {**fence, "digest": digest}, **part)
+    ask("POST", "/attempts/{attempt}/finish", {**fence, "result": result.model_dump(mode="json")}, **part)
+    return True
+
+
+def record(folder: Path) -> dict[str, dict[str, Any]]:
+    """Run the experiment, and ask everything."""
+    settings = Settings(data_dir=folder)
+    store = open_store(settings)
+    with TestClient(create_app(settings, store=store)) as http:
+        ask = Recorder(http)
+        ask("POST", "/experiments/check", {"spec": SPEC})
+        made = {"experiment": ask("POST", "/experiments", {"spec": SPEC})["id"]}
+        suggester = Suggester(store, ahead=1)
+        while suggester.step() or work(ask, http, folder):
+            pass
+        suggester.close()
+        trial = {**made, "index": store.pareto(made["experiment"]).points[0].index}
+        for path in ("", "/{experiment}", "/{experiment}/events", "/{experiment}/trials", "/{experiment}/points",
+                     "/{experiment}/timeline", "/{experiment}/trials/{index}", "/{experiment}/trials/{index}/curve",
+                     "/{experiment}/trials/{index}/log", "/{experiment}/trials/{index}/devices"):  # fmt: skip
+            ask("GET", f"/experiments{path}", **trial)
+        for path in (
+            "/pareto/{experiment}",
+            "/pareto/{experiment}/devices",
+            "/workers",
+            "/catalogue",
+            "/me",
+            "/health",
+        ):
+            ask("GET", path, **made)
+        ask.until_there("/experiments/{experiment}/importance", **made)
+        ask.until_there("/experiments/{experiment}/trials/{index}/graph", **trial)
+        exports(ask, trial)
+        ask("POST", "/workers/{name}/drain", {"drain": True}, name="lab-1")
+        ask(
+            "POST",
+            "/experiments/{experiment}/extend",
+            {"rounds": {"r3": 2}, "budgets": {"flash": "3 KB"}},
+            **made,
+        )
+        parameters = store.trial(made["experiment"], 0).candidate.parameters
+        attached = {"parameters": {**parameters, "l1_width": 12}, "epochs": 2}
+        number = ask("POST", "/experiments/{experiment}/trials", attached, **made)["index"]
+        ask("POST", "/experiments/{experiment}/trials/{index}/stop", **made, index=number)
+        for verb in ("stop", "resume"):
+            ask("POST", f"/experiments/{{experiment}}/{verb}", **made)
+        ask.found["POST /login"] = {
+            "body": {"token": "sm_the-token-that-token-create-printed"},
+            "200": Me(open=False, login=Login(token=1, owner="ada", scopes=(Scope.WRITE,))).model_dump(
+                mode="json"
+            ),
+        }
+    store.close()
+    return {name: shortened(ask.found[name]) for name in sorted(ask.found)}
+
+
+def exports(ask: Recorder, trial: dict[str, Any]) -> None:
+    """Export a trial, and then the front."""
+    wanted = {"formats": ["c"], "device": "stm32f446"}
+    base = "/experiments/{experiment}/trials/{index}/exports"
+    ask("POST", base, wanted, **trial)
+    while any(item["state"] in ("queued", "running") for item in ask("GET", base, **trial)):
+        time.sleep(0.2)
+    ask("GET", "/experiments/{experiment}/exports", **trial)
+    ask("POST", "/pareto/{experiment}/exports", wanted, **trial)
+
+
+def shortened(example: dict[str, Any]) -> dict[str, Any]:
+    """Of a catalogue, the JSON schema of specs is a page of its own: /openapi.json has it too."""
+    answer = example.get("200")
+    if isinstance(answer, dict) and "schema" in answer:
+        answer["schema"] = {"$ref": "#/components/schemas/ExperimentSpec"}
+    return example
+
+
+def main(write: Callable[[str], Any] = EXAMPLES.write_text) -> None:
+    """Record and write."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        found = record(Path(folder))
+    lines = [f"{json.dumps(name)}: {json.dumps(example)}" for name, example in found.items()]
+    write("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()
