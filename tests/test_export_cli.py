@@ -75,6 +75,14 @@ def test_one_trial_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture
     )
 
 
+def test_the_server_makes_them_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli(capsys, "export", "1", "0", "--to", "c,onnx", "--remote", "--output", str(tmp_path))
+    assert "c: equal in every byte, same class for 100.00 %" in text and "onnx: " in text
+    names = {path.name for path in (tmp_path / "trial-0").iterdir()}
+    assert {"network-c.zip", "c-verification.json", "card.md", "network.npz"} < names
+    assert "error --remote = 'given': only with --to" in cli(capsys, "export", "1", "--remote", code=2)
+
+
 def test_without_a_trial_all_points_of_the_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = cli(capsys, "export", "1", "--to", "onnx", "--output", str(tmp_path))
     folders = sorted(path.name for path in tmp_path.iterdir())

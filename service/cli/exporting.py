@@ -1,5 +1,6 @@
 """`sparsemod export`: the files of trials, and their networks as C, ONNX and TensorFlow Lite."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +17,12 @@ from service.cli.common import (
 
 if TYPE_CHECKING:
     from service.client import Client
+    from service.export_schemas import ExportView
     from service.schemas import ExperimentView, TrialView
     from sparsemod.export import ExportReport
+
+LOOK_SECONDS = 0.5
+"""Pause between two looks at what the server makes."""
 
 
 def export(
@@ -37,22 +42,33 @@ def export(
     device: Annotated[
         str, typer.Option(help="Check the fit on this device. Default: the target of the experiment.")
     ] = "",
+    remote: Annotated[
+        bool,
+        typer.Option("--remote", help="With --to: let the server make the formats, and fetch its files."),
+    ] = False,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Write the files of trials: weights and integer networks; with --to, C projects, ONNX and .tflite files, checked, with a report card.
 
     Fails when a format cannot express a network, or the network does not fit the device.
     """
-    from sparsemod.errors import Conflict, NotFound
+    from service.export_schemas import ExportState
+    from sparsemod.errors import Conflict, InvalidInput, NotFound
 
     formats = parse_formats(to)
+    if remote and not formats:
+        raise InvalidInput("--remote", "given", "only with --to FORMATS")
     client = connect(server)
     found = which(client, experiment)
     indices = trial or [point.index for point in client.pareto(found.id).points]
     if not indices:
         raise NotFound("Pareto point of experiment", found.id)
     failed = 0
+    if remote:
+        for index in indices:
+            client.export(found.id, index, formats, device or None)
     for index in indices:
+        done = _wait(client, found.id, index, formats) if remote else []
         view = client.trial(found.id, index)
         folder = require_folder(out / f"trial-{index}", "--output")
         (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n")
@@ -63,7 +79,11 @@ def export(
             ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
         )
         typer.echo(f"{folder}: {names}")
-        if formats:
+        for item in done:
+            for line in report_lines(item.report) if item.report else [f"{item.format}: {item.state}"]:
+                typer.echo(f"  {line}")
+            failed += item.state == ExportState.FAILED
+        if formats and not remote:
             failed += _deliver(client, client.experiment(found.id), view, folder, formats, device)
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
@@ -79,6 +99,17 @@ def parse_formats(text: str) -> tuple[str, ...]:
         if name not in EXPORTERS:
             raise UnknownName("--to", name, EXPORTERS)
     return names
+
+
+def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...]) -> list["ExportView"]:
+    """The server's exports of a trial in these formats, once they are over."""
+    from service.export_schemas import ExportState
+
+    while True:
+        found = [view for view in client.exports(experiment, index) if view.format in formats]
+        if not any(view.state in (ExportState.QUEUED, ExportState.RUNNING) for view in found):
+            return found
+        time.sleep(LOOK_SECONDS)
 
 
 def _deliver(
