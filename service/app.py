@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         housekeeping = Housekeeping(held, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
         housekeeping.start()
+        app.state.exports.begin()
         try:
             yield
         finally:

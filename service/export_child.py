@@ -1,49 +1,68 @@
-"""The process that writes exports for the server: a job on standard input, files in folders, one line per trial on standard output."""
+"""The process that writes exports for the server: a task in each line of its standard input, an answer in each line of its standard output.
+
+    {"spec": ..., "imports": [...], "formats": [...], "device": ..., "index": ..., "network": path, "folder": path, ...}
+    {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
+
+It ends with its input, or with the server.
+"""
 
 import importlib
 import io
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from service.supervisor_child import die_with_parent
+from sparsemod.errors import SparsemodError
 from sparsemod.export.report import VERIFICATION, ExportReport
 from sparsemod.spec import ExperimentSpec
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # equal projects give equal archives
 
 
-def main() -> None:
-    """Deliver every trial of the job; a format that fails is reported, and does not end it."""
-    task = json.load(sys.stdin)
-    for module in task["imports"]:
-        importlib.import_module(module)
-    spec = ExperimentSpec.parse(task["spec"])
-    for trial in task["trials"]:
-        print(f"begin {trial['index']}", flush=True)
-        _deliver(spec, trial, task["formats"], task["device"])
-        print(f"done {trial['index']}", flush=True)
+def main(parent: int) -> None:
+    """Do tasks for the process `parent`; one that fails is answered, and does not end this process."""
+    die_with_parent(parent)
+    # What libraries print must not be taken for an answer.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            out.write(json.dumps(_answer(json.loads(line))) + "\n")
+            out.flush()
 
 
-def _deliver(spec: ExperimentSpec, trial: dict[str, Any], formats: list[str], device: str) -> None:
+def _answer(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        for module in task["imports"]:
+            importlib.import_module(module)
+        return {"files": _deliver(ExperimentSpec.parse(task["spec"]), task)}
+    except SparsemodError as error:
+        return {"failure": str(error)}
+    except Exception as error:  # noqa: BLE001 - also what libraries and the user's own modules raise
+        return {"failure": f"{type(error).__name__}: {error}"}
+
+
+def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str, str]]:
     from sparsemod.delivery import CARD, PAGE, Subject, deliver
     from sparsemod.export.card import PLOT
     from sparsemod.records import Measurement
 
-    folder = Path(trial["folder"])
+    folder = Path(task["folder"])
     subject = Subject.of(
         spec,
-        Path(trial["network"]).read_bytes(),
-        f"{spec.name}, trial {trial['index']}",
-        parameters=trial["parameters"],
-        measurements=[Measurement.model_validate(m) for m in trial["measurements"]],
+        Path(task["network"]).read_bytes(),
+        f"{spec.name}, trial {task['index']}",
+        parameters=task["parameters"],
+        measurements=[Measurement.model_validate(m) for m in task["measurements"]],
     )
-    done = deliver(subject, folder, formats, target=device)
+    done = deliver(subject, folder, task["formats"], target=task["device"])
     listed = [("card", CARD, CARD), ("card", PAGE, PAGE), ("card", PLOT, PLOT)]
     for report in done.reports:
         listed += _files(folder, report)
-    (folder / "files.json").write_text(json.dumps(listed), encoding="utf-8")
+    return listed
 
 
 def _files(folder: Path, report: ExportReport) -> list[tuple[str, str, str]]:
@@ -74,4 +93,4 @@ def archived(folder: Path, name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

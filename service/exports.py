@@ -1,19 +1,14 @@
-"""Exports on request of the API: made by a process of its own, one job after the other, off the request path.
+"""Exports on request of the API, off the request path. What waits, runs and has failed is in the store, so that every server process knows it.
 
-A job is some trials of one experiment. `python -m service.export_child` gets it on its standard input, writes each trial's files into a
-folder and says on its standard output which trial is done; the files then become artifacts of the trial. What is waiting or running is
-known to this server process only; what is done, or failed, lies in the store.
+Each server takes one job after the other, a trial each, renews its lease while `service.export_child` writes and checks the files, and stores
+them as artifacts of the trial. A server that dies loses its lease, and another one, or its successor, takes the job.
 """
 
-import contextlib
-import json
-import queue
-import subprocess
-import sys
+import os
+import socket
 import tempfile
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +16,13 @@ import structlog
 from pydantic import ValidationError
 
 from service.artifacts import ArtifactFiles
+from service.export_process import ExportDied, ExportProcess
 from service.export_schemas import ExportState, ExportView
-from service.schemas import ExperimentView, StoredArtifact, TrialView
+from service.schemas import StoredArtifact, TrialView
 from service.settings import Settings
-from service.store import Store
-from sparsemod.errors import Conflict, NotFound, SparsemodError
+from service.store import ExportJob, Store
+from service.store.exports import ExportRecord
+from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.export.report import ExportReport, FormatName
 from sparsemod.records import Artifact
 
@@ -34,110 +31,95 @@ log = structlog.get_logger("exports")
 FILES, REPORT, CARD = "export.", "verification.", "card"
 """Kinds of artifacts: `export.<format>`, `verification.<format>`, and those of the report card."""
 
-LONGEST = 100
-"""Jobs that may wait."""
+IDLE_SECONDS = 1.0
+"""Pause between two looks for a job that another server has queued."""
 
-
-@dataclass
-class _Job:
-    experiment: ExperimentView
-    trials: list[TrialView]
-    formats: tuple[FormatName, ...]
-    device: str
-    waiting: set[int] = field(default_factory=set)
+RENEWALS = 4.0
+"""How often a lease is renewed before it could run out."""
 
 
 class Exports:
-    """Makes exports, one job at a time, in a thread that starts with the first."""
+    """Says what is known of exports, and makes them in a thread, one at a time."""
 
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(LONGEST)
-        self._states: dict[tuple[int, int, FormatName], ExportState] = {}
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._child: subprocess.Popen[str] | None = None
-        self._closed = False
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._process = ExportProcess()
+        self._ending, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
+
+    def begin(self) -> None:
+        """Begin to make what waits, also what was queued by another server or before a restart."""
+        self._thread.start()
 
     def start(
         self, experiment: int, indices: Sequence[int], formats: Sequence[FormatName], device: str | None
     ) -> list[ExportView]:
         """Queue the exports and say what is known of them. Those that wait or run already are not queued again.
 
-        Raises NotFound, Conflict for a trial without a network, or when too many jobs wait.
+        Raises NotFound, Conflict for a trial without a network, or when too many requests wait.
         """
-        view = self._store.experiment(experiment)
-        found = [self._store.trial(experiment, index) for index in indices]
-        wanted = tuple(dict.fromkeys(formats))
-        for trial in found:
+        target = device or self._store.experiment(experiment).spec.target.device
+        for trial in (self._store.trial(experiment, index) for index in indices):
             if _network(trial) is None:
                 raise Conflict(
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
-        with self._lock:
-            if self._closed:
-                raise Conflict("the server is ending")
-            fresh = [t for t in found if any((experiment, t.index, f) not in self._states for f in wanted)]
-            if fresh:
-                job = _Job(view, fresh, wanted, device or view.spec.target.device, {t.index for t in fresh})
-                try:
-                    self._jobs.put_nowait(job)
-                except queue.Full:
-                    raise Conflict(f"{LONGEST} exports wait already; ask again later") from None
-                self._states |= {(experiment, t.index, f): ExportState.QUEUED for t in fresh for f in wanted}
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
-                self._thread.start()
-        return [
-            found for index in indices for found in self.listed(experiment, index) if found.format in wanted
+        self._store.queue_exports(experiment, indices, formats, target)
+        known = [
+            found for index in indices for found in self.listed(experiment, index) if found.format in formats
         ]
+        self._wake.set()
+        return known
 
     def listed(self, experiment: int, index: int | None = None) -> list[ExportView]:
-        """Exports of an experiment or of one trial: stored ones, and those that wait or run here. Raises NotFound."""
+        """Exports of an experiment or of one trial: stored ones, and those that wait or run. Raises NotFound."""
+        # Read before the trials: what ends in between is shown as running, and never without its files.
+        records = self._store.exports(experiment, index)
         if index is None:
             self._store.experiment(experiment)
             trials, _ = self._store.trials(experiment)
         else:
             trials = [self._store.trial(experiment, index)]
-        with self._lock:
-            states = dict(self._states)
-        return [view for trial in trials for view in self._views(experiment, trial, states)]
+        return [view for trial in trials for view in self._views(experiment, trial, records)]
 
     def close(self) -> None:
-        """End; what runs is given up, what waits is forgotten."""
-        with self._lock:
-            self._closed = True
-            if self._child is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._child.kill()
-            thread = self._thread
-        if thread is not None:
-            with contextlib.suppress(queue.Full):
-                self._jobs.put_nowait(None)
-            thread.join(timeout=10)
+        """End; what runs is given back, and waits for the next server."""
+        self._ending.set()
+        self._wake.set()
+        self._process.close()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 
     def _views(
-        self, experiment: int, trial: TrialView, states: dict[tuple[int, int, FormatName], ExportState]
+        self,
+        experiment: int,
+        trial: TrialView,
+        records: Mapping[tuple[int, FormatName], ExportRecord],
     ) -> list[ExportView]:
         cards = [a for a in trial.artifacts if a.kind == CARD]
         found = []
         formats: tuple[FormatName, ...] = ("c", "onnx", "tflite")
         for name in formats:
-            state = states.get((experiment, trial.index, name))
+            record = records.get((trial.index, name))
             reports = [a for a in trial.artifacts if a.kind == REPORT + name]
-            if state is None and not reports:
+            state, report = ExportState.DONE, None
+            shown: tuple[StoredArtifact, ...] = ()
+            if record is not None and record.state is not ExportState.DONE:
+                state = record.state
+                if record.failure is not None:
+                    report = ExportReport(format=name, name="network", failure=record.failure)
+            elif not reports:
                 continue
-            report = None if state is not None else self._report(reports[0])
-            if state is None:
-                state = (
-                    ExportState.FAILED if report is None or report.failure is not None else ExportState.DONE
-                )
-            files = (
-                [a for a in trial.artifacts if a.kind == FILES + name] if state is ExportState.DONE else []
-            )
-            shown = (*files, *reports, *cards) if report is not None else ()
+            else:
+                report = self._report(reports[0])
+                if report is None or report.failure is not None:
+                    state = ExportState.FAILED
+                files = [a for a in trial.artifacts if a.kind == FILES + name]
+                if report is not None:
+                    shown = (*(files if state is ExportState.DONE else ()), *reports, *cards)
             found.append(
                 ExportView(
                     experiment=experiment,
@@ -145,7 +127,7 @@ class Exports:
                     format=name,
                     state=state,
                     report=report,
-                    artifacts=tuple(shown),
+                    artifacts=shown,
                 )
             )
         return found
@@ -158,120 +140,116 @@ class Exports:
             return None
 
     def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None or self._closed:
-                return
-            try:
-                self._run(job)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next job must have its turn
-                log.error("export failed", experiment=job.experiment.id, error=str(error))
-                self._give_up(job, str(error))
-            finally:
-                with self._lock:
-                    for trial in job.trials:
-                        for name in job.formats:
-                            self._states.pop((job.experiment.id, trial.index, name), None)
+        try:
+            while not self._ending.is_set():
+                job = self._claim()
+                if job is not None:
+                    self._make(job)
+                    continue
+                self._process.end()  # it holds torch and the formats' libraries
+                self._wake.wait(IDLE_SECONDS)
+                self._wake.clear()
+        finally:
+            self._process.end()
 
-    def _run(self, job: _Job) -> None:
-        """One job in a child; raises SparsemodError when it ends before all trials are done."""
-        with tempfile.TemporaryDirectory(prefix="sparsemod-export-") as place:
-            folder = Path(place)
-            task = json.dumps(self._task(job, folder))
-            with (folder / "log").open("w+", encoding="utf-8", errors="replace") as said:
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "service.export_child"],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True,
-                )  # fmt: skip
-                with self._lock:
-                    self._child = child
-                limit = self._settings.export_seconds * len(job.trials)
-                timer = threading.Timer(limit, child.kill)
-                timer.start()
-                try:
-                    with child:
-                        self._follow(job, folder, child, task)
-                finally:
-                    late = timer.finished.is_set()
-                    timer.cancel()
-                    with self._lock:
-                        self._child = None
-                said.seek(0)
-                lines = said.read().strip().splitlines()
-            if job.waiting and not self._closed:
-                why = (
-                    f"it took more than export_seconds = {limit:g} s" if late else lines[-1] if lines else ""
-                )
-                raise SparsemodError(f"the export ended early: {why or f'status {child.returncode}'}")
+    def _claim(self) -> ExportJob | None:
+        try:
+            return self._store.claim_export(self._name)
+        except SparsemodError as error:
+            log.warning("the store does not answer, will look again", reason=str(error))
+            return None
 
-    def _follow(self, job: _Job, folder: Path, child: "subprocess.Popen[str]", task: str) -> None:
-        if child.stdin is None or child.stdout is None:
-            raise OSError("the export has no pipes")
-        with contextlib.suppress(BrokenPipeError):
-            child.stdin.write(task)
-            child.stdin.close()
-        for line in child.stdout:
-            word, _, number = line.strip().partition(" ")
-            if word == "begin":
-                with self._lock:
-                    for name in job.formats:
-                        self._states[(job.experiment.id, int(number), name)] = ExportState.RUNNING
-            elif word == "done":
-                self._collect(job.experiment.id, int(number), folder / number)
-                job.waiting.discard(int(number))
-                with self._lock:
-                    for name in job.formats:
-                        self._states.pop((job.experiment.id, int(number), name), None)
-
-    def _task(self, job: _Job, folder: Path) -> dict[str, Any]:
-        trials = []
-        for trial in job.trials:
-            network = _network(trial)
-            if network is None:
-                raise Conflict(f"trial {trial.index} has no network to export")
-            trials.append(
-                {
-                    "index": trial.index,
-                    "network": str(self._files.open(network.digest)),
-                    "parameters": trial.candidate.parameters,
-                    "measurements": [m.model_dump(mode="json") for m in trial.measurements],
-                    "folder": str(folder / str(trial.index)),
-                }
+    def _make(self, job: ExportJob) -> None:
+        """One job, to whatever end. Only its holder may report that; when nobody can be told, the lease runs out."""
+        try:
+            with _Renewal(self._store, job, self._process):
+                why, again = self._attempt(job)
+            if self._ending.is_set() and why is not None:
+                self._store.release_export(job)
+            elif why is not None:
+                log.error("export failed", experiment=job.experiment, trial=job.trial, reason=why)
+                self._store.fail_export(job, why, again=again)
+        except (NotFound, StaleLease) as error:
+            log.warning("export dropped", experiment=job.experiment, trial=job.trial, reason=str(error))
+        except SparsemodError as error:
+            log.error(
+                "export cannot be reported", experiment=job.experiment, trial=job.trial, reason=str(error)
             )
+
+    def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
+        """(None, False) when the files are stored; else why not, and whether another attempt may go better."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="sparsemod-export-") as place:
+                folder = Path(place)
+                answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
+                if "failure" in answer:
+                    return answer["failure"], False
+                self._store.finish_export(
+                    job, [self._stored(kind, name, folder / path) for kind, name, path in answer["files"]]
+                )
+            return None, False
+        except (ExportDied, NotFound, ServerUnavailable) as error:
+            return str(error), True
+        except SparsemodError as error:
+            return str(error), False
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next job must have its turn
+            return f"{type(error).__name__}: {error}", True
+
+    def _task(self, job: ExportJob, folder: Path) -> dict[str, Any]:
+        trial = self._store.trial(job.experiment, job.trial)
+        network = _network(trial)
+        if network is None:
+            raise Conflict(f"trial {trial.index} has no network to export")
         return {
-            "spec": job.experiment.spec.to_dict(),
+            "spec": self._store.experiment(job.experiment).spec.to_dict(),
             "imports": list(self._settings.imports),
             "formats": list(job.formats),
             "device": job.device,
-            "trials": trials,
+            "index": trial.index,
+            "network": str(self._files.open(network.digest)),
+            "parameters": trial.candidate.parameters,
+            "measurements": [m.model_dump(mode="json") for m in trial.measurements],
+            "folder": str(folder),
         }
 
-    def _collect(self, experiment: int, index: int, folder: Path) -> None:
-        """Make the files that the child listed artifacts of the trial."""
-        listed = json.loads((folder / "files.json").read_text(encoding="utf-8"))
-        self._add(
-            experiment, index, [(kind, name, (folder / path).read_bytes()) for kind, name, path in listed]
-        )
+    def _stored(self, kind: str, name: str, path: Path) -> Artifact:
+        content = path.read_bytes()
+        digest = self._files.store(content)
+        self._store.add_artifact(digest, len(content))
+        return Artifact(kind=kind, name=name, size=len(content), digest=digest)
 
-    def _add(self, experiment: int, index: int, contents: Sequence[tuple[str, str, bytes]]) -> None:
-        files = [
-            Artifact(kind=kind, name=name, size=len(content), digest=self._files.store(content))
-            for kind, name, content in contents
-        ]
-        self._store.add_files(experiment, index, files)
 
-    def _give_up(self, job: _Job, why: str) -> None:
-        for index in sorted(job.waiting):
-            contents = []
-            for name in job.formats:
-                report = ExportReport(format=name, name="network", failure=why)
-                contents.append(
-                    (REPORT + name, f"{name}-verification.json", report.model_dump_json().encode())
-                )
+class _Renewal:
+    """Renews a lease until the end of a `with` block; ends the process when the lease is lost, since somebody else may have the job then."""
+
+    def __init__(self, store: Store, job: ExportJob, process: ExportProcess) -> None:
+        self._store, self._job, self._process = store, job, process
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="export lease", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        silent = 0.0
+        pause = self._store.lease_seconds / RENEWALS
+        while not self._over.wait(pause):
             try:
-                self._add(job.experiment.id, index, contents)
+                self._store.renew_export(self._job)
+                silent = 0.0
+            except (NotFound, StaleLease):
+                self._process.kill()
+                return
             except SparsemodError as error:
-                log.error("a failed export could not be recorded", trial=index, error=str(error))
+                silent += pause
+                log.warning("the store does not answer, will try again", reason=str(error))
+                if silent + pause >= self._store.lease_seconds:
+                    self._process.kill()
+                    return
 
 
 def _network(trial: TrialView) -> StoredArtifact | None:

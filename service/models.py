@@ -288,3 +288,27 @@ deletions = sa.Table(
     sa.Column("login", sa.BigInteger),
     sa.Column("time", sa.Double, nullable=False),
 )
+
+# Exports on request: a row is one trial in some formats, and belongs to the server process that holds its token.
+export_jobs = sa.Table(
+    "export_jobs",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    _experiment(),
+    _trial(),
+    sa.Column("request", sa.String(32), nullable=False),  # the same for jobs that were asked for together
+    sa.Column("formats", sa.JSON, nullable=False),
+    sa.Column("device", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),  # how often it was begun, those given back excepted
+    sa.Column("server", sa.String(200)),
+    sa.Column("token", sa.String(64)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("heartbeat_at", sa.Double),
+    sa.Column("expires_at", sa.Double),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("failure", sa.Text),  # why it failed, or why its last attempt did
+    sa.Index(None, "experiment_id"),
+    sa.Index(None, "trial_id"),
+    sa.Index(None, "state", "expires_at"),
+)

@@ -50,7 +50,8 @@ def test_the_front_is_exported_and_kept(http: TestClient, store: Store) -> None:
     before = store.trial(experiment, trial)
     answer = http.post(f"/pareto/{experiment}/exports", json={"formats": ["c", "onnx", "tflite"]})
     assert answer.status_code == 202, answer.text
-    assert [item["state"] for item in answer.json()] == ["queued"] * 3
+    # Some server, this one or another, may have begun already.
+    assert [item["state"] for item in answer.json()] in (["queued"] * 3, ["running"] * 3)
     path = f"/experiments/{experiment}/trials/{trial}/exports"
     again = http.post(path, json={"formats": ["onnx"]}).json()
     assert [item["state"] for item in again] in (["queued"], ["running"], ["done"])  # nothing twice
@@ -134,7 +135,7 @@ def test_a_child_that_dies_is_a_failed_export(
 ) -> None:
     files = http.app.state.files  # type: ignore[attr-defined]
     experiment, trial = finished(store, files, quantized(lambda: Wide(4)))
-    monkeypatch.setattr("service.exports.sys.executable", "/bin/false")
+    monkeypatch.setattr("service.export_process.sys.executable", "/bin/false")
     path = f"/experiments/{experiment}/trials/{trial}/exports"
     assert http.post(path, json={"formats": ["onnx"]}).status_code == 202
     (item,) = wait(http, path)

@@ -14,7 +14,7 @@ from service.store.attempts import Attempts
 from service.store.deletion import Deletion
 from service.store.derived import Deriveds
 from service.store.engine import HEAD, Clock, open_engine, schema_version
-from service.store.exports import ExportedFiles
+from service.store.exports import ExportJob, ExportJobs
 from service.store.files import Files
 from service.store.front import Fronts
 from service.store.logins import Logins
@@ -24,7 +24,7 @@ from service.store.suggestions import Suggested, SuggesterLease, Suggestions, Tr
 from service.store.trials import SORTS
 
 
-class Store(Suggestions, Attempts, Fronts, Files, ExportedFiles, Series, Deriveds, Deletion, Logins):
+class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, Deriveds, Deletion, Logins):
     """Everything that is stored; see the parts for the methods."""
 
     @classmethod
@@ -56,6 +56,7 @@ __all__ = [
     "HEAD",
     "RELEASED",
     "SORTS",
+    "ExportJob",
     "Store",
     "Suggested",
     "SuggesterLease",

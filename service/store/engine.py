@@ -26,7 +26,7 @@ BUSY_SECONDS = 30.0
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
@@ -142,7 +142,7 @@ def translated() -> Iterator[None]:
 class Base:
     """What the parts of the store share: engine, clock, transactions, events.
 
-    Locks are taken in one order, so that two transactions never wait for each other: attempt, then trial, then experiment.
+    Locks are taken in one order, so that two transactions never wait for each other: attempt or export job, then trial, then experiment.
     """
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:

@@ -1,35 +1,303 @@
-"""Files that were made from a trial's network after it had finished. The trial itself stays as it is."""
+"""Exports on request: which are wanted, which server process makes them, and the files that come of it.
 
-from collections.abc import Sequence
+A job is one trial in some formats. Any server may take one that waits: by a conditional UPDATE, with a token and a lease as for attempts. Whoever
+was silent for too long loses it, and a result under an old token raises StaleLease and changes nothing. The trial itself stays as it is.
+"""
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import artifacts, trial_artifacts, trials
+from service.export_schemas import ExportState
+from service.models import artifacts, export_jobs, trial_artifacts, trials
 from service.store.engine import Base
-from sparsemod.errors import NotFound
+from sparsemod.errors import Conflict, NotFound, StaleLease
+from sparsemod.export.report import FormatName
 from sparsemod.records import Artifact
 
+LONGEST = 100
+"""Requests that may wait, each for one trial or for a whole front."""
 
-class ExportedFiles(Base):
+MOST_ATTEMPTS = 3
+"""How often an export is begun that takes its process, or its server, with it each time."""
+
+_ACTIVE = (ExportState.QUEUED.value, ExportState.RUNNING.value)
+_QUEUE_LOCK = 0x73706D65  # any number that is always the same
+
+_WAITING = (
+    sa.select(export_jobs.c.id)
+    .where(export_jobs.c.state == ExportState.QUEUED.value)
+    # What has crashed before lets the others pass.
+    .order_by(export_jobs.c.attempts, export_jobs.c.id)
+    .limit(1)
+)
+_LOST = (
+    export_jobs.c.state == ExportState.RUNNING.value,
+    export_jobs.c.expires_at < sa.bindparam("now"),
+)
+_LOOK = sa.select(_WAITING.exists(), sa.select(export_jobs.c.id).where(*_LOST).exists())
+_TAKE, _TAKE_SKIPPING_LOCKED = (
+    sa.update(export_jobs)
+    .where(export_jobs.c.id == chosen.scalar_subquery(), export_jobs.c.state == ExportState.QUEUED.value)
+    .values(
+        state=ExportState.RUNNING.value,
+        attempts=export_jobs.c.attempts + 1,
+        server=sa.bindparam("by"),
+        token=sa.bindparam("fence"),
+        heartbeat_at=sa.bindparam("now"),
+        expires_at=sa.bindparam("until"),
+    )
+    .returning(export_jobs)
+    for chosen in (_WAITING, _WAITING.with_for_update(skip_locked=True))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """An export that this process makes until its lease runs out: a trial by index, its formats, the device to fit."""
+
+    id: int
+    token: str
+    experiment: int
+    trial: int
+    formats: tuple[FormatName, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRecord:
+    """What became of the newest request for one format of a trial; `failure` where it failed without a report of its own."""
+
+    state: ExportState
+    failure: str | None
+
+
+class ExportJobs(Base):
     """The part of the store about exports."""
 
-    def add_files(self, experiment_id: int, index: int, files: Sequence[Artifact]) -> None:
-        """Add stored files to a trial; one with the same kind and name is replaced. Raises NotFound."""
+    def queue_exports(
+        self, experiment_id: int, indices: Sequence[int], formats: Sequence[FormatName], device: str
+    ) -> None:
+        """Let the exports wait. A format of a trial that waits or is made already is not queued again.
+
+        Raises NotFound, Conflict when LONGEST requests wait.
+        """
+        request = secrets.token_hex(16)
+        with self._write() as connection:
+            if self._postgres:  # on SQLite there is one writer anyway
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_QUEUE_LOCK)))
+            identities = self._kept(connection, experiment_id, indices)
+            known: dict[int, list[Any]] = {}
+            mine = export_jobs.c.trial_id.in_(identities.values())
+            for row in connection.execute(
+                sa.select(export_jobs).where(mine).order_by(export_jobs.c.id.desc())
+            ):
+                known.setdefault(row.trial_id, []).append(row)
+            jobs: list[dict[str, Any]] = []
+            outdated: list[int] = []
+            for index in dict.fromkeys(indices):
+                earlier = known.get(identities[index], [])
+                active = {name for row in earlier if row.state in _ACTIVE for name in row.formats}
+                wanted = [name for name in dict.fromkeys(formats) if name not in active]
+                if not wanted:
+                    continue
+                jobs.append({
+                    "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": wanted,
+                    "device": device, "state": ExportState.QUEUED.value, "attempts": 0, "created_at": self.clock(),
+                })  # fmt: skip
+                outdated += _outdated(earlier, wanted)
+            if not jobs:
+                return
+            waiting = connection.execute(
+                sa.select(sa.func.count(export_jobs.c.request.distinct())).where(
+                    export_jobs.c.state == ExportState.QUEUED
+                )
+            ).scalar_one()
+            if waiting >= LONGEST:
+                raise Conflict(f"{LONGEST} exports wait already; ask again later")
+            connection.execute(sa.delete(export_jobs).where(export_jobs.c.id.in_(outdated)))
+            connection.execute(sa.insert(export_jobs), jobs)
+
+    def exports(
+        self, experiment_id: int, index: int | None = None
+    ) -> dict[tuple[int, FormatName], ExportRecord]:
+        """What was asked for, by trial and format; of one trial, or of all."""
+        query = (
+            sa.select(export_jobs, trials.c.index.label("trial"))
+            .join(trials, trials.c.id == export_jobs.c.trial_id)
+            .where(export_jobs.c.experiment_id == experiment_id)
+            .order_by(export_jobs.c.id)
+        )
+        if index is not None:
+            query = query.where(trials.c.index == index)
+        found = {}
+        with self._read() as connection:
+            for row in connection.execute(query):
+                state = ExportState(row.state)
+                failure = row.failure if state is ExportState.FAILED else None
+                found.update({(row.trial, name): ExportRecord(state, failure) for name in row.formats})
+        return found
+
+    def claim_export(self, server: str) -> ExportJob | None:
+        """The export that has waited longest, for `server` to make, or None."""
+        now = self.clock()
+        with self._read() as connection:
+            waiting, lost = connection.execute(_LOOK, {"now": now}).one()
+        if lost:
+            self.reap_exports()
+        elif not waiting:  # servers ask often: then no write lock is taken
+            return None
+        with self._write() as connection:
+            bound = {
+                "by": server, "fence": secrets.token_hex(16), "now": now, "until": now + self.lease_seconds,
+            }  # fmt: skip
+            row = connection.execute(_TAKE_SKIPPING_LOCKED if self._postgres else _TAKE, bound).one_or_none()
+            if row is None:
+                return None
+            index = connection.execute(
+                sa.select(trials.c.index).where(trials.c.id == row.trial_id)
+            ).scalar_one()
+            return ExportJob(row.id, row.token, row.experiment_id, index, tuple(row.formats), row.device)
+
+    def renew_export(self, job: ExportJob) -> None:
+        """Push the lease's end further out. Raises NotFound, StaleLease."""
         now = self.clock()
         with self._write() as connection:
-            # Trials are locked before their experiment (see Base).
-            trial_id = connection.execute(
-                sa.select(trials.c.id)
-                .where(trials.c.experiment_id == experiment_id, trials.c.index == index)
-                .with_for_update()
-            ).scalar()
-            if trial_id is None:
-                raise NotFound("trial", index)
+            self._change_export(connection, job, heartbeat_at=now, expires_at=now + self.lease_seconds)
+
+    def finish_export(self, job: ExportJob, files: Sequence[Artifact]) -> None:
+        """End a job with its stored files, which become artifacts of the trial; one with the same kind and name is replaced.
+
+        Raises NotFound, also for a file that is not stored, and StaleLease.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            trial_id = self._change_export(
+                connection, job, state=ExportState.DONE.value, ended_at=now, failure=None
+            )
+            # Trials are locked before their experiment (see Base); a record of a file is held until its reference is there.
+            connection.execute(sa.select(trials.c.id).where(trials.c.id == trial_id).with_for_update())
+            digests = sorted({file.digest for file in files})
+            stored = set(
+                connection.execute(
+                    sa.select(artifacts.c.digest)
+                    .where(artifacts.c.digest.in_(digests))
+                    .order_by(artifacts.c.digest)
+                    .with_for_update(read=True, key_share=True)
+                ).scalars()
+            )
+            for digest in digests:
+                if digest not in stored:
+                    raise NotFound("artifact", digest)
             for file in files:
-                known = {"digest": file.digest, "size": file.size, "created_at": now}
-                connection.execute(self._insert(artifacts).values(**known).on_conflict_do_nothing())
                 row = self._insert(trial_artifacts).values(trial_id=trial_id, **file.model_dump(mode="json"))
                 key = [trial_artifacts.c.trial_id, trial_artifacts.c.kind, trial_artifacts.c.name]
                 changes = {"digest": file.digest, "size": file.size}
                 connection.execute(row.on_conflict_do_update(index_elements=key, set_=changes))
-            self._event(connection, experiment_id, "trial", {"index": index, "files": len(files)}, now)
+            self._event(connection, job.experiment, "trial", {"index": job.trial, "files": len(files)}, now)
+
+    def fail_export(self, job: ExportJob, why: str, *, again: bool) -> None:
+        """End an attempt that came to nothing. With `again` the job waits for another one, unless this was the last. Raises NotFound, StaleLease."""
+        now = self.clock()
+        with self._write() as connection:
+            row = connection.execute(
+                sa.select(export_jobs).where(export_jobs.c.id == job.id).with_for_update()
+            ).one_or_none()
+            if row is None or row.token != job.token or row.state != ExportState.RUNNING:
+                raise self._stale_export(job, row)
+            self._give_up(connection, row, job.trial, why, again=again, now=now)
+
+    def release_export(self, job: ExportJob) -> None:
+        """Give a job back, as if it had not been begun; nothing happens when it is somebody else's already."""
+        with self._write() as connection:
+            connection.execute(
+                sa.update(export_jobs)
+                .where(*_held(job))
+                .values(state=ExportState.QUEUED.value, attempts=export_jobs.c.attempts - 1, token=None)
+            )
+
+    def reap_exports(self) -> int:
+        """End the attempts whose lease ran out: their jobs wait again, or have failed. How many there were."""
+        now = self.clock()
+        with self._read() as connection:
+            lost = sa.select(export_jobs.c.id).where(*_LOST).order_by(export_jobs.c.id)
+            identities = list(connection.execute(lost, {"now": now}).scalars())
+        count = 0
+        for identity in identities:
+            with self._write() as connection:
+                lock = sa.select(export_jobs).where(export_jobs.c.id == identity, *_LOST).with_for_update()
+                row = connection.execute(lock, {"now": now}).one_or_none()
+                if row is None:
+                    continue  # renewed, finished or reaped by somebody else in the meantime
+                index = connection.execute(
+                    sa.select(trials.c.index).where(trials.c.id == row.trial_id)
+                ).scalar_one()
+                why = f"server {row.server!r}, which made it, was not heard of for {now - row.heartbeat_at:.0f} s"
+                self._give_up(connection, row, index, why, again=True, now=now)
+                count += 1
+        return count
+
+    # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _kept(self, connection: sa.Connection, experiment_id: int, indices: Sequence[int]) -> dict[int, int]:
+        """The trials' ids by index; they stay until the transaction's end. Raises NotFound."""
+        rows = connection.execute(
+            sa.select(trials.c.index, trials.c.id)
+            .where(trials.c.experiment_id == experiment_id, trials.c.index.in_(indices))
+            .order_by(trials.c.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        found = {index: identity for index, identity in rows}
+        for index in indices:
+            if index not in found:
+                raise NotFound("trial", index, f"experiment {experiment_id}")
+        return found
+
+    def _change_export(self, connection: sa.Connection, job: ExportJob, **values: Any) -> int:
+        """Change a job that is still `job`'s holder's, and lock it; the trial's id. Raises NotFound, StaleLease."""
+        changed = connection.execute(
+            sa.update(export_jobs).where(*_held(job)).values(**values).returning(export_jobs.c.trial_id)
+        ).scalar()
+        if changed is None:
+            found = sa.select(export_jobs).where(export_jobs.c.id == job.id)
+            raise self._stale_export(job, connection.execute(found).one_or_none())
+        return int(changed)
+
+    def _stale_export(self, job: ExportJob, row: Any) -> NotFound | StaleLease:
+        if row is None:
+            return NotFound("export job", job.id)
+        why = "this token is not its token" if row.token != job.token else f"it is over: {row.state}"
+        return StaleLease(f"export job {job.id}: {why}; nothing was changed")
+
+    def _give_up(
+        self, connection: sa.Connection, row: Any, index: int, why: str, *, again: bool, now: float
+    ) -> None:
+        why = why.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:2000]  # PostgreSQL's text cannot hold it
+        change: dict[str, Any] = {"state": ExportState.QUEUED.value, "token": None, "failure": why}
+        if not again or row.attempts >= MOST_ATTEMPTS:
+            times = f"; given up after {row.attempts} attempts" if row.attempts > 1 else ""
+            change |= {"state": ExportState.FAILED.value, "ended_at": now, "failure": why + times}
+        connection.execute(sa.update(export_jobs).where(export_jobs.c.id == row.id).values(**change))
+        if change["state"] == ExportState.FAILED.value:
+            self._event(connection, row.experiment_id, "trial", {"index": index, "files": 0}, now)
+
+
+def _held(job: ExportJob) -> tuple[Any, ...]:
+    return (
+        export_jobs.c.id == job.id,
+        export_jobs.c.token == job.token,
+        export_jobs.c.state == ExportState.RUNNING.value,
+    )
+
+
+def _outdated(earlier: Sequence[Any], formats: Collection[str]) -> list[int]:
+    """Of a trial's jobs, newest first, those that are over and of whose formats newer ones tell."""
+    told, found = set(formats), []
+    for row in earlier:
+        if row.state not in _ACTIVE and told.issuperset(row.formats):
+            found.append(row.id)
+        told.update(row.formats)
+    return found
