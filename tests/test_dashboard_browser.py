@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,14 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     said = page.locator("tr:has-text('weights.safetensors') code").get_attribute("title")
     assert said == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     page.wait_for_selector("text=Memory while it runs", timeout=60_000)
+
+    # The file to flash: made on request, checked, and there to be downloaded.
+    page.get_by_role("button", name="Export C", exact=True).click()
+    page.locator("[aria-label=Exports] tr:has-text('equal to the integer network')").wait_for(timeout=120_000)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="network-c.zip").click()
+    download.value.save_as(path)
+    assert zipfile.is_zipfile(path)
 
 
 def test_yaml_with_a_mistake_then_without(watched: Watched, processes: Processes) -> None:

@@ -2,11 +2,19 @@
 
 from pathlib import Path
 
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
 from support_dashboard import Watched, browser, violations
 from support_kill import Processes, store_at, until
+from support_store import spec
+from support_stream import served
 
+from service.app import create_app
 from service.client import Client
+from service.feed import Feed
 from service.schemas_logins import Scope
+from service.settings import Settings
+from service.store import Store
 from sparsemod.errors import SparsemodError
 
 
@@ -42,3 +50,69 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
     finally:
         processes.end()
         store.close()
+
+
+ELSEWHERE = """<form method=post action="{url}/experiments" enctype="text/plain"><input name='{{"spec":{{"a":"' value='"}}}}'></form>"""
+
+ATTEMPTS = """async (url) => {
+  const outcome = {};
+  outcome.read = await fetch(`${url}/experiments`, {credentials: "include"}).then((answer) => answer.text(), () => "blocked");
+  outcome.sent = await fetch(`${url}/experiments`, {method: "POST", mode: "no-cors", credentials: "include", body: "{}"}).then((answer) => answer.type);
+  outcome.stream = await new Promise((done) => {
+    const source = new EventSource(`${url}/stream`, {withCredentials: true});
+    source.onopen = () => done("open");
+    source.onerror = () => done("refused");
+  });
+  const frame = document.createElement("iframe");
+  frame.src = url;
+  document.body.append(frame);
+  await new Promise((done) => (frame.onload = done));
+  outcome.frame = frame.contentDocument === null ? "not ours" : "readable";
+  return outcome;
+}"""
+
+
+def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
+    """In a browser that is signed in, on the same machine: the cookie is for all of its ports."""
+    store = Store.open(Settings(data_dir=tmp_path).url)
+    token, made = store.create_token("ada", [Scope.WRITE])
+    elsewhere = FastAPI()
+    elsewhere.get("/", response_class=HTMLResponse)(lambda: ELSEWHERE.format(url=url))
+    elsewhere.state.feed = Feed(store)
+    with (
+        served(create_app(Settings(data_dir=tmp_path), store=store)) as url,
+        served(elsewhere) as other,
+        browser() as chromium,
+    ):
+        context = chromium.new_context()
+        watched = Watched(context, url)
+        page = watched.open("#/")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Nothing here yet").wait_for()
+        foreign = context.new_page()
+        for address in (other, other.replace("127.0.0.1", "localhost")):
+            foreign.goto(address)
+            outcome = foreign.evaluate(ATTEMPTS, url)
+            assert outcome == {"read": "blocked", "sent": "opaque", "stream": "refused", "frame": "not ours"}
+            assert not any(frame.url.startswith(url) for frame in foreign.frames)
+            foreign.goto(address)
+            with foreign.expect_navigation():
+                foreign.evaluate("document.forms[0].submit()")
+            assert "may not change anything here" in foreign.inner_text("body")
+        assert store.experiments()[1] == 0
+        # A session that ends under the open page: it asks for a token again, and the view is still there afterwards.
+        page.evaluate("location.hash = '#/workers'")
+        page.get_by_role("heading", name="Workers").wait_for()
+        store.revoke_token(made.token)
+        page.get_by_role("heading", name="Sign in").wait_for()
+        page.get_by_label("Token").fill(store.create_token("ada", [Scope.READ])[0])
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Workers").wait_for()
+        # Who may only look is told so.
+        store.create_experiment(spec(), owner="ada")
+        page.evaluate("location.hash = '#/'")
+        page.get_by_role("button", name="Stop store test").click()
+        page.get_by_text("this needs write or admin").wait_for()
+        assert watched.complaints == []
+    store.close()

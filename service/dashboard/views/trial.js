@@ -1,11 +1,12 @@
 // One trial: its curve and log live, its network, where its numbers come from, its files.
 import { html, useEffect, useState } from "../lib/ui.js";
 import { get, post } from "../lib/api.js";
-import { ago, bytes, duration, exact, show, title } from "../lib/format.js";
+import { ago, duration, exact, show, title } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
 import { value } from "./experiment/trials.js";
 import { Curve } from "./trial/curve.js";
+import { Files } from "./trial/files.js";
 import { Fits } from "./trial/fits.js";
 import { Log } from "./trial/log.js";
 import { Network } from "./trial/network.js";
@@ -68,7 +69,7 @@ export function Trial({ id, index }) {
     <div class="grid" data-reports=${reports}>
       ${[
         [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment, trial }],
-        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, index }], [Attempts, { trial }],
+        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, onChange: setTrial }], [Attempts, { trial }],
       ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
     </div>`;
 }
@@ -92,15 +93,6 @@ function Parameters({ trial }) {
     ([name, one]) => html`<dt key=${name}>${name}</dt><dd>${show("", one)}</dd>`)}</dl>
     ${Object.keys(trial.seconds).length > 0 && html`<h3>Seconds by stage</h3><dl class="pairs">${Object.entries(trial.seconds).map(
       ([name, one]) => html`<dt key=${name}>${name}</dt><dd>${duration(/** @type {number} */ (one))}</dd>`)}</dl>`}<//>`;
-}
-
-/** @param {{trial: any, index: number}} properties */
-function Files({ trial, index }) {
-  return html`<${Card} title="Files">
-    ${trial.artifacts.length === 0 ? html`<p class="dim">A completed trial leaves its weights and its integer network here.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Files"><table>
-      <thead><tr><th scope="col">File</th><th scope="col">Kind</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th></tr></thead>
-      <tbody>${trial.artifacts.map((/** @type {any} */ one) => html`<tr key=${one.digest}><td><a href=${one.url} download=${`trial-${index}-${one.name}`}>${one.name}</a></td><td>${one.kind}</td>
-        <td class="number">${bytes(one.size)}</td><td><code title=${one.digest}>${one.digest.slice(7, 19)}…</code></td></tr>`)}</tbody></table></div>`}<//>`;
 }
 
 /** @param {{trial: any}} properties */
