@@ -1,7 +1,10 @@
 """The client against the real application, and against servers that are away or answer nonsense."""
 
+import contextlib
+import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from starlette.testclient import TestClient
 from support_store import SPEC, completed, fill, point, spec
 
 from service.app import create_app
+from service.auth import RULES
 from service.client import Client
 from service.errors import STATUS, ServerError, TooLarge, answer, exception, status_of
 from service.schemas import ExperimentState
@@ -35,10 +39,12 @@ class Bridge(httpx2.BaseTransport):
 
     def __init__(self, app: TestClient) -> None:
         self.app, self.lost, self.sent = app, 0, 0
+        self.hear: Callable[[str], object] = lambda line: None
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         self.sent += 1
         path = request.url.raw_path.decode()
+        self.hear(f"{request.method} {request.url.path}")
         found = self.app.request(request.method, path, content=request.read(), headers=dict(request.headers))
         if self.lost and request.method not in ("GET", "HEAD"):
             self.lost -= 1
@@ -238,3 +244,33 @@ def test_every_exception_of_ours_has_a_status() -> None:
     internal = {"SparsemodError", "ServerError", "SupervisionFailed", "NurseryBroken", "SearchError"}
     known = {kind for kind in tree(errors.SparsemodError) if kind.__module__ == "sparsemod.errors"}
     assert {kind.__name__ for kind in known if not any(base in STATUS for base in kind.__mro__)} <= internal
+
+
+PAGE_ONLY = {
+    "GET /", "GET /docs", "GET /dashboard/{name:path}", "POST /login", "POST /logout", "GET /experiments/{experiment}/points",
+    "GET /stream", "GET /experiments/{experiment}/stream",
+}  # fmt: skip
+"""Pages, cookies, columns for plots, and streams; programs ask for pages of trials, and for events."""
+
+
+def test_every_route_has_a_method(client: Client, bridge: Bridge, tmp_path: Path) -> None:
+    made = client.create_experiment(SPEC).id
+    given = {
+        "index": 0, "attempt": 1, "token": "t", "worker": "w", "spec": SPEC, "parameters": {}, "formats": ["c"], "content": b"x",
+        "digest": "sha256:" + "0" * 64, "path": tmp_path / "x", "result": completed(),
+    }  # fmt: skip
+    asked: set[str] = set()
+    patterns = {rule: re.sub(r"\{\w+\}", "[^/]+", re.sub(r"\{\w+:path\}", ".+", rule)) for rule in RULES}
+    bridge.hear = lambda line: asked.update(
+        rule for rule, pattern in patterns.items() if re.fullmatch(pattern, line)
+    )
+    for name, method in inspect.getmembers(Client, inspect.isfunction):
+        if name.startswith("_") or name == "close":
+            continue
+        wanted = [p.name for p in inspect.signature(method).parameters.values() if p.default is p.empty][1:]
+        known = {**given, "experiment": made if name == "delete" else made + 1}
+        with contextlib.suppress(errors.SparsemodError):
+            method(client, **{word: known[word] for word in wanted if word != "filters"})
+    with pytest.raises(errors.NotFound):
+        client.exports(made + 1, 0)
+    assert RULES.keys() - asked == PAGE_ONLY
