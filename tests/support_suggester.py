@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from service.schemas import Claim
 from service.store import Store
 from sparsemod.proposals import Proposer
 from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value
@@ -80,15 +81,20 @@ def work(store: Store, count: int = 1_000_000) -> int:
     """Claim and complete up to `count` trials; how many there were."""
     done = 0
     while done < count and (claim := store.claim("w")) is not None:
-        found = costs(claim.candidate.parameters)
-        error = 0.05 + 200.0 / found["model_size"]
-        measured = [
-            Measurement(
-                metric="error", value=min(0.9, error), unit="fraction", method="test", split="validation"
-            ),
-            Measurement(metric="model_size", value=found["model_size"], unit="B", method="test"),
-        ]
-        result = TrialResult(state=TrialState.COMPLETED, measurements=tuple(measured), epochs=claim.epochs)
-        store.finish(claim.attempt, claim.token, result)
+        complete(store, claim)
         done += 1
     return done
+
+
+def complete(store: Store, claim: Claim) -> None:
+    """Report a claimed trial's result."""
+    found = costs(claim.candidate.parameters)
+    error = 0.05 + 200.0 / found["model_size"]
+    measured = (
+        Measurement(
+            metric="error", value=min(0.9, error), unit="fraction", method="test", split="validation"
+        ),
+        Measurement(metric="model_size", value=found["model_size"], unit="B", method="test"),
+    )
+    result = TrialResult(state=TrialState.COMPLETED, measurements=measured, epochs=claim.epochs)
+    store.finish(claim.attempt, claim.token, result)

@@ -1,5 +1,6 @@
 """The experiment's spec: what it accepts, and that every mistake is named with field, value and what is allowed."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from sparsemod.errors import InvalidSpec
 from sparsemod.parameters import Categorical, Fixed, Integer, Real
 from sparsemod.spec import ExperimentSpec
+from sparsemod.units import OBJECTIVES
 
 MINIMAL = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
 
@@ -59,11 +61,15 @@ def test_round_trip_through_json():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("objectives", [["error"], ["ram", "flash"], ["latency", "error", "size"]])
-def test_any_objectives_in_any_order(objectives):
-    spec = ExperimentSpec.parse({**MINIMAL, "objectives": objectives})
-    assert len(spec.objectives) == len(objectives)
-    assert set(spec.reference()) == set(spec.objectives)
+def test_any_objectives_in_any_order():
+    choices = [names for count in range(1, 5) for names in itertools.permutations(OBJECTIVES, count)]
+    assert len(choices) == 64
+    for names in choices:
+        spec = ExperimentSpec.parse({**MINIMAL, "objectives": list(names)})
+        assert spec.objectives == names
+        assert list(spec.reference()) == list(names)
+    spec = ExperimentSpec.parse({**MINIMAL, "objectives": ["ram", "flash"]})
+    assert spec.objectives == ("working_memory", "model_size")
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,14 @@ def test_pins_name_no_place_and_no_build() -> None:
         assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9.!]+", line), line
 
 
+def test_the_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert importlib.metadata.metadata("sparsemod")["License-Expression"] == "Apache-2.0"
+    for path in [*(ROOT / "sparsemod").rglob("*.py"), *(ROOT / "service").rglob("*.py")]:
+        assert "GNU General Public" not in path.read_text(), path
+
+
 def test_continuous_integration_runs_the_tests() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)

@@ -34,7 +34,7 @@ SPEC = {
     "network": {"family": "mlp", "options": {"max_width": 32, "max_layers": 2}},
     "objectives": ["error", "model_size"],
     "rounds": {name: {"trials": trials, "epochs": 2} for name, trials in ROUNDS.items()},
-    "limits": {"attempts": 50},
+    "limits": {"attempts": 20},
 }
 
 

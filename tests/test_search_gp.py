@@ -50,6 +50,22 @@ def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
     assert_allclose(again, mean, atol=0.01)
 
 
+def test_epochs_are_modelled_and_not_mixed() -> None:
+    # The same networks for 2, 4 and 16 epochs: the model tells how much of an error is for want of training.
+    x, errors = data(36)
+    epochs = np.resize([2.0, 4.0, 16.0], 36)
+    seen = np.column_stack([x, [gp.fidelity(e) for e in epochs]])
+    seen_errors = errors * (2.0 / epochs) ** 0.5
+    new, truth = data(100, seed=7)
+    model = gp.ErrorModel(seen, seen_errors, gp.fit(seen, seen_errors))
+    after = {}
+    for e in (2.0, 16.0):
+        after[e], _ = model.predict(np.column_stack([new, np.full(100, gp.fidelity(e))]))
+        assert np.corrcoef(after[e], gp.logit(truth * (2.0 / e) ** 0.5))[0, 1] > 0.9
+    gained = gp.logit(truth) - gp.logit(truth / 8.0**0.5)
+    assert_allclose((after[2.0] - after[16.0]).mean(), gained.mean(), rtol=0.15)
+
+
 def test_equal_data_give_equal_hyperparameters_with_and_without_the_cache() -> None:
     x, errors = data(20)
     fitter = gp.Fitter()

@@ -4,13 +4,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support_search import OBJECTIVES, SPACE, costs, finish, loop, morphs, pend, spec
 
 from sparsemod.errors import BuildError, SpaceEmpty
 from sparsemod.records import FailureKind, TrialState, Value
-from sparsemod.search import Observation, Search, Suggestion
+from sparsemod.search import Observation, Search, Suggestion, gp
 from sparsemod.search.history import History
 from sparsemod.space import Categorical, Integer, Space
 
@@ -110,6 +111,25 @@ def test_epochs_of_a_pending_child_count_its_parents() -> None:
     [child] = Search(of, SPACE, costs, morphs).suggest(base, 1)
     waiting = Observation(8, child.candidate, TrialState.QUEUED)
     assert History(of, SPACE, [*base, waiting]).epochs(waiting) == 6.0
+
+
+def test_the_model_is_told_the_epochs_of_each_round_and_what_was_inherited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = spec(rounds={f"r{i}": {"trials": 4, "epochs": e} for i, e in ((1, 2), (2, 8), (3, 1))})
+    told: list[list[float]] = []
+    fit = gp.Fitter.fit
+
+    def listen(self: gp.Fitter, features: Any, errors: Any) -> Any:
+        told.append([float(e) for e in features[:, -1]])
+        return fit(self, features, errors)
+
+    monkeypatch.setattr(gp.Fitter, "fit", listen)
+    observations = loop(Search(of, SPACE, costs, morphs))
+    asked = [gp.fidelity(o.epochs) for o in observations]
+    assert told[-1] == asked[:-1]
+    assert {o.epochs for o in observations[4:8]} == {8.0}
+    assert all(o.epochs == observations[o.candidate.parent].epochs + 1.0 for o in observations[8:])  # type: ignore[index]
 
 
 def test_infeasible_draws_are_returned_to_be_recorded_and_never_again() -> None:

@@ -33,6 +33,8 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 @pytest.mark.parametrize(
     ("changes", "field", "allowed"),
     [
+        ({"network": {"family": "os:system"}}, "network.family", "code cannot be named here"),
+        ({"dataset": {"name": "os:system"}}, "dataset.name", "code cannot be named here"),
         ({"target": {"device": "os:system"}}, "target.device", "code cannot be named here"),
         ({"target": {"device": "../../etc/passwd"}}, "target.device", "stm32f446"),
         (

@@ -57,6 +57,15 @@ def test_the_newest_step_is_the_one_that_the_store_expects() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
+def test_sqlite_is_in_wal_mode_for_every_connection(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'wal.db'}")
+    with store.engine.connect() as first, store.engine.connect() as second:
+        for connection in (first, second):
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    store.close()
+
+
 def test_several_may_open_an_empty_database_at_once(database: str) -> None:
     found: list[object] = []
 

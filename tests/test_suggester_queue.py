@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_suggester import Clock, make_spec, open_store, quick_search, work
+from support_suggester import Clock, complete, make_spec, open_store, quick_search, work
 
 import service.suggester
 from service.schemas import ExperimentState
@@ -35,6 +35,27 @@ def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None
     assert [record.index for record in records] == list(range(7))
     assert [record.candidate.round for record in records] == ["r1"] * 4 + ["r2"] * 3
     assert len({str(record.candidate.parameters) for record in records}) == 7
+
+
+def test_batches_are_whole_distinct_and_see_what_is_under_way(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    rounds = {f"r{i}": {"trials": n, "epochs": 1} for i, n in ((1, 6), (2, 9), (3, 0))}
+    identity = store.create_experiment(make_spec(search={"batch_size": 3}, rounds=rounds)).id
+    suggester = Suggester(store, ahead=1)
+    sizes, slow = [], None
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        before = len(store.records(identity))
+        suggester.step()
+        sizes.append(len(store.records(identity)) - before)
+        # The last of each batch is still under way when the next batch is chosen.
+        if slow is not None:
+            complete(store, slow)
+        work(store, 2)
+        slow = store.claim("slow")
+    assert [size for size in sizes if size] == [3] * 5
+    records = store.records(identity)
+    assert [record.candidate.origin for record in records] == ["sobol"] * 6 + ["gp"] * 9
+    assert len({str(record.candidate.parameters) for record in records}) == 15
 
 
 def test_a_suggester_that_is_replaced_at_every_step_suggests_the_same(tmp_path: Path) -> None:
