@@ -119,10 +119,10 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     for part in PARTS:
         rules_of(part.router)  # raises for an endpoint of which nobody has said who may use it
         app.include_router(part.router)
+    app.add_middleware(Packed)
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
-    app.add_middleware(Packed)
     # Added last, it comes first: a body is not even looked at before it is known whose it is.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)

@@ -8,7 +8,6 @@ A page of another site can make a browser send requests here. So the cookie is S
 is ours, and an open server answers only when it is addressed as this machine (a name of somebody else's may point to 127.0.0.1).
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,8 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from service.errors import Forbidden, LoginNeeded, answer, status_of
+from service.errors import Forbidden, LoginNeeded
+from service.refusal import refuse
 from service.schemas_logins import Login, Scope
 from service.settings import is_address, is_local
 from service.store import Store
@@ -137,7 +137,7 @@ class Guard:
                     await run_in_threadpool(self._theirs, rule, parameters, login)
                 scope["sparsemod_login"] = login
         except SparsemodError as error:
-            await _refuse(error, send)
+            await refuse(error, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -246,17 +246,3 @@ def _from_here(scope: Connection, headers: Headers) -> None:
         host = ""
     if not is_local(host) and (server is None or host != server[0]):
         raise Forbidden(f"without logins this server answers as localhost only. {HOW_TO}")
-
-
-async def _refuse(error: SparsemodError, send: Send) -> None:
-    body = json.dumps(answer(error).model_dump(mode="json")).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),  # a body is not read
-    ]
-    status = status_of(error)
-    if status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="sparsemod"'))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

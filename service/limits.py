@@ -1,13 +1,10 @@
 """Bodies beyond their limit are refused: by their announced length at once, else as soon as they pass it. Answers are compressed."""
 
-import json
-from typing import Any
-
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import TooLarge, answer
-from sparsemod.errors import SparsemodError
+from service.errors import TooLarge
+from service.refusal import refuse
 
 
 class BodyLimit:
@@ -28,16 +25,17 @@ class BodyLimit:
         )
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if length.isdigit() and int(length) > limit:
-            await _refuse(error, send)
+            await refuse(error, receive, send)
             return
         seen = 0
-        begun = False
+        begun = ended = False
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen, ended
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
                 if seen > limit:
                     raise error
             return message
@@ -47,7 +45,7 @@ class BodyLimit:
             nonlocal begun
             if seen > limit and not begun:
                 if message["type"] == "http.response.start":
-                    await _refuse(error, send)
+                    await refuse(error, None if ended else receive, send)
                 return
             begun = True
             await send(message)
@@ -64,14 +62,3 @@ class Packed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         files = scope["type"] == "http" and scope["path"].startswith("/artifacts/")
         await (self._plain if files else self._packing)(scope, receive, send)
-
-
-async def _refuse(error: SparsemodError, send: Send) -> None:
-    body = json.dumps(answer(error).model_dump(mode="json")).encode()
-    headers: list[Any] = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),  # the rest of the body is not read
-    ]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -5,21 +5,31 @@ import io
 import json
 import pickle
 import struct
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 from starlette.testclient import TestClient
-from support_auth import open_app, store_of
+from support_auth import bearer, open_app, store_of
 from support_store import completed, fill, spec
+from support_stream import served
 
+from service.app import create_app
+from service.client import Client
 from service.contents import check_arrays, check_artifact, check_safetensors, refuse_pickled
+from service.errors import TooLarge
+from service.refusal import LINGER_SECONDS
+from service.schemas_logins import Scope
+from service.settings import Settings
+from service.uploads import chunks, digest_of
 from sparsemod.errors import InvalidInput
 from sparsemod.records import Artifact
 
@@ -68,24 +78,30 @@ def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: b
     assert [p for p in (tmp_path / "artifacts").rglob("*") if p.is_file()] == []
 
 
-def long_list(members: int) -> bytes:
-    """An archive that says it has so many members, in the format for very many."""
+def long_list(members: int, *, very: bool) -> bytes:
+    """An archive that says it has so many members; `very`: in the format for very many."""
     member = b"PK\1\2" + struct.pack("<6H3L5H2L", *(20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + b"a"
     listed, first = member * members, b"PK\3\4" + bytes(26)
     large = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, members, members, len(listed), len(first))
     where = b"PK\6\7" + struct.pack("<LQL", 0, len(first) + len(listed), 1)
     end = b"PK\5\6" + struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    return first + listed + large + where + end
+    if very:
+        return first + listed + large + where + end
+    return (
+        first + listed + b"PK\5\6" + struct.pack("<4H2LH", 0, 0, members, members, len(listed), len(first), 0)
+    )
 
 
 def test_an_archive_with_a_very_long_list_is_not_opened(tmp_path: Path) -> None:
     with open_app(tmp_path) as http:
-        for members in (20, 50_000):
-            answer = put(http, long_list(members))
+        for content in (
+            long_list(20, very=True),
+            long_list(50_000, very=True),
+            long_list(50_000, very=False),
+        ):
+            answer = put(http, content)
             assert answer.status_code == 422 and "list of members" in answer.json()["error"]["value"]
-        plain = archive(**{f"m{number}__npy": b"" for number in range(40_000)})
-        answer = put(http, plain)
-        assert answer.status_code == 422 and "list of members" in answer.json()["error"]["value"]
+        assert put(http, long_list(20, very=False)).status_code == 200
 
 
 def test_a_damaged_archive_is_no_crash(http: TestClient) -> None:
@@ -134,6 +150,35 @@ def test_too_large_says_what_to_change(http: TestClient) -> None:
     assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
     found = http.post("/claims", content=b" " * 9_000_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
+
+
+def test_the_client_hears_why_a_large_file_is_refused(tmp_path: Path) -> None:
+    """Over a socket, while it is still sending: in the announced case and in the other one."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(20_000_000)
+    app = create_app(Settings(data_dir=tmp_path, max_artifact_bytes=100_000, max_request_bytes=100_000))
+    secret, _ = app.state.store.create_token("me", [Scope.WORKER])
+    reader, _ = app.state.store.create_token("me", [Scope.READ])
+    with served(app) as url, httpx2.Client(trust_env=False, timeout=60) as plain:
+        began = time.monotonic()
+        with (
+            pytest.raises(TooLarge, match="SPARSEMOD_MAX_ARTIFACT_BYTES"),
+            Client(url, token=secret) as client,
+        ):
+            client.upload(large)
+        for token, path, status in (
+            (secret, f"/artifacts/{digest_of(large)}", 413),
+            (reader, f"/artifacts/{digest_of(large)}", 403),
+            (secret, "/claims", 413),
+        ):
+            method = "PUT" if path.startswith("/artifacts") else "POST"
+            # In pieces whose number is not announced; the last piece is what is too much, and then all of it.
+            for pieces in ([bytes(90_000), bytes(20_000)], chunks(large)):
+                answer = plain.request(method, url + path, content=iter(pieces), headers=bearer(token))
+                assert answer.status_code == status and answer.json()["error"]["message"], (path, answer.text)
+        assert plain.get(f"{url}/experiments").status_code == 401
+        assert time.monotonic() - began < 20 * LINGER_SECONDS
 
 
 BAD = [
@@ -190,6 +235,10 @@ def test_good_files_are_taken(http: TestClient) -> None:
     assert http.post(f"/attempts/{claim['attempt']}/checkpoint", json=beat).status_code == 204
     body = {"token": claim["token"], "result": completed(artifacts=tuple(files)).model_dump(mode="json")}
     assert http.post(f"/attempts/{claim['attempt']}/finish", json=body).status_code == 200
+    # It never changes; but no cache between may hand it out to people without a login.
+    kept = http.get(f"/artifacts/{files[0].digest}").headers
+    assert kept["cache-control"] == "private, max-age=31536000, immutable"
+    assert kept["content-disposition"] == "attachment" and kept["x-content-type-options"] == "nosniff"
 
 
 @given(st.binary(max_size=200), st.integers(0, 200), st.binary(max_size=4))

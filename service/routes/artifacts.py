@@ -79,7 +79,8 @@ def _headers(digest: str) -> dict[str, str]:
     # Files are data, never pages: a browser must not take one for something to run.
     return {
         "etag": f'"{digest}"',
-        "cache-control": "public, max-age=31536000, immutable",
+        # Not "public": where there are logins, a cache in between must not hand it out to others.
+        "cache-control": "private, max-age=31536000, immutable",
         "x-content-type-options": "nosniff",
         "content-disposition": "attachment",
     }
