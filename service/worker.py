@@ -5,6 +5,7 @@ drain's time limit, gives them back: they stop between two epochs, leave their c
 """
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -36,6 +37,10 @@ POLL_SECONDS = (0.1, 0.5)
 
 DRAIN_SECONDS = 600.0
 """How long a drain waits for the trials under way before it gives them back."""
+
+
+FOLDER, LOCK = "sparsemod-worker-", "lock"
+"""How the folder of a worker's files begins, and the file in it that a living worker has locked."""
 
 
 class ClaimingServer(Server, Protocol):
@@ -114,7 +119,7 @@ class Worker:
         processes cannot be started at all.
         """
         settings = self._settings
-        directory = Path(tempfile.mkdtemp(prefix="sparsemod-worker-", dir=settings.directory))
+        directory, lock = _own_folder(settings.directory)
         try:
             self._nursery.start()
             if settings.gpu is not None:
@@ -139,6 +144,7 @@ class Worker:
         finally:
             self._nursery.close()
             shutil.rmtree(directory, ignore_errors=True)
+            lock.close()
 
     def _supervise(self, slots: list[threading.Thread]) -> None:
         """Wait for the slots; once draining, for so long only, and then give back what they hold."""
@@ -237,6 +243,20 @@ class Worker:
                 "gpu", number, f"a CUDA device that torch can use ({reason}); --cpu works anywhere"
             )
         log.info("gpu", number=number, name=answer["name"], gigabytes=round(answer["memory"] / 1024**3, 1))
+
+
+def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
+    """A folder for this worker's files and the lock that it holds while it lives. Folders of workers that were killed are removed."""
+    directory = Path(tempfile.mkdtemp(prefix=FOLDER, dir=parent))
+    # Locked before it has its name: whoever sees the name finds it locked.
+    lock = (directory / "unlocked").open("wb")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (directory / "unlocked").rename(directory / LOCK)
+    for other in directory.parent.glob(f"{FOLDER}*/{LOCK}"):
+        with contextlib.suppress(OSError), other.open("rb") as left:  # gone, held, or another user's
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other.parent, ignore_errors=True)
+    return directory, lock
 
 
 def run_worker(url: str, settings: WorkerSettings) -> int:

@@ -1,5 +1,6 @@
 """The worker's loop: slots, draining, ending when idle, a server that comes late, a GPU that is not there."""
 
+import fcntl
 import threading
 import time
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_slots_share_the_queue_and_each_trial_is_done_once(tmp_path: Path) -> No
     assert sorted(server.results) == list(range(1, 8))
     assert all(len(server.curve[n]) == 3 for n in server.results)
     assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_folders_of_killed_workers_are_removed(tmp_path: Path) -> None:
+    alive, killed, older = (tmp_path / f"sparsemod-worker-{name}" for name in ("alive", "killed", "older"))
+    for folder in (alive, killed, older):
+        folder.mkdir()
+        (folder / "downloads").mkdir()
+    (killed / "lock").touch()
+    (tmp_path / "sparsemod-worker").mkdir()
+    with (alive / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert Worker(MemoryServer(claims=[make_claim(1)]), settings(tmp_path, once=True)).run() == 1
+    # One that says nothing about its worker stays: it may be about to be locked.
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, older.name, "sparsemod-worker"}
 
 
 def test_once_ends_after_one_trial(tmp_path: Path) -> None:
