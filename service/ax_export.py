@@ -16,6 +16,8 @@ from service.store import Store, TrialRecord
 from sparsemod.errors import ServerUnavailable, SparsemodError
 
 _KEPT = 8
+_WAITING = 4
+"""Conversions that may wait for each other: each holds one of the server's threads."""
 
 
 class AxExport:
@@ -25,22 +27,31 @@ class AxExport:
         self._store, self._settings = store, settings
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(_WAITING)
 
     def export(self, experiment: int) -> bytes:
-        """The JSON that `ax.api.client.Client.load_from_json_file` opens. Raises NotFound, SparsemodError when the conversion fails."""
+        """The JSON that `ax.api.client.Client.load_from_json_file` opens. Raises NotFound, ServerUnavailable when many wait, SparsemodError when the conversion fails."""
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)
-        with self._lock:
-            if key not in self._kept:
-                task = {
-                    "spec": view.spec.to_dict(),
-                    "imports": self._settings.imports,
-                    "trials": [plain_record(record) for record in self._store.records(experiment)],
-                }
-                self._kept[key] = self._run(json.dumps(task).encode())
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            return self._kept[key]
+        known = self._kept.get(key)
+        if known is not None:
+            return known
+        if not self._places.acquire(blocking=False):
+            raise ServerUnavailable(f"{_WAITING} conversions for Ax are under way; ask again later")
+        try:
+            with self._lock:
+                if key not in self._kept:
+                    task = {
+                        "spec": view.spec.to_dict(),
+                        "imports": self._settings.imports,
+                        "trials": [plain_record(record) for record in self._store.records(experiment)],
+                    }
+                    self._kept[key] = self._run(json.dumps(task).encode())
+                    while len(self._kept) > _KEPT:
+                        self._kept.popitem(last=False)
+                return self._kept[key]
+        finally:
+            self._places.release()
 
     def _run(self, task: bytes) -> bytes:
         command = [sys.executable, "-m", "service.ax_child"]

@@ -190,6 +190,38 @@ def test_the_history_and_its_rounds(watched: Watched, seeded: Seeded) -> None:
     assert "against error 40.00 %, model size 1.0 KB" in text(page, "section[aria-label=Hypervolume]")
 
 
+def test_the_table_is_sorted_and_filtered_by_the_server(watched: Watched) -> None:
+    page = watched.open("#/experiments/1?sort=model_size&order=asc")
+    found = [row[0] for row in table(page, "Table of trials")]
+    assert found == ["2", "6", "1", "5", "0", "4", "3"]
+    page.locator("#trials").get_by_role("button", name="Error").click()
+    page.locator("#trials th[aria-sort=ascending]:has-text('Error')").wait_for()
+    page.locator("#trials tbody tr:first-child:has-text('20.00 %')").wait_for()
+    assert "sort=error" in page.url and any("sort=error" in asked for asked in watched.asked)
+    for name, choice, left in (("State", "completed", 6), ("Round", "r3", 2), ("Origin", "morphism", 2)):
+        page.locator(f"#trials .pick:has-text('{name}') select").select_option(choice)
+        page.get_by_text(f"{left} match", exact=True).wait_for()
+        assert f"{name.lower()}={choice}" in page.url
+    assert [row[3] for row in table(page, "Table of trials")] == ["morphism of 1"] * 2
+
+
+def test_the_timeline_leads_to_trials(watched: Watched) -> None:
+    page = watched.open("#/experiments/1?span=0")
+    lane = page.locator("section[aria-label=\"Workers' timeline\"] svg[aria-label^='w: 5 attempts']")
+    lane.wait_for()
+    assert page.locator('section[aria-label="Workers\' timeline"] svg').count() == 2
+    card = page.locator('section[aria-label="Workers\' timeline"]')
+    box = lane.bounding_box()
+    for x in range(0, int(box["width"]), 3):  # what is under the mouse is said
+        lane.hover(position={"x": x, "y": box["height"] / 2})
+        said = re.search(r"trial (\d+), completed", card.inner_text())
+        if said:
+            lane.click(position={"x": x, "y": box["height"] / 2})
+            page.get_by_role("heading", name=f"Trial {said[1]}").wait_for()
+            return
+    raise AssertionError("no attempt in the lane")
+
+
 def test_one_trial_says_where_its_numbers_are_from(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1/trials/5")
     assert table(page, "Table of measurements") == [
@@ -235,6 +267,9 @@ def test_two_experiments_on_one_plot(watched: Watched) -> None:
     page.locator("section[aria-label=Hypervolume] select").select_option("seconds")
     page.locator("[data-plot=volumes][aria-label='Hypervolume over seconds'] canvas").wait_for()
     assert "over=seconds" in page.url
+    page = watched.open("#/compare?ids=77")
+    page.get_by_text("no experiment 77").wait_for()
+    assert page.get_by_text("Loading…").count() == 0
 
 
 def test_workers_and_draining(watched: Watched, seeded: Seeded) -> None:

@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from support_kill import until
 from support_store import SPEC, Suggestion, completed, fault, fill
 
 from service.app import create_app
 from service.settings import Settings
 from sparsemod.data import declared
-from sparsemod.errors import SparsemodError
+from sparsemod.errors import ServerUnavailable, SparsemodError
 from sparsemod.problem import Problem
 from sparsemod.records import Candidate
 from sparsemod.spec import ExperimentSpec
@@ -70,4 +73,23 @@ def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
     store = open_store(settings)
     with pytest.raises(SparsemodError, match="the conversion for Ax failed"):
         AxExport(store, settings)._run(b"{}")
+    store.close()
+
+
+def test_conversions_leave_threads_for_other_requests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    ax, store = app.state.ax, app.state.store
+    made = [store.create_experiment(ExperimentSpec.parse(SPEC)).id for _ in range(6)]
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    monkeypatch.setattr(ax, "_run", lambda task: (begun.release(), go_on.wait(60), b"{}")[2])
+    with ThreadPoolExecutor(6) as threads:
+        answers = [threads.submit(ax.export, identity) for identity in made]
+        assert begun.acquire(timeout=60)
+        until(lambda: sum(answer.done() for answer in answers) == 2, 60, "two refusals")
+        go_on.set()
+    errors = [answer.exception() for answer in answers]
+    assert sum(isinstance(error, ServerUnavailable) for error in errors) == 2 and errors.count(None) == 4
+    assert [ax.export(identity) for identity in made] == [b"{}"] * 6
     store.close()

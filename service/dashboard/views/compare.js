@@ -54,7 +54,7 @@ export function Compare() {
     <section class="card head" aria-label="Experiments to compare"><div class="checks">${list.map((one) => html`<label key=${one.id}>
       <input type="checkbox" checked=${ids.includes(one.id)} disabled=${!ids.includes(one.id) && ids.length >= MOST} onChange=${(/** @type {any} */ event) => choose(one.id, event.target.checked)} />
       ${one.name} <span class="dim">#${one.id}</span></label>`)}${list.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
-    ${chosen.length === 0 ? html`<p class="dim">${ids.length ? "Loading…" : "Choose two or more."}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
+    ${chosen.length === 0 ? html`<p class="dim">${ids.length === 0 ? "Choose two or more." : error ? "" : "Loading…"}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
 }
 
 /** @param {{chosen: {view: any, columns: Columns}[], version: number}} properties */
@@ -76,7 +76,7 @@ function Plots({ chosen, version }) {
   const axes = /** @type {[string, string][]} */ (shared.map((/** @type {string} */ name) => [name, title(name)]));
   const words = Object.entries(corner).map(([name, value]) => `${title(name).toLowerCase()} ${show(name, value)}`).join(", ");
   return html`<div class="grid" data-version=${version}>
-    <${Card} title="Fronts" aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
+    <${Card} title="Fronts" note=${shared.length > 2 ? "points: over all shared objectives; lines: of the two drawn" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
       <${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />
       <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${name}</li>`)}</ul><//>
     <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => ask({ over: v === "trials" ? null : v })} />`}>
@@ -90,7 +90,7 @@ function Plots({ chosen, version }) {
         return html`<tr key=${view.id}><th scope="row"><a href=${`#/experiments/${view.id}`}>${names[i]}</a></th><td><${State} state=${view.state} /></td><td>${view.spec.network.family}</td><td>${view.spec.target.device}</td>
           <td class="number">${view.counts.completed ?? 0}</td><td class="number">${plural(members.length, "point")}</td><td class="number">${(fronts[i].history.at(-1)?.hypervolume ?? 0).toFixed(4)}</td>
           ${shared.map((/** @type {string} */ name) => html`<td class="number" key=${name}>${members.length ? show(name, Math.min(...members.map((row) => row?.values[name] ?? Infinity))) : "–"}</td>`)}
-          <td class="number">${duration(((view.finished_at ? Date.parse(view.finished_at) : Date.now()) - Date.parse(view.created_at)) / 1000)}</td></tr>`;
+          <td class="number">${duration((ended(view) - Date.parse(view.created_at)) / 1000)}</td></tr>`;
       })}</tbody></table></div><//></div>`;
 }
 
@@ -117,6 +117,9 @@ function frontOptions(chosen, fronts, names, x, y) {
     }),
   };
 }
+
+/** When it ended; one that was stopped, when it was. @param {any} view */
+const ended = (view) => (view.state === "running" ? Date.now() : Date.parse(view.finished_at ?? view.updated_at));
 
 /** Hypervolumes on one axis: null where an experiment has no trial. @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string} over */
 function volumes(chosen, fronts, over) {
