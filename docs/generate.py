@@ -5,6 +5,7 @@ mkdocs runs this file as a hook: a line `<!-- generated: NAME -->` of a page is 
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -184,8 +185,11 @@ def _argument(argument: Any) -> str:
 def http_api() -> str:
     """Every route with its parameters and answers, from the server's OpenAPI description."""
     from service.app import create_app
+    from service.settings import Settings
 
-    description = create_app().openapi()
+    # Not in the folder where it is built: that may hold somebody's experiments.
+    with tempfile.TemporaryDirectory() as folder:
+        description = create_app(Settings(data_dir=Path(folder))).openapi()
     lines: list[str] = []
     for path, methods in description["paths"].items():
         for method, route in methods.items():

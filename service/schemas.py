@@ -140,9 +140,7 @@ class ExperimentSummary(View):
         None,
         description="Of the latest trials that ended, the longest pause left out; none while there are few.",
     )
-    revision: int = Field(
-        description="Counter of its last event: whoever knows it can ask for what came after."
-    )
+    revision: int = Field(description="Counter of its last event: from it one can ask for what came after.")
 
 
 class ExperimentView(ExperimentSummary):

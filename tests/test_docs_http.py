@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 from support_docs import DOCS, blocks, generator
 
@@ -19,8 +20,10 @@ def test_the_error_that_is_shown(tmp_path: Path) -> None:
     assert answer.json() == json.loads(shown.text)
 
 
-def test_every_route_is_described() -> None:
+def test_every_route_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     text = generator().http_api()
-    for path, methods in create_app().openapi()["paths"].items():
+    assert not list(tmp_path.iterdir()), "building the documentation leaves nothing behind"
+    for path, methods in create_app(Settings(data_dir=tmp_path)).openapi()["paths"].items():
         for method in methods:
             assert f"### `{method.upper()} {path}`" in text
