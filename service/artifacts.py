@@ -3,26 +3,26 @@
 Names given by anybody never become paths. A file appears whole or not at all, and is on the disk before its digest is confirmed.
 """
 
-import contextlib
 import hashlib
 import math
 import os
 import re
-import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from service.contents import refuse_pickled
 from service.errors import TooLarge
-from service.schemas import DIGEST_PATTERN
+from service.schemas import DIGEST_PATTERN, ArtifactInfo
 from sparsemod.errors import DigestMismatch, InvalidInput, NotFound
 
+if TYPE_CHECKING:
+    from service.store import Store
+
 CHUNK = 1 << 20
-_UPLOAD, _ASIDE = ".upload-", ".aside-"
+_UPLOAD = ".upload-"
 
 
 class ArtifactFiles:
@@ -55,50 +55,29 @@ class ArtifactFiles:
         """Begin to receive the content of `digest`; use it in a `with` statement."""
         return Upload(self.path(digest), digest, self.limit)
 
-    def store(self, content: bytes) -> str:
-        """Store bytes; their digest."""
+    def add(self, content: bytes, store: "Store") -> ArtifactInfo:
+        """Store and record bytes."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         with self.receive(digest) as upload:
             upload.write(content)
-            upload.commit()
-        return digest
+            return upload.commit(store)
 
-    def remove(self, digests: Sequence[str], known: Callable[[Sequence[str]], set[str]]) -> int:
-        """Delete the files of `digests`, except those that are `known` by then; how many there were.
+    def remove(self, digest: str) -> None:
+        """Delete a file; nothing happens when it is not there. Only for the store, which knows that nobody is just putting it there."""
+        self.path(digest).unlink(missing_ok=True)
 
-        Somebody may be uploading the same content: so a file is put aside first, and comes back when its record is there. The other side
-        makes the record first and then looks whether the file is there; one of the two sees what the other did.
-        """
-        aside = {}
-        for digest in digests:
-            place = self._aside()
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(self.path(digest), place)
-                aside[digest] = place
-        back = known(list(aside))
-        for digest, place in aside.items():
-            if digest in back:
-                os.replace(place, self.path(digest))
-            else:
-                place.unlink(missing_ok=True)
-        return len(aside) - len(back)
-
-    def sweep(self, seconds: float, known: Callable[[Sequence[str]], set[str]]) -> int:
-        """Delete what is older than `seconds` and not `known`: files without a record, uploads that broke off. How many there were."""
+    def old(self, seconds: float) -> list[str]:
+        """The digests of files that are older than `seconds`; uploads that broke off so long ago are deleted."""
         limit = time.time() - seconds
-        old = [path for path in self.root.glob("[0-9a-f][0-9a-f]/*") if _changed(path) < limit]
-        unfinished = [path for path in old if path.name.startswith(_UPLOAD)]
-        for path in [*unfinished, *(p for p in self.root.glob(f"{_ASIDE}*") if _changed(p) < limit)]:
-            path.unlink(missing_ok=True)
-        whole = [
-            f"sha256:{path.parent.name}{path.name}"
-            for path in old
-            if re.fullmatch(r"[0-9a-f]{62}", path.name)
-        ]
-        return len(unfinished) + self.remove(sorted(set(whole) - known(whole)), known)
-
-    def _aside(self) -> Path:
-        return self.root / f"{_ASIDE}{secrets.token_hex(8)}"
+        found = []
+        for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
+            if _changed(path) >= limit:
+                continue
+            if path.name.startswith(_UPLOAD):
+                path.unlink(missing_ok=True)
+            elif re.fullmatch(r"[0-9a-f]{62}", path.name):
+                found.append(f"sha256:{path.parent.name}{path.name}")
+        return sorted(found)
 
 
 def _changed(path: Path) -> float:
@@ -140,17 +119,21 @@ class Upload:
         self._hash.update(chunk)
         self._file.write(chunk)
 
-    def commit(self) -> None:
-        """Check digest and content and put the file in its place. Raises DigestMismatch, InvalidInput for pickled data."""
+    def commit(self, store: "Store") -> ArtifactInfo:
+        """Check digest and content, put the file in its place and record it. Raises DigestMismatch, InvalidInput for pickled data."""
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._expected:
             raise DigestMismatch("the uploaded content", self._expected, found)
         self._file.flush()
         refuse_pickled(Path(self._temporary))
         os.fsync(self._file.fileno())
-        os.replace(self._temporary, self._path)
+        info = store.add_artifact(found, self.size, self._place)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the new name, too, must survive a power cut
         finally:
             os.close(folder)
+        return info
+
+    def _place(self) -> None:
+        os.replace(self._temporary, self._path)

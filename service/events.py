@@ -7,15 +7,13 @@ import structlog
 
 from service.artifacts import ArtifactFiles
 from service.store import Store
+from service.store.files import STRAY_SECONDS
 from sparsemod.errors import SparsemodError
 
 log = structlog.get_logger("server")
 
 FORGET_REQUESTS_SECONDS = 7 * 86_400.0
 """How long an Idempotency-Key is remembered."""
-
-STRAY_SECONDS = 86_400.0
-"""How long a file may lie about to which nothing refers: longer than any trial takes from an upload to its report."""
 
 SWEEP_SECONDS = 3600.0
 """Pause between two looks for such files."""
@@ -40,8 +38,10 @@ class Housekeeping:
 
     def sweep(self) -> int:
         """Delete files that nothing refers to any more; how many there were."""
-        self._store.forget_strays(STRAY_SECONDS)
-        return self._files.sweep(STRAY_SECONDS, self._store.known_artifacts)
+        count = self._store.drop_strays(STRAY_SECONDS, self._files.remove)
+        old = self._files.old(STRAY_SECONDS)
+        unrecorded = set(old) - self._store.known_artifacts(old)
+        return count + self._store.drop_unrecorded(sorted(unrecorded), self._files.remove)
 
     def _run(self) -> None:
         swept = time.monotonic()

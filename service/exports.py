@@ -46,10 +46,13 @@ class Exports:
         self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._process = ExportProcess()
         self._ending, self._wake = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Begin to make what waits, also what was queued by another server or before a restart."""
+        self._ending.clear()
+        self._process = ExportProcess()
+        self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
         self._thread.start()
 
     def start(
@@ -88,7 +91,7 @@ class Exports:
         self._ending.set()
         self._wake.set()
         self._process.close()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout=10)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
@@ -213,10 +216,8 @@ class Exports:
         }
 
     def _stored(self, kind: str, name: str, path: Path) -> Artifact:
-        content = path.read_bytes()
-        digest = self._files.store(content)
-        self._store.add_artifact(digest, len(content))
-        return Artifact(kind=kind, name=name, size=len(content), digest=digest)
+        info = self._files.add(path.read_bytes(), self._store)
+        return Artifact(kind=kind, name=name, size=info.size, digest=info.digest)
 
 
 class _Renewal:

@@ -166,6 +166,7 @@ artifacts = sa.Table(
     sa.Column("digest", sa.String(80), primary_key=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("asked_at", sa.Double),  # when somebody else was last told that it is there already
 )
 
 trial_artifacts = sa.Table(

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support_store import SPEC, completed, fill, stored_artifact
+from support_store import SPEC, completed, fill
 from torch import nn
 from torch.nn import functional
 
 from service.artifacts import ArtifactFiles
 from service.store import Store
 from sparsemod.quantization import IntegerNetwork, quantize
-from sparsemod.records import Measurement
+from sparsemod.records import Artifact, Measurement
 
 DIGITS = (1, 8, 8)
 
@@ -75,8 +75,8 @@ def finished(
     artifacts: tuple[Any, ...] = ()
     if network is not None:
         content = network.to_bytes()
-        files.store(content)
-        artifacts = (stored_artifact(store, content, "network", "network.npz"),)
+        info = files.add(content, store)
+        artifacts = (Artifact(kind="network", digest=info.digest, size=info.size, name="network.npz"),)
     store.finish(claim.attempt, claim.token, completed(artifacts=artifacts))
     return identity, claim.trial
 

@@ -133,7 +133,10 @@ def test_an_experiment_is_deleted_with_everything_that_is_its_own(store: Store) 
     fill(store, second, 1)
     finish(store, completed(artifacts=(shared,)))
     store.keep_derived(first, "graph", "k", {"x": 1})
-    assert store.delete_experiment(first) == sorted([own.digest, last.digest])
+    used = store.delete_experiment(first)
+    assert used == sorted([own.digest, last.digest, shared.digest])
+    removed: list[str] = []
+    assert store.drop(used, removed.append) == 2 and removed == sorted([own.digest, last.digest])
     assert store.known_artifacts([shared.digest, own.digest, last.digest, stray.digest]) == {
         shared.digest, stray.digest,
     }  # fmt: skip

@@ -9,7 +9,6 @@ from fastapi.responses import FileResponse, Response
 from service.artifacts import CHUNK
 from service.routes.common import FilesDep, StoreDep, failures
 from service.schemas import DIGEST_PATTERN, ArtifactInfo
-from sparsemod.errors import ServerUnavailable
 
 router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
@@ -43,8 +42,8 @@ def download(store: StoreDep, files: FilesDep, digest: DigestPath) -> FileRespon
     responses={200: {"description": "It is."}, **failures(404)},
 )
 def exists(store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
-    """Answers like a download, without the content."""
-    info = store.artifact(digest)
+    """Answers like a download, without the content. The file stays for a day at least, also when nothing refers to it."""
+    info = store.ask_artifact(digest)
     files.open(digest)
     headers = {**_headers(digest), "content-length": str(info.size)}
     return Response(status_code=200, media_type="application/octet-stream", headers=headers)
@@ -67,12 +66,7 @@ async def upload(request: Request, store: StoreDep, files: FilesDep, digest: Dig
                 await run_in_threadpool(receiving.write, bytes(held))
                 held.clear()
         receiving.write(bytes(held))
-        await run_in_threadpool(receiving.commit)
-    info = await run_in_threadpool(store.add_artifact, digest, receiving.size)
-    if not await run_in_threadpool(files.has, digest):
-        # Deleted in between, as nobody's: see ArtifactFiles.remove.
-        raise ServerUnavailable("the file was being deleted when it came; send it again")
-    return info
+        return await run_in_threadpool(receiving.commit, store)
 
 
 def _headers(digest: str) -> dict[str, str]:

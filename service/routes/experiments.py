@@ -148,9 +148,12 @@ def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
 def delete_experiment(
     store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
 ) -> Response:
-    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers."""
-    freed = store.delete_experiment(experiment, None if login is None else login.token)
-    files.remove(freed, store.known_artifacts)
+    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers.
+
+    A file that somebody else has uploaded again stays until that is a day ago.
+    """
+    used = store.delete_experiment(experiment, None if login is None else login.token)
+    store.drop(used, files.remove)
     return Response(status_code=204)
 
 

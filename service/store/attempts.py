@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.models import (
-    artifacts,
     attempts,
     experiments,
     log_lines,
@@ -30,6 +29,7 @@ from service.schemas import (
     WorkerView,
 )
 from service.store.experiments import moment
+from service.store.files import hold
 from service.store.reports import TRIAL_OF, Reports
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
@@ -232,10 +232,7 @@ class Attempts(Reports):
         now = self.clock()
         with self._write() as connection:
             trial_id = self._hold(connection, attempt_id, token, now)
-            if (
-                connection.execute(sa.select(artifacts.c.digest).where(artifacts.c.digest == digest)).scalar()
-                is None
-            ):
+            if digest not in hold(connection, [digest]):
                 raise NotFound("artifact", digest)
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(checkpoint=digest))
 

@@ -26,7 +26,7 @@ BUSY_SECONDS = 30.0
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
@@ -143,6 +143,7 @@ class Base:
     """What the parts of the store share: engine, clock, transactions, events.
 
     Locks are taken in one order, so that two transactions never wait for each other: attempt or export job, then trial, then experiment.
+    Whoever locks the record of a file against those who refer to it locks nothing else.
     """
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:

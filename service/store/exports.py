@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.export_schemas import ExportState
-from service.models import artifacts, export_jobs, trial_artifacts, trials
+from service.models import export_jobs, trial_artifacts, trials
 from service.store.engine import Base
+from service.store.files import hold
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.export.report import FormatName
 from sparsemod.records import Artifact
@@ -178,20 +179,12 @@ class ExportJobs(Base):
             trial_id = self._change_export(
                 connection, job, state=ExportState.DONE.value, ended_at=now, failure=None
             )
-            # Trials are locked before their experiment (see Base); a record of a file is held until its reference is there.
+            # Trials are locked before their experiment (see Base).
             connection.execute(sa.select(trials.c.id).where(trials.c.id == trial_id).with_for_update())
-            digests = sorted({file.digest for file in files})
-            stored = set(
-                connection.execute(
-                    sa.select(artifacts.c.digest)
-                    .where(artifacts.c.digest.in_(digests))
-                    .order_by(artifacts.c.digest)
-                    .with_for_update(read=True, key_share=True)
-                ).scalars()
-            )
-            for digest in digests:
-                if digest not in stored:
-                    raise NotFound("artifact", digest)
+            stored = hold(connection, [file.digest for file in files])
+            for file in files:
+                if file.digest not in stored:
+                    raise NotFound("artifact", file.digest)
             for file in files:
                 row = self._insert(trial_artifacts).values(trial_id=trial_id, **file.model_dump(mode="json"))
                 key = [trial_artifacts.c.trial_id, trial_artifacts.c.kind, trial_artifacts.c.name]

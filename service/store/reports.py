@@ -11,7 +11,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.models import (
-    artifacts,
     attempts,
     curve_points,
     experiments,
@@ -20,6 +19,7 @@ from service.models import (
 )
 from service.schemas import AttemptState, ExperimentState, Finished
 from service.store.engine import Base
+from service.store.files import hold
 from service.store.trials import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
@@ -134,11 +134,7 @@ class Reports(Base):
         return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
-        known = dict(
-            connection.execute(
-                sa.select(artifacts.c.digest, artifacts.c.size).where(artifacts.c.digest.in_([f.digest for f in files]))
-            ).all()
-        ) if files else {}  # fmt: skip
+        known = hold(connection, [file.digest for file in files]) if files else {}
         for place, file in enumerate(files):
             if file.digest not in known:
                 raise InvalidInput(
