@@ -311,6 +311,41 @@ def test_the_spec_follows_the_form_until_it_is_edited(watched: Watched) -> None:
     assert page.locator("textarea").input_value() == "name: mine"
 
 
+@pytest.mark.parametrize(
+    ("spec", "line", "said"),
+    [
+        ("name: x\nrounds: {}\n  bad: [\n", 3, "well-formed YAML"),
+        ("name: x\nname: y\n", 2, "name"),
+        (
+            "dataset: {name: digits}\nnetwork: {family: mlp}\nrounds:\n  r1: {trials: many}\n",
+            4,
+            "rounds.r1.trials",
+        ),
+        ("include: other.yaml\n", 1, "only possible in a file"),
+    ],
+)
+def test_a_mistake_in_a_spec_is_shown_at_its_line(watched: Watched, spec: str, line: int, said: str) -> None:
+    page = watched.open("#/new?from=yaml")
+    page.locator("textarea").fill(spec)
+    page.get_by_role("button", name="Start experiment").click()
+    found = text(page, "#yaml-error")
+    assert found.startswith(f"Line {line}: ") and said in found and "body" not in found
+    chosen = page.evaluate(
+        "(() => { const a = document.activeElement; return a.value.slice(a.selectionStart, a.selectionEnd); })()"
+    )
+    assert chosen == spec.split("\n")[line - 1]
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1300), ("dark", 390)])
+def test_the_page_of_the_api(watched: Watched, scheme: str, width: int) -> None:
+    watched.page.emulate_media(color_scheme=scheme)
+    watched.page.set_viewport_size({"width": width, "height": 844})
+    page = watched.open("docs")
+    page.get_by_text("Which devices a trial fits").wait_for()
+    assert violations(page) == [] and watched.outside() == []
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
 HOSTILE = (
     "#/",
     "#/experiments/1?t=6&c=kind",

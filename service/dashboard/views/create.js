@@ -154,7 +154,9 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
 function Yaml({ text, error, onChange }) {
   /** @type {{current: HTMLTextAreaElement | null}} */
   const area = useRef(null);
-  const line = error ? (Number.isInteger(error.detail?.line) ? error.detail.line - 1 : error.field ? lineOf(text, error.field) : -1) : -1;
+  // The server names the line where it knows it: "body:3: ...".
+  const [, number, words] = /^body(?::(\d+))?: (.*)$/s.exec(error?.message ?? "") ?? [null, undefined, error?.message];
+  const line = number ? Number(number) - 1 : error?.field ? lineOf(text, error.field) : -1;
   useEffect(() => {
     if (line < 0 || !area.current) return;
     const before = text.split("\n").slice(0, line).join("\n").length + (line > 0 ? 1 : 0);
@@ -164,5 +166,5 @@ function Yaml({ text, error, onChange }) {
   return html`<div class="yaml"><label class="field"><span>Spec, as for <code>sparsemod submit</code></span>
       <textarea ref=${area} class="mono" spellcheck="false" aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "yaml-error" : undefined}
         value=${text} onInput=${(/** @type {any} */ event) => onChange(event.target.value)}></textarea></label>
-    ${error && html`<p class="problem" id="yaml-error" role="alert">${line >= 0 ? `Line ${line + 1}: ` : ""}${error.message}</p>`}</div>`;
+    ${error && html`<p class="problem" id="yaml-error" role="alert">${line >= 0 ? `Line ${line + 1}: ` : ""}${words}</p>`}</div>`;
 }
