@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ax.api.client import Client
 from ax.generators.random.sobol import SobolGenerator
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from support_search import SPACE, costs, loop, pend, spec
 
 from sparsemod.parameters import Constraint
 from sparsemod.records import FailureKind, TrialState, Value
-from sparsemod.search import Search, sobol
+from sparsemod.search import Search, ax_acquisition, sobol
 from sparsemod.search.ax_experiment import client, quiet, snapshot
 from sparsemod.search.ax_space import constraints, from_ax, parameters, to_ax
 from sparsemod.space import Categorical, Fixed, Integer, Real, Space
@@ -107,6 +108,21 @@ def test_ax_s_acquisition_takes_round_two(reason: str) -> None:
     assert space.is_valid(found[0].candidate.parameters)
     again = Search(of, space, known).suggest(history, 1)
     assert space.key(again[0].candidate.parameters) == space.key(found[0].candidate.parameters)
+
+
+def test_ax_learns_from_what_candidates_over_a_budget_cost() -> None:
+    of = spec(budgets={"model_size": 3000})
+    base = loop(Search(of, SPACE, costs), most=10)
+    over = [o for o in base if o.state is TrialState.INFEASIBLE]
+    assert over and len(over) < len(base)
+    experiment = client(of, SPACE, base)._experiment
+    with quiet(), torch.random.fork_rng(devices=[]):
+        model = ax_acquisition.fitted(experiment)
+    rows = model.get_training_data().observation_data["mean"]
+    places = {t.run_metadata["sparsemod_index"]: t.arm.name for t in experiment.trials.values()}
+    for one in over:
+        row = rows.xs(places[one.index], level="arm_name").iloc[0]
+        assert row["model_size"] == (one.values or {})["model_size"]
 
 
 def test_the_lock_of_an_abandoned_build_is_removed(tmp_path, monkeypatch):

@@ -8,7 +8,10 @@ import time
 from pathlib import Path
 
 import torch
+from ax.adapter.base import Adapter
 from ax.adapter.registry import Generators
+from ax.core.data_utils import DataLoaderConfig
+from ax.core.experiment import Experiment
 from ax.core.utils import get_pending_observation_features
 
 from sparsemod.records import Value
@@ -31,10 +34,20 @@ def ask(
     with quiet(), torch.random.fork_rng(devices=[]):
         # Ax draws from torch's global generator; the fork leaves the caller's untouched.
         torch.manual_seed(hash((spec.seed, round_number, len(history.all))) % 2**31)
-        model = Generators.BOTORCH_MODULAR(experiment=experiment, data=experiment.lookup_data())
+        model = fitted(experiment)
         run = model.gen(n, pending_observations=get_pending_observation_features(experiment))
     found = [from_ax(space, arm.parameters) for arm in run.arms]
     return [values for values in found if space.meets_constraints(values)]
+
+
+def fitted(experiment: Experiment) -> Adapter:
+    """Ax's default model of every objective."""
+    # Abandoned are the candidates over a budget: without their costs Ax would suggest their like again and again.
+    return Generators.BOTORCH_MODULAR(
+        experiment=experiment,
+        data=experiment.lookup_data(),
+        data_loader_config=DataLoaderConfig(fit_abandoned=True),
+    )
 
 
 def forget_abandoned_builds() -> None:
