@@ -119,6 +119,19 @@ def test_the_pages_session(store: Store, clock: Clock, tmp_path: Path) -> None:
         assert http.get("/experiments").status_code == 401  # the session went with its token
 
 
+def test_over_https_the_cookie_stays_there(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+    secret, _ = app.state.store.create_token("me", [Scope.READ])
+    for scheme, secure in (("https", True), ("http", False)):
+        with TestClient(app, base_url=f"{scheme}://lab.example") as http:
+            answer = http.post(
+                "/login", json={"token": secret}, headers={"origin": f"{scheme}://lab.example"}
+            )
+            assert answer.status_code == 200 and ("Secure" in answer.headers["set-cookie"]) == secure
+            assert answer.headers["cache-control"] == "no-store"
+            assert http.get("/experiments").status_code == 200
+
+
 def test_stale_tokens_and_sessions(store: Store, clock: Clock) -> None:
     short, _ = store.create_token("me", [Scope.READ], 60)
     long, made = store.create_token("me", [Scope.READ, Scope.WORKER])
