@@ -109,10 +109,23 @@ def run(topology: Topology) -> None:
         for trial in trials:
             for number, client in enumerate((first, second)):
                 client.download(trial.artifacts[0].digest, topology.folder / f"artifact-{number}")
+        # An export that was asked for from one server is shown, and its files are had, from the other.
+        best = fronts[0].points[0].index
+        first.export(identity, best, ["onnx"])
+        assert [view.format for view in second.exports(identity)] == ["onnx"]
+        until(lambda: exported(second, identity) not in ("queued", "running"), PATIENCE, "the export")
+        assert exported(first, identity) == exported(second, identity) == "done"
+        for artifact in second.exports(identity, best)[0].artifacts:
+            second.download(artifact.digest, topology.folder / artifact.name)
     ended = topology.stop("worker-1", "worker-2", "worker-3", "suggester")
     assert ended == {"worker-1": 0, "worker-2": 0, "worker-3": 0, "suggester": 0}
     # uvicorn finishes, and then ends by the signal that it was sent.
     assert set(topology.stop("server-1", "server-2").values()) <= {0, -signal.SIGTERM}
+
+
+def exported(client: Client, identity: int) -> str:
+    (view,) = client.exports(identity)
+    return view.state.value
 
 
 def answers(client: Client) -> bool:
