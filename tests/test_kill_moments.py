@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(900)
 WORKERS = ("worker-1", "worker-2")
 BELOW = "below a worker"
 VICTIMS = ("server", "suggester", *WORKERS, BELOW)
-KILLS = 10
+KILLS = 8
 ROUNDS = {"r1": 5, "r2": 4, "r3": 3}
 
 SPEC = {

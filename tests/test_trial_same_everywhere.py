@@ -24,6 +24,8 @@ from sparsemod.trial import ParentWeights, evaluate
 PATIENCE = 200
 """Seconds. No result: only how long a machine may be busy with other things before a test gives up."""
 
+pytestmark = pytest.mark.timeout(900)
+
 SPEC = tiny_spec(
     "cnn",
     rounds={"r1": {"trials": 4, "epochs": 1}, "r2": {"trials": 2, "epochs": 1}, "r3": {"trials": 2, "epochs": 1}},
