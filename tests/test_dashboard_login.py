@@ -1,5 +1,6 @@
 """Where the server has logins, the page asks for a token and then holds a session."""
 
+import re
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -109,10 +110,20 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         page.get_by_label("Token").fill(store.create_token("ada", [Scope.READ])[0])
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Workers").wait_for()
-        # Who may only look is told so.
+        # Who may only look is offered nothing that the server would refuse.
         store.create_experiment(spec(), owner="ada")
         page.evaluate("location.hash = '#/'")
-        page.get_by_role("button", name="Stop store test").click()
-        page.get_by_text("this needs write or admin").wait_for()
+        page.get_by_role("link", name="store test").wait_for()
+        page.get_by_title("Signed in as ada (read)").wait_for()
+        assert page.get_by_role("button", name=re.compile("Stop|Extend|Delete")).count() == 0
+        assert page.get_by_role("link", name="New experiment").count() == 0
+        # Who may write changes what is their own, and nothing else.
+        store.create_experiment(spec(), owner="grace")
+        page.get_by_title("Signed in as").click()
+        page.get_by_label("Token").fill(store.create_token("ada", [Scope.WRITE])[0])
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="New experiment").wait_for()
+        page.get_by_role("button", name="Stop store test").wait_for()
+        assert page.get_by_role("button", name="Stop store test").count() == 1
         assert watched.complaints == []
     store.close()

@@ -74,4 +74,9 @@ def test_what_was_begun_early_is_used_once(many: Processes) -> None:
         page = watched.open("#/experiments/1")
         page.wait_for_selector("#trials tbody tr")
         assert page.evaluate("Object.keys(window.begun ?? {})") == []
+        # What is not there is said, and not waited for.
+        page.evaluate("location.hash = '#/experiments/99'")
+        page.get_by_role("heading", name="Experiment 99").wait_for()
+        page.get_by_text("99").nth(1).wait_for()
+        page.wait_for_function("document.querySelector('.link-state').textContent === ''")
         assert watched.complaints == []

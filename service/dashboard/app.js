@@ -1,6 +1,6 @@
 // The frame around the views: header, navigation, login, and which view the address means.
 import { html, render, signal, useEffect } from "./lib/ui.js";
-import { loginWanted, request } from "./lib/api.js";
+import { loginWanted, me, request } from "./lib/api.js";
 import { connection, resets } from "./lib/live.js";
 import { dark, toggleTheme } from "./lib/look.js";
 import { place } from "./lib/route.js";
@@ -18,8 +18,6 @@ const LATER = {
 };
 /** @type {import("./lib/ui.js").Signal<Record<string, any>>} */
 const loaded = signal({});
-/** @type {import("./lib/ui.js").Signal<any>} */
-export const me = signal(null);
 
 /** @param {string} name @param {Record<string, unknown>} [properties] */
 function later(name, properties = {}) {
@@ -74,7 +72,7 @@ function Header() {
     <span class=${`link-state ${state}`} role="status">${state === "reconnecting" ? "Reconnecting…" : state === "live" ? "Live" : ""}</span>
     <a class="quiet" href="/docs">API</a>
     <button type="button" class="quiet" aria-pressed=${dark.value} onClick=${toggleTheme}>${dark.value ? "Light" : "Dark"}</button>
-    ${me.value?.login && html`<button type="button" class="quiet" onClick=${signOut}>Sign out</button>`}
+    ${me.value?.login && html`<button type="button" class="quiet" title=${`Signed in as ${me.value.login.owner} (${me.value.login.scopes.join(", ")})`} onClick=${signOut}>Sign out <span class="dim">${me.value.login.owner}</span></button>`}
   </header>`;
 }
 

@@ -4,6 +4,18 @@ import { signal } from "./ui.js";
 /** Whether the server wants a login first. */
 export const loginWanted = signal(false);
 
+/** Who looks, as the server says. @type {import("./ui.js").Signal<{open: boolean, login: {owner: string, scopes: string[]} | null} | null>} */
+export const me = signal(/** @type {any} */ (null));
+
+/** Whether who looks may do everything. */
+export const isAdmin = () => me.value === null || me.value.open || Boolean(me.value.login?.scopes.includes("admin"));
+
+/** Whether who looks may change what belongs to `owner`; what belongs to nobody, every writer may. The server decides; this spares the attempt. @param {string | null} [owner] */
+export function mayChange(owner = null) {
+  const login = me.value?.login;
+  return isAdmin() || Boolean(login?.scopes.includes("write") && (owner === null || owner === login.owner));
+}
+
 /** An answer that is an error, or no answer (`status` 0). */
 export class ApiError extends Error {
   /**
@@ -51,7 +63,7 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
   }
   if (response.status === 204) return null;
   const answer = await response.json().catch(() => null);
-  if (response.ok) return response.status === 202 ? { ...answer, computing: true } : answer;
+  if (response.ok) return response.status === 202 && !Array.isArray(answer) ? { ...answer, computing: true } : answer;
   if (response.status === 401) loginWanted.value = true;
   throw new ApiError(response.status, answer?.error ?? { message: `${path}: the server answered ${response.status}` });
 }

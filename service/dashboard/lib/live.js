@@ -18,10 +18,10 @@ export const resets = signal(0);
  * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
  * gives up, a new stream is opened with the same counter in its query. A server that knows no such counter says so, see `resets`.
  * @param {string} path
- * @param {{after?: number | string | null, onEvent: (event: LiveEvent) => void, onReturn?: () => void, onMissing?: () => void}} options
+ * @param {{after?: number | string | null, onEvent: (event: LiveEvent) => void, onReturn?: () => void}} options
  * @returns {() => void} ends it
  */
-export function follow(path, { after = null, onEvent, onReturn, onMissing }) {
+export function follow(path, { after = null, onEvent, onReturn }) {
   /** @type {EventSource | null} */
   let source = null;
   let last = after === null ? "" : String(after);
@@ -58,7 +58,10 @@ export function follow(path, { after = null, onEvent, onReturn, onMissing }) {
       if (ended) return;
       connection.value = "reconnecting";
       if (source?.readyState !== EventSource.CLOSED) return;
-      if (onMissing && (await missing(path))) return onMissing();
+      if (await missing(path)) {
+        connection.value = ""; // what was looked at is not there, or no more
+        return;
+      }
       timer = setTimeout(open, pause);
       pause = Math.min(pause * 1.6, 8000);
     };

@@ -1,6 +1,6 @@
 // What one can do with an experiment: stop, resume, extend, delete.
 import { html, useState } from "../lib/ui.js";
-import { fresh, request } from "../lib/api.js";
+import { fresh, mayChange, request } from "../lib/api.js";
 import { Dialog, Problem } from "./bits.js";
 
 /**
@@ -23,6 +23,7 @@ export function Actions({ experiment, onChange, onDelete }) {
     }
     setBusy(false);
   };
+  if (!mayChange(experiment.owner)) return null;
   return html`<div class="actions">
     ${state === "running" && html`<button type="button" disabled=${busy} onClick=${() => act("stop")} aria-label=${`Stop ${name}`}>Stop</button>`}
     ${state === "stopped" && html`<button type="button" disabled=${busy} onClick=${() => act("resume")} aria-label=${`Resume ${name}`}>Resume</button>`}

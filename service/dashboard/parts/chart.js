@@ -98,7 +98,7 @@ export function Lines({ data, series, label, height = 220, x, y, right, marks = 
             value: (/** @type {any} */ _, /** @type {number} */ v) => (v === null || v === undefined ? "" : (one.value ?? (one.scale === "right" && right ? right : y))(v)),
           })),
         ],
-        hooks: { drawClear: [(/** @type {any} */ u) => drawMarks(u, shown.current)] },
+        hooks: { draw: [(/** @type {any} */ u) => drawMarks(u, shown.current)] },
       },
       data,
       place.current,
@@ -134,7 +134,15 @@ function drawMarks(plot, marks) {
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    ctx.fillText(text, left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio);
+    // With a rim, so that a line behind it does not strike it out.
+    const place = [left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio];
+    ctx.save();
+    ctx.setLineDash([]);
+    ctx.lineWidth = 4 * devicePixelRatio;
+    ctx.strokeStyle = colour("card");
+    ctx.strokeText(text, place[0], place[1]);
+    ctx.restore();
+    ctx.fillText(text, place[0], place[1]);
   }
   ctx.restore();
 }

@@ -40,7 +40,7 @@ export function Compare() {
       setVersion((before) => before + 1);
     }, 3000);
     load();
-    const end = follow("/stream", { onEvent: load, onReturn: load, onMissing: () => null });
+    const end = follow("/stream", { onEvent: load, onReturn: load });
     return () => {
       end();
       load.cancel();

@@ -46,19 +46,15 @@ function useExperiment(id) {
       loadPoints();
     };
     all();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    let timer;
     const end = follow(`/experiments/${id}/stream`, {
       after: null,
       onEvent: (event) => {
         if (event.kind !== "points") all();
       },
       onReturn: all,
-      onMissing: () => (timer = setInterval(all, 3000)),
     });
     return () => {
       end();
-      clearInterval(timer);
       loadView.cancel();
       loadPoints.cancel();
     };
@@ -78,7 +74,10 @@ export function Experiment({ id }) {
   useEffect(() => (version > 0 && parts < PARTS.length ? afterPaint(() => setParts(parts + 1)) : undefined), [version > 0, parts, !view]);
   const ranges = rangesOf(asked("b"));
   const selection = useMemo(() => brushed(columns.rows, ranges), [version, asked("b")]);
-  if (!view) return html`<${Problem} error=${held.error.value} /><p class="dim" role="status">${held.error.value ? "" : "Loading…"}</p>`;
+  if (!view) {
+    return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
+      <div class="view-head"><h1>Experiment ${id}</h1></div><${Problem} error=${held.error.value} />${!held.error.value && html`<p class="dim" role="status">Loading…</p>`}`;
+  }
   const front = columns.frontOf(view.spec);
   const picked = asked("t") === "" ? null : columns.row(Number(asked("t"))) ?? null;
   const common = { experiment: view, columns, version, front, selection, picked, ranges };

@@ -1,6 +1,6 @@
 // All experiments: state, rounds, best points, rate, time left.
 import { effect, html, signal, useEffect, useState } from "../lib/ui.js";
-import { get } from "../lib/api.js";
+import { get, mayChange } from "../lib/api.js";
 import { ago, duration, plural, ROUNDS, show, title } from "../lib/format.js";
 import { calmly, follow, resets } from "../lib/live.js";
 import { ask, asked } from "../lib/route.js";
@@ -79,19 +79,15 @@ export function Experiments() {
   useEffect(() => {
     const refresh = calmly(() => load().then(() => setError(null), setError), 2500);
     refresh();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    let timer;
     const end = follow("/stream", {
       onEvent: (event) => {
         if (event.kind === "revisions") forget(event.data);
         refresh();
       },
       onReturn: refresh,
-      onMissing: () => (timer = setInterval(refresh, 5000)),
     });
     return () => {
       end();
-      clearInterval(timer);
       refresh.cancel();
     };
   }, [offset, wanted]);
@@ -99,7 +95,7 @@ export function Experiments() {
   return html`<div class="view-head"><h1>Experiments</h1>
       ${found && html`<span class="dim">${plural(found.total, "experiment")}</span>`}<span class="grow"></span>
       <${Pick} label="Show" value=${wanted} options=${[["", "all"], "running", "stopped", "done", "failed"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
-      <a class="button main" href="#/new">New experiment</a></div>
+      ${mayChange() && html`<a class="button main" href="#/new">New experiment</a>`}</div>
     <${Problem} error=${error} />
     ${!found && !error && html`<p class="dim" role="status">Loading…</p>`}
     ${found && found.total === 0 && wanted && html`<p class="dim">None is ${wanted}.</p>`}

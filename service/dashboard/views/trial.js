@@ -1,6 +1,6 @@
 // One trial: its curve and log live, its network, where its numbers come from, its files.
 import { html, useEffect, useState } from "../lib/ui.js";
-import { get, post } from "../lib/api.js";
+import { get, mayChange, post } from "../lib/api.js";
 import { ago, duration, exact, show, title } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
@@ -28,18 +28,14 @@ export function Trial({ id, index }) {
     };
     get(`/experiments/${id}`).then(setExperiment, setError);
     load();
-    /** @type {ReturnType<typeof setInterval> | undefined} */
-    let timer;
     const end = follow(`/experiments/${id}/stream`, {
       onEvent: (event) => {
         if (event.data.index === index) (event.kind === "points" ? report : all)();
       },
       onReturn: all,
-      onMissing: () => (timer = setInterval(all, 3000)),
     });
     return () => {
       end();
-      clearInterval(timer);
       load.cancel();
       report.cancel();
     };
@@ -56,7 +52,7 @@ export function Trial({ id, index }) {
     <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
       <span class="dim small">${candidate.round} · ${candidate.origin}${candidate.parent !== null ? html` of <a href=${`#/experiments/${id}/trials/${candidate.parent}`}>trial ${candidate.parent}</a>${candidate.operators.length ? ` by ${candidate.operators.join(", ")}` : ""}` : ""}</span>
       <span class="grow"></span>
-      ${running && html`<button type="button" onClick=${stop}>Stop trial</button>`}
+      ${running && mayChange(experiment.owner) && html`<button type="button" onClick=${stop}>Stop trial</button>`}
       ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
       <a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a></div>
     <${Problem} error=${error} />
@@ -69,7 +65,7 @@ export function Trial({ id, index }) {
     <div class="grid" data-reports=${reports}>
       ${[
         [Curve, { id, index, reports, trial }], [Log, { id, index, reports, running: trial.state === "running" }], [Network, { id, index, experiment, trial }],
-        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, onChange: setTrial }], [Attempts, { trial }],
+        [Measurements, { trial }], [Fits, { trial, experiment }], [Parameters, { trial }], [Files, { trial, owner: experiment.owner, onChange: setTrial }], [Attempts, { trial }],
       ].map(([Part, properties]) => html`<${Boundary} key=${/** @type {any} */ (Part).name}><${Part} ...${properties} /><//>`)}
     </div>`;
 }

@@ -1,6 +1,6 @@
 // The workers: what each does, since when it was not heard of, on what, and drain.
 import { html, useEffect, useState } from "../lib/ui.js";
-import { get, post } from "../lib/api.js";
+import { get, isAdmin, post } from "../lib/api.js";
 import { ago, plural } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Clock, Problem } from "../parts/bits.js";
@@ -13,7 +13,7 @@ export function Workers() {
     const refresh = calmly(load, 1500);
     refresh();
     const timer = setInterval(refresh, 5000); // heartbeats are no events
-    const end = follow("/stream", { onEvent: refresh, onReturn: refresh, onMissing: () => null });
+    const end = follow("/stream", { onEvent: refresh, onReturn: refresh });
     return () => {
       end();
       clearInterval(timer);
@@ -38,6 +38,6 @@ export function Workers() {
           html`${place > 0 && ", "}<a key=${`${experiment}/${index}`} href=${`#/experiments/${experiment}/trials/${index}`}>experiment ${experiment}, trial ${index}</a>`)}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.last_seen, now)}<//></td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.first_seen, now)}<//></td>
-        <td>${worker.alive && html`<button type="button" aria-pressed=${String(Boolean(worker.draining))} aria-label=${`Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
+        <td>${worker.alive && isAdmin() && html`<button type="button" aria-pressed=${String(Boolean(worker.draining))} aria-label=${`Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
       </tr>`)}</tbody></table></div>`}`;
 }

@@ -37,7 +37,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
     <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, experiment.spec]}
       option=${() => options({ x, y, log, drawn, paint, spec, selection, picked, columns })} />
     <ul class="legend">${paint.legend.map(([text, fill]) => html`<li key=${text}><span class="swatch" style=${{ background: fill }}></span>${text}</li>`)}
-      <li><span class="swatch ring"></span>on the front</li><li><span class="swatch" style=${{ background: colour("faint") }}></span>over a budget</li></ul>
+      <li><span class="swatch ring"></span>on the front</li><li><span class="swatch hollow"></span>over a budget</li></ul>
   <//>`;
 }
 
@@ -169,7 +169,7 @@ function options({ x, y, log, drawn, paint, spec, selection, picked, columns }) 
     tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (indexOf(data) === undefined ? "" : tip(columns.row(indexOf(data)), spec, x, y)) },
     series: [
       { id: "limits", type: "scatter", data: [], markArea: shade, markLine: limit },
-      ...dots("over", drawn.over, { z: 2, symbolSize: 6 }, () => colour("faint"), (item) => (faded(item) ? 0.15 : 0.6)),
+      ...dots("over", drawn.over, { z: 2, symbol: "emptyCircle", symbolSize: 6 }, () => colour("faint"), (item) => (faded(item) ? 0.15 : 0.6)),
       { id: "edge", type: "scatter", symbol: "rect", symbolSize: [1.5, 8], z: 1, data: drawn.edge.filter((/** @type {any} */ item) => item.px >= across.min && item.px <= across.max).map((/** @type {any} */ item) => ({ value: [item.px, up.max], index: item.index, row: item.row, itemStyle: { color: colour("faint") } })) },
       { id: "stairs", type: "line", step: "end", symbol: "none", silent: true, z: 2, data: staircase(drawn.good), lineStyle: { color: colour("dim"), width: 1, opacity: 0.7 } },
       ...dots("good", drawn.good.filter((/** @type {any} */ item) => !item.front), { z: 3, symbolSize: 8 }, (item) => paint.of(item.row), (item) => (faded(item) ? 0.12 : 0.55)),

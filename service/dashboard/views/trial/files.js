@@ -1,6 +1,6 @@
 // The trial's files, and the exports that make more of them: C, ONNX, TensorFlow Lite, each checked by the server.
 import { html, useEffect, useState } from "../../lib/ui.js";
-import { get, post } from "../../lib/api.js";
+import { get, mayChange, post } from "../../lib/api.js";
 import { bytes, plural } from "../../lib/format.js";
 import { Card, Problem } from "../../parts/bits.js";
 
@@ -10,8 +10,8 @@ const PAUSE = 1500;
 /** @param {any} one an export */
 const waits = (one) => one.state === "queued" || one.state === "running";
 
-/** @param {{trial: any, onChange: (trial: any) => void}} properties */
-export function Files({ trial, onChange }) {
+/** @param {{trial: any, owner: string | null, onChange: (trial: any) => void}} properties */
+export function Files({ trial, owner, onChange }) {
   const [made, setMade] = useState(/** @type {any[]} */ ([]));
   const [error, setError] = useState(/** @type {any} */ (null));
   const path = `/experiments/${trial.experiment}/trials/${trial.index}`;
@@ -39,7 +39,7 @@ export function Files({ trial, onChange }) {
       const one = made.find((other) => other.format === format);
       return html`<tr key=${format}><th scope="row">${words}</th>${one && waits(one) ? html`<td class="wrap dim" role="status">${one.state === "queued" ? "waits for its turn…" : "is being made…"}</td><td></td>`
         : html`<td class=${`wrap small ${one?.state === "failed" ? "bad" : "dim"}`}>${one ? said(one).map((line) => html`<div key=${line}>${line}</div>`) : "not made yet"}</td>
-          <td class="number"><button type="button" aria-label=${`Export ${words}`} onClick=${() => start(format)}>Export</button></td>`}</tr>`;
+          <td class="number">${mayChange(owner) && html`<button type="button" aria-label=${`Export ${words}`} onClick=${() => start(format)}>Export</button>`}</td>`}</tr>`;
     })}</tbody></table></div>`}
     <${Problem} error=${error} what="Exporting" /><//>`;
 }
