@@ -140,6 +140,14 @@ def test_equal_networks_give_equal_files(every: IntegerNetwork) -> None:
     assert to_onnx(every) == to_onnx(again) and to_tflite(every) == to_tflite(again)
 
 
+def test_a_project_exported_again_is_the_same(every: IntegerNetwork, tmp_path: Path) -> None:
+    """All of its files, the report of the check among them: who compares digests sees a change only where there is one."""
+    for folder in ("first", "second"):
+        export("c", every, tmp_path / folder)
+    first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
+    assert VERIFICATION in first and first == second
+
+
 def test_the_onnx_file_holds_the_networks_own_numbers(every: IntegerNetwork) -> None:
     model = onnx.load_from_string(to_onnx(every, "mine"))
     assert model.graph.name == "mine"
