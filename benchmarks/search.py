@@ -6,8 +6,8 @@
 
 The problem is benchmarks/digits_table.py: networks really trained once, so that a trial costs nothing. It is searched twice, freely and with a
 budget that half of the space exceeds. Every contender may have its candidates screened for free: one over the budget is reported to it
-(Optuna: as a violated constraint; Ax: abandoned, with an outcome constraint) and does not count as a trial. The hypervolume is a share of the box
-between zero and a fixed reference point.
+(Optuna: as a violated constraint, with all values; Ax and ours: with its costs) and does not count as a trial. The hypervolume is a share of the
+box between zero and a fixed reference point.
 """
 
 import argparse
