@@ -48,7 +48,8 @@ class ExportReport(Record):
     """An export. Without `failure`, `files` are there and `verifications` say what they compute.
 
     `missing` names what could not be checked here, with the command that installs it; `memory` holds what the format's own runtime says
-    of its memory in bytes; `notes` are sentences worth reading.
+    of its memory in bytes; `notes` are sentences worth reading. `seconds` is how long this export took; verification.json leaves it out, so
+    that the same network gives the same files.
     """
 
     format: FormatName
