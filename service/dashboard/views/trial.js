@@ -59,7 +59,7 @@ export function Trial({ id, index }) {
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
       ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
-      <${Figure} name="Epochs">${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} asked`}<//>
+      <${Figure} name=${candidate.parent === null ? "Epochs" : "Epochs, with its parents'"}>${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} asked`}<//>
       <${Figure} name="Time">${duration(Object.values(/** @type {Record<string, number>} */ (trial.seconds)).reduce((sum, one) => sum + one, 0) || null)}<//>
       <${Figure} name="Seed">${trial.seed}<//></dl></section>
     <div class="grid" data-reports=${reports}>
