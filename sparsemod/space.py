@@ -5,6 +5,7 @@ A candidate holds exactly its *active* parameters: those whose conditions hold. 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
@@ -257,7 +258,8 @@ class Space:
     @cached_property
     def cardinality(self) -> float:
         """An upper bound on the number of different candidates (conditions ignored); infinite with a real parameter."""
-        return float(np.prod([p.cardinality for p in self.parameters])) if self.parameters else 1.0
+        # As floats: a product of many whole numbers would run over, come out negative, and look like a space to be counted through.
+        return math.prod(float(p.cardinality) for p in self.parameters)
 
     def override(self, changes: Mapping[str, Parameter]) -> "Space":
         """The space with the parameters in `changes` replaced (their conditions kept) or, when new, added at the end.

@@ -143,3 +143,9 @@ def test_a_space_with_nothing_to_move_returns_a_copy():
     values = {"a": 1}
     assert space.mutate(values, np.random.default_rng(0)) == values
     assert space.mutate(values, np.random.default_rng(0)) is not values
+
+
+def test_a_space_of_very_many_whole_numbers_is_large():
+    space = Space([Integer(f"filters_{place}", 1, 100) for place in range(27)])
+    assert space.cardinality == pytest.approx(1e54)
+    assert Space([]).cardinality == 1
