@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,8 +25,11 @@ _UNPACKED_LIMIT = 20
 """How many times larger than its archive the content may be; plain arrays hardly shrink at all."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OSError, EOFError, RuntimeError)
 """What reading a damaged archive may raise."""
+_ARRAY_HEADER = 70_000
+"""Bytes that hold the header of any array."""
 _END = struct.Struct("<4s4H2LH")
 _WEIGHTS = "a safetensors file: weights are taken as plain tensors, never pickled"
+_PLAIN = "data that can be read without running it; weights as safetensors, arrays as a plain .npz"
 _NETWORK = "an .npz archive of plain arrays and its header.json"
 
 
@@ -36,21 +40,43 @@ def refuse_pickled(path: Path) -> None:
     # Protocols 2 to 5 begin so; older ones are text. A zero is no instruction of a pickle, but a safetensors header of, say, 640 bytes
     # begins with 0x80 0x02 0x00.
     if len(start) == 3 and start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] != 0:
-        raise InvalidInput(
-            "body", "pickled data", "data that can be read without running it; weights as safetensors"
-        )
+        raise InvalidInput("body", "pickled data", _PLAIN)
     if start[:2] == b"PK" and zipfile.is_zipfile(path):
         _check_list(path, "body")
         try:
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
+                names = archive.namelist()[: _MEMBERS_LIMIT + 1]
+                objects = next(
+                    (name for name in names if name.endswith(".npy") and _objects(archive, name)), None
+                )
         except _DAMAGE as error:  # some program might still find something to unpack in it
             raise InvalidInput("body", "a damaged archive", "a whole one") from error
-        for name in names:
-            if name.endswith((".pkl", ".pickle")):
-                raise InvalidInput(
-                    "body", f"an archive with {name[:80]}", "no pickled data; weights as safetensors"
-                )
+        pickled = next((name for name in names if name.endswith((".pkl", ".pickle"))), objects)
+        if pickled is not None:
+            raise InvalidInput("body", f"an archive with pickled data in {pickled[:80]}", _PLAIN)
+    if start == b"\x93NU":
+        with path.open("rb") as file:
+            if _certainly_objects(file):
+                raise InvalidInput("body", "an array of pickled objects", _PLAIN)
+
+
+def _objects(archive: zipfile.ZipFile, name: str) -> bool:
+    with archive.open(name) as file:
+        return _certainly_objects(io.BytesIO(file.read(_ARRAY_HEADER)))
+
+
+def _certainly_objects(file: IO[bytes]) -> bool:
+    try:
+        return _holds_objects(file)
+    except ValueError:
+        return False  # whatever it is, numpy reads no objects from it
+
+
+def _holds_objects(file: IO[bytes]) -> bool:
+    """Whether numpy would have to unpickle what follows this header of an array. Raises ValueError where there is none."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return bool(read(file)[2].hasobject)
 
 
 def _check_list(path: Path, field: str) -> None:
@@ -67,8 +93,10 @@ def _check_list(path: Path, field: str) -> None:
     if place < 0 or len(tail) - place < _END.size:
         return  # no archive
     listed = _END.unpack_from(tail, place)[5]
-    # Before it, the sign of the larger format: for more than 65535 members, or for gigabytes.
-    if listed > _LIST_LIMIT or tail[max(0, place - 20) : place].startswith(b"PK\6\7"):
+    # Before it, the sign of the larger format: for more than 65535 members, or for gigabytes. torch.save writes it always.
+    if tail[max(0, place - 20) : place].startswith(b"PK\6\7"):
+        raise InvalidInput(field, "an archive in the format ZIP64, as torch.save writes it", _PLAIN)
+    if listed > _LIST_LIMIT:
         raise InvalidInput(
             field, "an archive with a very long list of members", f"at most {_MEMBERS_LIMIT} members"
         )
@@ -135,15 +163,8 @@ def check_arrays(path: Path, field: str) -> None:
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise InvalidInput(field, f"{member.filename[:80]} is compressed unusually", _NETWORK)
                 with archive.open(member) as file:
-                    start = io.BytesIO(file.read(70_000))
-                version = np.lib.format.read_magic(start)
-                read = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                _, _, kind = read(start)
-                if kind.hasobject:
+                    start = io.BytesIO(file.read(_ARRAY_HEADER))
+                if _holds_objects(start):
                     raise InvalidInput(field, f"{member.filename[:80]} holds pickled objects", _NETWORK)
     except _DAMAGE as error:
         if isinstance(error, InvalidInput):
