@@ -236,7 +236,7 @@ Parameter = Integer | Real | Categorical | Fixed
 class Constraint(_Frozen):
     """A linear constraint between numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
 
-    coefficients: dict[str, float]
+    coefficients: Annotated[dict[str, float], Field(min_length=1)]
     bound: float
 
     def holds(self, values: dict[str, Value]) -> bool:

@@ -14,7 +14,8 @@ from sparsemod.networks.registry import Family, create_family
 from sparsemod.objectives import Objectives
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space import Space
-from sparsemod.spec import PIPELINE_PARAMETERS, ExperimentSpec
+from sparsemod.space_checks import PIPELINE_PARAMETERS, check_narrowed
+from sparsemod.spec import ExperimentSpec
 from sparsemod.spec_training import TrainingSpec
 
 
@@ -47,8 +48,10 @@ class Problem:
         """The family's parameters, narrowed by the spec, and the pipeline's parameters that the spec searches."""
         own = self.family.space(self.info)
         allowed = [*own.names, *PIPELINE_PARAMETERS]
-        for name in self.spec.space:
-            if name not in allowed:
+        for name, given in self.spec.space.items():
+            if name in own:
+                check_narrowed(own.parameter(name), given, self.spec.network.family)
+            elif name not in allowed:
                 known = ", ".join(allowed)
                 raise InvalidSpec(
                     f"space.{name}",

@@ -12,12 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.parameters import Constraint, Parameter
 from sparsemod.records import Value
+from sparsemod.space_checks import PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec_training import PruningSpec, QuantizationSpec, TrainingSpec
 from sparsemod.spec_translation import parameter_from, plain_json, translate
 from sparsemod.units import METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
-
-PIPELINE_PARAMETERS = ("learning_rate", "weight_decay", "batch_size", "label_smoothing", "sparsity")
-"""Names that a space may hold beside the family's own: each replaces the constant of the same name in `training` or `pruning`."""
 
 
 class Part(BaseModel):
@@ -342,6 +340,9 @@ class ExperimentSpec(Part):
                 None,
                 "needed by measure.latency = macs: multiply-adds per second",
             )
+        for name, parameter in self.space.items():
+            if name in PIPELINE_PARAMETERS:
+                check_pipeline(parameter)
         if "sparsity" in self.space and self.pruning.method == "none":
             raise InvalidInput(
                 "space.sparsity", "searched", "needs pruning.method magnitude or filters (it is none)"

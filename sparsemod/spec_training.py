@@ -26,7 +26,7 @@ class ScheduleSpec(_Part):
         "cosine", description="Shape of the schedule."
     )
     warmup: int = Field(0, ge=0, description="Epochs of linear warm-up before it.")
-    milestones: tuple[float, ...] = Field(
+    milestones: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
         (0.5, 0.75), description="Of step: shares of the epochs after which the rate drops."
     )
     factor: float = Field(

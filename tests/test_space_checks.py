@@ -1,0 +1,80 @@
+"""What a spec's `space` may say: every value must be one that the pipeline or the family accepts, said before anything is drawn."""
+
+from typing import Any
+
+import pytest
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.parameters import Constraint
+from sparsemod.problem import Problem
+from sparsemod.records import DataInfo
+from sparsemod.spec import ExperimentSpec
+
+DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
+
+
+def spec_with(**changes: Any) -> ExperimentSpec:
+    return ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("learning_rate", {"low": -1, "high": 1}, r"space\.learning_rate = -1: .*greater than 0"),
+        ("learning_rate", "fast", r"space\.learning_rate = 'fast': .*valid number"),
+        ("batch_size", [0.5, 2], r"space\.batch_size = 0\.5: .*valid integer"),
+        ("batch_size", {"type": "real", "low": 8, "high": 64}, r"space\.batch_size = 8\.0: .*valid integer"),
+        ("label_smoothing", 1.5, r"space\.label_smoothing = 1\.5: .*less than 1"),
+        ("weight_decay", [1e-4, -1e-4], r"space\.weight_decay = -0\.0001: "),
+        ("sparsity", {"low": 0.5, "high": 1.5}, r"space\.sparsity = 1\.5: as in pruning\.sparsity: "),
+    ],
+)
+def test_pipeline_parameters_hold_what_their_constants_may(name: str, given: Any, message: str) -> None:
+    with pytest.raises(InvalidSpec, match=message):
+        spec_with(space={name: given}, pruning={"method": "magnitude"})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("b1_l1_filters", {"low": 0, "high": 8}, r"space\.b1_l1_filters = 0: for family cnn: .* 1 to 100"),
+        ("b1_l1_filters", {"low": 1.5, "high": 8}, r"= \[1\.5, 8\.0\]: for family cnn: a whole number"),
+        ("b1_l1_filters", True, r"= True: for family cnn: a whole number"),
+        ("b1_l1_type", ["conv", "magic"], r"= 'magic': for family cnn: one of 'conv', 'down', 'separable'"),
+        ("b1_l1_type", {"low": 1, "high": 2}, r"= \[1, 2\]: .*give a list of some of them, or one"),
+        ("b1_pool", [0, 1], r"= 0: for family cnn: one of False, True"),
+        ("blocks", 5, r"= 5: for family cnn: a whole number from 1 to 2"),
+        ("dropout", [0.1, 0.9], r"= 0\.9: for family cnn: a number from 0 to 0\.5"),
+    ],
+)
+def test_a_family_s_parameter_is_narrowed_and_nothing_else(name: str, given: Any, message: str) -> None:
+    with pytest.raises(InvalidSpec, match=message):
+        Problem.of(spec_with(space={name: given}), DIGITS)
+
+
+def test_narrowing_takes_every_form() -> None:
+    space = {
+        "b1_l1_filters": {"low": 4, "high": 16},
+        "b1_l2_filters": [4, 8],
+        "b1_l1_type": ["conv", "down"],
+        "b1_pool": True,
+        "blocks": 1,
+        "dropout": {"low": 0, "high": 0.5},
+        "d1_width": 16.0,
+    }
+    found = Problem.of(spec_with(space=space), DIGITS).space
+    values = found.complete({})
+    assert (values["blocks"], values["b1_pool"], values["dropout"]) == (1, True, 0.25)
+
+
+def test_a_constraint_needs_something_to_constrain() -> None:
+    with pytest.raises(InvalidSpec, match=r"constraints\.0\.coefficients = \{\}"):
+        spec_with(constraints=[{"coefficients": {}, "bound": 3}])
+    with pytest.raises(ValueError, match="coefficients"):
+        Constraint(coefficients={}, bound=1.0)
+
+
+@pytest.mark.parametrize("milestones", [[1.5], [-0.1, 0.5]])
+def test_milestones_are_shares_of_the_training(milestones: list[float]) -> None:
+    with pytest.raises(InvalidInput, match=r"training\.schedule\.milestones\.\d"):
+        spec_with(training={"schedule": {"name": "step", "milestones": milestones}})
