@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import Candidate, Measurement, TrialState
-from sparsemod.report.plots import pareto_figure
+from sparsemod.report.plots import draw, pareto_figure
 from sparsemod.report.results import Row, front, lineage, trials_csv, write_results
 
 NAMES = ("error", "model_size", "working_memory", "latency")
@@ -91,3 +92,30 @@ def test_equal_results_give_equal_files():
     assert pareto_figure("demo", objectives(), some_rows(), "png") == pareto_figure(
         "demo", objectives(), some_rows(), "png"
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_nothing_of_a_plot_is_cut_off(count):
+    rows = [
+        replace(row, candidate=row.candidate.model_copy(update={"round": "manual"}))
+        if row.index % 5 == 0
+        else row
+        for row in some_rows()
+    ]
+    figure = draw("n" * 30 + " " + "m" * 30 + " " + "o" * 30, objectives(NAMES[:count]), rows)
+    figure.draw_without_rendering()
+    paper = figure.bbox
+    for part in (figure._suptitle, *figure.legends, *figure.axes):
+        box = part.get_tightbbox()
+        assert paper.x0 <= box.x0 and box.x1 <= paper.x1, part
+        assert paper.y0 <= box.y0 and box.y1 <= paper.y1, part
+
+
+def test_a_network_without_an_error_is_on_the_plot():
+    rows = some_rows()
+    perfect = Measurement(metric="error", value=0.0, unit="u", method="made up")
+    rows[1] = replace(rows[1], measurements=(perfect, *rows[1].measurements[1:]))
+    for axis in draw("demo", objectives(), rows).axes:
+        assert axis.get_yscale() == "linear"
+        assert axis.get_ylim()[0] <= 0
+    assert all(axis.get_yscale() == "log" for axis in draw("demo", objectives(), some_rows()).axes)

@@ -2,13 +2,17 @@
 
 import io
 import os
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sparsemod.objectives import Objectives, nondominated
 from sparsemod.records import TrialState
 from sparsemod.report.results import Row, front
 from sparsemod.units import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = {"r1": "#8da0cb", "r2": "#fc8d62", "r3": "#1b9e77", "manual": "#666666"}
 TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "manual"}
@@ -16,28 +20,38 @@ TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "ma
 
 def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: str) -> bytes:
     """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials."""
+    figure = draw(name, objectives, rows)
+    out = io.BytesIO()
+    # A fixed date keeps equal results equal byte for byte.
+    figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return out.getvalue()
+
+
+def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
+    """The plot, still without a file."""
     # Figure and not pyplot: no global state, so that a server may draw from any thread; the user's matplotlibrc has no say.
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
 
     others = objectives.names[1:]
-    figure = Figure(figsize=(4.6 * max(1, len(others)), 4.2), layout="constrained", dpi=130)
-    axes = figure.subplots(1, max(1, len(others)), squeeze=False)[0]
+    panels = max(1, len(others))
+    figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained", dpi=130)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     if not others:
         _progress(axes[0], objectives, rows)
     for axis, other in zip(axes, others, strict=False):
         _scatter(axis, objectives, rows, other, objectives.names[0])
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    # A single panel is too narrow for all entries in a row.
+    columns = 2 if panels == 1 else 6
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False, fontsize=8
+        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
     )
     completed = sum(row.state is TrialState.COMPLETED for row in rows)
     best = front(objectives, rows)
-    figure.suptitle(f"{name}: {len(best)} Pareto points of {completed} completed trials", fontsize=11)
-    out = io.BytesIO()
-    # A fixed date keeps equal results equal byte for byte.
-    figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
-    return out.getvalue()
+    title = f"{name}: {len(best)} Pareto points of {completed} completed trials"
+    figure.suptitle("\n".join(textwrap.wrap(title, 46 * panels)), fontsize=11)
+    return figure
 
 
 def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str) -> None:
@@ -74,13 +88,14 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
         axis.step(
             [a for a, _ in steps], [b for _, b in steps], where="post", color="black", linewidth=0.8, zorder=0
         )
-    axis.set_xscale("log")
+    if _positive(v[x] for _, v in known):
+        axis.set_xscale("log")
+        _plain_ticks(axis.xaxis)
     if y == "error":
-        axis.set_yscale("log")
+        if _positive(v[y] for _, v in known):
+            axis.set_yscale("log")
+            _plain_ticks(axis.yaxis)
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
-    _plain_ticks(axis.xaxis)
-    if y == "error":
-        _plain_ticks(axis.yaxis)
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))
     for metric, span in ((x, axis.axvspan), (y, axis.axhspan)):
@@ -92,6 +107,11 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
                 (axis.set_xlim if metric == x else axis.set_ylim)(low, high)
     axis.grid(True, which="major", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _positive(values: Iterable[float]) -> bool:
+    """Whether a logarithmic axis shows all of them: a network without an error would vanish from it."""
+    return all(value > 0 for value in values)
 
 
 def _plain_ticks(axis: Any) -> None:
