@@ -5,8 +5,11 @@ also what saved files hold. Local commands may name one as `module:attribute`; t
 """
 
 import importlib
+import sysconfig
+import traceback
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
@@ -25,6 +28,7 @@ class Registry(Generic[T]):
         self.kind, self.group = kind, group
         self._builtin = builtin
         self._members: dict[str, T] = {}
+        self._broken: dict[str, tuple[EntryPoint, Exception]] = {}
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -56,7 +60,7 @@ class Registry(Generic[T]):
     def get(self, name: str, *, imports: bool = False, field: str | None = None) -> T:
         """The plug-in called `name`; with `imports`, `name` may be `module:attribute` and the module is imported.
 
-        Raises UnknownName; `field` is the field named in its message.
+        Raises UnknownName, InvalidInput when the plug-in's own module cannot be imported; `field` is the field named in its message.
         """
         field = field or self.kind
         if ":" in name:
@@ -68,6 +72,12 @@ class Registry(Generic[T]):
                 )
             return self._import(name, field)
         self._load()
+        if name in self._broken:
+            point, error = self._broken[name]
+            package = f" of {point.dist.name}" if point.dist is not None else ""
+            raise InvalidInput(
+                field, name, f"its entry point {point.value}{package} cannot be loaded: {told(error)}"
+            ) from error
         try:
             return self._members[name]
         except KeyError:
@@ -75,19 +85,28 @@ class Registry(Generic[T]):
 
     def _import(self, name: str, field: str) -> T:
         module_name, _, attribute = name.partition(":")
+        if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
+            raise UnknownName(field, name, f"a registered {self.kind}, or MODULE:ATTRIBUTE")
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
-            if error.name is not None and not (
+            if error.name is not None and (
                 module_name == error.name or module_name.startswith(error.name + ".")
             ):
-                raise  # the user's module exists, something that it imports does not: their traceback helps most
-            raise UnknownName(field, name, f"no module {error.name!r} can be imported from here") from None
+                raise UnknownName(
+                    field, name, f"no module {error.name!r} can be imported from here"
+                ) from None
+            raise _cannot_import(field, name, module_name, error) from error
+        except Exception as error:  # the module's own code
+            raise _cannot_import(field, name, module_name, error) from error
         try:
             member: T = getattr(module, attribute)
         except AttributeError:
             raise UnknownName(field, name, f"module {module_name!r} has no {attribute!r}") from None
-        # A decorated plug-in is registered under its own name and the attribute may be the undecorated object.
+        return self._registered(member)
+
+    def _registered(self, member: T) -> T:
+        """What a decorator filed for `member`: an attribute of a module may be the undecorated object."""
         return next((held for held in self._members.values() if _origin(held) == _origin(member)), member)
 
     def _load(self) -> None:
@@ -97,10 +116,34 @@ class Registry(Generic[T]):
         for module in self._builtin:
             importlib.import_module(module)
         for point in entry_points(group=self.group):
-            if point.name not in self._members:
-                self.add(point.name, point.load())
+            if point.name in self._members:
+                continue
+            try:
+                self.add(point.name, self._registered(point.load()))
+            except Exception as error:  # another package's code: only whoever asks for this plug-in need know
+                self._broken[point.name] = (point, error)
 
 
 def _origin(member: object) -> tuple[str, str]:
     inner = getattr(member, "origin", member)
     return getattr(inner, "__module__", ""), getattr(inner, "__qualname__", repr(inner))
+
+
+def _cannot_import(field: str, name: str, module: str, error: Exception) -> InvalidInput:
+    return InvalidInput(field, name, f"a module that can be imported; {module} raised {told(error)}")
+
+
+def told(error: Exception) -> str:
+    """An exception of somebody's own code in a line: its kind, its words, and the file and line of theirs where it came from."""
+    words = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:
+        return words  # a SyntaxError says where; its traceback ends within Python's import
+    last = next((frame for frame in reversed(frames) if _is_theirs(frame.filename)), frames[-1])
+    return f"{words} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _is_theirs(file: str) -> bool:
+    libraries = ("site-packages", "dist-packages")
+    inside = any(part in file for part in libraries) or file.startswith(sysconfig.get_path("stdlib"))
+    return not inside and Path(file).is_file()

@@ -56,3 +56,37 @@ def test_module_and_attribute_only_where_imports_are_allowed():
         registry.get("brushes:green", imports=True)
     with pytest.raises(UnknownName, match="module 'paints' has no 'mauve'"):
         registry.get("paints:mauve", imports=True)
+    for name in (":green", "paints:", ".paints:green", "paints:a.b"):
+        with pytest.raises(UnknownName, match="or MODULE:ATTRIBUTE"):
+            registry.get(name, imports=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise ValueError('no paint')", r"tins raised ValueError: no paint \(tins\.py, line 1\)"),
+        ("def green(:", r"tins raised SyntaxError: .*\(tins\.py, line 1\)"),
+        ("import no_such_brush", r"tins raised ModuleNotFoundError: .*'no_such_brush' \(tins\.py, line 1\)"),
+        ("import re\nre.compile('(')", r"tins raised \w+: .* \(tins\.py, line 2\)"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told_in_a_line(tmp_path, monkeypatch, source, message):
+    (tmp_path / "tins.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(
+        InvalidInput, match=rf"network\.family = 'tins:x': a module that can be imported; {message}"
+    ):
+        Registry("colour", "sparsemod.none").get("tins:x", imports=True, field="network.family")
+
+
+@pytest.mark.usefixtures("package")
+def test_a_broken_entry_point_costs_nobody_else_anything(tmp_path):
+    points = tmp_path / "paints-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "gone = paints:gone\n")
+    registry = Registry("colour", "sparsemod.test_colours")
+    assert registry.names() == ("green",)
+    with pytest.raises(
+        InvalidInput,
+        match="colour = 'gone': its entry point paints:gone of paints cannot be loaded: AttributeError",
+    ):
+        registry.get("gone")

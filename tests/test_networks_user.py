@@ -1,6 +1,10 @@
 """A user's own family, as a function or a class, right and wrong."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,3 +152,54 @@ def test_a_space_that_raises_names_the_family() -> None:
         InvalidInput, match=r"network\.family = 'thrower': .* it raised NotImplementedError: later"
     ):
         create_family("thrower").space(DIGITS)
+
+
+def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docs/own.md says, and before anything else has imported the module."""
+    (tmp_path / "their_networks.py").write_text(
+        "from torch import nn\n"
+        "from sparsemod.networks.registry import family\n"
+        "from sparsemod.parameters import Integer\n\n\n"
+        "@family('theirs', space=[Integer('width', 1, 4)])\n"
+        "def theirs(parameters, data):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, data.classes))\n"
+    )
+    metadata = tmp_path / "their_networks-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their_networks\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[sparsemod.families]\ntheirs = their_networks:theirs\nalso = their_networks:theirs\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = (
+        "from sparsemod.networks.registry import create_family\n"
+        "from sparsemod.records import DataInfo\n"
+        "data = DataInfo(name='digits', shape=(1, 8, 8), classes=10)\n"
+        "for name in ('theirs', 'also'):\n"
+        "    print(create_family(name).space(data))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout == "Space(width)\nSpace(width)\n", done.stderr
+
+
+def test_a_class_that_refuses_its_options_is_told_with_its_line() -> None:
+    class Picky:
+        def __init__(self, widest: int = 8) -> None:
+            raise ValueError(f"{widest} is too wide")
+
+        def space(self, data: DataInfo) -> list[Integer]:
+            return []
+
+        def build(self, parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
+            return nn.Identity()
+
+    family("picky")(Picky)
+    message = r"network\.options = {'widest': 9}: .*ValueError: 9 is too wide \(test_networks_user\.py, line"
+    with pytest.raises(InvalidInput, match=message):
+        create_family("picky", {"widest": 9})
