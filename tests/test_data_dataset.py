@@ -122,11 +122,17 @@ GOOD_X, GOOD_Y = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
         ({"x": np.zeros((6, 3), complex)}, "x", "integers or floats"),
         ({"x": np.full((6, 3), np.nan)}, "x[0, 0]", "finite"),
         ({"x": np.full((6, 3), np.inf, np.float32)}, "x[0, 0]", "finite"),
+        ({"x": np.full((6, 3), -1e300)}, "x[0, 0]", "fit a float32"),
         ({"y": GOOD_Y[:5]}, "y", "6 samples"),
         ({"y": GOOD_Y.astype(float)}, "y", "integers"),
         ({"y": GOOD_Y[:, None]}, "y", "one dimension"),
         ({"y": GOOD_Y - 1}, "y", "count from 0"),
         ({"y": GOOD_Y * 2}, "y", "absent: [1, 3]"),
+        (
+            {"y": GOOD_Y * 10**12},
+            "y",
+            "absent: [1, 2, 3,",
+        ),  # a list of all that are absent would not fit memory
         ({"y": GOOD_Y * 0}, "classes", "at least 2"),
         ({"classes": 2}, "y", "0..1"),
         ({"classes": 4}, "y", "absent: [3]"),
@@ -171,6 +177,46 @@ def test_users_bring_their_own_dataset(tmp_path: Path, monkeypatch: pytest.Monke
         load(DatasetSpec(name="my_own_data:blobs"), imports=False)
     with pytest.raises(InvalidInput, match=r"must return sparsemod\.data\.Arrays, not int"):
         load(DatasetSpec(name="my_own_data:nothing"))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "raise OSError('disk on fire')",
+            r"dataset = 'far:off': with options {} .*OSError: disk on fire \(far\.py",
+        ),
+        (
+            "return Arrays(np.zeros((4, 2)), np.arange(4) + 1)",
+            r"^dataset 'far:off': y = \[1, 2, 3, 4\]: every label",
+        ),
+        (
+            "return np.zeros(3)",
+            r"dataset\.name = 'far:off': must return sparsemod\.data\.Arrays, not ndarray",
+        ),
+    ],
+)
+def test_what_a_user_s_dataset_does_wrong_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    (tmp_path / "far.py").write_text(
+        f"import numpy as np\nfrom sparsemod.data import Arrays\n\n\ndef off(root):\n    {body}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        with pytest.raises(InvalidInput, match=message):
+            load(DatasetSpec(name="far:off"))
+    finally:
+        sys.modules.pop("far", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("os:path", "a function that returns"), ("os:getcwd", "a function whose first argument is the folder")],
+)
+def test_what_is_no_dataset_is_refused(name: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"dataset\.name = '{name}': {message}"):
+        load(DatasetSpec(name=name))
 
 
 def test_the_decorator_registers_once() -> None:

@@ -121,6 +121,15 @@ def test_missing_cifar_names_the_archive(tmp_path: Path) -> None:
         cifar10(tmp_path)
 
 
+def test_one_missing_cifar_file_is_named(tmp_path: Path) -> None:
+    write_cifar(tmp_path)
+    (tmp_path / "data_batch_3.bin").unlink()
+    with pytest.raises(
+        DataMissing, match=r"missing data_batch_3\.bin in .*; the other files lie there; their archive"
+    ):
+        cifar10(tmp_path)
+
+
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "cifar10"
     write_cifar(place)
@@ -176,6 +185,23 @@ def test_bad_npz_files(tmp_path: Path) -> None:
         npz(tmp_path, "objects.npz")
     with pytest.raises(InvalidInput, match="channels_first or channels_last"):
         npz(tmp_path, "keys.npz", layout="NHWC")  # type: ignore[arg-type]
+    np.save(tmp_path / "single.npy", np.zeros((4, 2)))
+    with pytest.raises(InvalidInput, match=r"single\.npy = 'a single array': must be a \.npz archive"):
+        npz(tmp_path, "single.npy")
+    for path in (3, True, ""):
+        with pytest.raises(InvalidInput, match=r"dataset\.options\.path = .*the name of a \.npz file"):
+            npz(tmp_path, path)  # type: ignore[arg-type]
+    # Cut in the middle: neither a traceback nor a file left open (which would be a warning, an error here).
+    whole = (tmp_path / "half.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidInput, match=r"cut\.npz = .*archive of plain arrays"):
+        npz(tmp_path, "cut.npz")
+
+
+def test_what_is_wrong_inside_an_npz_file_names_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "words.npz", x=np.array([["a"], ["b"]]), y=np.arange(2))
+    with pytest.raises(InvalidInput, match=r"words\.npz: x = '<U1': must hold integers or floats"):
+        npz(tmp_path, "words.npz")
 
 
 def test_unknown_names_and_options_say_what_exists() -> None:

@@ -1,6 +1,7 @@
 """What a dataset's source returns: plain arrays, checked once."""
 
 from dataclasses import dataclass
+from itertools import filterfalse, islice
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from sparsemod.errors import InvalidInput
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Arrays:
     """A dataset in memory.
 
-    `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or finite floats; `y` their labels,
+    `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or floats that float32 can hold; `y` their labels,
     (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
     of it reaches training or validation. `classes` is inferred from `y` when None; `names` are the classes' names.
 
@@ -45,9 +48,10 @@ class Arrays:
                 "y", int(present[-1]), f"labels must be 0..{classes - 1} for {classes} classes"
             )
         if len(present) < classes:
-            absent = sorted(set(range(classes)) - set(present.tolist()))
+            # Not a list of all labels first: one wild label would make it longer than memory.
+            absent = list(islice(filterfalse(set(present.tolist()).__contains__, range(classes)), 20))
             raise InvalidInput(
-                "y", present.tolist(), f"every label 0..{classes - 1} must occur; absent: {absent[:20]}"
+                "y", present.tolist(), f"every label 0..{classes - 1} must occur; absent: {absent}"
             )
         if self.test_x is not None and self.test_y is not None:
             _check_samples("test_x", self.test_x)
@@ -89,6 +93,9 @@ def _check_samples(field: str, x: object) -> None:
         if not finite.all():
             where = tuple(int(i) for i in np.argwhere(~finite)[0])
             raise InvalidInput(f"{field}{list(where)}", float(x[where]), "every value must be finite")
+        if x.dtype.itemsize > 4 and max(-x.min(), x.max()) > _LARGEST:
+            where = tuple(int(i) for i in np.argwhere(np.abs(x) > _LARGEST)[0])
+            raise InvalidInput(f"{field}{list(where)}", float(x[where]), "every value must fit a float32")
 
 
 def _check_labels(field: str, y: object, count: int) -> None:

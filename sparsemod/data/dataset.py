@@ -15,8 +15,9 @@ from sparsemod.data.normalization import Floats, Normalization, fit
 from sparsemod.data.places import data_root
 from sparsemod.data.registry import DATASETS, bind
 from sparsemod.data.splits import stratified, subset
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.records import DataInfo
+from sparsemod.registry import told
 from sparsemod.spec import DatasetSpec
 
 if TYPE_CHECKING:
@@ -110,7 +111,18 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
     source = DATASETS.get(spec.name, imports=imports, field="dataset.name")
     method = spec.options.get("normalization", "standard")
     bound = bind(source, spec)
-    arrays = source(*bound.args, **bound.kwargs)
+    try:
+        arrays = source(*bound.args, **bound.kwargs)
+    except InvalidInput as error:
+        # What is wrong with the arrays themselves does not say whose they are.
+        named = error.source is not None or error.field.startswith("dataset.")
+        raise error if named else error.at(source=f"dataset {spec.name!r}") from error.__cause__
+    except (SparsemodError, MemoryError):
+        raise
+    except Exception as error:  # the source's own code
+        raise InvalidInput(
+            "dataset", spec.name, f"with options {spec.options} its source raised {told(error)}"
+        ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(
             "dataset.name", spec.name, f"must return sparsemod.data.Arrays, not {type(arrays).__name__}"

@@ -61,11 +61,18 @@ def dataset(
 def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArguments:
     """The arguments with which `source` is called for `spec`. Raises InvalidInput for options that it does not declare, or that it lacks."""
     options = {name: value for name, value in spec.options.items() if name != "normalization"}
+    if not callable(source):
+        raise InvalidInput("dataset.name", spec.name, "a function that returns sparsemod.data.Arrays")
     signature = inspect.signature(source)
+    parameters = list(signature.parameters.values())
+    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
+        raise InvalidInput(
+            "dataset.name", spec.name, "a function whose first argument is the folder of all data, or None"
+        )
     try:
         return signature.bind(None if spec.root is None else Path(spec.root), **options)
     except TypeError as error:
-        known = [p.name for p in list(signature.parameters.values())[1:]]
+        known = [p.name for p in parameters[1:]]
         raise InvalidInput(
             "dataset.options", options, f"{error}; {spec.name} takes {', '.join([*known, 'normalization'])}"
         ) from None

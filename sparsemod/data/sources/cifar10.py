@@ -14,7 +14,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.data.download import RemoteFile, fetch
 from sparsemod.data.places import data_root, find
 from sparsemod.data.registry import dataset
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import DataMissing, InvalidInput
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _RECORD = 1 + 3 * 32 * 32
@@ -38,8 +38,16 @@ def cifar10(root: Path | None) -> Arrays:
     """
     base = data_root(root)
     paths = _local(base)
-    if None in paths:
-        _download(base)
+    absent = [name for name, path in zip((*_TRAIN, _TEST), paths, strict=True) if path is None]
+    if absent:
+        try:
+            _download(base)
+        except DataMissing as error:
+            there = next((path.parent for path in paths if path is not None), None)
+            if there is None:
+                raise
+            hint = f"the other files lie there; their archive {error.hint}"
+            raise DataMissing("cifar10", absent, str(there), hint) from error
         paths = _local(base)
     parts = [read_records(path) for path in paths if path is not None]
     train_x = np.concatenate([x for x, _ in parts[:-1]])

@@ -26,6 +26,8 @@ def npz(
     """
     if layout not in ("channels_first", "channels_last"):
         raise InvalidInput("dataset.options.layout", layout, "must be channels_first or channels_last")
+    if not isinstance(path, str) or not path:
+        raise InvalidInput("dataset.options.path", path, "the name of a .npz file")
     place = Path(path).expanduser()
     place = place if place.is_absolute() else data_root(root) / place
     if not place.is_file():
@@ -36,22 +38,31 @@ def npz(
             "dataset.options.path names the file, relative to dataset.root or $SPARSEMOD_DATA",
         )
     try:
-        with np.load(place, allow_pickle=False) as archive:
+        # The file is ours to close: np.load leaves it open when it is no archive.
+        with place.open("rb") as content:
+            archive = np.load(content, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InvalidInput(str(place), "a single array", f"must be a .npz archive; it {_KEYS}")
             held = {key: archive[key] for key in archive.files}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, zipfile.BadZipFile, EOFError, OSError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(str(place), str(error), "must be a .npz archive of plain arrays") from error
+    try:
+        return _arrays(held, layout)
+    except InvalidInput as error:
+        raise error.at(source=str(place)) from None
+
+
+def _arrays(held: dict[str, NDArray[Any]], layout: str) -> Arrays:
     suffix = "_train" if "x_train" in held else ""
     if f"x{suffix}" not in held or f"y{suffix}" not in held:
-        raise InvalidInput(str(place), sorted(held), _KEYS)
+        raise InvalidInput("arrays", sorted(held), _KEYS)
     x, y = _samples(held[f"x{suffix}"], layout), _labels(held[f"y{suffix}"])
     if "x_test" not in held and "y_test" not in held:
         return Arrays(x, y)
     if "x_test" not in held or "y_test" not in held:
-        raise InvalidInput(str(place), sorted(held), _KEYS)
+        raise InvalidInput("arrays", sorted(held), _KEYS)
     return Arrays(x, y, _samples(held["x_test"], layout), _labels(held["y_test"]))
 
 
