@@ -120,7 +120,7 @@ class Registry(Generic[T]):
                 continue
             try:
                 self.add(point.name, self._registered(point.load()))
-            except Exception as error:  # another package's code: only whoever asks for this plug-in need know
+            except Exception as error:  # noqa: BLE001 - another package's code: only whoever asks for it need know
                 self._broken[point.name] = (point, error)
 
 
