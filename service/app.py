@@ -6,7 +6,7 @@ Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `E
 import importlib
 import traceback
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from service.events import Housekeeping
 from service.exports import Exports
 from service.feed import Feed
 from service.limits import BodyLimit, Packed
+from service.query import known_query
 from service.routes import (
     artifacts,
     catalogue,
@@ -106,7 +107,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
         docs_url=None, redoc_url=None,  # FastAPI's own pages load scripts from other servers; ours is at /docs
         responses={422: {"model": ErrorAnswer, "description": "Something that was given is not acceptable."}},
-        redirect_slashes=False, dependencies=[Depends(guarded)],
+        redirect_slashes=False, dependencies=[Depends(guarded), Depends(known_query)],
     )  # fmt: skip
     app.state.settings = settings
     app.state.store = held
@@ -150,21 +151,46 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
-    field = ".".join(place[1:] if len(place) > 1 else place)
+    place = _place(first, error.body)
+    field = ".".join(place)
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
         return _json(422, answer(cause.at(field)))
     if first["type"] == "json_invalid":
         allowed = f"JSON ({first['ctx']['error']})"
         return _json(422, answer(InvalidInput("body", "", allowed)))
-    allowed = (
-        "unknown key"
-        if first["type"] == "extra_forbidden"
-        else first["msg"].replace("Input should", "should")
-    )
+    missing = first["type"] == "missing"
+    if first["type"] in _PLAIN:
+        allowed = _PLAIN[first["type"]]
+    else:
+        # A value of one of several types has a complaint for each of them.
+        branches = [one["msg"] for one in error.errors() if _place(one, error.body) == place]
+        allowed = " or ".join(dict.fromkeys(text.replace("Input should", "should") for text in branches))
     secret = place[-1] == "token" or request.url.path == "/login"
-    return _json(422, answer(InvalidInput(field, "(not shown)" if secret else first.get("input"), allowed)))
+    value = "(not shown)" if secret else None if missing else first.get("input")
+    return _json(422, answer(InvalidInput(field, value, allowed)))
+
+
+_PLAIN = {"extra_forbidden": "unknown key", "missing": "is missing"}
+
+
+def _place(complaint: Any, body: Any) -> list[str]:
+    """Where in the request a complaint is: names and indices that are there, without pydantic's names for the branch that it tried."""
+    source, *rest = complaint["loc"]
+    if source != "body" or not rest:
+        return [str(part) for part in rest or [source]]
+    place: list[str] = []
+    for part in rest:
+        inside = (
+            part in body if isinstance(body, Mapping) else isinstance(part, int) and isinstance(body, list)
+        )
+        if not inside:
+            if complaint["type"] == "missing":
+                place.append(str(part))
+            break
+        place.append(str(part))
+        body = body[part]
+    return place or ["body"]
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from sparsemod.spec import ExperimentSpec
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
 
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, examples=["sha256:" + "0" * 64])]
-Count = Annotated[int, Field(ge=0, le=100_000)]
+Count = Annotated[int, Field(strict=True, ge=0, le=100_000)]
 Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Token = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 T = TypeVar("T")
@@ -172,7 +172,7 @@ class AttachTrial(Request):
     """A candidate of the user's own: checked against the experiment's space. `epochs`: default, those of r2."""
 
     parameters: dict[str, Value] = Field(examples=[{"blocks": 1, "filters": 8}])
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
 
 
 class StoredArtifact(Artifact):
@@ -294,7 +294,7 @@ class ClaimRequest(Request):
 
     worker: Word
     device: Word = "cpu"
-    slots: Annotated[int, Field(ge=1, le=1024)] = 1
+    slots: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
     request: Token | None = None
 
 
@@ -379,7 +379,7 @@ class WorkerView(View):
 class Drain(Request):
     """Whether a worker is to get no more trials."""
 
-    drain: bool = True
+    drain: bool = Field(True, strict=True)
 
 
 class ArtifactInfo(View):

@@ -36,13 +36,11 @@ def list_trials(
     limit: Limit = 100,
     offset: Offset = 0,
     format: Annotated[
-        Literal["json", "csv"], Query(description="CSV holds all trials, whatever the filters.")
+        Literal["json", "csv"], Query(description="CSV holds all trials that match, not a page of them.")
     ] = "json",
 ) -> Page[TrialView] | Response:
     """Filtered, sorted and paged; `total` counts all that match."""
-    if format == "csv":
-        headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
-        return Response(trials_csv(store.rows(experiment)), media_type="text/csv", headers=headers)
+    whole = format == "csv"
     items, total = store.trials(
         experiment,
         state=state,
@@ -50,9 +48,14 @@ def list_trials(
         origin=origin,
         sort=sort,
         descending=order == "desc",
-        limit=limit,
-        offset=offset,
+        limit=None if whole else limit,
+        offset=0 if whole else offset,
     )
+    if whole:
+        headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
+        rows = {row.index: row for row in store.rows(experiment)}
+        chosen = [rows[trial.index] for trial in items]
+        return Response(trials_csv(chosen), media_type="text/csv", headers=headers)
     return Page[TrialView](items=tuple(items), total=total)
 
 

@@ -353,8 +353,12 @@ def extended(
         if more < 0:
             raise InvalidInput(f"rounds.{name}", more, "a number of further trials, not negative")
         data["rounds"][name]["trials"] += more
+    changed: set[str] = set()
     for name, limit in (budgets or {}).items():
         measured = metric(name, "budgets")
+        if measured.name in changed:
+            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this is {measured.name} again")
+        changed.add(measured.name)
         if limit is None:
             data["budgets"].pop(measured.name, None)
         else:
