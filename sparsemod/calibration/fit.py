@@ -93,17 +93,13 @@ def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float
 
 
 def _stack(samples: Sequence[Sample]) -> dict[str, float]:
-    """A network needs the stack of its deepest kernel: so a kernel needs at most the least of the networks that use it.
+    """A network needs the stack of its deepest layer: so a kind of layer needs at most the least of the networks that have it.
 
     `base` is what is usually missing then: the compiler saves more or fewer registers in network_run.
     """
     least: dict[str, float] = {}
     for sample in samples:
-        for name in _parts(sample):
-            least[name] = min(least.get(name, np.inf), float(sample.measured.stack))
-    missing = [s.measured.stack - max(least[name] for name in _parts(s)) for s in samples]
+        for work in sample.works:
+            least[work.calls] = min(least.get(work.calls, np.inf), float(sample.measured.stack))
+    missing = [s.measured.stack - max(least[work.calls] for work in s.works) for s in samples]
     return {"base": float(np.median(missing)), **dict(sorted(least.items()))}
-
-
-def _parts(sample: Sample) -> set[str]:
-    return {name for work in sample.works for name in (work.kernel, work.encoding)}

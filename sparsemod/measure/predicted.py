@@ -46,13 +46,19 @@ def predict(
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
     calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
-    stack = model.stack.get("base", 0.0)
-    stack += max((model.stack.get(kernel, 0.0) for kernel in kernels), default=0.0)
+    stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
     size = plan(graph_layout(graph).problem).size if arena is None else arena
     # In whole words, as it is linked.
     return Predicted(
         per_layer, constants(graph, nonzeros) + code + calls, float((size + 3) // 4 * 4), stack, work
     )
+
+
+def _stack(model: OperatorModel, work: Work) -> float:
+    """Bytes of stack of one layer; of a pair of kernels that calibration never met, the most that its first one was seen to need."""
+    if work.calls in model.stack:
+        return model.stack[work.calls]
+    return max((size for calls, size in model.stack.items() if calls.split()[0] == work.kernel), default=0.0)
 
 
 def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:

@@ -27,6 +27,11 @@ class Work:
     features: Mapping[str, float]
     encoding: str = "none"
 
+    @property
+    def calls(self) -> str:
+        """The kernel and, where it reads weights by another one, that one: their stacks lie on each other."""
+        return self.kernel if self.encoding == "none" else f"{self.kernel} {self.encoding}"
+
 
 def works(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> tuple[Work, ...]:
     """One per kernel call of a deployed graph, in its own order; views run nothing. `nonzeros`: layer -> weights that are not zero, where

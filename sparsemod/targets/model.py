@@ -37,7 +37,7 @@ class OperatorModel(_Frozen):
     """Instructions, code bytes and stack of this project's kernels on one core.
 
     A layer runs one kernel; its instructions are the sum of feature x coefficient over the features of `sparsemod.measure.work`. Flash is the
-    network's constants + per layer + per kernel that is used at least once + a base; the stack is the largest of the kernels' ones.
+    network's constants + per layer + per kernel that is used at least once + a base; the stack is that of the deepest layer.
     """
 
     core: str = Field(min_length=1, description="The core it was fitted for.")
@@ -51,6 +51,6 @@ class OperatorModel(_Frozen):
         description="Bytes for each layer: kernel -> bytes of its call and parameters."
     )
     stack: dict[str, Coefficient] = Field(
-        description="Bytes of stack below network_run: kernel -> bytes; `base` always."
+        description="Bytes of stack below network_run: kernel, or kernel and reader of its weights -> bytes; `base` always."
     )
     calibration: Calibration | None = None
