@@ -10,11 +10,11 @@ from sparsemod.networks.registry import FAMILIES
 from sparsemod.problem import Problem
 from sparsemod.records import Value
 from sparsemod.spec import ExperimentSpec
-from sparsemod.targets import device
 
 
 def check_spec(spec: ExperimentSpec) -> Problem | None:
-    """Dataset, family and device must be registered here (code is never named over HTTP), and the space must fit the family.
+    """Dataset, family and device must be registered here (code is never named over HTTP), budgets must be known on the device, and the space
+    must fit the family.
 
     The problem, or None for a dataset whose shape is known only once it is loaded: then the suggester checks the space. Raises UnknownName,
     InvalidSpec.
@@ -22,7 +22,7 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
     info = declared(spec.dataset.name)
     bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
     FAMILIES.get(spec.network.family, field="network.family")
-    device(spec.target.device)
+    spec.all_budgets()
     return None if info is None else Problem.of(spec, info)
 
 

@@ -144,9 +144,11 @@ class ExperimentSummary(View):
 
 
 class ExperimentView(ExperimentSummary):
-    """An experiment."""
+    """An experiment. `budgets` and `reference_point` are those in force: the spec's own, and what its device sets where it has none."""
 
     spec: ExperimentSpec
+    budgets: dict[str, float]
+    reference_point: dict[str, float]
 
 
 class ExtendExperiment(Request):

@@ -93,6 +93,8 @@ class _DryRun:
                 "data",
                 f"{len(data.validation)} validation samples measure an error to no better than {50 / len(data.validation) ** 0.5:.0f} %",
             )
+        self.subject = "budgets"
+        self.spec.all_budgets()
         self.subject = "space"
         problem = Problem.of(self.spec, data.info, imports=self.imports)
         free = [p.name for p in problem.space.free]

@@ -29,14 +29,17 @@ class Problem:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, info: DataInfo, *, imports: bool = False) -> "Problem":
-        """Resolve the family and check that the space fits it. With `imports`, the family may be `module:attribute`.
+        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family may be
+        `module:attribute`.
 
-        Raises UnknownName for a family, InvalidSpec for its options or a `space` entry that fits neither the family nor the pipeline.
+        Raises UnknownName for a family or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
+        the pipeline, and a budget or objective that cannot be known on the device.
         """
         try:
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
             _ = problem.space
+            _ = problem.objectives
         except InvalidSpec:
             raise
         except InvalidInput as error:

@@ -13,9 +13,10 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.parameters import Constraint, Parameter
 from sparsemod.records import Value
 from sparsemod.space_checks import PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec_measure import MeasureSpec, TargetSpec
 from sparsemod.spec_training import PruningSpec, QuantizationSpec, TrainingSpec
 from sparsemod.spec_translation import parameter_from, plain_json, translate
-from sparsemod.units import METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
 
 class Part(BaseModel):
@@ -143,41 +144,6 @@ class SearchSpec(Part):
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 
 
-class MeasureSpec(Part):
-    """Which definition of each cost is the objective. All of them are recorded either way."""
-
-    model_size: Literal["deployed", "sparse", "nonzeros"] = Field(
-        "deployed",
-        description="`deployed`: bytes as stored densely; `sparse`: bitmap encoding per layer where smaller; `nonzeros`: count of nonzero weights, as in SpArSe.",
-    )
-    working_memory: Literal["arena", "peak", "peak_without_input", "sparse_model_1", "sparse_model_2"] = (
-        Field(
-            "arena",
-            description="`arena`: the static memory that the generated C links; `peak`, `peak_without_input`: peak of live activations over the execution order, with or without the input buffer; or SpArSe's two models.",
-        )
-    )
-    latency: Literal["operators", "macs"] = Field(
-        "operators",
-        description="`operators`: per-operator instruction model of the device's core; `macs`: MACs / operations_per_second.",
-    )
-    device: Literal["auto", "emulated", "model"] = Field(
-        "auto",
-        description="Finished networks on the device: `emulated`: compiled and run on the emulated core; `model`: the calibrated operator model; `auto`: emulated where its programs are installed, else the model.",
-    )
-
-
-class TargetSpec(Part):
-    """The device."""
-
-    device: Name = Field(
-        "stm32f446",
-        description="A device profile (`sparsemod devices` lists them). Its flash and RAM are budgets where none are given.",
-    )
-    operations_per_second: float | None = Field(
-        None, gt=0, description="For `measure.latency: macs`: multiply-adds per second, SpArSeMod's `flops`."
-    )
-
-
 class LimitsSpec(Part):
     """What an attempt may take, and how often a trial is tried."""
 
@@ -220,10 +186,11 @@ class ExperimentSpec(Part):
     rounds: RoundsSpec = Field(RoundsSpec(), description="The rounds of the search.")
     search: SearchSpec = Field(SearchSpec(), description="How candidates are chosen.")
     objectives: tuple[str, ...] = Field(
-        OBJECTIVES, description="One to four of error, model_size, working_memory, latency; all minimized."
+        OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
     )
     budgets: dict[str, float] = Field(
-        {}, description='Upper limits: a list of "flash <= 64 KB", or metric -> value.'
+        {},
+        description=f'Upper limits: a list of "flash <= 64 KB", or metric -> value. Metrics: {", ".join(METRICS)}.',
     )
     reference_point: dict[str, float] = Field(
         {},
@@ -270,15 +237,13 @@ class ExperimentSpec(Part):
     @field_validator("objectives", mode="before")
     @classmethod
     def _objectives(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple) or not 1 <= len(value) <= len(OBJECTIVES):
-            raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(OBJECTIVES)}")
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
+            raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(CHOICES)}")
         names = []
         for place, name in enumerate(value):
             found = metric(str(name), f"objectives.{place}").name
-            if found not in OBJECTIVES or found in names:
-                raise InvalidInput(
-                    f"objectives.{place}", name, f"each of {', '.join(OBJECTIVES)} at most once"
-                )
+            if found not in CHOICES or found in names:
+                raise InvalidInput(f"objectives.{place}", name, f"each of {', '.join(CHOICES)} at most once")
             names.append(found)
         return tuple(names)
 
@@ -321,7 +286,7 @@ class ExperimentSpec(Part):
         }
         if len(found) != len(value):
             raise InvalidInput(
-                "reference_point", value, "each metric once (flash is model_size, ram is working_memory)"
+                "reference_point", value, "each metric once (size is model_size, memory is working_memory)"
             )
         return found
 
@@ -340,6 +305,14 @@ class ExperimentSpec(Part):
                 None,
                 "needed by measure.latency = macs: multiply-adds per second",
             )
+        if self.quantization.scheme != "static":
+            for name in LINKED:
+                other = "model_size" if name == "flash" else "working_memory"
+                why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
+                if name in self.budgets:
+                    raise InvalidInput(f"budgets.{name}", self.budgets[name], why)
+                if name in self.objectives:
+                    raise InvalidInput("objectives", name, why)
         for name, parameter in self.space.items():
             if name in PIPELINE_PARAMETERS:
                 check_pipeline(parameter)
@@ -350,20 +323,39 @@ class ExperimentSpec(Part):
         return self
 
     def reference(self) -> dict[str, float]:
-        """The reference value of every objective: as given, else its budget or the device's memory, else a default that is part of this
-        format's version."""
+        """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that
+        is part of this format's version."""
         limits = self.all_budgets()
-        return {n: self.reference_point.get(n, limits.get(n, _DEFAULT_REFERENCE[n])) for n in self.objectives}
+        if self.measure.model_size != "nonzeros" and "flash" in limits:
+            limits.setdefault("model_size", limits["flash"])
+        if self.measure.working_memory.startswith(("arena", "peak")) and "ram" in limits:
+            limits.setdefault("working_memory", limits["ram"])
+        return {
+            n: self.reference_point.get(n, limits.get(n, _DEFAULT_REFERENCE.get(n, 0.0)))
+            for n in self.objectives
+        }
 
     def all_budgets(self) -> dict[str, float]:
-        """`budgets`, and the flash and RAM of the device for those of the two that have none and are counted in bytes of it.
+        """`budgets`, and those that the device sets: its flash and RAM as `flash` and `ram`, where the spec has none. Where what a network
+        links is not known (a float network, a core without a calibrated model), they limit model size and working memory instead, as far
+        as those are counted in bytes.
 
-        Raises UnknownName for a device that is not known here.
+        Raises UnknownName for a device that is not known here, InvalidInput for a budget or an objective that cannot be known on it.
         """
-        from sparsemod.targets import device
+        from sparsemod.targets import calibrated_cores, device
 
         found = device(self.target.device)
         limits = dict(self.budgets)
+        if self.quantization.scheme == "static" and found.model in calibrated_cores():
+            limits.setdefault("flash", float(found.flash))
+            limits.setdefault("ram", float(found.ram))
+            return limits
+        for name in LINKED:
+            if name in limits or name in self.objectives:
+                field = f"budgets.{name}" if name in limits else "objectives"
+                raise InvalidInput(
+                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {found.model})"
+                )  # fmt: skip
         if self.measure.model_size != "nonzeros":
             limits.setdefault("model_size", float(found.flash))
         if self.measure.working_memory.startswith(("arena", "peak")):

@@ -274,6 +274,11 @@ class _Trial:
                 self.notes.append(
                     f"{name}: planned {planned[name].value:g}, measured {found[name].value:g} {found[name].unit}"
                 )
+        values = {name: measurement.value for name, measurement in found.items()}
+        for name, excess in self.problem.objectives.over_budget(values).items():
+            self.notes.append(
+                f"{over_budget(name, excess)}: measured so; before training it was planned within it"
+            )
         return [_error(network, self.data.validation, "error"), floating, *found.values()]
 
     def keep(self, workdir: Path | None, kind: str, name: str, content: Callable[[], bytes]) -> None:

@@ -89,21 +89,22 @@ METRICS: dict[str, Metric] = {
         Metric("model_size", "B", "model size", _BYTES, "b"),
         Metric("working_memory", "B", "working memory", _BYTES, "b"),
         Metric("latency", "ms", "latency", _MILLISECONDS, "ms"),
+        Metric("flash", "B", "flash", _BYTES, "b"),
+        Metric("ram", "B", "RAM", _BYTES, "b"),
         Metric("macs", "MACs", "multiply-adds", _COUNT, ""),
     )
 }
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
-ALIASES = {
-    "flash": "model_size",
-    "size": "model_size",
-    "ram": "working_memory",
-    "memory": "working_memory",
-    "time": "latency",
-}
+"""What is minimized where a spec does not say."""
+LINKED = ("flash", "ram")
+"""What a network takes on its device with its code and stack: only an int8 network on a calibrated core has them."""
+CHOICES = (*OBJECTIVES, *LINKED)
+"""What can be minimized: one to four of these."""
+ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
 
 
 def metric(name: str, field: str) -> Metric:
-    """The metric called `name` (or by an alias such as flash or ram). Raises UnknownName."""
+    """The metric called `name` (or by an alias such as size or memory). Raises UnknownName."""
     try:
         return METRICS[ALIASES.get(name, name)]
     except KeyError:
@@ -117,7 +118,7 @@ def over_budget(name: str, excess: float) -> str:
 
 
 def parse_limit(text: str, field: str) -> tuple[str, float]:
-    """`"flash <= 64 KB"` as ("model_size", 65536.0). Raises InvalidInput."""
+    """`"flash <= 64 KB"` as ("flash", 65536.0). Raises InvalidInput."""
     name, comparison, value = text.partition("<=")
     if not comparison:
         raise InvalidInput(field, text, "write METRIC <= VALUE UNIT, such as 'flash <= 64 KB'")

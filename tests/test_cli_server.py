@@ -52,7 +52,7 @@ def test_stop_resume_extend_attach(running: Service, capsys: pytest.CaptureFixtu
     assert "is running" in cli(capsys, "resume", name)
     text = cli(capsys, "extend", name, "--r2", "2", "--budget", "flash <= 9 KB")
     assert "9 trials in its rounds" in text
-    assert running.store.experiment(identity).spec.budgets == {"model_size": 9 * 1024}
+    assert running.store.experiment(identity).spec.budgets == {"flash": 9 * 1024}
     parameters = ["layers=1", "l1_width=8", "dropout=0.1"]
     assert f"trial 0 of experiment {identity} is queued" in cli(
         capsys, "attach", name, *parameters, "--epochs", "3"

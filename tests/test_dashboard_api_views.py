@@ -311,7 +311,8 @@ def test_the_catalogue_names_what_specs_may_use(http: TestClient) -> None:
     assert {o["name"]: o["required"] for o in datasets["npz"]["options"]} == {"path": True, "layout": False}
     assert {d["name"] for d in found["devices"]} >= {"stm32f446"} and found["devices"][0]["ram"] > 0
     assert "properties" in found["schema"] and found["defaults"]["version"] == 1
-    assert found["aliases"]["flash"] == "model_size"
+    assert found["aliases"]["size"] == "model_size"
+    assert {m["name"] for m in found["metrics"] if m["objective"]} > {"error", "latency", "flash", "ram"}
 
 
 def test_a_spec_is_checked_without_being_created(http: TestClient) -> None:

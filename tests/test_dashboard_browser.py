@@ -76,7 +76,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     for part, trials, epochs in (("Sobol", 5, 2), ("Model", 0, 1), ("Morphs", 0, 1)):
         page.get_by_label(f"{part}: trials").fill(str(trials))
         page.get_by_label(f"{part}: epochs of each").fill(str(epochs))
-    page.get_by_label("Model size at most").fill("lots")
+    page.get_by_label("Flash at most").fill("lots")
     start = page.get_by_role("button", name="Start experiment")
     start.click()
     error = page.locator("[id='f-name-error']")
@@ -84,8 +84,8 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     assert page.get_by_label("Name", exact=True).get_attribute("aria-invalid") == "true"
     page.get_by_label("Name", exact=True).fill(NAME)
     start.click()
-    page.locator("[id='f-budgets.model_size-error']").wait_for()
-    page.get_by_label("Model size at most").fill("64 KB")
+    page.locator("[id='f-budgets.flash-error']").wait_for()
+    page.get_by_label("Flash at most").fill("64 KB")
     start.click()
 
     # Points appear by themselves.

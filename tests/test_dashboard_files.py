@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.routes.overview import DASHBOARD
 from service.settings import Settings
-from sparsemod.spec import ExperimentSpec
 
 VENDOR = DASHBOARD / "vendor"
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text())
@@ -153,16 +152,3 @@ def test_modules_that_are_begun_early_are_those_that_are_imported() -> None:
     page = imported_by("app.js")
     assert sorted(lists[0]) == sorted(page - {"app.js"})
     assert sorted(lists[1]) == sorted(imported_by("views/experiment.js") - page)
-
-
-def test_the_page_knows_the_default_reference_point() -> None:
-    text = (DASHBOARD / "lib" / "pareto.js").read_text()
-    said = re.findall(r"(\w+): (\d+)", text.partition("DEFAULT_REFERENCE = {")[2].partition("}")[0])
-    spec = ExperimentSpec.parse(
-        {
-            "dataset": {"name": "digits"},
-            "network": {"family": "mlp"},
-            "objectives": [name for name, _ in said],
-        }
-    )
-    assert {name: float(value) for name, value in said} == spec.reference()

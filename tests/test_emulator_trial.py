@@ -83,6 +83,21 @@ def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_emulator
+def test_a_budget_of_ram_is_one_of_what_is_linked_and_run() -> None:
+    ram = {m.metric: m for m in run(emulated()).measurements}["ram"]
+    assert ram.detail["predicted"] < ram.value, (
+        "this network's stack is deeper than the model of the core predicts"
+    )
+    spec = emulated(budgets=[f"ram <= {ram.value - 1:g} B"])
+    result = run(spec)
+    assert result.state == "completed" and result.value("ram") == ram.value
+    assert any("ram is 1 B over its budget: measured so" in note for note in result.notes)
+    assert not Objectives(spec.objectives, spec.reference(), spec.all_budgets()).feasible({"ram": ram.value})
+    tight = run(emulated(budgets=[f"ram <= {ram.detail['predicted'] - 1:g} B"]))
+    assert tight.state == "infeasible" and not tight.curve
+
+
+@needs_emulator
 def test_a_network_that_exceeds_its_device_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = device("stm32f446").model_dump() | {"name": "small", "flash": 1024, "ram": 100}
     (tmp_path / "small.yaml").write_text("\n".join(f"{k}: {v}" for k, v in small.items() if v is not None))

@@ -81,7 +81,7 @@ def test_create_show_list(http: TestClient) -> None:
 def test_create_from_yaml(http: TestClient) -> None:
     answer = http.post("/experiments", content=YAML, headers={"content-type": "application/yaml"})
     assert answer.status_code == 201, answer.text
-    assert answer.json()["spec"]["budgets"] == {"model_size": 65536.0}
+    assert answer.json()["spec"]["budgets"] == {"flash": 65536.0}
     found = error(
         http.post("/experiments", content="a: [", headers={"content-type": "application/yaml"}), 422
     )
@@ -247,7 +247,7 @@ def test_stop_resume_extend_attach(http: TestClient) -> None:
     made = create(http)
     assert http.post(f"/experiments/{made}/stop").json()["state"] == "stopped"
     assert http.post(f"/experiments/{made}/resume").json()["state"] == "running"
-    more = http.post(f"/experiments/{made}/extend", json={"rounds": {"r3": 3}, "budgets": {"ram": "8 KB"}})
+    more = http.post(f"/experiments/{made}/extend", json={"rounds": {"r3": 3}, "budgets": {"memory": "8 KB"}})
     assert more.json()["spec"]["rounds"]["r3"]["trials"] == 5
     assert more.json()["spec"]["budgets"] == {"model_size": 1000.0, "working_memory": 8192.0}
     error(http.post(f"/experiments/{made}/extend", json={}), 422)

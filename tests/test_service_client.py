@@ -82,7 +82,7 @@ def test_everything_a_user_does(client: Client, store: Store) -> None:
     assert [e.id for e in client.experiments()] == [made.id + 2, made.id + 1, made.id]
     assert client.stop(made.id).state is ExperimentState.STOPPED
     assert client.resume(made.id).state is ExperimentState.RUNNING
-    assert client.extend(made.id, {"r1": 2}, {"flash": None}).spec.budgets == {}
+    assert client.extend(made.id, {"r1": 2}, {"size": None}).spec.budgets == {}
     fill(store, made.id, 3)
     claim = client.claim("w")
     assert claim is not None

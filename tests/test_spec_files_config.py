@@ -69,7 +69,7 @@ def test_every_key(tmp_path: Path) -> None:
     assert spec.pruning.method == "magnitude"
     assert spec.space["sparsity"].model_dump()["low"] == 0.05
     assert (spec.dataset.name, spec.dataset.root, spec.network.family) == ("cifar10", "/data", "cnn")
-    assert spec.budgets == {"model_size": 65536.0, "working_memory": 32768.0}
+    assert spec.budgets == {"flash": 65536.0, "ram": 32768.0}
     assert (spec.target.device, spec.seed) == ("stm32f446", 9)
     assert loads(dump(spec)) == spec
     used = {

@@ -51,8 +51,8 @@ training:
         "name": "learning_rate", "when": (), "type": "real", "low": 1e-4, "high": 1e-2, "log": True,
     }  # fmt: skip
     assert spec.rounds.r1.trials == 4
-    assert spec.objectives == ("error", "model_size")
-    assert spec.budgets == {"model_size": 65536.0, "working_memory": 16384.0}
+    assert spec.objectives == ("error", "flash")
+    assert spec.budgets == {"flash": 65536.0, "ram": 16384.0}
     assert spec.training.learning_rate == 0.003
 
 
@@ -170,7 +170,7 @@ def test_includes_are_relative_and_laid_under(tmp_path: Path) -> None:
     assert spec.space["b"].model_dump()["values"] == (1, 2)
     assert (spec.rounds.r1.trials, spec.rounds.r1.epochs) == (2, 3)
     assert spec.budgets == {}
-    assert load(tmp_path / "base" / "short.yaml").budgets == {"model_size": 9216.0}
+    assert load(tmp_path / "base" / "short.yaml").budgets == {"flash": 9216.0}
 
 
 def test_an_error_names_the_included_file(tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
     made = store.create_experiment(spec())
     reference = made.spec.reference()
     store.finish_experiment(made.id, ExperimentState.DONE, "all rounds are over")
-    more = store.extend(made.id, {"r3": 5}, {"flash": "0.5 KB", "latency": "10 ms"}, "k")
-    assert store.extend(made.id, {"r3": 5}, {"flash": "0.5 KB", "latency": "10 ms"}, "k") == more
+    more = store.extend(made.id, {"r3": 5}, {"size": "0.5 KB", "latency": "10 ms"}, "k")
+    assert store.extend(made.id, {"r3": 5}, {"size": "0.5 KB", "latency": "10 ms"}, "k") == more
     assert more.state is ExperimentState.RUNNING and more.finished_at is None and more.reason is None
     assert more.spec.rounds.r3.trials == 7
     assert more.spec.budgets == {"model_size": 512.0, "latency": 10.0}

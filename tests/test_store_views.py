@@ -87,12 +87,15 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     assert front.hypervolume == front.history[-1].hypervolume and front.history[-1].round == "r3"
     fresh = Store(store.engine, store.clock)
     assert fresh.pareto(made) == front  # nothing depends on what was kept in memory
-    tight = store.extend(made, {}, {"flash": 600})
+    tight = store.extend(made, {}, {"model_size": 600})
     assert tight.spec.reference() == {"error": 1.0, "model_size": 1000.0}
     assert [p.index for p in store.pareto(made).points] == [1]
     name, objectives, rows = store.results(made)
-    # The RAM is the device's own.
-    assert name == "store test" and objectives.budgets == {"model_size": 600.0, "working_memory": 131072.0}
+    # Flash and RAM are the device's own.
+    assert name == "store test"
+    assert objectives.budgets == {"model_size": 600.0, "flash": 524288.0, "ram": 131072.0}
+    view = store.experiment(made)
+    assert (view.budgets, view.reference_point) == (objectives.budgets, objectives.reference)
     assert [row.index for row in rows] == [1, 0, 2, 3]
 
 

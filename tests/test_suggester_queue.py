@@ -122,7 +122,7 @@ def test_an_extended_experiment_goes_on(tmp_path: Path) -> None:
 
 def test_an_empty_space_fails_with_its_reason(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    spec = make_spec(budgets=["flash <= 1 B"], search={"max_draws": 20})
+    spec = make_spec(budgets=["size <= 1 B"], search={"max_draws": 20})
     identity = store.create_experiment(spec).id
     suggester = Suggester(store, ahead=2)
     while store.experiment(identity).state is ExperimentState.RUNNING:

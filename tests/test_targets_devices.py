@@ -8,7 +8,8 @@ import pytest
 
 from sparsemod.calibration.calibrate import kernels_digest
 from sparsemod.errors import DataMissing, InvalidInput, UnknownName
-from sparsemod.spec import ExperimentSpec, TargetSpec
+from sparsemod.spec import ExperimentSpec
+from sparsemod.spec_measure import TargetSpec
 from sparsemod.targets import (
     DEFAULT_DEVICE,
     adopt_device,
@@ -57,8 +58,8 @@ def test_folders_of_ones_own_devices(tmp_path: Path, monkeypatch: pytest.MonkeyP
     spec = ExperimentSpec.parse(
         {"dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "my-board"}}
     )
-    assert spec.all_budgets() == {"model_size": 262_144, "working_memory": 65_536}
-    assert spec.reference()["model_size"] == 262_144
+    assert spec.all_budgets() == {"flash": 262_144, "ram": 65_536}
+    assert spec.reference()["model_size"] == 262_144 and spec.reference()["working_memory"] == 65_536
     monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path / "absent"))
     with pytest.raises(DataMissing, match="SPARSEMOD_DEVICES"):
         device("my-board")
@@ -76,11 +77,48 @@ def test_a_local_spec_may_name_a_file(tmp_path: Path) -> None:
 def test_the_device_s_memory_is_the_default_budget() -> None:
     base = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "stm32h743"}}
     spec = ExperimentSpec.parse({**base, "budgets": ["flash <= 64 KB"]})
-    assert spec.all_budgets() == {"model_size": 65_536, "working_memory": 524_288}
-    counted = ExperimentSpec.parse(
-        {**base, "measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}
+    assert spec.all_budgets() == {"flash": 65_536, "ram": 524_288} and spec.budgets == {"flash": 65_536}
+    assert spec.reference() == {"error": 1, "model_size": 65_536, "working_memory": 524_288, "latency": 1000}
+    counted = {"measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}
+    assert (
+        ExperimentSpec.parse({**base, **counted}).reference()["model_size"] == 524_288
+    )  # a count, no bytes of the device
+
+
+def test_what_a_float_network_links_is_not_known() -> None:
+    base = {
+        "dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "stm32h743"},
+        "quantization": {"scheme": "none"},
+    }  # fmt: skip
+    assert ExperimentSpec.parse(base).all_budgets() == {"model_size": 2_097_152, "working_memory": 524_288}
+    for change, field in (
+        ({"budgets": ["ram <= 1 KB"]}, r"budgets\.ram"),
+        ({"objectives": ["error", "ram"]}, "objectives"),
+    ):
+        with pytest.raises(
+            InvalidInput, match=field + ".*working_memory: what a float network links is not known"
+        ):
+            ExperimentSpec.parse({**base, **change})
+    counted = {"measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}
+    assert ExperimentSpec.parse({**base, **counted}).all_budgets() == {}
+
+
+def test_a_core_without_a_model_has_no_linked_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my-board.yaml").write_text(
+        PROFILE.replace("operator_model: cortex-m4\n", "").replace("m33", "m52")
     )
-    assert counted.all_budgets() == {} and spec.budgets == {"model_size": 65_536}
+    monkeypatch.setenv("SPARSEMOD_DEVICES", str(tmp_path))
+    base = {
+        "dataset": {"name": "digits"}, "network": {"family": "cnn"}, "measure": {"latency": "macs"},
+        "target": {"device": "my-board", "operations_per_second": 1e6},
+    }  # fmt: skip
+    assert ExperimentSpec.parse(base).all_budgets() == {"model_size": 262_144, "working_memory": 65_536}
+    for change, field in (
+        ({"budgets": ["flash <= 9 KB"]}, r"budgets\.flash = 9216"),
+        ({"objectives": ["ram"]}, "objectives = 'ram'"),
+    ):
+        with pytest.raises(InvalidInput, match=field + r".*calibrated core \(my-board has cortex-m52\)"):
+            ExperimentSpec.parse({**base, **change}).reference()
 
 
 @pytest.mark.parametrize("core", calibrated_cores())

@@ -5,7 +5,7 @@ import json
 import pytest
 from support_trials import tiny_spec
 
-from sparsemod.errors import Conflict, SpaceEmpty
+from sparsemod.errors import Conflict, InvalidInput, SpaceEmpty
 from sparsemod.local import LocalRun
 from sparsemod.records import TrialState
 
@@ -74,15 +74,15 @@ def test_budgets_hold_for_every_trained_trial_and_infeasible_draws_are_recorded(
     run.run()
     trained = [t for t in run.trials if t.result.curve]
     assert len(trained) == 7
-    assert all(t.result.value("model_size") <= 3 * 1024 for t in trained)
+    assert all(t.result.value("flash") <= 3 * 1024 for t in trained)
     infeasible = [t for t in run.trials if t.result.state is TrialState.INFEASIBLE]
     assert infeasible
-    assert all(t.result.value("model_size") > 3 * 1024 and not t.result.curve for t in infeasible)
+    assert all(t.result.value("flash") > 3 * 1024 and not t.result.curve for t in infeasible)
 
 
 def test_an_empty_space_says_so(tmp_path):
     spec = tiny_spec(budgets=["flash <= 10 B"], search={"max_draws": 20})
-    with pytest.raises(SpaceEmpty, match=r"model size|model_size"):
+    with pytest.raises(SpaceEmpty, match=r"flash <= 10 excludes"):
         LocalRun(spec, tmp_path).run()
 
 
@@ -96,3 +96,27 @@ def test_one_to_four_objectives_in_any_order(objectives, tmp_path):
     outcome = LocalRun(tiny_spec(objectives=objectives, rounds=rounds), tmp_path).run()
     assert len(outcome.rows) == 4
     assert json.loads(outcome.files["pareto.json"].read_text())["points"]
+
+
+def test_a_mended_spec_takes_the_folder_of_its_first_error(tmp_path):
+    def fail(index, suggestion):
+        raise RuntimeError("the very first trial")
+
+    with pytest.raises(RuntimeError, match="first trial"):
+        LocalRun(tiny_spec(), tmp_path).run(on_start=fail)
+    mended = tiny_spec(seed=7)
+    assert LocalRun(mended, tmp_path).trials == []
+    assert json.loads((tmp_path / "spec.json").read_text()) == mended.to_dict()
+
+
+def test_a_journal_that_is_none_is_named_by_line(finished, tmp_path):
+    run, _ = finished
+    LocalRun(run.spec, tmp_path)
+    (tmp_path / "trials.jsonl").write_text(run.trials[0].model_dump_json() + "\n{}\n")
+    with pytest.raises(InvalidInput, match=r"trials\.jsonl:2: trial = '{}.*: a finished trial"):
+        LocalRun(run.spec, tmp_path)
+
+
+def test_unknown_augmentations_end_a_run_before_its_first_trial(tmp_path):
+    with pytest.raises(InvalidInput, match=r"training\.augmentation\.0\.name = 'mirror': known: cutout"):
+        LocalRun(tiny_spec(training={"augmentation": [{"name": "mirror"}]}), tmp_path)

@@ -31,7 +31,7 @@ SPEC = tiny_spec(
     rounds={"r1": {"trials": 4, "epochs": 1}, "r2": {"trials": 2, "epochs": 1}, "r3": {"trials": 2, "epochs": 1}},
     pruning={"method": "magnitude"},
     space={"learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}, "sparsity": {"low": 0.0, "high": 0.6}},
-    budgets=["flash <= 1 KB"],
+    budgets=["size <= 1 KB"],
     seed=11,
 )  # fmt: skip
 

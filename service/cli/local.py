@@ -43,9 +43,10 @@ def run(
 
     import_modules(imports)
     file = read(spec)
-    known = _with_its_device(file.spec, spec)
+    with file.locating():
+        known = _with_its_device(file.spec, spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
-    with console(stderr=True).status("loading torch and the data"):
+    with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.local import LocalRun
 
@@ -234,6 +235,7 @@ class _Follower:
             counts=Counter(str(row.state) for row in rows),
             objectives=spec.objectives,
             budgets=spec.all_budgets(),
+            limited=[name for name in spec.budgets if name not in spec.objectives],
             front=points,
             hypervolume=history[-1] if history else 0.0,
             history=history,
@@ -253,16 +255,18 @@ def check(
     """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
     from rich.text import Text
 
-    from sparsemod.spec_files import load
+    from sparsemod.spec_files import read
 
     import_modules(imports)
-    found = _with_its_device(load(spec), spec)
+    file = read(spec)
+    with file.locating():
+        found = _with_its_device(file.spec, spec)
     output = console()
     with console(stderr=True).status("trying a few candidates"):
         _one_thread()
         from sparsemod.check import check as dry_run
 
-        report = dry_run(found, candidates=candidates)
+        report = dry_run(found, candidates=candidates, located=file.located)
     marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
     for finding in report.findings:
         mark, style = marks[finding.level]

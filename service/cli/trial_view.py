@@ -15,7 +15,7 @@ from service.cli.view import facts_table, origin_text, sparkline
 from service.schemas import TrialView
 from service.schemas_dashboard import TrialGraph
 from sparsemod.records import CurvePoint
-from sparsemod.units import METRICS
+from sparsemod.units import CHOICES, METRICS
 
 
 def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableType:
@@ -68,7 +68,7 @@ def _measurements(trial: TrialView) -> Table:
         value = metric_text(shown_as, item.value)
         if item.standard_error is not None:
             value += f" ± {metric_text(shown_as, item.standard_error)}"
-        style = "bold" if item.metric in ("error", "model_size", "working_memory", "latency") else ""
+        style = "bold" if item.metric in CHOICES else ""
         table.add_row(
             Text(item.metric, style=style), value, item.split or "-", item.method, item.target or "-"
         )

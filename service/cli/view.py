@@ -58,7 +58,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An experiment at one moment. `seconds` is its age, `left` the expected rest, None when nothing is known."""
+    """An experiment at one moment. `seconds` is its age, `left` the expected rest, None when nothing is known. `limited`: metrics that the spec
+    limits without minimizing them, shown beside the objectives."""
 
     identity: int | None
     name: str
@@ -76,6 +77,7 @@ class Snapshot:
     running: Sequence[Running] = ()
     workers: int | None = None
     notes: Sequence[str] = field(default=())
+    limited: Sequence[str] = field(default=())
 
     @property
     def finished(self) -> bool:
@@ -205,7 +207,8 @@ def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
     """The front, best first objective first; with `rows`, the rest is only counted."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("trial", justify="right")
-    for name in snapshot.objectives:
+    metrics = [*snapshot.objectives, *snapshot.limited]
+    for name in metrics:
         budget = snapshot.budgets.get(name)
         title = METRICS[name].title if name in METRICS else name
         if budget is not None:
@@ -219,16 +222,14 @@ def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
     for point in shown:
         cells = [
             Text(
-                metric_text(name, point.values[name]),
-                style="bold green" if point.values[name] == best[name] else "",
+                metric_text(name, point.values.get(name)),
+                style="bold green" if point.values.get(name) == best.get(name, "") else "",
             )
-            for name in snapshot.objectives
+            for name in metrics
         ]
         table.add_row(str(point.index), *cells, origin_text(point.origin, point.parent, point.operators))
     if len(shown) < len(points):
-        table.add_row(
-            "", *[""] * len(snapshot.objectives), Text(f"and {len(points) - len(shown)} more", style="dim")
-        )
+        table.add_row("", *[""] * len(metrics), Text(f"and {len(points) - len(shown)} more", style="dim"))
     return table
 
 

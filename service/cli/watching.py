@@ -87,6 +87,7 @@ def build_snapshot(
         counts={str(state): count for state, count in experiment.counts.items()},
         objectives=pareto.objectives,
         budgets=pareto.budgets,
+        limited=[name for name in experiment.spec.budgets if name not in pareto.objectives],
         front=points,
         hypervolume=pareto.hypervolume,
         history=[entry.hypervolume for entry in pareto.history],

@@ -13,7 +13,7 @@ from sparsemod.networks.registry import FAMILIES, create_family
 from sparsemod.parameters import Parameter
 from sparsemod.spec import ExperimentSpec
 from sparsemod.targets import device, device_names
-from sparsemod.units import ALIASES, METRICS, OBJECTIVES
+from sparsemod.units import ALIASES, CHOICES, METRICS
 
 router = APIRouter(tags=["service"])
 
@@ -28,7 +28,7 @@ def show_catalogue() -> Catalogue:
         devices=tuple(_device(name) for name in device_names()),
         metrics=tuple(
             MetricView(
-                name=m.name, title=m.title, unit=m.unit, units=tuple(u for u in m.units if u), objective=m.name in OBJECTIVES
+                name=m.name, title=m.title, unit=m.unit, units=tuple(u for u in m.units if u), objective=m.name in CHOICES
             )
             for m in METRICS.values()
         ),

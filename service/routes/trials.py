@@ -15,7 +15,7 @@ router = APIRouter(prefix="/experiments/{experiment}/trials", tags=["trials"])
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
-    "error", "model_size", "working_memory", "latency", "macs",
+    "error", "model_size", "working_memory", "latency", "flash", "ram", "macs",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from service.models import deletions, events, experiments, requests, trials
 from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView, RoundProgress
 from service.store.engine import Base, Row
-from sparsemod.errors import Conflict, InvalidInput, NotFound
+from sparsemod.errors import Conflict, InvalidInput, NotFound, UnknownName
 from sparsemod.records import RoundName, TrialState
 from sparsemod.spec import ExperimentSpec
 from sparsemod.units import metric
@@ -237,10 +237,14 @@ class Experiments(Base):
     def _experiment(self, connection: sa.Connection, experiment_id: int) -> ExperimentView:
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
+        spec = self._parsed(row["id"], row["spec_version"], row["spec"])
+        budgets, reference = _in_force(spec)
         return ExperimentView(
             **_summary(row, counts),
             trials_per_minute=self._pace(connection, experiment_id),
-            spec=self._parsed(row["id"], row["spec_version"], row["spec"]),
+            spec=spec,
+            budgets=budgets,
+            reference_point=reference,
         )
 
     def _counts(
@@ -339,6 +343,15 @@ def _summary(row: Row, counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
         "finished_at": moment_or_none(row["finished_at"]),
         "revision": row["events"],
     }
+
+
+def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
+    """(budgets, reference point), with what the device sets."""
+    try:
+        return spec.all_budgets(), spec.reference()
+    except UnknownName:
+        # A device that this server knows no more: the experiment is shown all the same, with what its spec says.
+        return spec.budgets, spec.reference_point
 
 
 def extended(

@@ -47,9 +47,13 @@ class Chooser:
         self._objectives = history.objectives
         names = self._objectives.names
         self._known = [n for n in names if n != "error"]
-        self._metrics = list(
-            dict.fromkeys([*self._known, *(b for b in self._objectives.budgets if b != "error")])
-        )
+        drawn = self._drawn(history)
+        measured = {m for o in history.all for m in (o.values or ())} | {
+            m for _, costs in drawn for m in costs
+        }
+        # A budget on what nobody measures judges nothing, and there is nothing to estimate.
+        limited = (b for b in self._objectives.budgets if b != "error" and b in measured)
+        self._metrics = list(dict.fromkeys([*self._known, *limited]))
         self._uncertain = "error" in names
         self._scale = np.array([self._objectives.reference[n] for n in self._known])
         self._limits = np.array([self._objectives.budgets.get(m, np.inf) for m in self._metrics])
@@ -65,15 +69,20 @@ class Chooser:
         ]
         self._train_features = [space.encode(parameters) for parameters, _ in known]
         self._train_costs: list[Mapping[str, float]] = [values for _, values in known]
-        for parameters in sobol.candidates(space, history.seed, SAMPLED if self._metrics else 0):
-            costs = book.look(parameters)
-            if not isinstance(costs, str):
-                self._learn(parameters, costs)
+        for parameters, costs in drawn:
+            self._learn(parameters, costs)
         for observation in history.pending:
-            costs = book.look(observation.candidate.parameters)
-            if not isinstance(costs, str):
-                self._imagine(observation.candidate.parameters, history.epochs(observation), costs)
+            found = book.look(observation.candidate.parameters)
+            if not isinstance(found, str):
+                self._imagine(observation.candidate.parameters, history.epochs(observation), found)
         self._cells = self._decompose()
+
+    def _drawn(self, history: History) -> list[tuple[Mapping[str, Value], Mapping[str, float]]]:
+        """Sobol points that can be built, with their costs; none when only the error matters."""
+        needed = bool(self._known or set(self._objectives.budgets) - {"error"})
+        points = sobol.candidates(self._space, history.seed, SAMPLED if needed else 0)
+        looked = [(parameters, self._book.look(parameters)) for parameters in points]
+        return [(parameters, costs) for parameters, costs in looked if not isinstance(costs, str)]
 
     def _fit(self, history: History, fitter: gp.Fitter) -> gp.ErrorModel:
         features = np.array(

@@ -22,7 +22,7 @@ export class Columns {
     this.parameters = [];
     /** @type {Front | null} */
     this.front = null;
-    this.spec = "";
+    this.judged = "";
     this.seen = 0;
   }
 
@@ -72,12 +72,12 @@ export class Columns {
     return this.rows.filter((row) => row.state === "completed").sort((a, b) => (a.finished ?? 0) - (b.finished ?? 0));
   }
 
-  /** The front under `spec`, continued from the last call where that is possible. @param {any} spec */
-  frontOf(spec) {
-    const key = JSON.stringify([spec.objectives, spec.budgets, spec.reference_point]);
-    if (!this.front || this.spec !== key) {
-      this.front = new Front(spec);
-      this.spec = key;
+  /** The front of `experiment`, continued from the last call where that is possible. @param {any} experiment */
+  frontOf(experiment) {
+    const key = JSON.stringify([experiment.objectives, experiment.budgets, experiment.reference_point]);
+    if (!this.front || this.judged !== key) {
+      this.front = new Front(experiment);
+      this.judged = key;
       this.seen = 0;
     }
     for (const row of this.completed()) {

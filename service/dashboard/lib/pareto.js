@@ -1,12 +1,5 @@
 // Dominance and hypervolume, as on the server: everything is minimized, in units of the reference point.
 
-/** What a spec leaves out; part of the format's version. @type {Record<string, number>} */
-export const DEFAULT_REFERENCE = { error: 1, model_size: 524288, working_memory: 131072, latency: 1000 };
-
-/** The reference value of every objective. @param {any} spec @returns {Record<string, number>} */
-export const reference = (spec) =>
-  Object.fromEntries(spec.objectives.map((/** @type {string} */ name) => [name, spec.reference_point[name] ?? spec.budgets[name] ?? DEFAULT_REFERENCE[name]]));
-
 /** Whether `a` is nowhere worse than `b`. @param {number[]} a @param {number[]} b */
 const covers = (a, b) => a.every((value, place) => value <= b[place]);
 
@@ -66,13 +59,14 @@ export function gain(point, others) {
 
 /** A front that grows trial by trial, with its hypervolume after each. */
 export class Front {
-  /** @param {any} spec */
-  constructor(spec) {
+  /** @param {any} experiment as the server shows it: with the budgets and the reference point that are in force */
+  constructor(experiment) {
     /** @type {string[]} */
-    this.names = spec.objectives;
-    this.reference = reference(spec);
+    this.names = experiment.objectives;
+    /** @type {Record<string, number>} */
+    this.reference = experiment.reference_point;
     /** @type {[string, number][]} */
-    this.budgets = Object.entries(spec.budgets);
+    this.budgets = Object.entries(experiment.budgets);
     /** @type {{row: number, point: number[]}[]} */
     this.members = [];
     /** @type {{row: number, hypervolume: number}[]} */

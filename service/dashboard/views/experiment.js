@@ -78,7 +78,7 @@ export function Experiment({ id }) {
     return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
       <div class="view-head"><h1>Experiment ${id}</h1></div><${Problem} error=${held.error.value} />${!held.error.value && html`<p class="dim" role="status">Loading…</p>`}`;
   }
-  const front = columns.frontOf(view.spec);
+  const front = columns.frontOf(view);
   const picked = asked("t") === "" ? null : columns.row(Number(asked("t"))) ?? null;
   const common = { experiment: view, columns, version, front, selection, picked, ranges };
   if (rows !== columns.rows.length) setRows(columns.rows.length);
