@@ -5,7 +5,7 @@
 
 Every measurement runs in a process of its own, one thread, on the same trials: Sobol points of the problem in benchmarks/digits_table.py with their
 interpolated errors. Imports and a first small suggestion come before the clock starts. Ax is given its experiment ready made: only its model fit
-and its acquisition are timed. Memory is the process's peak resident set.
+and its acquisition are timed. Memory is the process's peak resident set; a process that wants more than --memory is ended and said to have been.
 """
 
 import argparse
@@ -140,15 +140,24 @@ def one(name: str, count: int) -> None:
     print(json.dumps({"seconds": seconds, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 
-def measure(name: str, count: int, limit: float) -> tuple[float, float] | None:
+def measure(name: str, count: int, limit: float, gigabytes: float) -> tuple[float, float] | str:
+    """CPU seconds and megabytes of one suggestion, or why there are none."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    most = int(gigabytes * 1e9)
     try:
         done = subprocess.run(
             [sys.executable, __file__, "--one", name, str(count)],
-            capture_output=True, text=True, check=True, env=environment, timeout=limit,
+            check=False, capture_output=True, text=True, env=environment, timeout=limit,
+            # The data segment: the address space holds libraries and reservations that nobody uses.
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (most, most)),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return None
+        return f"not finished after {limit:.0f} s"
+    if done.returncode:
+        reason = next(
+            (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit {done.returncode}"
+        )
+        return f"failed under a limit of {gigabytes:g} GB: {reason[:200]}"
     found = json.loads(done.stdout.splitlines()[-1])
     return found["seconds"], found["mb"]
 
@@ -161,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ax-up-to", type=int, default=50)
     parser.add_argument("--optuna-up-to", type=int, default=500)
     parser.add_argument("--limit", type=float, default=900, help="wall seconds of one measurement")
+    parser.add_argument("--memory", type=float, default=16, help="gigabytes that one measurement may take")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "TRIALS"), help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
@@ -173,9 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, most in up_to.items():
             if count > most:
                 continue
-            found = measure(name, count, given.limit)
-            if found is None:
-                print(f"{count:7}  {name:10} not finished after {given.limit:.0f} s", flush=True)
+            found = measure(name, count, given.limit, given.memory)
+            if isinstance(found, str):
+                print(f"{count:7}  {name:10} {found}", flush=True)
                 continue
             base = found[0] if name == "ours" else base
             ratio = "" if name == "ours" or base is None else f"  1/{found[0] / base:.1f}"
