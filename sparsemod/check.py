@@ -5,7 +5,7 @@ says what is wrong, how many draws meet the budgets, and about how long the expe
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from sparsemod.data import Dataset, load
-from sparsemod.errors import BuildError, SparsemodError
+from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.morphisms import inherit
 from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
@@ -21,7 +21,7 @@ from sparsemod.quantization import quantize
 from sparsemod.records import Value
 from sparsemod.screen import Screen, build
 from sparsemod.spec import ExperimentSpec
-from sparsemod.training import Resident, train
+from sparsemod.training import Resident, augmentation, train
 from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
@@ -60,11 +60,23 @@ class Report:
         return all(finding.level != "error" for finding in self.findings)
 
 
-def check(spec: ExperimentSpec, *, candidates: int = 3, draws: int = 40, imports: bool = True) -> Report:
-    """Dry-run `spec`: `candidates` networks through the whole pipeline, `draws` through screening. Raises nothing for a bad spec: it reports."""
+def check(
+    spec: ExperimentSpec,
+    *,
+    candidates: int = 3,
+    draws: int = 40,
+    imports: bool = True,
+    located: Callable[[InvalidInput], InvalidInput] = lambda error: error,
+) -> Report:
+    """Dry-run `spec`: `candidates` networks through the whole pipeline, `draws` through screening. Raises nothing for a bad spec: it reports.
+
+    `located` may add to an error the line of the file that its field comes from: `sparsemod.spec_files.SpecFile.located`.
+    """
     dry = _DryRun(spec, candidates, draws, imports)
     try:
         dry.run()
+    except InvalidInput as error:
+        dry.find("error", dry.subject, str(located(error)))
     except SparsemodError as error:
         dry.find("error", dry.subject, str(error))
     return Report(tuple(dry.findings), tuple(dry.tried))
@@ -95,6 +107,8 @@ class _DryRun:
             )
         self.subject = "budgets"
         self.spec.all_budgets()
+        self.subject = "training"
+        augmentation.build(self.spec.training.augmentation, data.info.shape)
         self.subject = "space"
         problem = Problem.of(self.spec, data.info, imports=self.imports)
         free = [p.name for p in problem.space.free]

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, InvalidInput
 from sparsemod.problem import Problem, trial_seed
@@ -22,6 +24,7 @@ from sparsemod.records import Candidate, Record, TrialResult
 from sparsemod.report.results import Row, write_atomically, write_results
 from sparsemod.search import Observation
 from sparsemod.spec import ExperimentSpec
+from sparsemod.training import augmentation
 from sparsemod.trial import ParentWeights, Reporter, Silent, evaluate
 
 
@@ -71,12 +74,14 @@ class LocalRun:
         self.spec, self.folder, self.device = spec, folder, device
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
+        # Built for its errors alone: the first trial would be late for them.
+        augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)
         self._open()
 
     def _open(self) -> None:
         (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        path = self.folder / "spec.json"
+        path = self._spec_file
         if path.exists():
             if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:
                 raise Conflict(
@@ -85,6 +90,10 @@ class LocalRun:
         else:
             write_atomically(path, (json.dumps(self.spec.to_dict(), indent=1) + "\n").encode())
         self.trials = self._read()
+
+    @property
+    def _spec_file(self) -> Path:
+        return self.folder / "spec.json"
 
     @property
     def _journal(self) -> Path:
@@ -98,7 +107,18 @@ class LocalRun:
             # The process was killed while it wrote: that trial runs again.
             lines.pop()
             write_atomically(self._journal, "".join(lines).encode())
-        return [Finished.model_validate_json(line) for line in lines]
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(Finished.model_validate_json(line))
+            except ValidationError as error:
+                raise InvalidInput(
+                    "trial",
+                    line,
+                    f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
+                    f"{self._journal}:{number}",
+                ) from error
+        return found
 
     def run(
         self,
@@ -107,18 +127,31 @@ class LocalRun:
     ) -> Outcome:
         """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
         finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets."""
+        try:
+            reason = self._search(on_finished, on_start)
+        finally:
+            if not self.trials:
+                # Nothing that another spec could be mixed with: the mended one may take the folder.
+                self._spec_file.unlink(missing_ok=True)
+        return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+
+    def _search(
+        self,
+        on_finished: Callable[[Finished], None],
+        on_start: Callable[[int, Proposal], Reporter | None],
+    ) -> str:
+        """Trial after trial until the search is done; the reason."""
         while (reason := self.search.done(self.observations())) is None:
             suggestions = self.search.suggest(self.observations(), self.spec.search.batch_size)
             if not suggestions:
-                reason = "the search space holds no further candidate"
-                break
+                return "the search space holds no further candidate"
             for suggestion in suggestions:
                 index = len(self.trials)
                 reporter = on_start(index, suggestion) if suggestion.miss() is None else None
                 finished = self._evaluate(index, suggestion, reporter or Silent())
                 self._keep(finished)
                 on_finished(finished)
-        return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+        return reason
 
     def observations(self) -> list[Observation]:
         """All finished trials, as the search sees them."""

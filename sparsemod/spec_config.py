@@ -88,7 +88,8 @@ def read_config(path: Path) -> SpecFile:
             raise
         raise InvalidSpec(f"{owner} ({error.field})", error.value, error.allowed, error.source) from None
     root = beside.get("root")
-    return SpecFile(spec, None if root is None else Path(root), bool(beside.get("debug", False)))
+    folder = None if root is None else Path(root)
+    return SpecFile(spec, folder, bool(beside.get("debug", False)), plain, owners)
 
 
 def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:

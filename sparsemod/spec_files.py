@@ -8,6 +8,7 @@ YAML is read by its version 1.2 rules: `1e-3` is a number, `no` and `12:30` are 
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,12 +60,36 @@ class SpecFile:
     """A file's experiment, and the settings of SpArSeMod's `config.cfg` that are no part of an experiment.
 
     `root` is the folder of results, None where the file names none; `debug` asks that a network that cannot be built ends the run
-    instead of being recorded as a failed trial.
+    instead of being recorded as a failed trial. `plain` and `keys` (a field of the spec -> the key of a `config.cfg` that it comes from)
+    tell where in the file a mistake stands that shows only later, when the family, the data or the device is known.
     """
 
     spec: ExperimentSpec
     root: Path | None = None
     debug: bool = False
+    plain: Plain = field(default_factory=lambda: Plain({}), repr=False)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def located(self, error: InvalidInput) -> InvalidInput:
+        """The same error with the file and line that its field comes from; as it is when it names a place or the field is not the file's."""
+        place = self.plain.place(error.field)
+        if error.source is not None or place is None:
+            return error
+        key = self.keys.get(error.field)
+        return type(error)(
+            f"{key} ({error.field})" if key else error.field, error.value, error.allowed, place
+        )
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Within it an InvalidInput leaves as `located` tells it."""
+        try:
+            yield
+        except InvalidInput as error:
+            found = self.located(error)
+            if found is error:
+                raise
+            raise found from error
 
 
 def load(path: Path | str) -> ExperimentSpec:
@@ -80,7 +105,8 @@ def read(path: Path | str) -> SpecFile:
         from sparsemod.spec_config import read_config
 
         return read_config(path)
-    return SpecFile(parse(read_plain(path), str(path)))
+    plain = read_plain(path)
+    return SpecFile(parse(plain, str(path)), plain=plain)
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:
@@ -110,14 +136,17 @@ def scalar(text: str, field: str = "value") -> Value:
 
 
 def parse(plain: Plain, source: str) -> ExperimentSpec:
-    """Validate a file's data; an error names the line that its field comes from. Raises InvalidSpec."""
+    """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
     try:
         return ExperimentSpec.parse(plain.data, source)
     except InvalidInput as error:
-        place = plain.place(error.field)
-        if place is None:
-            raise
-        raise type(error)(error.field, error.value, error.allowed, place) from None
+        found = _placed(error, plain)
+        found.others = tuple(_placed(other, plain) for other in error.others)
+        raise found from None
+
+
+def _placed(error: InvalidInput, plain: Plain) -> InvalidInput:
+    return type(error)(error.field, error.value, error.allowed, plain.place(error.field) or error.source)
 
 
 def read_plain(path: Path, including: tuple[Path, ...] = ()) -> Plain:

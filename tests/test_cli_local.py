@@ -53,6 +53,41 @@ def test_run_writes_results_and_goes_on(
     assert "trial    0" not in again, "what is finished is not run again"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("network: {family: mpl}", "network.family = 'mpl': known: cnn, mlp"),
+        ("space: {l1_with: 8}", "space.l1_with = 'l1_with': a parameter of family mlp"),
+        ("dataset: {name: digit}", "dataset.name = 'digit': known: "),
+        ("target: {device: z80}", "target.device = 'z80': known: "),
+        ("training: {augmentation: [{name: mirror}]}", "training.augmentation.0.name = 'mirror': known: "),
+    ],
+)
+def test_mistakes_that_show_late_name_their_line_too(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    kept = [text for text in SPEC.splitlines() if text.split(":")[0] != line.split(":")[0]]
+    spec.write_text("\n".join([*kept, line]))
+    place = f"{spec}:{len(kept) + 1}: "
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(spec), "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert f"{place}{message}" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["check", str(spec)])
+    assert end.value.code == 2
+    shown = capsys.readouterr()
+    assert f"{place}{message}" in shown.out + shown.err
+
+
+def test_a_late_mistake_in_a_config_names_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.cfg"
+    path.write_text("dataset = digits\nnetwork = mlp\ndevice = z80\n")
+    with pytest.raises(SystemExit):
+        main(["run", str(path), "--out", str(tmp_path / "out")])
+    assert f"{path}:3: device (target.device) = 'z80': known: " in capsys.readouterr().err
+
+
 def test_check_reports_each_step(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = cli(capsys, "check", str(spec), "--candidates", "1")
     for words in ("✓ data", "✓ space", "✓ budgets", "✓ trial", "✓ time"):
