@@ -6,12 +6,12 @@ what happened. A server that is away is waited for; a lease that was lost ends t
 
 import contextlib
 import hashlib
+import select
 import selectors
 import shutil
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger("worker")
 from service.schemas import LogLine
+from service.trial_log import TrialLog
 from service.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
@@ -52,14 +53,11 @@ RELEASED = "released"
 BATCH = 2000
 """Curve points and log lines that go into one request at most."""
 
-LONGEST_LINE = 10_000
-"""Characters of a log line that are kept."""
+DRAIN_OUTPUT_SECONDS = 1.0
+"""How long the output of a child that has ended is read on at most."""
 
 SERVER_ERRORS = 8
 """How often a request is repeated that the server fails at: the fault may be one of the moment, or of the request."""
-
-LOG_LINES_HELD = 5000
-"""Log lines that are held for a server that is away; beyond that the oldest go."""
 
 
 class Ending(StrEnum):
@@ -103,7 +101,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._forwarding = threading.Lock()
         self._points: list[CurvePoint] = []
-        self._log: deque[LogLine] = deque(maxlen=LOG_LINES_HELD)
+        self._log = TrialLog()
         self._checkpoint: Path | None = None
         self._stage = "start"
         self._peak = 0
@@ -146,6 +144,7 @@ class Attempt:
         finally:
             child.kill()
             child.wait()
+            self._drain(child)
             child.close()
 
     def _job(self, directory: Path) -> Message:
@@ -228,7 +227,7 @@ class Attempt:
                 with self._lock:
                     self._points.append(CurvePoint.model_validate(message["point"]))
             case "log":
-                self._say(message["message"], message["level"], message["time"])
+                self._log.add(message["message"], message["level"], message["time"])
             case "stage":
                 self._stage = message["stage"]
             case "checkpoint":
@@ -250,8 +249,16 @@ class Attempt:
         """Pass on what the child printed; False once the stream has ended."""
         lines = child.read_output()
         for line in lines or ():
-            self._say(line, "output", time.time())
+            self._log.output(line, time.time())
         return lines is not None
+
+    def _drain(self, child: Child) -> None:
+        """Take what an ended child printed last; not for long, for a process that it has set free may still hold the stream."""
+        limit = time.monotonic() + DRAIN_OUTPUT_SECONDS
+        while time.monotonic() < limit:
+            readable, _, _ = select.select([child.output], [], [], DRAIN_OUTPUT_SECONDS)
+            if not readable or not self._take_output(child):
+                return
 
     def _cut(self, child: Child, why: str) -> TrialResult:
         child.kill()
@@ -260,8 +267,7 @@ class Attempt:
     def _died(self, child: Child) -> TrialResult:
         """The failure of a child that ended without a result."""
         code = child.wait()
-        while self._take_output(child):
-            pass  # what it printed last, up to the end of the stream
+        self._drain(child)
         hint = ""
         if code == -signal.SIGKILL:
             hint = f"; not by this worker, so perhaps by the kernel for want of memory (it held {_bytes(self._peak)} at last sight)"
@@ -301,8 +307,8 @@ class Attempt:
 
     def _forward_one_at_a_time(self) -> None:
         with self._lock:
-            points, log, checkpoint = list(self._points), list(self._log), self._checkpoint
-        points, log = points[:BATCH], log[:BATCH]
+            points, checkpoint = self._points[:BATCH], self._checkpoint
+        log, mark = self._log.batch(BATCH)
         if points or log:
             try:
                 self._server.points(self._claim.attempt, self._claim.token, points, log)
@@ -311,10 +317,9 @@ class Attempt:
                 logger.warning(
                     "curve points or log lines refused", attempt=self._claim.attempt, reason=str(error)
                 )
+            self._log.sent(mark)
             with self._lock:
                 del self._points[: len(points)]
-                for _ in range(min(len(log), len(self._log))):
-                    self._log.popleft()
         if checkpoint is not None:
             digest = self._server.upload(checkpoint)
             self._server.checkpoint(self._claim.attempt, self._claim.token, digest)
@@ -334,7 +339,8 @@ class Attempt:
             )
         files = _files(directory)
         try:
-            self._insist(self._forward)
+            while self._points or self._log or self._checkpoint is not None:
+                self._insist(self._forward)
             for artifact in result.artifacts:
                 path = files.get(artifact.digest)
                 if path is not None:
@@ -372,10 +378,6 @@ class Attempt:
                 if failures > SERVER_ERRORS or self._lost.is_set() or self._release.wait(pause):
                     raise
                 pause = min(2 * pause, longest)
-
-    def _say(self, text: str, level: str, when: float) -> None:
-        with self._lock:
-            self._log.append(LogLine(time=when, level=level[:40], message=text[:LONGEST_LINE]))
 
 
 def _bytes(count: int) -> str:

@@ -25,6 +25,10 @@ EXIT_SECONDS = 10.0
 """How long after the end of its channel a child's exit status may take to arrive."""
 
 
+LONGEST_PRINTED = 1 << 16
+"""Bytes after which a line that does not end is taken as one."""
+
+
 class NurseryBroken(SparsemodError):
     """The process that forks children does not start or has ended; the next `fork` starts a new one."""
 
@@ -46,13 +50,15 @@ class Child:
     def read_output(self) -> list[str] | None:
         """The lines printed since the last call; None once the stream has ended."""
         data = os.read(self.output, 1 << 16)
-        if not data:
-            rest, self._partial = self._partial, b""
-            if rest:
-                self.lines.append(rest.decode(errors="replace"))
+        if not data and not self._partial:
             return None
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        text = [line.decode(errors="replace").rstrip() for line in lines]
+        *lines, self._partial = (self._partial + (data or b"\n")).split(b"\n")
+        if len(self._partial) > LONGEST_PRINTED:
+            # Output without an end of line must neither fill the worker's memory nor be copied again with every read.
+            lines.append(self._partial)
+            self._partial = b""
+        # What a progress bar writes over is not repeated: a terminal would show the last of it.
+        text = [line.decode(errors="replace").rstrip().rpartition("\r")[2] for line in lines]
         self.lines.extend(text)
         return text
 

@@ -242,7 +242,7 @@ class NurseryLoop:
                     self._reap()
                 elif not self._serve():
                     for pid in self._children:
-                        os.kill(pid, signal.SIGKILL)
+                        _kill_group(pid)
                     return
 
     def _serve(self) -> bool:
@@ -258,7 +258,7 @@ class NurseryLoop:
             elif message["kind"] == "kill":
                 for pid, job in self._children.items():
                     if job == message["job"]:
-                        os.kill(pid, signal.SIGKILL)
+                        _kill_group(pid)
             elif message["kind"] == "dataset":
                 self._keep_dataset(message["spec"])
         return True
@@ -270,6 +270,7 @@ class NurseryLoop:
         pid = os.fork()
         if pid == 0:
             die_with_parent(parent)
+            os.setpgid(0, 0)  # what it starts ends with it
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()
@@ -280,14 +281,19 @@ class NurseryLoop:
             run_child(Channel(socket.socket(fileno=sock)))
         for descriptor in descriptors:
             os.close(descriptor)
+        with contextlib.suppress(OSError):  # it was faster, or has ended
+            os.setpgid(pid, pid)
         self._children[pid] = job
         self._channel.send({"kind": "forked", "job": job, "pid": pid})
 
     def _reap(self) -> None:
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
                 return
+            # Before its number is free for another: processes that it started hold its output and channel open.
+            _kill_group(ended.si_pid)
+            pid, status = os.waitpid(ended.si_pid, 0)
             job = self._children.pop(pid, None)
             if job is not None:
                 code = os.waitstatus_to_exitcode(status)
@@ -305,6 +311,14 @@ class NurseryLoop:
             # A user's loader may do anything. Without the warm copy each child loads for itself, and reports what goes wrong there.
             traceback.print_exc()
         gc.freeze()
+
+
+def _kill_group(pid: int) -> None:
+    """SIGKILL for a child and for what it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def warm_up() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -123,6 +124,17 @@ class MemoryServer:
         return path
 
 
+def point(epoch: int) -> CurvePoint:
+    """A point of a learning curve."""
+    return CurvePoint(
+        epoch=epoch,
+        train_loss=1 / epoch,
+        validation_loss=1 / epoch,
+        validation_error=0.1,
+        learning_rate=0.01,
+    )
+
+
 def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
     """An evaluation without torch that does what the candidate's parameter `behaviour` says."""
     behaviour = job["candidate"]["parameters"]["behaviour"]
@@ -144,6 +156,23 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
         while True:
             held.append(bytearray(os.urandom(1 << 20) * 16))
             time.sleep(0.01)
+    if behaviour == "bar":
+        for step in range(100):
+            print(f"\r{step} %", end="")
+        print("\r100 %")
+    if behaviour == "endless line":
+        for _ in range(200):
+            print("=" * 10_000, end="")
+        print("\nend", end="")
+    if behaviour == "chatty":
+        for line in range(20_500):
+            print(line)
+    if behaviour == "long":
+        for epoch in range(1, 5001):
+            reporter.point(point(epoch))
+    if behaviour in ("orphan", "free orphan"):
+        print(subprocess.Popen(["sleep", "300"], start_new_session=behaviour == "free orphan").pid)
+        os._exit(7)
     stage = 20 if behaviour in ("slow", "endless") else 3
     state = TrialState.COMPLETED
     done = 0
@@ -154,15 +183,7 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
         if behaviour in ("slow", "endless"):
             time.sleep(0.05)
         done = epoch
-        reporter.point(
-            CurvePoint(
-                epoch=epoch,
-                train_loss=1 / epoch,
-                validation_loss=1 / epoch,
-                validation_error=0.1,
-                learning_rate=0.01,
-            )
-        )
+        reporter.point(point(epoch))
         reporter.log(f"epoch {epoch}")
         if epoch == 2:
             reporter.checkpoint(b"weights after two epochs")

@@ -1,5 +1,7 @@
 """What happens to a trial's child process costs its attempt only, and is told."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from support_worker import MemoryServer, make_claim
 
 from service.attempt import RELEASED, Attempt, AttemptSettings, Ending
 from service.nursery import Nursery
+from service.trial_log import TrialLog
 from sparsemod.records import FailureKind, TrialResult, TrialState
 
 
@@ -176,3 +179,77 @@ def test_a_killed_nursery_costs_its_attempts_only(settings: AttemptSettings) -> 
         assert result.state is TrialState.COMPLETED
     finally:
         nursery.close()
+
+
+def test_output_without_an_end_of_line_is_kept_in_pieces(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, result = run(nursery, settings, "endless line")
+    assert result.state is TrialState.COMPLETED
+    printed = [line for line in server.lines if not line.startswith("epoch")]
+    assert all(len(line) <= 10_000 for line in printed)
+    assert printed[0].endswith("…") and printed[-1] == "end"
+
+
+def test_a_progress_bar_is_one_line(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, _ = run(nursery, settings, "bar")
+    assert [line for line in server.lines if not line.startswith("epoch")] == ["100 %"]
+
+
+def test_what_is_printed_is_kept_up_to_a_limit_that_is_told(
+    nursery: Nursery, settings: AttemptSettings
+) -> None:
+    server, result = run(nursery, settings, "chatty")
+    assert result.state is TrialState.COMPLETED
+    assert "the trial has printed 20,000 lines; further ones are not kept" in server.lines
+    assert [line for line in server.lines if line.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
+    numbers = [int(line) for line in server.lines if line.isdecimal()]
+    assert numbers == sorted(set(numbers)) and numbers[-1] == 19_999
+    missing = sum(
+        int(line.split()[0].replace(",", "")) for line in server.lines if "lines are missing here" in line
+    )
+    assert missing >= 20_000 - len(numbers)
+
+
+def test_a_long_curve_arrives_whole_after_the_server_was_away(
+    nursery: Nursery, settings: AttemptSettings
+) -> None:
+    server = MemoryServer(away=True)
+    attempt = Attempt(server, make_claim(behaviour="long"), nursery, settings)
+    thread = threading.Thread(target=attempt.run)
+    thread.start()
+    until(lambda: len(attempt._points) == 5003)
+    server.away = False
+    thread.join()
+    assert [point.epoch for point in server.curve[1]] == [*range(1, 5001), 1, 2, 3]
+    assert server.results[1].state is TrialState.COMPLETED
+
+
+def test_what_a_trial_started_ends_with_it(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, result = run(nursery, settings, "orphan")
+    assert result.failure is not None and "exit code 7" in result.failure.message
+    until(lambda: not Path(f"/proc/{server.lines[0]}").exists())
+
+
+def test_a_process_that_a_trial_set_free_is_not_waited_for(
+    nursery: Nursery, settings: AttemptSettings
+) -> None:
+    server, result = run(nursery, settings, "free orphan")
+    assert result.failure is not None and "exit code 7" in result.failure.message
+    os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if it has ended, as when it had been waited for
+
+
+def test_lines_that_could_not_be_sent_are_counted() -> None:
+    log = TrialLog(held=3)
+    for number in range(5):
+        log.add(f"line {number}", "info", float(number))
+    lines, mark = log.batch(3)
+    assert [line.message for line in lines] == [
+        "2 lines are missing here: they came faster than they could be sent",
+        "line 2",
+        "line 3",
+    ]
+    log.add("line 5", "info", 5.0)  # makes room at the expense of line 2, which is on its way
+    log.sent(mark)
+    rest, mark = log.batch(3)
+    assert [line.message for line in rest] == ["line 4", "line 5"]
+    log.sent(mark)
+    assert len(log) == 0 and log.batch(3)[0] == []
