@@ -4,7 +4,7 @@
 const TITLES = {
   error: "Error", model_size: "Model size", working_memory: "Working memory", latency: "Latency", macs: "Multiply-adds",
   parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
-  flash: "Flash with code", ram: "RAM with stack", stack: "Stack", instructions: "Instructions",
+  flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
@@ -13,6 +13,9 @@ export const ROUNDS = { r1: "Sobol", r2: "model", r3: "morphs", manual: "manual"
 
 /** A metric or parameter in words. @param {string} name */
 export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+
+/** The same within a sentence. @param {string} name */
+export const phrase = (name) => (name === "ram" ? "RAM" : title(name).toLowerCase());
 
 /** What is counted in bytes. */
 const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack"]);

@@ -1,6 +1,6 @@
 // Hypervolume after each completed trial, against the fixed reference point; where rounds begin is marked.
 import { html, useMemo } from "../../lib/ui.js";
-import { ROUNDS, show, title } from "../../lib/format.js";
+import { ROUNDS, phrase, show } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
 import { Card } from "../../parts/bits.js";
 import { Lines } from "../../parts/chart.js";
@@ -21,7 +21,7 @@ export function History({ experiment, columns, version, front }) {
     });
     return { data: [front.history.map((/** @type {any} */ _, /** @type {number} */ place) => place + 1), front.history.map((/** @type {any} */ point) => point.hypervolume)], marks: starts };
   }, [version, front]);
-  const corner = Object.entries(experiment.reference_point).map(([name, value]) => `${title(name).toLowerCase()} ${show(name, value)}`).join(", ");
+  const corner = Object.entries(experiment.reference_point).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
   return html`<${Card} title="Hypervolume" note=${`against ${corner}`}>
     ${data[0].length === 0 ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
       series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash") }]} zero

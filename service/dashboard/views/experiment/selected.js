@@ -1,6 +1,6 @@
 // Beside the scatter: the selected trial, its parameters and its line of parents; or what was brushed.
 import { html } from "../../lib/ui.js";
-import { plural, show, showChange, title } from "../../lib/format.js";
+import { phrase, plural, show, showChange, title } from "../../lib/format.js";
 import { ask } from "../../lib/route.js";
 import { Card, State } from "../../parts/bits.js";
 
@@ -25,7 +25,7 @@ export function Selected({ experiment, columns, front, selection, picked }) {
       <thead><tr><th scope="col">Trial</th>${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
       <tbody>${best.map((row) => html`<tr key=${row.index}><td><button type="button" class="linkish" onClick=${() => ask({ t: row.index }, { push: true })} aria-label=${`Select trial ${row.index}`}>${row.index}</button></td>
         ${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<td class="number" key=${name}>${show(name, row.values[name])}</td>`)}</tr>`)}</tbody></table></div>`}
-    <p class="dim small">${rows.length > best.length ? `The best ${best.length} by ${title(by).toLowerCase()}. ` : ""}Select a point or a row to see its parameters and its line of morphs.</p>
+    <p class="dim small">${rows.length > best.length ? `The best ${best.length} by ${phrase(by)}. ` : ""}Select a point or a row to see its parameters and its line of morphs.</p>
   <//>`;
 }
 
@@ -53,7 +53,7 @@ export function Lineage({ row, columns, spec }) {
 const gains = (child, parent, objectives) =>
   objectives.filter((name) => child.values[name] !== undefined && parent.values[name] !== undefined).map((name) => {
     const change = child.values[name] - parent.values[name];
-    return html`<span key=${name} class=${change < 0 ? "good" : change > 0 ? "bad" : "dim"}>${title(name).toLowerCase()} ${showChange(name, change)}</span>`;
+    return html`<span key=${name} class=${change < 0 ? "good" : change > 0 ? "bad" : "dim"}>${phrase(name)} ${showChange(name, change)}</span>`;
   });
 
 /** Which parameters the operators changed. @param {any} child @param {any} parent */
