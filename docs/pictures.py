@@ -37,9 +37,8 @@ dataset: {name: digits}
 network: {family: mlp, options: {max_width: 64}}
 space: {learning_rate: {low: 1e-3, high: 3e-2, log: true}}
 rounds: {r1: {trials: 8, epochs: 10}, r2: {trials: 10, epochs: 10}, r3: {trials: 8, epochs: 4}}
-objectives: [error, model_size, working_memory, latency]
+objectives: [error, flash, ram, latency]
 budgets: ["error <= 30 %", "flash <= 8 KB"]
-measure: {model_size: sparse}
 """
 
 
