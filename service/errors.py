@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.schemas import ErrorAnswer, ErrorDetail
+from service.schemas import ErrorAnswer, ErrorDetail, Mistake
 from sparsemod import errors
 
 STATUS: dict[type[errors.SparsemodError], int] = {
@@ -55,6 +55,7 @@ def answer(error: errors.SparsemodError) -> ErrorAnswer:
     detail: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, errors.InvalidInput):
         detail |= {"field": error.field, "value": errors.shorten(error.value, 200), "allowed": error.allowed}
+        detail["others"] = tuple(Mistake(field=one.field, message=str(one)) for one in error.others)
     return ErrorAnswer(error=ErrorDetail(**detail))
 
 

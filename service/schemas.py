@@ -66,8 +66,15 @@ class AttemptState(StrEnum):
 # -- errors ---------------------------------------------------------------------------------------------------------------------------
 
 
+class Mistake(View):
+    """A further mistake in the same input."""
+
+    field: str
+    message: str
+
+
 class ErrorDetail(View):
-    """What is wrong, for programs (`type`, `field`) and for people (`message`)."""
+    """What is wrong, for programs (`type`, `field`) and for people (`message`); `others` were found in the same go."""
 
     type: str = Field(examples=["InvalidSpec"])
     message: str = Field(
@@ -76,6 +83,7 @@ class ErrorDetail(View):
     field: str | None = None
     value: str | None = None
     allowed: str | None = None
+    others: tuple[Mistake, ...] = ()
 
 
 class ErrorAnswer(View):

@@ -33,8 +33,11 @@ class SparsemodError(Exception):
 class InvalidInput(SparsemodError, ValueError):
     """A value that is not acceptable.
 
-    Attributes: `field` (dotted path, as in the file that was read), `value` (as given), `allowed` (text), `source` (file and line, if any).
+    Attributes: `field` (dotted path, as in the file that was read), `value` (as given), `allowed` (text), `source` (file and line, if any),
+    `others` (further mistakes that were found in the same go).
     """
+
+    others: "tuple[InvalidInput, ...]" = ()
 
     def __init__(self, field: str, value: Any, allowed: str, source: str | None = None) -> None:
         self.field, self.value, self.allowed, self.source = field, value, allowed, source

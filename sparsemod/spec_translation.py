@@ -11,10 +11,22 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.parameters import Categorical, Fixed, Integer, Parameter, Real
 
+_MOST_OTHERS = 20
+
 
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
-    """Pydantic's first complaint as an InvalidSpec in our words; an unknown key is answered with the keys that exist."""
-    first = error.errors()[0]
+    """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
+    first, *others = (_translated(complaint, model, source) for complaint in error.errors())
+    # Of a value that fits none of several forms, pydantic complains once for each form.
+    fields = {first.field}
+    for one in others:
+        if one.field not in fields and len(fields) <= _MOST_OTHERS:
+            fields.add(one.field)
+            first.others += (one,)
+    return first
+
+
+def _translated(first: Any, model: type[BaseModel], source: str | None) -> InvalidSpec:
     path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):

@@ -55,7 +55,7 @@ def error(answer: Any, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     found: dict[str, Any] = answer.json()["error"]
-    assert set(found) == {"type", "message", "field", "value", "allowed"} and found["message"]
+    assert set(found) == {"type", "message", "field", "value", "allowed", "others"} and found["message"]
     return found
 
 
