@@ -251,9 +251,7 @@ def test_which_device_it_fits(watched: Watched, seeded: Seeded) -> None:
     assert devices["stm32f446 (target)"][0] == "no: flash by 1.0 MB, RAM by 100 B"
     assert devices["stm32h743"][:3] == ["yes", "75.0 % of 2.0 MB", "25.0 % of 512 KB"]
     page.get_by_text("as linked for cortex-m4").wait_for()
-    assert ["RAM", "128 KB", "131172 B"] in [
-        row[:3] for row in table(page, "Table of measurements")
-    ]
+    assert ["RAM", "128 KB", "131172 B"] in [row[:3] for row in table(page, "Table of measurements")]
 
 
 def test_two_experiments_on_one_plot(watched: Watched) -> None:

@@ -25,7 +25,7 @@ function later(name, properties = {}) {
   if (View) return html`<${View} ...${properties} />`;
   LATER[name]().then(
     (found) => (loaded.value = { ...loaded.peek(), [name]: found }),
-    (error) => (loaded.value = { ...loaded.peek(), [name]: () => html`<${Problem} error=${error} />` }),
+    (error) => (loaded.value = { ...loaded.peek(), [name]: () => html`<h1>This page cannot be shown</h1><${Problem} error=${error} />` }),
   );
   return html`<p class="dim" role="status">Loading…</p>`;
 }
@@ -91,7 +91,7 @@ function App() {
     window.scrollTo(0, 0);
   }, [place.value]);
   return html`<${Header} />
-    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${`${place.value} ${resets.value}`}><${View} /><//>`}</main>`;
+    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${`${place.value} ${resets.value}`} title="This page cannot be shown"><${View} /><//>`}</main>`;
 }
 
 const root = document.getElementById("app");

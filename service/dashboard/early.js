@@ -10,7 +10,7 @@
 
   // What app.js imports, directly or not; then what the view of an experiment adds. A test compares both with the files.
   const page = [
-    "lib/api.js", "lib/format.js", "lib/live.js", "lib/look.js", "lib/route.js", "lib/ui.js", "parts/actions.js", "parts/bits.js",
+    "lib/api.js", "lib/format.js", "lib/live.js", "lib/look.js", "lib/route.js", "lib/time.js", "lib/ui.js", "parts/actions.js", "parts/bits.js",
     "vendor/htm-3.1.1.mjs", "vendor/preact-11.2.0.mjs", "vendor/preact-hooks-11.2.0.mjs", "vendor/preact-signals-2.11.4.mjs",
     "vendor/preact-signals-core-1.14.5.mjs", "views/experiments.js", "views/login.js",
   ];

@@ -1,4 +1,5 @@
 // Requests to the server. Every error is an ApiError that says what a person can do with it.
+import { learn } from "./time.js";
 import { signal } from "./ui.js";
 
 /** Whether the server wants a login first. */
@@ -20,7 +21,7 @@ export function mayChange(owner = null) {
 export class ApiError extends Error {
   /**
    * @param {number} status
-   * @param {{type?: string, message: string, field?: string | null, value?: string | null, allowed?: string | null}} detail
+   * @param {{type?: string, message: string, field?: string | null, value?: string | null, allowed?: string | null, others?: {field: string, message: string}[]}} detail
    */
   constructor(status, detail) {
     super(detail.message);
@@ -29,6 +30,8 @@ export class ApiError extends Error {
     this.field = detail.field ?? null;
     this.value = detail.value ?? null;
     this.allowed = detail.allowed ?? null;
+    /** Every mistake that the server found: field and message. @type {{field: string | null, message: string}[]} */
+    this.mistakes = [{ field: this.field, message: detail.message }, ...(detail.others ?? [])];
     /** @type {any} */
     this.detail = detail;
   }
@@ -54,9 +57,12 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
   if (key) headers["idempotency-key"] = key;
   const body = json !== undefined ? JSON.stringify(json) : yaml;
   let response;
+  const begin = Date.now();
   try {
     const verb = method ?? (body === undefined ? "GET" : "POST");
-    response = await ((verb === "GET" && begun(path)) || fetch(path, { method: verb, headers, body, signal: abort }));
+    const early = verb === "GET" ? begun(path) : undefined;
+    response = await (early ?? fetch(path, { method: verb, headers, body, signal: abort }));
+    if (!early) learn(response, begin);
   } catch (error) {
     if (abort?.aborted) throw error;
     throw new ApiError(0, { type: "NoAnswer", message: "The server does not answer." });

@@ -1,4 +1,5 @@
 // Numbers, units and times for people.
+import { now as serverNow } from "./time.js";
 
 /** @type {Record<string, string>} */
 const TITLES = {
@@ -74,15 +75,20 @@ export function duration(seconds) {
 }
 
 /** How long ago. @param {string | null | undefined} time @param {number} [now] */
-export function ago(time, now = Date.now()) {
+export function ago(time, now = serverNow()) {
   if (!time) return "–";
   const seconds = Math.max(0, (now - Date.parse(time)) / 1000);
   return seconds < 2 ? "now" : `${duration(Math.round(seconds)).replace(".0", "")} ago`;
 }
 
-/** A point in time, in the reader's own zone. @param {string | number | null | undefined} time */
-export const clock = (time) =>
-  time ? new Date(time).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }) : "–";
+/** Begin and end of a span in the reader's own zone, as short as they can be told apart: the day only where there are two. @param {number} from @param {number} to milliseconds */
+export function moments(from, to) {
+  const time = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", second: to - from < 600_000 ? "2-digit" : undefined });
+  const day = /** @type {const} */ ({ month: "short", day: "numeric" });
+  const [first, last] = [new Date(from), new Date(to)];
+  if (to - from > 7 * 86_400_000) return [first, last].map((one) => one.toLocaleDateString([], day));
+  return [first, last].map((one) => (first.toDateString() === last.toDateString() ? one.toLocaleTimeString([], time) : one.toLocaleString([], { ...day, ...time })));
+}
 
 /** @param {number} amount @param {string} word */
 export const plural = (amount, word) => `${amount} ${word}${amount === 1 ? "" : "s"}`;

@@ -10,9 +10,15 @@ export const connection = signal("");
  * copy. Nothing that the page holds is sure then; whoever draws a view or keeps something draws or asks anew when this changes. */
 export const resets = signal(0);
 
+/** How often the server has come back after it did not answer: what failed meanwhile is worth another try. */
+export const returns = signal(0);
+
 /**
  * @typedef {{counter: number, kind: string, data: any}} LiveEvent
  */
+
+/** Milliseconds without a word after which a page that is looked at again opens a new stream. */
+const SILENCE = 30_000;
 
 /**
  * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
@@ -27,11 +33,14 @@ export function follow(path, { after = null, onEvent, onReturn }) {
   let last = after === null ? "" : String(after);
   let pause = 500;
   let ended = false;
+  let broken = false;
+  let heard = Date.now();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
   /** @param {MessageEvent} message */
   const hear = (message) => {
+    heard = Date.now();
     if (message.lastEventId) last = message.lastEventId;
     if (message.type === "reset") {
       resets.value += 1;
@@ -47,29 +56,55 @@ export function follow(path, { after = null, onEvent, onReturn }) {
   };
 
   const open = () => {
+    timer = undefined;
     if (ended) return;
-    source = new EventSource(last === "" ? path : `${path}?after=${encodeURIComponent(last)}`);
-    source.onopen = () => {
+    const mine = new EventSource(last === "" ? path : `${path}?after=${encodeURIComponent(last)}`);
+    source = mine;
+    mine.onopen = () => {
+      heard = Date.now();
       connection.value = "live";
       pause = 500;
+      if (broken) returns.value += 1;
+      broken = false;
       onReturn?.(); // also the first time: what happened between the first look and the stream's begin
     };
-    source.onerror = async () => {
+    mine.onerror = async () => {
       if (ended) return;
+      broken = true;
       connection.value = "reconnecting";
-      if (source?.readyState !== EventSource.CLOSED) return;
-      if (await missing(path)) {
+      if (mine.readyState !== EventSource.CLOSED) return;
+      const gone = await missing(path);
+      if (ended || source !== mine) return;
+      if (gone) {
         connection.value = ""; // what was looked at is not there, or no more
         return;
       }
       timer = setTimeout(open, pause);
       pause = Math.min(pause * 1.6, 8000);
     };
-    for (const kind of KINDS) source.addEventListener(kind, hear);
+    for (const kind of KINDS) mine.addEventListener(kind, hear);
   };
   open();
+  // Of a connection that died while the machine slept, a browser may know nothing for long; nobody looked meanwhile, so a new one costs nothing.
+  const wake = () => {
+    if (ended || document.hidden || timer !== undefined || Date.now() - heard < SILENCE) return;
+    source?.close();
+    broken = true;
+    heard = Date.now();
+    open();
+  };
+  let beat = Date.now();
+  const pulse = setInterval(() => {
+    if (Date.now() - beat > SILENCE) wake();
+    beat = Date.now();
+  }, 5000);
+  addEventListener("online", wake);
+  document.addEventListener("visibilitychange", wake);
   return () => {
     ended = true;
+    clearInterval(pulse);
+    removeEventListener("online", wake);
+    document.removeEventListener("visibilitychange", wake);
     clearTimeout(timer);
     source?.close();
     connection.value = "";

@@ -4,10 +4,19 @@ import { computed, signal } from "./ui.js";
 const current = signal(location.hash);
 addEventListener("hashchange", () => (current.value = location.hash));
 
+/** A part of the path; what cannot be decoded stands for itself, and leads nowhere. @param {string} part */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** Path and query of the address. */
 export const route = computed(() => {
   const [path, query = ""] = current.value.replace(/^#/, "").split("?");
-  return { path: path.split("/").filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) };
+  return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 });
 
 /** The path alone, as text: changes only when another view is meant. */
@@ -20,6 +29,12 @@ export const place = computed(() => route.value.path.join("/"));
  * @returns {string}
  */
 export const asked = (name, otherwise = "") => route.value.query.get(name) ?? otherwise;
+
+/** A place in a list; what is no whole number is its beginning. @returns {number} */
+export function offset() {
+  const text = asked("offset", "0");
+  return /^\d{1,9}$/.test(text) ? Number(text) : 0;
+}
 
 /**
  * Change the query; empty values leave it. The browser's history gets no entry, unless `push`.

@@ -1,5 +1,6 @@
 // Small pieces that several views use.
 import { Component } from "preact";
+import { now as serverNow } from "../lib/time.js";
 import { html, useEffect, useRef, useState } from "../lib/ui.js";
 
 /** A state as a word with a dot. @param {{state: string}} properties */
@@ -59,17 +60,17 @@ export function Dialog({ title, onClose, children }) {
   return html`<dialog ref=${element} aria-label=${title} onClose=${onClose}><h2>${title}</h2>${children}</dialog>`;
 }
 
-/** Time that is said again every second. @param {{children: (now: number) => any}} properties */
+/** The server's time, said again every second. @param {{children: (now: number) => any}} properties */
 export function Clock({ children }) {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(serverNow());
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1000);
+    const timer = setInterval(() => setNow(serverNow()), 1000);
     return () => clearInterval(timer);
   }, []);
   return children(now);
 }
 
-/** A part of the page that fails alone. */
+/** A part of the page that fails alone; one that is the whole page has a `title`. */
 export class Boundary extends Component {
   /** @param {any} properties */
   constructor(properties) {
@@ -86,6 +87,7 @@ export class Boundary extends Component {
 
   render() {
     const { error } = /** @type {any} */ (this.state);
-    return error ? html`<${Problem} error=${error} />` : /** @type {any} */ (this.props).children;
+    const { title, children } = /** @type {any} */ (this.props);
+    return error ? html`${title && html`<h1>${title}</h1>`}<${Problem} error=${error} />` : children;
   }
 }

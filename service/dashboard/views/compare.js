@@ -2,26 +2,24 @@
 import { html, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
-import { duration, plural, show, tick, title } from "../lib/format.js";
+import { duration, phrase, plural, show, tick, title } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { colour, palette } from "../lib/look.js";
 import { ask, asked } from "../lib/route.js";
-import { Front, reference } from "../lib/pareto.js";
+import { now } from "../lib/time.js";
+import { Front } from "../lib/pareto.js";
 import { Card, Pick, Problem, State } from "../parts/bits.js";
 import { axisLook, Chart, Lines, safe, step, tipLook } from "../parts/chart.js";
 
 const MOST = 6;
 
 export function Compare() {
-  const [list, setList] = useState(/** @type {any[]} */ ([]));
+  const [list, setList] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   const [held, setHeld] = useState(/** @type {Record<number, {view: any, columns: Columns}>} */ ({}));
   const [version, setVersion] = useState(0);
-  const ids = asked("ids").split(",").map(Number).filter((id) => Number.isInteger(id) && id > 0).slice(0, MOST);
+  const ids = [...new Set(asked("ids").split(",").map(Number))].filter((id) => Number.isSafeInteger(id) && id > 0).slice(0, MOST);
   const key = ids.join(",");
-  useEffect(() => {
-    get("/experiments?limit=200").then((found) => setList(found.items), setError);
-  }, []);
   useEffect(() => {
     const mine = Object.fromEntries(ids.map((id) => [id, held[id] ?? { view: null, columns: new Columns(id) }]));
     setHeld(mine);
@@ -39,10 +37,16 @@ export function Compare() {
       setError(found.find(Boolean) ?? null);
       setVersion((before) => before + 1);
     }, 3000);
-    load();
-    const end = follow("/stream", { onEvent: load, onReturn: load });
+    const loadList = calmly(() => get("/experiments?limit=200").then((found) => setList(found.items), setError), 5000);
+    const all = () => {
+      load();
+      loadList();
+    };
+    all();
+    const end = follow("/stream", { onEvent: all, onReturn: all });
     return () => {
       end();
+      loadList.cancel();
       load.cancel();
     };
   }, [key]);
@@ -51,19 +55,19 @@ export function Compare() {
   const choose = (id, on) => ask({ ids: (on ? [...ids, id] : ids.filter((other) => other !== id)).join(",") });
   return html`<div class="view-head"><h1>Compare</h1><span class="dim">up to ${MOST} experiments</span></div>
     <${Problem} error=${error} />
-    <section class="card head" aria-label="Experiments to compare"><div class="checks">${list.map((one) => html`<label key=${one.id}>
+    <section class="card head" aria-label="Experiments to compare"><div class="checks">${list?.map((one) => html`<label key=${one.id}>
       <input type="checkbox" checked=${ids.includes(one.id)} disabled=${!ids.includes(one.id) && ids.length >= MOST} onChange=${(/** @type {any} */ event) => choose(one.id, event.target.checked)} />
-      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
-    ${chosen.length === 0 ? html`<p class="dim">${ids.length === 0 ? "Choose two or more." : error ? "" : "Loading…"}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
+      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list?.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
+    ${chosen.length === 0 ? html`<p class="dim">${ids.length === 0 ? (list?.length ? "Choose two or more." : "") : error ? "" : "Loading…"}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
 }
 
 /** @param {{chosen: {view: any, columns: Columns}[], version: number}} properties */
 function Plots({ chosen, version }) {
-  const shared = chosen[0].view.spec.objectives.filter((/** @type {string} */ name) => chosen.every((one) => one.view.spec.objectives.includes(name)));
+  const shared = chosen[0].view.objectives.filter((/** @type {string} */ name) => chosen.every((one) => one.view.objectives.includes(name)));
   // One corner and one set of objectives for all, else their hypervolumes say nothing about each other.
-  const corner = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, Math.max(...chosen.map((one) => reference(one.view.spec)[name]))]));
+  const corner = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, Math.max(...chosen.map((one) => one.view.reference_point[name]))]));
   const fronts = useMemo(() => chosen.map(({ view, columns }) => {
-    const front = new Front({ ...view.spec, objectives: shared, reference_point: corner });
+    const front = new Front({ ...view, objectives: shared, reference_point: corner });
     for (const row of columns.completed()) front.add(row.index, (metric) => row.values[metric] ?? null);
     return front;
   }), [version, chosen.length]);
@@ -74,8 +78,9 @@ function Plots({ chosen, version }) {
   const names = chosen.map(({ view }) => `${view.name} #${view.id}`);
   if (shared.length === 0) return html`<p class="note">These experiments have no objective in common.</p>`;
   const axes = /** @type {[string, string][]} */ (shared.map((/** @type {string} */ name) => [name, title(name)]));
-  const words = Object.entries(corner).map(([name, value]) => `${title(name).toLowerCase()} ${show(name, value)}`).join(", ");
-  return html`<div class="grid" data-version=${version}>
+  const words = Object.entries(corner).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
+  const unlike = differences(chosen.map((one) => one.view.spec), shared);
+  return html`${unlike.length > 0 && html`<p class="note" role="note">Mind that ${unlike.join("; ")}.</p>`}<div class="grid" data-version=${version}>
     <${Card} title="Fronts" note=${shared.length > 2 ? "points: over all shared objectives; lines: of the two drawn" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
       <${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />
       <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${name}</li>`)}</ul><//>
@@ -84,7 +89,7 @@ function Plots({ chosen, version }) {
         series=${names.map((name, i) => ({ label: name, colour: colours[i], stepped: true }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} /><//>
     <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="group" aria-label="Comparison in numbers"><table>
       <thead><tr><th scope="col">Experiment</th><th scope="col">State</th><th scope="col">Family</th><th scope="col">Device</th><th scope="col" class="number">Completed</th><th scope="col" class="number">Front</th><th scope="col" class="number">Hypervolume</th>
-        ${shared.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>Best ${title(name).toLowerCase()}</th>`)}<th scope="col" class="number">Took</th></tr></thead>
+        ${shared.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>Best ${phrase(name)}</th>`)}<th scope="col" class="number">Took</th></tr></thead>
       <tbody>${chosen.map(({ view, columns }, i) => {
         const members = fronts[i].members.map((member) => columns.row(member.row));
         return html`<tr key=${view.id}><th scope="row"><a href=${`#/experiments/${view.id}`}>${names[i]}</a></th><td><${State} state=${view.state} /></td><td>${view.spec.network.family}</td><td>${view.spec.target.device}</td>
@@ -94,6 +99,16 @@ function Plots({ chosen, version }) {
       })}</tbody></table></div><//></div>`;
 }
 
+/** In which ways numbers of the same name are not the same thing. @param {any[]} specs @param {string[]} shared the objectives that are compared */
+function differences(specs, shared) {
+  const differ = (/** @type {(spec: any) => unknown} */ of) => new Set(specs.map((spec) => JSON.stringify(of(spec)))).size > 1;
+  return [
+    differ((spec) => [spec.dataset.name, spec.dataset.options, spec.dataset.splits, spec.dataset.limit]) && shared.includes("error") && "the errors are on different data",
+    differ((spec) => spec.target.device) && shared.some((name) => ["latency", "flash", "ram"].includes(name)) && "each was measured for its own device",
+    ...["model_size", "working_memory", "latency"].map((name) => shared.includes(name) && differ((spec) => spec.measure[name]) && `${phrase(name)} is defined differently: ${[...new Set(specs.map((spec) => spec.measure[name].replaceAll("_", " ")))].join(", ")}`),
+  ].filter(Boolean);
+}
+
 /** @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string[]} names @param {string} x @param {string} y */
 function frontOptions(chosen, fronts, names, x, y) {
   const colours = palette();
@@ -101,7 +116,7 @@ function frontOptions(chosen, fronts, names, x, y) {
     const all = fronts.flatMap((front, i) => front.members.map((member) => chosen[i].columns.row(member.row)?.values[name] ?? 0));
     return { min: Math.min(...all), max: Math.max(...all) };
   };
-  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, formatter: (/** @type {number} */ v) => tick(name, v) } });
+  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, showMaxLabel: false, formatter: (/** @type {number} */ v) => tick(name, v) } });
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 }, xAxis: axis(x, { nameGap: 28 }), yAxis: axis(y, { nameGap: 56 }),
     tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },
@@ -119,7 +134,7 @@ function frontOptions(chosen, fronts, names, x, y) {
 }
 
 /** When it ended; one that was stopped, when it was. @param {any} view */
-const ended = (view) => (view.state === "running" ? Date.now() : Date.parse(view.finished_at ?? view.updated_at));
+const ended = (view) => (view.state === "running" ? now() : Date.parse(view.finished_at ?? view.updated_at));
 
 /** Hypervolumes on one axis: null where an experiment has no trial. @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string} over */
 function volumes(chosen, fronts, over) {

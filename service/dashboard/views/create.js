@@ -7,7 +7,7 @@ import { lineOf, write } from "../lib/yaml.js";
 import { Problem } from "../parts/bits.js";
 
 const OBJECTIVES = ["error", "model_size", "working_memory", "latency"];
-const BUDGETS = [["error", "30 %"], ["model_size", "64 KB"], ["working_memory", "16 KB"], ["latency", "20 ms"]];
+const BUDGETS = [["error", "30 %"], ["flash", "64 KB"], ["ram", "16 KB"], ["latency", "20 ms"]];
 const ROUNDS = [["r1", "Sobol", 10, 10], ["r2", "Model", 20, 10], ["r3", "Morphs", 15, 4]];
 
 /** What the form holds at first; keys are the fields' places in a spec. @type {Record<string, any>} */
@@ -34,8 +34,11 @@ export function specOf(form) {
 /** The first sentence. @param {string | undefined} text */
 const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
 
-/** The error that belongs to a field, if it does. @param {any} error @param {string} field */
-const at = (error, field) => (error?.field && (error.field === field || error.field.startsWith(`${field}.`)) ? error : null);
+/** The mistakes of an error. @param {any} error @returns {{field: string | null, message: string}[]} */
+const mistakes = (error) => error?.mistakes ?? (error ? [{ field: null, message: error.message }] : []);
+
+/** The mistake that belongs to a field, if there is one. @param {any} error @param {string} field */
+const at = (error, field) => mistakes(error).find((one) => one.field === field || one.field?.startsWith(`${field}.`)) ?? null;
 
 export function Create() {
   const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
@@ -87,13 +90,14 @@ function Form({ form, error, catalogue, onChange }) {
   const family = catalogue?.families.find((/** @type {any} */ one) => one.name === form["network.family"]);
   const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
   const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
-  const known = ["name", "dataset", "network", "target", "objectives", "rounds", "budgets", "space"];
-  const field = (/** @type {any} */ properties) => html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
+  /** The fields that are drawn: what belongs to none of them is said below. */
+  const drawn = ["objectives"];
+  const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
   /** @param {string} prefix */
   const options = (prefix) => Object.fromEntries(Object.keys(form).filter((name) => name.startsWith(prefix)).map((name) => [name, ""]));
   return html`
     <div class="fields">
-      ${field({ name: "name", label: "Name" })}
+      ${field({ name: "name", label: "Name", placeholder: "experiment" })}
       ${field({ name: "target.device", label: "Device", listed: true, choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
       ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: sentence(dataset?.description), reset: () => options("dataset.options.") })}
       ${field({ name: "network.family", label: "Network family", listed: true, choices: catalogue?.families, hint: sentence(family?.description), reset: () => options("network.options.") })}
@@ -106,18 +110,17 @@ function Form({ form, error, catalogue, onChange }) {
     )}</div></fieldset>`}
     <fieldset><legend>Rounds</legend>${ROUNDS.map(
       ([name, words]) => html`<div class="fields" key=${name}>
-        ${field({ name: `rounds.${name}.trials`, label: `${words}: trials`, like: 1 })}${field({ name: `rounds.${name}.epochs`, label: `${words}: epochs of each`, like: 1 })}</div>`,
+        ${field({ name: `rounds.${name}.trials`, label: `${words}: trials`, like: 1, placeholder: "" })}${field({ name: `rounds.${name}.epochs`, label: `${words}: epochs of each`, like: 1, placeholder: "" })}</div>`,
     )}</fieldset>
     <fieldset aria-describedby="e-objectives"><legend>Objectives, all minimized</legend><div class="checks">${OBJECTIVES.map(
       (name) => html`<label key=${name}><input type="checkbox" checked=${form.objectives.includes(name)}
         onChange=${(/** @type {any} */ event) => onChange({ objectives: OBJECTIVES.filter((other) => (other === name ? event.target.checked : form.objectives.includes(other))) })} />
         ${title(name)}</label>`,
-    )}</div>${at(error, "objectives") && html`<p class="field-error" id="e-objectives" role="alert">${error.message}</p>`}</fieldset>
+    )}</div>${at(error, "objectives") && html`<p class="field-error" id="e-objectives" role="alert">${at(error, "objectives")?.message}</p>`}</fieldset>
     <fieldset><legend>Budgets</legend><div class="fields">${BUDGETS.map(([name, hint]) =>
       field({ key: name, name: `budgets.${name}`, label: `${title(name)} at most`, placeholder: `none, or for example ${hint}` }),
     )}</div></fieldset>
-    ${error && !known.some((name) => at(error, name)) && html`<${Problem} error=${error} />`}
-    ${["budgets", "rounds", "space", "network", "dataset"].map((name) => error?.field === name && html`<${Problem} key=${name} error=${error} />`)}`;
+    ${mistakes(error).filter(({ field: place }) => !drawn.some((name) => place === name || place?.startsWith(`${name}.`))).map((one) => html`<${Problem} key=${one.message} error=${one} />`)}`;
 }
 
 /**
@@ -155,8 +158,11 @@ function Yaml({ text, error, onChange }) {
   /** @type {{current: HTMLTextAreaElement | null}} */
   const area = useRef(null);
   // The server names the line where it knows it: "body:3: ...".
-  const [, number, words] = /^body(?::(\d+))?: (.*)$/s.exec(error?.message ?? "") ?? [null, undefined, error?.message];
-  const line = number ? Number(number) - 1 : error?.field ? lineOf(text, error.field) : -1;
+  const found = mistakes(error).map(({ field, message }) => {
+    const [, number, words] = /^body(?::(\d+))?: (.*)$/s.exec(message) ?? [null, undefined, message];
+    return { line: number ? Number(number) - 1 : field ? lineOf(text, field) : -1, words };
+  }).sort((a, b) => a.line - b.line);
+  const line = found.find((one) => one.line >= 0)?.line ?? -1;
   useEffect(() => {
     if (line < 0 || !area.current) return;
     const before = text.split("\n").slice(0, line).join("\n").length + (line > 0 ? 1 : 0);
@@ -166,5 +172,5 @@ function Yaml({ text, error, onChange }) {
   return html`<div class="yaml"><label class="field"><span>Spec, as for <code>sparsemod submit</code></span>
       <textarea ref=${area} class="mono" spellcheck="false" aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "yaml-error" : undefined}
         value=${text} onInput=${(/** @type {any} */ event) => onChange(event.target.value)}></textarea></label>
-    ${error && html`<p class="problem" id="yaml-error" role="alert">${line >= 0 ? `Line ${line + 1}: ` : ""}${words}</p>`}</div>`;
+    ${error && html`<div class="problem" id="yaml-error" role="alert">${found.map((one) => html`<p key=${`${one.line} ${one.words}`}>${one.line >= 0 ? `Line ${one.line + 1}: ` : ""}${one.words}</p>`)}</div>`}</div>`;
 }

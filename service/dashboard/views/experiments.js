@@ -1,13 +1,16 @@
 // All experiments: state, rounds, best points, rate, time left.
 import { effect, html, signal, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange } from "../lib/api.js";
-import { ago, duration, plural, ROUNDS, show, title } from "../lib/format.js";
+import { ROUNDS, ago, duration, phrase, plural, show } from "../lib/format.js";
 import { calmly, follow, resets } from "../lib/live.js";
-import { ask, asked } from "../lib/route.js";
+import { ask, asked, offset as place } from "../lib/route.js";
 import { Actions } from "../parts/actions.js";
 import { Clock, Pick, Problem, Progress, State } from "../parts/bits.js";
 
 const PAGE = 20;
+const STATES = ["running", "stopped", "done", "failed"];
+/** The state that the address asks for, if there is such a one. */
+const wanted = () => (STATES.includes(asked("state")) ? asked("state") : "");
 /** @type {import("../lib/ui.js").Signal<{items: any[], total: number} | null>} */
 const list = signal(null);
 /** Fronts by experiment, with the revision that they belong to. @type {import("../lib/ui.js").Signal<Record<number, any>>} */
@@ -22,8 +25,8 @@ effect(() => {
   if (resets.value > 0) fronts.value = {};
 });
 
-/** How fast trials finish, and what that means for the rest. @param {any} experiment */
-export function pace(experiment, now = Date.now()) {
+/** How fast trials finish, and what that means for the rest. @param {any} experiment @param {number} now */
+export function pace(experiment, now) {
   const rounds = Object.entries(experiment.rounds);
   let total = 0;
   let done = 0;
@@ -44,9 +47,14 @@ export function pace(experiment, now = Date.now()) {
 const over = ({ counts }) => (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.stopped ?? 0);
 
 async function load() {
-  const offset = Number(asked("offset", "0")) || 0;
-  const state = asked("state");
+  const offset = place();
+  const state = wanted();
   const found = await get(`/experiments?limit=${PAGE}&offset=${offset}${state ? `&state=${encodeURIComponent(state)}` : ""}`);
+  if (found.total > 0 && offset >= found.total) {
+    // An old link, or the last of this page was deleted.
+    ask({ offset: PAGE * Math.floor((found.total - 1) / PAGE) || null });
+    return;
+  }
   list.value = found;
   for (const experiment of found.items) {
     const known = fronts.peek()[experiment.id];
@@ -74,8 +82,8 @@ function best(pareto) {
 
 export function Experiments() {
   const [error, setError] = useState(/** @type {any} */ (null));
-  const offset = Number(asked("offset", "0")) || 0;
-  const wanted = asked("state");
+  const offset = place();
+  const state = wanted();
   useEffect(() => {
     const refresh = calmly(() => load().then(() => setError(null), setError), 2500);
     refresh();
@@ -90,16 +98,16 @@ export function Experiments() {
       end();
       refresh.cancel();
     };
-  }, [offset, wanted]);
+  }, [offset, state]);
   const found = list.value;
   return html`<div class="view-head"><h1>Experiments</h1>
       ${found && html`<span class="dim">${plural(found.total, "experiment")}</span>`}<span class="grow"></span>
-      <${Pick} label="Show" value=${wanted} options=${[["", "all"], "running", "stopped", "done", "failed"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
+      <${Pick} label="Show" value=${state} options=${[["", "all"], ...STATES]} onChange=${(/** @type {string} */ next) => ask({ state: next, offset: null })} />
       ${mayChange() && html`<a class="button main" href="#/new">New experiment</a>`}</div>
     <${Problem} error=${error} />
     ${!found && !error && html`<p class="dim" role="status">Loading…</p>`}
-    ${found && found.total === 0 && wanted && html`<p class="dim">None is ${wanted}.</p>`}
-    ${found && found.total === 0 && !wanted && html`<div class="empty card"><h2>Nothing here yet</h2>
+    ${found && !error && found.total === 0 && state && html`<p class="dim">None is ${state}.</p>`}
+    ${found && !error && found.total === 0 && !state && html`<div class="empty card"><h2>Nothing here yet</h2>
       <p>An experiment searches networks for a dataset and a device's budget. <a href="#/new">Make the first one</a>, or run <code>sparsemod submit spec.yaml</code>.</p></div>`}
     <ul class="plain">${(found?.items ?? []).map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
     ${found && found.total > PAGE && html`<${Pages} offset=${offset} total=${found.total} />`}`;
@@ -122,7 +130,7 @@ function Item({ experiment, front }) {
     <div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>
       <dl class="figures">
-        ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>Best ${title(name).toLowerCase()}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
+        ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>Best ${phrase(name)}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
         ${front?.points > 0 && html`<div class="figure"><dt>Front</dt><dd>${plural(front.points, "point")}</dd></div>`}
       </dl>
     </div>

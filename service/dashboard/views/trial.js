@@ -1,7 +1,7 @@
 // One trial: its curve and log live, its network, where its numbers come from, its files.
 import { html, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange, post } from "../lib/api.js";
-import { ago, duration, exact, show, title } from "../lib/format.js";
+import { ago, duration, exact, phrase, show, title } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
 import { value } from "./experiment/trials.js";
@@ -26,16 +26,22 @@ export function Trial({ id, index }) {
       load();
       report();
     };
-    get(`/experiments/${id}`).then(setExperiment, setError);
+    const loadExperiment = calmly(() => get(`/experiments/${id}`).then(setExperiment, setError), 5000);
+    loadExperiment();
     load();
     const end = follow(`/experiments/${id}/stream`, {
       onEvent: (event) => {
+        if (event.kind === "trial" || event.kind === "experiment") loadExperiment();
         if (event.data.index === index) (event.kind === "points" ? report : all)();
       },
-      onReturn: all,
+      onReturn: () => {
+        loadExperiment();
+        all();
+      },
     });
     return () => {
       end();
+      loadExperiment.cancel();
       load.cancel();
       report.cancel();
     };
@@ -47,6 +53,7 @@ export function Trial({ id, index }) {
   const { candidate } = trial;
   document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
   const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
+  const made = Object.values(/** @type {Record<string, number>} */ (experiment.counts)).reduce((sum, one) => sum + one, 0);
   const running = trial.state === "running" || trial.state === "queued";
   return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}?t=${index}`}>${experiment.name}</a></nav>
     <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
@@ -54,7 +61,7 @@ export function Trial({ id, index }) {
       <span class="grow"></span>
       ${running && mayChange(experiment.owner) && html`<button type="button" onClick=${stop}>Stop trial</button>`}
       ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
-      <a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a></div>
+      ${index + 1 < made && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>
     <${Problem} error=${error} />
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
@@ -74,7 +81,7 @@ export function Trial({ id, index }) {
 function Measurements({ trial }) {
   const costs = Object.entries(trial.costs);
   return html`<${Card} title="Measurements" wide>
-    ${trial.measurements.length === 0 && html`<p class="dim">Nothing is measured yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${title(name).toLowerCase()} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
+    ${trial.measurements.length === 0 && html`<p class="dim">Nothing is measured yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${phrase(name)} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
     ${trial.measurements.length > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of measurements"><table>
       <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exactly</th><th scope="col">How</th><th scope="col">On what</th><th scope="col">Data</th></tr></thead>
       <tbody>${trial.measurements.map((/** @type {any} */ m) => html`<tr key=${`${m.metric}/${m.split}`}><th scope="row">${title(m.metric)}</th>

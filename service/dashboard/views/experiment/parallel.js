@@ -10,12 +10,15 @@ import { Chart, tipLook } from "../../parts/chart.js";
 const MOST_LINES = 800;
 const MOST_AXES = 10;
 
+/** A value as it is: yes or no is a word here, no number. @param {any} row @param {string} name */
+const plain = (row, name) => row.values[name] ?? row.parameters[name];
+
 /** The axes: objectives, then the parameters that vary. @param {any} columns @param {any} spec @param {any[]} rows */
 function axesOf(columns, spec, rows) {
   const varying = columns.parameters.filter((/** @type {string} */ name) => new Set(rows.map((row) => row.parameters[name]).filter((value) => value !== undefined)).size > 1);
   return [...varying.slice(0, MOST_AXES - spec.objectives.length), ...[...spec.objectives].reverse()].map((name) => {
-    const values = rows.map((row) => row.values[name] ?? row.parameters[name]);
-    const words = values.some((value) => typeof value === "string") ? [...new Set(values.filter((value) => value !== undefined).map(String))].sort() : null;
+    const values = rows.map((row) => plain(row, name));
+    const words = values.some((value) => typeof value === "string" || typeof value === "boolean") ? [...new Set(values.filter((value) => value !== undefined).map(String))].sort() : null;
     return { name, words, whole: values.every((value) => value === undefined || Number.isInteger(value)) };
   });
 }
@@ -69,7 +72,7 @@ export function Parallel({ experiment, columns, version, front, selection, range
           series: [{
             id: "trials", type: "parallel", smooth: 0.05, inactiveOpacity: 0.04, activeOpacity: 0.75, lineStyle: { width: 1, opacity: rows.length > 300 ? 0.25 : 0.5 },
             data: rows.map((/** @type {any} */ row) => ({
-              value: axes.map(({ name, words }) => (words ? String(valueOf(row, name) ?? "-") : valueOf(row, name) ?? "-")),
+              value: axes.map(({ name, words }) => (words ? String(plain(row, name) ?? "-") : valueOf(row, name) ?? "-")),
               lineStyle: { color: roundColour(row.round) },
             })),
           }],

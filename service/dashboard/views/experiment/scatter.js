@@ -14,28 +14,30 @@ export const ramp = (share) => RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.r
 
 /** @param {any} properties */
 export function Scatter({ experiment, columns, version, front, selection, picked }) {
-  const { spec } = experiment;
-  const x = asked("x", spec.objectives[1] ?? "index");
-  const y = asked("y", spec.objectives[0]);
-  const by = asked("c", "round");
+  const { budgets, objectives } = experiment;
   const log = asked("log") === "1";
   const numeric = columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number"));
   /** @type {[string, string][]} */
-  const axes = [...columns.metrics, "index", "epochs", ...numeric].map((name) => [name, title(name)]);
+  const axes = [...new Set([...objectives, ...columns.metrics]), "index", "epochs", ...numeric].map((name) => [name, title(name)]);
   const colours = /** @type {[string, string][]} */ ([["round", "Round"], ["origin", "Origin"], ...columns.metrics.map((/** @type {string} */ n) => [n, title(n)]), ...columns.parameters.map((/** @type {string} */ n) => [n, title(n)])]);
+  /** What the address asks for, if there is such a thing; before there are trials, nobody knows. @param {string} name @param {string} otherwise @param {[string, string][]} options */
+  const choice = (name, otherwise, options) => (columns.rows.length === 0 || options.some(([one]) => one === asked(name)) ? asked(name, otherwise) : otherwise);
+  const x = choice("x", objectives[1] ?? "index", axes);
+  const y = choice("y", objectives[0], axes);
+  const by = choice("c", "round", colours);
   const drawn = points(columns, front, x, y);
   const paint = painter(columns, by);
   const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
-  return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : ""}>
+  return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : drawn.good.length + drawn.over.length === 0 ? "no trial has a result yet" : ""}>
     <div class="controls">
       <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} />
       <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />
       <${Pick} label="Colour" value=${by} options=${colours} onChange=${(/** @type {string} */ v) => ask({ c: v })} />
       <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => ask({ log: event.target.checked ? 1 : null })} /> Log scale</label>
     </div>
-    <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, experiment.spec]}
-      option=${() => options({ x, y, log, drawn, paint, spec, selection, picked, columns })} />
+    <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, JSON.stringify(budgets)]}
+      option=${() => options({ x, y, log, drawn, paint, budgets, objectives, selection, picked, columns })} />
     <ul class="legend">${paint.legend.map(([text, fill]) => html`<li key=${text}><span class="swatch" style=${{ background: fill }}></span>${text}</li>`)}
       <li><span class="swatch ring"></span>on the front</li><li><span class="swatch hollow"></span>over a budget</li></ul>
   <//>`;
@@ -143,10 +145,10 @@ function dots(id, items, more, fill, opacity) {
 }
 
 /** @param {any} properties */
-function options({ x, y, log, drawn, paint, spec, selection, picked, columns }) {
+function options({ x, y, log, drawn, paint, budgets, objectives, selection, picked, columns }) {
   const all = [...drawn.good, ...drawn.over];
-  const across = extent(all.map((item) => item.value[0]), spec.budgets[x], log);
-  const up = extent(all.map((item) => item.value[1]), spec.budgets[y], log);
+  const across = extent(all.map((item) => item.value[0]), budgets[x], log);
+  const up = extent(all.map((item) => item.value[1]), budgets[y], log);
   const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => ({
     type: log ? "log" : "value", name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
     axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: false, showMaxLabel: false },
@@ -154,19 +156,19 @@ function options({ x, y, log, drawn, paint, spec, selection, picked, columns }) 
   const faded = (/** @type {any} */ item) => selection && !selection.has(item.index);
   const shade = { silent: true, itemStyle: { color: colour("bad"), opacity: 0.06 }, data: /** @type {any[]} */ ([]) };
   const limit = { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colour("bad"), opacity: 0.55, type: "dashed", width: 1 }, data: /** @type {any[]} */ ([]) };
-  if (spec.budgets[x] !== undefined && spec.budgets[x] < across.max) {
-    shade.data.push([{ xAxis: spec.budgets[x] }, { xAxis: across.max }]);
-    limit.data.push({ xAxis: spec.budgets[x] });
+  if (budgets[x] !== undefined && budgets[x] < across.max) {
+    shade.data.push([{ xAxis: budgets[x] }, { xAxis: across.max }]);
+    limit.data.push({ xAxis: budgets[x] });
   }
-  if (spec.budgets[y] !== undefined && spec.budgets[y] < up.max) {
-    shade.data.push([{ yAxis: spec.budgets[y] }, { yAxis: up.max }]);
-    limit.data.push({ yAxis: spec.budgets[y] });
+  if (budgets[y] !== undefined && budgets[y] < up.max) {
+    shade.data.push([{ yAxis: budgets[y] }, { yAxis: up.max }]);
+    limit.data.push({ yAxis: budgets[y] });
   }
   const chosen = picked && all.find((item) => item.index === picked.index);
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 },
     xAxis: axis(x, across, { nameGap: 28 }), yAxis: axis(y, up, { nameGap: 56 }),
-    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (indexOf(data) === undefined ? "" : tip(columns.row(indexOf(data)), spec, x, y)) },
+    tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (indexOf(data) === undefined ? "" : tip(columns.row(indexOf(data)), objectives, x, y)) },
     series: [
       { id: "limits", type: "scatter", data: [], markArea: shade, markLine: limit },
       ...dots("over", drawn.over, { z: 2, symbol: "emptyCircle", symbolSize: 6 }, () => colour("faint"), (item) => (faded(item) ? 0.15 : 0.6)),
@@ -179,8 +181,8 @@ function options({ x, y, log, drawn, paint, spec, selection, picked, columns }) 
   };
 }
 
-/** @param {any} row @param {any} spec @param {string} x @param {string} y */
-function tip(row, spec, x, y) {
-  const names = [...new Set([...spec.objectives, x, y])].filter((name) => name !== "index" && valueOf(row, name) !== undefined);
+/** @param {any} row @param {string[]} objectives @param {string} x @param {string} y */
+function tip(row, objectives, x, y) {
+  const names = [...new Set([...objectives, x, y])].filter((name) => name !== "index" && valueOf(row, name) !== undefined);
   return `<b>Trial ${row.index}</b> · ${safe(row.round)} ${safe(row.origin)}${row.state === "completed" ? "" : ` · ${safe(row.state)}`}<br>${names.map((name) => `${safe(title(name))}: ${safe(show(name, valueOf(row, name)))}`).join("<br>")}`;
 }

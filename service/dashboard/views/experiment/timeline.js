@@ -1,9 +1,10 @@
 // What each worker did when. One path per state and worker: ten thousand attempts are no burden.
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
-import { clock, duration } from "../../lib/format.js";
-import { calmly } from "../../lib/live.js";
+import { duration, moments } from "../../lib/format.js";
+import { calmly, returns } from "../../lib/live.js";
 import { ask, asked, go } from "../../lib/route.js";
+import { now } from "../../lib/time.js";
 import { Card, Pick, Problem } from "../../parts/bits.js";
 
 /** @type {Record<string, string>} */
@@ -19,12 +20,12 @@ export function Timeline({ experiment, version }) {
   const finished = experiment.finished_at ? Date.parse(experiment.finished_at) / 1000 : null;
   const [refresh] = useState(() => ({ call: /** @type {any} */ (null) }));
   useEffect(() => {
-    const end = finished ?? Date.now() / 1000;
-    refresh.call = calmly(() => get(`/experiments/${experiment.id}/timeline${span ? `?since=${Math.max(0, end - span).toFixed(0)}` : ""}`).then((answer) => (setFound(answer), setError(null)), setError), 10000);
+    const since = () => Math.max(0, (finished ?? now() / 1000) - span).toFixed(0);
+    refresh.call = calmly(() => get(`/experiments/${experiment.id}/timeline${span ? `?since=${since()}` : ""}`).then((answer) => (setFound(answer), setError(null)), setError), 10000);
     refresh.call();
     return () => refresh.call.cancel();
-  }, [experiment.id, span]);
-  useEffect(() => refresh.call?.(), [version, experiment.state]);
+  }, [experiment.id, span, finished]);
+  useEffect(() => refresh.call?.(), [version, experiment.state, returns.value]);
   const lanes = found ? lanesOf(found, span) : null;
   const used = [...new Set(found?.state ?? [])];
   return html`<${Card} title="Workers' timeline" wide note=${hint} aside=${html`<${Pick} label="Last" value=${String(span)} options=${SPANS} onChange=${(/** @type {string} */ value) => ask({ span: value === "3600" ? null : value })} />`}>
@@ -40,7 +41,7 @@ export function Timeline({ experiment, version }) {
           }}>
           ${Object.entries(lane.paths).map(([state, path]) => html`<path key=${state} d=${path} stroke=${FILL[state] ?? "var(--dim)"} stroke-width="8" fill="none" />`)}
         </svg></div>`)}
-      <div class="lane"><span></span><span class="lane-ends"><span>${clock(lanes.from * 1000)}</span><span>${clock(lanes.to * 1000)}</span></span></div></div>
+      <div class="lane"><span></span><span class="lane-ends">${moments(lanes.from * 1000, lanes.to * 1000).map((text) => html`<span>${text}</span>`)}</span></div></div>
       <ul class="legend">${used.map((state) => html`<li key=${state}><span class="swatch square" style=${{ background: FILL[String(state)] ?? "var(--dim)" }}></span>${state}</li>`)}</ul>`}
   <//>`;
 }
@@ -56,6 +57,7 @@ function lanesOf(found, span) {
     name, device: found.devices[worker], paths: /** @type {Record<string, string>} */ ({}), items: /** @type {any[]} */ ([]), busy: 0, worker,
   }));
   found.started.forEach((/** @type {number} */ start, /** @type {number} */ i) => {
+    if (ends[i] < from) return; // it was in the span when it was asked for
     const lane = rows[found.worker[i]];
     const state = found.state[i];
     lane.items.push({ start, end: ends[i], trial: found.trial[i], state });

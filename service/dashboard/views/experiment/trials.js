@@ -2,8 +2,8 @@
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { ago, show, title } from "../../lib/format.js";
-import { calmly } from "../../lib/live.js";
-import { ask, asked } from "../../lib/route.js";
+import { calmly, returns } from "../../lib/live.js";
+import { ask, asked, offset as place } from "../../lib/route.js";
 import { Card, Clock, Pick, Problem, State } from "../../parts/bits.js";
 
 const PAGE = 25;
@@ -14,7 +14,7 @@ export function Trials({ experiment, version, picked }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   const sort = asked("sort", "index");
   const order = asked("order", sort === "index" ? "desc" : "asc");
-  const offset = Number(asked("offset", "0")) || 0;
+  const offset = place();
   const filters = { state: asked("state"), round: asked("round"), origin: asked("origin") };
   const query = new URLSearchParams({ sort, order, limit: String(PAGE), offset: String(offset), ...Object.fromEntries(Object.entries(filters).filter(([, value]) => value)) }).toString();
   // A page of trials is large beside what the stream sends: the more there are, the rarer it is worth it.
@@ -23,20 +23,25 @@ export function Trials({ experiment, version, picked }) {
   const [refresh] = useState(() => ({ call: /** @type {any} */ (null) }));
   useEffect(() => {
     const abort = new AbortController();
-    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => (setPage(found), setError(null)), (problem) => abort.signal.aborted || setError(problem)), () => (size.current > 500 ? 15000 : 4000));
+    refresh.call = calmly(() => get(`/experiments/${experiment.id}/trials?${query}`, abort.signal).then((found) => {
+      setError(null);
+      // An old link to a page that is not there: the last one.
+      if (found.total > 0 && offset >= found.total) ask({ offset: PAGE * Math.floor((found.total - 1) / PAGE) || null });
+      else setPage(found);
+    }, (problem) => abort.signal.aborted || setError(problem)), () => (size.current > 500 ? 15000 : 4000));
     refresh.call();
     return () => {
       refresh.call.cancel();
       abort.abort();
     };
   }, [experiment.id, query]);
-  useEffect(() => refresh.call?.(), [version]);
-  const metrics = [...new Set([...experiment.spec.objectives, "macs"])];
+  useEffect(() => refresh.call?.(), [version, returns.value]);
+  const metrics = [...new Set([...experiment.objectives, ...Object.keys(experiment.spec.budgets), "macs"])];
   /** @param {string} name */
   const by = (name) => ask({ sort: name, order: sort === name && order === "asc" ? "desc" : "asc", offset: null });
   const Head = (/** @type {any} */ { name, number }) => html`<th scope="col" class=${number ? "number" : ""} aria-sort=${sort === name ? (order === "asc" ? "ascending" : "descending") : undefined}>
     <button type="button" onClick=${() => by(name)}>${title(name)}<span aria-hidden="true">${sort === name ? (order === "asc" ? " ↑" : " ↓") : ""}</span></button></th>`;
-  return html`<${Card} title="Trials" wide id="trials" note=${page ? `${page.total} match` : ""}
+  return html`<${Card} title="Trials" wide id="trials" note=${page ? (Object.values(filters).some(Boolean) ? `${page.total} match` : String(page.total)) : ""}
     aside=${html`<span class="small"><a href=${`/experiments/${experiment.id}/trials?format=csv`} download>CSV of all</a> · <a href=${`/pareto/${experiment.id}?format=csv`} download>CSV of the front</a></span>`}>
     <div class="controls">
       <${Pick} label="State" value=${filters.state} options=${[["", "any"], "queued", "running", "completed", "infeasible", "failed", "stopped"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
@@ -44,7 +49,8 @@ export function Trials({ experiment, version, picked }) {
       <${Pick} label="Origin" value=${filters.origin} options=${[["", "any"], "sobol", "gp", "morphism", "manual"]} onChange=${(/** @type {string} */ origin) => ask({ origin, offset: null })} />
     </div>
     <${Problem} error=${error} />
-    ${page && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of trials"><table>
+    ${page && page.total === 0 && html`<p class="dim">${Object.values(filters).some(Boolean) ? "No trial is like that." : "There is none yet: the first ones are being chosen."}</p>`}
+    ${page && page.total > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of trials"><table>
       <thead><tr><${Head} name="index" /><${Head} name="state" /><${Head} name="round" /><${Head} name="origin" />${metrics.map((name) => html`<${Head} key=${name} name=${name} number />`)}<${Head} name="trained_epochs" number /><${Head} name="finished_at" /></tr></thead>
       <tbody>${page.items.map((/** @type {any} */ trial) => html`<tr key=${trial.index} class=${picked?.index === trial.index ? "on" : ""}>
         <td><a href=${`#/experiments/${experiment.id}/trials/${trial.index}`}>${trial.index}</a></td><td><${State} state=${trial.state} /></td>
@@ -53,7 +59,7 @@ export function Trials({ experiment, version, picked }) {
         <td class="number">${trial.trained_epochs ? show("", trial.trained_epochs) : "–"}</td><td><${Clock}>${(/** @type {number} */ now) => ago(trial.finished_at, now)}<//></td></tr>`)}
       </tbody></table></div>
       <nav class="pages" aria-label="Pages of trials"><button type="button" disabled=${offset === 0} onClick=${() => ask({ offset: Math.max(0, offset - PAGE) || null })}>Previous</button>
-        <span class="dim">${page.total === 0 ? "none" : `${offset + 1}–${Math.min(offset + PAGE, page.total)} of ${page.total}`}</span>
+        <span class="dim">${offset + 1}–${Math.min(offset + PAGE, page.total)} of ${page.total}</span>
         <button type="button" disabled=${offset + PAGE >= page.total} onClick=${() => ask({ offset: offset + PAGE })}>Next</button></nav>`}
   <//>`;
 }

@@ -16,7 +16,7 @@ export function Curve({ id, index, reports, trial }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
     let ended = false;
-    get(`/experiments/${id}/trials/${index}/curve`).then((found) => ended || setPoints(found), (problem) => ended || setError(problem));
+    get(`/experiments/${id}/trials/${index}/curve`).then((found) => ended || (setPoints(found), setError(null)), (problem) => ended || setError(problem));
     return () => {
       ended = true;
     };

@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get, mayChange, post } from "../../lib/api.js";
 import { bytes, plural } from "../../lib/format.js";
+import { returns } from "../../lib/live.js";
 import { Card, Problem } from "../../parts/bits.js";
 
 const FORMATS = /** @type {[string, string][]} */ ([["c", "C"], ["onnx", "ONNX"], ["tflite", "TensorFlow Lite"]]);
@@ -18,12 +19,13 @@ export function Files({ trial, owner, onChange }) {
   const network = trial.artifacts.some((/** @type {any} */ one) => one.kind === "network");
   const busy = made.some(waits);
   useEffect(() => {
-    if (network) get(`${path}/exports`).then(setMade, setError);
-  }, [path, network]);
+    if (network) get(`${path}/exports`).then((found) => (setMade(found), setError(null)), setError);
+  }, [path, network, returns.value]);
   useEffect(() => {
     if (!busy) return undefined;
     const timer = setInterval(() => get(`${path}/exports`).then((found) => {
       setMade(found);
+      setError(null);
       if (!found.some(waits)) get(path).then(onChange, setError);
     }, setError), PAUSE);
     return () => clearInterval(timer);

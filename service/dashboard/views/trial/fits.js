@@ -2,6 +2,7 @@
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { bytes, show } from "../../lib/format.js";
+import { returns } from "../../lib/live.js";
 import { Card, Problem } from "../../parts/bits.js";
 
 /** @param {any} properties */
@@ -10,7 +11,7 @@ export function Fits({ trial, experiment }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
     get(`/experiments/${trial.experiment}/trials/${trial.index}/devices`).then((found) => (setDevices(found), setError(null)), setError);
-  }, [trial.experiment, trial.index, trial.state]);
+  }, [trial.experiment, trial.index, trial.state, returns.value]);
   const target = experiment.spec.target.device;
   // Of one network: every device has the same sentence, but for the cores whose time is predicted.
   const basis = devices?.find((one) => one.device === target)?.basis ?? devices?.[0]?.basis;

@@ -1,9 +1,11 @@
 // The log, line by line as it is written.
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
+import { plural } from "../../lib/format.js";
 import { Card, Problem } from "../../parts/bits.js";
 
 const KEPT = 2000;
+const AT_ONCE = 1000;
 
 /** @param {any} properties */
 export function Log({ id, index, reports, running }) {
@@ -14,11 +16,18 @@ export function Log({ id, index, reports, running }) {
   const place = useRef(null);
   useEffect(() => {
     let ended = false;
-    const load = () => get(`/experiments/${id}/trials/${index}/log?after=${known.current}`).then((found) => {
-      if (ended || found.length === 0) return;
-      known.current += found.length;
-      setLines((before) => [...before, ...found].slice(-KEPT));
-    }, setError);
+    const load = () => {
+      const after = known.current;
+      get(`/experiments/${id}/trials/${index}/log?after=${after}&limit=${AT_ONCE}`).then((found) => {
+        if (ended) return;
+        setError(null);
+        // Of two answers to the same question the first counts.
+        if (found.length === 0 || known.current !== after) return;
+        known.current += found.length;
+        setLines((before) => [...before, ...found].slice(-KEPT));
+        if (found.length === AT_ONCE) load();
+      }, (problem) => ended || setError(problem));
+    };
     load();
     // Lines between two epochs are no events.
     const timer = running ? setInterval(load, 2000) : undefined;
@@ -31,8 +40,8 @@ export function Log({ id, index, reports, running }) {
     const box = place.current;
     if (box && box.scrollHeight - box.scrollTop - box.clientHeight < 120) box.scrollTop = box.scrollHeight;
   }, [lines]);
-  return html`<${Card} title="Log" note=${lines.length ? `${known.current} lines` : ""}>
+  return html`<${Card} title="Log" note=${lines.length ? `${plural(known.current, "line")}${known.current > KEPT ? `, the last ${KEPT} shown` : ""}` : ""}>
     <${Problem} error=${error} />
-    ${lines.length === 0 ? html`<p class="dim">It wrote nothing.</p>` : html`<div class="log" ref=${place} tabindex="0" role="log" aria-label="Log lines">${lines.map(
+    ${lines.length === 0 ? html`<p class="dim">${running ? "It has written nothing yet." : "It wrote nothing."}</p>` : html`<div class="log" ref=${place} tabindex="0" role="log" aria-label="Log lines">${lines.map(
       (line, number) => html`<div key=${number} class=${line.level}><span class="when">${new Date(1000 * line.time).toLocaleTimeString([], { hour12: false })}</span> ${line.message}</div>`)}</div>`}<//>`;
 }

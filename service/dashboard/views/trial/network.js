@@ -2,10 +2,9 @@
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { bytes, count, plural, show } from "../../lib/format.js";
+import { returns } from "../../lib/live.js";
 import { Card, Problem } from "../../parts/bits.js";
-
-/** @type {Record<string, string>} */
-const FILL = { conv: "var(--c2)", linear: "var(--c3)", add: "var(--c4)", concat: "var(--c4)", max_pool: "var(--c6)", avg_pool: "var(--c6)", global_avg_pool: "var(--c6)" };
+import { Drawing, fill, kind } from "./drawing.js";
 
 /** @param {any} properties */
 export function Network({ id, index, experiment, trial }) {
@@ -18,6 +17,7 @@ export function Network({ id, index, experiment, trial }) {
     let tries = 0;
     const load = () => get(`/experiments/${id}/trials/${index}/graph`).then((found) => {
       if (ended) return;
+      setError(null);
       if (found.computing) timer = setTimeout(load, Math.min(500 * 1.3 ** (tries += 1), 4000));
       else setGraph(found);
     }, (problem) => ended || setError(problem));
@@ -26,20 +26,15 @@ export function Network({ id, index, experiment, trial }) {
       ended = true;
       clearTimeout(timer);
     };
-  }, [id, index]);
+  }, [id, index, returns.value]);
   const arena = trial.measurements.find((/** @type {any} */ m) => m.metric === "working_memory");
   return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters with biases, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights if none is left out` : ""}>
     <${Problem} error=${error} what="The network's graph" />
     ${!graph && !error && html`<p class="dim" role="status">The network is being captured…</p>`}
-    ${graph && html`<${Flow} graph=${graph} /><${Layers} graph=${graph} />
-      <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)} of inputs and outputs</span></h3><${Memory} graph=${graph} limit=${experiment.spec.budgets.working_memory} />
+    ${graph && html`<${Drawing} graph=${graph} /><${Layers} graph=${graph} />
+      <h3>Memory while it runs <span class="dim small">peak ${bytes(graph.peak_bytes)} of inputs and outputs</span></h3><${Memory} graph=${graph} limit=${experiment.budgets.working_memory ?? experiment.budgets.ram} />
       ${arena && arena.value !== graph.peak_bytes && html`<p class="dim small">The working memory of ${bytes(arena.value)}, by contrast: ${arena.method}.</p>`}`}<//>`;
 }
-
-/** @param {{graph: any}} properties */
-const Flow = ({ graph }) => html`<div class="flow" role="img" aria-label=${`Order of operators: ${graph.layers.map((/** @type {any} */ layer) => layer.kind).join(", ")}`}>
-  <span class="block">input<small>${graph.input_shape.join(" × ")}</small></span>${graph.layers.map((/** @type {any} */ layer) => html`<span class="arrow" aria-hidden="true">→</span>
-    <span class="block" key=${layer.name} style=${{ "--fill": FILL[layer.kind] ?? "var(--c1)" }}>${layer.kind.replaceAll("_", " ")}${layer.attributes.kernel ? ` ${[].concat(layer.attributes.kernel).join("×")}` : ""}${layer.activation ? ` + ${layer.activation}` : ""}<small>${layer.shape.join(" × ")}</small></span>`)}</div>`;
 
 /** @param {{graph: any}} properties */
 function Layers({ graph }) {
@@ -49,8 +44,8 @@ function Layers({ graph }) {
   const Meter = (/** @type {any} */ { share }) => html`<span class="meter" aria-hidden="true"><i style=${{ width: `${100 * share}%` }}></i></span>`;
   return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of operators"><table class="layers">
     <thead><tr><th scope="col">Operator</th><th scope="col">Kind</th><th scope="col">From</th><th scope="col">Output</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Multiply-adds</th><th scope="col" class="number">Weights</th><th scope="col" class="number">Output memory</th></tr></thead>
-    <tbody>${graph.layers.map((/** @type {any} */ layer) => html`<tr key=${layer.name}><th scope="row"><span class="layer-mark" style=${{ "--fill": FILL[layer.kind] ?? "var(--c1)" }}></span>${layer.name}</th>
-      <td>${layer.kind.replaceAll("_", " ")}${layer.activation ? ` + ${layer.activation}` : ""}</td><td class="dim">${layer.inputs.join(", ")}</td><td>${layer.shape.join(" × ")}</td>
+    <tbody>${graph.layers.map((/** @type {any} */ layer) => html`<tr key=${layer.name}><th scope="row"><span class="layer-mark" style=${{ "--fill": fill(layer.kind) }}></span>${layer.name}</th>
+      <td>${kind(layer)}${layer.activation ? ` + ${layer.activation}` : ""}</td><td class="dim">${layer.inputs.join(", ")}</td><td>${layer.shape.join(" × ")}</td>
       <td class="number">${layer.parameters ? count(layer.parameters) : "–"}</td>
       <td class="number">${layer.macs ? html`${count(layer.macs)}<${Meter} share=${layer.macs / macs} />` : "–"}</td>
       <td class="number">${layer.bytes ? html`${bytes(layer.bytes)}<${Meter} share=${layer.bytes / size} />` : "–"}</td>

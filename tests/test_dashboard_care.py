@@ -1,0 +1,226 @@
+"""The page where little is there, or something is wrong: old links, no trials, many mistakes at once, clocks apart, lost answers, branches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from support_dashboard import Watched, browser, violations
+from support_store import completed, fill, spec
+from support_stream import served
+
+from service.app import create_app
+from service.schemas import LogLine
+from service.settings import Settings
+from service.store import Store
+
+LINES = 2_300
+MISTAKES = """version: 1
+dataset: {name: digits, colour: red}
+network: {family: mlp}
+seed: -3
+rounds:
+  r1: {trials: some, epochs: 0}
+"""
+
+
+@dataclass
+class Seeded:
+    url: str
+    store: Store
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
+    folder = tmp_path_factory.mktemp("care")
+    store = Store.open(Settings(data_dir=folder).url)
+    first = store.create_experiment(spec(name="first", objectives=["error", "model_size"], budgets={})).id
+    fill(store, first, 3)
+    claim = store.claim("w")
+    assert claim is not None
+    for start in range(0, LINES, 100):
+        lines = [LogLine(time=1.0, level="info", message=f"line {start + n}") for n in range(100)]
+        store.points(claim.attempt, claim.token, [], lines)
+    store.finish(claim.attempt, claim.token, completed(0.25, 450.0))
+    store.create_experiment(
+        spec(name="empty", objectives=["error", "model_size"], budgets={}, target={"device": "rp2040"})
+    )
+    with served(create_app(Settings(data_dir=folder), store=store)) as url:
+        yield Seeded(url, store)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def watched(chromium: Any, seeded: Seeded) -> Iterator[Watched]:
+    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+    found = Watched(context, seeded.url)
+    yield found
+    context.close()
+    assert found.complaints == []
+
+
+@pytest.mark.parametrize(
+    "address", ["#/experiments/%E0%A4%A", "#/%", "#/experiments/1/trials/x", "#/nothing"]
+)
+def test_an_address_that_means_nothing_says_so(watched: Watched, address: str) -> None:
+    page = watched.open(address)
+    assert page.locator("main h1").inner_text() == "No such page"
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("query", ["offset=-5", "offset=abc", "offset=1e9", "offset=4000", "state=odd"])
+def test_a_list_with_an_odd_address_is_the_list(watched: Watched, query: str) -> None:
+    page = watched.open(f"#/?{query}")
+    page.locator("article").nth(1).wait_for()
+    assert page.locator(".problem").count() == 0
+
+
+def test_a_page_of_trials_that_is_not_there_is_the_last_one(watched: Watched) -> None:
+    page = watched.open("#/experiments/1?offset=500&x=nonsense&c=nothing")
+    page.get_by_text("1–3 of 3").wait_for()
+    assert page.get_by_label("Across").input_value() == "model_size"
+    assert page.get_by_label("Colour").input_value() == "round"
+
+
+def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> None:
+    page = watched.open("#/experiments/2")
+    page.get_by_text("There is none yet: the first ones are being chosen.").wait_for()
+    said = page.locator("main").inner_text()
+    for part in (
+        "no trial has a result yet",
+        "It begins with the first completed trial.",
+        "It begins with completed trials.",
+    ):
+        assert part in said, part
+    # Nothing is known of any trial; that the objectives can be drawn is known.
+    assert [page.get_by_label(name).input_value() for name in ("Across", "Up")] == ["model_size", "error"]
+    # What the device sets is the reference where the spec says nothing.
+    assert "model size 2.0 MB" in said
+    assert violations(page) == []
+
+
+def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> None:
+    page = watched.open("#/new")
+    page.get_by_label("Name", exact=True).fill("a/b")
+    page.get_by_label("Sobol: trials").fill("some")
+    page.get_by_label("Morphs: epochs of each").fill("0")
+    page.get_by_label("Latency at most").fill("20 KB")
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    page.get_by_role("button", name="Start experiment").click()
+    page.locator("#e-objectives").wait_for()
+    wrong = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
+    assert wrong == ["name", "rounds.r1.trials", "rounds.r3.epochs", "budgets.latency"]
+    assert page.locator(".field-error").count() == 5 and page.locator(".problem").count() == 0
+    assert page.evaluate("document.activeElement.name") == "name"
+    assert violations(page) == []
+
+
+def test_every_mistake_in_yaml_has_its_line(watched: Watched) -> None:
+    page = watched.open("#/new?from=yaml")
+    page.locator("textarea").fill(MISTAKES)
+    page.get_by_role("button", name="Start experiment").click()
+    page.locator("#yaml-error").wait_for()
+    said = page.locator("#yaml-error p").all_inner_texts()
+    assert [one.partition(" = ")[0] for one in said] == [
+        "Line 2: dataset.colour",
+        "Line 4: seed",
+        "Line 6: rounds.r1.trials",
+        "Line 6: rounds.r1.epochs",
+    ]
+
+
+def test_ages_are_those_of_the_servers_clock(chromium: Any, seeded: Seeded) -> None:
+    context = chromium.new_context()
+    # The reader's clock is two hours behind.
+    context.add_init_script("const real = Date.now; Date.now = () => real() - 7_200_000;")
+    watched = Watched(context, seeded.url)
+    page = watched.open("#/")
+    page.locator("article").first.wait_for()
+    page.wait_for_timeout(1500)
+    assert "started now" not in page.locator("article").first.inner_text()
+    context.close()
+    ahead = chromium.new_context()
+    ahead.add_init_script("const real = Date.now; Date.now = () => real() + 7_200_000;")
+    page = Watched(ahead, seeded.url).open("#/")
+    page.locator("article").first.wait_for()
+    page.wait_for_timeout(1500)
+    assert " h ago" not in page.locator("article").first.inner_text()
+    ahead.close()
+
+
+def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
+    page = watched.open("#/experiments/1/trials/0")
+    page.get_by_text(f"{LINES} lines, the last 2000 shown").wait_for()
+    lines = [line.split(" ", 1)[1] for line in page.locator("[role=log] > div").all_inner_texts()]
+    assert lines == [f"line {number}" for number in range(LINES - 2000, LINES)]
+    assert page.get_by_label("Next trial").count() == 1
+    page.get_by_label("Next trial").click()
+    page.get_by_role("heading", name="Trial 1").wait_for()
+    page.get_by_label("Next trial").click()
+    page.get_by_role("heading", name="Trial 2").wait_for()
+    page.get_by_label("Previous trial").wait_for()
+    assert page.get_by_label("Next trial").count() == 0
+
+
+def test_what_failed_while_the_server_was_away_is_asked_again(watched: Watched) -> None:
+    page = watched.page
+    page.route("**/experiments/1/**", lambda route: route.abort())
+    page.route("**/stream", lambda route: route.abort())
+    page.goto(f"{watched.url}/#/experiments/1/trials/0")
+    page.get_by_text("The server does not answer.").first.wait_for()
+    page.unroute("**/experiments/1/**")
+    page.unroute("**/stream")
+    page.get_by_text(f"{LINES} lines", exact=False).wait_for()
+    page.wait_for_function("() => !document.body.innerText.includes('The server does not answer.')")
+
+
+LAYOUT = """async (graph) => {
+    const { layout } = await import("/dashboard/views/trial/drawing.js");
+    const { places, edges, rows, columns } = layout(graph);
+    return { places: Object.fromEntries(places), edges: edges.map(edge => [edge.from, edge.to, edge.row]), rows, columns };
+}"""
+
+
+def layer(name: str, *inputs: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "output": name,
+        "inputs": list(inputs),
+        "kind": "conv",
+        "shape": [1, 2, 2],
+        "attributes": {},
+    }
+
+
+def test_branches_do_not_cross_operators(watched: Watched) -> None:
+    page = watched.open("#/")
+    residual = [layer("a", "input"), layer("b", "a"), layer("c", "b"), layer("add", "c", "a")]
+    found = page.evaluate(
+        LAYOUT,
+        {
+            "input": "input",
+            "layers": [*residual, layer("p", "add"), layer("q", "add"), layer("concat", "p", "q")],
+        },
+    )
+    places = {name: (place["column"], place["row"]) for name, place in found["places"].items()}
+    assert len(set(places.values())) == len(places), "no two in one place"
+    assert [places[name] for name in ("input", "a", "b", "c", "add", "concat")] == [
+        (0, 0),
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+        (6, 0),
+    ]
+    assert {places["p"][0], places["q"][0]} == {5} and places["p"][1] != places["q"][1]
+    for begin, end, row in found["edges"]:
+        assert begin["column"] < end["column"]
+        for column in range(begin["column"] + 1, end["column"]):
+            assert (column, row) not in places.values(), "what skips operators goes around them"
