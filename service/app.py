@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         housekeeping = Housekeeping(held, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
+        held.lenient_until = held.clock() + settings.lease_seconds
         housekeeping.start()
         app.state.exports.begin()
         try:

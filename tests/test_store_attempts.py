@@ -1,8 +1,10 @@
 """Attempts at trials in a store - claims, reports, leases that run out - on SQLite and on PostgreSQL alike."""
 
 import math
+from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from support_store import (
     Clock,
     Suggestion,
@@ -14,7 +16,9 @@ from support_store import (
     stored_artifact,
 )
 
+from service.app import create_app
 from service.schemas import AttemptState, LogLine
+from service.settings import Settings
 from service.store import RELEASED, Store
 from sparsemod.errors import Conflict, InvalidInput, StaleLease
 from sparsemod.problem import trial_seed
@@ -206,6 +210,28 @@ def test_a_lease_that_runs_out(store: Store, clock: Clock) -> None:
     trial = store.trial(made, 0)
     assert trial.state is TrialState.FAILED
     assert trial.failure is not None and trial.failure.kind is FailureKind.FAULT
+
+
+def test_workers_have_time_to_renew_after_a_server_was_away(
+    store: Store, database: str, clock: Clock, tmp_path: Path
+) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 2)
+    living, dead = store.claim("living"), store.claim("dead")
+    assert living is not None and dead is not None
+    clock.advance(1000)  # without a server
+    with TestClient(create_app(Settings(data_dir=tmp_path, database_url=database), store=store)):
+        pass  # as a server begins
+    assert store.reap() == 0
+    assert store.claim("other") is None
+    store.heartbeat(living.attempt, living.token)
+    clock.advance(59)
+    store.heartbeat(living.attempt, living.token)
+    assert store.reap() == 0
+    clock.advance(1)
+    assert store.reap() == 1
+    states = [store.trial(made, index).attempts[0].state for index in (0, 1)]
+    assert states == [AttemptState.RUNNING, AttemptState.LOST]
 
 
 def test_a_late_report_counts_as_long_as_nobody_took_over(store: Store, clock: Clock) -> None:

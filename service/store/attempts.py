@@ -81,6 +81,9 @@ _LOOK = sa.select(
 class Attempts(Reports):
     """The part of the store that workers use."""
 
+    lenient_until = 0.0
+    """No lease is taken away before this moment of `clock`. A server that starts sets it: as long as it was away, nobody could renew."""
+
     def claim(
         self,
         worker: str,
@@ -143,6 +146,7 @@ class Attempts(Reports):
         whether the worker drains."""
         bound = {"now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS}
         claimable, lost, repeated, fresh, draining = map(bool, connection.execute(_LOOK, bound).one())
+        lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
 
     def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
@@ -239,6 +243,8 @@ class Attempts(Reports):
     def reap(self) -> int:
         """End the attempts whose lease ran out: their trials are queued again, or failed after limits.attempts. How many there were."""
         now = self.clock()
+        if now < self.lenient_until:
+            return 0
         expired = (attempts.c.state == AttemptState.RUNNING, attempts.c.expires_at < now)
         with self._read() as connection:
             identities = sorted(connection.execute(sa.select(attempts.c.id).where(*expired)).scalars())
