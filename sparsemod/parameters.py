@@ -20,13 +20,13 @@ class Condition(_Frozen):
     """Holds when `parameter` is itself active and has one of `values`."""
 
     parameter: str
-    values: tuple[Value, ...]
+    values: Annotated[tuple[Value, ...], Field(min_length=1)]
 
 
 class _Parameter(_Frozen):
     """`when`: all of these conditions must hold for the parameter to be active; an inactive one is absent from a candidate."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     when: tuple[Condition, ...] = ()
 
     def __init__(self, name: str | None = None, *args: Any, **fields: Any) -> None:
@@ -54,6 +54,18 @@ class _Parameter(_Frozen):
             )
             raise InvalidInput(field, first["input"], message) from None
 
+    def check(self, value: Any) -> Value:
+        """The value in the parameter's own type. Raises InvalidCandidate."""
+        raise NotImplementedError
+
+    def holds(self, value: Any) -> bool:
+        """Whether `check` accepts the value."""
+        try:
+            self.check(value)
+        except InvalidCandidate:
+            return False
+        return True
+
 
 class Integer(_Parameter):
     """Whole numbers from `low` to `high`, both included; `log` spaces them evenly in the logarithm."""
@@ -80,8 +92,8 @@ class Integer(_Parameter):
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or value != int(value)
             or not self.low <= value <= self.high
+            or value != int(value)
         ):
             raise InvalidCandidate(self.name, value, self.allowed())
         return int(value)
@@ -162,7 +174,7 @@ class Categorical(_Parameter):
 
     @model_validator(mode="after")
     def _check(self) -> "Categorical":
-        if len({(type(value), value) for value in self.values}) != len(self.values):
+        if len({_identity(value) for value in self.values}) != len(self.values):
             raise InvalidInput(self.name, list(self.values), "each value once")
         return self
 
@@ -175,18 +187,26 @@ class Categorical(_Parameter):
 
     def check(self, value: Any) -> Value:
         """The value, in the listed value's own type. Raises InvalidCandidate."""
-        for listed in self.values:
-            # True == 1 in Python: a flag and a number are told apart.
-            if listed == value and isinstance(listed, bool) == isinstance(value, bool):
-                return listed
+        return self.values[self.place(value)]
+
+    def place(self, value: Any) -> int:
+        """Which of the values it is, from 0. Raises InvalidCandidate."""
+        wanted = _identity(value)
+        for place, listed in enumerate(self.values):
+            if _identity(listed) == wanted:
+                return place
         raise InvalidCandidate(self.name, value, self.allowed())
+
+    def others(self, value: Any) -> tuple[Value, ...]:
+        """All values but this one."""
+        return tuple(listed for listed in self.values if _identity(listed) != _identity(value))
 
     def clip(self, value: Value) -> Value:
         """The value when it is listed, else the first one."""
-        return value if value in self.values else self.values[0]
+        return value if self.holds(value) else self.values[0]
 
     def unit(self, value: Value) -> float:
-        return (self.values.index(self.check(value)) + 0.5) / len(self.values)
+        return (self.place(value) + 0.5) / len(self.values)
 
     def from_unit(self, unit: float) -> Value:
         return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
@@ -236,6 +256,8 @@ Parameter = Integer | Real | Categorical | Fixed
 class Constraint(_Frozen):
     """A linear constraint between numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
     coefficients: Annotated[dict[str, float], Field(min_length=1)]
     bound: float
 
@@ -254,6 +276,11 @@ class Constraint(_Frozen):
             f"{name}" if factor == 1 else f"{factor:g} {name}" for name, factor in self.coefficients.items()
         )
         return f"{terms} <= {self.bound:g}"
+
+
+def _identity(value: Any) -> tuple[bool, Any]:
+    # True == 1 in Python: a flag and a number are told apart; 1 and 1.0 are not.
+    return isinstance(value, bool), value
 
 
 def _check_bounds(name: str, low: float, high: float, log: bool) -> None:

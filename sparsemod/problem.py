@@ -62,7 +62,8 @@ class Problem:
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
                 )
         space = own.override(self.spec.space)
-        return Space(space.parameters, [*own.constraints, *self.spec.constraints])
+        whole = Space(space.parameters, [*own.constraints, *self.spec.constraints])
+        return whole.check_reachable(name for name in self.spec.space if name not in own)
 
     @cached_property
     def objectives(self) -> Objectives:

@@ -57,6 +57,20 @@ class Space:
     def __repr__(self) -> str:
         return f"Space({', '.join(self.names)})"
 
+    def check_reachable(self, names: Iterable[str] | None = None) -> "Space":
+        """The space itself, when each condition (of the parameters `names`, default all) names a value that its parameter can have. Raises
+        InvalidInput for a parameter that could never be active. (A spec that narrows a space may make some so on purpose.)"""
+        for parameter in self.parameters if names is None else map(self.parameter, names):
+            for condition in parameter.when:
+                awaited = self._by_name[condition.parameter]
+                if not any(awaited.holds(value) for value in condition.values):
+                    raise InvalidInput(
+                        f"space.{parameter.name}.when",
+                        list(condition.values),
+                        f"values that {condition.parameter} can have: {awaited.allowed()}",
+                    )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all parameters, in order."""
@@ -192,7 +206,7 @@ class Space:
 
     def _step(self, parameter: Parameter, value: Value, rng: np.random.Generator, strength: float) -> Value:
         if isinstance(parameter, Categorical) and not parameter.ordered:
-            others = [v for v in parameter.values if v != value]
+            others = parameter.others(value)
             return others[rng.integers(len(others))]
         moved = float(np.clip(parameter.unit(value) + rng.normal() * strength, 0.0, np.nextafter(1.0, 0.0)))
         result = parameter.from_unit(moved)
@@ -203,7 +217,7 @@ class Space:
             step = parameter.clip(int(value) + direction)
             return step if step != value else parameter.clip(int(value) - direction)
         if isinstance(parameter, Categorical):
-            place = parameter.values.index(value)
+            place = parameter.place(value)
             near = place + direction if 0 <= place + direction < len(parameter.values) else place - direction
             return parameter.values[near]
         return result

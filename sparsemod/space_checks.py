@@ -41,6 +41,12 @@ def check_pipeline(parameter: Parameter) -> None:
 
 def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:
     """`given` must be of the kind of `own`, a family's parameter, and hold no value that `own` does not. Raises InvalidInput."""
+    if given.when not in ((), own.when):
+        raise InvalidInput(
+            f"space.{own.name}.when",
+            [condition.model_dump() for condition in given.when],
+            f"left out: family {family} decides when it needs this parameter",
+        )
     field, allowed = f"space.{own.name}", f"for family {family}: {own.allowed()}"
     if isinstance(given, Real) and not isinstance(own, Real):
         raise InvalidInput(field, [given.low, given.high], allowed)

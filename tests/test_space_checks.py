@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from sparsemod.errors import InvalidInput, InvalidSpec
-from sparsemod.parameters import Constraint
+from sparsemod.errors import InvalidCandidate, InvalidInput, InvalidSpec
+from sparsemod.parameters import Categorical, Condition, Constraint, Integer
 from sparsemod.problem import Problem
 from sparsemod.records import DataInfo
+from sparsemod.space import Space
 from sparsemod.spec import ExperimentSpec
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
@@ -52,6 +53,41 @@ def test_a_family_s_parameter_is_narrowed_and_nothing_else(name: str, given: Any
         Problem.of(spec_with(space={name: given}), DIGITS)
 
 
+def test_a_family_s_parameter_keeps_its_condition() -> None:
+    when = [{"parameter": "blocks", "values": [1]}]
+    with pytest.raises(InvalidSpec, match=r"space\.b2_pool\.when = .*left out: family cnn decides"):
+        Problem.of(spec_with(space={"b2_pool": {"values": [True], "when": when}}), DIGITS)
+
+
+def test_a_condition_awaits_a_value_that_there_is() -> None:
+    def rate(value: Any) -> ExperimentSpec:
+        when = [{"parameter": "blocks", "values": [value]}]
+        return spec_with(space={"blocks": 1, "weight_decay": {"low": 1e-5, "high": 1e-3, "when": when}})
+
+    assert "weight_decay" in Problem.of(rate(1), DIGITS).space
+    with pytest.raises(
+        InvalidSpec, match=r"space\.weight_decay\.when = \[2\]: values that blocks can have: only 1"
+    ):
+        Problem.of(rate(2), DIGITS)
+    with pytest.raises(InvalidInput, match=r"space\.depth\.when = \['yes'\]: values that deep can have"):
+        Space(
+            [
+                Categorical("deep", (False, True)),
+                Integer("depth", 1, 3, when=(Condition(parameter="deep", values=("yes",)),)),
+            ]
+        ).check_reachable()
+
+
+def test_what_no_parameter_can_be() -> None:
+    with pytest.raises(InvalidInput, match="each value once"):
+        Categorical("kernel", (1, 1.0))
+    with pytest.raises(InvalidInput, match="at least 1 character"):
+        Integer("", 1, 2)
+    for value in (float("inf"), float("nan"), 10**400):
+        with pytest.raises(InvalidCandidate, match="a whole number from 1 to 2"):
+            Space([Integer("width", 1, 2)]).validate({"width": value})
+
+
 def test_narrowing_takes_every_form() -> None:
     space = {
         "b1_l1_filters": {"low": 4, "high": 16},
@@ -78,3 +114,11 @@ def test_a_constraint_needs_something_to_constrain() -> None:
 def test_milestones_are_shares_of_the_training(milestones: list[float]) -> None:
     with pytest.raises(InvalidInput, match=r"training\.schedule\.milestones\.\d"):
         spec_with(training={"schedule": {"name": "step", "milestones": milestones}})
+
+
+def test_a_flag_and_a_number_are_two_values() -> None:
+    space = Space([Categorical("mixed", (True, 1, "auto"))])
+    for value in (True, 1, "auto"):
+        back = space.decode(space.unit({"mixed": value}))["mixed"]
+        assert back == value and type(back) is type(value)
+    assert [type(value) for value in Categorical("mixed", (True, 1, "auto")).others(1)] == [bool, str]

@@ -62,10 +62,10 @@ def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -
     if isinstance(parameter, Fixed) or parameter.cardinality <= 1:
         return None
     if isinstance(parameter, Categorical) and not parameter.ordered:
-        others = [v for v in parameter.values if v != value]
+        others = parameter.others(value)
         return others[rng.integers(len(others))]
     if isinstance(parameter, Categorical):
-        place = parameter.values.index(value)
+        place = parameter.place(value)
         around = [p for p in (place - 1, place + 1) if 0 <= p < len(parameter.values)]
         return parameter.values[around[rng.integers(len(around))]]
     for strength in (0.15, 0.15, 0.3, 0.3, 1.0, 1.0):

@@ -51,13 +51,14 @@ class Family:
             allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {told(error)}"
             raise InvalidInput("network.family", self.name, allowed) from error
         if isinstance(given, Space):
-            return given
+            return given.check_reachable()
         try:
-            return Space(_parameters(given))
+            parameters = _parameters(given)
         except TypeError:
             raise InvalidInput(
                 f"space of family {self.name!r}", given, "a Space, a list of parameters, or a mapping of them"
             ) from None
+        return Space(parameters).check_reachable()
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
         """A new network with fresh weights from torch's global generator (seed it inside `torch.random.fork_rng`).
