@@ -18,7 +18,7 @@ import structlog
 from service.ax_export import plain_record
 from service.settings import Settings
 from service.store import Store
-from sparsemod.errors import SparsemodError
+from sparsemod.errors import BuildError, SparsemodError
 
 log = structlog.get_logger("server")
 
@@ -37,21 +37,23 @@ class Computed:
         self._store, self._settings = store, settings
         self._tasks: queue.Queue[tuple[Key, Callable[[], dict[str, Any]]] | None] = queue.Queue()
         self._waiting: set[Key] = set()
-        self._failures: dict[Key, str] = {}
+        self._failures: dict[Key, SparsemodError] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
     def ask(self, experiment: int, kind: str, key: str, task: Callable[[], dict[str, Any]]) -> Any | None:
-        """The content, or None while it is computed: then `task()` says what to do. Raises SparsemodError when that has failed."""
+        """The content, or None while it is computed: then `task()` says what to do. Raises BuildError when it
+        cannot be computed from what there is, SparsemodError when computing it has failed."""
         found = self._store.derived(experiment, kind, key)
         if found is not None:
             return found[1]
         place = (experiment, kind, key)
         with self._lock:
             if place in self._failures:
-                raise SparsemodError(f"cannot be computed: {self._failures[place]}")
+                known = self._failures[place]
+                raise type(known)(f"cannot be computed: {known}")
             if place not in self._waiting and not self._closed:
                 self._waiting.add(place)
                 self._tasks.put((place, task))
@@ -88,20 +90,20 @@ class Computed:
 
     def _one(self, place: Key, task: Callable[[], dict[str, Any]]) -> None:
         experiment, kind, key = place
-        failure = ""
+        failure: SparsemodError | None = None
         try:
             answer = self._compute({"kind": kind, "imports": self._settings.imports, **task()})
             if "error" in answer:
-                failure = answer["error"]
+                failure = BuildError(answer["error"])
             else:
                 content = answer["content"]
                 self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
         except (SparsemodError, OSError) as error:  # also when no process can be started
-            failure = str(error)
+            failure = SparsemodError(str(error))
         with self._lock:
             self._waiting.discard(place)
             if failure and not self._closed:
-                log.warning("computation failed", experiment=experiment, kind=kind, reason=failure)
+                log.warning("computation failed", experiment=experiment, kind=kind, reason=str(failure))
                 self._failures[place] = failure
                 while len(self._failures) > _FAILURES_KEPT:
                     del self._failures[next(iter(self._failures))]

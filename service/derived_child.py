@@ -134,7 +134,9 @@ def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]
         "trials": completed,
         "metrics": {name: item.indices for name, item in known.items()},
         "accuracy": {name: item.accuracy for name, item in known.items()},
-        "reason": None if known else f"{completed} trials are complete; at least {FEWEST} are needed",
+        "reason": None
+        if known
+        else f"{completed} {'trial is' if completed == 1 else 'trials are'} complete; at least {FEWEST} are needed",
     }
 
 

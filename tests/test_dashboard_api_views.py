@@ -269,7 +269,7 @@ def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pyte
     computed = http.app.state.computed  # type: ignore[attr-defined]
     monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
     answer = until(http, f"/experiments/{made}/trials/0/graph")
-    assert answer.status_code == 500 and "no graph today" in answer.json()["error"]["message"]
+    assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
 
 
 def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
@@ -293,7 +293,7 @@ def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
         assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
     # The fill's parameters are no network's: it is the process itself that answers.
     answer = until(http, f"/experiments/{made}/trials/2/graph")
-    assert answer.status_code == 500 and "process" not in answer.json()["error"]["message"]
+    assert answer.status_code == 422 and "process" not in answer.json()["error"]["message"]
 
 
 # -- forms ---------------------------------------------------------------------------------------------------------------------------

@@ -105,6 +105,30 @@ def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> 
     assert violations(page) == []
 
 
+def test_a_comparison_of_what_has_no_result_says_so(watched: Watched) -> None:
+    page = watched.open("#/compare?ids=2,2,x")
+    page.get_by_text("No completed trial of theirs keeps every budget yet.").wait_for()
+    page.get_by_text("It begins with the first completed trial.").wait_for()
+    assert page.get_by_role("checkbox", checked=True).count() == 1
+    # One result is one point, which is seen.
+    page.get_by_label("first #1").check()
+    page.wait_for_selector("[data-chart=fronts][data-drawn=yes]")
+    assert page.locator("[data-plot=volumes] canvas").count() == 1
+    assert violations(page) == []
+
+
+def test_a_model_that_explains_nothing_ranks_nothing(watched: Watched) -> None:
+    page = watched.page
+    answer = {"experiment": 1, "revision": 1, "current": True, "trials": 14, "reason": None,
+              "metrics": {"error": {"width": 0.4}, "model_size": {"width": 0.9}}, "accuracy": {"error": -3.5, "model_size": 0.8}}  # fmt: skip
+    page.route("**/experiments/1/importance", lambda route: route.fulfill(json=answer))
+    watched.open("#/experiments/1")
+    page.get_by_text("The model of 14 trials does not explain error yet").wait_for()
+    assert page.locator(".bars").count() == 0
+    page.get_by_label("for").select_option("model_size")
+    page.get_by_text("90 %").wait_for()
+
+
 def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")

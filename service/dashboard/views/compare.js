@@ -82,17 +82,17 @@ function Plots({ chosen, version }) {
   const unlike = differences(chosen.map((one) => one.view.spec), shared);
   return html`${unlike.length > 0 && html`<p class="note" role="note">Mind that ${unlike.join("; ")}.</p>`}<div class="grid" data-version=${version}>
     <${Card} title="Fronts" note=${shared.length > 2 ? "points: over all shared objectives; lines: of the two drawn" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
-      <${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />
-      <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${name}</li>`)}</ul><//>
+      ${fronts.every((front) => front.members.length === 0) ? html`<p class="dim">No completed trial of theirs keeps every budget yet.</p>` : html`<${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />`}
+      <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${shortened(name)}</li>`)}</ul><//>
     <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => ask({ over: v === "trials" ? null : v })} />`}>
-      <${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over]} label=${`Hypervolume over ${over}`}
-        series=${names.map((name, i) => ({ label: name, colour: colours[i], stepped: true }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} /><//>
+      ${fronts.every((front) => front.history.length === 0) ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over, fronts.map((front) => front.history.length === 1).join()]} label=${`Hypervolume over ${over}`}
+        series=${names.map((name, i) => ({ label: shortened(name), colour: colours[i], stepped: true, points: fronts[i].history.length === 1 }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} />`}<//>
     <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="group" aria-label="Comparison in numbers"><table>
       <thead><tr><th scope="col">Experiment</th><th scope="col">State</th><th scope="col">Family</th><th scope="col">Device</th><th scope="col" class="number">Completed</th><th scope="col" class="number">Front</th><th scope="col" class="number">Hypervolume</th>
         ${shared.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>Best ${phrase(name)}</th>`)}<th scope="col" class="number">Took</th></tr></thead>
       <tbody>${chosen.map(({ view, columns }, i) => {
         const members = fronts[i].members.map((member) => columns.row(member.row));
-        return html`<tr key=${view.id}><th scope="row"><a href=${`#/experiments/${view.id}`}>${names[i]}</a></th><td><${State} state=${view.state} /></td><td>${view.spec.network.family}</td><td>${view.spec.target.device}</td>
+        return html`<tr key=${view.id}><th scope="row" class="wrap"><a href=${`#/experiments/${view.id}`}>${names[i]}</a></th><td><${State} state=${view.state} /></td><td>${view.spec.network.family}</td><td>${view.spec.target.device}</td>
           <td class="number">${view.counts.completed ?? 0}</td><td class="number">${plural(members.length, "point")}</td><td class="number">${(fronts[i].history.at(-1)?.hypervolume ?? 0).toFixed(4)}</td>
           ${shared.map((/** @type {string} */ name) => html`<td class="number" key=${name}>${members.length ? show(name, Math.min(...members.map((row) => row?.values[name] ?? Infinity))) : "–"}</td>`)}
           <td class="number">${duration((ended(view) - Date.parse(view.created_at)) / 1000)}</td></tr>`;
@@ -132,6 +132,9 @@ function frontOptions(chosen, fronts, names, x, y) {
     }),
   };
 }
+
+/** A name with its number, which always stays. @param {string} name */
+const shortened = (name) => (name.length <= 28 ? name : name.replace(/^(.{18}).*( #\d+)$/, "$1…$2"));
 
 /** When it ended; one that was stopped, when it was. @param {any} view */
 const ended = (view) => (view.state === "running" ? now() : Date.parse(view.finished_at ?? view.updated_at));

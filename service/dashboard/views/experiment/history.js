@@ -24,7 +24,7 @@ export function History({ experiment, columns, version, front }) {
   const corner = Object.entries(experiment.reference_point).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
   return html`<${Card} title="Hypervolume" note=${`against ${corner}`}>
     ${data[0].length === 0 ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
-      series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash") }]} zero
+      series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash"), points: data[0].length === 1 }]} depends=${[data[0].length === 1]} zero
       x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => String(Number(v.toPrecision(3)))} />`}
   <//>`;
 }

@@ -34,13 +34,16 @@ export function Importance({ experiment }) {
   const shares = Object.entries(/** @type {Record<string, number>} */ (found?.metrics?.[metric] ?? {})).sort((a, b) => b[1] - a[1]).slice(0, 12);
   const most = Math.max(...shares.map(([, share]) => share), 1e-9);
   const fit = found?.accuracy?.[metric];
-  return html`<${Card} title="What matters" note=${fit === undefined ? "" : `R² of the model ${fit.toFixed(2)}`}
+  // Worse than always saying the mean: such a model knows nothing of what matters.
+  const blind = fit !== undefined && fit <= 0;
+  return html`<${Card} title="What matters" note=${fit === undefined || blind ? "" : `R² of the model ${fit.toFixed(2)}`}
     aside=${metrics.length > 1 && html`<${Pick} label="for" value=${metric} options=${metrics.map((name) => [name, phrase(name)])} onChange=${(/** @type {string} */ imp) => ask({ imp })} />`}>
     <${Problem} error=${error} what="Parameter importance" />
     ${!found && !error && html`<p class="dim" role="status">Asking…</p>`}
     ${found && shares.length === 0 && html`<p class="dim" role="status">${
       (experiment.counts.completed ?? 0) === 0 ? "It begins with completed trials." : found.reason && found.current !== false ? found.reason : "The completed trials are being looked at…"}</p>`}
-    ${shares.length > 0 && html`<div class="bars" role="list">${shares.map(([name, share]) => html`<span role="listitem" style="display: contents" key=${name}>
+    ${shares.length > 0 && blind && html`<p class="dim">The model of ${found.trials} trials does not explain ${phrase(metric)} yet: it predicts trials that it has not seen no better than their mean does (R² ${fit.toFixed(2)}).</p>`}
+    ${shares.length > 0 && !blind && html`<div class="bars" role="list">${shares.map(([name, share]) => html`<span role="listitem" style="display: contents" key=${name}>
       <span>${name}</span><span class="bar"><i style=${{ width: `${(100 * Math.max(share, 0)) / most}%` }}></i></span><span class="number">${(100 * share).toFixed(0)} %</span></span>`)}</div>
       <p class="dim small">Share of the metric's variance over the search space in which the parameter takes part, alone or with others${found.trials ? `; from ${found.trials} trials` : ""}.</p>`}
   <//>`;
