@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sparsemod.data import Dataset, load
-from sparsemod.errors import Conflict, InvalidInput
+from sparsemod.errors import Conflict, InvalidInput, SparsemodError
 from sparsemod.problem import Problem, trial_seed
 from sparsemod.proposals import Proposal, Proposer
-from sparsemod.records import Candidate, Record, TrialResult
+from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
 from sparsemod.report.results import Row, write_atomically, write_results
 from sparsemod.search import Observation
 from sparsemod.spec import ExperimentSpec
@@ -168,11 +169,20 @@ class LocalRun:
         seed = trial_seed(self.spec.seed, index)
         result = suggestion.miss()
         if result is None:
+            parent = self.parent(suggestion.candidate)
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=".trial-") as workdir:
-                result = evaluate(
-                    self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
-                    parent=self.parent(suggestion.candidate), reporter=reporter, workdir=Path(workdir), imports=True,
-                )  # fmt: skip
+                try:
+                    result = evaluate(
+                        self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
+                        parent=parent, reporter=reporter, workdir=Path(workdir), imports=True,
+                    )  # fmt: skip
+                except SparsemodError:
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    # A user's module may raise anything; as in the service, that costs its trial and not the ones after it.
+                    message = f"{type(error).__name__}: {error}"
+                    failure = Failure(kind=FailureKind.FAULT, message=message, detail=traceback.format_exc())
+                    result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
                     os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
         return Finished(

@@ -53,6 +53,45 @@ def test_run_writes_results_and_goes_on(
     assert "trial    0" not in again, "what is finished is not run again"
 
 
+BROKEN = """
+from torch import nn
+from sparsemod.parameters import Integer
+from sparsemod.space import Space
+
+class Network(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+    def forward(self, x):
+        if self.training and len(x) > 1:
+            raise RuntimeError("no such tensor\\nin this network")
+        return self.layers(x)
+
+class Broken:
+    def space(self, data):
+        return Space([Integer("width", 4, 8)])
+
+    def build(self, parameters, data):
+        return Network(parameters["width"])
+"""
+
+
+def test_a_network_that_never_trains_is_told_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_network.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC.replace("mlp, options: {max_width: 32}", '"broken_network:Broken"'))
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(path), "--out", str(tmp_path / "out")])
+    captured = capsys.readouterr()
+    assert end.value.code == 1
+    assert "RuntimeError: no such tensor in this network" in captured.out
+    assert "no trial was completed; the last failure: RuntimeError: no such tensor" in captured.err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -152,3 +152,16 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--version"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("sparsemod ")
+
+
+def test_a_database_that_does_not_answer_is_not_taken_for_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql://127.0.0.1:9/none"
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "--only-server", "--database", url, "--data-dir", str(tmp_path), "--port", "0"])
+    captured = capsys.readouterr()
+    assert end.value.code == 2
+    assert "the database does not answer" in captured.err
+    assert "--server" not in captured.err
+    assert "listening" not in captured.out + captured.err

@@ -7,7 +7,18 @@ import pytest
 from rich.console import Console, RenderableType
 
 from service.cli.common import counted, duration
-from service.cli.view import Point, Progress, Running, Snapshot, bar, front_table, line, render, sparkline
+from service.cli.view import (
+    Point,
+    Progress,
+    Running,
+    Snapshot,
+    bar,
+    emptiness,
+    front_table,
+    line,
+    render,
+    sparkline,
+)
 from service.cli.watching import time_left
 
 SNAPSHOT = Snapshot(
@@ -117,3 +128,14 @@ def test_the_time_left_goes_by_the_rate_so_far() -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 points"), (1, "1 point"), (1200, "1,200 points")])
 def test_counted(number: int, text: str) -> None:
     assert counted(number, "point") == text
+
+
+def test_why_there_is_no_front() -> None:
+    empty = replace(SNAPSHOT, front=(), budgets={"error": 0.01})
+    assert emptiness(empty) in shown(render(empty))
+    assert emptiness(empty).endswith("of 5 completed, no trial is within the budgets yet (error <= 1.00 %)")
+    assert "budgets (error" in emptiness(replace(empty, state="done"))
+    young = replace(empty, counts={"running": 1})
+    assert emptiness(young) == "the front is empty: no trial has completed yet"
+    assert "front" not in shown(render(young)), "nothing is wrong so far"
+    assert emptiness(replace(young, state="failed")) == "the front is empty: no trial was completed"

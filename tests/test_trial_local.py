@@ -7,7 +7,7 @@ from support_trials import tiny_spec
 
 from sparsemod.errors import Conflict, InvalidInput, SpaceEmpty
 from sparsemod.local import LocalRun
-from sparsemod.records import TrialState
+from sparsemod.records import FailureKind, TrialState
 
 
 def timeless(trial):
@@ -120,3 +120,24 @@ def test_a_journal_that_is_none_is_named_by_line(finished, tmp_path):
 def test_unknown_augmentations_end_a_run_before_its_first_trial(tmp_path):
     with pytest.raises(InvalidInput, match=r"training\.augmentation\.0\.name = 'mirror': known: cutout"):
         LocalRun(tiny_spec(training={"augmentation": [{"name": "mirror"}]}), tmp_path)
+
+
+def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeypatch):
+    from sparsemod import local
+
+    def evaluate(spec, candidate, **options):
+        if candidate.round == "r1" and evaluate.calls == 0:
+            evaluate.calls += 1
+            raise RuntimeError("boom")
+        return real(spec, candidate, **options)
+
+    real, evaluate.calls = local.evaluate, 0
+    monkeypatch.setattr(local, "evaluate", evaluate)
+    run = LocalRun(tiny_spec(), tmp_path)
+    run.run()
+    first, *others = run.trials
+    assert first.result.state is TrialState.FAILED
+    assert first.result.failure.kind is FailureKind.FAULT
+    assert first.result.failure.message == "RuntimeError: boom"
+    assert "in evaluate" in first.result.failure.detail
+    assert len(others) == 6 and all(t.result.state is TrialState.COMPLETED for t in others)

@@ -105,7 +105,9 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
     except SparsemodError as error:
         if debug:
             raise
-        hint = f"; {NO_SERVER}" if isinstance(error, ServerUnavailable) else ""
+        # A database that does not answer, or a server that is busy, is another matter.
+        nobody = isinstance(error, ServerUnavailable) and str(error).startswith("no answer from")
+        hint = f"; {NO_SERVER}" if nobody else ""
         complain(f"{error}{hint}")
         sys.exit(2)
     except KeyboardInterrupt:

@@ -80,6 +80,8 @@ def watch(
         raise
     if output.is_terminal:
         output.print(render(last, height=10_000, width=output.width))
+    if last.state == "failed":
+        raise typer.Exit(1)
 
 
 def list_experiments(

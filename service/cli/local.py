@@ -11,6 +11,7 @@ from service.cli.common import (
     DEFAULT_SERVER,
     ImportOption,
     ServerOption,
+    complain,
     connect,
     console,
     counted,
@@ -111,6 +112,7 @@ def _follow(local: "LocalRun", debug: bool) -> None:
     def on_finished(trial: "Finished") -> None:
         failure = trial.result.failure
         if debug and failure is not None:
+            typer.echo(failure.detail, err=True)
             raise BuildError(f"trial {trial.index}: {failure.message} with {trial.candidate.parameters}")
         follower.finish()
         if live is None:
@@ -137,13 +139,17 @@ def _follow(local: "LocalRun", debug: bool) -> None:
     output.print(
         f"{counted(len(outcome.rows), 'trial')} in {duration(time.monotonic() - began)}; results in {local.folder}"
     )
+    failures = [trial.result.failure for trial in local.trials if trial.result.failure is not None]
+    if failures and not snapshot.counts.get("completed"):
+        complain(f"no trial was completed; the last failure: {failures[-1].message}; --debug shows where")
+        raise typer.Exit(1)
 
 
 def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
     result = trial.result
     values = result.values()
     shown = "  ".join(f"{name} {metric_text(name, values[name])}" for name in objectives if name in values)
-    words = result.failure.message if result.failure else shown
+    words = " ".join(result.failure.message.split()) if result.failure else shown
     return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.seconds):>8}  {words}"
 
 

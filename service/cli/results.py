@@ -152,12 +152,12 @@ def pareto(
     elif form is Format.JSON:
         typer.echo(client.pareto(found.id).model_dump_json(indent=1))
     else:
-        from service.cli.view import front_table
+        from service.cli.view import emptiness, front_table
         from service.cli.watching import build_snapshot
 
         snapshot = build_snapshot(client.experiment(found.id), client.pareto(found.id))
         if not snapshot.front:
-            typer.echo("the front is empty: no trial within the budgets has completed yet")
+            typer.echo(emptiness(snapshot) + (f"; {snapshot.reason}" if snapshot.reason else ""))
         else:
             console().print(front_table(snapshot))
             typer.echo(f"{counted(len(snapshot.front), 'point')}, hypervolume {snapshot.hypervolume:.4f}")

@@ -155,13 +155,13 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
 
     from service.app import create_app
 
+    application = create_app(given)
     log = structlog.get_logger("server")
     log.info(
         "listening",
         url=local_url(host, port),
         database=make_url(given.url).render_as_string(hide_password=True),
     )
-    application = create_app(given)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:

@@ -95,8 +95,20 @@ def render(snapshot: Snapshot, *, height: int = 40, width: int = 100) -> Rendera
     room = max(3, height - used - 6)
     if snapshot.front:
         parts += [Text(), _gain(snapshot, width), front_table(snapshot, room)]
+    elif snapshot.finished or snapshot.counts.get("completed"):
+        parts += [Text(), Text(emptiness(snapshot), style="yellow")]
     parts += [Text(note, style="dim") for note in snapshot.notes]
     return Padding(Group(*parts), (1, 2))
+
+
+def emptiness(snapshot: Snapshot) -> str:
+    """Why there is no front, in words."""
+    completed = snapshot.counts.get("completed", 0)
+    yet = "" if snapshot.finished else " yet"
+    if not completed:
+        return f"the front is empty: no trial {'was' if snapshot.finished else 'has'} completed{yet}"
+    limits = ", ".join(f"{name} <= {metric_text(name, limit)}" for name, limit in snapshot.budgets.items())
+    return f"the front is empty: of {completed} completed, no trial is within the budgets{yet} ({limits})"
 
 
 def line(snapshot: Snapshot) -> str:
