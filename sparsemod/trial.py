@@ -116,7 +116,7 @@ def evaluate(
     test split too, in a measurement of its own; nothing is ever chosen by it. With `imports`, the family may be `module:attribute`.
 
     The result is completed; infeasible (a budget is broken by the costs known before training); failed as invalid (cannot be built, captured
-    or quantized, or training diverged before any usable epoch); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
+    or quantized, cannot be trained with its own settings, or training diverged before any usable epoch); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
     Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued.
     """
     problem = Problem.of(spec, data.info, imports=imports)
@@ -124,6 +124,12 @@ def evaluate(
     try:
         return trial.run(parent, resume, workdir, mode)
     except (BuildError, Unsupported) as error:
+        trial.reporter.log(str(error), "error")
+        return trial.failed(str(error))
+    except InvalidInput as error:
+        # A searched setting that does not go with this network, such as a batch of one sample with batch norm: its own failure, not the spec's.
+        if error.field not in {f"training.{name}" for name in trial.values}:
+            raise
         trial.reporter.log(str(error), "error")
         return trial.failed(str(error))
 

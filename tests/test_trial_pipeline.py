@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
-from sparsemod.errors import InvalidCandidate
+from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.problem import Problem, trial_seed
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import FailureKind, TrialState
@@ -234,3 +234,14 @@ def test_a_checkpoint_of_another_training_is_left_aside():
     run(tiny_spec(), reporter=recorder, seed=8)
     resumed = run(tiny_spec(), resume=recorder.checkpoints[-1])
     assert resumed.values() == run(tiny_spec()).values()
+
+
+def test_a_searched_setting_that_does_not_go_with_the_network_fails_that_trial_alone():
+    spec = tiny_spec("cnn", space={"batch_size": [1, 64]})
+    result = run(spec, default(spec, batch_size=1))
+    assert result.state is TrialState.FAILED and result.failure.kind is FailureKind.INVALID
+    assert "training.batch_size = 1: at least 2 samples" in result.failure.message
+    with pytest.raises(
+        InvalidInput, match=r"training\.batch_size = 1"
+    ):  # nobody searched for it: the spec is wrong
+        run(tiny_spec("cnn", training={"batch_size": 1}))
