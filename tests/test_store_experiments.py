@@ -144,6 +144,27 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
         store.extend(made.id, {"r1": 99_999_999})
 
 
+@pytest.mark.parametrize(
+    ("given", "steps", "expected"),
+    [
+        ({}, ["4 KB"], 4096.0),  # what lies beyond the reference point would be worth nothing
+        ({}, ["500 B"], 1000.0),
+        ({}, ["500 B", "900 B"], 1000.0),
+        ({}, ["500 B", "4 KB"], 4096.0),
+        ({}, [None], 524_288.0),  # the device's flash
+        ({"model_size": 700.0}, ["4 KB"], 700.0),  # meant so: it lay below the budget
+        ({"model_size": 2000.0}, ["1.5 KB", "1 MB"], 1_048_576.0),
+    ],
+)
+def test_a_budget_that_is_loosened_takes_the_reference_point_along(
+    store: Store, given: dict[str, float], steps: list[str | None], expected: float
+) -> None:
+    made = store.create_experiment(spec(reference_point=given)).id
+    for limit in steps:
+        store.extend(made, {}, {"size": limit})
+    assert store.experiment(made).spec.reference() == {"error": 1.0, "model_size": expected}
+
+
 def test_a_failed_experiment_needs_other_budgets(store: Store) -> None:
     made = store.create_experiment(spec()).id
     store.finish_experiment(made, ExperimentState.FAILED, "no candidate meets the budgets")

@@ -357,9 +357,9 @@ def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]
 def extended(
     spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
 ) -> ExperimentSpec:
-    """`spec` with more trials and other budgets; its reference point becomes explicit, since its default follows the budgets."""
+    """`spec` with more trials and other budgets. Its reference point stays, and becomes explicit, since its default follows the budgets; but
+    what lies beyond it counts for nothing, so that a budget loosened beyond it takes it along."""
     data = spec.to_dict()
-    data["reference_point"] = spec.reference()
     for name, more in rounds.items():
         if name not in ("r1", "r2", "r3"):
             raise InvalidInput(f"rounds.{name}", more, "r1, r2 or r3")
@@ -376,4 +376,15 @@ def extended(
             data["budgets"].pop(measured.name, None)
         else:
             data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
-    return ExperimentSpec.parse(data)
+    changed_spec = ExperimentSpec.parse(data)
+    reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
+    for name, value in reference.items():
+        # A reference point below the budget was meant so.
+        if after[name] > value >= before[name]:
+            reference[name] = after[name]
+    return changed_spec.model_copy(update={"reference_point": reference})
+
+
+def _default_reference(spec: ExperimentSpec) -> dict[str, float]:
+    """The reference point that `spec` would have if it gave none."""
+    return spec.model_copy(update={"reference_point": {}}).reference()
