@@ -54,7 +54,7 @@ function Extend({ experiment, onClose, onChange }) {
   };
   return html`<${Dialog} title=${`Extend ${experiment.name}`} onClose=${onClose}>
     <form onSubmit=${send}>
-      <p class="dim">More trials for some rounds, other budgets. No trial is lost; the reference point stays.</p>
+      <p class="dim">More trials for some rounds, other budgets. No trial is lost; the reference point stays, unless a budget goes beyond it.</p>
       <div class="fields three">${Object.keys(rounds).map(
         (name) => html`<label key=${name} class="field"><span>More trials in ${name}</span>
           <input type="number" min="0" max="100000" value=${rounds[name]}
