@@ -129,6 +129,41 @@ def test_a_model_that_explains_nothing_ranks_nothing(watched: Watched) -> None:
     page.get_by_text("90 %").wait_for()
 
 
+def test_a_range_is_read_with_its_unit_or_refused(watched: Watched) -> None:
+    page = watched.open("#/experiments/1")
+    form = page.get_by_role("form", name="Ranges")
+    form.get_by_label("Range of").select_option("error")
+    form.get_by_label("to", exact=True).fill("thirty")
+    form.get_by_role("button", name="Brush").click()
+    page.get_by_text("“thirty” is no number").wait_for()
+    assert form.get_by_label("to", exact=True).get_attribute("aria-invalid") == "true"
+    form.get_by_label("to", exact=True).fill("30 %")
+    page.keyboard.press("Enter")
+    form.get_by_text("1 trial brushed").wait_for()
+    assert form.get_by_text("is no number").count() == 0 and "0.3" in page.url
+
+
+def test_the_keyboard_keeps_its_place(watched: Watched) -> None:
+    page = watched.open("#/experiments/1")
+    page.get_by_role("button", name="Select trial 0").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement.textContent === 'Close'")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement.ariaLabel === 'Select trial 0'")
+    page = watched.open("#/new")
+    page.get_by_role("tab", name="Form").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("textarea").wait_for()
+    assert page.evaluate("document.activeElement.id") == "tab-yaml"
+
+
+def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
+    page = watched.open("#/experiments/1?log=1")
+    page.wait_for_selector("[data-chart=scatter][data-drawn=yes]")
+    for axis in ("xAxis", "yAxis"):
+        assert page.evaluate(LABELS, axis) >= 2, axis
+
+
 def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")
@@ -205,6 +240,12 @@ def test_what_failed_while_the_server_was_away_is_asked_again(watched: Watched) 
     page.wait_for_function("() => !document.body.innerText.includes('The server does not answer.')")
 
 
+LABELS = """async (name) => {
+    const echarts = await import("echarts");
+    const chart = echarts.getInstanceByDom(document.querySelector("[data-chart=scatter]"));
+    const axis = chart.getModel().getComponent(name).axis;
+    return axis.getViewLabels().length;
+}"""
 LAYOUT = """async (graph) => {
     const { layout } = await import("/dashboard/views/trial/drawing.js");
     const { places, edges, rows, columns } = layout(graph);

@@ -39,9 +39,12 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             page = watched.open("#/")
             page.get_by_role("heading", name="Sign in").wait_for()
             assert violations(page) == []
+            page.get_by_label("Token").fill("two words")
+            page.get_by_role("button", name="Sign in").click()
+            page.get_by_text("That is no token").wait_for()
             page.get_by_label("Token").fill("wrong")
             page.get_by_role("button", name="Sign in").click()
-            page.get_by_role("alert").wait_for()
+            page.get_by_role("alert").get_by_text("not known").wait_for()
             page.get_by_label("Token").fill(token)
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("heading", name="Nothing here yet").wait_for()
@@ -117,6 +120,10 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         page.get_by_title("Signed in as ada (read)").wait_for()
         assert page.get_by_role("button", name=re.compile("Stop|Extend|Delete")).count() == 0
         assert page.get_by_role("link", name="New experiment").count() == 0
+        page.evaluate("location.hash = '#/new'")
+        page.get_by_text("Your token may look, but not make experiments").wait_for()
+        assert page.get_by_role("button", name="Start experiment").is_disabled()
+        page.evaluate("location.hash = '#/'")
         # Who may write changes what is their own, and nothing else.
         store.create_experiment(spec(), owner="grace")
         page.get_by_title("Signed in as").click()

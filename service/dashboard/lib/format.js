@@ -58,6 +58,15 @@ export function show(metric, value) {
 /** A value beside an axis: shorter. @param {string} metric @param {number} value */
 export const tick = (metric, value) => (metric === "error" || metric.endsWith("_error") ? `${Number((100 * value).toPrecision(3))} %` : show(metric, value).replace(/\.0+(?= )/, ""));
 
+/** @type {Record<string, number>} */
+const UNITS = { "": 1, "%": 0.01, b: 1, kb: 1024, mb: 1024 ** 2, "µs": 0.001, us: 0.001, ms: 1, s: 1000, k: 1e3, m: 1e6 };
+
+/** A number as a person writes it beside a metric, "50 %" or "4 KB"; NaN where it is none. @param {string} text */
+export function read(text) {
+  const [, digits, unit] = /^\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([%a-zµμ]*)\s*$/i.exec(text) ?? ["", "", "?"];
+  return Number(digits) * (UNITS[unit.toLowerCase().replace("μ", "µ")] ?? NaN);
+}
+
 /** A change with its sign. @param {string} metric @param {number} change */
 export const showChange = (metric, change) => `${change > 0 ? "+" : change < 0 ? "−" : "±"}${show(metric, Math.abs(change))}`;
 

@@ -1,6 +1,6 @@
 // A new experiment: from a form for what is built in, or from YAML. Errors stand beside their field.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
-import { fresh, get, request } from "../lib/api.js";
+import { fresh, get, mayChange, request } from "../lib/api.js";
 import { bytes, title } from "../lib/format.js";
 import { ask, asked, go } from "../lib/route.js";
 import { lineOf, write } from "../lib/yaml.js";
@@ -59,6 +59,13 @@ export function Create() {
     setError(null);
     ask({ from: name === "form" ? null : name });
   };
+  /** Arrows go from tab to tab, as everywhere. @param {KeyboardEvent} event */
+  const turn = (event) => {
+    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+    const other = tab === "yaml" ? "form" : "yaml";
+    choose(other);
+    document.getElementById(`tab-${other}`)?.focus();
+  };
   /** @param {Event} event */
   const send = async (event) => {
     event.preventDefault();
@@ -75,13 +82,14 @@ export function Create() {
   };
   return html`<div class="view-head"><h1>New experiment</h1><span class="grow"></span>
       <div class="tabs" role="tablist" aria-label="How to describe it">${[["form", "Form"], ["yaml", "YAML"]].map(
-        ([name, text]) => html`<button key=${name} type="button" role="tab" id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
+        ([name, text]) => html`<button key=${name} type="button" role="tab" tabindex=${tab === name ? 0 : -1} onKeyDown=${turn} id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
           onClick=${() => choose(name)}>${text}</button>`,
       )}</div></div>
     <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
       ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setTyped} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
         onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
-      <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy}>Start experiment</button></div>
+      ${!mayChange() && html`<p class="note" role="note">Your token may look, but not make experiments: that takes the scope write.</p>`}
+      <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy || !mayChange()}>Start experiment</button></div>
     </form></div>`;
 }
 

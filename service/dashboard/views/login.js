@@ -14,7 +14,9 @@ export function Login() {
       loginWanted.value = false;
       location.reload();
     } catch (problem) {
-      setError(problem);
+      // What is no token at all was never looked for.
+      const known = /** @type {any} */ (problem);
+      setError(known.field === "token" ? { message: "That is no token: they begin with sm_ and hold no spaces." } : known);
     }
   };
   return html`<section class="card login"><h1>Sign in</h1>

@@ -1,6 +1,6 @@
 // The workers: what each does, since when it was not heard of, on what, and drain.
 import { html, useEffect, useState } from "../lib/ui.js";
-import { get, isAdmin, post } from "../lib/api.js";
+import { get, isAdmin, me, post } from "../lib/api.js";
 import { ago, plural } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Clock, Problem } from "../parts/bits.js";
@@ -25,7 +25,7 @@ export function Workers() {
   const alive = workers?.filter((worker) => worker.alive) ?? [];
   return html`<div class="view-head"><h1>Workers</h1>${workers && html`<span class="dim">${plural(alive.length, "worker")} alive, ${plural(alive.reduce((sum, worker) => sum + worker.slots, 0), "slot")}</span>`}</div>
     <${Problem} error=${error} what="Draining workers" />
-    ${workers?.length === 0 && html`<div class="card empty"><h2>No worker was heard of</h2><p>Start one: <code>worker --cpu --server ${location.origin}</code></p></div>`}
+    ${workers?.length === 0 && html`<div class="card empty"><h2>No worker was heard of</h2><p>Start one: <code>worker --cpu --server ${location.origin}</code>${me.value?.login ? html`, with a token of the scope worker in <code>SPARSEMOD_TOKEN</code>` : ""}</p></div>`}
     ${workers && workers.length > 0 && html`<div class="card scroll" tabindex="0" role="group" aria-label="Table of workers"><table>
       <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Device</th><th scope="col" class="number">Slots</th><th scope="col">Works on</th>
         <th scope="col">Last heartbeat</th><th scope="col">Here since</th><th scope="col"><span class="dim">Drain</span></th></tr></thead>

@@ -1,6 +1,6 @@
 // Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
 import { html, useRef, useState } from "../../lib/ui.js";
-import { plural, show, tick, title } from "../../lib/format.js";
+import { plural, read, show, tick, title } from "../../lib/format.js";
 import { colour, roundColour } from "../../lib/look.js";
 import { ask } from "../../lib/route.js";
 import { textOf, valueOf } from "../../lib/selection.js";
@@ -97,19 +97,23 @@ function Ranges({ axes, ranges, selection }) {
   const [name, setName] = useState("");
   const [low, setLow] = useState("");
   const [high, setHigh] = useState("");
+  const [wrong, setWrong] = useState("");
   const chosen = numbers.some((/** @type {any} */ axis) => axis.name === name) ? name : numbers[0]?.name ?? "";
   /** @param {Event} event */
   const add = (event) => {
     event.preventDefault();
-    const range = { name: chosen, low: low === "" ? -1e12 : Number(low), high: high === "" ? 1e12 : Number(high) };
-    if (!Number.isFinite(range.low) || !Number.isFinite(range.high)) return;
+    const range = { name: chosen, low: low.trim() === "" ? -1e12 : read(low), high: high.trim() === "" ? 1e12 : read(high) };
+    const no = Number.isNaN(range.low) ? low : Number.isNaN(range.high) ? high : "";
+    setWrong(no ? `“${no}” is no number; 0.5, 50 %, 4 KB or 200 µs would be one` : range.low > range.high ? "from is larger than to" : "");
+    if (no || range.low > range.high) return;
     ask({ b: textOf([...ranges.filter((/** @type {any} */ one) => one.name !== chosen), range]) });
   };
   return html`<form class="controls" onSubmit=${add} aria-label="Ranges">
     <label class="pick"><span>Range of</span><select value=${chosen} onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${numbers.map((/** @type {any} */ axis) => html`<option key=${axis.name} value=${axis.name}>${axis.name}</option>`)}</select></label>
-    <label class="pick"><span>from</span><input size="6" inputmode="decimal" value=${low} onInput=${(/** @type {any} */ event) => setLow(event.target.value)} /></label>
-    <label class="pick"><span>to</span><input size="6" inputmode="decimal" value=${high} onInput=${(/** @type {any} */ event) => setHigh(event.target.value)} /></label>
+    <label class="pick"><span>from</span><input size="6" aria-invalid=${wrong ? "true" : undefined} aria-describedby="range-error" value=${low} onInput=${(/** @type {any} */ event) => setLow(event.target.value)} /></label>
+    <label class="pick"><span>to</span><input size="6" aria-invalid=${wrong ? "true" : undefined} aria-describedby="range-error" value=${high} onInput=${(/** @type {any} */ event) => setHigh(event.target.value)} /></label>
     <button type="submit">Brush</button>
+    <span class="field-error" id="range-error" role="alert">${wrong}</span>
     ${selection && html`<span class="chips" role="status"><strong>${plural(selection.size, "trial")} brushed</strong>${ranges.map((/** @type {any} */ range) => html`<span class="chip" key=${range.name}>${range.name}
       ${range.low > -1e12 ? show(range.name, range.low) : "…"} – ${range.high < 1e12 ? show(range.name, range.high) : "…"}
       <button type="button" aria-label=${`Remove the range of ${range.name}`} onClick=${() => ask({ b: textOf(ranges.filter((/** @type {any} */ one) => one !== range)) })}>×</button></span>`)}</span>`}

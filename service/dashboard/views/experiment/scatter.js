@@ -150,8 +150,8 @@ function options({ x, y, log, drawn, paint, budgets, objectives, selection, pick
   const across = extent(all.map((item) => item.value[0]), budgets[x], log);
   const up = extent(all.map((item) => item.value[1]), budgets[y], log);
   const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => ({
-    type: log ? "log" : "value", name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
-    axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: false, showMaxLabel: false },
+    type: log ? "log" : "value", logBase: range.max < 100 * range.min ? 2 : 10, name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
+    axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: log && range.max < 8 * range.min, showMaxLabel: log && range.max < 8 * range.min },
   });
   const faded = (/** @type {any} */ item) => selection && !selection.has(item.index);
   const shade = { silent: true, itemStyle: { color: colour("bad"), opacity: 0.06 }, data: /** @type {any[]} */ ([]) };

@@ -1,5 +1,5 @@
 // Beside the scatter: the selected trial, its parameters and its line of parents; or what was brushed.
-import { html } from "../../lib/ui.js";
+import { html, useEffect, useRef } from "../../lib/ui.js";
 import { phrase, plural, show, showChange, title } from "../../lib/format.js";
 import { ask } from "../../lib/route.js";
 import { Card, State } from "../../parts/bits.js";
@@ -7,8 +7,16 @@ import { Card, State } from "../../parts/bits.js";
 /** @param {any} properties */
 export function Selected({ experiment, columns, front, selection, picked }) {
   const { spec } = experiment;
+  const before = useRef(picked?.index);
+  useEffect(() => {
+    // What was chosen is gone with its table, and the keyboard's place with it.
+    if (before.current !== picked?.index && document.activeElement === document.body) {
+      /** @type {HTMLElement | null} */ (document.querySelector("#selected button"))?.focus({ preventScroll: true });
+    }
+    before.current = picked?.index;
+  }, [picked?.index]);
   if (picked) {
-    return html`<${Card} title=${`Trial ${picked.index}`} aside=${html`<button type="button" class="quiet" onClick=${() => ask({ t: null })}>Close</button>`}>
+    return html`<${Card} id="selected" title=${`Trial ${picked.index}`} aside=${html`<button type="button" class="quiet" onClick=${() => ask({ t: null })}>Close</button>`}>
       <div class="controls"><${State} state=${picked.state} /><span class="dim small">${picked.round} · ${picked.origin}</span><span class="grow"></span>
         <a href=${`#/experiments/${experiment.id}/trials/${picked.index}`}>Open trial ${picked.index}</a></div>
       <dl class="pairs">${Object.entries(picked.values).filter(([name]) => columns.metrics.includes(name)).slice(0, 6).map(([name, value]) => html`<dt key=${name}>${title(name)}</dt><dd>${show(name, value)}</dd>`)}</dl>
@@ -20,7 +28,7 @@ export function Selected({ experiment, columns, front, selection, picked }) {
     : front.members.map((/** @type {any} */ member) => columns.row(member.row)).filter(Boolean);
   const by = spec.objectives[0];
   const best = [...rows].sort((a, b) => (a.values[by] ?? Infinity) - (b.values[by] ?? Infinity)).slice(0, 14);
-  return html`<${Card} title=${selection ? "Brushed" : "On the front"} note=${plural(rows.length, "trial")}>
+  return html`<${Card} id="selected" title=${selection ? "Brushed" : "On the front"} note=${plural(rows.length, "trial")}>
     ${best.length === 0 ? html`<p class="dim">${selection ? "No trial lies in these ranges." : "No completed trial keeps every budget yet."}</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Best trials"><table>
       <thead><tr><th scope="col">Trial</th>${spec.objectives.slice(0, 3).map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
       <tbody>${best.map((row) => html`<tr key=${row.index}><td><button type="button" class="linkish" onClick=${() => ask({ t: row.index }, { push: true })} aria-label=${`Select trial ${row.index}`}>${row.index}</button></td>
