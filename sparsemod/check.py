@@ -19,6 +19,7 @@ from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
 from sparsemod.quantization import quantize
 from sparsemod.records import Value
+from sparsemod.registry import told
 from sparsemod.screen import Screen, build
 from sparsemod.spec import ExperimentSpec
 from sparsemod.training import Resident, augmentation, train
@@ -193,6 +194,8 @@ class _DryRun:
             self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
         except SparsemodError as error:
             return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
+            return Tried(values, costs, problem=told(error))
         return Tried(values, costs, outcome.seconds * len(y) / count)
 
     def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:

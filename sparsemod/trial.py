@@ -270,7 +270,9 @@ class _Trial:
         self.notes += notes
         x, y = self.data.validation.tensors()
         with torch.inference_mode():
-            wrong = int((module.eval()(x).argmax(1) != y).sum()) / len(y)
+            # Torch's default memory format: a module of the user's may ask for it by `view`.
+            plain = x.clone(memory_format=torch.contiguous_format)
+            wrong = int((module.eval()(plain).argmax(1) != y).sum()) / len(y)
         floating = Measurement(
             metric="float_error", value=wrong, unit="fraction", method=f"float network before quantization on {len(y)} samples",
             target="host", split="validation", standard_error=_standard_error(wrong, len(y)),

@@ -1,9 +1,11 @@
 """The dry run finds what is wrong before hours are spent."""
 
 import pytest
-from support_trials import tiny_spec
+from support_trials import manual, tiny_data, tiny_spec
 
 from sparsemod.check import check
+from sparsemod.records import TrialState
+from sparsemod.trial import evaluate
 
 
 @pytest.mark.parametrize("pruning", ["none", "magnitude", "filters"])
@@ -41,3 +43,68 @@ def test_what_is_wrong_is_said(changes, subject, message):
     finding = next(f for f in report.findings if f.level == "error")
     assert finding.subject == subject
     assert message in finding.message
+
+
+OWN = """
+import torch
+from torch import nn
+from sparsemod.networks.registry import family
+from sparsemod.parameters import Integer
+
+
+class Net(nn.Module):
+    def __init__(self, width, classes):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, width, 3)
+        self.classifier = nn.Linear(width * 36, classes)
+
+    def forward(self, x):
+        x = torch.relu(self.convolution(x))
+        return self.classifier(x.view(x.size(0), -1))
+
+
+class Breaking(Net):
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError("not in training")
+        return super().forward(x)
+
+
+@family("viewing_test", space=[Integer("width", 2, 8)])
+def viewing(parameters, data):
+    return Net(parameters["width"], data.classes)
+
+
+@family("breaking_test", space=[Integer("width", 2, 8)])
+def breaking(parameters, data):
+    return Breaking(parameters["width"], data.classes)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    (tmp_path / "dry_run_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("pruning", ["none", "filters"])
+def test_a_network_of_one_s_own_may_view_its_feature_maps(pruning):
+    network = {"family": "dry_run_networks:viewing"}
+    spec = tiny_spec(network=network, pruning={"method": pruning}, space={})
+    assert check(spec, candidates=1, draws=4).ok
+    result = evaluate(spec, manual({"width": 4}), epochs=2, seed=0, data=tiny_data(spec), imports=True)
+    assert result.state is TrialState.COMPLETED, result.failure
+
+
+@pytest.mark.usefixtures("own")
+def test_a_network_that_breaks_in_training_is_reported_with_its_line():
+    report = check(
+        tiny_spec(network={"family": "dry_run_networks:breaking"}, space={}), candidates=1, draws=4
+    )
+    assert not report.ok
+    found = [finding.message for finding in report.findings if finding.level == "error"]
+    assert len(found) == 1
+    assert found[0].startswith(
+        "RuntimeError: not in training (dry_run_networks.py, line 22) with {'width': 5}"
+    )

@@ -330,3 +330,43 @@ def load_digits() -> Any:
     from sparsemod.spec import DatasetSpec
 
     return load(DatasetSpec(name="digits", limit=400))
+
+
+class Viewing(nn.Module):
+    """What many people write: `view` after convolutions, which needs torch's default memory format."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.classifier = nn.Linear(8 * 4 * 4, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.first(x)))
+        x = self.pool(torch.relu(self.second(x)))
+        return self.classifier(x.view(x.size(0), -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", [None, "shift", "flip", "cutout", "noise"])
+def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(90, channels, 8, 8, generator=generator), torch.arange(90) % 10
+    # As a dataset's splits lie in memory.
+    x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    options = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
+    augmentation = () if name is None else (AugmentationSpec(name=name, options=options),)
+    settings = TrainingSpec(batch_size=32, augmentation=augmentation)
+    data = Resident.from_tensors(x[:60], y[:60], x[60:], y[60:])
+    results = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        module = Viewing(channels)
+        outcome = train(module, data, settings, epochs=2, seed=3)
+        assert outcome.best_epoch is not None
+        results.append(module)
+    assert equal(*results)
+    # Which format suits was tried on a batch, and that left no trace.
+    assert int(results[0].norm.num_batches_tracked) == 2 * outcome.best_epoch

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
+from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.spec_training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -113,6 +114,10 @@ class _Training:
         self.module = module.to(device)
         if len(data.train.shape) == 3:
             _lay_out(module, torch.channels_last)
+            if not self._runs_on(data.train.slice(0, settings.batch_size)[0]):
+                # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but any module trains.
+                _lay_out(module, torch.contiguous_format)
+                self.data = data.channels_first()
         self.bounds = _bounds(len(data.train), settings.batch_size)
         self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
@@ -126,6 +131,21 @@ class _Training:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.waited = 0  # epochs since the best one
+
+    def _runs_on(self, x: Tensor) -> bool:
+        """Whether the module takes a batch as it lies in memory, in training and evaluation. Nothing of it changes."""
+        before = snapshot(self.module)
+        try:
+            with evaluating(self.module), torch.no_grad(), _seeded(self.seed, 0, self.device):
+                self.module.train()
+                with fused(self.module):
+                    self.module(x)
+                self.module.eval()(x)
+        except RuntimeError:
+            return False
+        finally:
+            restore_module(self.module, before)
+        return True
 
     def run(
         self,
@@ -195,6 +215,8 @@ class _Training:
                 x, y = self.data.train.batch(order[start:stop])
                 for augment in self.augment:
                     x = augment(x, generator)
+                if self.augment and not self.data.train.channels_last:
+                    x = x.clone(memory_format=torch.contiguous_format)
                 rate = self.rate.at(step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate

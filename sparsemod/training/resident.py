@@ -1,7 +1,7 @@
 """A dataset's training and validation samples as tensors on the device that trains."""
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -29,12 +29,14 @@ class Samples:
     """Samples of one split on one device.
 
     `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
-    memory format that convolutions want. `shape` is a sample's, channels first: (C, H, W) or (F,).
+    memory format that convolutions want. `shape` is a sample's, channels first: (C, H, W) or (F,). `channels_last` false gives batches
+    in torch's default format, at the price of a second copy.
     """
 
     rows: Tensor  # float32 (N, elements)
     labels: Tensor  # int64 (N,)
     shape: tuple[int, ...]
+    channels_last: bool = True
 
     @staticmethod
     def of(x: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> "Samples":
@@ -54,11 +56,15 @@ class Samples:
         return len(self.labels)
 
     def shaped(self, rows: Tensor) -> Tensor:
-        """Rows as samples (n, C, H, W) or (n, F), without a copy."""
+        """Rows as samples (n, C, H, W) or (n, F), without a copy when channels are last."""
         if len(self.shape) == 1:
             return rows
         channels, height, width = self.shape
-        return rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
+        images = rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
+        if self.channels_last:
+            return images
+        # Not `contiguous()`: of one channel, images count as contiguous and still pass for channels last.
+        return images.clone(memory_format=torch.contiguous_format)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The samples at `indices` (int64, on the device) and their labels."""
@@ -76,6 +82,11 @@ class Resident:
     train: Samples
     validation: Samples
     device: torch.device
+
+    def channels_first(self) -> "Resident":
+        """The same samples; batches come out in torch's default memory format."""
+        train, validation = (replace(part, channels_last=False) for part in (self.train, self.validation))
+        return Resident(train, validation, self.device)
 
     @staticmethod
     def of(dataset: _Dataset, device: torch.device | str = "cpu") -> "Resident":
