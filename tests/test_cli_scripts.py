@@ -1,13 +1,14 @@
 """The installed commands as processes: they are there, quick, and a worker obeys its signals; `debug` of a config.cfg."""
 
 import resource
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-from support_kill import Processes, store_at, until
+from support_kill import Processes, stop_gently, store_at, until
 from support_store import Suggestion, fill
 
 from service.cli import main
@@ -81,6 +82,17 @@ def test_a_workers_signals(tmp_path: Path) -> None:
     finally:
         processes.end()
         store.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_asked_to_end_ends_well(tmp_path: Path, number: int) -> None:
+    processes = Processes(tmp_path)
+    try:
+        processes.start_server()
+        processes.answers()
+        assert stop_gently(processes.running.pop("server"), number, PATIENCE) == 0, processes.logs()
+    finally:
+        processes.end()
 
 
 DEEP = """

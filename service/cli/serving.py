@@ -171,7 +171,15 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
     config = uvicorn.Config(
         application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
     )
-    Server(config).run()
+    server = Server(config)
+
+    def end(number: int, frame: Any) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal that ended it once more, which would make an orderly end look like a kill.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    server.run()
 
 
 class StopRequest:
