@@ -271,6 +271,9 @@ class NurseryLoop:
         if pid == 0:
             die_with_parent(parent)
             os.setpgid(0, 0)  # what it starts ends with it
+            with contextlib.suppress(OSError):  # no such file outside Linux's own /proc
+                # Where memory runs out, the kernel is to take a trial and not the worker, or the server beside it.
+                Path("/proc/self/oom_score_adj").write_text("500")
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()

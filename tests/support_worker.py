@@ -160,6 +160,8 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
         for step in range(100):
             print(f"\r{step} %", end="")
         print("\r100 %")
+    if behaviour == "first to go":
+        print(Path("/proc/self/oom_score_adj").read_text().strip())
     if behaviour == "endless line":
         for _ in range(200):
             print("=" * 10_000, end="")

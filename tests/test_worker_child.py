@@ -223,6 +223,11 @@ def test_a_long_curve_arrives_whole_after_the_server_was_away(
     assert server.results[1].state is TrialState.COMPLETED
 
 
+def test_the_kernel_takes_a_trial_before_its_worker(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, _ = run(nursery, settings, "first to go")
+    assert int(server.lines[0]) > int(Path("/proc/self/oom_score_adj").read_text())
+
+
 def test_what_a_trial_started_ends_with_it(nursery: Nursery, settings: AttemptSettings) -> None:
     server, result = run(nursery, settings, "orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
