@@ -270,6 +270,8 @@ class ExperimentSpec(Part):
         for name, limit in pairs:
             if name in limits:
                 raise InvalidInput(f"budgets.{name}", value, "each metric once")
+            if METRICS[name].unit == "fraction" and limit > 1:
+                raise InvalidInput(f"budgets.{name}", limit, "a share of at most 1, such as 0.05 or 5 %")
             limits[name] = limit
         return limits
 

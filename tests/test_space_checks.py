@@ -103,6 +103,14 @@ def test_narrowing_takes_every_form() -> None:
     assert (values["blocks"], values["b1_pool"], values["dropout"]) == (1, True, 0.25)
 
 
+@pytest.mark.parametrize("budgets", [["error <= 5"], {"error": "200 %"}])
+def test_an_error_is_a_share(budgets: Any) -> None:
+    with pytest.raises(
+        InvalidSpec, match=r"budgets\.error = [52]\.0: a share of at most 1, such as 0\.05 or 5 %"
+    ):
+        spec_with(budgets=budgets)
+
+
 def test_a_constraint_needs_something_to_constrain() -> None:
     with pytest.raises(InvalidSpec, match=r"constraints\.0\.coefficients = \{\}"):
         spec_with(constraints=[{"coefficients": {}, "bound": 3}])
