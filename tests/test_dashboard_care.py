@@ -240,6 +240,35 @@ def test_what_failed_while_the_server_was_away_is_asked_again(watched: Watched) 
     page.wait_for_function("() => !document.body.innerText.includes('The server does not answer.')")
 
 
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", {configurable: true, get: () => hidden});
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_tabs_that_nobody_looks_at_take_no_connection(chromium: Any, seeded: Seeded) -> None:
+    """A browser has six for all tabs of a server; streams of the others would leave none for the next page."""
+    context = chromium.new_context()
+    context.add_init_script(
+        "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"
+    )
+    tabs = [Watched(context, seeded.url) for _ in range(2)]
+    for tab in tabs:
+        tab.open("#/workers").get_by_text("alive").wait_for()
+    assert not any(url.endswith("/stream") for tab in tabs for url in tab.asked)
+    last = tabs[-1]
+    last.page.evaluate(HIDE, False)
+    last.page.get_by_text("Live", exact=True).wait_for()
+    last.page.evaluate(HIDE, True)
+    last.page.wait_for_timeout(5500)
+    asked = len(last.asked)
+    last.page.evaluate(HIDE, False)
+    last.page.get_by_text("Live", exact=True).wait_for()
+    last.page.wait_for_timeout(300)
+    assert any("/stream" in url for url in last.asked[asked:]), "the stream is opened again for who looks"
+    context.close()
+
+
 LABELS = """async (name) => {
     const echarts = await import("echarts");
     const chart = echarts.getInstanceByDom(document.querySelector("[data-chart=scatter]"));

@@ -19,6 +19,8 @@ export const returns = signal(0);
 
 /** Milliseconds without a word after which a page that is looked at again opens a new stream. */
 const SILENCE = 30_000;
+/** Milliseconds after which a page that is not looked at follows no stream any more. */
+const HIDDEN = 5_000;
 
 /**
  * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
@@ -57,7 +59,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
 
   const open = () => {
     timer = undefined;
-    if (ended) return;
+    if (ended || document.hidden) return; // opened again by who looks
     const mine = new EventSource(last === "" ? path : `${path}?after=${encodeURIComponent(last)}`);
     source = mine;
     mine.onopen = () => {
@@ -84,14 +86,28 @@ export function follow(path, { after = null, onEvent, onReturn }) {
     };
     for (const kind of KINDS) mine.addEventListener(kind, hear);
   };
+  const close = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    source?.close();
+    source = null;
+  };
   open();
   // Of a connection that died while the machine slept, a browser may know nothing for long; nobody looked meanwhile, so a new one costs nothing.
   const wake = () => {
-    if (ended || document.hidden || timer !== undefined || Date.now() - heard < SILENCE) return;
-    source?.close();
+    if (ended || document.hidden || timer !== undefined || (source && Date.now() - heard < SILENCE)) return;
+    close();
     broken = true;
     heard = Date.now();
     open();
+  };
+  // A browser has six connections to a server for all of its tabs: those that nobody looks at give theirs back.
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let leaving;
+  const look = () => {
+    clearTimeout(leaving);
+    if (document.hidden) leaving = setTimeout(close, HIDDEN);
+    else wake();
   };
   let beat = Date.now();
   const pulse = setInterval(() => {
@@ -99,14 +115,14 @@ export function follow(path, { after = null, onEvent, onReturn }) {
     beat = Date.now();
   }, 5000);
   addEventListener("online", wake);
-  document.addEventListener("visibilitychange", wake);
+  document.addEventListener("visibilitychange", look);
   return () => {
     ended = true;
     clearInterval(pulse);
     removeEventListener("online", wake);
-    document.removeEventListener("visibilitychange", wake);
-    clearTimeout(timer);
-    source?.close();
+    document.removeEventListener("visibilitychange", look);
+    clearTimeout(leaving);
+    close();
     connection.value = "";
   };
 }
