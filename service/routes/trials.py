@@ -63,7 +63,11 @@ def list_trials(
 def attach_trial(
     store: StoreDep, response: Response, experiment: ExperimentId, trial: AttachTrial, key: Key = None
 ) -> TrialView:
-    """Queue a candidate of your own. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds."""
+    """Queue a candidate of your own. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. Where
+    only the worker knows the data's shape, it is the one to check them, and an invalid candidate becomes a failed trial.
+
+    A candidate that was there before is trained again, with another seed.
+    """
     spec = store.experiment(experiment).spec
     view = store.attach(experiment, check_candidate(spec, trial.parameters), trial.epochs, key)
     response.headers["location"] = f"/experiments/{experiment}/trials/{view.index}"
