@@ -165,3 +165,16 @@ def test_a_database_that_does_not_answer_is_not_taken_for_a_server(
     assert "the database does not answer" in captured.err
     assert "--server" not in captured.err
     assert "listening" not in captured.out + captured.err
+
+
+def test_a_module_of_one_s_own_that_breaks_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "breaks_when_imported.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(SystemExit) as end:
+        main(["families", "--import", "breaks_when_imported"])
+    assert end.value.code == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert "--import = 'breaks_when_imported': a module that can be imported; it raised" in text
+    assert "ModuleNotFoundError: No module named 'no_such_package' (breaks_when_imported.py, line 1)" in text

@@ -79,19 +79,20 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     """Import the user's modules here, and in every command that this one starts; their names. Raises InvalidInput for one that is not there."""
     import importlib
 
-    from sparsemod.errors import InvalidInput
+    from sparsemod.errors import InvalidInput, SparsemodError
+    from sparsemod.registry import told
 
     known = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
     names = list(dict.fromkeys([*known, *(modules or ())]))
     for name in names:
         try:
             importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name.split(".")[0] and error.name != name:
-                raise
-            raise InvalidInput(
-                "--import", name, f"a module that can be imported from {os.getcwd()}"
-            ) from None
+        except SparsemodError:
+            raise
+        except Exception as error:  # the module's own code
+            absent = isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".")[0])
+            why = f" from {os.getcwd()}" if absent else f"; it raised {told(error)}"
+            raise InvalidInput("--import", name, f"a module that can be imported{why}") from error
     if names:
         os.environ[IMPORTS_VARIABLE] = ",".join(names)
     return tuple(names)
