@@ -257,7 +257,11 @@ class _Trial:
         spec = self.problem.spec.quantization
         x, _ = self.data.train.tensors()
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
-        return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+        try:
+            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+        except InvalidInput as error:
+            # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
+            raise BuildError(f"the trained network cannot be quantized: {error}") from error
 
     def measure(
         self, module: nn.Module, network: Quantized, planned: Mapping[str, Measurement]

@@ -245,3 +245,24 @@ def test_a_searched_setting_that_does_not_go_with_the_network_fails_that_trial_a
         InvalidInput, match=r"training\.batch_size = 1"
     ):  # nobody searched for it: the spec is wrong
         run(tiny_spec("cnn", training={"batch_size": 1}))
+
+
+def test_a_network_whose_sums_overflow_32_bits_is_a_recorded_failure(tmp_path, monkeypatch):
+    (tmp_path / "overflowing.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Wide:\n"
+        "    def space(self, data):\n        return []\n\n"
+        "    def build(self, parameters, data):\n"
+        "        network = nn.Linear(80_000, 2)\n        torch.nn.init.ones_(network.weight)\n        return network\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "wide.npz", x=generator.random((30, 80_000), np.float32), y=np.arange(30) % 2)
+    spec = tiny_spec(
+        dataset={"name": "npz", "options": {"path": str(tmp_path / "wide.npz")}},
+        network={"family": "overflowing:Wide"},
+        space={},
+        training={"learning_rate": 1e-9},
+    )
+    result = evaluate(spec, manual({}), epochs=1, seed=0, data=tiny_data(spec), imports=True)
+    assert result.state is TrialState.FAILED and result.failure.kind is FailureKind.INVALID
+    assert result.failure.message.startswith("the trained network cannot be quantized: ")
