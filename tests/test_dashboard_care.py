@@ -143,6 +143,38 @@ def test_a_range_is_read_with_its_unit_or_refused(watched: Watched) -> None:
     assert form.get_by_text("is no number").count() == 0 and "0.3" in page.url
 
 
+BRUSHED = """async () => {
+    const echarts = await import("echarts");
+    const chart = echarts.getInstanceByDom(document.querySelector("[data-chart=parallel]"));
+    const axes = chart.getModel().queryComponents({mainType: "parallelAxis"});
+    return axes.filter((axis) => axis.activeIntervals.length).map((axis) => [axis.id, axis.activeIntervals[0].map((v) => Number(v.toPrecision(6)))]);
+}"""
+
+
+def test_the_chart_shows_the_ranges_that_hold(watched: Watched, seeded: Seeded) -> None:
+    page = watched.open("#/experiments/1?b=error:0.1:0.3")
+    page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
+    assert page.evaluate(BRUSHED) == [["axis-error", [0.1, 0.3]]]
+    form = page.get_by_role("form", name="Ranges")
+    form.get_by_label("Range of").select_option("error")
+    form.get_by_label("to", exact=True).fill("28 %")
+    form.get_by_label("to", exact=True).press("Enter")
+    page.get_by_text("… – 28.00 %").wait_for()
+    page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
+    assert page.evaluate(BRUSHED) == [["axis-error", [0.25, 0.28]]], "an open end is that of the data"
+    # With a new result the chart is drawn anew, and still brushed.
+    claim = seeded.store.claim("w")
+    assert claim is not None
+    seeded.store.finish(claim.attempt, claim.token, completed(0.26, 400.0))
+    form.get_by_text("2 trials brushed").wait_for()
+    page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
+    assert page.evaluate(BRUSHED) == [["axis-error", [0.25, 0.28]]]
+    page.get_by_role("button", name="Remove the range of error").click()
+    page.wait_for_function("() => !location.hash.includes('b=')")
+    page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
+    assert page.evaluate(BRUSHED) == []
+
+
 def test_the_keyboard_keeps_its_place(watched: Watched) -> None:
     page = watched.open("#/experiments/1")
     page.get_by_role("button", name="Select trial 0").focus()

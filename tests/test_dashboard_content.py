@@ -173,10 +173,10 @@ def test_the_line_of_morphs_says_what_each_step_changed_and_cost(watched: Watche
     page.locator(".lineage li").nth(1).wait_for()
     child, parent = (" ".join(item.split()) for item in page.locator(".lineage li").all_inner_texts())
     assert "Trial 5 from 1 by widen dense 1 to 12" in child
-    assert "error −5.00 %" in child and "model size +50 B" in child
+    assert "error −5.00 points" in child and "model size +50 B" in child
     assert "width 1 → 12" in child and "deep – → true" in child
     assert (
-        page.locator(".lineage .good").inner_text() == "error −5.00 %"
+        page.locator(".lineage .good").inner_text() == "error −5.00 points"
         and page.locator(".lineage .bad").inner_text() == "model size +50 B"
     )
     assert "Trial 1" in parent and "no parent" in parent
@@ -277,7 +277,7 @@ def test_workers_and_draining(watched: Watched, seeded: Seeded) -> None:
     page.get_by_role("button", name="Drain w", exact=True).click()
     page.locator("tr:has(th:text-is('w')) >> text=draining").wait_for()
     assert {worker.name: worker.draining for worker in seeded.store.workers()} == {"w": True, EVIL: False}
-    page.get_by_role("button", name="Drain w", exact=True).click()
+    page.get_by_role("button", name="Undo draining w", exact=True).click()
     page.locator("tr:has(th:text-is('w')) >> text=idle").wait_for()
 
 

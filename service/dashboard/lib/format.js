@@ -67,8 +67,8 @@ export function read(text) {
   return Number(digits) * (UNITS[unit.toLowerCase().replace("μ", "µ")] ?? NaN);
 }
 
-/** A change with its sign. @param {string} metric @param {number} change */
-export const showChange = (metric, change) => `${change > 0 ? "+" : change < 0 ? "−" : "±"}${show(metric, Math.abs(change))}`;
+/** A change with its sign; a share changes by percentage points. @param {string} metric @param {number} change */
+export const showChange = (metric, change) => `${change > 0 ? "+" : change < 0 ? "−" : "±"}${show(metric, Math.abs(change)).replace(" %", " points")}`;
 
 /** A measurement in its own unit, exactly. @param {{value: number, unit: string}} measurement */
 export const exact = ({ value, unit }) => `${typeof value === "number" ? Number(value.toPrecision(7)) : value} ${unit === "fraction" ? "" : unit}`.trim();

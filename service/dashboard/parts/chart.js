@@ -30,10 +30,10 @@ export const safe = (text) =>
   String(text).replace(/[&<>"']/g, (letter) => `&#${letter.charCodeAt(0)};`);
 
 /**
- * @param {{option: () => any, on?: Record<string, (event: any, chart: any) => void>, label: string, size?: string, depends: unknown[], onReady?: (chart: any) => void, name?: string}} properties
- * `option` is asked again when something in `depends` changes
+ * @param {{option: () => any, on?: Record<string, (event: any, chart: any) => void>, label: string, size?: string, depends: unknown[], after?: (chart: any) => void, name?: string}} properties
+ * `option` is asked again when something in `depends` changes; `after` is called when the chart has taken it
  */
-export function Chart({ option, on = {}, label, size = "", depends, onReady, name }) {
+export function Chart({ option, on = {}, label, size = "", depends, after, name }) {
   /** @type {{current: HTMLElement | null}} */
   const place = useRef(null);
   /** @type {{current: any}} */
@@ -49,7 +49,6 @@ export function Chart({ option, on = {}, label, size = "", depends, onReady, nam
     made.on("finished", () => place.current && (place.current.dataset.drawn = "yes"));
     const observer = new ResizeObserver(() => made.resize());
     observer.observe(place.current);
-    onReady?.(made);
     return () => {
       observer.disconnect();
       made.dispose();
@@ -59,6 +58,7 @@ export function Chart({ option, on = {}, label, size = "", depends, onReady, nam
   useEffect(() => {
     if (place.current) place.current.dataset.drawn = "no"; // ECharts paints later, in the next frame or over several
     chart.current?.setOption({ animation: false, textStyle: { fontFamily: "system-ui, -apple-system, Segoe UI, Roboto, sans-serif" }, ...option() }, { replaceMerge: ["series", "xAxis", "yAxis"] });
+    if (chart.current) after?.(chart.current);
   }, [...depends, dark.value]);
   return html`<div class=${`chart ${size}`} ref=${place} role="img" aria-label=${label} data-chart=${name}></div>`;
 }

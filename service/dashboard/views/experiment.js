@@ -103,8 +103,8 @@ function Head({ experiment, front, onChange }) {
       <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>
     <section class="card head" aria-label="Progress"><div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => {
-        const { counts: of, trials } = /** @type {any} */ (round);
-        return html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${(of.completed ?? 0) + (of.failed ?? 0) + (of.stopped ?? 0)} total=${trials} />`;
+        const { done, trials } = /** @type {any} */ (round);
+        return html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${done} total=${trials} />`;
       })}</div>
       <dl class="figures"><${Figure} name="Hypervolume" title="Share of the box between zero and the reference point">${volume.toFixed(4)}<//>
         <${Figure} name="Front">${plural(front.members.length, "point")}<//>

@@ -44,7 +44,7 @@ export function pace(experiment, now) {
 }
 
 /** Trials of a round that count and are over. @param {any} round */
-const over = ({ counts }) => (counts.completed ?? 0) + (counts.failed ?? 0) + (counts.stopped ?? 0);
+const over = ({ done }) => done;
 
 async function load() {
   const offset = place();

@@ -38,6 +38,6 @@ export function Workers() {
           html`${place > 0 && ", "}<a key=${`${experiment}/${index}`} href=${`#/experiments/${experiment}/trials/${index}`}>experiment ${experiment}, trial ${index}</a>`)}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.last_seen, now)}<//></td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.first_seen, now)}<//></td>
-        <td>${worker.alive && isAdmin() && html`<button type="button" aria-pressed=${String(Boolean(worker.draining))} aria-label=${`Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
+        <td>${worker.alive && isAdmin() && html`<button type="button" aria-label=${worker.draining ? `Undo draining ${worker.name}` : `Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
       </tr>`)}</tbody></table></div>`}`;
 }

@@ -1,5 +1,5 @@
 // Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
-import { html, useRef, useState } from "../../lib/ui.js";
+import { html, useState } from "../../lib/ui.js";
 import { plural, read, show, tick, title } from "../../lib/format.js";
 import { colour, roundColour } from "../../lib/look.js";
 import { ask } from "../../lib/route.js";
@@ -19,7 +19,9 @@ function axesOf(columns, spec, rows) {
   return [...varying.slice(0, MOST_AXES - spec.objectives.length), ...[...spec.objectives].reverse()].map((name) => {
     const values = rows.map((row) => plain(row, name));
     const words = values.some((value) => typeof value === "string" || typeof value === "boolean") ? [...new Set(values.filter((value) => value !== undefined).map(String))].sort() : null;
-    return { name, words, whole: values.every((value) => value === undefined || Number.isInteger(value)) };
+    const numbers = values.filter((value) => typeof value === "number");
+    const [low, high] = [numbers.reduce((a, b) => Math.min(a, b), Infinity), numbers.reduce((a, b) => Math.max(a, b), -Infinity)];
+    return { name, words, low, high, whole: values.every((value) => value === undefined || Number.isInteger(value)) };
   });
 }
 
@@ -37,8 +39,6 @@ export function Parallel({ experiment, columns, version, front, selection, range
   const completed = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
   const axes = axesOf(columns, spec, completed);
   const rows = thin(completed, front);
-  /** What the chart shows as brushed; kept, so that its own brush is not set again under the mouse. */
-  const shown = useRef("");
   const axisNames = axes.map((axis) => axis.name).join(",");
 
   /** @param {any} event */
@@ -51,15 +51,14 @@ export function Parallel({ experiment, columns, version, front, selection, range
       next = next.filter((/** @type {any} */ range) => range.name !== axis.name);
       if (intervals?.length) next = [...next, { name: axis.name, low: Math.min(...intervals[0]), high: Math.max(...intervals[0]) }];
     }
-    shown.current = textOf(next);
-    ask({ b: shown.current });
+    ask({ b: textOf(next) });
   };
   return html`<${Card} title="Parallel coordinates" wide id="parallel" note=${`${plural(completed.length, "completed trial")}${rows.length < completed.length ? `, ${rows.length} drawn` : ""}; drag along an axis to brush`}>
     ${completed.length === 0 ? html`<p class="dim">Nothing is completed yet.</p>` : html`
       <${Ranges} axes=${axes} ranges=${ranges} selection=${selection} />
       <div class="scroll" tabindex="0" role="group" aria-label="Parallel coordinates"><div style=${{ minWidth: `${axes.length * 5.5}rem` }}>
       <${Chart} name="parallel" label=${`Parallel coordinates of ${axes.map((axis) => title(axis.name)).join(", ")}`} on=${{ axisareaselected: onBrush }} key=${axisNames}
-        depends=${[version, axisNames, textOf(ranges)]} onReady=${(/** @type {any} */ chart) => chart.on("finished", () => set(chart, axes, ranges, shown))}
+        depends=${[version, axisNames, textOf(ranges)]} after=${(/** @type {any} */ chart) => set(chart, axes, ranges)}
         option=${() => ({
           parallel: { left: 50, right: 50, top: 34, bottom: 22, parallelAxisDefault: { nameTextStyle: { color: colour("text"), fontSize: 11 } } },
           parallelAxis: axes.map(({ name, words, whole }, dim) => ({
@@ -80,15 +79,19 @@ export function Parallel({ experiment, columns, version, front, selection, range
   <//>`;
 }
 
-/** Give the chart the ranges of the address, once for each change. @param {any} chart @param {any[]} axes @param {any[]} ranges @param {{current: string}} shown */
-function set(chart, axes, ranges, shown) {
-  const text = textOf(ranges);
-  if (shown.current === text) return;
-  shown.current = text;
+/** Give the chart the ranges of the address: it forgets them with every option. @param {any} chart @param {any[]} axes @param {any[]} ranges */
+function set(chart, axes, ranges) {
   for (const axis of axes) {
-    const range = ranges.find((one) => one.name === axis.name);
-    chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis-${axis.name}`, intervals: range ? [[range.low, range.high]] : [] }, { silent: true });
+    const range = axis.words ? undefined : ranges.find((one) => one.name === axis.name);
+    chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis-${axis.name}`, intervals: range ? [shown(range, axis)] : [] }, { silent: true });
   }
+  chart.setOption({}); // the chart draws the areas that it was told of when it draws the next time
+}
+
+/** As much of a range as an axis can show: an open end is that of the data. @param {any} range @param {any} axis */
+function shown({ low, high }, axis) {
+  const room = axis.high - axis.low || Math.abs(axis.high) || 1;
+  return [low <= -1e12 ? Math.min(axis.low, high) : Math.max(low, axis.low - room), high >= 1e12 ? Math.max(axis.high, low) : Math.min(high, axis.high + room)];
 }
 
 /** The same without a mouse. @param {any} properties */
@@ -114,7 +117,7 @@ function Ranges({ axes, ranges, selection }) {
     <label class="pick"><span>to</span><input size="6" aria-invalid=${wrong ? "true" : undefined} aria-describedby="range-error" value=${high} onInput=${(/** @type {any} */ event) => setHigh(event.target.value)} /></label>
     <button type="submit">Brush</button>
     <span class="field-error" id="range-error" role="alert">${wrong}</span>
-    ${selection && html`<span class="chips" role="status"><strong>${plural(selection.size, "trial")} brushed</strong>${ranges.map((/** @type {any} */ range) => html`<span class="chip" key=${range.name}>${range.name}
+    ${selection && html`<span class="chips" role="status"><strong>${plural(selection.size, "trial")} brushed</strong>${ranges.map((/** @type {any} */ range) => html`<span class="chip" key=${range.name}>${range.name}${" "}
       ${range.low > -1e12 ? show(range.name, range.low) : "…"} – ${range.high < 1e12 ? show(range.name, range.high) : "…"}
       <button type="button" aria-label=${`Remove the range of ${range.name}`} onClick=${() => ask({ b: textOf(ranges.filter((/** @type {any} */ one) => one !== range)) })}>×</button></span>`)}</span>`}
   </form>`;
