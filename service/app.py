@@ -44,7 +44,7 @@ from service.routes import (
     trials,
     workers,
 )
-from service.schemas import ErrorAnswer, ErrorDetail
+from service.schemas_errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
 from sparsemod import __version__

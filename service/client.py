@@ -25,8 +25,6 @@ from service.credentials import authorization
 from service.schemas import (
     ArtifactInfo,
     Claim,
-    ErrorAnswer,
-    ErrorDetail,
     Event,
     ExperimentSummary,
     ExperimentView,
@@ -39,6 +37,7 @@ from service.schemas import (
     TrialView,
     WorkerView,
 )
+from service.schemas_errors import ErrorAnswer, ErrorDetail
 from service.uploads import chunks, digest_of
 from sparsemod.errors import DigestMismatch, ServerUnavailable
 from sparsemod.records import CurvePoint, TrialResult, Value

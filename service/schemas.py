@@ -63,35 +63,6 @@ class AttemptState(StrEnum):
     STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
 
 
-# -- errors ---------------------------------------------------------------------------------------------------------------------------
-
-
-class Mistake(View):
-    """A further mistake in the same input."""
-
-    field: str
-    message: str
-
-
-class ErrorDetail(View):
-    """What is wrong, for programs (`type`, `field`) and for people (`message`); `others` were found in the same go."""
-
-    type: str = Field(examples=["InvalidSpec"])
-    message: str = Field(
-        examples=["objectives.0 = 'speed': one of error, model_size, working_memory, latency"]
-    )
-    field: str | None = None
-    value: str | None = None
-    allowed: str | None = None
-    others: tuple[Mistake, ...] = ()
-
-
-class ErrorAnswer(View):
-    """The one shape of every error."""
-
-    error: ErrorDetail
-
-
 # -- experiments ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -114,18 +85,13 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """One round: what was asked for and how far it is. Infeasible draws do not count towards `trials`."""
+    """One round: what was asked for and how far it is. `done` counts trials that are over, but neither infeasible draws nor networks that could
+    not be built, which use up none of `trials`."""
 
     trials: int
     epochs: int
+    done: int
     counts: dict[TrialState, int]
-
-    @property
-    def done(self) -> int:
-        """Trials that count towards `trials` and are over."""
-        return sum(
-            self.counts.get(s, 0) for s in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
-        )
 
 
 class ExperimentSummary(View):

@@ -84,7 +84,7 @@ class RoundSpec(Part):
     trials: int = Field(
         ge=0,
         le=100_000,
-        description="Completed or failed trials of this round; infeasible draws do not count.",
+        description="Trials of this round. Infeasible draws and networks that cannot be built are none.",
     )
     epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
 

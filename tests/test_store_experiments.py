@@ -13,6 +13,7 @@ from support_store import (
 
 from service.schemas import ExperimentState
 from service.store import Store
+from service.suggester import observation
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, StaleLease
 from sparsemod.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, TrialState
@@ -142,6 +143,38 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
             store.extend(made.id, rounds, budgets)
     with pytest.raises(InvalidSpec):
         store.extend(made.id, {"r1": 99_999_999})
+
+
+def test_progress_counts_what_the_search_counts(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    store.attach(made, {"layers": 1})
+    fill(store, made, suggestions(4))
+    fill(store, made, suggestions(2, feasible=False, over={"model_size": 9.0}))
+    fill(store, made, suggestions(1, feasible=False, error="too deep"))
+    claims = [store.claim("w") for _ in range(5)]
+    invalid = Failure(kind=FailureKind.INVALID, message="it diverged")
+    fault = Failure(kind=FailureKind.INVALID, message="cannot be built")
+    results = [
+        TrialResult(state=TrialState.FAILED, failure=fault),  # the manual one
+        completed(),
+        TrialResult(state=TrialState.FAILED, failure=invalid, measurements=completed().measurements[:1]),
+        TrialResult(state=TrialState.FAILED, failure=fault),
+    ]
+    for claim, result in zip(claims, results, strict=False):
+        assert claim is not None
+        store.finish(claim.attempt, claim.token, result)
+    rounds = store.experiment(made).rounds
+    assert (rounds["manual"].done, rounds["manual"].trials) == (1, 1)
+    assert rounds["r1"].counts == {
+        TrialState.COMPLETED: 1,
+        TrialState.FAILED: 3,
+        TrialState.INFEASIBLE: 2,
+        TrialState.RUNNING: 1,
+    }
+    assert rounds["r1"].done == 2, "the completed one, and the one that was trained and diverged"
+    records = [observation(record) for record in store.records(made) if record.candidate.round == "r1"]
+    assert sum(not one.miss and not one.pending for one in records) == 2
+    assert store.experiments(10, 0)[0][0].rounds == rounds
 
 
 @pytest.mark.parametrize(

@@ -212,9 +212,7 @@ class _Follower:
         from sparsemod.report.results import front
 
         local = self._local
-        counting = Counter(
-            trial.candidate.round for trial in local.trials if trial.result.state != "infeasible"
-        )
+        counting = Counter(trial.candidate.round for trial in local.trials if not trial.observation().miss)
         spec = local.spec
         rounds = [
             Progress(name, counting[name], getattr(spec.rounds, name).trials)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Query, Request
 
 from service.artifacts import ArtifactFiles
-from service.schemas import ErrorAnswer
+from service.schemas_errors import ErrorAnswer
 from service.schemas_logins import Login
 from service.store import Store
 

@@ -10,17 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.models import deletions, events, experiments, requests, trials
-from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView, RoundProgress
+from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView
 from service.store.engine import Base, Row
+from service.store.progress import Counts, counted, progress, totals
 from sparsemod.errors import Conflict, InvalidInput, NotFound, UnknownName
-from sparsemod.records import RoundName, TrialState
+from sparsemod.records import TrialState
 from sparsemod.spec import ExperimentSpec
 from sparsemod.units import metric
 
 _PACE_TRIALS = 30
 _RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
-
-ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 
 
 class Experiments(Base):
@@ -247,17 +246,10 @@ class Experiments(Base):
             reference_point=reference,
         )
 
-    def _counts(
-        self, connection: sa.Connection, identities: list[int]
-    ) -> dict[int, dict[tuple[str, str], int]]:
-        found: dict[int, dict[tuple[str, str], int]] = {identity: {} for identity in identities}
-        rows = connection.execute(
-            sa.select(trials.c.experiment_id, trials.c.round, trials.c.state, sa.func.count())
-            .where(trials.c.experiment_id.in_(identities))
-            .group_by(trials.c.experiment_id, trials.c.round, trials.c.state)
-        )
-        for identity, round_name, state, count in rows:
-            found[identity][round_name, state] = count
+    def _counts(self, connection: sa.Connection, identities: list[int]) -> dict[int, Counts]:
+        found: dict[int, Counts] = {identity: {} for identity in identities}
+        for identity, round_name, state, count, missed in connection.execute(counted(identities)):
+            found[identity][round_name, state] = (count, int(missed))
         return found
 
     def _pace(self, connection: sa.Connection, identity: int) -> float | None:
@@ -315,20 +307,7 @@ def moment_or_none(seconds: float | None) -> datetime | None:
     return None if seconds is None else moment(seconds)
 
 
-def _summary(row: Row, counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    rounds: dict[str, RoundProgress] = {}
-    for name in ROUNDS:
-        own = {TrialState(state): count for (of, state), count in counts.items() if of == name}
-        if name == "manual":
-            if own:
-                rounds[name] = RoundProgress(
-                    trials=sum(own.values()), epochs=row["spec"]["rounds"]["r2"]["epochs"], counts=own
-                )
-        else:
-            rounds[name] = RoundProgress(**row["spec"]["rounds"][name], counts=own)
-    totals = {state: 0 for state in TrialState}
-    for (_, state), count in counts.items():
-        totals[TrialState(state)] += count
+def _summary(row: Row, counts: Counts) -> dict[str, Any]:
     return {
         "id": row["id"],
         "name": row["name"],
@@ -336,8 +315,8 @@ def _summary(row: Row, counts: Mapping[tuple[str, str], int]) -> dict[str, Any]:
         "state": ExperimentState(row["state"]),
         "reason": row["reason"],
         "objectives": tuple(row["spec"]["objectives"]),
-        "counts": totals,
-        "rounds": rounds,
+        "counts": totals(counts),
+        "rounds": progress(row["spec"], counts),
         "created_at": moment(row["created_at"]),
         "updated_at": moment(row["updated_at"]),
         "finished_at": moment_or_none(row["finished_at"]),

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from service.models import attempts, events, experiments, measurements, trials
 from service.schemas_dashboard import Points, Revision, Timeline
 from service.store.engine import Base, Clock
-from service.store.experiments import ROUNDS, Experiments
+from service.store.experiments import Experiments
+from service.store.progress import ROUNDS
 from sparsemod.records import Origin, TrialState
 from sparsemod.units import METRICS
 

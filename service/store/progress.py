@@ -1,0 +1,62 @@
+"""How far experiments are: their trials by round and state, and what of them counts towards the rounds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.models import measurements, trials
+from service.schemas import RoundProgress
+from sparsemod.records import FailureKind, RoundName, TrialState
+
+ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
+
+Counts = dict[tuple[str, str], tuple[int, int]]
+"""(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
+
+_MISSED = sa.case(
+    (trials.c.state == TrialState.INFEASIBLE.value, 1),
+    (
+        sa.and_(
+            trials.c.state == TrialState.FAILED.value,
+            trials.c.failure_kind == FailureKind.INVALID.value,
+            # One that was trained and diverged has some.
+            ~sa.exists().where(measurements.c.trial_id == trials.c.id),
+        ),
+        1,
+    ),
+    else_=0,
+)
+
+
+def counted(identities: list[int]) -> sa.Select[Any]:
+    """The query for rows of experiment, round, state, trials, misses."""
+    groups = (trials.c.experiment_id, trials.c.round, trials.c.state)
+    return (
+        sa.select(*groups, sa.func.count(), sa.func.sum(_MISSED))
+        .where(trials.c.experiment_id.in_(identities))
+        .group_by(*groups)
+    )
+
+
+def totals(counts: Counts) -> dict[TrialState, int]:
+    """Trials by state, all rounds together."""
+    found = {state: 0 for state in TrialState}
+    for (_, state), (count, _) in counts.items():
+        found[TrialState(state)] += count
+    return found
+
+
+def progress(spec: Mapping[str, Any], counts: Counts) -> dict[str, RoundProgress]:
+    """The rounds of a stored spec, and the manual trials as one more when there are any; of these, each one counts."""
+    rounds: dict[str, RoundProgress] = {}
+    for name in ROUNDS:
+        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}
+        done = sum(count for state, count in own.items() if state.finished)
+        if name != "manual":
+            done -= sum(missed for (of, _), (_, missed) in counts.items() if of == name)
+            rounds[name] = RoundProgress(**spec["rounds"][name], done=done, counts=own)
+        elif own:
+            epochs = spec["rounds"]["r2"]["epochs"]
+            rounds[name] = RoundProgress(trials=sum(own.values()), epochs=epochs, done=done, counts=own)
+    return rounds
