@@ -156,7 +156,7 @@ def test_the_chart_shows_the_ranges_that_hold(watched: Watched, seeded: Seeded) 
     page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
     assert page.evaluate(BRUSHED) == [["axis-error", [0.1, 0.3]]]
     form = page.get_by_role("form", name="Ranges")
-    form.get_by_label("Range of").select_option("error")
+    form.get_by_role("combobox").select_option("error")
     form.get_by_label("to", exact=True).fill("28 %")
     form.get_by_label("to", exact=True).press("Enter")
     page.get_by_text("… – 28.00 %").wait_for()

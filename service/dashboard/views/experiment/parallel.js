@@ -90,7 +90,7 @@ function set(chart, axes, ranges) {
 
 /** As much of a range as an axis can show: an open end is that of the data. @param {any} range @param {any} axis */
 function shown({ low, high }, axis) {
-  const room = axis.high - axis.low || Math.abs(axis.high) || 1;
+  const room = 10 * (axis.high - axis.low || Math.abs(axis.high) || 1);
   return [low <= -1e12 ? Math.min(axis.low, high) : Math.max(low, axis.low - room), high >= 1e12 ? Math.max(axis.high, low) : Math.min(high, axis.high + room)];
 }
 
