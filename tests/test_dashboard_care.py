@@ -117,6 +117,16 @@ def test_a_comparison_of_what_has_no_result_says_so(watched: Watched) -> None:
     assert violations(page) == []
 
 
+def test_a_new_experiment_can_be_compared_at_once(watched: Watched, seeded: Seeded) -> None:
+    page = watched.open("#/compare?ids=1")
+    page.get_by_text("Live", exact=True).wait_for()
+    page.get_by_label("empty #2").wait_for()
+    made = seeded.store.create_experiment(spec(name="late", dataset={"name": "digits", "limit": 500})).id
+    page.get_by_label(f"late #{made}").check()
+    page.get_by_text("the errors are on different data").wait_for()
+    seeded.store.delete_experiment(made)
+
+
 def test_a_model_that_explains_nothing_ranks_nothing(watched: Watched) -> None:
     page = watched.page
     answer = {"experiment": 1, "revision": 1, "current": True, "trials": 14, "reason": None,

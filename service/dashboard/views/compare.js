@@ -37,13 +37,25 @@ export function Compare() {
       setError(found.find(Boolean) ?? null);
       setVersion((before) => before + 1);
     }, 3000);
-    const loadList = calmly(() => get("/experiments?limit=200").then((found) => setList(found.items), setError), 5000);
+    /** Of the experiments that the list has; it is long beside what an event says, and loaded again only for a new one. @type {Set<string> | null} */
+    let known = null;
+    const loadList = calmly(() => get("/experiments?limit=200").then((found) => {
+      known = new Set(found.items.map((/** @type {any} */ one) => String(one.id)));
+      setList(found.items);
+    }, setError), 5000);
     const all = () => {
       load();
       loadList();
     };
     all();
-    const end = follow("/stream", { onEvent: all, onReturn: all });
+    const end = follow("/stream", {
+      onEvent: (event) => {
+        load();
+        const highest = Math.max(0, ...[...(known ?? [])].map(Number));
+        if (known && Object.keys(event.data).some((id) => Number(id) > highest)) loadList();
+      },
+      onReturn: all,
+    });
     return () => {
       end();
       loadList.cancel();
