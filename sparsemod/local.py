@@ -81,7 +81,11 @@ class LocalRun:
         self._open()
 
     def _open(self) -> None:
-        (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        try:
+            (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            allowed = f"a folder that can be made and written ({error.strerror})"
+            raise InvalidInput("folder of results", str(self.folder), allowed) from error
         path = self._spec_file
         if path.exists():
             if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:

@@ -141,3 +141,11 @@ def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeyp
     assert first.result.failure.message == "RuntimeError: boom"
     assert "in evaluate" in first.result.failure.detail
     assert len(others) == 6 and all(t.result.state is TrialState.COMPLETED for t in others)
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InvalidInput, match=r"folder of results = '.*/file': a folder that can be made and written"
+    ):
+        LocalRun(tiny_spec(), tmp_path / "file")
