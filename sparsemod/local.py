@@ -6,12 +6,14 @@ FOLDER/artifacts/       weights and integer networks, by digest
 FOLDER/trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
 """
 
+import fcntl
 import json
 import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,14 +133,27 @@ class LocalRun:
         on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
     ) -> Outcome:
         """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
-        finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets."""
-        try:
-            reason = self._search(on_finished, on_start)
-        finally:
-            if not self.trials:
-                # Nothing that another spec could be mixed with: the mended one may take the folder.
-                self._spec_file.unlink(missing_ok=True)
+        finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets, Conflict
+        while another run is at work in the folder."""
+        with self._alone():
+            self.trials = self._read()
+            try:
+                reason = self._search(on_finished, on_start)
+            finally:
+                if not self.trials:
+                    # Nothing that another spec could be mixed with: the mended one may take the folder.
+                    self._spec_file.unlink(missing_ok=True)
         return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock, which the system frees on a kill: two runs would both be trial 7. Raises Conflict."""
+        with (self.folder / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Conflict(f"another run is at work in {self.folder}") from error
+            yield
 
     def _search(
         self,

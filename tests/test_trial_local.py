@@ -149,3 +149,20 @@ def test_a_folder_that_cannot_be_is_named(tmp_path):
         InvalidInput, match=r"folder of results = '.*/file': a folder that can be made and written"
     ):
         LocalRun(tiny_spec(), tmp_path / "file")
+
+
+def test_two_runs_never_share_a_folder(tmp_path):
+    second = LocalRun(tiny_spec(), tmp_path)
+    told = []
+
+    def start_again(trial):
+        if not told:
+            with pytest.raises(Conflict, match="another run is at work in"):
+                second.run()
+            told.append(trial.index)
+
+    first = LocalRun(tiny_spec(), tmp_path)
+    first.run(on_finished=start_again)
+    assert told == [0]
+    # It was opened before the first one had begun, and sees what that one did.
+    assert len(second.run().rows) == len(first.trials)
