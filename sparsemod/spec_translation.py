@@ -12,6 +12,10 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.parameters import Categorical, Fixed, Integer, Parameter, Real
 
 _MOST_OTHERS = 20
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$": "letters, digits, spaces and . _ -, the first one a letter or a digit"
+}
+"""Patterns of text in words."""
 
 
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
@@ -36,6 +40,9 @@ def _translated(first: Any, model: type[BaseModel], source: str | None) -> Inval
         allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
     elif first["type"] == "missing":
         return InvalidSpec(field, None, "is missing", source)
+    elif first["type"] == "string_pattern_mismatch":
+        pattern = first["ctx"]["pattern"]
+        allowed = _PATTERNS.get(pattern, f"text that matches {pattern}")
     else:
         allowed = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     return InvalidSpec(field, first["input"], allowed, source)

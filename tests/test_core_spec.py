@@ -135,7 +135,7 @@ def test_any_objectives_in_any_order():
         ({"limits": {"memory": "much"}}, "limits.memory", "a positive number"),
         ({"search": {"stop": {"patience": 3}}}, "search.stop.patience", "known here: tolerance, trials"),
         ({"seed": "1"}, "seed", "valid integer"),
-        ({"name": "../x"}, "name", "pattern"),
+        ({"name": "../x"}, "name", "letters, digits"),
         ({"version": 2}, "version", "should be 1"),
     ],
 )

@@ -30,6 +30,19 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
+def test_all_mistakes_of_a_spec_come_at_once(http: TestClient) -> None:
+    rounds = GOOD["rounds"] | {"r1": {"trials": "some", "epochs": 0}}
+    spec = GOOD | {"name": "a/b", "seed": -1, "rounds": rounds, "objectives": ["speed"]}
+    error = http.post("/experiments", json={"spec": spec}).json()["error"]
+    assert error["field"] == "name" and error["allowed"].startswith("letters, digits, spaces")
+    found = [other["field"] for other in error["others"]]
+    assert found == ["rounds.r1.trials", "rounds.r1.epochs", "objectives.0", "seed"]
+    assert "'some'" in error["others"][0]["message"]
+    # Of very many mistakes, some.
+    many = GOOD | {f"key_{number}": 1 for number in range(500)}
+    assert len(http.post("/experiments", json={"spec": many}).json()["error"]["others"]) == 20
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "allowed"),
     [
