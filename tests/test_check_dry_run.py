@@ -4,6 +4,7 @@ import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
 from sparsemod.check import check
+from sparsemod.networks import FAMILIES
 from sparsemod.records import TrialState
 from sparsemod.trial import evaluate
 
@@ -85,6 +86,8 @@ def breaking(parameters, data):
 def own(tmp_path, monkeypatch):
     (tmp_path / "dry_run_networks.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    FAMILIES.names()
+    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # other tests shall not know these
 
 
 @pytest.mark.usefixtures("own")
