@@ -1,5 +1,7 @@
 """The dry run finds what is wrong before hours are spent."""
 
+import sys
+
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
@@ -86,6 +88,7 @@ def breaking(parameters, data):
 def own(tmp_path, monkeypatch):
     (tmp_path / "dry_run_networks.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "dry_run_networks", raising=False)
     FAMILIES.names()
     monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # other tests shall not know these
 
