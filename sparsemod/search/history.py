@@ -81,13 +81,11 @@ class History:
         """Whether any candidate ever could be built and met the budgets."""
         return any(not o.miss for o in self.all)
 
-    def emptiness(self, more: Sequence[Mapping[str, float] | None]) -> str:
-        """How empty the space is, in one sentence. `more`: costs of draws that are no observations yet, None for one that cannot be built."""
+    def emptiness(self) -> str:
+        """How empty the space is, in one sentence."""
         misses = [o for o in self.all if o.miss]
         rows = [o.values for o in misses if o.values is not None and o.state is TrialState.INFEASIBLE]
-        rows += [costs for costs in more if costs is not None]
-        broken = sum(o.state is TrialState.FAILED for o in misses) + sum(costs is None for costs in more)
-        drawn = len(self.all) + len(more)
+        broken = sum(o.state is TrialState.FAILED for o in misses)
         parts = []
         for name, limit in self.objectives.budgets.items():
             values = [row[name] for row in rows if name in row]
@@ -97,4 +95,6 @@ class History:
         if broken:
             parts.append(f"{broken} of them cannot be built")
         feasible = len(self.all) - len(misses)
-        return f"{feasible} of {drawn} draws meet the budgets; " + "; ".join(parts or ["no costs are known"])
+        return f"{feasible} of {len(self.all)} draws meet the budgets; " + "; ".join(
+            parts or ["no costs are known"]
+        )

@@ -82,7 +82,7 @@ class Search:
         if self._over(history) is not None:
             return []
         if not history.any_feasible() and history.misses() >= self.spec.search.max_draws:
-            raise SpaceEmpty(NONE_SEEN + history.emptiness(()))
+            raise SpaceEmpty(NONE_SEEN + history.emptiness())
         result: list[Suggestion] = []
         seen = set(history.seen)
         for turn in history.rounds():
@@ -110,8 +110,7 @@ class Search:
 
     def _draw(self, history: History, turn: Round, wanted: int, seen: set[str]) -> list[Suggestion]:
         found: list[Suggestion] = []
-        misses: list[Mapping[str, float] | None] = []
-        live = 0
+        misses = live = 0
         keys = set(seen)
         for values in self._walk(len(history.all) + wanted):
             key = self.space.key(values)
@@ -122,23 +121,19 @@ class Search:
             found.append(suggestion)
             if suggestion.feasible:
                 live += 1
-                misses.clear()
+                misses = 0
                 if live == wanted:
                     break
                 continue
-            misses.append(suggestion.costs if suggestion.error is None else None)
-            drawn = history.misses() + len(misses) if live == 0 else len(misses)
-            if drawn >= self.spec.search.max_draws:
-                if live == 0 and not history.any_feasible():
-                    raise SpaceEmpty(NONE_SEEN + history.emptiness(misses))
-                break
-            if len(misses) >= MISSES_A_CALL:
+            misses += 1
+            drawn = history.misses() + misses if live == 0 else misses
+            # Where none was ever feasible, the next call says so: these misses are recorded first.
+            if drawn >= self.spec.search.max_draws or misses >= MISSES_A_CALL:
                 break
         else:
             if not found and not history.any_feasible() and history.all:
                 raise SpaceEmpty(
-                    "every candidate of the space breaks a budget or cannot be built: "
-                    + history.emptiness(())
+                    "every candidate of the space breaks a budget or cannot be built: " + history.emptiness()
                 )
         return found
 
