@@ -68,7 +68,12 @@ export function read(text) {
 }
 
 /** A change with its sign; a share changes by percentage points. @param {string} metric @param {number} change */
-export const showChange = (metric, change) => `${change > 0 ? "+" : change < 0 ? "−" : "±"}${show(metric, Math.abs(change)).replace(" %", " points")}`;
+export const showChange = (metric, change) => {
+  const size = show(metric, Math.abs(change));
+  // What is too small to be shown is no change to the reader.
+  const sign = size === show(metric, 0) ? "±" : change > 0 ? "+" : "−";
+  return `${sign}${size.replace(" %", " points")}`;
+};
 
 /** A measurement in its own unit, exactly. @param {{value: number, unit: string}} measurement */
 export const exact = ({ value, unit }) => `${typeof value === "number" ? Number(value.toPrecision(7)) : value} ${unit === "fraction" ? "" : unit}`.trim();

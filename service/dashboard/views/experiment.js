@@ -2,7 +2,7 @@
 import { html, signal, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
-import { ago, duration, plural, ROUNDS, title } from "../lib/format.js";
+import { ROUNDS, ago, duration, phrase, plural } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { asked, go } from "../lib/route.js";
 import { brushed, rangesOf } from "../lib/selection.js";
@@ -116,7 +116,7 @@ function Head({ experiment, front, onChange }) {
         return [`${spec.dataset.name}, ${spec.network.family}, ${spec.target.device}`, `started ${ago(experiment.created_at, now)}`,
           rate ? `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} trials a minute` : "",
           experiment.state === "running" && left !== null ? `about ${duration(left)} left` : "",
-          `objectives: ${spec.objectives.map(title).join(", ").toLowerCase()}`].filter(Boolean).join(" · ");
+          `objectives: ${spec.objectives.map(phrase).join(", ")}`].filter(Boolean).join(" · ");
       }}<//></p>
     </section>`;
 }

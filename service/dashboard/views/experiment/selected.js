@@ -61,11 +61,12 @@ export function Lineage({ row, columns, spec }) {
 const gains = (child, parent, objectives) =>
   objectives.filter((name) => child.values[name] !== undefined && parent.values[name] !== undefined).map((name) => {
     const change = child.values[name] - parent.values[name];
-    return html`<span key=${name} class=${change < 0 ? "good" : change > 0 ? "bad" : "dim"}>${phrase(name)} ${showChange(name, change)}</span>`;
+    const words = showChange(name, change);
+    return html`<span key=${name} class=${words.startsWith("−") ? "good" : words.startsWith("+") ? "bad" : "dim"}>${phrase(name)} ${words}</span>`;
   });
 
 /** Which parameters the operators changed. @param {any} child @param {any} parent */
 function changes(child, parent) {
   const names = [...new Set([...Object.keys(child.parameters), ...Object.keys(parent.parameters)])].filter((name) => child.parameters[name] !== parent.parameters[name]);
-  return names.length > 0 && html`<span class="dim">${names.map((name) => `${name} ${show("", parent.parameters[name])} → ${show("", child.parameters[name])}`).join("; ")}</span>`;
+  return names.length > 0 && html`<span class="dim changed">${names.map((name) => `${name} ${show("", parent.parameters[name])} → ${show("", child.parameters[name])}`).join("; ")}</span>`;
 }
