@@ -6,8 +6,8 @@ import { ask, asked, go } from "../lib/route.js";
 import { lineOf, write } from "../lib/yaml.js";
 import { Problem } from "../parts/bits.js";
 
-const OBJECTIVES = ["error", "model_size", "working_memory", "latency"];
-const BUDGETS = [["error", "30 %"], ["flash", "64 KB"], ["ram", "16 KB"], ["latency", "20 ms"]];
+const OBJECTIVES = ["error", "model_size", "working_memory", "latency", "flash", "ram"];
+const BUDGETS = [["error", "none, or for example 30 %"], ["flash", "all of the device's, or for example 64 KB"], ["ram", "all of the device's, or for example 16 KB"], ["latency", "none, or for example 20 ms"]];
 const ROUNDS = [["r1", "Sobol", 10, 10], ["r2", "Model", 20, 10], ["r3", "Morphs", 15, 4]];
 
 /** What the form holds at first; keys are the fields' places in a spec. @type {Record<string, any>} */
@@ -120,13 +120,13 @@ function Form({ form, error, catalogue, onChange }) {
       ([name, words]) => html`<div class="fields" key=${name}>
         ${field({ name: `rounds.${name}.trials`, label: `${words}: trials`, like: 1, placeholder: "" })}${field({ name: `rounds.${name}.epochs`, label: `${words}: epochs of each`, like: 1, placeholder: "" })}</div>`,
     )}</fieldset>
-    <fieldset aria-describedby="e-objectives"><legend>Objectives, all minimized</legend><div class="checks">${OBJECTIVES.map(
+    <fieldset aria-describedby="e-objectives"><legend>Objectives, one to four, all minimized</legend><div class="checks">${OBJECTIVES.map(
       (name) => html`<label key=${name}><input type="checkbox" checked=${form.objectives.includes(name)}
         onChange=${(/** @type {any} */ event) => onChange({ objectives: OBJECTIVES.filter((other) => (other === name ? event.target.checked : form.objectives.includes(other))) })} />
         ${title(name)}</label>`,
     )}</div>${at(error, "objectives") && html`<p class="field-error" id="e-objectives" role="alert">${at(error, "objectives")?.message}</p>`}</fieldset>
     <fieldset><legend>Budgets</legend><div class="fields">${BUDGETS.map(([name, hint]) =>
-      field({ key: name, name: `budgets.${name}`, label: `${title(name)} at most`, placeholder: `none, or for example ${hint}` }),
+      field({ key: name, name: `budgets.${name}`, label: `${title(name)} at most`, placeholder: hint }),
     )}</div></fieldset>
     ${mistakes(error).filter(({ field: place }) => !drawn.some((name) => place === name || place?.startsWith(`${name}.`))).map((one) => html`<${Problem} key=${one.message} error=${one} />`)}`;
 }

@@ -30,7 +30,9 @@ _ARCHIVE = RemoteFile(
 
 @dataset("cifar10", shape=(3, 32, 32), classes=10)
 def cifar10(root: Path | None) -> Arrays:
-    """CIFAR-10 as (50000, 3, 32, 32) uint8 with its official test set.
+    """60,000 colour images of 32 x 32 pixels in ten classes, 10,000 of them the official test set.
+
+    The training data are (50000, 3, 32, 32) uint8.
 
     Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in cifar-10-batches-bin below it and in `root`;
     else downloads the archive. Local files are checked for structure only, so that re-encoded or shortened copies may be used.

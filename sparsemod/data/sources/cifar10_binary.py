@@ -14,7 +14,7 @@ from sparsemod.data.sources.cifar10 import NAMES, cifar10
 
 @dataset("cifar10-binary", shape=(3, 32, 32), classes=2)
 def cifar10_binary(root: Path | None) -> Arrays:
-    """CIFAR-10's images in two classes. Files and errors are those of `cifar10`."""
+    """CIFAR-10's images in two classes, the first five against the others. Files and errors are those of `cifar10`."""
     ten = cifar10(root)
     test_y = None if ten.test_y is None else (ten.test_y < 5).astype(np.int64)
     return Arrays(

@@ -13,7 +13,10 @@ from sparsemod.errors import DataMissing
 
 @dataset("digits", shape=(1, 8, 8), classes=10)
 def digits(root: Path | None) -> Arrays:
-    """The digits as (1797, 1, 8, 8) uint8; no official test set. `root` is not needed: the data come with scikit-learn. Raises DataMissing."""
+    """1,797 handwritten digits of 8 x 8 pixels in ten classes, which come with scikit-learn.
+
+    As (1797, 1, 8, 8) uint8; no official test set. `root` is not needed. Raises DataMissing.
+    """
     with gzip.open(_bundled(), "rt", encoding="ascii") as text:
         table = np.loadtxt(text, delimiter=",", dtype=np.int64)
     images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -37,7 +37,9 @@ _TYPES: dict[int, np.dtype[Any]] = {
 
 @dataset("mnist", shape=(1, 28, 28), classes=10)
 def mnist(root: Path | None) -> Arrays:
-    """MNIST as (60000, 1, 28, 28) uint8 with its official test set.
+    """70,000 handwritten digits of 28 x 28 pixels in ten classes, 10,000 of them the official test set.
+
+    The training data are (60000, 1, 28, 28) uint8.
 
     Looks for the four files, with or without `.gz`, in `root/mnist` and in `root`; downloads the absent ones into `root/mnist`.
     Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files that are not IDX.

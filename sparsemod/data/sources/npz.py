@@ -19,7 +19,7 @@ _KEYS = "must hold x and y, or x_train and y_train and, for an official test set
 def npz(
     root: Path | None, path: str, layout: Literal["channels_first", "channels_last"] = "channels_first"
 ) -> Arrays:
-    """The arrays of the archive `path` (absolute, or relative to `root`).
+    """Your own arrays: the NumPy archive `path` (absolute, or relative to `root`).
 
     Samples may be (N, F) vectors, (N, H, W) grey images, or (N, C, H, W) images; (N, H, W, C) with layout "channels_last".
     Labels are integers from 0, (N,) or (N, 1). Pickled content is refused. Raises DataMissing, InvalidInput.
