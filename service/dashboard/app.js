@@ -78,13 +78,14 @@ function Header() {
 
 function App() {
   useEffect(() => {
-    request("/me").then(
+    const ask = () => request("/me").then(
       (found) => {
         me.value = found;
         if (!found.open && !found.login) loginWanted.value = true;
       },
-      () => null, // a server without logins knows no /me
+      (problem) => (problem.status === 0 || problem.status >= 500) && setTimeout(ask, 3000),
     );
+    ask();
   }, []);
   useEffect(() => {
     document.title = "sparsemod";

@@ -8,8 +8,8 @@ export const loginWanted = signal(false);
 /** Who looks, as the server says. @type {import("./ui.js").Signal<{open: boolean, login: {owner: string, scopes: string[]} | null} | null>} */
 export const me = signal(/** @type {any} */ (null));
 
-/** Whether who looks may do everything. */
-export const isAdmin = () => me.value === null || me.value.open || Boolean(me.value.login?.scopes.includes("admin"));
+/** Whether who looks may do everything; not as long as nobody knows. */
+export const isAdmin = () => Boolean(me.value?.open || me.value?.login?.scopes.includes("admin"));
 
 /** Whether who looks may change what belongs to `owner`; what belongs to nobody, every writer may. The server decides; this spares the attempt. @param {string | null} [owner] */
 export function mayChange(owner = null) {

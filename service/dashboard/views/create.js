@@ -1,6 +1,6 @@
 // A new experiment: from a form for what is built in, or from YAML. Errors stand beside their field.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
-import { fresh, get, mayChange, request } from "../lib/api.js";
+import { fresh, get, mayChange, me, request } from "../lib/api.js";
 import { bytes, title } from "../lib/format.js";
 import { ask, asked, go } from "../lib/route.js";
 import { lineOf, write } from "../lib/yaml.js";
@@ -88,7 +88,7 @@ export function Create() {
     <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
       ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setTyped} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
         onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
-      ${!mayChange() && html`<p class="note" role="note">Your token may look, but not make experiments: that takes the scope write.</p>`}
+      ${me.value && !mayChange() && html`<p class="note" role="note">Your token may look, but not make experiments: that takes the scope write.</p>`}
       <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy || !mayChange()}>Start experiment</button></div>
     </form></div>`;
 }
