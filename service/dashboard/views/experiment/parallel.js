@@ -1,5 +1,5 @@
 // Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
-import { html, useState } from "../../lib/ui.js";
+import { html, useMemo, useState } from "../../lib/ui.js";
 import { plural, read, show, tick, title } from "../../lib/format.js";
 import { colour, roundColour } from "../../lib/look.js";
 import { ask } from "../../lib/route.js";
@@ -36,9 +36,11 @@ function thin(rows, front) {
 /** @param {any} properties */
 export function Parallel({ experiment, columns, version, front, selection, ranges }) {
   const { spec } = experiment;
-  const completed = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
-  const axes = axesOf(columns, spec, completed);
-  const rows = thin(completed, front);
+  // Thousands of rows: not again for every change of the address.
+  const { completed, axes, rows } = useMemo(() => {
+    const found = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
+    return { completed: found, axes: axesOf(columns, spec, found), rows: thin(found, front) };
+  }, [columns, version, front]);
   const axisNames = axes.map((axis) => axis.name).join(",");
 
   /** @param {any} event */

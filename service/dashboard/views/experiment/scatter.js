@@ -1,5 +1,5 @@
 // The Pareto scatter: any two quantities, coloured by a third; budgets shaded, what breaks them dimmed.
-import { html } from "../../lib/ui.js";
+import { html, useMemo } from "../../lib/ui.js";
 import { plural, ROUNDS, show, tick, title } from "../../lib/format.js";
 import { colour, palette, roundColour } from "../../lib/look.js";
 import { ask, asked } from "../../lib/route.js";
@@ -16,7 +16,7 @@ export const ramp = (share) => RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.r
 export function Scatter({ experiment, columns, version, front, selection, picked }) {
   const { budgets, objectives } = experiment;
   const log = asked("log") === "1";
-  const numeric = columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number"));
+  const numeric = useMemo(() => columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number")), [columns, version]);
   /** @type {[string, string][]} */
   const axes = [...new Set([...objectives, ...columns.metrics]), "index", "epochs", ...numeric].map((name) => [name, title(name)]);
   const colours = /** @type {[string, string][]} */ ([["round", "Round"], ["origin", "Origin"], ...columns.metrics.map((/** @type {string} */ n) => [n, title(n)]), ...columns.parameters.map((/** @type {string} */ n) => [n, title(n)])]);
@@ -25,7 +25,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   const x = choice("x", objectives[1] ?? "index", axes);
   const y = choice("y", objectives[0], axes);
   const by = choice("c", "round", colours);
-  const drawn = points(columns, front, x, y);
+  const drawn = useMemo(() => points(columns, front, x, y), [columns, version, front, x, y]);
   const paint = painter(columns, by);
   const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
