@@ -23,7 +23,6 @@ from service.cli.common import (
 if TYPE_CHECKING:
     from service.client import Client
     from service.schemas import TrialView
-    from sparsemod.report import Row
 
 PAGE = 500
 
@@ -64,6 +63,7 @@ def trials(
         typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=1))
         return
     if form is Format.CSV:
+        from service.rows import to_row
         from sparsemod.report.results import trials_csv
 
         typer.echo(trials_csv([to_row(item) for item in items]), nl=False)
@@ -84,22 +84,6 @@ def fetch_trials(
         items += page.items
         if not page.items or len(items) >= page.total or (limit and len(items) >= limit):
             return items, page.total
-
-
-def to_row(trial: "TrialView") -> "Row":
-    """A trial as the reports see it."""
-    from sparsemod.report import Row
-
-    return Row(
-        trial.index,
-        trial.candidate,
-        trial.state,
-        trial.measurements,
-        trial.trained_epochs,
-        sum(trial.seconds.values()),
-        trial.failure.message if trial.failure else "",
-        trial.artifacts,
-    )
 
 
 def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
@@ -168,6 +152,7 @@ def pareto(
 
 def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Path]:
     """Write an experiment's tables and plots into `folder`; returns kind -> path."""
+    from service.rows import to_row
     from sparsemod.objectives import Objectives
     from sparsemod.report import write_results
 

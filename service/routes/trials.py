@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from service.checks import check_candidate
 from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
+from service.rows import to_row
 from service.schemas import AttachTrial, LogLine, Page, TrialView
 from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialState
 from sparsemod.report.results import trials_csv
@@ -53,9 +54,9 @@ def list_trials(
     )
     if whole:
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
-        rows = {row.index: row for row in store.rows(experiment)}
-        chosen = [rows[trial.index] for trial in items]
-        return Response(trials_csv(chosen), media_type="text/csv", headers=headers)
+        return Response(
+            trials_csv([to_row(trial) for trial in items]), media_type="text/csv", headers=headers
+        )
     return Page[TrialView](items=tuple(items), total=total)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from service.models import experiments, measurements, trials
+from service.rows import to_row
 from service.schemas import Ancestor, HistoryPoint, ParetoPoint, ParetoView, TrialView
 from service.store.engine import Clock
 from service.store.experiments import Experiments
@@ -150,19 +151,7 @@ class Fronts(Trials, Experiments):
                 .order_by(trials.c.finished_event.asc().nulls_last(), trials.c.index)
             )
             found = self._views(connection, list(connection.execute(query).mappings()), experiment_id)
-        return [
-            Row(
-                index=view.index,
-                candidate=view.candidate,
-                state=view.state,
-                measurements=view.measurements,
-                epochs=view.trained_epochs or float(view.epochs),
-                seconds=sum(view.seconds.values()),
-                failure="" if view.failure is None else view.failure.message,
-                artifacts=view.artifacts,
-            )
-            for view in found
-        ]
+        return [to_row(view) for view in found]
 
     def results(self, experiment_id: int) -> tuple[str, Objectives, list[Row]]:
         """Name, objectives and rows of an experiment: what `sparsemod.report.results` needs. Raises NotFound."""
