@@ -39,7 +39,7 @@ from service.schemas import (
 )
 from service.schemas_errors import ErrorAnswer, ErrorDetail
 from service.uploads import chunks, digest_of
-from sparsemod.errors import DigestMismatch, ServerUnavailable
+from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
 from sparsemod.records import CurvePoint, TrialResult, Value
 from sparsemod.spec import ExperimentSpec
 
@@ -337,7 +337,7 @@ class Client(ExportCalls, ViewCalls):
                 method, path, content=content() if callable(content) else content, **options
             )
         except httpx2.TransportError as error:
-            raise ServerUnavailable(f"no answer from {self.url}: {error or type(error).__name__}") from error
+            raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
         if response.status_code >= 400 and response.status_code not in accept:
             self._check(response)
         return response
@@ -351,10 +351,8 @@ class Client(ExportCalls, ViewCalls):
                 try:
                     return request()
                 except httpx2.TransportError as error:
-                    raise ServerUnavailable(
-                        f"no answer from {self.url}: {error or type(error).__name__}"
-                    ) from error
-        raise ServerUnavailable(f"no answer from {self.url}")
+                    raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
+        raise NoAnswer(f"no answer from {self.url}")
 
     def _check(self, response: httpx2.Response) -> None:
         """Raise the exception that an error answer stands for."""

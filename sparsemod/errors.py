@@ -18,6 +18,7 @@
      +-- Conflict                the request contradicts what is stored
      |    +-- StaleLease         the attempt's lease was lost to somebody else
      +-- ServerUnavailable       the server cannot be reached or is not ready
+          +-- NoAnswer           nobody answers at its address
 
 Foreign exceptions (pydantic, SQLAlchemy, httpx2, torch.export) are translated where they enter.
 """
@@ -145,6 +146,10 @@ class StaleLease(Conflict):
 
 class ServerUnavailable(SparsemodError):
     """The server cannot be reached, or not yet."""
+
+
+class NoAnswer(ServerUnavailable):
+    """Nobody answers at the server's address."""
 
 
 def shorten(value: Any, limit: int = 80) -> str:

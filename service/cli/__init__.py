@@ -91,7 +91,7 @@ def take_token(arguments: list[str]) -> list[str]:
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
     """Run the command; turn our own errors into one line and exit code 2."""
     from service.supervisor_child import become_supervised
-    from sparsemod.errors import ServerUnavailable, SparsemodError
+    from sparsemod.errors import NoAnswer, SparsemodError
 
     become_supervised()
     # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
@@ -105,9 +105,7 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
     except SparsemodError as error:
         if debug:
             raise
-        # A database that does not answer, or a server that is busy, is another matter.
-        nobody = isinstance(error, ServerUnavailable) and str(error).startswith("no answer from")
-        hint = f"; {NO_SERVER}" if nobody else ""
+        hint = f"; {NO_SERVER}" if isinstance(error, NoAnswer) else ""
         complain(f"{error}{hint}")
         sys.exit(2)
     except KeyboardInterrupt:
