@@ -332,10 +332,8 @@ class ExperimentSpec(Part):
             limits.setdefault("model_size", limits["flash"])
         if self.measure.working_memory.startswith(("arena", "peak")) and "ram" in limits:
             limits.setdefault("working_memory", limits["ram"])
-        return {
-            n: self.reference_point.get(n, limits.get(n, _DEFAULT_REFERENCE.get(n, 0.0)))
-            for n in self.objectives
-        }
+        default = _DEFAULT_REFERENCE | limits
+        return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
 
     def all_budgets(self) -> dict[str, float]:
         """`budgets`, and those that the device sets: its flash and RAM as `flash` and `ram`, where the spec has none. Where what a network

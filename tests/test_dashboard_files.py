@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.routes.overview import DASHBOARD
 from service.settings import Settings
+from sparsemod.units import CHOICES
 
 VENDOR = DASHBOARD / "vendor"
 MANIFEST = json.loads((VENDOR / "manifest.json").read_text())
@@ -152,3 +153,10 @@ def test_modules_that_are_begun_early_are_those_that_are_imported() -> None:
     page = imported_by("app.js")
     assert sorted(lists[0]) == sorted(page - {"app.js"})
     assert sorted(lists[1]) == sorted(imported_by("views/experiment.js") - page)
+
+
+def test_the_form_offers_what_can_be_minimized() -> None:
+    text = (DASHBOARD / "views" / "create.js").read_text()
+    assert (
+        tuple(re.findall(r'"(\w+)"', text.partition("const OBJECTIVES = [")[2].partition("]")[0])) == CHOICES
+    )

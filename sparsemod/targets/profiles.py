@@ -86,6 +86,7 @@ def load_device(path: Path | str) -> Device:
 
 
 @cache
+@cache
 def calibrated_cores() -> tuple[str, ...]:
     """The cores that have an operator model, sorted."""
     names = (entry.name for entry in (files("sparsemod.targets") / "cores").iterdir())
