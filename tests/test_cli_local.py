@@ -119,6 +119,18 @@ def test_mistakes_that_show_late_name_their_line_too(
     assert f"{place}{message}" in shown.out + shown.err
 
 
+def test_every_mistake_of_a_file_is_a_line(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec.write_text(
+        "dataset: {name: digits}\nnetwork: {family: mlp}\nobjectives: [error, speed]\nbudgets: [ram < 3 KB]\n"
+    )
+    with pytest.raises(SystemExit) as end:
+        main(["check", str(spec)])
+    assert end.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    places = sorted(line.removeprefix(f"error {spec}:").partition(" = ")[0] for line in lines)
+    assert places == ["3: objectives.1", "4: budgets.0"]
+
+
 def test_a_late_mistake_in_a_config_names_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "config.cfg"
     path.write_text("dataset = digits\nnetwork = mlp\ndevice = z80\n")

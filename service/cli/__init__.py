@@ -89,9 +89,9 @@ def take_token(arguments: list[str]) -> list[str]:
 
 
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
-    """Run the command; turn our own errors into one line and exit code 2."""
+    """Run the command; turn our own errors into a line for each mistake and exit code 2."""
     from service.supervisor_child import become_supervised
-    from sparsemod.errors import NoAnswer, SparsemodError
+    from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError
 
     become_supervised()
     # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
@@ -107,6 +107,8 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
             raise
         hint = f"; {NO_SERVER}" if isinstance(error, NoAnswer) else ""
         complain(f"{error}{hint}")
+        for other in error.others if isinstance(error, InvalidInput) else ():
+            complain(str(other))
         sys.exit(2)
     except KeyboardInterrupt:
         if debug:
