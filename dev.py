@@ -4,6 +4,7 @@
     python3 dev.py demo              a small search on this machine, from the first trial to the Pareto front
     python3 dev.py test [-- ARGS]    every check, then the tests; ARGS go to pytest
     python3 dev.py check             ruff, mypy, the import contracts and the documentation only
+    python3 dev.py rooms [--files]   the rooms of the code: lines, imports between them, cycles
     python3 dev.py shell             a shell in which `sparsemod`, `worker`, `pytest`, ... are found
 
 The first start makes `.venv` (or the folder named by SPARSEMOD_VENV) with the versions of constraints.txt. It is
@@ -361,6 +362,11 @@ def command_test(arguments: Sequence[str]) -> int:
     return subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode or 1
 
 
+def command_rooms(arguments: Sequence[str]) -> int:
+    """Print the rooms of the code; needs no environment."""
+    return become([sys.executable, str(ROOT / "tools" / "rooms.py"), *arguments], os.environ)
+
+
 def command_shell(arguments: Sequence[str]) -> int:
     """Start the user's shell inside the environment."""
     venv = ensure_venv()
@@ -369,7 +375,13 @@ def command_shell(arguments: Sequence[str]) -> int:
     return become([shell, *arguments], inside(venv))
 
 
-COMMANDS = {"demo": command_demo, "test": command_test, "check": command_check, "shell": command_shell}
+COMMANDS = {
+    "demo": command_demo,
+    "test": command_test,
+    "check": command_check,
+    "rooms": command_rooms,
+    "shell": command_shell,
+}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -48,7 +48,7 @@ def observations(count: int) -> list[Any]:
 
 
 def spec(count: int) -> Any:
-    from sparsemod.spec import ExperimentSpec
+    from sparsemod.spec.experiment import ExperimentSpec
 
     return ExperimentSpec.parse(
         {

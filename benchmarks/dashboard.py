@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--without-optuna", action="store_true")
     parser.add_argument("--without-page", action="store_true")
     chosen = parser.parse_args()
-    from service.supervisor import command, free_port
+    from service.processes.supervisor import command, free_port
 
     given = candidates(chosen.trials)
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ METRICS = (*OBJECTIVES, "macs", "parameters", "nonzeros")
 
 def spec(trials: int) -> Any:
     """The experiment's spec."""
-    from sparsemod.spec import ExperimentSpec
+    from sparsemod.spec.experiment import ExperimentSpec
 
     rounds = {name: {"trials": trials, "epochs": 5} for name in ("r1", "r2", "r3")}
     return ExperimentSpec.parse(
@@ -31,8 +31,8 @@ def values_of(parameters: dict[str, Any], rng: np.random.Generator) -> dict[str,
 
 def candidates(count: int) -> list[dict[str, Any]]:
     """Random candidates of the digits CNN space."""
-    from sparsemod.data.registry import declared
-    from sparsemod.problem import Problem
+    from sparsemod.data.source import declared
+    from sparsemod.pipeline.problem import Problem
 
     info = declared("digits")
     if info is None:
@@ -43,8 +43,8 @@ def candidates(count: int) -> list[dict[str, Any]]:
 
 def seed(url: str, given: list[dict[str, Any]]) -> int:
     """An experiment with these trials, all completed; its number."""
-    from service.models import attempts, events, experiments, measurements, trials
     from service.store import Store
+    from service.store.tables import attempts, events, experiments, measurements, trials
 
     store, rng, now = Store.open(url), np.random.default_rng(1), time.time() - 36_000
     number, count = store.create_experiment(spec(len(given))).id, len(given)

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from sparsemod.networks.cnn import Cnn, plan
-from sparsemod.parameters import Fixed, Real
 from sparsemod.records import DataInfo, Value
-from sparsemod.space import Space
+from sparsemod.space.parameters import Fixed, Real
+from sparsemod.space.space import Space
 
 FILE = Path(__file__).parent / "data" / "digits_cnn.csv.gz"
 INFO = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
@@ -117,8 +117,8 @@ def build(networks: int, file: Path = FILE) -> None:
 
     from sparsemod.data import load
     from sparsemod.search import sobol
-    from sparsemod.spec import DatasetSpec
-    from sparsemod.spec_training import TrainingSpec
+    from sparsemod.spec.experiment import DatasetSpec
+    from sparsemod.spec.training import TrainingSpec
     from sparsemod.training import Resident, evaluate, train
 
     torch.set_num_threads(1)

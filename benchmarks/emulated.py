@@ -18,10 +18,10 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from sparsemod.calibration.samples import samples
+from sparsemod.emulator import MACHINES, machine, versions
 from sparsemod.measure.macs import macs
 from sparsemod.measure.predicted import predict
 from sparsemod.targets import operator_model
-from sparsemod.targets.emulator import MACHINES, machine, versions
 
 SEED = 77
 

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 from sparsemod.data import load
+from sparsemod.emulator import Emulator, available
 from sparsemod.errors import BuildError
 from sparsemod.export import export
 from sparsemod.export.c import generate
 from sparsemod.networks import create_family
 from sparsemod.quantization import quantize
-from sparsemod.spec import DatasetSpec
-from sparsemod.spec_training import TrainingSpec
-from sparsemod.targets.emulator import Emulator, available
+from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 
 

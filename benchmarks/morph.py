@@ -31,10 +31,10 @@ from sparsemod.morphisms import Morph, inherit, morphs
 from sparsemod.morphisms.inheritance.generic import inherit_generic
 from sparsemod.morphisms.operators import CNN
 from sparsemod.networks import Family, create_family
-from sparsemod.parameters import Integer
 from sparsemod.records import DataInfo, Value
-from sparsemod.spec import DatasetSpec, SplitsSpec
-from sparsemod.spec_training import TrainingSpec
+from sparsemod.space.parameters import Integer
+from sparsemod.spec.experiment import DatasetSpec, SplitsSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 from sparsemod.training.evaluate import evaluate
 

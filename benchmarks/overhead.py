@@ -18,12 +18,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from service.client import Client
+from service.client.client import Client
+from service.processes.supervisor import free_port
 from service.store import Store
-from service.suggester import build_search
-from service.supervisor import free_port
+from service.suggester.suggester import build_search
 from sparsemod.errors import ServerUnavailable
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 SPEC: dict[str, Any] = {
     "name": "overhead",

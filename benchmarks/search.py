@@ -25,10 +25,10 @@ import numpy as np
 from digits_table import EPOCHS, REFERENCE, SPACE, Table, costs
 
 from sparsemod.objectives import Objectives
-from sparsemod.parameters import Categorical, Integer
 from sparsemod.records import TrialState, Value
 from sparsemod.search import Observation, Search, sobol
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.parameters import Categorical, Integer
+from sparsemod.spec.experiment import ExperimentSpec
 
 OBJECTIVES = tuple(REFERENCE)
 BUDGETS: dict[str, dict[str, float]] = {"free": {}, "budget": {"model_size": 980.0}}

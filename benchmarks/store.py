@@ -41,7 +41,7 @@ class Ours:
 
     def __init__(self, folder: Path) -> None:
         from service.store import Store
-        from sparsemod.spec import ExperimentSpec
+        from sparsemod.spec.experiment import ExperimentSpec
 
         self.url = f"sqlite:///{folder / 'ours.db'}"
         self.store = Store.open(self.url)

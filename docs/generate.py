@@ -13,9 +13,9 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Real
-from sparsemod.spec import ExperimentSpec
-from sparsemod.spec_config import KEYS
+from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
+from sparsemod.spec.config_cfg import KEYS
+from sparsemod.spec.experiment import ExperimentSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -184,7 +184,7 @@ def _argument(argument: Any) -> str:
 
 def http_api() -> str:
     """Every route with its parameters and answers, from the server's OpenAPI description."""
-    from service.app import create_app
+    from service.http.app import create_app
     from service.settings import Settings
 
     # Not in the folder where it is built: that may hold somebody's experiments.

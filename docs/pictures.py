@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.watching import Watcher, follow
-from service.client import Client
+from service.client.client import Client
 
 IMAGES = Path(__file__).resolve().parent / "images"
 DEMO = "demo.svg"

@@ -1,4 +1,4 @@
-"""Writes service/examples.json, the examples of the OpenAPI description: what requests and answers of a small experiment really are.
+"""Writes service/http/examples.json, the examples of the OpenAPI description: what requests and answers of a small experiment really are.
 
     python docs/record_examples.py
 
@@ -16,16 +16,16 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.description import EXAMPLES
-from service.schemas_logins import Login, Me, Scope
+from service.http.app import create_app
+from service.http.description import EXAMPLES
+from service.schemas.logins import Login, Me, Scope
 from service.settings import Settings
 from service.store import open_store
-from service.suggester import Suggester
+from service.suggester.suggester import Suggester
 from sparsemod.data import load
+from sparsemod.pipeline.trial import ParentWeights, Silent, evaluate
 from sparsemod.records import Candidate, CurvePoint
-from sparsemod.spec import ExperimentSpec
-from sparsemod.trial import ParentWeights, Silent, evaluate
+from sparsemod.spec.experiment import ExperimentSpec
 
 SPEC = {
     "name": "digits on an M4",

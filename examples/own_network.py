@@ -7,9 +7,9 @@ import numpy as np
 from torch import nn
 
 from sparsemod.data import Arrays, dataset
-from sparsemod.networks.registry import family
-from sparsemod.parameters import Categorical, Integer
+from sparsemod.networks.family import family
 from sparsemod.records import DataInfo, Value
+from sparsemod.space.parameters import Categorical, Integer
 
 
 @dataset("stripes")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.schemas_errors import ErrorAnswer, ErrorDetail, Mistake
+from service.schemas.errors import ErrorAnswer, ErrorDetail, Mistake
 from sparsemod import errors
 
 STATUS: dict[type[errors.SparsemodError], int] = {

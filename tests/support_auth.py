@@ -5,8 +5,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from service.app import create_app
-from service.schemas_logins import Scope
+from service.http.app import create_app
+from service.schemas.logins import Scope
 from service.settings import Settings
 from service.store import Store
 

@@ -11,13 +11,13 @@ import pytest
 import uvicorn
 from support_suggester import make_spec, open_store, quick_search, work
 
-import service.suggester
-from service.app import create_app
+import service.suggester.suggester
 from service.cli import main
+from service.http.app import create_app
+from service.processes.supervisor import free_port
 from service.settings import Settings
 from service.store import Store
-from service.suggester import Suggester
-from service.supervisor import free_port
+from service.suggester.suggester import Suggester
 
 
 @dataclass
@@ -49,8 +49,8 @@ def served(folder: Path) -> Iterator[Service]:
     while not server.started:
         assert time.monotonic() < limit
         time.sleep(0.02)
-    original = service.suggester.build_search
-    service.suggester.build_search = quick_search
+    original = service.suggester.suggester.build_search
+    service.suggester.suggester.build_search = quick_search
     found = Service(f"http://127.0.0.1:{port}", store)
     identity = store.create_experiment(make_spec(name="finished")).id
     assert identity == 1
@@ -58,7 +58,7 @@ def served(folder: Path) -> Iterator[Service]:
     try:
         yield found
     finally:
-        service.suggester.build_search = original
+        service.suggester.suggester.build_search = original
         server.should_exit = True
         thread.join()
         store.close()

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sparsemod.targets.emulator import available
+from sparsemod.emulator import available
 
 _MISSING = available()
 _CI = os.environ.get("CI", "").lower() in {"1", "true"}

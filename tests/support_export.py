@@ -9,7 +9,7 @@ from support_store import SPEC, completed, fill
 from torch import nn
 from torch.nn import functional
 
-from service.artifacts import ArtifactFiles
+from service.files.artifacts import ArtifactFiles
 from service.store import Store
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.records import Artifact, Measurement
@@ -66,7 +66,7 @@ def finished(
     store: Store, files: ArtifactFiles, network: IntegerNetwork | None, experiment: int = 0
 ) -> tuple[int, int]:
     """(experiment, trial): a completed trial with its network as artifact, in a new experiment on digits unless one is given."""
-    from sparsemod.spec import ExperimentSpec
+    from sparsemod.spec.experiment import ExperimentSpec
 
     identity = experiment or store.create_experiment(ExperimentSpec.parse({**SPEC, "budgets": {}})).id
     fill(store, identity, 1)

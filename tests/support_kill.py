@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from service.client import Client
-from service.schemas import AttemptState, ExperimentState
+from service.client.client import Client
+from service.processes.supervisor import free_port
+from service.schemas.trials import AttemptState, ExperimentState
 from service.store import Store
-from service.supervisor import free_port
 from sparsemod.errors import ServerUnavailable
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState

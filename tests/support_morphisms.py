@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sparsemod.errors import BuildError
 from sparsemod.networks import Family
 from sparsemod.records import DataInfo, Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
 COLOURS = DataInfo(name="colours", shape=(3, 9, 12), classes=4)

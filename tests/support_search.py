@@ -7,8 +7,8 @@ import numpy as np
 
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
 from sparsemod.search import Observation, Search, Suggestion
-from sparsemod.space import Categorical, Condition, Integer, Real, Space
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.space import Categorical, Condition, Integer, Real, Space
+from sparsemod.spec.experiment import ExperimentSpec
 
 SPACE = Space(
     [

@@ -16,7 +16,7 @@ from sparsemod.records import (
     TrialResult,
     TrialState,
 )
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 SPEC: dict[str, Any] = {
     "name": "store test",

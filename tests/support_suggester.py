@@ -5,12 +5,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from service.schemas import Claim
+from service.schemas.trials import Claim
 from service.store import Store
-from sparsemod.proposals import Proposer
+from sparsemod.pipeline.proposals import Proposer
 from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value
 from sparsemod.search import Search
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import METRICS
 
 
@@ -71,7 +71,7 @@ def measured(values: Mapping[str, Value]) -> dict[str, Measurement]:
 
 def quick_search(spec: ExperimentSpec) -> Proposer:
     """The real search on the real space with `costs`."""
-    from sparsemod.problem import Problem
+    from sparsemod.pipeline.problem import Problem
 
     problem = Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
     return Proposer(Search(spec, problem.space, costs), measured)

@@ -12,7 +12,7 @@ from typing import Any, Self
 from support_compose import ROOT, health_command, instructions, load
 from support_postgres import Postgres
 
-from service.supervisor import free_port
+from service.processes.supervisor import free_port
 
 
 def image_environment() -> dict[str, str]:

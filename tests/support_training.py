@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from sparsemod.data import load
-from sparsemod.spec import DatasetSpec
+from sparsemod.spec.experiment import DatasetSpec
 from sparsemod.training import Resident
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sparsemod.data import Dataset, load
 from sparsemod.records import Candidate, Value
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 MLP_SPACE: dict[str, Any] = {"learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}}
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemod.errors import BuildError, NotFound, ServerUnavailable, StaleLease
 from sparsemod.records import CurvePoint, TrialResult, TrialState
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
-    from service.schemas import Claim
+    from service.schemas.trials import Claim
 
 SPEC: dict[str, Any] = {
     "name": "worker test",
@@ -35,7 +35,7 @@ def make_claim(
     attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any
 ) -> "Claim":
     """A claim whose evaluation does what `behaviour` says (see `behave`)."""
-    from service.schemas import Claim  # not in the children, which import this module too
+    from service.schemas.trials import Claim  # not in the children, which import this module too
 
     return Claim.model_validate_json(
         json.dumps(

@@ -10,13 +10,13 @@ from starlette.testclient import TestClient
 from support_auth import bearer, open_app, store_of
 from support_store import SPEC, Clock
 
-from service.app import create_app
-from service.auth import COOKIE
 from service.cli import main, take_token
-from service.client import Client
-from service.credentials import VARIABLE, authorization
+from service.client.client import Client
+from service.client.credentials import VARIABLE, authorization
 from service.errors import Forbidden, LoginNeeded
-from service.schemas_logins import Scope
+from service.http.app import create_app
+from service.http.auth import COOKIE
+from service.schemas.logins import Scope
 from service.settings import Settings
 from service.store import Store
 from sparsemod.errors import InvalidInput, NotFound
@@ -180,7 +180,7 @@ def test_no_token_reaches_the_log(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from starlette.testclient import TestClient
-from service.app import create_app
+from service.http.app import create_app
 from service.cli.serving import configure_logs
 from service.settings import Settings
 configure_logs()

@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 from support_auth import bearer, open_app, store_of, tokens
 from support_store import SPEC, fill
 
-from service import auth
-from service.app import PARTS
-from service.schemas_logins import Scope
+from service.http import auth
+from service.http.app import PARTS
+from service.schemas.logins import Scope
 
 DIGEST = "sha256:" + "0" * 64
 ROUTES = sorted(

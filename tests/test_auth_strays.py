@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import Clock, completed, fill, spec, stored_artifact
 
-from service.artifacts import ArtifactFiles
-from service.events import Housekeeping
+from service.files.artifacts import ArtifactFiles
+from service.http.housekeeping import Housekeeping
 from service.store import Store
 from service.store.files import STRAY_SECONDS
 from sparsemod.records import Artifact

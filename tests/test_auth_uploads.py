@@ -22,15 +22,15 @@ from support_auth import bearer, open_app, store_of
 from support_store import completed, fill, spec
 from support_stream import served
 
-from service.app import create_app
-from service.client import Client
-from service.contents import check_arrays, check_artifact, check_safetensors, refuse_pickled
+from service.client.client import Client
 from service.errors import TooLarge
-from service.refusal import LINGER_SECONDS
-from service.schemas_logins import Scope
+from service.files.upload_checks import check_arrays, check_artifact, check_safetensors, refuse_pickled
+from service.http.app import create_app
+from service.http.early_answer import LINGER_SECONDS
+from service.schemas.logins import Scope
 from service.settings import Settings
-from service.uploads import chunks, digest_of
 from sparsemod.errors import InvalidInput
+from sparsemod.files import chunks, digest_of
 from sparsemod.records import Artifact
 
 WEIGHTS = save(

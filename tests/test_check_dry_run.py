@@ -5,10 +5,10 @@ import sys
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
-from sparsemod.check import check
 from sparsemod.networks import FAMILIES
+from sparsemod.pipeline.dry_run import check
+from sparsemod.pipeline.trial import evaluate
 from sparsemod.records import TrialState
-from sparsemod.trial import evaluate
 
 
 @pytest.mark.parametrize("pruning", ["none", "magnitude", "filters"])
@@ -51,8 +51,8 @@ def test_what_is_wrong_is_said(changes, subject, message):
 OWN = """
 import torch
 from torch import nn
-from sparsemod.networks.registry import family
-from sparsemod.parameters import Integer
+from sparsemod.networks.family import family
+from sparsemod.space.parameters import Integer
 
 
 class Net(nn.Module):

@@ -13,7 +13,7 @@ from service.cli.demo import own_folder
 from service.cli.local import summarize
 from service.store import Store
 from sparsemod.errors import InvalidInput
-from sparsemod.spec_files import load
+from sparsemod.spec.files import load
 
 SPEC = """
 name: tiny
@@ -55,8 +55,8 @@ def test_run_writes_results_and_goes_on(
 
 BROKEN = """
 from torch import nn
-from sparsemod.parameters import Integer
-from sparsemod.space import Space
+from sparsemod.space.parameters import Integer
+from sparsemod.space.space import Space
 
 class Network(nn.Module):
     def __init__(self, width):

@@ -13,13 +13,13 @@ from support_cli import Service, cli, served
 from support_store import completed, point
 from support_suggester import make_spec
 
-from service.client import Client
-from service.schemas import LogLine
-from service.schemas_logins import Scope
-from service.suggester import Suggester
+from service.client.client import Client
+from service.schemas.logins import Scope
+from service.schemas.trials import LogLine
+from service.suggester.suggester import Suggester
 from sparsemod.errors import NotFound
 from sparsemod.records import Artifact
-from sparsemod.spec_files import dump
+from sparsemod.spec.files import dump
 
 
 @pytest.fixture(scope="module")

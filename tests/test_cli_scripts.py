@@ -12,10 +12,10 @@ from support_kill import Processes, stop_gently, store_at, until
 from support_store import Suggestion, fill
 
 from service.cli import main
-from service.schemas import AttemptState
-from sparsemod.local import Finished
+from service.schemas.trials import AttemptState
+from sparsemod.pipeline.local_run import Finished
 from sparsemod.records import Candidate, TrialState
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 BIN = Path(sys.executable).parent
 PATIENCE = 200

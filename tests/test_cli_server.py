@@ -11,7 +11,7 @@ from support_cli import Service, cli, served
 from support_suggester import make_spec
 
 from sparsemod.records import TrialState
-from sparsemod.spec_files import dump
+from sparsemod.spec.files import dump
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def test_help_loads_neither_torch_nor_ax() -> None:
 
 
 def test_the_worker_loads_no_torch() -> None:
-    code = "import sys, service.worker, service.client; print('torch' in sys.modules, 'ax' in sys.modules)"
+    code = "import sys, service.worker.worker, service.client.client; print('torch' in sys.modules, 'ax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

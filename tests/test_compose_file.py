@@ -33,9 +33,9 @@ from support_compose import (
     variables,
 )
 
-from service.attempt import AttemptSettings
-from service.credentials import VARIABLE
+from service.client.credentials import VARIABLE
 from service.settings import Settings
+from service.worker.attempt import AttemptSettings
 from sparsemod import __version__
 from sparsemod.data.places import ROOT_VARIABLE
 

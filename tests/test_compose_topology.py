@@ -7,9 +7,9 @@ import pytest
 from support_compose import GIVEN
 from support_topology import Topology, documented, until
 
-from service.client import Client
+from service.client.client import Client
 from service.errors import LoginNeeded
-from service.schemas import AttemptState, ExperimentState
+from service.schemas.trials import AttemptState, ExperimentState
 from sparsemod.errors import ServerUnavailable
 from sparsemod.records import TrialState
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
-from sparsemod.space import Categorical, Condition, Constraint, Fixed, Integer, Real, Space
+from sparsemod.space.space import Categorical, Condition, Constraint, Fixed, Integer, Real, Space
 
 
 def conditional_space(limit: float = 1e9) -> Space:

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from sparsemod.errors import InvalidSpec
-from sparsemod.parameters import Categorical, Fixed, Integer, Real
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import OBJECTIVES
 
 MINIMAL = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
@@ -155,7 +155,7 @@ def test_what_is_no_plain_mapping_is_refused(data):
 
 def test_the_cold_core_loads_neither_torch_nor_ax():
     code = (
-        "import sys, sparsemod.spec, sparsemod.space, sparsemod.objectives, sparsemod.registry, sparsemod.records\n"
+        "import sys, sparsemod.spec.experiment, sparsemod.space.space, sparsemod.objectives, sparsemod.registry, sparsemod.records\n"
         "print([m for m in ('torch', 'ax', 'botorch', 'sklearn', 'sqlalchemy') if m in sys.modules])"
     )
     assert (

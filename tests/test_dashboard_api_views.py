@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
-from service.models import metadata
 from service.settings import Settings
 from service.store import Store
+from service.store.tables import metadata
 from sparsemod.errors import NotFound
 from sparsemod.records import Artifact, Candidate
 
@@ -222,7 +222,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sparsemod.data import declared
-    from sparsemod.problem import Problem
+    from sparsemod.pipeline.problem import Problem
 
     store = store_of(http)
     made = store.create_experiment(spec(network={"family": "cnn"})).id
@@ -287,7 +287,7 @@ def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
             return started(["/no/such/program"], **options)
         return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
 
-    monkeypatch.setattr("service.derived.subprocess.Popen", start)
+    monkeypatch.setattr("service.jobs.computed_views.subprocess.Popen", start)
     for index, reason in enumerate(("ended (exit code 0)", "No such file")):
         answer = until(http, f"/experiments/{made}/trials/{index}/graph")
         assert answer.status_code == 500 and reason in answer.json()["error"]["message"]

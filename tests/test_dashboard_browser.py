@@ -12,7 +12,7 @@ import pytest
 from support_dashboard import Watched, browser, violations
 from support_kill import Processes
 
-from service.client import Client
+from service.client.client import Client
 from sparsemod.objectives import Objectives
 
 NAME = "from the form"

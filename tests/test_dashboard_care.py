@@ -9,8 +9,8 @@ from support_dashboard import Watched, browser, violations
 from support_store import completed, fill, spec
 from support_stream import served
 
-from service.app import create_app
-from service.schemas import LogLine
+from service.http.app import create_app
+from service.schemas.trials import LogLine
 from service.settings import Settings
 from service.store import Store
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.routes.overview import DASHBOARD
+from service.http.app import create_app
+from service.http.routes.overview import DASHBOARD
 from service.settings import Settings
 from sparsemod.units import CHOICES
 

@@ -9,7 +9,7 @@ from support_dashboard import Watched, browser
 from support_store import completed, fill, spec
 from support_stream import served
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
 from sparsemod.records import Measurement

@@ -6,7 +6,7 @@ import pytest
 from support_auth import open_app, store_of
 from support_store import Clock, Suggestion, completed, fault, fill, spec
 
-from service.schemas import ExperimentState
+from service.schemas.trials import ExperimentState
 from service.store import Store
 from sparsemod.records import Candidate, Measurement
 

@@ -10,10 +10,10 @@ from support_kill import Processes, store_at, until
 from support_store import spec
 from support_stream import served
 
-from service.app import create_app
-from service.client import Client
-from service.feed import Feed
-from service.schemas_logins import Scope
+from service.client.client import Client
+from service.http.app import create_app
+from service.http.feed import Feed
+from service.schemas.logins import Scope
 from service.settings import Settings
 from service.store import Store
 from sparsemod.errors import SparsemodError

@@ -11,7 +11,7 @@ from support_dashboard import Watched, browser
 from support_kill import Processes, store_at
 from support_store import completed, fill, point, spec
 
-from service.schemas import LogLine
+from service.schemas.trials import LogLine
 from service.store import Store
 
 VALUES = """() => Object.fromEntries([...document.querySelectorAll("#trials tbody tr")]

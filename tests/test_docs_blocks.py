@@ -16,7 +16,7 @@ import torch
 from support_docs import DOCS, EXAMPLES, PAGES, Block, blocks
 from torch import nn
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from sparsemod.export.c import project
 from sparsemod.quantization import quantize

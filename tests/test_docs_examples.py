@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from support_docs import EXAMPLES, ROOT
 
-from sparsemod.check import check
-from sparsemod.spec import ExperimentSpec
-from sparsemod.spec_files import load
+from sparsemod.pipeline.dry_run import check
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.files import load
 
 DATA = Path(os.environ.get("SPARSEMOD_TEST_DATA", ROOT.parent / "shared" / "datasets"))
 

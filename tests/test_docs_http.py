@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from support_docs import DOCS, blocks, generator
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 
 

@@ -12,8 +12,8 @@ from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
 
 from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, workers
 from service.settings import Settings
-from sparsemod.spec_config import KEYS
-from sparsemod.spec_files import dump, load, loads
+from sparsemod.spec.config_cfg import KEYS
+from sparsemod.spec.files import dump, load, loads
 
 generate = generator()
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}

@@ -8,10 +8,10 @@ from support_export_c import Drawn
 from support_graph import LeNet
 
 from sparsemod.data import load
+from sparsemod.emulator import MACHINES, Emulator
 from sparsemod.export.c.host import host_run
 from sparsemod.quantization import quantize
-from sparsemod.spec import DatasetSpec
-from sparsemod.targets.emulator import MACHINES, Emulator
+from sparsemod.spec.experiment import DatasetSpec
 
 pytestmark = needs_emulator
 

@@ -11,10 +11,10 @@ from support_emulator import needs_emulator
 from support_graph import LeNet
 from torch import nn
 
+from sparsemod.emulator import MACHINES, Emulator, Program, available, machine
+from sparsemod.emulator.toolchain import _missing
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput, ToolsMissing, UnknownName
 from sparsemod.quantization import IntegerNetwork, quantize
-from sparsemod.targets.emulator import MACHINES, Emulator, Program, available, machine
-from sparsemod.targets.emulator.toolchain import _missing
 
 pytestmark = needs_emulator
 MARK = "#ifndef NN_LAYER_DONE\n#define NN_LAYER_DONE(i) ((void)0)\n#endif\n"
@@ -70,7 +70,7 @@ def test_thirty_runs_are_equal_and_marks_change_nothing(lenet: IntegerNetwork) -
     runs = [Emulator("m4").measure(small) for _ in range(30)]
     facts = {(r.instructions, tuple(r.per_layer.items()), r.flash, r.static_ram, r.stack) for r in runs}
     assert len(facts) == 1
-    from sparsemod.targets.emulator.program import program as source
+    from sparsemod.emulator.program import program as source
 
     made, grey = source(lenet), np.zeros((1, 784), np.int8)
     with_marks, without = Emulator("m4").run(made, grey), Emulator("m4").run(made, grey, marks=False)

@@ -7,14 +7,14 @@ from support_emulator import needs_emulator
 from support_trials import manual, tiny_data, tiny_spec
 
 from sparsemod.calibration import calibrate, write
+from sparsemod.emulator.toolchain import _missing
 from sparsemod.errors import ToolsMissing
 from sparsemod.objectives import Objectives
-from sparsemod.problem import Problem
+from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.trial import evaluate
 from sparsemod.records import TrialResult
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import device, device_fits
-from sparsemod.targets.emulator.toolchain import _missing
-from sparsemod.trial import evaluate
 
 
 def run(spec: ExperimentSpec) -> TrialResult:

@@ -14,8 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 from support_export import Every, Wide, finished, quantized
 
-from service.app import create_app
-from service.client import Client
+from service.client.client import Client
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
 from sparsemod.export import ExportReport
@@ -135,7 +135,7 @@ def test_a_child_that_dies_is_a_failed_export(
 ) -> None:
     files = http.app.state.files  # type: ignore[attr-defined]
     experiment, trial = finished(store, files, quantized(lambda: Wide(4)))
-    monkeypatch.setattr("service.export_process.sys.executable", "/bin/false")
+    monkeypatch.setattr("service.jobs.export_process.sys.executable", "/bin/false")
     path = f"/experiments/{experiment}/trials/{trial}/exports"
     assert http.post(path, json={"formats": ["onnx"]}).status_code == 202
     (item,) = wait(http, path)
@@ -144,7 +144,7 @@ def test_a_child_that_dies_is_a_failed_export(
 
 def test_the_server_loads_no_packages_of_formats() -> None:
     code = (
-        "import sys, service.app, service.exports, service.routes.exports; "
+        "import sys, service.http.app, service.jobs.exports, service.http.routes.exports; "
         "print([m for m in ('torch', 'onnx', 'onnxruntime', 'ai_edge_litert', 'tflite_micro', 'matplotlib') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from support_export import Every, Wide, contents, measurement, quantized
 
-from sparsemod.delivery import CARD, PAGE, REPORTS, Delivered, Subject, deliver
+from sparsemod.delivery.card import PLOT
+from sparsemod.delivery.card_plot import blocks, memory_plot
+from sparsemod.delivery.deliver import CARD, PAGE, REPORTS, Delivered, Subject, deliver
+from sparsemod.delivery.needs import check_fit, fit, fits, need
 from sparsemod.errors import DoesNotFit, UnknownName
 from sparsemod.export.c import plan
-from sparsemod.export.card import PLOT
-from sparsemod.export.card_plot import blocks, memory_plot
-from sparsemod.export.fit import check_fit, fit, fits, need
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import Device, device, device_names
 
 TINY = Device(
@@ -125,7 +125,7 @@ def test_a_network_on_its_devices() -> None:
 
 def test_without_the_tools_the_bounds_are_called_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     words = "no emulated device: qemu-system-arm missing; apt-get install qemu-system-arm"
-    monkeypatch.setattr("sparsemod.targets.emulator.available", lambda core: words)
+    monkeypatch.setattr("sparsemod.emulator.available", lambda core: words)
     found = need(quantized(Every), "cortex-m4")
     assert not found.measured and found.instructions is None and words in found.method
     assert found.ram == plan(quantized(Every)).size
@@ -150,7 +150,7 @@ def test_a_library_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: Any) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("sparsemod.export.onnx._session", broken)
+    monkeypatch.setattr("sparsemod.export.onnx.exporter._session", broken)
     done = deliver(Subject(quantized(lambda: Wide(4)), "w"), tmp_path, ["onnx"], target="stm32f446")
     assert done.reports[0].failure == "RuntimeError: out of luck"
 

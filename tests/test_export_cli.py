@@ -10,11 +10,11 @@ import pytest
 import uvicorn
 from support_export import Every, Wide, finished, quantized
 
-from service.app import create_app
 from service.cli import main
 from service.cli.exporting import parse_formats
+from service.http.app import create_app
+from service.processes.supervisor import free_port
 from service.settings import Settings
-from service.supervisor import free_port
 from sparsemod.errors import UnknownName
 
 

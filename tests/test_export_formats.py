@@ -18,9 +18,9 @@ from torch import nn
 from sparsemod.calibration.networks import random_network
 from sparsemod.errors import ToolsMissing, UnknownName, Unsupported
 from sparsemod.export import EXPORTERS, ExportReport, export, expressible
-from sparsemod.export.onnx import to_onnx
+from sparsemod.export.onnx.exporter import to_onnx
 from sparsemod.export.report import VERIFICATION
-from sparsemod.export.tflite import to_tflite
+from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.graph import KINDS
 from sparsemod.quantization import IntegerNetwork, TensorInfo, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
@@ -228,7 +228,7 @@ def test_every_layer_of_random_networks_is_within_one_quantum(seed: int) -> None
     held = trace(network, network.quantize_input(x))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "sparsemod.export.tflite.run_micro", lambda content: "left out: a process for each layer"
+            "sparsemod.export.tflite.exporter.run_micro", lambda content: "left out: a process for each layer"
         )
         for layer in network.layers:
             if len(layer.inputs) > 1:
@@ -268,7 +268,7 @@ def test_missing_packages_are_named_with_their_command(
         patch.setitem(sys.modules, "onnxruntime", None)
         (words,) = export("onnx", every, tmp_path / "onnx").missing
         assert "pip install 'sparsemod[onnx]'" in words
-        patch.setattr("sparsemod.export.tflite_micro.find_spec", lambda name: None)
+        patch.setattr("sparsemod.export.tflite.micro.find_spec", lambda name: None)
         (words,) = export("tflite", every, tmp_path / "tflite").missing
         assert "pip install 'sparsemod[tflite]'" in words
         patch.setitem(sys.modules, "onnx", None)

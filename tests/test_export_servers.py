@@ -12,14 +12,14 @@ from starlette.testclient import TestClient
 from support_export import Wide, finished, quantized
 from support_kill import Processes, store_at, until
 
-from service.app import create_app
-from service.artifacts import ArtifactFiles
-from service.client import Client
-from service.export_schemas import ExportState
-from service.models import export_jobs
+from service.client.client import Client
+from service.files.artifacts import ArtifactFiles
+from service.http.app import create_app
+from service.schemas.exports import ExportState
 from service.settings import Settings
 from service.store import Store
 from service.store.exports import MOST_ATTEMPTS
+from service.store.tables import export_jobs
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
 PATIENCE = 200
@@ -120,7 +120,7 @@ def test_a_killed_servers_export_is_finished_by_the_next(tmp_path: Path) -> None
 DEADLY = """
 import os, signal, sys
 main = sys.modules["__main__"]
-if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.export_child":
+if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.jobs.export_child":
     with open(os.environ["DEADLY"], "r+") as file:
         left = int(file.read())
         file.seek(0)
@@ -188,6 +188,6 @@ def children() -> list[str]:
             line = (entry / "cmdline").read_text()
         except OSError:
             continue  # it has ended
-        if parent == os.getpid() and "service.export_child" in line:
+        if parent == os.getpid() and "service.jobs.export_child" in line:
             found.append(line)
     return found

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from support_kill import Processes, check_complete, stop_gently, store_at, until
 
-from service.schemas import ExperimentState
-from sparsemod.spec import ExperimentSpec
+from service.schemas.trials import ExperimentState
+from sparsemod.spec.experiment import ExperimentSpec
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
 PATIENCE = 200
@@ -49,7 +49,9 @@ def start(processes: Processes, name: str) -> None:
 
 def kill_below(processes: Processes, share: float) -> None:
     """Kill a process that forks trials, or one of the trials: what workers have below them now, `share` of the way through the list."""
-    found = sorted(pid for pid, command in processes.marked().items() if "service.trial_process" in command)
+    found = sorted(
+        pid for pid, command in processes.marked().items() if "service.worker.trial_process" in command
+    )
     if found:
         with contextlib.suppress(ProcessLookupError):  # it was over just then
             os.kill(found[int(share * len(found))], signal.SIGKILL)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from support_kill import Processes, check_complete, stop_gently, store_at, until
 
-from service.schemas import ExperimentState
+from service.schemas.trials import ExperimentState
 from service.store import Store
 from sparsemod.records import TrialState
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
 PATIENCE = 200

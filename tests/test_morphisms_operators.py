@@ -17,7 +17,7 @@ from sparsemod.morphisms.genes import CnnGenes
 from sparsemod.morphisms.operators import CNN, MLP
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo
-from sparsemod.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
+from sparsemod.space.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
 
 SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp").space(TABLE)}
 

@@ -14,7 +14,7 @@ from torch import nn
 from sparsemod.errors import BuildError, DuplicateName, InvalidInput, UnknownName
 from sparsemod.networks import FAMILIES, create_family, family
 from sparsemod.records import DataInfo, Value
-from sparsemod.space import Categorical, Fixed, Integer, Real, Space
+from sparsemod.space.space import Categorical, Fixed, Integer, Real, Space
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
 
@@ -158,8 +158,8 @@ def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: 
     """As docs/own.md says, and before anything else has imported the module."""
     (tmp_path / "their_networks.py").write_text(
         "from torch import nn\n"
-        "from sparsemod.networks.registry import family\n"
-        "from sparsemod.parameters import Integer\n\n\n"
+        "from sparsemod.networks.family import family\n"
+        "from sparsemod.space.parameters import Integer\n\n\n"
         "@family('theirs', space=[Integer('width', 1, 4)])\n"
         "def theirs(parameters, data):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, data.classes))\n"
@@ -172,7 +172,7 @@ def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: 
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     code = (
-        "from sparsemod.networks.registry import create_family\n"
+        "from sparsemod.networks.family import create_family\n"
         "from sparsemod.records import DataInfo\n"
         "data = DataInfo(name='digits', shape=(1, 8, 8), classes=10)\n"
         "for name in ('theirs', 'also'):\n"

@@ -9,7 +9,7 @@ from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.pruning import PRUNERS, SCHEDULES, create_pruner, planned_keep, planned_pruned
 from sparsemod.pruning.magnitude import prunable_weights
 from sparsemod.pruning.schedules import Cubic, OneShot
-from sparsemod.spec_training import PruningSpec
+from sparsemod.spec.training import PruningSpec
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from sparsemod.errors import BuildError
 from sparsemod.graph import capture
 from sparsemod.pruning import create_pruner, planned_shrink, planned_shrink_graph, shrink
 from sparsemod.pruning.channels import channels_of
-from sparsemod.spec_training import PruningSpec
+from sparsemod.spec.training import PruningSpec
 
 
 @pytest.fixture(autouse=True)

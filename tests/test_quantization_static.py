@@ -18,7 +18,7 @@ from sparsemod.quantization.calibration import RANGES, calibrate
 from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import Add, Clamp, Concat, Conv, Linear
 from sparsemod.quantization.static import RULES, quantize_static
-from sparsemod.spec_training import PruningSpec
+from sparsemod.spec.training import PruningSpec
 
 
 @pytest.fixture(autouse=True)

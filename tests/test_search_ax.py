@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from support_search import SPACE, costs, loop, pend, spec
 
-from sparsemod.parameters import Constraint
 from sparsemod.records import FailureKind, TrialState, Value
 from sparsemod.search import Search, ax_acquisition, sobol
 from sparsemod.search.ax_experiment import client, quiet, snapshot
 from sparsemod.search.ax_space import constraints, from_ax, parameters, to_ax
-from sparsemod.space import Categorical, Fixed, Integer, Real, Space
+from sparsemod.space.parameters import Constraint
+from sparsemod.space.space import Categorical, Fixed, Integer, Real, Space
 
 
 @settings(max_examples=50, deadline=None)

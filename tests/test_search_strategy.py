@@ -13,7 +13,7 @@ from sparsemod.errors import BuildError, SpaceEmpty
 from sparsemod.records import FailureKind, TrialState, Value
 from sparsemod.search import Observation, Search, Suggestion, gp
 from sparsemod.search.history import History
-from sparsemod.space import Categorical, Integer, Space
+from sparsemod.space.space import Categorical, Integer, Space
 
 
 def rounds(r1: int, r2: int = 0, r3: int = 0) -> dict[str, object]:

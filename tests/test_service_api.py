@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 from support_store import SPEC, completed, fill, point, stored_artifact
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import HEAD, Store
 from sparsemod.errors import InvalidInput
@@ -61,7 +61,7 @@ def error(answer: Any, status: int) -> dict[str, Any]:
 
 def test_the_server_starts_without_torch_and_ax() -> None:
     code = (
-        "import sys, service.app, service.client; app = service.app.create_app; "
+        "import sys, service.http.app, service.client.client; app = service.http.app.create_app; "
         "print([m for m in ('torch', 'ax', 'botorch', 'sklearn', 'matplotlib') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -258,8 +258,8 @@ def test_stop_resume_extend_attach(http: TestClient) -> None:
 
 def test_an_attached_candidate_is_checked_against_the_space(http: TestClient) -> None:
     from sparsemod.data import declared
-    from sparsemod.problem import Problem
-    from sparsemod.spec import ExperimentSpec
+    from sparsemod.pipeline.problem import Problem
+    from sparsemod.spec.experiment import ExperimentSpec
 
     made = create(http)
     info = declared("digits")

@@ -12,13 +12,13 @@ from starlette.testclient import TestClient
 from support_kill import until
 from support_store import SPEC, Suggestion, completed, fault, fill
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from sparsemod.data import declared
 from sparsemod.errors import ServerUnavailable, SparsemodError
-from sparsemod.problem import Problem
+from sparsemod.pipeline.problem import Problem
 from sparsemod.records import Candidate
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 _OPEN = """
 import sys, warnings
@@ -66,7 +66,7 @@ def test_the_export_opens_with_ax(tmp_path: Path) -> None:
 
 
 def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
-    from service.ax_export import AxExport
+    from service.jobs.ax_snapshot import AxExport
     from service.store import open_store
 
     settings = Settings(data_dir=tmp_path)

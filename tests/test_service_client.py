@@ -16,11 +16,11 @@ from safetensors.numpy import save
 from starlette.testclient import TestClient
 from support_store import SPEC, completed, fill, point, spec
 
-from service.app import create_app
-from service.auth import RULES
-from service.client import Client
+from service.client.client import Client
 from service.errors import STATUS, ServerError, TooLarge, answer, exception, status_of
-from service.schemas import ExperimentState
+from service.http.app import create_app
+from service.http.auth import RULES
+from service.schemas.trials import ExperimentState
 from service.settings import Settings
 from service.store import Store
 from sparsemod import errors

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 
 WITHOUT = {("/experiments/{experiment}/ax", "200")}

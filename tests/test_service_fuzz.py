@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 
 from support_store import completed, fill, spec
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import open_store
 

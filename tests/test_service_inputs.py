@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 from support_store import SPEC, fill
 
-from service.app import create_app
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from service.supervisor import free_port
+from service.processes.supervisor import free_port
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SPEC = {

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from sparsemod.errors import InvalidCandidate, InvalidInput, InvalidSpec
-from sparsemod.parameters import Categorical, Condition, Constraint, Integer
-from sparsemod.problem import Problem
+from sparsemod.pipeline.problem import Problem
 from sparsemod.records import DataInfo
-from sparsemod.space import Space
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.parameters import Categorical, Condition, Constraint, Integer
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sparsemod.errors import InvalidSpec
-from sparsemod.spec_config import KEYS
-from sparsemod.spec_files import SpecFile, dump, load, loads, read
+from sparsemod.spec.config_cfg import KEYS
+from sparsemod.spec.files import SpecFile, dump, load, loads, read
 
 WHOLE = """\
 [experiment]

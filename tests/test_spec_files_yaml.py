@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidSpec
-from sparsemod.spec import ExperimentSpec
-from sparsemod.spec_files import MAX_BYTES, dump, load, loads, scalar
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.files import MAX_BYTES, dump, load, loads, scalar
 
 SMALL = "dataset: {name: digits}\nnetwork: {family: cnn}\n"
 

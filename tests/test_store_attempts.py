@@ -16,12 +16,12 @@ from support_store import (
     stored_artifact,
 )
 
-from service.app import create_app
-from service.schemas import AttemptState, LogLine
+from service.http.app import create_app
+from service.schemas.trials import AttemptState, LogLine
 from service.settings import Settings
 from service.store import RELEASED, Store
 from sparsemod.errors import Conflict, InvalidInput, StaleLease
-from sparsemod.problem import trial_seed
+from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, TrialState
 
 pytest_plugins = ["support_store_fixtures"]

@@ -11,11 +11,11 @@ from support_store import (
     suggestions,
 )
 
-from service.schemas import ExperimentState
+from service.schemas.trials import ExperimentState
 from service.store import Store
-from service.suggester import observation
+from service.suggester.suggester import observation
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, StaleLease
-from sparsemod.problem import trial_seed
+from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, TrialState
 
 pytest_plugins = ["support_store_fixtures"]

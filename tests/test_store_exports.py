@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from support_store import Clock, completed, fill, spec, stored_artifact
 
-from service.export_schemas import ExportState
-from service.models import export_jobs
+from service.schemas.exports import ExportState
 from service.store import ExportJob, Store
 from service.store.exports import LONGEST, MOST_ATTEMPTS
+from service.store.tables import export_jobs
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.records import Artifact
 

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from support_store import Clock, completed, fill, spec
 
 import service.store.files
-from service.app import create_app
-from service.artifacts import ArtifactFiles
+from service.files.artifacts import ArtifactFiles
+from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
 from service.store.files import STRAY_SECONDS, hold

@@ -11,9 +11,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from support_store import fill, spec
 
-from service.models import metadata
 from service.store import HEAD, Store
 from service.store.engine import MIGRATIONS
+from service.store.tables import metadata
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 
 pytest_plugins = ["support_store_fixtures"]

@@ -10,9 +10,9 @@ import pytest
 from support_store import completed, fill, point, spec
 from support_stream import Stream, served
 
-from service import feed
-from service.app import create_app
-from service.schemas_logins import Scope
+from service.http import feed
+from service.http.app import create_app
+from service.schemas.logins import Scope
 from service.settings import Settings
 from service.store import Store
 

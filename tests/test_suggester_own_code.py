@@ -9,10 +9,10 @@ import pytest
 from support_suggester import make_spec, open_store, work
 from torch import nn
 
-from service import search_process
-from service.schemas import ExperimentState
-from service.suggester import Suggester, build_search
-from sparsemod.networks.registry import FAMILIES, family
+from service.schemas.trials import ExperimentState
+from service.suggester import search_process
+from service.suggester.suggester import Suggester, build_search
+from sparsemod.networks.family import FAMILIES, family
 from sparsemod.records import DataInfo, FailureKind, TrialState
 
 MODES = ("fine", "exit", "hang", "memory", "raise", "leave")

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from support_suggester import Clock, complete, make_spec, open_store, quick_search, work
 
-import service.suggester
-from service.schemas import ExperimentState
-from service.suggester import Suggester
+import service.suggester.suggester
+from service.schemas.trials import ExperimentState
+from service.suggester.suggester import Suggester
 from sparsemod.errors import ServerUnavailable, SpaceEmpty
 from sparsemod.records import TrialState
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.suggester, "build_search", quick_search)
+    monkeypatch.setattr(service.suggester.suggester, "build_search", quick_search)
 
 
 def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_what_breaks_the_search_ends_the_experiment_and_not_the_suggester(
             raise error
         return quick_search(spec)
 
-    monkeypatch.setattr(service.suggester, "build_search", build)
+    monkeypatch.setattr(service.suggester.suggester, "build_search", build)
     Suggester(store, ahead=2).step()
     view = store.experiment(broken)
     assert view.state is ExperimentState.FAILED
@@ -165,7 +165,7 @@ def test_what_breaks_the_search_ends_the_experiment_and_not_the_suggester(
 def test_a_database_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id
-    monkeypatch.setattr(service.suggester, "RETRY_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(service.suggester.suggester, "RETRY_SECONDS", (0.01, 0.02))
     looks = store.active_experiments
     failures = iter([True, True, True])
     stop = threading.Event()

@@ -8,8 +8,8 @@ import pytest
 
 from sparsemod.calibration.calibrate import kernels_digest
 from sparsemod.errors import DataMissing, InvalidInput, UnknownName
-from sparsemod.spec import ExperimentSpec
-from sparsemod.spec_measure import TargetSpec
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.measure import TargetSpec
 from sparsemod.targets import (
     DEFAULT_DEVICE,
     adopt_device,

@@ -8,7 +8,7 @@ from support_training import digits, small_cnn
 from torch import nn
 from torch.nn import functional
 
-from sparsemod.spec_training import TrainingSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import train
 from sparsemod.training.fusion import fused
 from sparsemod.training.process import tune_process

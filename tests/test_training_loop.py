@@ -12,7 +12,7 @@ from torch import nn
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
 from sparsemod.records import CurvePoint
-from sparsemod.spec_training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
+from sparsemod.spec.training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
 from sparsemod.training import Resident, TrainingOutcome, evaluate, train
 from sparsemod.training.checkpoint import pack, unpack
 from sparsemod.training.loop import _bounds
@@ -327,7 +327,7 @@ def test_on_a_gpu() -> None:
 
 def load_digits() -> Any:
     from sparsemod.data import load
-    from sparsemod.spec import DatasetSpec
+    from sparsemod.spec.experiment import DatasetSpec
 
     return load(DatasetSpec(name="digits", limit=400))
 

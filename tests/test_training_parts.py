@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsemod.errors import InvalidInput, UnknownName
-from sparsemod.spec_training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
+from sparsemod.spec.training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
 from sparsemod.training import augmentation, optimizers
 from sparsemod.training.augmentation import AUGMENTATIONS
 from sparsemod.training.checkpoint import pack, unpack

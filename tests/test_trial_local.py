@@ -6,7 +6,7 @@ import pytest
 from support_trials import tiny_spec
 
 from sparsemod.errors import Conflict, InvalidInput, SpaceEmpty
-from sparsemod.local import LocalRun
+from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.records import FailureKind, TrialState
 
 

@@ -7,11 +7,11 @@ import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
-from sparsemod.problem import Problem, trial_seed
+from sparsemod.pipeline.problem import Problem, trial_seed
+from sparsemod.pipeline.screening import Screen
+from sparsemod.pipeline.trial import ParentWeights, Silent, evaluate
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import FailureKind, TrialState
-from sparsemod.screen import Screen
-from sparsemod.trial import ParentWeights, Silent, evaluate
 
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 

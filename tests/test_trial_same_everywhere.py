@@ -13,13 +13,13 @@ import pytest
 from support_kill import Processes, stop_gently, store_at, until
 from support_trials import tiny_data, tiny_spec
 
-from service.client import Client
-from service.schemas import ExperimentState, TrialView
+from service.client.client import Client
+from service.schemas.trials import ExperimentState, TrialView
 from service.store import Store
-from sparsemod.local import Finished
+from sparsemod.pipeline.local_run import Finished
+from sparsemod.pipeline.trial import ParentWeights, evaluate
 from sparsemod.records import Artifact, CurvePoint, TrialState
-from sparsemod.spec import ExperimentSpec
-from sparsemod.trial import ParentWeights, evaluate
+from sparsemod.spec.experiment import ExperimentSpec
 
 PATIENCE = 200
 """Seconds. No result: only how long a machine may be busy with other things before a test gives up."""

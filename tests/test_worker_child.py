@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from support_worker import MemoryServer, make_claim
 
-from service.attempt import RELEASED, Attempt, AttemptSettings, Ending
-from service.nursery import Nursery
-from service.trial_log import TrialLog
+from service.worker.attempt import RELEASED, Attempt, AttemptSettings, Ending
+from service.worker.fork_server import Nursery
+from service.worker.trial_log import TrialLog
 from sparsemod.records import FailureKind, TrialResult, TrialState
 
 

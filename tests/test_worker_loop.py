@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support_worker import MemoryServer, make_claim
 
-from service.worker import Worker, WorkerSettings
+from service.worker.worker import Worker, WorkerSettings
 from sparsemod.errors import InvalidInput
 from sparsemod.records import TrialState
 

@@ -13,7 +13,7 @@ import typer
 
 from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token, workers
 from service.cli.common import AT_END, complain
-from service.credentials import VARIABLE
+from service.client.credentials import VARIABLE
 
 NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
 
@@ -90,7 +90,7 @@ def take_token(arguments: list[str]) -> list[str]:
 
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
     """Run the command; turn our own errors into a line for each mistake and exit code 2."""
-    from service.supervisor_child import become_supervised
+    from service.processes.supervised import become_supervised
     from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError
 
     become_supervised()

@@ -15,7 +15,7 @@ from service.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from service.schemas_dashboard import DatasetView, FamilyView
+    from service.schemas.dashboard import DatasetView, FamilyView
 
 
 RemoteOption = Annotated[
@@ -30,7 +30,7 @@ def families(
     if remote:
         _show("network family", [_remote(one) for one in connect(server).catalogue().families])
         return
-    from sparsemod.networks.registry import FAMILIES
+    from sparsemod.networks.family import FAMILIES
 
     import_modules(imports)
     _show("network family", _local(FAMILIES))
@@ -43,7 +43,7 @@ def datasets(
     if remote:
         _show("dataset", [_remote(one) for one in connect(server).catalogue().datasets])
         return
-    from sparsemod.data.registry import DATASETS
+    from sparsemod.data.source import DATASETS
 
     import_modules(imports)
     _show("dataset", _local(DATASETS))

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from service.client import Client
-    from service.schemas import ExperimentSummary
+    from service.client.client import Client
+    from service.schemas.trials import ExperimentSummary
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
@@ -100,7 +100,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
 
 def connect(url: str, timeout: float = 30.0) -> "Client":
     """A client of the server at `url`. Raises InvalidInput for something that is no address."""
-    from service.client import Client
+    from service.client.client import Client
     from sparsemod.errors import InvalidInput
 
     if not url.startswith(("http://", "https://")):
@@ -142,7 +142,7 @@ def _named(experiments: "list[ExperimentSummary]") -> str:
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
     """`name=value` pairs as a mapping; values are read as spec files read them. Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
-    from sparsemod.spec_files import scalar
+    from sparsemod.spec.files import scalar
 
     found: dict[str, int | float | str | bool] = {}
     for pair in pairs:

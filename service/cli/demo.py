@@ -15,12 +15,12 @@ from service.cli.results import write_files
 from service.cli.serving import local_url, programs
 from service.cli.view import front_table, line
 from service.cli.watching import Watcher, follow
-from service.schemas import ExperimentState
-from service.supervisor import Supervisor, require_free_port, wait_until_ready
+from service.processes.supervisor import Supervisor, require_free_port, wait_until_ready
+from service.schemas.trials import ExperimentState
 from sparsemod.errors import InvalidInput, SparsemodError
-from sparsemod.spec_files import load
+from sparsemod.spec.files import load
 
-SPEC = Path(__file__).parent.parent / "demo.yaml"
+SPEC = Path(__file__).with_name("demo.yaml")
 HOST = "127.0.0.1"
 FOLDER = "sparsemod-demo"
 """Where a demo keeps its data and results; beside one that is running, the next takes `sparsemod-demo-2`, and so on."""

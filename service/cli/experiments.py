@@ -20,7 +20,7 @@ from service.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from service.client.client import Client
 
 LOOK_SECONDS = 1.0
 """Pause between two looks at a log that is followed."""
@@ -36,7 +36,7 @@ def submit(
     json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Start an experiment on the server."""
-    from sparsemod.spec_files import load
+    from sparsemod.spec.files import load
 
     client = connect(server)
     if dry_run:
@@ -192,7 +192,7 @@ def show(
     if json_output:
         typer.echo(full.model_dump_json(indent=1))
     elif spec:
-        from sparsemod.spec_files import dump
+        from sparsemod.spec.files import dump
 
         typer.echo(dump(full.spec), nl=False)
     else:

@@ -16,9 +16,9 @@ from service.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from service.client import Client
-    from service.export_schemas import ExportView
-    from service.schemas import ExperimentView, TrialView
+    from service.client.client import Client
+    from service.schemas.exports import ExportView
+    from service.schemas.trials import ExperimentView, TrialView
     from sparsemod.export import ExportReport
 
 LOOK_SECONDS = 0.5
@@ -52,7 +52,7 @@ def export(
 
     Fails when a format cannot express a network, or the network does not fit the device.
     """
-    from service.export_schemas import ExportState
+    from service.schemas.exports import ExportState
     from sparsemod.errors import Conflict, InvalidInput, NotFound
 
     formats = parse_formats(to)
@@ -103,7 +103,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...]) -> list["ExportView"]:
     """The server's exports of a trial in these formats, once they are over."""
-    from service.export_schemas import ExportState
+    from service.schemas.exports import ExportState
 
     while True:
         found = [view for view in client.exports(experiment, index) if view.format in formats]
@@ -126,7 +126,7 @@ def _deliver(
     networks = [artifact for artifact in view.artifacts if artifact.kind == "network"]
     if not networks:
         raise Conflict(f"trial {view.index} has no network to export: its state is {view.state}")
-    from sparsemod.delivery import CARD, PAGE, Subject, deliver
+    from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
 
     spec = experiment.spec
     content = (folder / Path(networks[0].name).name).read_bytes()

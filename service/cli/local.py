@@ -22,8 +22,8 @@ from service.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from sparsemod.local import Finished, LocalRun
-    from sparsemod.spec import ExperimentSpec
+    from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.spec.experiment import ExperimentSpec
 
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
 
@@ -40,7 +40,7 @@ def run(
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment here, one trial after the other, without a server."""
-    from sparsemod.spec_files import read
+    from sparsemod.spec.files import read
 
     import_modules(imports)
     file = read(spec)
@@ -49,7 +49,7 @@ def run(
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
-        from sparsemod.local import LocalRun
+        from sparsemod.pipeline.local_run import LocalRun
 
         local = LocalRun(known, folder, device=require_device(device))
     _follow(local, file.debug)
@@ -259,7 +259,7 @@ def check(
     """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
     from rich.text import Text
 
-    from sparsemod.spec_files import read
+    from sparsemod.spec.files import read
 
     import_modules(imports)
     file = read(spec)
@@ -268,7 +268,7 @@ def check(
     output = console()
     with console(stderr=True).status("trying a few candidates"):
         _one_thread()
-        from sparsemod.check import check as dry_run
+        from sparsemod.pipeline.dry_run import check as dry_run
 
         report = dry_run(found, candidates=candidates, located=file.located)
     marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
@@ -343,8 +343,8 @@ def test(
 def _test_once(spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str) -> dict[str, float]:
     from sparsemod.data import load
     from sparsemod.errors import BuildError
-    from sparsemod.problem import trial_seed
-    from sparsemod.trial import evaluate
+    from sparsemod.pipeline.problem import trial_seed
+    from sparsemod.pipeline.trial import evaluate
 
     # Seeds of their own: the search has seen what the trial's own seed gives.
     seed = trial_seed(view.seed, 1_000_000 + number)

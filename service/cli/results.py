@@ -21,8 +21,8 @@ from service.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from service.client import Client
-    from service.schemas import TrialView
+    from service.client.client import Client
+    from service.schemas.trials import TrialView
 
 PAGE = 500
 
@@ -63,7 +63,7 @@ def trials(
         typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=1))
         return
     if form is Format.CSV:
-        from service.rows import to_row
+        from service.schemas.report_rows import to_row
         from sparsemod.report.results import trials_csv
 
         typer.echo(trials_csv([to_row(item) for item in items]), nl=False)
@@ -152,7 +152,7 @@ def pareto(
 
 def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Path]:
     """Write an experiment's tables and plots into `folder`; returns kind -> path."""
-    from service.rows import to_row
+    from service.schemas.report_rows import to_row
     from sparsemod.objectives import Objectives
     from sparsemod.report import write_results
 

@@ -20,14 +20,14 @@ from service.cli.common import (
     require_folder,
 )
 from service.cli.health import health
-from service.credentials import VARIABLE
+from service.client.credentials import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from service.processes.supervisor import Program
     from service.settings import Settings
     from service.store import Store
-    from service.supervisor import Program
 
 DataOption = Annotated[
     Path,
@@ -85,8 +85,8 @@ def serve(
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    from service.processes.supervisor import require_free_port
     from service.settings import is_local
-    from service.supervisor import require_free_port
 
     import_modules(imports)
     configure_logs()
@@ -97,8 +97,8 @@ def serve(
     if only_server:
         _serve_here(host, require_free_port(host, port), found)
         return
-    from service.schemas_logins import Scope
-    from service.supervisor import Supervisor, wait_until_ready
+    from service.processes.supervisor import Supervisor, wait_until_ready
+    from service.schemas.logins import Scope
 
     require_folder(data_dir, "--data-dir")
     port = require_free_port(host, port)
@@ -153,7 +153,7 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
     import uvicorn
     from sqlalchemy import make_url
 
-    from service.app import create_app
+    from service.http.app import create_app
 
     application = create_app(given)
     log = structlog.get_logger("server")
@@ -214,7 +214,7 @@ def programs(
     drain: float = 20.0,
 ) -> list["Program"]:
     """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
-    from service.supervisor import Program, command
+    from service.processes.supervisor import Program, command
 
     # A database URL may hold a password, which has no business in a list of processes.
     environment = {"SPARSEMOD_DATABASE_URL": database} if database else {}
@@ -251,7 +251,7 @@ def suggester(
     """Keep a queue of trials ahead of the workers. It needs the database, not the server."""
     import_modules(imports)
     configure_logs()
-    from service.suggester import run_suggester
+    from service.suggester.suggester import run_suggester
 
     run_suggester(settings(data_dir, database), holder=name, ahead=ahead)
 
@@ -279,8 +279,8 @@ def worker(
     imports: ImportOption = None,
 ) -> None:
     """Evaluate trials that a server hands out. SIGTERM or Ctrl-C finishes the current ones; twice gives them back."""
-    from service.trial_process import PRELOADED
-    from service.worker import WorkerSettings, run_worker
+    from service.worker.trial_process import PRELOADED
+    from service.worker.worker import WorkerSettings, run_worker
     from sparsemod.errors import InvalidInput
 
     if gpu is not None and cpu:

@@ -47,7 +47,7 @@ def create(
     database: DatabaseOption = "",
 ) -> None:
     """Make a token and print it, this once. From the first one on, the server lets nobody in without."""
-    from service.schemas_logins import Scope
+    from service.schemas.logins import Scope
 
     store = _store(data_dir, database)
     try:

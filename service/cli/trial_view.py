@@ -12,8 +12,8 @@ from rich.text import Text
 
 from service.cli.common import STATE_STYLES, duration, metric_text
 from service.cli.view import facts_table, origin_text, sparkline
-from service.schemas import TrialView
-from service.schemas_dashboard import TrialGraph
+from service.schemas.dashboard import TrialGraph
+from service.schemas.trials import TrialView
 from sparsemod.records import CurvePoint
 from sparsemod.units import CHOICES, METRICS
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from service.cli.common import console
 from service.cli.view import Point, Progress, Running, Snapshot, line, render
-from service.schemas import ExperimentView, ParetoView, TrialView
+from service.schemas.trials import ExperimentView, ParetoView, TrialView
 from sparsemod.errors import ServerUnavailable
 from sparsemod.records import TrialState
 
 if TYPE_CHECKING:
-    from service.client import Client
+    from service.client.client import Client
 
 REFRESH_SECONDS = 1.0
 

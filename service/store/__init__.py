@@ -11,8 +11,8 @@ import time
 
 from service.settings import Settings
 from service.store.attempts import Attempts
+from service.store.computed_views import Deriveds
 from service.store.deletion import Deletion
-from service.store.derived import Deriveds
 from service.store.engine import HEAD, Clock, open_engine, schema_version
 from service.store.exports import ExportJob, ExportJobs
 from service.store.files import Files

@@ -11,15 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import (
-    attempts,
-    experiments,
-    log_lines,
-    trial_artifacts,
-    trials,
-    workers,
-)
-from service.schemas import (
+from service.schemas.trials import (
     AttemptState,
     Claim,
     ExperimentState,
@@ -31,6 +23,14 @@ from service.schemas import (
 from service.store.experiments import moment
 from service.store.files import hold
 from service.store.reports import TRIAL_OF, Reports
+from service.store.tables import (
+    attempts,
+    experiments,
+    log_lines,
+    trial_artifacts,
+    trials,
+    workers,
+)
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
 

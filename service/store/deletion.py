@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-from service.models import attempts, deletions, experiments, export_jobs, trial_artifacts, trials
 from service.store.experiments import Experiments
+from service.store.tables import attempts, deletions, experiments, export_jobs, trial_artifacts, trials
 
 
 class Deletion(Experiments):

@@ -17,14 +17,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from service.models import events, experiments
+from service.store.tables import events, experiments
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one on SQLite."""
 
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 HEAD = "0004"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""

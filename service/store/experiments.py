@@ -9,13 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import deletions, events, experiments, requests, trials
-from service.schemas import Event, ExperimentState, ExperimentSummary, ExperimentView
+from service.schemas.trials import Event, ExperimentState, ExperimentSummary, ExperimentView
 from service.store.engine import Base, Row
 from service.store.progress import Counts, counted, progress, totals
+from service.store.tables import deletions, events, experiments, requests, trials
 from sparsemod.errors import Conflict, InvalidInput, NotFound, UnknownName
 from sparsemod.records import TrialState
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import metric
 
 _PACE_TRIALS = 30

@@ -11,10 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.export_schemas import ExportState
-from service.models import export_jobs, trial_artifacts, trials
+from service.schemas.exports import ExportState
 from service.store.engine import Base
 from service.store.files import hold
+from service.store.tables import export_jobs, trial_artifacts, trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.export.report import FormatName
 from sparsemod.records import Artifact

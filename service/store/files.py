@@ -1,4 +1,4 @@
-"""What the database knows of stored files: digest and size. Their content lies in `service.artifacts`.
+"""What the database knows of stored files: digest and size. Their content lies in `service.files.artifacts`.
 
 Several may store, use and delete the same content at once. So a file comes and goes only in a transaction that has locked its record: whoever
 stores it waits for whoever deletes it, and the other way round.
@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import artifacts, trial_artifacts, trials
-from service.schemas import ArtifactInfo
+from service.schemas.trials import ArtifactInfo
 from service.store.engine import Base
+from service.store.tables import artifacts, trial_artifacts, trials
 from service.store.trials import artifact_url
 from sparsemod.errors import NotFound
 

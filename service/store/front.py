@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from service.models import experiments, measurements, trials
-from service.rows import to_row
-from service.schemas import Ancestor, HistoryPoint, ParetoPoint, ParetoView, TrialView
+from service.schemas.report_rows import to_row
+from service.schemas.trials import Ancestor, HistoryPoint, ParetoPoint, ParetoView, TrialView
 from service.store.engine import Clock
 from service.store.experiments import Experiments
+from service.store.tables import experiments, measurements, trials
 from service.store.trials import Trials
 from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import RoundName, TrialState
 from sparsemod.report.results import Row
-from sparsemod.spec import ExperimentSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 _KEPT = 64
 """Experiments whose history stays in memory."""

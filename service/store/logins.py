@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from service.models import attempts, experiments, sessions, tokens, workers
-from service.schemas_logins import Login, Scope, TokenView
+from service.schemas.logins import Login, Scope, TokenView
 from service.store.engine import Base
 from service.store.experiments import moment, moment_or_none
+from service.store.tables import attempts, experiments, sessions, tokens, workers
 from sparsemod.errors import InvalidInput, NotFound
 
 PREFIX = "sm_"

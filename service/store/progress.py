@@ -5,8 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import measurements, trials
-from service.schemas import RoundProgress
+from service.schemas.trials import RoundProgress
+from service.store.tables import measurements, trials
 from sparsemod.records import FailureKind, RoundName, TrialState
 
 ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")

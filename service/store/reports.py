@@ -10,16 +10,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import (
+from service.schemas.trials import AttemptState, ExperimentState, Finished
+from service.store.engine import Base
+from service.store.files import hold
+from service.store.tables import (
     attempts,
     curve_points,
     experiments,
     trial_artifacts,
     trials,
 )
-from service.schemas import AttemptState, ExperimentState, Finished
-from service.store.engine import Base
-from service.store.files import hold
 from service.store.trials import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState

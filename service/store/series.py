@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import attempts, events, experiments, measurements, trials
-from service.schemas_dashboard import Points, Revision, Timeline
+from service.schemas.dashboard import Points, Revision, Timeline
 from service.store.engine import Base, Clock
 from service.store.experiments import Experiments
 from service.store.progress import ROUNDS
+from service.store.tables import attempts, events, experiments, measurements, trials
 from sparsemod.records import Origin, TrialState
 from sparsemod.units import METRICS
 

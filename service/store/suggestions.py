@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from service.models import experiments, measurements, requests, suggesters, trial_artifacts, trials
-from service.schemas import ExperimentState, TrialView
+from service.schemas.trials import ExperimentState, TrialView
 from service.store.experiments import Experiments
+from service.store.tables import experiments, measurements, requests, suggesters, trial_artifacts, trials
 from service.store.trials import Trials, add_measurements, new_view
 from sparsemod.errors import Conflict, NotFound, StaleLease
-from sparsemod.problem import trial_seed
+from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
 from sparsemod.units import over_budget
 
@@ -20,7 +20,7 @@ __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
 
 
 class Suggested(Protocol):
-    """What is queued: `sparsemod.proposals.Proposal` is one."""
+    """What is queued: `sparsemod.pipeline.proposals.Proposal` is one."""
 
     @property
     def candidate(self) -> Candidate: ...

@@ -5,7 +5,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.models import (
+from service.schemas.trials import AttemptState, AttemptView, LogLine, StoredArtifact, TrialView
+from service.store.engine import Base, Row
+from service.store.experiments import moment, moment_or_none
+from service.store.tables import (
     attempts,
     curve_points,
     experiments,
@@ -14,9 +17,6 @@ from service.models import (
     trial_artifacts,
     trials,
 )
-from service.schemas import AttemptState, AttemptView, LogLine, StoredArtifact, TrialView
-from service.store.engine import Base, Row
-from service.store.experiments import moment, moment_or_none
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import Candidate, CurvePoint, Failure, Measurement, TrialState
 from sparsemod.units import METRICS

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from sparsemod.calibration.fit import errors, fit
+from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
+from sparsemod.emulator import machine, versions
 from sparsemod.export.c import kernel_sources
 from sparsemod.targets import Calibration, OperatorModel
-from sparsemod.targets.emulator import machine, versions
 
 NETWORKS, HELD_OUT, SEED = 70, 30, 1
 

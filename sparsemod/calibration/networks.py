@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsemod.errors import BuildError
-from sparsemod.networks.registry import create_family
+from sparsemod.networks.family import create_family
 from sparsemod.records import DataInfo
 
 SHAPES = ((1, 8, 8), (1, 14, 14), (3, 16, 16), (1, 28, 28), (3, 24, 24), (3, 32, 32), (2, 11, 17))

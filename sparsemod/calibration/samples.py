@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sparsemod.calibration.networks import MACS, random_network
+from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import BuildError, InvalidInput
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure.macs import macs
@@ -14,7 +15,6 @@ from sparsemod.measure.predicted import constants
 from sparsemod.measure.work import Work, works
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.quantization.static import quantize_static
-from sparsemod.targets.emulator import Emulation, Emulator
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,6 @@
 from sparsemod.data.arrays import Arrays
 from sparsemod.data.dataset import Dataset, Split, load
 from sparsemod.data.normalization import Normalization
-from sparsemod.data.registry import DATASETS, dataset, declared
+from sparsemod.data.source import DATASETS, dataset, declared
 
 __all__ = ["DATASETS", "Arrays", "Dataset", "Normalization", "Split", "dataset", "declared", "load"]

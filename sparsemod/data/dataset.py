@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sparsemod.data.arrays import Arrays, Labels
 from sparsemod.data.normalization import Floats, Normalization, fit
 from sparsemod.data.places import data_root
-from sparsemod.data.registry import DATASETS, bind
+from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import stratified, subset
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.records import DataInfo
 from sparsemod.registry import told
-from sparsemod.spec import DatasetSpec
+from sparsemod.spec.experiment import DatasetSpec
 
 if TYPE_CHECKING:
     import torch

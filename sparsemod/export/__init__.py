@@ -4,7 +4,7 @@
 Nothing here loads torch, or a format's own packages, before something is exported.
 """
 
-from sparsemod.export.registry import EXPORTERS, FORMATS, Exporter, export, expressible
+from sparsemod.export.exporters import EXPORTERS, FORMATS, Exporter, export, expressible
 from sparsemod.export.report import ExportedFile, ExportReport, Verification
 
 __all__ = [

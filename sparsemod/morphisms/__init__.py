@@ -4,7 +4,7 @@
 network's function where the change allows it (`inheritance/`).
 """
 
+from sparsemod.morphisms.morphism_set import MORPHISMS, Inheritance, MorphismSet, inherit, morphs
 from sparsemod.morphisms.operator import Morph, Operator
-from sparsemod.morphisms.registry import MORPHISMS, Inheritance, MorphismSet, inherit, morphs
 
 __all__ = ["MORPHISMS", "Inheritance", "Morph", "MorphismSet", "Operator", "inherit", "morphs"]

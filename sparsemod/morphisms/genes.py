@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sparsemod.morphisms.steps import nearest
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 @dataclass(frozen=True)

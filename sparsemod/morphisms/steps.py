@@ -4,9 +4,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from sparsemod.parameters import Categorical, Fixed, Integer, Real
 from sparsemod.records import Value
-from sparsemod.space import Space
+from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
+from sparsemod.space.space import Space
 
 T = TypeVar("T")
 

@@ -1,5 +1,5 @@
 """Network families: a search space and a builder of plain torch modules. Importing this package loads no torch; building does."""
 
-from sparsemod.networks.registry import FAMILIES, Family, create_family, family
+from sparsemod.networks.family import FAMILIES, Family, create_family, family
 
 __all__ = ["FAMILIES", "Family", "create_family", "family"]

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sparsemod.errors import BuildError, InvalidInput
+from sparsemod.networks.family import family
 from sparsemod.networks.options import flag, share, whole
-from sparsemod.networks.registry import family
-from sparsemod.parameters import Categorical, Condition, Integer, Parameter, Real
 from sparsemod.records import DataInfo, Value
-from sparsemod.space import Space
+from sparsemod.space.parameters import Categorical, Condition, Integer, Parameter, Real
+from sparsemod.space.space import Space
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,11 +7,11 @@ Each hidden layer is a linear map, batch norm (option) and relu.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sparsemod.networks.family import family
 from sparsemod.networks.options import flag, share, whole
-from sparsemod.networks.registry import family
-from sparsemod.parameters import Condition, Integer, Parameter, Real
 from sparsemod.records import DataInfo, Value
-from sparsemod.space import Space
+from sparsemod.space.parameters import Condition, Integer, Parameter, Real
+from sparsemod.space.space import Space
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sparsemod.pruning.base import PRUNERS, Pruner
 from sparsemod.pruning.schedules import SCHEDULES
-from sparsemod.spec_training import PruningSpec
+from sparsemod.spec.training import PruningSpec
 
 
 def create_pruner(settings: PruningSpec, sparsity: float, shape: Sequence[int]) -> Pruner:

@@ -17,7 +17,7 @@ from sparsemod.search import ehvi, gp, sobol
 from sparsemod.search.costs import CostBook, CostEstimate, table
 from sparsemod.search.history import History
 from sparsemod.search.pool import Entry, Pool
-from sparsemod.space import Space
+from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,8 +18,8 @@ from sparsemod.records import Value
 from sparsemod.search.ax_experiment import client, quiet
 from sparsemod.search.ax_space import from_ax
 from sparsemod.search.history import History
-from sparsemod.space import Space
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec
 
 STALE_SECONDS = 600.0
 """After how long a build of BoTorch's compiled kernel, which takes a minute, counts as abandoned."""

@@ -16,8 +16,8 @@ from ax.api.client import Client
 from sparsemod.records import FailureKind, TrialState
 from sparsemod.search.ax_space import constraints, parameters, to_ax
 from sparsemod.search.observation import Observation
-from sparsemod.space import Space
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec
 
 
 def client(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> Client:

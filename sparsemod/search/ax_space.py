@@ -11,9 +11,9 @@ from typing import Any
 
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
-from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
 from sparsemod.records import Value
-from sparsemod.space import Space
+from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
+from sparsemod.space.space import Space
 
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:

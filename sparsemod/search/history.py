@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sparsemod.objectives import Objectives
 from sparsemod.records import FailureKind, RoundName, TrialState
 from sparsemod.search.observation import Observation
-from sparsemod.space import Space
-from sparsemod.spec import ExperimentSpec, RoundSpec
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec, RoundSpec
 
 
 @dataclass(frozen=True)

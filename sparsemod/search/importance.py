@@ -16,7 +16,7 @@ from scipy.stats import qmc
 from sparsemod.records import TrialState
 from sparsemod.search.gp import FIT_POINTS, Floats, fidelity, logit
 from sparsemod.search.observation import Observation
-from sparsemod.space import Space
+from sparsemod.space.space import Space
 
 SAMPLES = 512
 """Base points of the design; each parameter costs as many evaluations of the model again."""

@@ -10,7 +10,7 @@ import numpy as np
 from sparsemod.records import Value
 from sparsemod.search import sobol
 from sparsemod.search.observation import Morphs
-from sparsemod.space import Space
+from sparsemod.space.space import Space
 
 Values = dict[str, Value]
 
@@ -127,7 +127,7 @@ def every(space: Space) -> Iterator[Values]:
 
 
 def _value(parameter: object, place: int) -> Value:
-    from sparsemod.parameters import Categorical, Integer
+    from sparsemod.space.parameters import Categorical, Integer
 
     if isinstance(parameter, Integer):
         return parameter.low + place

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsemod.records import Value
-from sparsemod.space import Space
+from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]
 

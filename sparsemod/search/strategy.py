@@ -18,8 +18,8 @@ from sparsemod.search.history import History, Round
 from sparsemod.search.observation import Costs, Morphs, Observation, Suggestion
 from sparsemod.search.pool import ENUMERATED, Entry, Parent, Pool, every
 from sparsemod.search.stopping import converged
-from sparsemod.space import Space
-from sparsemod.spec import ExperimentSpec
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec
 
 MODELLED = 4
 """Completed trials that a model needs at least."""

@@ -5,7 +5,7 @@ entry point group `sparsemod.devices`.
 """
 
 from sparsemod.targets.device import Device
-from sparsemod.targets.fit import DeviceFit, device_fits
+from sparsemod.targets.device_fit import DeviceFit, device_fits
 from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
     DEFAULT_DEVICE,

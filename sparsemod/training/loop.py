@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
-from sparsemod.spec_training import TrainingSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
 from sparsemod.training.checkpoint import (
     optimizer_state,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sparsemod.errors import BuildError
 from sparsemod.registry import Registry
-from sparsemod.spec_training import TrainingSpec
+from sparsemod.spec.training import TrainingSpec
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]], TrainingSpec], torch.optim.Optimizer]
 

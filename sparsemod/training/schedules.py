@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from sparsemod.registry import Registry
-from sparsemod.spec_training import ScheduleSpec
+from sparsemod.spec.training import ScheduleSpec
 
 Shape = Callable[[float, ScheduleSpec], float]
 """(share of the training after the warm-up that is over, in [0, 1); settings) -> factor."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsemod.data.arrays import Arrays
-from sparsemod.data.registry import dataset
+from sparsemod.data.source import dataset
 from sparsemod.data.sources.cifar10 import NAMES, cifar10
 
 

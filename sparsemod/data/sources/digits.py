@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsemod.data.arrays import Arrays
-from sparsemod.data.registry import dataset
+from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sparsemod.data.arrays import Arrays
 from sparsemod.data.download import RemoteFile, fetch
 from sparsemod.data.places import data_root, find
-from sparsemod.data.registry import dataset
+from sparsemod.data.source import dataset
 from sparsemod.errors import InvalidInput
 
 _DIGESTS = {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsemod.data.arrays import Arrays
 from sparsemod.data.places import data_root
-from sparsemod.data.registry import dataset
+from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
 
 _KEYS = "must hold x and y, or x_train and y_train and, for an official test set, x_test and y_test"

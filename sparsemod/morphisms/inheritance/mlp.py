@@ -9,7 +9,7 @@ from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
 from sparsemod.morphisms.inheritance.generic import inherit_generic
 from sparsemod.morphisms.inheritance.signal import Signal
-from sparsemod.morphisms.registry import Inheritance
+from sparsemod.morphisms.morphism_set import Inheritance
 from sparsemod.records import DataInfo, Value
 
 

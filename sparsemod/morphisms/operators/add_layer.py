@@ -8,7 +8,7 @@ from sparsemod.morphisms.genes import CnnGenes, fitting
 from sparsemod.morphisms.operator import Operator
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 class AddLayer(Operator):

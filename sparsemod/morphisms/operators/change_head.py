@@ -6,7 +6,7 @@ import numpy as np
 
 from sparsemod.morphisms.operator import Operator
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 class ChangeHead(Operator):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.records import Value
-from sparsemod.space import Values
+from sparsemod.space.space import Values
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sparsemod.morphisms.operator import Operator
 from sparsemod.morphisms.operators.dense_names import DenseNames
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 class RemoveDense(Operator):

@@ -8,7 +8,7 @@ import numpy as np
 from sparsemod.morphisms.operator import Operator
 from sparsemod.morphisms.steps import higher, lower, show, shuffled
 from sparsemod.records import Value
-from sparsemod.space import Space, Values
+from sparsemod.space.space import Space, Values
 
 
 class Resize(Operator):

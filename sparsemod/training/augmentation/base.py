@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sparsemod.errors import InvalidInput
 from sparsemod.registry import Registry
-from sparsemod.spec_training import AugmentationSpec
+from sparsemod.spec.training import AugmentationSpec
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(normalized batch (N, *shape), CPU generator) -> batch of the same shape; the argument may not be written to.

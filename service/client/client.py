@@ -1,0 +1,391 @@
+"""The HTTP client: typed answers, errors as exceptions, patience with a server that is away for a moment.
+
+Requests that may be sent twice without harm are repeated: reading, everything a worker reports (fenced by its token), and what makes
+something new, since each carries an Idempotency-Key of its own.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx2
+import stamina
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from service import errors as service_errors
+from service.client.credentials import authorization
+from service.client.exports import ExportCalls
+from service.client.views import ViewCalls, spec_body
+from service.schemas.errors import ErrorAnswer, ErrorDetail
+from service.schemas.trials import (
+    ArtifactInfo,
+    Claim,
+    Event,
+    ExperimentSummary,
+    ExperimentView,
+    Finished,
+    Health,
+    Heartbeat,
+    LogLine,
+    Page,
+    ParetoView,
+    TrialView,
+    WorkerView,
+)
+from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
+from sparsemod.files import chunks, digest_of
+from sparsemod.records import CurvePoint, TrialResult, Value
+from sparsemod.spec.experiment import ExperimentSpec
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""How often a request is sent before the server counts as away."""
+
+PAGE = 500
+"""Items that are asked for at a time where all are wanted."""
+
+_EVENTS = TypeAdapter(tuple[Event, ...])
+_WORKERS = TypeAdapter(tuple[WorkerView, ...])
+_CURVE = TypeAdapter(tuple[CurvePoint, ...])
+_LOG = TypeAdapter(tuple[LogLine, ...])
+
+
+class Client(ExportCalls, ViewCalls):
+    """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement. `token` defaults to
+    the environment's. Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
+    the server's own method raises: NotFound, Conflict, StaleLease, InvalidInput and its kinds, LoginNeeded, Forbidden.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 30.0,
+        *,
+        token: str | None = None,
+        attempts: int = ATTEMPTS,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        # trust_env: a proxy meant for the internet has no business between a worker and its server.
+        shown = authorization(token)
+        self._http = httpx2.Client(
+            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=shown
+        )
+        self._attempts = attempts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- experiments ------------------------------------------------------------------------------------------------------------------
+
+    def create_experiment(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> ExperimentView:
+        """A new experiment from a spec, its plain data, or YAML text."""
+        return self._ask(ExperimentView, "POST", "/experiments", **spec_body(spec), keyed=True)
+
+    def experiments(self, state: str | None = None) -> list[ExperimentSummary]:
+        """All experiments, or those in a state, newest first."""
+        return list(self._pages(Page[ExperimentSummary], "/experiments", {"state": state}))
+
+    def experiment(self, experiment: int) -> ExperimentView:
+        """One experiment, with its spec."""
+        return self._ask(ExperimentView, "GET", f"/experiments/{experiment}")
+
+    def stop(self, experiment: int) -> ExperimentView:
+        """Hand out no more trials and end the running ones; all of them go on after `resume`."""
+        return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/stop")
+
+    def resume(self, experiment: int) -> ExperimentView:
+        """Go on after `stop`."""
+        return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/resume")
+
+    def extend(
+        self,
+        experiment: int,
+        rounds: Mapping[str, int] | None = None,
+        budgets: Mapping[str, str | float | None] | None = None,
+    ) -> ExperimentView:
+        """More trials (round -> how many more), other budgets (metric -> limit, None removes it)."""
+        body = {"rounds": dict(rounds or {}), "budgets": None if budgets is None else dict(budgets)}
+        return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/extend", body=body, keyed=True)
+
+    def delete(self, experiment: int) -> None:
+        """Delete an experiment for ever: its trials, and the files that no other one refers to. Raises NotFound."""
+        self.experiment(experiment)
+        # Not there any more: an earlier try has done it, and its answer was lost.
+        self._send("DELETE", f"/experiments/{experiment}", accept=(404,))
+
+    def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
+        """What happened since the event numbered `after`."""
+        query = {"after": after, "limit": limit}
+        return self._list(_EVENTS, f"/experiments/{experiment}/events", query=query)
+
+    # -- trials -----------------------------------------------------------------------------------------------------------------------
+
+    def trials(self, experiment: int, **filters: Any) -> list[TrialView]:
+        """All trials that match: state, round, origin; sorted by sort, order ("asc" or "desc"). See `trials_page` for a part of them."""
+        return list(self._pages(Page[TrialView], f"/experiments/{experiment}/trials", filters))
+
+    def trials_page(
+        self, experiment: int, *, limit: int = 100, offset: int = 0, **filters: Any
+    ) -> Page[TrialView]:
+        """A part of the trials, and how many match in all."""
+        query = {**filters, "limit": limit, "offset": offset}
+        return self._ask(Page[TrialView], "GET", f"/experiments/{experiment}/trials", query=query)
+
+    def trials_csv(self, experiment: int) -> str:
+        """All trials as CSV."""
+        return self._send("GET", f"/experiments/{experiment}/trials", query={"format": "csv"}).text
+
+    def trial(self, experiment: int, index: int) -> TrialView:
+        """One trial, with its attempts."""
+        return self._ask(TrialView, "GET", f"/experiments/{experiment}/trials/{index}")
+
+    def stop_trial(self, experiment: int, index: int) -> TrialView:
+        """End one trial."""
+        return self._ask(TrialView, "POST", f"/experiments/{experiment}/trials/{index}/stop")
+
+    def curve(self, experiment: int, index: int) -> list[CurvePoint]:
+        """A trial's learning curve."""
+        return self._list(_CURVE, f"/experiments/{experiment}/trials/{index}/curve")
+
+    def log(self, experiment: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
+        """What a trial wrote, from line `after` on."""
+        query = {"after": after, "limit": limit}
+        return self._list(_LOG, f"/experiments/{experiment}/trials/{index}/log", query=query)
+
+    def attach(
+        self, experiment: int, parameters: Mapping[str, Value], epochs: int | None = None
+    ) -> TrialView:
+        """Queue a candidate of one's own."""
+        body = {"parameters": dict(parameters), "epochs": epochs}
+        return self._ask(TrialView, "POST", f"/experiments/{experiment}/trials", body=body, keyed=True)
+
+    # -- results ----------------------------------------------------------------------------------------------------------------------
+
+    def pareto(self, experiment: int) -> ParetoView:
+        """The front."""
+        return self._ask(ParetoView, "GET", f"/pareto/{experiment}")
+
+    def pareto_csv(self, experiment: int) -> str:
+        """The front as CSV."""
+        return self._send("GET", f"/pareto/{experiment}", query={"format": "csv"}).text
+
+    def ax(self, experiment: int) -> dict[str, Any]:
+        """The experiment as the JSON that `ax.api.client.Client.load_from_json_file` reads."""
+        found: dict[str, Any] = self._send("GET", f"/experiments/{experiment}/ax", timeout=600.0).json()
+        return found
+
+    # -- files ------------------------------------------------------------------------------------------------------------------------
+
+    def upload(self, content: bytes | Path) -> str:
+        """Store a file; its digest. A file that the server has already is not sent again."""
+        digest = digest_of(content)
+        if self._send("HEAD", f"/artifacts/{digest}", accept=(404,)).status_code != 404:
+            return digest
+
+        def body() -> bytes | Iterator[bytes]:
+            return content if isinstance(content, bytes) else chunks(content)
+
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        response = self._send("PUT", f"/artifacts/{digest}", content=body, headers=headers)
+        return self._parse(ArtifactInfo, response).digest
+
+    def download(self, digest: str, path: Path) -> Path:
+        """Fetch a file to `path`, which appears whole or not at all. Raises DigestMismatch."""
+
+        def fetch() -> Path:
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                found = hashlib.sha256()
+                with (
+                    os.fdopen(handle, "wb") as file,
+                    self._http.stream("GET", f"/artifacts/{digest}") as response,
+                ):
+                    if response.status_code >= 400:
+                        response.read()
+                        self._check(response)
+                    for chunk in response.iter_bytes():
+                        found.update(chunk)
+                        file.write(chunk)
+                if f"sha256:{found.hexdigest()}" != digest:
+                    raise DigestMismatch(f"download of {digest}", digest, f"sha256:{found.hexdigest()}")
+                os.replace(temporary, path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+            return path
+
+        return self._patiently(fetch)
+
+    def workers(self) -> list[WorkerView]:
+        """The workers that were heard of lately."""
+        return self._list(_WORKERS, "/workers")
+
+    def drain(self, worker: str, drain: bool = True) -> None:
+        """Hand out no more trials to a worker, which finishes what it has; `drain=False` takes that back. Raises NotFound."""
+        self._send("POST", f"/workers/{quote(worker, safe='')}/drain", body={"drain": drain})
+
+    def health(self) -> Health:
+        """Whether server and database answer. Asks once."""
+        return self._parse(Health, self._once("GET", "/health"))
+
+    # -- what workers use -------------------------------------------------------------------------------------------------------------
+
+    def claim(self, worker: str, device: str = "cpu", slots: int = 1) -> Claim | None:
+        """A trial to evaluate, or None when there is none."""
+        body = {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
+        response = self._send("POST", "/claims", body=body)
+        return None if response.status_code == 204 else self._parse(Claim, response)
+
+    def heartbeat(self, attempt: int, token: str) -> Heartbeat:
+        """Renew the lease. Raises StaleLease."""
+        return self._ask(Heartbeat, "POST", f"/attempts/{attempt}/heartbeat", body={"token": token})
+
+    def points(
+        self,
+        attempt: int,
+        token: str,
+        points: Sequence[CurvePoint] = (),
+        log: Iterable[LogLine | Mapping[str, Any]] = (),
+    ) -> None:
+        """Report curve points and log lines (`time`, `level`, `message`). Raises StaleLease."""
+        lines = [_plain(line) if isinstance(line, LogLine) else dict(line) for line in log]
+        body = {"token": token, "points": [_plain(point) for point in points], "log": lines}
+        self._send("POST", f"/attempts/{attempt}/points", body=body)
+
+    def checkpoint(self, attempt: int, token: str, digest: str) -> None:
+        """Name the uploaded file from which another attempt can go on. Raises StaleLease, NotFound."""
+        self._send("POST", f"/attempts/{attempt}/checkpoint", body={"token": token, "digest": digest})
+
+    def finish(self, attempt: int, token: str, result: TrialResult) -> Finished:
+        """Report the end of an attempt. Raises StaleLease."""
+        body = {"token": token, "result": _plain(result)}
+        return self._ask(Finished, "POST", f"/attempts/{attempt}/finish", body=body)
+
+    # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _ask(self, model: type[M], method: str, path: str, **options: Any) -> M:
+        return self._parse(model, self._send(method, path, **options))
+
+    def _list(
+        self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, method: str = "GET", **sent: Any
+    ) -> list[T]:
+        return list(_valid(adapter.validate_json, self._send(method, path, **sent), "a list"))
+
+    def _pages(self, model: type[Page[T]], path: str, filters: Mapping[str, Any]) -> Iterator[T]:
+        offset = 0
+        while True:
+            page = self._ask(model, "GET", path, query={**filters, "limit": PAGE, "offset": offset})
+            yield from page.items
+            offset += len(page.items)
+            if not page.items or offset >= page.total:
+                return
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content: bytes | Callable[[], bytes | Iterator[bytes]] | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        keyed: bool = False,
+        accept: tuple[int, ...] = (),
+        timeout: float | None = None,
+    ) -> httpx2.Response:
+        """A request, repeated while the server is away; `keyed` marks it so that the repetition makes nothing twice."""
+        options: dict[str, Any] = {"headers": dict(headers or {})}
+        if keyed:
+            options["headers"]["idempotency-key"] = uuid.uuid4().hex
+        if body is not None:
+            options["headers"]["content-type"] = "application/json"
+            content = json.dumps(body).encode()
+        if query:
+            options["params"] = {name: value for name, value in query.items() if value is not None}
+        if timeout is not None:
+            options["timeout"] = timeout
+        return self._patiently(lambda: self._once(method, path, content=content, accept=accept, **options))
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | Callable[[], bytes | Iterator[bytes]] | None = None,
+        accept: tuple[int, ...] = (),
+        **options: Any,
+    ) -> httpx2.Response:
+        try:
+            response = self._http.request(
+                method, path, content=content() if callable(content) else content, **options
+            )
+        except httpx2.TransportError as error:
+            raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
+        if response.status_code >= 400 and response.status_code not in accept:
+            self._check(response)
+        return response
+
+    def _patiently(self, request: Callable[[], T]) -> T:
+        """Repeat `request` while the server is away; transport errors become ServerUnavailable."""
+        for attempt in stamina.retry_context(
+            on=ServerUnavailable, attempts=self._attempts, wait_initial=0.1, wait_max=2.0, timeout=None
+        ):
+            with attempt:
+                try:
+                    return request()
+                except httpx2.TransportError as error:
+                    raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
+        raise NoAnswer(f"no answer from {self.url}")
+
+    def _check(self, response: httpx2.Response) -> None:
+        """Raise the exception that an error answer stands for."""
+        try:
+            detail = ErrorAnswer.model_validate_json(response.content).error
+        except ValidationError:
+            if response.status_code in (502, 503, 504):
+                raise ServerUnavailable(f"{self.url} answers {response.status_code}") from None
+            if response.status_code == 404:
+                kind = service_errors.exception(
+                    404, ErrorDetail(type="NotFound", message=f"{response.request.url}: not found")
+                )
+                raise kind from None
+            message = f"{response.request.method} {response.request.url}: {response.status_code}, and no answer of ours"
+            raise service_errors.ServerError(message) from None
+        raise service_errors.exception(response.status_code, detail)
+
+    def _parse(self, model: type[M], response: httpx2.Response) -> M:
+        return _valid(model.model_validate_json, response, model.__name__)
+
+
+def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) -> T:
+    try:
+        return parse(response.content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        message = (
+            f"{response.request.url} did not answer with {what} ({place}: {first['msg']}): another version?"
+        )
+        raise service_errors.ServerError(message) from error
+
+
+def _plain(record: BaseModel) -> Any:
+    """JSON data; numbers that JSON does not know (a loss of NaN) become text, which only pydantic's own writer does."""
+    return json.loads(record.model_dump_json())

@@ -1,0 +1,46 @@
+"""The client's part about exports."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from service.schemas.exports import ExportView
+
+T = TypeVar("T")
+_EXPORTS = TypeAdapter(tuple[ExportView, ...])
+
+
+class ExportCalls:
+    """Exports, for a client that sends."""
+
+    def _list(
+        self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, method: str = "GET", **sent: Any
+    ) -> list[T]:
+        raise NotImplementedError
+
+    def export(
+        self, experiment: int, index: int, formats: Sequence[str], device: str | None = None
+    ) -> list[ExportView]:
+        """Begin to export a trial's network; `exports` tells when it is done."""
+        return self._exported(
+            "POST", f"/experiments/{experiment}/trials/{index}/exports", _wish(formats, device)
+        )
+
+    def export_front(
+        self, experiment: int, formats: Sequence[str], device: str | None = None
+    ) -> list[ExportView]:
+        """The same for every point of the Pareto front."""
+        return self._exported("POST", f"/pareto/{experiment}/exports", _wish(formats, device))
+
+    def exports(self, experiment: int, index: int | None = None) -> list[ExportView]:
+        """Exports of one trial, or of all: those that are done, and those on their way."""
+        place = "" if index is None else f"/trials/{index}"
+        return self._exported("GET", f"/experiments/{experiment}{place}/exports", None)
+
+    def _exported(self, method: str, path: str, body: Mapping[str, Any] | None) -> list[ExportView]:
+        return self._list(_EXPORTS, path, method, body=body)
+
+
+def _wish(formats: Sequence[str], device: str | None) -> dict[str, Any]:
+    return {"formats": list(formats), **({} if device is None else {"device": device})}

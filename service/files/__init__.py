@@ -1,0 +1,1 @@
+"""Files of trials on disk."""

@@ -1,0 +1,248 @@
+"""Who may do what: the one place where a request is let through or not.
+
+Every endpoint has a line in `RULES`; a server with an endpoint that has none does not start. As long as no token was made, everything is
+open, to this machine alone. From the first token on, a request shows a token (`Authorization: Bearer ...`) or the page's session cookie,
+and the token must have one of the endpoint's scopes.
+
+A page of another site can make a browser send requests here. So the cookie is SameSite=Strict, what changes something needs an Origin that
+is ours, and an open server answers only when it is addressed as this machine (a name of somebody else's may point to 127.0.0.1).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute, APIRouter
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
+
+from service.errors import Forbidden, LoginNeeded
+from service.http.early_answer import refuse
+from service.schemas.logins import Login, Scope
+from service.settings import is_address, is_local
+from service.store import Store
+from sparsemod.errors import NotFound, SparsemodError
+
+COOKIE = "sparsemod_session"
+
+SESSION_SECONDS = 12 * 3600.0
+"""How long a login of the page lasts."""
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine makes a token"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may use an endpoint: anybody (`scopes` empty), or a token with one of `scopes`.
+
+    `owned`: only the experiment's owner, or an admin. `bound`: only the token that claimed the attempt.
+    """
+
+    scopes: frozenset[Scope] = frozenset()
+    owned: bool = False
+    bound: bool = False
+
+
+PUBLIC = Rule()
+READ = Rule(frozenset({Scope.READ, Scope.WRITE, Scope.ADMIN}))
+WRITE = Rule(frozenset({Scope.WRITE, Scope.ADMIN}))
+OWN = Rule(frozenset({Scope.WRITE, Scope.ADMIN}), owned=True)
+WORK = Rule(frozenset({Scope.WORKER, Scope.ADMIN}))
+REPORT = Rule(frozenset({Scope.WORKER, Scope.ADMIN}), bound=True)
+FILES = Rule(frozenset(Scope))
+ADMIN = Rule(frozenset({Scope.ADMIN}))
+
+RULES: dict[str, Rule] = {
+    "GET /experiments": READ,
+    "POST /experiments": WRITE,
+    "POST /experiments/check": READ,
+    "GET /experiments/{experiment}": READ,
+    "DELETE /experiments/{experiment}": OWN,
+    "POST /experiments/{experiment}/stop": OWN,
+    "POST /experiments/{experiment}/resume": OWN,
+    "POST /experiments/{experiment}/extend": OWN,
+    "GET /experiments/{experiment}/events": READ,
+    "GET /experiments/{experiment}/stream": READ,
+    "GET /experiments/{experiment}/points": READ,
+    "GET /experiments/{experiment}/timeline": READ,
+    "GET /experiments/{experiment}/importance": READ,
+    "GET /experiments/{experiment}/ax": READ,
+    "GET /experiments/{experiment}/trials": READ,
+    "POST /experiments/{experiment}/trials": OWN,
+    "GET /experiments/{experiment}/trials/{index}": READ,
+    "GET /experiments/{experiment}/trials/{index}/curve": READ,
+    "GET /experiments/{experiment}/trials/{index}/log": READ,
+    "GET /experiments/{experiment}/trials/{index}/graph": READ,
+    "GET /experiments/{experiment}/trials/{index}/devices": READ,
+    "POST /experiments/{experiment}/trials/{index}/stop": OWN,
+    "GET /experiments/{experiment}/trials/{index}/exports": READ,
+    "POST /experiments/{experiment}/trials/{index}/exports": OWN,
+    "GET /experiments/{experiment}/exports": READ,
+    "GET /stream": READ,
+    "GET /pareto/{experiment}": READ,
+    "GET /pareto/{experiment}/devices": READ,
+    "POST /pareto/{experiment}/exports": OWN,
+    "GET /artifacts/{digest}": FILES,
+    "HEAD /artifacts/{digest}": FILES,
+    "PUT /artifacts/{digest}": WORK,
+    "GET /catalogue": READ,
+    "GET /workers": READ,
+    "POST /workers/{name:path}/drain": ADMIN,
+    "POST /claims": WORK,
+    "POST /attempts/{attempt}/heartbeat": REPORT,
+    "POST /attempts/{attempt}/points": REPORT,
+    "POST /attempts/{attempt}/checkpoint": REPORT,
+    "POST /attempts/{attempt}/finish": REPORT,
+    "GET /health": PUBLIC,
+    "POST /login": PUBLIC,
+    "POST /logout": PUBLIC,
+    "GET /me": PUBLIC,
+    "GET /": PUBLIC,
+    "GET /docs": PUBLIC,
+    "GET /dashboard/{name:path}": PUBLIC,
+}
+"""Method and path of every endpoint."""
+
+
+class MissingRule(SparsemodError):
+    """An endpoint for which nobody has said who may use it."""
+
+
+class Guard:
+    """ASGI middleware: lets a request through to its endpoint, or answers 401 or 403 before its body is read."""
+
+    def __init__(self, app: ASGIApp, store: Store, routers: Iterable[APIRouter]) -> None:
+        self._app, self._store = app, store
+        self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
+        self._closed = False
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            found = self._rule(scope)
+            if found is not None:
+                rule, parameters = found
+                login = await self._admit(scope, rule)
+                if rule.owned or rule.bound:
+                    await run_in_threadpool(self._theirs, rule, parameters, login)
+                scope["sparsemod_login"] = login
+        except SparsemodError as error:
+            await refuse(error, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
+        """The rule of the endpoint that this request will reach, None when there is none: then nothing of ours is reached."""
+        for route, rule in self._routes:
+            match, inner = route.matches(scope)
+            if match is Match.FULL:
+                return rule, inner.get("path_params", {})
+        return None
+
+    async def _admit(self, scope: Connection, rule: Rule) -> Login | None:
+        """Who asks, None where there are no logins. Raises LoginNeeded, Forbidden."""
+        headers = Headers(scope=scope)
+        unsafe = scope["method"] not in SAFE
+        if unsafe and "origin" in headers and not _same_origin(headers):
+            raise Forbidden(f"a page of {headers['origin'][:100]} may not change anything here")
+        if not rule.scopes:
+            return None
+        if not self._closed:
+            self._closed = await run_in_threadpool(self._store.closed)
+        if not self._closed:
+            _from_here(scope, headers)
+            return None
+        login, by_cookie = await who(self._store, headers)
+        if login is None:
+            raise LoginNeeded(f"this needs a token that is good. {HOW_TO}")
+        if by_cookie and unsafe and "origin" not in headers:
+            raise Forbidden("a request with a cookie that changes something needs an Origin")
+        if not rule.scopes.intersection(login.scopes):
+            wanted = " or ".join(s.value for s in Scope if s in rule.scopes)
+            raise Forbidden(
+                f"{login.owner}'s token has the scope {', '.join(login.scopes)}; this needs {wanted}"
+            )
+        return login
+
+    def _theirs(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
+        """Whether experiment or attempt belong to who asks. Raises Forbidden."""
+        if login is None:
+            return
+        try:
+            if rule.owned and Scope.ADMIN not in login.scopes:
+                number = int(parameters["experiment"])
+                owner = self._store.owner_of(number)
+                if owner not in (None, login.owner):
+                    raise Forbidden(f"experiment {number} belongs to {owner}")
+            if rule.bound:
+                number = int(parameters["attempt"])
+                if self._store.login_of_attempt(number) not in (None, login.token):
+                    raise Forbidden(f"attempt {number} was claimed with another token")
+        except (NotFound, ValueError, OverflowError):
+            return  # the endpoint says so, in its own words
+
+
+def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
+    """The endpoints of a router with their rules. Raises MissingRule."""
+    found = []
+    for route in router.routes:
+        if not isinstance(route, APIRoute):
+            raise MissingRule(f"{route!r} is no endpoint that can be guarded")
+        for method in sorted(route.methods or ()):
+            if f"{method} {route.path}" not in RULES:
+                raise MissingRule(f"service.http.auth.RULES says nothing about {method} {route.path}")
+            found.append((route, RULES[f"{method} {route.path}"]))
+    return found
+
+
+def guarded(request: Request) -> None:
+    """A second lock, as a dependency of every endpoint: it fails for a request that did not come through the guard."""
+    if "sparsemod_login" not in request.scope:
+        raise Forbidden("nobody has said who may use this")
+
+
+async def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
+    """Who asks, and whether a cookie says so. A token goes before a cookie."""
+    kind, _, secret = headers.get("authorization", "").partition(" ")
+    if kind:
+        secret = secret.strip()
+        if kind.lower() != "bearer" or not secret:
+            return None, False
+        return await run_in_threadpool(store.token_login, secret), False
+    session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    if not session:
+        return None, False
+    return await run_in_threadpool(store.session_login, session), True
+
+
+def _same_origin(headers: Headers) -> bool:
+    # The scheme is left out: behind a proxy that ends TLS, ours is http and the page's https.
+    try:
+        origin = urlsplit(headers["origin"]).netloc
+    except ValueError:  # no address at all, such as "http://["
+        return False
+    return origin.lower() == headers.get("host", "").lower() != ""
+
+
+def _from_here(scope: Connection, headers: Headers) -> None:
+    """An open server is for this machine. Raises Forbidden."""
+    # Of a socket, both are addresses; a program that calls the application itself, or a Unix socket, has none.
+    client, server = scope.get("client"), scope.get("server")
+    if client is not None and is_address(client[0]) and not is_local(client[0]):
+        raise Forbidden(f"without logins this server is for its own machine only. {HOW_TO}")
+    try:
+        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:  # no address at all, such as "["
+        host = ""
+    if not is_local(host) and (server is None or host != server[0]):
+        raise Forbidden(f"without logins this server answers as localhost only. {HOW_TO}")

@@ -1,0 +1,245 @@
+"""Server-sent events out of the store: what happened is read from SQL, where every event has a counter, and never from a process's memory.
+
+So it does not matter which server process a page is connected to, or which one an event came from; a page that comes back says which event
+it saw last and gets those after it, each once. A process asks the database for the counters with one small query, however many pages it has,
+and reads an event once for all of them.
+"""
+
+import asyncio
+import json
+import threading
+import zlib
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import format_sse_event
+
+from service.schemas.dashboard import Revision
+from service.schemas.trials import Event
+from service.store import Store
+from sparsemod.errors import NotFound, SparsemodError
+
+log = structlog.get_logger("server")
+
+POLL_SECONDS = (0.15, 1.0)
+"""Shortest and longest pause between two looks at the counters: short while something happens."""
+
+HEARTBEAT_SECONDS = 15.0
+"""A stream on which nothing happens says so that often, so that nobody in between takes it for dead."""
+
+LONGEST_SECONDS = 600.0
+"""After this a stream ends; the page comes back by itself, and its login is looked at again."""
+
+HELD = 2000
+"""Events of an experiment that a process keeps at hand; a page that is further behind reads from the store."""
+
+BATCH = 500
+
+
+class _Ring:
+    """The newest events of one experiment, encoded: those after `start` up to `head`."""
+
+    def __init__(self, revision: int) -> None:
+        self.start = self.head = revision
+        self.gone = False
+        self._events: deque[bytes] = deque()
+
+    def add(self, event: Event) -> None:
+        self._events.append(encoded(event))
+        self.head = event.counter
+        if len(self._events) > HELD:
+            self._events.popleft()
+            self.start += 1
+
+    def since(self, counter: int) -> list[bytes]:
+        """The events after `counter`, which is not below `start`."""
+        skipped = counter - self.start
+        return [event for place, event in enumerate(self._events) if place >= skipped]
+
+
+class Feed:
+    """One per server process; its methods belong to the event loop, except `end`."""
+
+    def __init__(self, store: Store, *, pauses: tuple[float, float] = POLL_SECONDS) -> None:
+        self._store, self._pauses = store, pauses
+        self._rings: dict[int, _Ring] = {}
+        self._watched: Counter[int] = Counter()
+        self._everything = 0
+        self._revisions: dict[int, Revision] = {}
+        self._ticks = 0
+        self._wakers: set[asyncio.Event] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """End all streams: the server is about to go. May be called from any thread and from a signal handler."""
+        self._ended.set()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    async def experiment(self, identity: int, after: int | None) -> AsyncIterator[bytes]:
+        """The events of an experiment after the one numbered `after`, from now on when that is None. Raises NotFound at the first step."""
+        known = (await run_in_threadpool(self._store.revisions, [identity])).get(identity)
+        if known is None:
+            raise NotFound("experiment", identity)
+        # A counter that the experiment has not reached was another database's.
+        cursor = known.revision if after is None or after > known.revision else after
+        ring = self._rings.setdefault(identity, _Ring(known.revision))
+        self._watched[identity] += 1
+        waker = self._join()
+        try:
+            # The counter goes first, as an event without data: a page that comes back says where it was though it has heard of nothing.
+            yield f"retry: 1000\nid: {cursor}\n\n".encode()
+            if after is not None and after > known.revision:
+                yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
+            while not self._ended.is_set():
+                if cursor < ring.start:
+                    batch = await run_in_threadpool(self._store.events, identity, cursor, BATCH)
+                    if batch:
+                        cursor = batch[-1].counter
+                        yield b"".join(map(encoded, batch))
+                        continue
+                    ring.gone = True
+                elif cursor < ring.head:
+                    fresh = ring.since(cursor)
+                    cursor = ring.head
+                    yield b"".join(fresh)
+                if ring.gone:
+                    yield format_sse_event(event="experiment", data_str='{"deleted":true}')
+                    return
+                if not await self._wait(waker):
+                    yield b":\n\n"
+        except NotFound:
+            yield format_sse_event(event="experiment", data_str='{"deleted":true}')
+        finally:
+            self._leave(waker)
+            self._watched[identity] -= 1
+            if not self._watched[identity]:
+                del self._watched[identity]
+                self._rings.pop(identity, None)
+
+    async def everything(self) -> AsyncIterator[bytes]:
+        """Where all experiments are: first a map of their revisions, then each that moved, at most once a second."""
+        self._everything += 1
+        waker = self._join()
+        try:
+            known = await run_in_threadpool(self._store.revisions)
+            revisions = {str(identity): item.revision for identity, item in known.items()}
+            yield b"retry: 1000\n\n" + format_sse_event(event="revisions", data_str=_compact(revisions))
+            while not self._ended.is_set():
+                if not await self._wait(waker):
+                    yield b":\n\n"
+                    continue
+                now = self._revisions
+                moved = [item for identity, item in now.items() if item != known.get(identity)]
+                lines = [
+                    {"id": item.experiment, "revision": item.revision, "state": item.state.value}
+                    for item in moved
+                ]
+                lines += [{"id": identity, "deleted": True} for identity in known if identity not in now]
+                known = now
+                if lines:
+                    yield b"".join(
+                        format_sse_event(event="experiment", data_str=_compact(line)) for line in lines
+                    )
+                    await asyncio.sleep(min(1.0, HEARTBEAT_SECONDS))
+        finally:
+            self._everything -= 1
+            self._leave(waker)
+
+    # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _join(self) -> asyncio.Event:
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        self._loop = asyncio.get_running_loop()
+        if self._task is None or self._task.done():
+            self._task = self._loop.create_task(self._poll())
+        return waker
+
+    def _leave(self, waker: asyncio.Event) -> None:
+        self._wakers.discard(waker)
+        if not self._wakers and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _wait(self, waker: asyncio.Event) -> bool:
+        """Wait until something moved; False when nothing did for HEARTBEAT_SECONDS."""
+        try:
+            await asyncio.wait_for(waker.wait(), HEARTBEAT_SECONDS)
+        except TimeoutError:
+            return False
+        waker.clear()
+        return True
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker.set()
+
+    async def _poll(self) -> None:
+        shortest, longest = self._pauses
+        pause = shortest
+        while not self._ended.is_set():
+            await asyncio.sleep(pause)
+            try:
+                moved = await self._look()
+            except SparsemodError as error:
+                log.warning("the store does not answer, streams wait", reason=str(error))
+                moved = False
+            if moved:
+                self._wake()
+            pause = shortest if moved else min(1.5 * pause, longest)
+
+    async def _look(self) -> bool:
+        """Read what is new. Raises SparsemodError when the store does not answer."""
+        wanted = None if self._everything else list(self._rings)
+        found = await run_in_threadpool(self._store.revisions, wanted)
+        moved = bool(self._everything) and found != self._revisions
+        if self._everything:
+            self._revisions = found
+        for identity, ring in list(self._rings.items()):
+            now = found.get(identity)
+            if now is None:
+                moved, ring.gone = True, True
+                continue
+            while ring.head < now.revision:
+                try:
+                    batch = await run_in_threadpool(self._store.events, identity, ring.head, BATCH)
+                except NotFound:
+                    ring.gone = True
+                    break
+                for event in batch:
+                    ring.add(event)
+                moved = True
+                if not batch:
+                    break
+        return moved
+
+
+def encoded(event: Event) -> bytes:
+    """An event as it goes over the wire; `id` is its counter."""
+    return format_sse_event(event=event.kind, data_str=_compact(event.data), id=str(event.counter))
+
+
+def _compact(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"))
+
+
+async def limited(source: AsyncIterator[bytes], *, compressed: bool) -> AsyncIterator[bytes]:
+    """`source` for LONGEST_SECONDS; with `compressed` as gzip, flushed after every piece so that nothing waits."""
+    squeeze: Callable[[bytes], bytes] = _gzip() if compressed else bytes
+    loop = asyncio.get_running_loop()
+    end = loop.time() + LONGEST_SECONDS
+    async for piece in source:
+        yield squeeze(piece)
+        if loop.time() > end:
+            return
+
+
+def _gzip() -> Callable[[bytes], bytes]:
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return lambda piece: packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)

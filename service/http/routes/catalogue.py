@@ -1,0 +1,101 @@
+"""What a spec may name on this server: for forms."""
+
+import inspect
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.http.routes.common import failures
+from service.schemas.dashboard import Catalogue, DatasetView, DeviceView, FamilyView, MetricView, OptionView
+from sparsemod.data.source import DATASETS, declared
+from sparsemod.errors import SparsemodError
+from sparsemod.networks.family import FAMILIES, create_family
+from sparsemod.space.parameters import Parameter
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.targets import device, device_names
+from sparsemod.units import ALIASES, CHOICES, METRICS
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/catalogue", summary="What specs may name", responses=failures())
+def show_catalogue() -> Catalogue:
+    """Families with their options and parameters, datasets, devices, metrics; the schema of a spec and its defaults."""
+    defaults = ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}}).to_dict()
+    return Catalogue(
+        families=tuple(_family(name) for name in FAMILIES.names()),
+        datasets=tuple(_dataset(name) for name in DATASETS.names()),
+        devices=tuple(_device(name) for name in device_names()),
+        metrics=tuple(
+            MetricView(
+                name=m.name, title=m.title, unit=m.unit, units=tuple(u for u in m.units if u), objective=m.name in CHOICES
+            )
+            for m in METRICS.values()
+        ),
+        aliases=dict(ALIASES),
+        schema=ExperimentSpec.model_json_schema(),
+        defaults=defaults,
+    )  # fmt: skip
+
+
+def _family(name: str) -> FamilyView:
+    member = FAMILIES.get(name)
+    spaces: dict[str, tuple[dict[str, Any], ...]] = {}
+    try:
+        made = create_family(name, {})
+    except SparsemodError:
+        made = None  # one of its options must be given
+    for dataset in DATASETS.names() if made is not None else ():
+        info = declared(dataset)
+        if info is None or made is None:
+            continue
+        try:
+            spaces[dataset] = tuple(_parameter(parameter) for parameter in made.space(info).parameters)
+        except SparsemodError:
+            continue  # it cannot read data of this shape
+    return FamilyView(name=name, description=_words(member), options=_options(member), spaces=spaces)
+
+
+def _dataset(name: str) -> DatasetView:
+    member, info = DATASETS.get(name), declared(name)
+    return DatasetView(
+        name=name,
+        description=_words(member),
+        options=tuple(option for option in _options(member) if option.name != "root"),
+        shape=None if info is None else info.shape,
+        classes=None if info is None else info.classes,
+    )
+
+
+def _device(name: str) -> DeviceView:
+    found = device(name)
+    return DeviceView(**{field: getattr(found, field) for field in DeviceView.model_fields})
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    data: dict[str, Any] = {"type": type(parameter).__name__.lower()}
+    for field in ("name", "low", "high", "log", "values", "ordered", "value"):
+        if hasattr(parameter, field):
+            value = getattr(parameter, field)
+            data[field] = list(value) if isinstance(value, tuple) else value
+    data["when"] = [{"parameter": c.parameter, "values": list(c.values)} for c in parameter.when]
+    return data
+
+
+def _options(member: Any) -> tuple[OptionView, ...]:
+    try:
+        parameters = list(inspect.signature(member).parameters.values())
+    except (TypeError, ValueError):
+        return ()
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(
+        OptionView(
+            name=p.name, required=p.default is p.empty, default=None if p.default is p.empty else p.default
+        )
+        for p in parameters
+        if p.kind in kinds
+    )
+
+
+def _words(member: Any) -> str:
+    return (inspect.getdoc(member) or "").split("\n")[0]

@@ -1,0 +1,225 @@
+"""Experiments: create, list, show, stop, resume, extend, events, and the experiment for Ax."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import ValidationError
+
+from service.http.routes.common import (
+    ExperimentId,
+    FilesDep,
+    Key,
+    Limit,
+    LoginDep,
+    Offset,
+    StoreDep,
+    failures,
+)
+from service.http.spec_checks import check_places, check_spec
+from service.schemas.dashboard import Checked
+from service.schemas.trials import (
+    CreateExperiment,
+    Event,
+    ExperimentState,
+    ExperimentSummary,
+    ExperimentView,
+    ExtendExperiment,
+    Page,
+)
+from service.store.experiments import extended
+from sparsemod.errors import InvalidInput
+from sparsemod.spec.experiment import ExperimentSpec
+
+router = APIRouter(tags=["experiments"])
+
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+
+_EXAMPLE = """name: digits on an M4
+dataset: {name: digits}
+network: {family: cnn}
+rounds:
+  r1: {trials: 10, epochs: 5}
+objectives: [error, model_size]
+budgets: ["flash <= 64 KB"]
+"""
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": CreateExperiment.model_json_schema()},
+            "application/yaml": {"schema": {"type": "string"}, "example": _EXAMPLE},
+        },
+    }
+}
+
+
+async def _spec(request: Request) -> ExperimentSpec:
+    """The spec in the body, JSON or YAML. Raises InvalidSpec, InvalidInput."""
+    body = await request.body()
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind in YAML_TYPES:
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput("body", body[:40], "text in UTF-8") from None
+        from sparsemod.spec.files import loads
+
+        return await run_in_threadpool(loads, text, "body")
+    if kind != "application/json":
+        raise InvalidInput("content-type", kind, f"application/json or {YAML_TYPES[0]}")
+    try:
+        data = json.loads(body)
+        create = CreateExperiment.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        raise InvalidInput(field, first["input"], "a mapping {spec: {...}} and nothing else") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("body", body[:40], f"JSON ({error})") from None
+    return ExperimentSpec.parse(create.spec)
+
+
+def _check(request: Request, spec: ExperimentSpec) -> None:
+    check_places(spec, request.app.state.settings.dataset_dirs)
+    check_spec(spec)
+
+
+@router.post(
+    "/experiments",
+    status_code=201,
+    summary="Create an experiment",
+    openapi_extra=_BODY,
+    responses={
+        201: {
+            "headers": {
+                "Location": {
+                    "description": "Address of the experiment.",
+                    "schema": {"type": "string"},
+                    "required": True,
+                }
+            }
+        },
+        **failures(409, 413),
+    },
+)
+async def create_experiment(
+    request: Request, response: Response, store: StoreDep, login: LoginDep, key: Key = None
+) -> ExperimentView:
+    """Checks the spec and stores it; the search begins at once. JSON `{"spec": {...}}`, or the spec itself as YAML.
+
+    Errors name the field. A family or dataset must be registered with the server: code is never taken over HTTP.
+    """
+    spec = await _spec(request)
+
+    def make() -> ExperimentView:
+        _check(request, spec)
+        return store.create_experiment(spec, key, None if login is None else login.owner)
+
+    view = await run_in_threadpool(make)
+    response.headers["location"] = f"/experiments/{view.id}"
+    return view
+
+
+@router.post("/experiments/check", summary="Check a spec", openapi_extra=_BODY, responses=failures(413))
+async def check_experiment(request: Request) -> Checked:
+    """What creating it would say, without creating it: the spec with all its defaults, also as YAML, or an error that names the field."""
+    from sparsemod.spec.files import dump
+
+    spec = await _spec(request)
+    await run_in_threadpool(_check, request, spec)
+    return Checked(spec=spec, yaml=await run_in_threadpool(dump, spec))
+
+
+@router.get("/experiments", summary="List experiments", responses=failures())
+def list_experiments(
+    store: StoreDep,
+    state: Annotated[ExperimentState | None, Query(description="Only experiments in this state.")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Page[ExperimentSummary]:
+    """All experiments, newest first."""
+    items, total = store.experiments(limit, offset, state)
+    return Page[ExperimentSummary](items=tuple(items), total=total)
+
+
+@router.get("/experiments/{experiment}", summary="Show an experiment", responses=failures(404))
+def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Its spec, state, rounds and how many trials are in which state."""
+    return store.experiment(experiment)
+
+
+@router.delete(
+    "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
+)
+def delete_experiment(
+    store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
+) -> Response:
+    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers.
+
+    A file that somebody else has uploaded again stays until that is a day ago.
+    """
+    used = store.delete_experiment(experiment, None if login is None else login.token)
+    store.drop(used, files.remove)
+    return Response(status_code=204)
+
+
+@router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))
+def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """No more trials are handed out; running ones end between two epochs and wait, with their checkpoint, for `resume`."""
+    return store.stop(experiment)
+
+
+@router.post("/experiments/{experiment}/resume", summary="Resume an experiment", responses=failures(404, 409))
+def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Go on after a stop."""
+    return store.resume(experiment)
+
+
+@router.post(
+    "/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(400, 404, 409, 413)
+)
+def extend_experiment(
+    store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
+) -> ExperimentView:
+    """More trials for some rounds, tighter or looser budgets. An experiment that was done runs again; no trial is lost.
+
+    The reference point stays, so that hypervolumes stay comparable.
+    """
+    rounds: dict[str, int] = {str(name): more for name, more in change.rounds.items()}
+    check_spec(extended(store.experiment(experiment).spec, rounds, change.budgets))
+    return store.extend(experiment, rounds, change.budgets, key)
+
+
+@router.get("/experiments/{experiment}/events", summary="What happened since", responses=failures(404))
+def list_events(
+    store: StoreDep,
+    experiment: ExperimentId,
+    after: Annotated[
+        int, Query(ge=0, le=2**31 - 1, description="Counter of the last event that is known.")
+    ] = 0,
+    limit: Limit = 1000,
+) -> list[Event]:
+    """Events with a counter above `after`, oldest first. Counters have no gaps."""
+    return store.events(experiment, after, limit)
+
+
+@router.get(
+    "/experiments/{experiment}/ax",
+    summary="The experiment for Ax",
+    tags=["results"],
+    responses={
+        200: {
+            "content": {"application/json": {"schema": {"type": "object"}}},
+            "description": "Ax's own JSON.",
+        },
+        **failures(404),
+    },
+)
+def export_ax(request: Request, experiment: ExperimentId) -> Response:
+    """JSON that `ax.api.client.Client.load_from_json_file` opens. Made in a process of its own: takes some seconds."""
+    content: bytes = request.app.state.ax.export(experiment)
+    headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-ax.json"'}
+    return Response(content, media_type="application/json", headers=headers)

@@ -1,0 +1,74 @@
+"""Exports: the networks of trials as C projects, ONNX and TensorFlow Lite files, each with its check."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from service.http.routes.common import ExperimentId, StoreDep, TrialIndex, failures
+from service.jobs.exports import Exports
+from service.schemas.exports import ExportRequest, ExportView
+from sparsemod.errors import Conflict
+from sparsemod.targets import device
+
+router = APIRouter(tags=["exports"])
+
+
+def _exports(request: Request) -> Exports:
+    exports: Exports = request.app.state.exports
+    return exports
+
+
+ExportsDep = Annotated[Exports, Depends(_exports)]
+
+
+@router.post(
+    "/experiments/{experiment}/trials/{index}/exports",
+    status_code=202,
+    summary="Export a trial's network",
+    responses=failures(400, 404, 409, 413),
+)
+def export_trial(
+    exports: ExportsDep, experiment: ExperimentId, index: TrialIndex, wanted: ExportRequest
+) -> list[ExportView]:
+    """Begins to write the formats, to check the files against the integer network on validation data, and to make a report card.
+
+    The files become artifacts of the trial; ask for the list until nothing is queued or running. A format that failed says why.
+    """
+    _check_device(wanted)
+    return exports.start(experiment, [index], wanted.formats, wanted.device)
+
+
+@router.get(
+    "/experiments/{experiment}/trials/{index}/exports", summary="A trial's exports", responses=failures(404)
+)
+def list_trial_exports(exports: ExportsDep, experiment: ExperimentId, index: TrialIndex) -> list[ExportView]:
+    """What was exported, with reports and files, and what is on its way."""
+    return exports.listed(experiment, index)
+
+
+@router.get("/experiments/{experiment}/exports", summary="An experiment's exports", responses=failures(404))
+def list_exports(exports: ExportsDep, experiment: ExperimentId) -> list[ExportView]:
+    """The exports of all its trials."""
+    return exports.listed(experiment)
+
+
+@router.post(
+    "/pareto/{experiment}/exports",
+    status_code=202,
+    summary="Export the Pareto front",
+    responses=failures(400, 404, 409, 413),
+)
+def export_front(
+    store: StoreDep, exports: ExportsDep, experiment: ExperimentId, wanted: ExportRequest
+) -> list[ExportView]:
+    """The same for every point of the front, one after the other."""
+    _check_device(wanted)
+    indices = [point.index for point in store.pareto(experiment).points]
+    if not indices:
+        raise Conflict("the front is empty: no trial within the budgets has completed yet")
+    return exports.start(experiment, indices, wanted.formats, wanted.device)
+
+
+def _check_device(wanted: ExportRequest) -> None:
+    if wanted.device is not None:
+        device(wanted.device, field="device")

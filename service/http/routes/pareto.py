@@ -1,0 +1,44 @@
+"""The Pareto front."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from service.http.routes.common import ExperimentId, StoreDep, failures
+from service.schemas.exports import PointDevices
+from service.schemas.trials import ParetoView
+from sparsemod.report.results import front, trials_csv
+from sparsemod.targets import device_fits
+
+router = APIRouter(tags=["results"])
+
+
+@router.get(
+    "/pareto/{experiment}",
+    summary="The Pareto front",
+    response_model=ParetoView,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **failures(404)},
+)
+def show_pareto(
+    store: StoreDep,
+    experiment: ExperimentId,
+    format: Annotated[Literal["json", "csv"], Query(description="CSV holds the points only.")] = "json",
+) -> ParetoView | Response:
+    """The completed trials that meet the budgets and that no other one dominates: parameters, measurements with their provenance, lineage,
+    files; the hypervolume against the fixed reference point, and its history."""
+    if format == "csv":
+        _, objectives, rows = store.results(experiment)
+        headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-pareto.csv"'}
+        return Response(trials_csv(front(objectives, rows)), media_type="text/csv", headers=headers)
+    return store.pareto(experiment)
+
+
+@router.get(
+    "/pareto/{experiment}/devices",
+    summary="Which devices each Pareto point fits",
+    responses=failures(404),
+)
+def show_devices(store: StoreDep, experiment: ExperimentId) -> tuple[PointDevices, ...]:
+    """Every point of the front beside every device that the server knows: bytes needed and there, estimated time, what does not fit."""
+    points = store.pareto(experiment).points
+    return tuple(PointDevices(trial=point.index, devices=device_fits(point.measurements)) for point in points)

@@ -1,0 +1,80 @@
+"""Server-sent events: what happens, while it happens."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse
+
+from service.http.feed import Feed, limited
+from service.http.routes.common import ExperimentId, failures
+
+router = APIRouter(tags=["experiments"])
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Server-sent events.",
+    }
+}
+_LAST = r"^[0-9]{1,9}$"
+LastSeen = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=_LAST,
+        description="Sent by a browser that comes back; goes before `after`.",
+    ),
+]
+After = Annotated[
+    int | None,
+    Query(
+        ge=0, le=2**31 - 1, description="Counter of the last event that is known; from now on when left out."
+    ),
+]
+
+
+@router.get(
+    "/experiments/{experiment}/stream",
+    summary="Follow an experiment",
+    response_class=Response,
+    responses={**_STREAM, **failures(404)},
+)
+async def follow_experiment(
+    request: Request, experiment: ExperimentId, after: After = None, last: LastSeen = None
+) -> EventSourceResponse:
+    """Its events as they happen: `event` is the kind, `id` the counter, `data` what /events has as data. Each comes once and in order,
+    whatever happens to servers and connections. `reset` says that the counter was never reached: load everything again."""
+    feed: Feed = request.app.state.feed
+    source = feed.experiment(experiment, after if last is None else int(last))
+    first = await anext(
+        source
+    )  # NotFound becomes an answer of its own, which a stream that has begun cannot give
+    return _stream(request, _chained(first, source))
+
+
+@router.get(
+    "/stream",
+    summary="Follow all experiments",
+    response_class=Response,
+    responses={**_STREAM, **failures()},
+)
+async def follow_all(request: Request, after: After = None) -> EventSourceResponse:
+    """First `revisions`, a map of all experiments' counters; then `experiment` for each that moved: `{id, revision, state}`, or
+    `{id, deleted}`, at most once a second each. It says where experiments are and not how they came there, so that `after` has no meaning."""
+    feed: Feed = request.app.state.feed
+    return _stream(request, feed.everything())
+
+
+async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _stream(request: Request, source: AsyncIterator[bytes]) -> EventSourceResponse:
+    compressed = "gzip" in request.headers.get("accept-encoding", "")
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no", "vary": "accept-encoding"}
+    if compressed:
+        headers["content-encoding"] = "gzip"
+    return EventSourceResponse(limited(source, compressed=compressed), headers=headers)

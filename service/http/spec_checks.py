@@ -1,0 +1,64 @@
+"""What the server can say of a spec or a candidate without torch: names, the search space, a candidate's parameters."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sparsemod.data.places import data_root
+from sparsemod.data.source import DATASETS, bind, declared
+from sparsemod.errors import InvalidSpec
+from sparsemod.networks.family import FAMILIES
+from sparsemod.pipeline.problem import Problem
+from sparsemod.records import Value
+from sparsemod.spec.experiment import ExperimentSpec
+
+
+def check_spec(spec: ExperimentSpec) -> Problem | None:
+    """Dataset, family and device must be registered here (code is never named over HTTP), budgets must be known on the device, and the space
+    must fit the family.
+
+    The problem, or None for a dataset whose shape is known only once it is loaded: then the suggester checks the space. Raises UnknownName,
+    InvalidSpec.
+    """
+    info = declared(spec.dataset.name)
+    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
+    FAMILIES.get(spec.network.family, field="network.family")
+    spec.all_budgets()
+    return None if info is None else Problem.of(spec, info)
+
+
+def check_candidate(spec: ExperimentSpec, parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """A candidate's parameters in canonical order and types. Raises InvalidCandidate."""
+    problem = check_spec(spec)
+    return dict(parameters) if problem is None else problem.space.validate(dict(parameters))
+
+
+def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
+    """Data are read from the folder of SPARSEMOD_DATA and from `folders`; what comes over HTTP names nothing outside. Raises InvalidSpec.
+
+    Looked at are the root, and every option that could be a path that leads elsewhere. Whether something is there is not told.
+    """
+    home = data_root(None)
+    allowed = [home.resolve(), *(folder.resolve() for folder in folders)]
+    root = spec.dataset.root
+    named = [("dataset.root", root, Path("/"))] if root is not None else []
+    base = Path(root) if root is not None else home
+    named += [
+        (f"dataset.options.{name}", value, base)
+        for name, value in spec.dataset.options.items()
+        if isinstance(value, str)
+        and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
+    ]
+    for field, value, start in named:
+        odd = (
+            value.startswith("~")
+            or "\x00" in value
+            or (field == "dataset.root" and not value.startswith("/"))
+        )
+        place = None if odd else (start / value).resolve()
+        if place is None or not any(place.is_relative_to(folder) for folder in allowed):
+            shown = ", ".join(map(str, allowed))
+            raise InvalidSpec(
+                field,
+                value,
+                f"a place in the server's folders of data, {shown} (SPARSEMOD_DATA, SPARSEMOD_DATASET_DIRS); relative paths begin there",
+            )

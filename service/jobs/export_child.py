@@ -1,0 +1,96 @@
+"""The process that writes exports for the server: a task in each line of its standard input, an answer in each line of its standard output.
+
+    {"spec": ..., "imports": [...], "formats": [...], "device": ..., "index": ..., "network": path, "folder": path, ...}
+    {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
+
+It ends with its input, or with the server.
+"""
+
+import importlib
+import io
+import json
+import os
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from service.processes.supervised import die_with_parent
+from sparsemod.errors import SparsemodError
+from sparsemod.export.report import VERIFICATION, ExportReport
+from sparsemod.spec.experiment import ExperimentSpec
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal projects give equal archives
+
+
+def main(parent: int) -> None:
+    """Do tasks for the process `parent`; one that fails is answered, and does not end this process."""
+    die_with_parent(parent)
+    # What libraries print must not be taken for an answer.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            out.write(json.dumps(_answer(json.loads(line))) + "\n")
+            out.flush()
+
+
+def _answer(task: dict[str, Any]) -> dict[str, Any]:
+    try:
+        for module in task["imports"]:
+            importlib.import_module(module)
+        return {"files": _deliver(ExperimentSpec.parse(task["spec"]), task)}
+    except SparsemodError as error:
+        return {"failure": str(error)}
+    except Exception as error:  # noqa: BLE001 - also what libraries and the user's own modules raise
+        return {"failure": f"{type(error).__name__}: {error}"}
+
+
+def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str, str]]:
+    from sparsemod.delivery.card import PLOT
+    from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
+    from sparsemod.records import Measurement
+
+    folder = Path(task["folder"])
+    subject = Subject.of(
+        spec,
+        Path(task["network"]).read_bytes(),
+        f"{spec.name}, trial {task['index']}",
+        parameters=task["parameters"],
+        measurements=[Measurement.model_validate(m) for m in task["measurements"]],
+    )
+    done = deliver(subject, folder, task["formats"], target=task["device"])
+    listed = [("card", CARD, CARD), ("card", PAGE, PAGE), ("card", PLOT, PLOT)]
+    for report in done.reports:
+        listed += _files(folder, report)
+    return listed
+
+
+def _files(folder: Path, report: ExportReport) -> list[tuple[str, str, str]]:
+    """(kind of artifact, its name, path) of a format's files; a project of many files becomes an archive."""
+    name = f"{report.format}-{VERIFICATION}"
+    (folder / name).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    listed = [(f"verification.{report.format}", name, name)]
+    if report.failure is not None:
+        return listed
+    if len(report.files) == 1:
+        file = report.files[0].name
+        return [*listed, (f"export.{report.format}", file, f"{report.format}/{file}")]
+    archive = f"{report.name}-{report.format}.zip"
+    (folder / archive).write_bytes(archived(folder / report.format, report.name))
+    return [*listed, (f"export.{report.format}", archive, archive)]
+
+
+def archived(folder: Path, name: str) -> bytes:
+    """All files below `folder` as a zip archive with one folder, `name`."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                info = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}", _EPOCH)
+                info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(info, path.read_bytes())
+    return out.getvalue()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

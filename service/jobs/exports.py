@@ -1,0 +1,257 @@
+"""Exports on request of the API, off the request path. What waits, runs and has failed is in the store, so that every server process knows it.
+
+Each server takes one job after the other, a trial each, renews its lease while `service.jobs.export_child` writes and checks the files, and stores
+them as artifacts of the trial. A server that dies loses its lease, and another one, or its successor, takes the job.
+"""
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from service.files.artifacts import ArtifactFiles
+from service.jobs.export_process import ExportDied, ExportProcess
+from service.schemas.exports import ExportState, ExportView
+from service.schemas.trials import StoredArtifact, TrialView
+from service.settings import Settings
+from service.store import ExportJob, Store
+from service.store.exports import ExportRecord
+from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.export.report import ExportReport, FormatName
+from sparsemod.records import Artifact
+
+log = structlog.get_logger("exports")
+
+FILES, REPORT, CARD = "export.", "verification.", "card"
+"""Kinds of artifacts: `export.<format>`, `verification.<format>`, and those of the report card."""
+
+IDLE_SECONDS = 1.0
+"""Pause between two looks for a job that another server has queued."""
+
+RENEWALS = 4.0
+"""How often a lease is renewed before it could run out."""
+
+
+class Exports:
+    """Says what is known of exports, and makes them in a thread, one at a time."""
+
+    def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
+        self._store, self._files, self._settings = store, files, settings
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._process = ExportProcess()
+        self._ending, self._wake = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to make what waits, also what was queued by another server or before a restart."""
+        self._ending.clear()
+        self._process = ExportProcess()
+        self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
+        self._thread.start()
+
+    def start(
+        self, experiment: int, indices: Sequence[int], formats: Sequence[FormatName], device: str | None
+    ) -> list[ExportView]:
+        """Queue the exports and say what is known of them. Those that wait or run already are not queued again.
+
+        Raises NotFound, Conflict for a trial without a network, or when too many requests wait.
+        """
+        target = device or self._store.experiment(experiment).spec.target.device
+        for trial in (self._store.trial(experiment, index) for index in indices):
+            if _network(trial) is None:
+                raise Conflict(
+                    f"trial {trial.index} has no network to export: its state is {trial.state.value}"
+                )
+        self._store.queue_exports(experiment, indices, formats, target)
+        known = [
+            found for index in indices for found in self.listed(experiment, index) if found.format in formats
+        ]
+        self._wake.set()
+        return known
+
+    def listed(self, experiment: int, index: int | None = None) -> list[ExportView]:
+        """Exports of an experiment or of one trial: stored ones, and those that wait or run. Raises NotFound."""
+        # Read before the trials: what ends in between is shown as running, and never without its files.
+        records = self._store.exports(experiment, index)
+        if index is None:
+            self._store.experiment(experiment)
+            trials, _ = self._store.trials(experiment)
+        else:
+            trials = [self._store.trial(experiment, index)]
+        return [view for trial in trials for view in self._views(experiment, trial, records)]
+
+    def close(self) -> None:
+        """End; what runs is given back, and waits for the next server."""
+        self._ending.set()
+        self._wake.set()
+        self._process.close()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    # -- inside -----------------------------------------------------------------------------------------------------------------------
+
+    def _views(
+        self,
+        experiment: int,
+        trial: TrialView,
+        records: Mapping[tuple[int, FormatName], ExportRecord],
+    ) -> list[ExportView]:
+        cards = [a for a in trial.artifacts if a.kind == CARD]
+        found = []
+        formats: tuple[FormatName, ...] = ("c", "onnx", "tflite")
+        for name in formats:
+            record = records.get((trial.index, name))
+            reports = [a for a in trial.artifacts if a.kind == REPORT + name]
+            state, report = ExportState.DONE, None
+            shown: tuple[StoredArtifact, ...] = ()
+            if record is not None and record.state is not ExportState.DONE:
+                state = record.state
+                if record.failure is not None:
+                    report = ExportReport(format=name, name="network", failure=record.failure)
+            elif not reports:
+                continue
+            else:
+                report = self._report(reports[0])
+                if report is None or report.failure is not None:
+                    state = ExportState.FAILED
+                files = [a for a in trial.artifacts if a.kind == FILES + name]
+                if report is not None:
+                    shown = (*(files if state is ExportState.DONE else ()), *reports, *cards)
+            found.append(
+                ExportView(
+                    experiment=experiment,
+                    trial=trial.index,
+                    format=name,
+                    state=state,
+                    report=report,
+                    artifacts=shown,
+                )
+            )
+        return found
+
+    def _report(self, artifact: StoredArtifact) -> ExportReport | None:
+        try:
+            return ExportReport.model_validate_json(self._files.open(artifact.digest).read_bytes())
+        except (NotFound, OSError, ValidationError) as error:
+            log.error("an export's report cannot be read", digest=artifact.digest, error=str(error))
+            return None
+
+    def _work(self) -> None:
+        try:
+            while not self._ending.is_set():
+                job = self._claim()
+                if job is not None:
+                    self._make(job)
+                    continue
+                self._process.end()  # it holds torch and the formats' libraries
+                self._wake.wait(IDLE_SECONDS)
+                self._wake.clear()
+        finally:
+            self._process.end()
+
+    def _claim(self) -> ExportJob | None:
+        try:
+            return self._store.claim_export(self._name)
+        except SparsemodError as error:
+            log.warning("the store does not answer, will look again", reason=str(error))
+            return None
+
+    def _make(self, job: ExportJob) -> None:
+        """One job, to whatever end. Only its holder may report that; when nobody can be told, the lease runs out."""
+        try:
+            with _Renewal(self._store, job, self._process):
+                why, again = self._attempt(job)
+            if self._ending.is_set() and why is not None:
+                self._store.release_export(job)
+            elif why is not None:
+                log.error("export failed", experiment=job.experiment, trial=job.trial, reason=why)
+                self._store.fail_export(job, why, again=again)
+        except (NotFound, StaleLease) as error:
+            log.warning("export dropped", experiment=job.experiment, trial=job.trial, reason=str(error))
+        except SparsemodError as error:
+            log.error(
+                "export cannot be reported", experiment=job.experiment, trial=job.trial, reason=str(error)
+            )
+
+    def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
+        """(None, False) when the files are stored; else why not, and whether another attempt may go better."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="sparsemod-export-") as place:
+                folder = Path(place)
+                answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
+                if "failure" in answer:
+                    return answer["failure"], False
+                self._store.finish_export(
+                    job, [self._stored(kind, name, folder / path) for kind, name, path in answer["files"]]
+                )
+            return None, False
+        except (ExportDied, NotFound, ServerUnavailable) as error:
+            return str(error), True
+        except SparsemodError as error:
+            return str(error), False
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next job must have its turn
+            return f"{type(error).__name__}: {error}", True
+
+    def _task(self, job: ExportJob, folder: Path) -> dict[str, Any]:
+        trial = self._store.trial(job.experiment, job.trial)
+        network = _network(trial)
+        if network is None:
+            raise Conflict(f"trial {trial.index} has no network to export")
+        return {
+            "spec": self._store.experiment(job.experiment).spec.to_dict(),
+            "imports": list(self._settings.imports),
+            "formats": list(job.formats),
+            "device": job.device,
+            "index": trial.index,
+            "network": str(self._files.open(network.digest)),
+            "parameters": trial.candidate.parameters,
+            "measurements": [m.model_dump(mode="json") for m in trial.measurements],
+            "folder": str(folder),
+        }
+
+    def _stored(self, kind: str, name: str, path: Path) -> Artifact:
+        info = self._files.add(path.read_bytes(), self._store)
+        return Artifact(kind=kind, name=name, size=info.size, digest=info.digest)
+
+
+class _Renewal:
+    """Renews a lease until the end of a `with` block; ends the process when the lease is lost, since somebody else may have the job then."""
+
+    def __init__(self, store: Store, job: ExportJob, process: ExportProcess) -> None:
+        self._store, self._job, self._process = store, job, process
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="export lease", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        silent = 0.0
+        pause = self._store.lease_seconds / RENEWALS
+        while not self._over.wait(pause):
+            try:
+                self._store.renew_export(self._job)
+                silent = 0.0
+            except (NotFound, StaleLease):
+                self._process.kill()
+                return
+            except SparsemodError as error:
+                silent += pause
+                log.warning("the store does not answer, will try again", reason=str(error))
+                if silent + pause >= self._store.lease_seconds:
+                    self._process.kill()
+                    return
+
+
+def _network(trial: TrialView) -> StoredArtifact | None:
+    return next((a for a in trial.artifacts if a.kind == "network"), None)

@@ -1,0 +1,1 @@
+"""Processes: supervision of the embedded service."""

@@ -1,0 +1,185 @@
+"""Keeps the processes of the embedded service alive: server, suggester, workers; and ends them in order.
+
+Each runs in a process group of its own, so that Ctrl-C in a terminal reaches only the supervisor, which ends the workers first, then the
+suggester, then the server they report to. Each asks the kernel to be killed when the supervisor dies, so that nothing outlives it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from service.processes.supervised import PARENT_VARIABLE
+from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
+
+log = structlog.get_logger("supervisor")
+
+RESTART_SECONDS = (0.5, 15.0)
+"""First and longest pause before a process that ended is started again."""
+
+STEADY_SECONDS = 20.0
+"""A process that lived so long counts as healthy: its next restart is quick again."""
+
+GIVE_UP_AFTER = 8
+"""Restarts in a row, none of which lived for STEADY_SECONDS, after which the supervisor gives up."""
+
+
+class SupervisionFailed(SparsemodError):
+    """A process of the service cannot be kept alive."""
+
+
+@dataclass
+class Program:
+    """One process to keep alive: its name, command, where its output goes (None: the terminal), seconds it may take to end."""
+
+    name: str
+    command: Sequence[str]
+    stop_seconds: float = 10.0
+    output: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    failures: int = 0
+    started: float = 0.0
+    next_start: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of one of our own processes."""
+    return [sys.executable, "-m", "service.cli", *arguments]
+
+
+class Supervisor:
+    """Starts programs in the given order, restarts what ends, stops in the reverse order."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self.programs = list(programs)
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start everything."""
+        for program in self.programs:
+            self._start(program)
+
+    def tend(self) -> None:
+        """Restart what has ended; call it often. Raises SupervisionFailed."""
+        now = time.monotonic()
+        for program in self.programs:
+            if program.running or self._stopping:
+                continue
+            if program.process is not None:
+                code = program.process.returncode
+                program.process = None
+                steady = now - program.started > STEADY_SECONDS
+                program.failures = 1 if steady else program.failures + 1
+                if program.failures > GIVE_UP_AFTER:
+                    place = f"; its output is in {program.output}" if program.output else ""
+                    raise SupervisionFailed(
+                        f"the {program.name} process ended {program.failures} times in a row (exit code {code}){place}"
+                    )
+                pause = min(RESTART_SECONDS[0] * 2 ** (program.failures - 1), RESTART_SECONDS[1])
+                program.next_start = now + pause
+                log.warning("process ended, starting it again", process=program.name, code=code, pause=pause)
+            if now >= program.next_start:
+                self._start(program)
+
+    def stop(self) -> None:
+        """End everything, the last started first; what does not end in its time is killed. A second Ctrl-C kills at once."""
+        self._stopping = True
+        for group in self._groups():
+            for program in group:
+                if program.running and program.process is not None:
+                    program.process.send_signal(signal.SIGTERM)
+            for program in group:
+                self._await_end(program)
+
+    def _groups(self) -> list[list[Program]]:
+        """Programs that may end side by side (the workers), in the order of ending."""
+        groups: list[list[Program]] = []
+        for program in reversed(self.programs):
+            kind = program.name.split("-")[0]
+            if groups and groups[-1][0].name.split("-")[0] == kind:
+                groups[-1].append(program)
+            else:
+                groups.append([program])
+        return groups
+
+    def _await_end(self, program: Program) -> None:
+        if program.process is None:
+            return
+        try:
+            program.process.wait(timeout=program.stop_seconds)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            program.process.kill()
+            program.process.wait()
+
+    def _start(self, program: Program) -> None:
+        environment = {**os.environ, **program.environment, PARENT_VARIABLE: str(os.getpid())}
+        output: IO[bytes] | None = None
+        if program.output is not None:
+            program.output.parent.mkdir(parents=True, exist_ok=True)
+            output = program.output.open("ab")
+        try:
+            program.process = subprocess.Popen(
+                list(program.command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                process_group=0,
+            )
+        finally:
+            if output is not None:
+                output.close()
+        program.started = time.monotonic()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free_port(host: str, port: int) -> int:
+    """`port`, or a free one for 0. Raises InvalidInput when something listens there already or the address is not ours."""
+    if port == 0:
+        return free_port(host)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            allowed = f"a free port on {host} ({error.strerror}); --port 0 takes any"
+            raise InvalidInput("port", port, allowed) from error
+    return port
+
+
+def wait_until_ready(url: str, supervisor: Supervisor, seconds: float = 60.0) -> None:
+    """Wait for the server's first answer, tending the processes. Raises ServerUnavailable, SupervisionFailed."""
+    from service.client.client import Client
+
+    limit = time.monotonic() + seconds
+    while True:
+        supervisor.tend()
+        try:
+            with Client(url) as client:
+                client.health()
+            return
+        except ServerUnavailable:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.1)

@@ -1,0 +1,41 @@
+"""Results that take long to compute, kept with the experiment that they are about."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from service.store.engine import Base
+from service.store.tables import derived
+from sparsemod.errors import Conflict
+
+
+class Deriveds(Base):
+    """The part of the store about computed results."""
+
+    def derived(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
+        """Key and content of a computed result; without `key` the newest of its kind. None where there is none."""
+        query = sa.select(derived.c.key, derived.c.content).where(
+            derived.c.experiment_id == experiment_id, derived.c.kind == kind
+        )
+        query = query.order_by(derived.c.created_at.desc(), derived.c.key.desc()).limit(1)
+        with self._read() as connection:
+            row = connection.execute(
+                query if key is None else query.where(derived.c.key == key)
+            ).one_or_none()
+        return None if row is None else (row.key, row.content)
+
+    def keep_derived(
+        self, experiment_id: int, kind: str, key: str, content: Any, *, only: bool = False
+    ) -> None:
+        """Keep a result; with `only`, instead of all others of its kind. Nothing is kept for an experiment that is gone."""
+        values = {
+            "experiment_id": experiment_id, "kind": kind, "key": key, "content": content, "created_at": self.clock(),
+        }  # fmt: skip
+        mine = (derived.c.experiment_id == experiment_id, derived.c.kind == kind)
+        try:
+            with self._write() as connection:
+                if only:
+                    connection.execute(sa.delete(derived).where(*mine))
+                connection.execute(self._insert(derived).values(**values).on_conflict_do_nothing())
+        except Conflict:
+            return  # deleted meanwhile

@@ -1,0 +1,1 @@
+"""The process that keeps a queue of trials ahead of the workers."""

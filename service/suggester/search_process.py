@@ -1,0 +1,284 @@
+"""A search in a process of its own, for experiments whose family or dataset is the user's code.
+
+Screening builds networks, and code of a user may end its process, hang, or take all memory. In the suggester's process that would end the search of
+everybody. Here it costs one candidate: the process is replaced, and the candidate that it worked on is a network that cannot be built.
+"""
+
+import json
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import struct
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.processes.supervised import die_with_parent
+from sparsemod.data.source import DATASETS
+from sparsemod.errors import BuildError, SparsemodError
+from sparsemod.networks.family import FAMILIES
+from sparsemod.records import Value
+from sparsemod.spec.experiment import ExperimentSpec
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.proposals import Proposal, Proposer
+    from sparsemod.search import Observation
+
+BUILD_SECONDS = 60.0
+"""How long one candidate may take to be built and screened."""
+
+SILENT_SECONDS = 600.0
+"""How long one question to the search may take, whatever it does."""
+
+MOST_BROKEN = 20
+"""Candidates that may break their process; one more, and the experiment ends."""
+
+_BOARD = 1 << 16
+_HEAD = struct.Struct("<dI")
+
+Answer = tuple[str | None, "list[Proposal]"]
+Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
+Watch = Callable[[Costs], Costs]
+Build = Callable[[ExperimentSpec, Watch], "Proposer"]
+"""Makes the search for a spec; its costs are to be asked through the wrapper."""
+
+
+class SearchFailed(SparsemodError):
+    """The user's code broke the search in a way that cannot be laid to single candidates."""
+
+
+def runs_own_code(spec: ExperimentSpec) -> bool:
+    """Whether the family or the dataset of `spec` comes from outside this package. Raises UnknownName."""
+    family: Any = FAMILIES.get(spec.network.family, field="network.family")
+    source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
+    modules = (getattr(family, "origin", family).__module__, source.__module__)
+    return not all(module.startswith("sparsemod.") for module in modules)
+
+
+class _Board:
+    """Memory shared with the child: the candidate that it screens now, and since when. Holds nothing between two candidates."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _BOARD)
+
+    def write(self, values: Mapping[str, Value] | None) -> None:
+        data = b"" if values is None else json.dumps(dict(values)).encode()[: _BOARD - _HEAD.size]
+        self._memory[_HEAD.size : _HEAD.size + len(data)] = data
+        self._memory[: _HEAD.size] = _HEAD.pack(time.monotonic(), len(data))
+
+    def read(self) -> tuple[float, dict[str, Value] | None]:
+        since, length = _HEAD.unpack(self._memory[: _HEAD.size])
+        if not length:
+            return since, None
+        try:
+            return since, json.loads(self._memory[_HEAD.size : _HEAD.size + length])
+        except ValueError:  # longer than the board
+            return since, None
+
+
+class SearchProcess:
+    """The search for `spec`, made by `build` in a child. `ask` begins a question, `answer` looks for what came of it.
+
+    `build_seconds` and `memory` (bytes resident) limit the child while it is asked.
+    """
+
+    def __init__(
+        self,
+        spec: ExperimentSpec,
+        build: Build,
+        *,
+        build_seconds: float | None = None,
+        memory: int | None = None,
+    ) -> None:
+        self.spec, self._build = spec, build
+        self._build_seconds = build_seconds or BUILD_SECONDS
+        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        self._memory = memory or spec.limits.memory or half
+        self._broken: list[tuple[dict[str, Value], str]] = []
+        self._question: tuple[Sequence[Observation], int] | None = None
+        self._asked = 0.0
+        self._child: Any = None
+        self._pipe: Connection | None = None
+        self._board = _Board()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a question waits for its answer."""
+        return self._question is not None
+
+    def ask(self, observations: "Sequence[Observation]", count: int) -> None:
+        """Ask for `count` suggestions after `observations`."""
+        self._question = (observations, count)
+        self._send()
+
+    def answer(self) -> Answer | None:
+        """The reason to end or None, and suggestions; None while it is still at work.
+
+        Raises what the search raised, SearchFailed when the process broke too often or beside any candidate.
+        """
+        if self._pipe is None or self._question is None:
+            return None
+        try:
+            if self._pipe.poll():
+                found = pickle.loads(self._pipe.recv_bytes())
+                self._question = None
+                if isinstance(found, SparsemodError):
+                    raise found
+                if isinstance(found, str):
+                    raise SearchFailed(found)
+                answer: Answer = found
+                return answer
+        except (EOFError, ConnectionResetError):
+            self._child.join()
+            self._replace(_ended(self._child.exitcode))
+            return None
+        since, values = self._board.read()
+        now = time.monotonic()
+        if values is not None and now - since > self._build_seconds:
+            self._replace(f"took more than {self._build_seconds:g} s")
+        elif now - self._asked > SILENT_SECONDS:
+            self._replace(f"the search did not answer in {SILENT_SECONDS:g} s")
+        elif (held := _resident(self._child.pid)) > self._memory:
+            self._replace(f"used {held / 1e6:,.0f} MB of memory; {self._memory / 1e6:,.0f} MB are allowed")
+        return None
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.join()
+            self._child.close()
+        if self._pipe is not None:
+            self._pipe.close()
+        self._child = self._pipe = None
+
+    def _replace(self, what: str) -> None:
+        """Kill the child; lay it to the candidate that it screened, and ask another child again."""
+        _, values = self._board.read()
+        self.close()
+        if values is None:
+            self._question = None
+            raise SearchFailed(f"code of family {self._names()} broke the search: {what}")
+        self._broken.append((values, f"building the network ended its process: {what}"))
+        if len(self._broken) > MOST_BROKEN:
+            self._question = None
+            raise SearchFailed(
+                f"over {MOST_BROKEN} candidates of family {self._names()} ended the process that built them; the last one, {values}: {what}"
+            )
+        self._send()
+
+    def _names(self) -> str:
+        return f"{self.spec.network.family!r} or dataset {self.spec.dataset.name!r}"
+
+    def _send(self) -> None:
+        if self._child is None:
+            # A fork, as it has the user's modules and torch already; the child never touches the store it inherits.
+            context = multiprocessing.get_context("fork")
+            self._board.write(None)
+            self._pipe, theirs = context.Pipe()
+            self._child = context.Process(
+                target=_serve,
+                args=(theirs, self._board, self.spec, self._build, tuple(self._broken), os.getpid()),
+                daemon=True,
+            )
+            with warnings.catch_warnings():
+                # Newer Pythons warn of a fork beside threads. Ours renews leases; the child uses nothing that it may have locked.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._child.start()
+            theirs.close()
+        self._asked = time.monotonic()
+        if self._pipe is not None:
+            self._pipe.send_bytes(pickle.dumps(self._question))
+
+
+def _serve(
+    pipe: Connection,
+    board: _Board,
+    spec: ExperimentSpec,
+    build: Build,
+    broken: Sequence[tuple[dict[str, Value], str]],
+    parent: int,
+) -> None:
+    """The child: answers questions until its parent ends it."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # what a family prints for each of thousands of candidates helps nobody
+        os.dup2(quiet, stream)
+    search: Proposer | None = None
+    while True:
+        observations, count = pickle.loads(pipe.recv_bytes())
+        try:
+            if search is None:
+                search = build(spec, partial(_watched, board, dict(_keys(broken))))
+            reason = search.done(observations)
+            found: Any = (reason, [] if reason is not None else search.suggest(observations, count))
+        except SparsemodError as error:
+            found = error
+        except Exception as error:  # noqa: BLE001
+            # A user's `space` or `morphisms` may raise anything.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            found = f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+        board.write(None)
+        pipe.send_bytes(_packed(found))
+
+
+def _packed(found: Any) -> bytes:
+    """An answer as bytes that can be read back; an error that cannot becomes its text."""
+    data = pickle.dumps(found)
+    if isinstance(found, SparsemodError):
+        try:
+            pickle.loads(data)
+        except TypeError:  # its constructor takes other arguments than its message
+            return pickle.dumps(SearchFailed(str(found)))
+    return data
+
+
+def _keys(broken: Sequence[tuple[dict[str, Value], str]]) -> Sequence[tuple[str, str]]:
+    return [(json.dumps(values, sort_keys=True), message) for values, message in broken]
+
+
+def _watched(board: _Board, broken: Mapping[str, str], costs: Costs) -> Costs:
+    """`costs` that says on the board what it is at, and leaves out what broke a process before."""
+
+    def screened(values: Mapping[str, Value]) -> Mapping[str, float]:
+        message = broken.get(json.dumps(dict(values), sort_keys=True))
+        if message is not None:
+            raise BuildError(message)
+        board.write(values)
+        try:
+            found = costs(values)
+        except Exception:
+            board.write(None)
+            raise
+        except BaseException as error:  # sys.exit() in a network is no reason to go
+            board.write(None)
+            raise BuildError(f"building the network raised {type(error).__name__}: {error}") from error
+        board.write(None)
+        return found
+
+    return screened
+
+
+def _ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def _resident(pid: int) -> int:
+    """Bytes that are resident for a process alone; 0 once it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    lines = [line.split() for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:"))]
+    return 1024 * sum(int(words[1]) for words in lines)

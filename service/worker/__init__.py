@@ -1,0 +1,1 @@
+"""The process that claims trials and evaluates them in children of its own."""

@@ -1,0 +1,1 @@
+"""Networks handed to users: exported files, report card, the devices that they fit."""

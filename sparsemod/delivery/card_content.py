@@ -1,0 +1,287 @@
+"""The content of a report card: what is known of a network, as tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sparsemod.delivery.card import Card, Section, Table
+from sparsemod.delivery.needs import Fit
+from sparsemod.export.c.arena import ArenaPlan
+from sparsemod.export.report import ExportReport, Verification
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.records import Measurement, Value
+from sparsemod.units import METRICS
+
+USAGE = {
+    "c": """c/: add its .c files to your build, c/ to the include path; or, here:
+  make -C c
+
+#include "NAME.h"
+static int8_t output[UPPER_OUTPUT_SIZE];
+
+NAME_quantize(sample, NAME_input());   /* floats, channels last */
+NAME_run(NAME_input(), output);
+int class_index = NAME_classify(output);
+
+Flash it with your board's tool, for example:
+  arm-none-eabi-objcopy -O binary firmware.elf firmware.bin
+  st-flash write firmware.bin 0x08000000      # STM32
+  nrfjprog --program firmware.hex --reset     # nRF52
+  cp firmware.uf2 /media/RPI-RP2              # RP2040""",
+    "onnx": """import onnxruntime
+session = onnxruntime.InferenceSession("onnx/NAME.onnx")
+(logits,) = session.run(["output"], {"input": samples})   # float32 INPUT, channels first""",
+    "tflite": """from ai_edge_litert.interpreter import Interpreter
+interpreter = Interpreter("tflite/NAME.tflite")           # int8 (1, LAST), channels last
+interpreter.allocate_tensors()
+# sample / SCALE + (ZERO), rounded to int8
+
+For TensorFlow Lite Micro:
+  xxd -i tflite/NAME.tflite > NAME_data.cc""",
+}
+
+
+def compose(
+    network: IntegerNetwork,
+    arena: ArenaPlan,
+    reports: Sequence[ExportReport],
+    found: Sequence[Fit],
+    *,
+    title: str,
+    subtitle: str,
+    parameters: Mapping[str, Value],
+    measurements: Sequence[Measurement],
+    note: str,
+    name: str,
+    svg: str,
+    png: bytes,
+) -> Card:
+    """All sections; `found` begins with the target device."""
+    sections = [
+        *([Section("Measured in its trial", table=_measurements(measurements))] if measurements else []),
+        Section("Files, checked after export", _checked(note), _formats(reports)),
+        Section("Which devices it fits", _fit_words(found), _fit_table(found)),
+        Section("Memory while it runs", _memory_words(arena), figure=True),
+        Section("Layers", _layer_words(network), _layers(network, found[0])),
+        *([Section("Parameters", table=_parameters(parameters))] if parameters else []),
+        *(
+            Section(f"How to use it: {report.format}", code=_usage(network, report.format, name))
+            for report in reports
+            if report.failure is None
+        ),
+    ]
+    return Card(
+        title,
+        subtitle or _shape_words(network),
+        _tiles(network, measurements, found[0]),
+        tuple(sections),
+        svg,
+        png,
+    )
+
+
+def _tiles(
+    network: IntegerNetwork, measurements: Sequence[Measurement], target: Fit
+) -> tuple[tuple[str, str, str], ...]:
+    tiles = []
+    for split in ("test", "validation"):
+        errors = [m for m in measurements if m.metric == "error" and m.split == split]
+        if errors:
+            spread = (
+                f" ± {100 * errors[0].standard_error:.2f}" if errors[0].standard_error is not None else ""
+            )
+            tiles.append(("accuracy, int8", f"{100 * (1 - errors[0].value):.2f} %", f"{split}{spread}"))
+    least = "" if target.need.measured else "at least "
+    tiles.append(("flash", least + _bytes(target.need.flash), f"of {_bytes(target.device.flash)}"))
+    tiles.append(("RAM", least + _bytes(target.need.ram), f"of {_bytes(target.device.ram)}"))
+    if target.milliseconds is not None:
+        tiles.append(
+            ("one inference", METRICS["latency"].show(target.milliseconds), f"estimate, {target.device.name}")
+        )
+    tiles.append(("multiply-adds", f"{sum(info.macs for info in network.layers_info()):,}", "per inference"))
+    return tuple(tiles)
+
+
+def _measurements(measurements: Sequence[Measurement]) -> Table:
+    rows = [(_title(m), _value(m), m.split or "", m.target or "", m.method) for m in measurements]
+    return Table(("what", "value", "data", "on", "how"), tuple(rows), frozenset({1}))
+
+
+def _title(m: Measurement) -> str:
+    return METRICS[m.metric].title if m.metric in METRICS else m.metric.replace("_", " ")
+
+
+def _value(m: Measurement) -> str:
+    shown = METRICS[m.metric].show(m.value) if m.metric in METRICS else _number(m)
+    if m.standard_error is None:
+        return shown
+    return (
+        f"{shown} ± {100 * m.standard_error:.2f}"
+        if m.unit == "fraction"
+        else f"{shown} ± {m.standard_error:g}"
+    )
+
+
+def _number(m: Measurement) -> str:
+    if m.unit == "fraction":
+        return f"{100 * m.value:.2f} %"
+    return f"{m.value:,.0f} {m.unit}" if float(m.value).is_integer() else f"{m.value:,.4g} {m.unit}"
+
+
+def _checked(note: str) -> str:
+    words = (
+        "Each file was run after it was written and compared with the integer network, output byte by output byte; differences are in steps "
+        "of the int8 output."
+    )
+    return f"{words} {note}" if note else words
+
+
+def _formats(reports: Sequence[ExportReport]) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for report in reports:
+        size = _bytes(sum(file.size for file in report.files)) if report.files else ""
+        if report.failure is not None:
+            rows.append((report.format, "", "", "", "", f"no: {report.failure}"))
+        for check in report.verifications:
+            error = "" if check.error is None else f"{100 * (1 - check.error):.2f} %"
+            rows.append(
+                (
+                    report.format,
+                    size,
+                    f"{check.runtime}, {check.data}",
+                    error,
+                    _difference(check),
+                    _same(check),
+                )
+            )
+            size = ""
+        rows += [(report.format, "", f"not checked: {words}", "", "", "") for words in report.missing]
+    columns = ("format", "files", "run by, on", "accuracy", "largest difference", "verdict")
+    return Table(columns, tuple(rows), frozenset({1, 3, 4}))
+
+
+def _difference(check: Verification) -> str:
+    return "0" if check.exact else f"{check.largest_difference} in {100 * check.differing:.2f} % of values"
+
+
+def _same(check: Verification) -> str:
+    return "equal" if check.exact else f"same class for {100 * check.agreement:.2f} % of {check.samples}"
+
+
+def _fit_words(found: Sequence[Fit]) -> str:
+    methods = "; ".join(dict.fromkeys(f.need.method for f in found))
+    return (
+        f"The C code of this network, without the firmware around it: {methods}. Milliseconds are estimates: executed instructions x the "
+        "device's stated cycles per instruction / its clock."
+    )
+
+
+def _fit_table(found: Sequence[Fit]) -> Table:
+    rows = []
+    for fit in found:
+        verdict = ", ".join(f"{region} by {over:,} B" for region, over in fit.over.items())
+        time = "" if fit.milliseconds is None else METRICS["latency"].show(fit.milliseconds)
+        rows.append(
+            (
+                fit.device.title,
+                fit.device.core,
+                f"{_bytes(fit.need.flash)} of {_bytes(fit.device.flash)}",
+                f"{_bytes(fit.need.ram)} of {_bytes(fit.device.ram)}",
+                "" if fit.need.instructions is None else f"{fit.need.instructions:,}",
+                time,
+                f"no: exceeds {verdict}" if verdict else "fits",
+            )
+        )
+    columns = ("device", "core", "flash", "RAM", "instructions", "time", "verdict")
+    return Table(columns, tuple(rows), frozenset({2, 3, 4, 5}))
+
+
+def _memory_words(arena: ArenaPlan) -> str:
+    lost = f", {arena.lost:,} B of them lost between tensors" if arena.lost else ""
+    order = (
+        "no order of the layers needs less" if arena.exact else "the best order of the layers that was found"
+    )
+    return f"The arena of the C code has {arena.size:,} B{lost}; {order}. Hatched: scratch of one layer."
+
+
+def _layer_words(network: IntegerNetwork) -> str:
+    infos = network.layers_info()
+    weights, nonzeros = sum(i.weights for i in infos), sum(i.nonzeros for i in infos)
+    share = f"{100 * nonzeros / weights:.1f} % of them not zero" if weights else "none"
+    return f"{len(infos)} layers, {weights:,} int8 weights ({share}), {sum(i.bias_bytes for i in infos) // 4:,} int32 biases."
+
+
+def _layers(network: IntegerNetwork, target: Fit) -> Table:
+    rows = []
+    for info in network.layers_info():
+        count = target.need.per_layer.get(info.name)
+        rows.append(
+            (
+                info.name,
+                info.kind.replace("_", " "),
+                " + ".join(_shape(shape) for shape in info.input_shapes),
+                _shape(info.output_shape),
+                f"{info.macs:,}" if info.macs else "",
+                f"{info.weights:,}" if info.weights else "",
+                f"{100 * info.nonzeros / info.weights:.0f} %" if info.weights else "",
+                f"{info.weight_bytes + info.bias_bytes:,}" if info.weights else "",
+                "" if count is None else f"{count:,}",
+            )
+        )
+    columns = (
+        "layer",
+        "kind",
+        "from",
+        "to",
+        "MACs",
+        "weights",
+        "nonzero",
+        "bytes",
+        f"instructions, {target.need.core}",
+    )
+    return Table(columns, tuple(rows), frozenset({4, 5, 6, 7, 8}))
+
+
+def _parameters(parameters: Mapping[str, Value]) -> Table:
+    rows = [
+        (key, f"{value:.4g}" if isinstance(value, float) else str(value)) for key, value in parameters.items()
+    ]
+    return Table(("parameter", "value"), tuple(rows))
+
+
+def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
+    given = network.tensors[network.input]
+    last = (*given.shape[1:], given.shape[0]) if len(given.shape) == 3 else given.shape
+    words = {
+        "NAME": name,
+        "UPPER": name.upper(),
+        "INPUT": f"(N, {_list(given.shape)})",
+        "LAST": _list(last),
+        "SCALE": f"{given.scale:.9g}",
+        "ZERO": str(given.zero_point),
+    }
+    text = USAGE[wanted]
+    for key, value in words.items():
+        text = text.replace(key, value)
+    return text
+
+
+def _shape_words(network: IntegerNetwork) -> str:
+    made = network.tensors[network.output].shape
+    return f"int8 network, {_shape(network.input_shape)} in, {_shape(made)} out"
+
+
+def _list(shape: Iterable[int]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def _bytes(count: int) -> str:
+    return (
+        f"{count:,} B"
+        if count < 10_000
+        else f"{count / 1024:,.1f} KB"
+        if count % 1024
+        else f"{count // 1024:,} KB"
+    )

@@ -1,0 +1,10 @@
+"""The emulated device: a network compiled for a Cortex-M and run in QEMU.
+
+`Emulator(core).measure(network)` -> `Emulation`; `available(core)` says what is missing.
+"""
+
+from sparsemod.emulator.emulator import Emulation, Emulator, Program
+from sparsemod.emulator.machines import MACHINES, Machine, machine
+from sparsemod.emulator.toolchain import available, versions
+
+__all__ = ["MACHINES", "Emulation", "Emulator", "Machine", "Program", "available", "machine", "versions"]

@@ -1,0 +1,109 @@
+"""From C sources to an ELF file for an emulated machine.
+
+Start-up code and kernels do not depend on the network: they are compiled once per machine, compiler, flags and sources, and kept in the
+folder named by SPARSEMOD_CACHE (else XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the network's own file is compiled each time.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+
+from sparsemod.emulator.machines import STACK, Machine
+from sparsemod.emulator.toolchain import call, compile_c, versions
+
+FLAGS = ("-mthumb", "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
+MARK = (
+    "/* Between layers: one instruction of four bytes that keeps every register but lr. */\n"
+    '#define NN_LAYER_DONE(layer) __asm__ volatile("bl harness_mark" ::: "lr", "memory")\n'
+)
+MARK_BYTES = 4
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept."""
+    named = os.environ.get("SPARSEMOD_CACHE")
+    if named:
+        return Path(named).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sparsemod"
+
+
+def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = None) -> Path:
+    """The folder with harness.o, kernels.a, the linker script, mark.h and the kernels' headers; made when it is not there yet.
+
+    `kernels` maps file names to text. Several processes may do this at once. Raises EmulationError.
+    """
+    resources = files("sparsemod.emulator")
+    own = {name: (resources / name).read_text(encoding="utf-8") for name in ("harness.c", "memory.ld")}
+    texts = {**own, "mark.h": MARK, **kernels}
+    digest = hashlib.sha256(repr((machine, FLAGS, versions()[0], sorted(texts.items()))).encode()).hexdigest()
+    folder = (cache or cache_folder()) / "kernels" / f"{machine.core}-{digest[:24]}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix="making-", dir=folder.parent))
+    try:
+        _make(machine, texts, [name for name in kernels if name.endswith(".c")], making)
+        try:
+            making.rename(folder)
+        except OSError:
+            # Somebody else was faster: theirs is the same.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    return folder
+
+
+def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder: Path) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    harness = ("-masm-syntax-unified", "-ffreestanding", "-fno-builtin", "-fno-tree-loop-distribute-patterns")
+    compile_c([*machine.flags, *FLAGS, *harness, "-c", "harness.c"], folder)
+    if kernels:
+        compile_c([*machine.flags, *FLAGS, "-c", *kernels], folder)
+    objects = [f"{Path(name).stem}.o" for name in kernels]
+    call(["arm-none-eabi-ar", "rcs", "kernels.a", *objects], folder, 60.0)
+
+
+def link(
+    machine: Machine, prepared: Path, network: Mapping[str, str], folder: Path, *, marks: bool = True
+) -> Path:
+    """Compile the network's own files (name -> text) in `folder` and link them; `marks`: with a mark between layers.
+
+    Raises DoesNotFit with the machine's region and the bytes over, EmulationError for C that does not compile.
+    """
+    for name, text in network.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    places = {
+        "_vectors_origin": machine.vectors,
+        "_rom_origin": machine.rom,
+        "_rom_length": machine.rom_bytes,
+        "_ram_origin": machine.ram,
+        "_ram_length": machine.ram_bytes,
+        "_stack_length": STACK,
+    }
+    compile_c(
+        [
+            *machine.flags,
+            *FLAGS,
+            *(("-include", str(prepared / "mark.h")) if marks else ()),
+            f"-I{prepared}",
+            *(name for name in network if name.endswith(".c")),
+            str(prepared / "harness.o"),
+            str(prepared / "kernels.a"),
+            "-nostartfiles",
+            "-Wl,--gc-sections,--no-warn-rwx-segments",
+            *(f"-Wl,--defsym,{name}={value:#x}" for name, value in places.items()),
+            f"-Wl,-T,{prepared / 'memory.ld'}",
+            "-o",
+            "network.elf",
+        ],
+        folder,
+    )
+    return folder / "network.elf"

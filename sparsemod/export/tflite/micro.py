@@ -1,0 +1,101 @@
+"""A .tflite file in TensorFlow Lite Micro, in a process of its own: its allocation report is text on stderr, and a model that it does not
+take may end the process."""
+
+import io
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import SparsemodError
+
+INSTALL = "pip install 'sparsemod[tflite]'"
+MICRO_SAMPLES = 64  # one at a time, by reference kernels
+_SECONDS = 120.0
+_ARENA = 1 << 22  # least bytes to give it; the report says what it takes
+
+
+@dataclass(frozen=True)
+class Micro:
+    """TensorFlow Lite Micro with one model. `memory` in bytes: `arena` in all, and its two sections."""
+
+    content: bytes
+    version: str
+    memory: dict[str, int]
+
+    def run(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
+        """int8 inputs, batch first and channels last, to int8 outputs. Raises SparsemodError."""
+        return _call(self.content, x)[0]
+
+
+def run_micro(content: bytes) -> Micro | str:
+    """TensorFlow Lite Micro with this model and its allocation report, or the sentence that says what is missing."""
+    if find_spec("tflite_micro") is None:
+        return f"tflite-micro, whose allocation report gives the arena: {INSTALL}"
+    try:
+        name = f"TensorFlow Lite Micro {version('tflite-micro')}"
+    except PackageNotFoundError:
+        name = "TensorFlow Lite Micro"
+    _, memory = _call(content, None)
+    return Micro(content, f"{name} (reference kernels)", memory)
+
+
+def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8], dict[str, int]]:
+    task = io.BytesIO()
+    given: dict[str, Any] = {"content": np.frombuffer(content, np.uint8)}
+    np.savez(task, **given if x is None else {**given, "x": x})
+    done = subprocess.run(
+        [sys.executable, "-m", "sparsemod.export.tflite.micro"],
+        input=task.getvalue(),
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    said = done.stderr.decode(errors="replace")
+    if done.returncode:
+        lines = [line for line in said.strip().splitlines() if line] or [f"status {done.returncode}"]
+        raise SparsemodError(f"TensorFlow Lite Micro does not run the file: {' '.join(lines[-3:])}")
+    outputs: NDArray[np.int8] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return outputs, memory_of(said)
+
+
+def memory_of(report: str) -> dict[str, int]:
+    """The bytes that an allocation report states: `arena`, `arena_head` (activations) and `arena_tail` (what persists)."""
+    found = {}
+    for key, words in (
+        ("arena", "total"),
+        ("arena_head", "non-persistent|head"),
+        ("arena_tail", "persistent|tail"),
+    ):
+        match = re.search(rf"Arena allocation (?:{words})\D*(\d+) bytes", report)
+        if match:
+            found[key] = int(match[1])
+    return found
+
+
+def main() -> None:
+    """Read a model and inputs from stdin, write outputs to stdout and the allocation report to stderr."""
+    from tflite_micro.python.tflite_micro import runtime
+
+    task = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
+    content = task["content"].tobytes()
+    made = runtime.Interpreter.from_bytes(content, arena_size=max(_ARENA, 10 * len(content)))
+    shape = made.get_input_details(0)["shape"]
+    x = task["x"] if "x" in task else np.zeros((1, *shape[1:]), np.int8)
+    outputs = []
+    for sample in x:
+        made.set_input(sample[None], 0)
+        made.invoke()
+        outputs.append(made.get_output(0))
+    made.print_allocations()
+    np.save(sys.stdout.buffer, np.concatenate(outputs), allow_pickle=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Which operators and which inheritance a family has, and the two calls that the rest of the project makes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sparsemod.errors import InvalidInput
+from sparsemod.morphisms import operators
+from sparsemod.morphisms.operator import Morph, Operator
+from sparsemod.networks.family import Family
+from sparsemod.records import DataInfo, Value
+from sparsemod.registry import Registry
+from sparsemod.space.space import Space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """The weights that a child starts from: a state that its module loads strictly, whether the function is kept (equal outputs in evaluation
+    mode), and what was done, a note per layer."""
+
+    state_dict: "dict[str, Tensor]"
+    preserved: bool
+    notes: tuple[str, ...]
+
+
+Inherit = Callable[
+    [Mapping[str, Value], "Mapping[str, Tensor]", Mapping[str, Value], "nn.Module", DataInfo], Inheritance
+]
+"""(parent's parameters, parent's state, child's parameters, child, data) -> what the child inherits."""
+
+
+@dataclass(frozen=True)
+class MorphismSet:
+    """A family's operators and its way to inherit. A family of one's own gets one by `MORPHISMS.add("its name", MorphismSet(...))`."""
+
+    operators: Sequence[Operator]
+    inherit: Inherit
+
+
+def _cnn(*arguments: object) -> Inheritance:
+    from sparsemod.morphisms.inheritance.cnn import inherit_cnn
+
+    return inherit_cnn(*arguments)  # type: ignore[arg-type]
+
+
+def _mlp(*arguments: object) -> Inheritance:
+    from sparsemod.morphisms.inheritance.mlp import inherit_mlp
+
+    return inherit_mlp(*arguments)  # type: ignore[arg-type]
+
+
+def _any(*arguments: object) -> Inheritance:
+    from sparsemod.morphisms.inheritance.generic import inherit_generic
+
+    return inherit_generic(*arguments)  # type: ignore[arg-type]
+
+
+MORPHISMS: Registry[MorphismSet] = Registry("morphism set", "sparsemod.morphisms")
+MORPHISMS.add("cnn", MorphismSet(operators.CNN, _cnn))
+MORPHISMS.add("mlp", MorphismSet(operators.MLP, _mlp))
+GENERIC = MorphismSet(operators.ANY, _any)
+
+
+def morphism_set(family: Family | str) -> MorphismSet:
+    """The set registered under the family's name; for families without one, "change a parameter, inherit what fits"."""
+    name = family.name if isinstance(family, Family) else family
+    return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
+
+
+def morphs(
+    family: Family | str, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator, n: int
+) -> list[Morph]:
+    """Up to `n` children of `parameters`: distinct, different from the parent, valid in `space`, each a dict of its own. One to three operators
+    make each (70, 20, 10 %). Fewer than `n` when a bounded number of tries finds no more.
+
+    Raises InvalidCandidate when the parent is not valid in `space`.
+    """
+    if n < 0:
+        raise InvalidInput("n", n, "a number of children, at least 0")
+    parent = space.validate(parameters)
+    known = {space.key(parent)}
+    found: list[Morph] = []
+    available = morphism_set(family).operators
+    weights = np.array([operator.weight for operator in available])
+    weights /= weights.sum()
+    for _ in range(20 + 20 * n):
+        if len(found) == n:
+            break
+        values, names, preserving = dict(parent), list[str](), True
+        for _ in range(1 + int(rng.choice(3, p=(0.7, 0.2, 0.1)))):
+            for place in rng.choice(len(available), len(available), replace=False, p=weights):
+                step = available[place].apply(space, values, rng)
+                if step is not None:
+                    values, name = step
+                    names.append(name)
+                    preserving &= available[place].preserves
+                    break
+        key = space.key(values)
+        if names and key not in known:
+            known.add(key)
+            found.append(Morph(values, tuple(names), preserving))
+    return found
+
+
+def inherit(
+    family: Family | str,
+    parent_parameters: Mapping[str, Value],
+    parent_state: "Mapping[str, Tensor]",
+    child_parameters: Mapping[str, Value],
+    child_module: "nn.Module",
+    data: DataInfo,
+) -> Inheritance:
+    """What `child_module` (freshly built from `child_parameters`; not changed) takes over from its parent's trained state.
+
+    Works from the two sets of parameters alone, whatever lies between them. Filters that pruning removed from the parent's tensors are missed, not
+    expected. Weights without a counterpart keep the child's initial values. The state is on the CPU.
+    """
+    return morphism_set(family).inherit(parent_parameters, parent_state, child_parameters, child_module, data)

@@ -1,0 +1,231 @@
+"""A dry run of a spec: every step of the pipeline on a few candidates and one batch, before hours are spent.
+
+It loads the data, resolves the family, draws candidates, and builds, captures, measures, trains one batch of, prunes and quantizes each; it
+says what is wrong, how many draws meet the budgets, and about how long the experiment will take.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from sparsemod.data import Dataset, load
+from sparsemod.errors import BuildError, InvalidInput, SparsemodError
+from sparsemod.morphisms import inherit
+from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.screening import Screen, build
+from sparsemod.pruning import create_pruner, shrink
+from sparsemod.quantization import quantize
+from sparsemod.records import Value
+from sparsemod.registry import told
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.training import Resident, augmentation, train
+from sparsemod.units import METRICS
+
+Level = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: what, whether it is well, and a sentence."""
+
+    level: Level
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate that went through the pipeline: its parameters, costs (metric -> value), seconds of one epoch (estimated from one batch
+    and one validation pass), and what broke, if anything."""
+
+    parameters: dict[str, Value]
+    costs: dict[str, float] = field(default_factory=dict)
+    epoch_seconds: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings, in the order of the pipeline, and the candidates tried."""
+
+    findings: tuple[Finding, ...]
+    tried: tuple[Tried, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong (warnings allowed)."""
+        return all(finding.level != "error" for finding in self.findings)
+
+
+def check(
+    spec: ExperimentSpec,
+    *,
+    candidates: int = 3,
+    draws: int = 40,
+    imports: bool = True,
+    located: Callable[[InvalidInput], InvalidInput] = lambda error: error,
+) -> Report:
+    """Dry-run `spec`: `candidates` networks through the whole pipeline, `draws` through screening. Raises nothing for a bad spec: it reports.
+
+    `located` may add to an error the line of the file that its field comes from: `sparsemod.spec.files.SpecFile.located`.
+    """
+    dry = _DryRun(spec, candidates, draws, imports)
+    try:
+        dry.run()
+    except InvalidInput as error:
+        dry.find("error", dry.subject, str(located(error)))
+    except SparsemodError as error:
+        dry.find("error", dry.subject, str(error))
+    return Report(tuple(dry.findings), tuple(dry.tried))
+
+
+class _DryRun:
+    def __init__(self, spec: ExperimentSpec, candidates: int, draws: int, imports: bool) -> None:
+        self.spec, self.candidates, self.draws, self.imports = spec, candidates, draws, imports
+        self.findings: list[Finding] = []
+        self.tried: list[Tried] = []
+        self.subject = "data"
+        self.rng = np.random.default_rng(spec.seed)
+
+    def find(self, level: Level, subject: str, message: str) -> None:
+        self.findings.append(Finding(level, subject, message))
+
+    def run(self) -> None:
+        data = load(self.spec.dataset, imports=self.imports)
+        sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        self.find(
+            "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
+        )
+        if len(data.validation) < 100:
+            self.find(
+                "warning",
+                "data",
+                f"{len(data.validation)} validation samples measure an error to no better than {50 / len(data.validation) ** 0.5:.0f} %",
+            )
+        self.subject = "budgets"
+        self.spec.all_budgets()
+        self.subject = "training"
+        augmentation.build(self.spec.training.augmentation, data.info.shape)
+        self.subject = "space"
+        problem = Problem.of(self.spec, data.info, imports=self.imports)
+        free = [p.name for p in problem.space.free]
+        self.find(
+            "ok",
+            "space",
+            f"{len(problem.space.parameters)} parameters, {len(free)} of them searched: {', '.join(free)}",
+        )
+        self.screen(problem)
+        self.subject = "trial"
+        for values in [
+            problem.space.complete({}),
+            *(problem.space.sample(self.rng) for _ in range(self.candidates - 1)),
+        ]:
+            self.tried.append(self.attempt(problem, data, values))
+        broken = [tried for tried in self.tried if tried.problem]
+        for tried in broken:
+            self.find(
+                "error" if len(broken) == len(self.tried) else "warning",
+                "trial",
+                f"{tried.problem} with {tried.parameters}",
+            )
+        if len(broken) < len(self.tried):
+            self.find(
+                "ok",
+                "trial",
+                f"{len(self.tried) - len(broken)} of {len(self.tried)} candidates went through the whole pipeline",
+            )
+        self.duration()
+
+    def screen(self, problem: Problem) -> None:
+        self.subject = "budgets"
+        screen = Screen(problem)
+        feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.all_budgets()}
+        began = time.perf_counter()
+        drawn = 0
+        # Where feasible candidates are rare, look as long as the search itself would before it calls the space empty.
+        while drawn < self.draws or (not feasible and drawn < self.spec.search.max_draws):
+            drawn += 1
+            try:
+                costs = screen.costs(problem.space.sample(self.rng))
+            except BuildError as error:
+                unbuildable = str(error)
+                continue
+            feasible += problem.objectives.feasible(costs)
+            smallest = {m: min(v, costs.get(m, v)) for m, v in smallest.items()}
+        each = (time.perf_counter() - began) / drawn
+        if unbuildable:
+            self.find("warning", "space", f"some draws cannot be built, for example: {unbuildable}")
+        limits = ", ".join(
+            f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
+            for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
+        )  # fmt: skip
+        level: Level = "ok" if feasible else "error"
+        self.find(
+            level,
+            "budgets",
+            f"{feasible} of {drawn} random candidates are feasible, {1000 * each:.0f} ms each{'; ' + limits if limits else ''}",
+        )
+
+    def attempt(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Tried:
+        costs: dict[str, float] = {}
+        try:
+            costs = {n: v for n, v in Screen(problem).costs(values).items() if n in METRICS}
+            module = build(problem, values, self.spec.seed)
+            x, y = data.train.tensors()
+            training = problem.training(values)
+            count = min(len(y), training.batch_size)
+            # The same share of the validation data, so that the seconds of both scale to a whole epoch.
+            held, labels = data.validation.tensors()
+            part = max(1, len(labels) * count // len(y))
+            batch = Resident.from_tensors(x[:count], y[:count], held[:part], labels[:part])
+            pruner = create_pruner(self.spec.pruning, problem.sparsity(values), data.info.shape)
+            outcome = train(module, batch, training, epochs=1, seed=self.spec.seed, pruner=pruner)
+            if outcome.best_epoch is None:
+                return Tried(
+                    values, costs, problem="one batch of training gave infinite or undefined weights"
+                )
+            if self.spec.pruning.method == "filters" and problem.sparsity(values) > 0:
+                module = shrink(module, data.info.shape)
+            quantize(module, x[:count], self.spec.quantization.scheme).predict(data.validation.x[:16])
+            self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
+        except SparsemodError as error:
+            return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
+            return Tried(values, costs, problem=told(error))
+        return Tried(values, costs, outcome.seconds * len(y) / count)
+
+    def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:
+        if self.spec.rounds.r3.trials == 0:
+            return
+        for morph in Screen(problem).morphs(values, self.rng)[:1]:
+            child = build(problem, morph.parameters, self.spec.seed)
+            architecture = problem.architecture(morph.parameters)
+            found = inherit(
+                problem.family, problem.architecture(values), state, architecture, child, problem.info
+            )
+            child.load_state_dict(found.state_dict)
+
+    def duration(self) -> None:
+        seconds = [tried.epoch_seconds for tried in self.tried if tried.epoch_seconds is not None]
+        if not seconds:
+            return
+        rounds = self.spec.rounds
+        epochs = sum(r.trials * r.epochs for r in (rounds.r1, rounds.r2, rounds.r3))
+        total = epochs * float(np.mean(seconds))
+        self.find(
+            "ok", "time", f"about {_duration(total)} of training for {rounds.trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
+        )  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{seconds / 60:.0f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )

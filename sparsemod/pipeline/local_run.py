@@ -1,0 +1,233 @@
+"""An experiment without a server: one process, one folder, the same search and the same trials as the service's.
+
+FOLDER/spec.json        what is run; a folder never mixes two specs
+FOLDER/trials.jsonl     a line for each finished trial, appended; with it a run that was interrupted goes on
+FOLDER/artifacts/       weights and integer networks, by digest
+FOLDER/trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sparsemod.data import Dataset, load
+from sparsemod.errors import Conflict, InvalidInput, SparsemodError
+from sparsemod.pipeline.problem import Problem, trial_seed
+from sparsemod.pipeline.proposals import Proposal, Proposer
+from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
+from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
+from sparsemod.report.results import Row, write_atomically, write_results
+from sparsemod.search import Observation
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.training import augmentation
+
+
+class Finished(Record):
+    """A line of trials.jsonl."""
+
+    index: int
+    candidate: Candidate
+    planned_epochs: int
+    seed: int
+    result: TrialResult
+    seconds: float
+
+    def row(self) -> Row:
+        """For reports."""
+        r = self.result
+        return Row(
+            self.index, self.candidate, r.state, r.measurements, r.epochs, self.seconds,
+            r.failure.message if r.failure else "", r.artifacts,
+        )  # fmt: skip
+
+    def observation(self) -> Observation:
+        """For the search."""
+        r = self.result
+        return Observation(
+            self.index, self.candidate, r.state, r.values() or None, r.epochs,
+            r.failure.kind if r.failure else None, any(a.kind == "weights" for a in r.artifacts),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the reason, all trials, and the files written."""
+
+    reason: str
+    rows: tuple[Row, ...]
+    files: dict[str, Path]
+
+
+class LocalRun:
+    """A run of `spec` in `folder`, which is created, or continued when it holds the same spec.
+
+    Raises Conflict for a folder with another spec, and whatever is wrong with the spec or its data.
+    """
+
+    def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
+        self.spec, self.folder, self.device = spec, folder, device
+        self.data: Dataset = load(spec.dataset)
+        self.problem = Problem.of(spec, self.data.info, imports=True)
+        # Built for its errors alone: the first trial would be late for them.
+        augmentation.build(spec.training.augmentation, self.data.info.shape)
+        self.search = Proposer.of(self.problem)
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            allowed = f"a folder that can be made and written ({error.strerror})"
+            raise InvalidInput("folder of results", str(self.folder), allowed) from error
+        path = self._spec_file
+        if path.exists():
+            if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:
+                raise Conflict(
+                    f"{self.folder} holds results of another spec; choose another folder or remove it"
+                )
+        else:
+            write_atomically(path, (json.dumps(self.spec.to_dict(), indent=1) + "\n").encode())
+        self.trials = self._read()
+
+    @property
+    def _spec_file(self) -> Path:
+        return self.folder / "spec.json"
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "trials.jsonl"
+
+    def _read(self) -> list[Finished]:
+        if not self._journal.exists():
+            return []
+        lines = self._journal.read_text().splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):
+            # The process was killed while it wrote: that trial runs again.
+            lines.pop()
+            write_atomically(self._journal, "".join(lines).encode())
+        found = []
+        for number, line in enumerate(lines, 1):
+            try:
+                found.append(Finished.model_validate_json(line))
+            except ValidationError as error:
+                raise InvalidInput(
+                    "trial",
+                    line,
+                    f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
+                    f"{self._journal}:{number}",
+                ) from error
+        return found
+
+    def run(
+        self,
+        on_finished: Callable[[Finished], None] = lambda trial: None,
+        on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
+    ) -> Outcome:
+        """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
+        finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets, Conflict
+        while another run is at work in the folder."""
+        with self._alone():
+            self.trials = self._read()
+            try:
+                reason = self._search(on_finished, on_start)
+            finally:
+                if not self.trials:
+                    # Nothing that another spec could be mixed with: the mended one may take the folder.
+                    self._spec_file.unlink(missing_ok=True)
+        return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock, which the system frees on a kill: two runs would both be trial 7. Raises Conflict."""
+        with (self.folder / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Conflict(f"another run is at work in {self.folder}") from error
+            yield
+
+    def _search(
+        self,
+        on_finished: Callable[[Finished], None],
+        on_start: Callable[[int, Proposal], Reporter | None],
+    ) -> str:
+        """Trial after trial until the search is done; the reason."""
+        while (reason := self.search.done(self.observations())) is None:
+            suggestions = self.search.suggest(self.observations(), self.spec.search.batch_size)
+            if not suggestions:
+                return "the search space holds no further candidate"
+            for suggestion in suggestions:
+                index = len(self.trials)
+                reporter = on_start(index, suggestion) if suggestion.miss() is None else None
+                finished = self._evaluate(index, suggestion, reporter or Silent())
+                self._keep(finished)
+                on_finished(finished)
+        return reason
+
+    def observations(self) -> list[Observation]:
+        """All finished trials, as the search sees them."""
+        return [trial.observation() for trial in self.trials]
+
+    def write(self) -> dict[str, Path]:
+        """Write the tables and plots of what is finished; returns the files."""
+        return write_results(
+            self.folder, self.spec.name, self.problem.objectives, [t.row() for t in self.trials]
+        )
+
+    def _evaluate(self, index: int, suggestion: Proposal, reporter: Reporter) -> Finished:
+        started = time.perf_counter()
+        seed = trial_seed(self.spec.seed, index)
+        result = suggestion.miss()
+        if result is None:
+            parent = self.parent(suggestion.candidate)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".trial-") as workdir:
+                try:
+                    result = evaluate(
+                        self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
+                        parent=parent, reporter=reporter, workdir=Path(workdir), imports=True,
+                    )  # fmt: skip
+                except SparsemodError:
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    # A user's module may raise anything; as in the service, that costs its trial and not the ones after it.
+                    message = f"{type(error).__name__}: {error}"
+                    failure = Failure(kind=FailureKind.FAULT, message=message, detail=traceback.format_exc())
+                    result = TrialResult(state=TrialState.FAILED, failure=failure)
+                for artifact in result.artifacts:
+                    os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
+        return Finished(
+            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result,
+            seconds=time.perf_counter() - started,
+        )  # fmt: skip
+
+    def parent(self, candidate: Candidate) -> ParentWeights | None:
+        """What the candidate inherits from, if it has a parent. Raises InvalidInput when the parent's weights are not stored."""
+        if candidate.parent is None:
+            return None
+        trial = self.trials[candidate.parent]
+        weights = [a for a in trial.result.artifacts if a.kind == "weights"]
+        if not weights:
+            raise InvalidInput("candidate.parent", candidate.parent, "a completed trial with stored weights")
+        return ParentWeights(
+            trial.candidate.parameters, self.artifact(weights[0].digest).read_bytes(), trial.result.epochs
+        )
+
+    def artifact(self, digest: str) -> Path:
+        """Where the artifact with this digest is kept."""
+        return self.folder / "artifacts" / digest.removeprefix("sha256:")
+
+    def _keep(self, finished: Finished) -> None:
+        self.trials.append(finished)
+        with self._journal.open("a") as journal:
+            journal.write(finished.model_dump_json() + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())

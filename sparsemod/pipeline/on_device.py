@@ -1,0 +1,96 @@
+"""A finished network on its device: compiled and run on the emulated core, so that costs are measured instead of predicted.
+
+Composes quantization, C export and the emulator for `sparsemod.pipeline.trial`; what was predicted stays beside what was measured.
+"""
+
+from collections.abc import Mapping
+
+from sparsemod.emulator import Emulation, Emulator
+from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing, UnknownName, Unsupported
+from sparsemod.export.c import generate
+from sparsemod.pipeline.problem import Problem
+from sparsemod.quantization import IntegerNetwork, Quantized
+from sparsemod.records import Measurement
+from sparsemod.targets import Device, device
+
+
+def measure_on_device(
+    problem: Problem, network: Quantized, predicted: Mapping[str, Measurement]
+) -> tuple[dict[str, Measurement], tuple[str, ...]]:
+    """(metric -> measurement that replaces the predicted one, notes) of a finished network.
+
+    Latency (for `measure.latency: operators`), instructions, flash and ram. Nothing with `measure.device: model` or a float network. With `auto`
+    whatever stands in the way becomes a note and the predictions stay; with `emulated` it is raised: ToolsMissing, UnknownName for a core without
+    a machine, EmulationError. A network that exceeds the device's memory is noted, region and bytes.
+    """
+    spec = problem.spec
+    if spec.measure.device == "model" or not isinstance(network, IntegerNetwork):
+        return {}, ()
+    target = device(spec.target.device)
+    try:
+        found = Emulator(target.core).measure(network)
+    except (ToolsMissing, UnknownName, EmulationError, Unsupported) as error:
+        if spec.measure.device == "emulated":
+            raise
+        return {}, (f"device costs are predicted by the operator model: {error}",)
+    made = measurements(found, target, predicted)
+    if spec.measure.latency != "operators":
+        made.pop("latency")
+    return made, tuple(
+        str(DoesNotFit(region, over, target.title)) for region, over in overflow(found, target)
+    )
+
+
+def linked_size(network: Quantized, counted: Measurement) -> Measurement:
+    """`counted`, a sparse model size, with the bytes that the exported C really stores: per layer the smallest of dense, a mask, and gaps
+    between nonzeros. Never more than what was counted, which knows the mask only. A network that C cannot express keeps the count.
+    """
+    if not isinstance(network, IntegerNetwork) or counted.detail.get("definition") != "sparse":
+        return counted
+    try:
+        size = generate(network).data_bytes
+    except Unsupported:
+        return counted
+    method = "as stored by the exported C: per layer the smallest of dense, mask and gaps, with requantization constants"
+    detail = {**counted.detail, "linked": size}
+    return counted.model_copy(update={"value": float(size), "method": method, "detail": detail})
+
+
+def overflow(found: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
+    """(memory region, bytes over) for each region of the device that the network alone exceeds."""
+    regions = (("flash", found.flash, target.flash), ("RAM", found.ram, target.ram))
+    return tuple((name, used - held) for name, used, held in regions if used > held)
+
+
+def measurements(
+    found: Emulation, target: Device, predicted: Mapping[str, Measurement]
+) -> dict[str, Measurement]:
+    """latency, instructions, flash and ram as measurements; `detail` holds the prediction and how far it was off."""
+    how = found.method
+    cycles = (
+        f"{target.cycles_per_instruction:g} cycles per instruction as stated, at {target.clock / 1e6:g} MHz"
+    )
+
+    def measured(metric: str, value: float, unit: str, method: str, **detail: object) -> Measurement:
+        compared: dict[str, object] = {}
+        if metric in predicted and predicted[metric].value > 0:
+            before = predicted[metric].value
+            compared = {
+                "predicted": before,
+                "prediction_error": round(before / value - 1, 5) if value else None,
+            }
+        return Measurement(
+            metric=metric, value=float(value), unit=unit, method=method, target=target.name, detail={**compared, **detail}
+        )  # fmt: skip
+
+    facts = {"core": found.core, "board": found.board}
+    parts = {"static": found.static_ram, "stack": found.stack}
+    layers = dict(found.per_layer)
+    cores = predicted["instructions"].detail.get("cores", {}) if "instructions" in predicted else {}
+    made = (
+        measured("latency", target.milliseconds(found.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
+        measured("instructions", found.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
+        measured("flash", found.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
+        measured("ram", found.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
+    )  # fmt: skip
+    return {measurement.metric: measurement for measurement in made}

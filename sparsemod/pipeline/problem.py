@@ -1,0 +1,101 @@
+"""What an experiment is about, resolved from its spec: the family, the data's shape, the search space, the objectives.
+
+Cold: no torch, so that the server can judge specs and candidates. Networks are built in `sparsemod.pipeline.screening` and `sparsemod.pipeline.trial`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.networks.family import Family, create_family
+from sparsemod.objectives import Objectives
+from sparsemod.records import Candidate, DataInfo, Value
+from sparsemod.space.space import Space
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_narrowed
+from sparsemod.spec.training import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`spec` on data of shape `info`; `family` is an instance with the spec's options."""
+
+    spec: ExperimentSpec
+    info: DataInfo
+    family: Family
+
+    @classmethod
+    def of(cls, spec: ExperimentSpec, info: DataInfo, *, imports: bool = False) -> "Problem":
+        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family may be
+        `module:attribute`.
+
+        Raises UnknownName for a family or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
+        the pipeline, and a budget or objective that cannot be known on the device.
+        """
+        try:
+            family = create_family(spec.network.family, spec.network.options, imports=imports)
+            problem = cls(spec, info, family)
+            _ = problem.space
+            _ = problem.objectives
+        except InvalidSpec:
+            raise
+        except InvalidInput as error:
+            raise InvalidSpec(error.field, error.value, error.allowed, error.source) from None
+        return problem
+
+    @cached_property
+    def space(self) -> Space:
+        """The family's parameters, narrowed by the spec, and the pipeline's parameters that the spec searches."""
+        own = self.family.space(self.info)
+        allowed = [*own.names, *PIPELINE_PARAMETERS]
+        for name, given in self.spec.space.items():
+            if name in own:
+                check_narrowed(own.parameter(name), given, self.spec.network.family)
+            elif name not in allowed:
+                known = ", ".join(allowed)
+                raise InvalidSpec(
+                    f"space.{name}",
+                    name,
+                    f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
+                )
+        space = own.override(self.spec.space)
+        whole = Space(space.parameters, [*own.constraints, *self.spec.constraints])
+        return whole.check_reachable(name for name in self.spec.space if name not in own)
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """Objectives, reference point and budgets."""
+        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+
+    def candidate(self, candidate: Candidate) -> Candidate:
+        """The candidate with validated parameters in canonical order. Raises InvalidCandidate."""
+        return candidate.model_copy(update={"parameters": self.space.validate(candidate.parameters)})
+
+    def architecture(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """The parameters that the family builds from: those of the pipeline left out."""
+        return {name: value for name, value in values.items() if name not in PIPELINE_PARAMETERS}
+
+    def sparsity(self, values: Mapping[str, Value]) -> float:
+        """The planned sparsity of a candidate."""
+        return (
+            float(values.get("sparsity", self.spec.pruning.sparsity))
+            if self.spec.pruning.method != "none"
+            else 0.0
+        )
+
+    def training(self, values: Mapping[str, Value]) -> TrainingSpec:
+        """The spec's training with the candidate's own values. Raises InvalidInput for a value that training does not accept."""
+        changes: dict[str, Any] = {
+            n: values[n] for n in PIPELINE_PARAMETERS if n in values and n in TrainingSpec.model_fields
+        }
+        return TrainingSpec.model_validate_json(
+            self.spec.training.model_copy(update=changes).model_dump_json()
+        )
+
+
+def trial_seed(seed: int, index: int) -> int:
+    """The seed of trial `index` of an experiment with `seed`: spread over 31 bits, equal on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "big") >> 1

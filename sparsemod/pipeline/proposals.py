@@ -1,0 +1,67 @@
+"""The search of an experiment with its screening, as the suggester and a local run both use it: what to try next, and what to record of a miss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.screening import Screen
+from sparsemod.records import Failure, FailureKind, Measurement, TrialResult, TrialState, Value
+from sparsemod.search import Observation, Search, Suggestion
+from sparsemod.search.observation import Costs
+from sparsemod.units import over_budget
+
+Measure = Callable[[Mapping[str, Value]], Mapping[str, Measurement]]
+"""Every cost of a candidate's parameters as a measurement, by metric."""
+
+
+@dataclass(frozen=True)
+class Proposal(Suggestion):
+    """A suggestion and, of one that is over a budget, its costs as `measurements` with their provenance."""
+
+    measurements: tuple[Measurement, ...] = ()
+
+    def miss(self) -> TrialResult | None:
+        """What is recorded of a candidate that is not to be trained; None of one that is."""
+        if self.error is not None:
+            failure = Failure(kind=FailureKind.INVALID, message=self.error)
+            return TrialResult(state=TrialState.FAILED, failure=failure)
+        if self.feasible:
+            return None
+        notes = tuple(over_budget(name, excess) for name, excess in self.over.items())
+        return TrialResult(state=TrialState.INFEASIBLE, measurements=self.measurements, notes=notes)
+
+
+def _as_it_is(costs: Costs) -> Costs:
+    return costs
+
+
+class Proposer:
+    """`search`, whose misses are looked up in `measure`."""
+
+    def __init__(self, search: Search, measure: Measure) -> None:
+        self._search, self._measure = search, measure
+
+    @classmethod
+    def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _as_it_is) -> "Proposer":
+        """The search for a problem: its family's space, exact costs (asked through `watch`), morphs."""
+        screen = Screen(problem)
+        return cls(
+            Search(problem.spec, problem.space, watch(screen.costs), screen.morphs),
+            screen.measure,
+        )
+
+    def done(self, observations: Sequence[Observation]) -> str | None:
+        """See `Search.done`."""
+        return self._search.done(observations)
+
+    def suggest(self, observations: Sequence[Observation], n: int) -> list[Proposal]:
+        """See `Search.suggest`."""
+        return [self._proposal(suggestion) for suggestion in self._search.suggest(observations, n)]
+
+    def _proposal(self, item: Suggestion) -> Proposal:
+        known: tuple[Measurement, ...] = ()
+        if not item.feasible and item.error is None:
+            known = tuple(self._measure(item.candidate.parameters).values())
+        return Proposal(
+            item.candidate, item.epochs, item.costs, item.feasible, item.over, item.error, item.gain, known
+        )

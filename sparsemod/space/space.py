@@ -1,0 +1,298 @@
+"""A search space: parameters with conditions and constraints, and the only place that says whether a candidate is valid.
+
+A candidate holds exactly its *active* parameters: those whose conditions hold. Two encodings serve the searchers: `decode` maps the unit cube
+(one coordinate a parameter) onto candidates, for Sobol points; `encode` maps candidates to features in [0, 1] for models.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsemod.errors import InvalidCandidate, InvalidInput, shorten
+from sparsemod.records import Value
+from sparsemod.space.parameters import Categorical, Condition, Constraint, Fixed, Integer, Parameter, Real
+
+__all__ = ["Categorical", "Condition", "Constraint", "Fixed", "Integer", "Parameter", "Real", "Space"]
+
+Floats = npt.NDArray[np.float64]
+Values = dict[str, Value]
+
+
+class Space:
+    """An ordered set of parameters. A condition may only refer to a parameter listed before (which excludes cycles).
+
+    Raises InvalidInput for a duplicate name, a condition or a constraint on an unknown, later or unsuitable parameter.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], constraints: Iterable[Constraint] = ()) -> None:
+        self.parameters = tuple(parameters)
+        self.constraints = tuple(constraints)
+        self._by_name: dict[str, Parameter] = {}
+        for parameter in self.parameters:
+            if parameter.name in self._by_name:
+                raise InvalidInput("space", parameter.name, "each parameter once")
+            for condition in parameter.when:
+                self._check_condition(parameter.name, condition)
+            self._by_name[parameter.name] = parameter
+        for constraint in self.constraints:
+            for name in constraint.coefficients:
+                if name not in self._by_name or isinstance(self._by_name[name], Categorical):
+                    numeric = [p.name for p in self.parameters if not isinstance(p, Categorical)]
+                    raise InvalidInput(
+                        "space.constraints", name, f"a numeric parameter of the space: {', '.join(numeric)}"
+                    )
+
+    def _check_condition(self, name: str, condition: Condition) -> None:
+        if condition.parameter not in self._by_name:
+            earlier = ", ".join(self._by_name) or "none"
+            raise InvalidInput(
+                f"space.{name}.when", condition.parameter, f"a parameter listed before it: {earlier}"
+            )
+
+    def __repr__(self) -> str:
+        return f"Space({', '.join(self.names)})"
+
+    def check_reachable(self, names: Iterable[str] | None = None) -> "Space":
+        """The space itself, when each condition (of the parameters `names`, default all) names a value that its parameter can have. Raises
+        InvalidInput for a parameter that could never be active. (A spec that narrows a space may make some so on purpose.)"""
+        for parameter in self.parameters if names is None else map(self.parameter, names):
+            for condition in parameter.when:
+                awaited = self._by_name[condition.parameter]
+                if not any(awaited.holds(value) for value in condition.values):
+                    raise InvalidInput(
+                        f"space.{parameter.name}.when",
+                        list(condition.values),
+                        f"values that {condition.parameter} can have: {awaited.allowed()}",
+                    )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all parameters, in order."""
+        return tuple(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter called `name`. Raises InvalidInput."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise InvalidInput("space", name, f"a parameter of the space: {', '.join(self.names)}") from None
+
+    def active(self, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """The names of the parameters that are active, given the values of those they depend on."""
+        found: dict[str, None] = {}
+        for parameter in self.parameters:
+            if all(c.parameter in found and values.get(c.parameter) in c.values for c in parameter.when):
+                found[parameter.name] = None
+        return tuple(found)
+
+    def validate(self, values: Mapping[str, Any], field: str = "parameters") -> Values:
+        """The candidate in canonical order and types, when it is valid: exactly the active parameters, each within its bounds, all
+        constraints met. Raises InvalidCandidate, which names the parameter, shows the value and says what is allowed."""
+        result: Values = {}
+        for name in values:
+            if name not in self._by_name:
+                raise InvalidCandidate(
+                    f"{field}.{name}", values[name], f"a parameter of the space: {', '.join(self.names)}"
+                )
+        for parameter in self.parameters:
+            name = parameter.name
+            if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
+                if name not in values:
+                    raise InvalidCandidate(f"{field}.{name}", None, f"is missing; {parameter.allowed()}")
+                try:
+                    result[name] = parameter.check(values[name])
+                except InvalidCandidate as error:
+                    raise InvalidCandidate(f"{field}.{name}", values[name], error.allowed) from None
+            elif name in values:
+                why = " and ".join(f"{c.parameter} in {list(c.values)}" for c in parameter.when)
+                raise InvalidCandidate(f"{field}.{name}", values[name], f"only given when {why}")
+        for constraint in self.constraints:
+            if not constraint.holds(result):
+                raise InvalidCandidate(
+                    field, {n: result.get(n) for n in constraint.coefficients}, f"must meet {constraint}"
+                )
+        return result
+
+    def is_valid(self, values: Mapping[str, Any]) -> bool:
+        """Whether `validate` accepts the values."""
+        try:
+            self.validate(values)
+        except InvalidCandidate:
+            return False
+        return True
+
+    def complete(self, values: Mapping[str, Value]) -> Values:
+        """The candidate nearest to `values` in shape: inactive parameters dropped, missing active ones at their default, values clipped
+        into their bounds. Constraints are not repaired."""
+        result: Values = {}
+        for parameter in self.parameters:
+            if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
+                given = values.get(parameter.name)
+                result[parameter.name] = parameter.default if given is None else parameter.clip(given)
+        return result
+
+    def meets_constraints(self, values: Values) -> bool:
+        """Whether all constraints between parameters hold."""
+        return all(constraint.holds(values) for constraint in self.constraints)
+
+    # -- drawing and moving ---------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def free(self) -> tuple[Parameter, ...]:
+        """The parameters that can take more than one value: the coordinates of the unit cube."""
+        return tuple(p for p in self.parameters if p.cardinality > 1)
+
+    def decode(self, unit: Floats) -> Values:
+        """The candidate at a point of the unit cube [0, 1)^len(free). It may break a constraint (see `meets_constraints`)."""
+        at = dict(zip((p.name for p in self.free), unit.tolist(), strict=True))
+        result: Values = {}
+        for parameter in self.parameters:
+            if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
+                result[parameter.name] = (
+                    parameter.from_unit(at[parameter.name]) if parameter.name in at else parameter.default
+                )
+        return result
+
+    def unit(self, values: Mapping[str, Value]) -> Floats:
+        """A point of the unit cube that decodes to `values`; inactive coordinates are 0.5."""
+        return np.array([p.unit(values[p.name]) if p.name in values else 0.5 for p in self.free])
+
+    def sample(self, rng: np.random.Generator, tries: int = 10_000) -> Values:
+        """A uniform random candidate that meets the constraints. Raises InvalidInput when `tries` draws find none."""
+        for _ in range(tries):
+            values = self.decode(rng.random(len(self.free)))
+            if self.meets_constraints(values):
+                return values
+        raise InvalidInput(
+            "space.constraints",
+            [str(c) for c in self.constraints],
+            f"met by none of {tries} random candidates",
+        )
+
+    def mutate(
+        self, values: Mapping[str, Value], rng: np.random.Generator, strength: float = 0.15, tries: int = 100
+    ) -> Values:
+        """A neighbour: one or more active free parameters moved (numeric ones by about `strength` of their range). Returns a copy of
+        `values` when every try breaks a constraint or the space has nothing to move."""
+        names = [p for p in self.free if p.name in values]
+        for _ in range(tries if names else 0):
+            changed: Values = dict(values)
+            count = 1 + rng.binomial(len(names) - 1, min(1.0, 1.0 / len(names)))
+            for position in rng.choice(len(names), count, replace=False):
+                changed[names[position].name] = self._step(
+                    names[position], values[names[position].name], rng, strength
+                )
+            changed = self._activate(changed, rng)
+            if changed != dict(values) and self.meets_constraints(changed):
+                return changed
+        return dict(values)
+
+    def crossover(self, a: Mapping[str, Value], b: Mapping[str, Value], rng: np.random.Generator) -> Values:
+        """A candidate that takes each parameter from `a` or `b`; parameters that neither has are drawn. May break a constraint."""
+        mixed = {
+            name: (a if name in a and (name not in b or rng.random() < 0.5) else b)[name]
+            for name in {**a, **b}
+        }
+        return self._activate(mixed, rng)
+
+    def _step(self, parameter: Parameter, value: Value, rng: np.random.Generator, strength: float) -> Value:
+        if isinstance(parameter, Categorical) and not parameter.ordered:
+            others = parameter.others(value)
+            return others[rng.integers(len(others))]
+        moved = float(np.clip(parameter.unit(value) + rng.normal() * strength, 0.0, np.nextafter(1.0, 0.0)))
+        result = parameter.from_unit(moved)
+        if result != value:
+            return result
+        direction = 1 if rng.random() < 0.5 else -1
+        if isinstance(parameter, Integer):
+            step = parameter.clip(int(value) + direction)
+            return step if step != value else parameter.clip(int(value) - direction)
+        if isinstance(parameter, Categorical):
+            place = parameter.place(value)
+            near = place + direction if 0 <= place + direction < len(parameter.values) else place - direction
+            return parameter.values[near]
+        return result
+
+    def _activate(self, values: Values, rng: np.random.Generator) -> Values:
+        """`values` with inactive parameters dropped and newly active ones drawn at random."""
+        result: Values = {}
+        for parameter in self.parameters:
+            if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
+                held = values.get(parameter.name)
+                result[parameter.name] = parameter.from_unit(float(rng.random())) if held is None else held
+        return result
+
+    # -- for models -----------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """The names of the columns of `encode`: "filters", "type=conv", and "b2_filters?" for "is active"."""
+        names: list[str] = []
+        for p in self.free:
+            one_hot = isinstance(p, Categorical) and not p.ordered and len(p.values) > 2
+            names += (
+                [f"{p.name}={v}" for v in p.values] if one_hot and isinstance(p, Categorical) else [p.name]
+            )
+        return tuple(names)
+
+    def encode(self, values: Mapping[str, Value]) -> Floats:
+        """Features in [0, 1]: numeric and ordered parameters as their place in the range, unordered ones one-hot (two values: 0.25 or 0.75).
+        An inactive parameter is imputed: the middle of its range, no bit of its one-hot code. That it is inactive is known from the parameters
+        that it depends on, which are features themselves."""
+        row: list[float] = []
+        for p in self.free:
+            value = values.get(p.name)
+            if isinstance(p, Categorical) and not p.ordered and len(p.values) > 2:
+                row += [
+                    float(v == value and isinstance(v, bool) == isinstance(value, bool)) for v in p.values
+                ]
+            else:
+                row.append(0.5 if value is None else p.unit(value))
+        return np.array(row)
+
+    # -- identity -------------------------------------------------------------------------------------------------------------------
+
+    def key(self, values: Mapping[str, Value]) -> str:
+        """Equal for equal candidates, whatever their order and the type of their numbers."""
+        ordered = {name: values[name] for name in self.names if name in values}
+        return json.dumps(
+            {n: round(v, 12) if isinstance(v, float) else v for n, v in ordered.items()},
+            separators=(",", ":"),
+        )
+
+    @cached_property
+    def cardinality(self) -> float:
+        """An upper bound on the number of different candidates (conditions ignored); infinite with a real parameter."""
+        # As floats: a product of many whole numbers would run over, come out negative, and look like a space to be counted through.
+        return math.prod(float(p.cardinality) for p in self.parameters)
+
+    def override(self, changes: Mapping[str, Parameter]) -> "Space":
+        """The space with the parameters in `changes` replaced (their conditions kept) or, when new, added at the end.
+
+        Where a replacement removes a value that another parameter's condition waits for, that parameter is never active."""
+        replaced = [
+            changes[p.name].model_copy(update={"when": changes[p.name].when or p.when})
+            if p.name in changes
+            else p
+            for p in self.parameters
+        ]
+        added = [parameter for name, parameter in changes.items() if name not in self._by_name]
+        return Space([*replaced, *added], self.constraints)
+
+    def describe(self) -> str:
+        """One line a parameter, for people."""
+        lines = []
+        for p in self.parameters:
+            when = " and ".join(f"{c.parameter} in {shorten(list(c.values))}" for c in p.when)
+            scale = ", log" if getattr(p, "log", False) else ""
+            lines.append(f"{p.name}: {p.allowed()}{scale}{f' when {when}' if when else ''}")
+        return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Specifications of experiments: the model, its parts, and the files that hold one."""

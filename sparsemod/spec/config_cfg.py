@@ -1,0 +1,247 @@
+"""SpArSeMod's `config.cfg`: its keys, and a few of ours, as an experiment.
+
+Sections only group the keys for the reader: a key may stand in any of them, or before the first, but only once. `#` and `;` begin a
+comment. What SpArSeMod takes from its user's code (dataset, network, training settings) comes from keys of our own, or from a YAML spec
+named by `include`, over which the keys of the file are laid.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.spec.experiment import RoundsSpec
+from sparsemod.spec.files import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
+from sparsemod.units import OBJECTIVES
+
+FLAGS = {
+    "1": True,
+    "yes": True,
+    "true": True,
+    "on": True,
+    "0": False,
+    "no": False,
+    "false": False,
+    "off": False,
+}
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: what it may be, what it says (`meaning`, for the documentation), and the part of a spec that it becomes.
+
+    `convert` gets the text of the file and returns the spec's keys as nested mappings; it raises InvalidInput with field "".
+    """
+
+    allowed: str
+    meaning: str
+    convert: Callable[[str], Tree]
+
+
+def read_config(path: Path) -> SpecFile:
+    """The experiment of an INI file and its settings beside it. Raises InvalidSpec, which names file, line and key."""
+    entries = _entries(read_text(path), str(path))
+    beside: Tree = {}
+    # A file may give r1 and leave epochs1 out, or the other way round.
+    plain = Plain({"rounds": RoundsSpec().model_dump()})
+    owners: dict[str, str] = {}
+    if INCLUDE in entries:
+        text, place = entries.pop(INCLUDE)
+        base = path.parent / text
+        if not base.is_file():
+            raise InvalidSpec(INCLUDE, text, f"a YAML spec, relative to {path.parent}", place)
+        plain = read_plain(base).over(plain)
+    order = list(KEYS)
+    # In the order of KEYS: `morphisms = off` has the last word on r3, wherever it stands.
+    for name in sorted(entries, key=lambda name: order.index(name) if name in KEYS else -1):
+        text, place = entries[name]
+        key = KEYS.get(name)
+        if key is None:
+            known = ", ".join(sorted([*KEYS, INCLUDE]))
+            raise InvalidSpec(name, text, f"unknown key; known here: {known}", place)
+        try:
+            tree = key.convert(text)
+        except InvalidInput as error:
+            raise InvalidSpec(name, text, error.allowed, place) from None
+        beside |= tree.pop(_BESIDE, {})
+        leaves = _leaves(tree)
+        owners |= {leaf: name for leaf in leaves}
+        plain = Plain(tree, {tuple(leaf.split(".")): place for leaf in leaves}).over(plain)
+    for part, key_name in (("dataset", "dataset"), ("network", "network")):
+        if part not in plain.data:
+            raise InvalidSpec(
+                key_name,
+                None,
+                f"is missing: name one (`{key_name} = ...`), or a YAML spec (`include = ...`)",
+                str(path),
+            )
+    try:
+        spec = parse(plain, str(path))
+    except InvalidInput as error:
+        # The user wrote r1, not rounds.r1.trials.
+        owner = owners.get(error.field)
+        if owner is None:
+            raise
+        raise InvalidSpec(f"{owner} ({error.field})", error.value, error.allowed, error.source) from None
+    root = beside.get("root")
+    folder = None if root is None else Path(root)
+    return SpecFile(spec, folder, bool(beside.get("debug", False)), plain, owners)
+
+
+def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
+    """Key -> (value, place) of an INI file whose sections do not matter."""
+    found: dict[str, tuple[str, str]] = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = re.sub(r"(^|\s)[#;].*", "", raw).strip()
+        if not line or re.fullmatch(r"\[[^\]]*\]", line):
+            continue
+        place = f"{source}:{number}"
+        match = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_ ]*?)\s*[=:]\s*(.*)", line)
+        if match is None:
+            raise InvalidSpec("line", raw.strip(), "a [section], or key = value", place)
+        name, value = match[1].lower(), match[2].strip().strip("\"'")
+        if name in found:
+            raise InvalidSpec(name, value, f"each key once; it stands in {found[name][1]} too", place)
+        if not value:
+            raise InvalidSpec(name, value, "a value after the '='", place)
+        found[name] = (value, place)
+    return found
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names of every key of a nested mapping."""
+    names: list[str] = []
+    for key, value in tree.items():
+        names.append(prefix + key)
+        if isinstance(value, Mapping):
+            names += _leaves(value, f"{prefix}{key}.")
+    return names
+
+
+# -- the keys --------------------------------------------------------------------------------------------------------------------
+
+_BESIDE = "(beside the spec)"
+
+
+def _nest(dotted: str, value: Any) -> Tree:
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _refuse(allowed: str) -> InvalidInput:
+    return InvalidInput("", None, allowed)
+
+
+def _whole(dotted: str, meaning: str) -> Key:
+    allowed = "a whole number"
+
+    def convert(text: str) -> Tree:
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise _refuse(allowed)
+        return _nest(dotted, int(text))
+
+    return Key(allowed, meaning, convert)
+
+
+def _text(dotted: str, meaning: str, allowed: str = "text") -> Key:
+    return Key(allowed, meaning, lambda text: _nest(dotted, text))
+
+
+def _flag(meaning: str, on: Tree, off: Tree) -> Key:
+    allowed = "on or off (also yes/no, true/false, 1/0)"
+
+    def convert(text: str) -> Tree:
+        if text.lower() not in FLAGS:
+            raise _refuse(allowed)
+        return dict(on if FLAGS[text.lower()] else off)
+
+    return Key(allowed, meaning, convert)
+
+
+def _objectives(text: str) -> Tree:
+    if text not in {"1", "2", "3", "4"}:
+        raise _refuse(_OBJECTIVES)
+    return {"objectives": list(OBJECTIVES[: int(text)])}
+
+
+_OBJECTIVES = "1 (error), 2 (+ model size), 3 (+ working memory) or 4 (+ latency)"
+
+
+def _flops(text: str) -> Tree:
+    try:
+        value = float(text)
+    except ValueError:
+        raise _refuse(_FLOPS) from None
+    return {"target": {"operations_per_second": value}, "measure": {"latency": "macs"}}
+
+
+_FLOPS = "multiply-adds per second of the device, such as 1e8"
+
+
+def _quantization(text: str) -> Tree:
+    if text in {"dynamic", "both"}:
+        raise _refuse("post or none; dynamic quantization (`dynamic`, `both`) is not there yet")
+    if text not in {"post", "none"}:
+        raise _refuse(_QUANTIZATION)
+    return {"quantization": {"scheme": "static" if text == "post" else "none"}}
+
+
+_QUANTIZATION = "post (static, after training) or none"
+
+
+def _splitter(text: str) -> Tree:
+    if text.lower() not in FLAGS:
+        raise _refuse("off")
+    if FLAGS[text.lower()]:
+        raise _refuse("off; sequences, which the splitter chops, are not there yet")
+    return {}
+
+
+def _budgets(text: str) -> Tree:
+    return {"budgets": [limit.strip() for limit in text.split(",")]}
+
+
+_SPARSITY = {"type": "real", "low": 0.05, "high": 0.9}
+
+KEYS: dict[str, Key] = {
+    "name": _text("name", "name of the experiment"),
+    "root": _text(f"{_BESIDE}.root", "folder of results", "a folder"),
+    "r1": _whole("rounds.r1.trials", "trials of the first round (Sobol)"),
+    "r2": _whole("rounds.r2.trials", "trials of the second round (Gaussian process)"),
+    "r3": _whole("rounds.r3.trials", "trials of the third round (morphisms)"),
+    "epochs1": _whole("rounds.r1.epochs", "epochs of training in the first round"),
+    "epochs2": _whole("rounds.r2.epochs", "epochs of training in the second round"),
+    "epochs3": _whole("rounds.r3.epochs", "epochs of training in the third round"),
+    "objectives": Key(_OBJECTIVES, "how many objectives; they add up", _objectives),
+    "batch_size": _whole("search.batch_size", "candidates chosen together in rounds 2 and 3"),
+    "flops": Key(_FLOPS, "latency is MACs divided by this number", _flops),
+    "debug": _flag(
+        "a network that cannot be built ends the run instead of being recorded",
+        {_BESIDE: {"debug": True}},
+        {_BESIDE: {"debug": False}},
+    ),
+    "quant_scheme": Key(_QUANTIZATION, "how networks are quantized", _quantization),
+    "morphisms": _flag("off: no third round, whatever r3 says", {}, {"rounds": {"r3": {"trials": 0}}}),
+    "pruning": _flag(
+        "on: magnitude pruning, its sparsity searched from 0.05 to 0.9; sizes are those of the sparse encoding",
+        {
+            "pruning": {"method": "magnitude"},
+            "space": {"sparsity": _SPARSITY},
+            "measure": {"model_size": "sparse"},
+        },
+        {"pruning": {"method": "none"}},
+    ),
+    "splitter": Key("off", "whether sequences are chopped to max_len", _splitter),
+    "dataset": _text("dataset.name", "the dataset (ours)", "a registered dataset"),
+    "data_root": _text("dataset.root", "folder of the dataset's files (ours)", "a folder"),
+    "network": _text("network.family", "the network family (ours)", "a registered family"),
+    "device": _text("target.device", "the device (ours)", "a device profile"),
+    "budgets": Key('limits such as "flash <= 64 KB, ram <= 16 KB"', "upper limits of costs (ours)", _budgets),
+    "seed": _whole("seed", "seed of the experiment (ours)"),
+}
+"""Every key that a `config.cfg` may hold, beside `include`."""

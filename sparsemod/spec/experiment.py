@@ -1,0 +1,370 @@
+"""An experiment's specification: validated, versioned, unknown keys rejected.
+
+`ExperimentSpec.parse(mapping)` turns foreign data into a spec and every mistake into an InvalidSpec that names field, value and what is allowed.
+Files (YAML, INI) are read by `sparsemod.spec.files`. Values with units ("64 KB", "10 ms") are stored as floats in the metric's unit.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.records import Value
+from sparsemod.space.parameters import Constraint, Parameter
+from sparsemod.spec.measure import MeasureSpec, TargetSpec
+from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.training import PruningSpec, QuantizationSpec, TrainingSpec
+from sparsemod.spec.translation import parameter_from, plain_json, translate
+from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+
+
+class Part(BaseModel):
+    """Base of the spec's parts: frozen, no unknown keys, numbers are not made from text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class SplitsSpec(Part):
+    """How the data are divided: disjoint, stratified by class, drawn with a seed of their own."""
+
+    validation: Fraction = Field(
+        0.15, description="Share of the training data that steers the search; never trained on."
+    )
+    test: Fraction = Field(
+        0.15,
+        description="Share held back for test mode; ignored when the dataset brings an official test set.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the division. Change it and every trial sees other data.")
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> "SplitsSpec":
+        if self.validation + self.test >= 0.9:
+            raise ValueError("validation + test must be below 0.9, so that something is left to train on")
+        return self
+
+
+class DatasetSpec(Part):
+    """Which data, from where, how divided."""
+
+    name: Name = Field(
+        description="A registered dataset (`sparsemod datasets` lists them) or, in local commands, `module:attribute`."
+    )
+    root: str | None = Field(
+        None,
+        description="Folder of the files; default: the environment variable SPARSEMOD_DATA, then the user's cache folder.",
+    )
+    options: dict[str, Value] = Field(
+        {}, description="Options of the dataset itself, for example `path` of an .npz file."
+    )
+    limit: int | None = Field(
+        None, ge=20, description="Use only so many samples, drawn stratified; for quick tries."
+    )
+    splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
+
+
+class NetworkSpec(Part):
+    """The network family and its options."""
+
+    family: Name = Field(
+        description="A registered family (`sparsemod families` lists them) or, in local commands, `module:attribute`."
+    )
+    options: dict[str, Value] = Field(
+        {}, description="Options of the family, for example `max_blocks` of cnn."
+    )
+
+
+class RoundSpec(Part):
+    """One round of the search."""
+
+    trials: int = Field(
+        ge=0,
+        le=100_000,
+        description="Trials of this round. Infeasible draws and networks that cannot be built are none.",
+    )
+    epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
+
+
+class RoundsSpec(Part):
+    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights."""
+
+    r1: RoundSpec = Field(RoundSpec(trials=10, epochs=5), description="Sobol points, drawn until feasible.")
+    r2: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=5), description="Points of largest expected hypervolume improvement."
+    )
+    r3: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=3),
+        description="Morphs of Pareto parents; they inherit weights and need fewer epochs.",
+    )
+
+    @property
+    def trials(self) -> int:
+        """Trials of all rounds."""
+        return self.r1.trials + self.r2.trials + self.r3.trials
+
+    @model_validator(mode="after")
+    def _something_to_start_from(self) -> "RoundsSpec":
+        if self.trials == 0:
+            raise ValueError("at least one round needs trials")
+        if self.r3.trials and not (self.r1.trials or self.r2.trials):
+            raise ValueError("r3 morphs the front of r1 and r2: one of them needs trials")
+        return self
+
+
+class StopSpec(Part):
+    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
+
+    tolerance: float = Field(
+        1e-3,
+        ge=0,
+        description="Hypervolume gain (share of the reference box) below which the search has converged.",
+    )
+    trials: int = Field(20, ge=1, description="Completed trials over which the gain is measured.")
+
+
+class SearchSpec(Part):
+    """How candidates are chosen."""
+
+    batch_size: int = Field(
+        1, ge=1, le=100, description="Candidates chosen together in rounds 2 and 3; all distinct."
+    )
+    acquisition: Literal["ehvi", "ax"] = Field(
+        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's own default."
+    )
+    max_draws: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Sobol draws without a feasible one before the space is called empty.",
+    )
+    stop: StopSpec | None = Field(None, description="Optional stopping rule.")
+
+
+class LimitsSpec(Part):
+    """What an attempt may take, and how often a trial is tried."""
+
+    attempts: int = Field(
+        3, ge=1, le=20, description="Attempts of a trial before it counts as failed, when workers are lost."
+    )
+    trial_seconds: float = Field(3600, gt=0, description="Wall seconds of one attempt.")
+    memory: int | None = Field(None, description='Bytes of memory of one attempt, for example "4 GB".')
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        return None if value is None else parse_bytes(value, "limits.memory")
+
+
+_DEFAULT_REFERENCE = {
+    "error": 1.0,
+    "model_size": 512.0 * 1024,
+    "working_memory": 128.0 * 1024,
+    "latency": 1000.0,
+}
+
+
+class ExperimentSpec(Part):
+    """Everything that decides an experiment. Equal specs on the same data give equal trials with one CPU worker."""
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = (
+        Field("experiment", description="For people, and for the folder of results.")
+    )
+    dataset: DatasetSpec = Field(description="The data.")
+    network: NetworkSpec = Field(description="The network family.")
+    space: dict[str, Parameter] = Field(
+        {},
+        description="Parameters of the family to narrow or fix, and pipeline parameters to search: name -> parameter, list of values, or constant.",
+    )
+    constraints: tuple[Constraint, ...] = Field(
+        (), description="Linear constraints between numeric parameters."
+    )
+    rounds: RoundsSpec = Field(RoundsSpec(), description="The rounds of the search.")
+    search: SearchSpec = Field(SearchSpec(), description="How candidates are chosen.")
+    objectives: tuple[str, ...] = Field(
+        OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
+    )
+    budgets: dict[str, float] = Field(
+        {},
+        description=f'Upper limits: a list of "flash <= 64 KB", or metric -> value. Metrics: {", ".join(METRICS)}.',
+    )
+    reference_point: dict[str, float] = Field(
+        {},
+        description="Corner of the hypervolume box. Default: the budget where there is one, else error 1, 512 KB, 128 KB, 1 s.",
+    )
+    training: TrainingSpec = Field(TrainingSpec(), description="How networks are trained.")
+    pruning: PruningSpec = Field(PruningSpec(), description="How networks are pruned.")
+    quantization: QuantizationSpec = Field(
+        QuantizationSpec(), description="How networks become integer networks."
+    )
+    measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
+    target: TargetSpec = Field(TargetSpec(), description="The device.")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of the search and of every trial (each trial's own seed is derived from it).",
+    )
+    limits: LimitsSpec = Field(LimitsSpec(), description="Limits of an attempt.")
+
+    @classmethod
+    def parse(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
+        """A spec from plain data (as read from JSON or YAML). Raises InvalidSpec for the first mistake; `source` is named in it."""
+        if not isinstance(data, Mapping):
+            raise InvalidSpec("spec", data, "a mapping of keys to values", source)
+        try:
+            return cls.model_validate_json(plain_json(data, source))
+        except ValidationError as error:
+            raise translate(error, cls, source) from None
+        except InvalidInput as error:
+            raise InvalidSpec(error.field, error.value, error.allowed, source) from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data that `parse` reads back to an equal spec."""
+        return self.model_dump(mode="json")
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _space(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise InvalidInput("space", value, "a mapping of parameter names to parameters")
+        return {name: parameter_from(name, given) for name, given in value.items()}
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _objectives(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
+            raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(CHOICES)}")
+        names = []
+        for place, name in enumerate(value):
+            found = metric(str(name), f"objectives.{place}").name
+            if found not in CHOICES or found in names:
+                raise InvalidInput(f"objectives.{place}", name, f"each of {', '.join(CHOICES)} at most once")
+            names.append(found)
+        return tuple(names)
+
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _budgets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        limits: dict[str, float] = {}
+        if isinstance(value, list | tuple):
+            pairs = [
+                parse_limit(text, f"budgets.{i}") if isinstance(text, str) else _reject(f"budgets.{i}", text)
+                for i, text in enumerate(value)
+            ]
+        elif isinstance(value, Mapping):
+            pairs = [
+                (metric(n, "budgets").name, metric(n, "budgets").parse(given, f"budgets.{n}"))
+                for n, given in value.items()
+            ]
+        else:
+            raise InvalidInput(
+                "budgets", value, 'a list such as ["flash <= 64 KB"], or a mapping of metric to value'
+            )
+        for name, limit in pairs:
+            if name in limits:
+                raise InvalidInput(f"budgets.{name}", value, "each metric once")
+            if METRICS[name].unit == "fraction" and limit > 1:
+                raise InvalidInput(f"budgets.{name}", limit, "a share of at most 1, such as 0.05 or 5 %")
+            limits[name] = limit
+        return limits
+
+    @field_validator("reference_point", mode="before")
+    @classmethod
+    def _reference(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise InvalidInput("reference_point", value, "a mapping of metric to value")
+        found = {
+            metric(name, "reference_point").name: metric(name, "reference_point").parse(
+                v, f"reference_point.{name}"
+            )
+            for name, v in value.items()
+        }
+        if len(found) != len(value):
+            raise InvalidInput(
+                "reference_point", value, "each metric once (size is model_size, memory is working_memory)"
+            )
+        return found
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ExperimentSpec":
+        for name in self.reference_point:
+            if name not in self.objectives:
+                raise InvalidInput(
+                    f"reference_point.{name}",
+                    self.reference_point[name],
+                    f"only objectives: {', '.join(self.objectives)}",
+                )
+        if self.measure.latency == "macs" and self.target.operations_per_second is None:
+            raise InvalidInput(
+                "target.operations_per_second",
+                None,
+                "needed by measure.latency = macs: multiply-adds per second",
+            )
+        if self.quantization.scheme != "static":
+            for name in LINKED:
+                other = "model_size" if name == "flash" else "working_memory"
+                why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
+                if name in self.budgets:
+                    raise InvalidInput(f"budgets.{name}", self.budgets[name], why)
+                if name in self.objectives:
+                    raise InvalidInput("objectives", name, why)
+        for name, parameter in self.space.items():
+            if name in PIPELINE_PARAMETERS:
+                check_pipeline(parameter)
+        if "sparsity" in self.space and self.pruning.method == "none":
+            raise InvalidInput(
+                "space.sparsity", "searched", "needs pruning.method magnitude or filters (it is none)"
+            )
+        return self
+
+    def reference(self) -> dict[str, float]:
+        """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that
+        is part of this format's version."""
+        limits = self.all_budgets()
+        if self.measure.model_size != "nonzeros" and "flash" in limits:
+            limits.setdefault("model_size", limits["flash"])
+        if self.measure.working_memory.startswith(("arena", "peak")) and "ram" in limits:
+            limits.setdefault("working_memory", limits["ram"])
+        default = _DEFAULT_REFERENCE | limits
+        return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
+
+    def all_budgets(self) -> dict[str, float]:
+        """`budgets`, and those that the device sets: its flash and RAM as `flash` and `ram`, where the spec has none. Where what a network
+        links is not known (a float network, a core without a calibrated model), they limit model size and working memory instead, as far
+        as those are counted in bytes.
+
+        Raises UnknownName for a device that is not known here, InvalidInput for a budget or an objective that cannot be known on it.
+        """
+        from sparsemod.targets import calibrated_cores, device
+
+        found = device(self.target.device)
+        limits = dict(self.budgets)
+        if self.quantization.scheme == "static" and found.model in calibrated_cores():
+            limits.setdefault("flash", float(found.flash))
+            limits.setdefault("ram", float(found.ram))
+            return limits
+        for name in LINKED:
+            if name in limits or name in self.objectives:
+                field = f"budgets.{name}" if name in limits else "objectives"
+                raise InvalidInput(
+                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {found.model})"
+                )  # fmt: skip
+        if self.measure.model_size != "nonzeros":
+            limits.setdefault("model_size", float(found.flash))
+        if self.measure.working_memory.startswith(("arena", "peak")):
+            limits.setdefault("working_memory", float(found.ram))
+        return limits
+
+
+def _reject(field: str, value: Any) -> tuple[str, float]:
+    raise InvalidInput(field, value, "text such as 'flash <= 64 KB'")
+
+
+__all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]

@@ -1,0 +1,128 @@
+"""Foreign data into the spec's terms: pydantic's complaints in our words, parameters from their short forms."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
+
+_MOST_OTHERS = 20
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$": "letters, digits, spaces and . _ -, the first one a letter or a digit"
+}
+"""Patterns of text in words."""
+
+
+def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
+    """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
+    first, *others = (_translated(complaint, model, source) for complaint in error.errors())
+    # Of a value that fits none of several forms, pydantic complains once for each form.
+    fields = {first.field}
+    for one in others:
+        if one.field not in fields and len(fields) <= _MOST_OTHERS:
+            fields.add(one.field)
+            first.others += (one,)
+    return first
+
+
+def _translated(first: Any, model: type[BaseModel], source: str | None) -> InvalidSpec:
+    path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        return InvalidSpec(cause.field, cause.value, cause.allowed, source)
+    field = ".".join(str(part) for part in path) or "spec"
+    if first["type"] == "extra_forbidden":
+        allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
+    elif first["type"] == "missing":
+        return InvalidSpec(field, None, "is missing", source)
+    elif first["type"] == "string_pattern_mismatch":
+        pattern = first["ctx"]["pattern"]
+        allowed = _PATTERNS.get(pattern, f"text that matches {pattern}")
+    else:
+        allowed = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return InvalidSpec(field, first["input"], allowed, source)
+
+
+_TAGS = frozenset({"integer", "real", "categorical", "fixed", "Integer", "Real", "Categorical", "Fixed"})
+
+
+def _keys(model: type[BaseModel], path: list[Any]) -> list[str]:
+    for part in path:
+        info = model.model_fields.get(str(part))
+        choices = [] if info is None else [info.annotation, *get_args(info.annotation)]
+        inner = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)
+
+
+_KINDS: dict[str, type[Integer] | type[Real] | type[Categorical] | type[Fixed]] = {
+    "integer": Integer, "real": Real, "categorical": Categorical, "fixed": Fixed,
+}  # fmt: skip
+
+
+def parameter_from(name: str, given: Any) -> Parameter:
+    """A parameter from its short forms: a constant, a list of values, or a mapping with or without `type`."""
+    field = f"space.{name}"
+    if isinstance(given, Integer | Real | Categorical | Fixed):
+        return given
+    if isinstance(given, str | int | float | bool):
+        return Fixed(name=name, value=given)
+    if isinstance(given, list):
+        given = {"values": given}
+    if not isinstance(given, Mapping):
+        raise InvalidInput(
+            field, given, "a constant, a list of values, or a mapping such as {low: 1, high: 8}"
+        )
+    fields = dict(given)
+    kind = fields.get("type") or (
+        "categorical" if "values" in fields else "fixed" if "value" in fields
+        else "integer" if all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
+    )  # fmt: skip
+    if kind not in _KINDS:
+        raise InvalidInput(f"{field}.type", kind, f"one of {', '.join(_KINDS)}")
+    fields.pop("type", None)
+    if fields.pop("name", name) != name:
+        raise InvalidInput(f"{field}.name", given["name"], "the same name as the key, or left out")
+    try:
+        return _KINDS[kind](name=name, **fields)
+    except InvalidInput as error:
+        inner = error.field.removeprefix(name)
+        raise InvalidInput(f"{field}{inner}", error.value, error.allowed) from None
+
+
+_DEEPEST = 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def plain_json(data: Mapping[str, Any], source: str | None) -> str:
+    """`data` as JSON text. Raises InvalidSpec that names the field of what JSON cannot hold."""
+    for field, value in _leaves(data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidSpec(field, value, "a finite number", source)
+        if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+            raise InvalidSpec(field, value, "text without lone surrogates", source)
+    try:
+        return json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidSpec(
+            "spec", str(error), "plain data: text, numbers, flags, lists, mappings", source
+        ) from None
+
+
+def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+    """The scalars of nested mappings and lists with the names of their fields; not recursive, as anybody's data may be nested deeply."""
+    stack: list[tuple[str, Any, int]] = [("", data, 0)]
+    while stack:
+        place, value, depth = stack.pop()
+        if isinstance(value, Mapping | list | tuple) and depth < _DEEPEST:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            stack += [(f"{place}.{key}" if place else str(key), item, depth + 1) for key, item in items]
+        else:
+            yield place, value
