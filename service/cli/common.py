@@ -1,6 +1,7 @@
 """What the commands share: options, the server's address, which experiment is meant, and how things are shown."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -67,7 +68,8 @@ def complain(text: str) -> None:
 
     line = Text("error ", style="bold red")
     line.append(text, style="not bold default")
-    console(stderr=True).print(line, soft_wrap=True)
+    with contextlib.suppress(OSError):  # a full disk behind `2> FILE`: the exit code still says it
+        console(stderr=True).print(line, soft_wrap=True)
 
 
 def counted(number: int, noun: str) -> str:
@@ -183,4 +185,6 @@ def require_folder(path: Path, option: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(option, str(path), f"a folder that can be written ({error.strerror})") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidInput(option, str(path), f"a folder that can be written ({os.strerror(errno.EACCES)})")
     return path
