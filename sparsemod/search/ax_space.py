@@ -2,7 +2,7 @@
 
 Ax's hierarchical spaces know one root and conditions on choices only, and its model flattens them again; so the space is flattened here, with a stated
 rule: an inactive parameter holds its default in Ax's eyes, and what Ax suggests for an inactive parameter is dropped. Fixed parameters stay
-outside. Values of mixed types travel as their JSON text.
+outside. Values of mixed types travel as their JSON text. Whole numbers with a step are ordered choices.
 """
 
 import json
@@ -20,7 +20,12 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
     """Ax's description of the free parameters."""
     found: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
-        if isinstance(p, Integer | Real):
+        if isinstance(p, Integer) and p.step > 1:
+            values: Any = [p.at(place) for place in range(int(p.cardinality))]
+            found.append(
+                ChoiceParameterConfig(name=p.name, values=values, parameter_type="int", is_ordered=True)
+            )
+        elif isinstance(p, Integer | Real):
             found.append(
                 RangeParameterConfig(
                     name=p.name,
@@ -30,7 +35,7 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
                 )
             )
         elif isinstance(p, Categorical):
-            values: Any = [_out(p, v) for v in p.values]
+            values = [_out(p, v) for v in p.values]
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
             # Ax wants two-valued and text choices unordered, numbers sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
@@ -74,6 +79,7 @@ def _mixed(parameter: Categorical) -> bool:
 def _plain(parameter: Parameter) -> bool:
     return (
         isinstance(parameter, Integer | Real)
+        and getattr(parameter, "step", 1) == 1
         and not parameter.log
         and not parameter.when
         and parameter.cardinality > 1
