@@ -2,33 +2,24 @@
 
 `load` gives the spec of either kind of file, `read` also what a `config.cfg` says beside the spec, `dump` writes a spec as YAML.
 Every mistake is an InvalidSpec that names file and line, key, value and what is allowed.
-
-YAML is read by its version 1.2 rules: `1e-3` is a number, `no` and `12:30` are text; a key that stands twice is an error.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.records import Value
 from sparsemod.spec import ExperimentSpec
+from sparsemod.yaml_text import Place, dump_yaml, parse_yaml
 
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
 CONFIG_SUFFIXES = (".cfg", ".ini")
 INCLUDE = "include"
 MAX_BYTES = 1_000_000
 """Of one file: a spec is a page or two; anything larger is not a spec."""
-
-MAX_KEYS = 20_000
-MAX_TEXT = 500_000
-
-Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -119,8 +110,7 @@ def loads(text: str, source: str = "text") -> ExperimentSpec:
 
 def dump(spec: ExperimentSpec) -> str:
     """The whole spec, defaults included, as YAML that `loads` reads back to an equal spec."""
-    # ASCII only: written as they are, some line separators come back as another character.
-    return yaml.dump(spec.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+    return dump_yaml(spec.to_dict())
 
 
 def scalar(text: str, field: str = "value") -> Value:
@@ -191,105 +181,8 @@ def read_text(path: Path) -> str:
         raise InvalidSpec("file", str(path), f"UTF-8 text; byte {error.start} is none") from None
 
 
-# -- YAML ------------------------------------------------------------------------------------------------------------------------
-
-# The scalars of YAML 1.2's core schema, and `<<` for merges; PyYAML's own are 1.1, where 1e-3 is text and `no` is a flag.
-_SCALARS: tuple[tuple[str, str, str], ...] = (
-    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", "~nN\0"),
-    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "tag:yaml.org,2002:float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-    ("tag:yaml.org,2002:merge", r"<<", "<"),
-)
-
-
-class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - add_implicit_resolver fills the class's own
-
-
-class _Dumper(yaml.SafeDumper):
-    # PyYAML's own rules stay and ours come on top: text that either version takes for something else is quoted.
-    yaml_implicit_resolvers = {  # noqa: RUF012 - as above
-        first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
-
-
-for _tag, _pattern, _first in _SCALARS:
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(
-            _tag, re.compile(f"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
-        )
-
-
-def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    # YAML 1.1, and so SafeLoader, reads 010 as 8.
-    text = str(loader.construct_scalar(node))
-    return int(text, 16 if text.startswith("0x") else 10)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
-
-
 def _parse_yaml(text: str, source: str) -> Plain:
-    if len(text) > MAX_TEXT:
-        raise InvalidSpec("spec", f"{len(text):,} characters", f"at most {MAX_TEXT:,}", source)
-    try:
-        loader = _Loader(text)
-    except yaml.YAMLError as error:
-        raise InvalidSpec("spec", str(error).splitlines()[0], "printable text", source) from None
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise InvalidSpec("spec", None, "a mapping of keys to values; this is empty", source)
-        places: dict[Place, str] = {}
-        for key, line in _keys(node, (), source):
-            places[key] = f"{source}:{line}"
-            # A few lines of aliases can stand for billions of values.
-            if len(places) > MAX_KEYS:
-                raise InvalidSpec(
-                    "spec", f"over {MAX_KEYS:,} keys and items", "fewer, aliases counted", source
-                )
-        data = loader.construct_document(node)
-    except InvalidSpec:
-        raise  # it is a ValueError too
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise InvalidSpec("spec", error.problem or "?", "well-formed YAML", where) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidSpec("spec", str(error).splitlines()[0], "well-formed YAML", source) from None
-    finally:
-        loader.dispose()
-    if not isinstance(data, dict):
-        raise InvalidSpec("spec", data, "a mapping of keys to values", source)
-    return Plain(data, places)
-
-
-def _keys(node: yaml.Node, path: Place, source: str) -> Iterator[tuple[Place, int]]:
-    """Every key's path and line (from 1). Raises InvalidSpec for a key that is no text or stands twice."""
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            name = str(key_node.value)
-            dotted = ".".join(map(str, (*path, name)))
-            if key_node.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
-                raise InvalidSpec(dotted, name, "a key must be text (quote it)", f"{source}:{line}")
-            if name in seen:
-                raise InvalidSpec(
-                    dotted, name, f"each key once; it stands in line {seen[name]} too", f"{source}:{line}"
-                )
-            seen[name] = line
-            yield (*path, name), line
-            yield from _keys(value_node, (*path, name), source)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            yield (*path, index), item.start_mark.line + 1
-            yield from _keys(item, (*path, index), source)
+    return Plain(*parse_yaml(text, source))
 
 
 # -- merging ---------------------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class _Watched(dict[str, Value]):
     def __eq__(self, other: object) -> bool:
         return self._all() == other
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __repr__(self) -> str:
         return repr(self._all())
