@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import main
+from service.cli import _guarded, main
 from service.cli.output import degrade
 
 SPEC = "dataset: {name: digits, limit: 200}\nnetwork: {family: mlp}\n"
@@ -105,3 +105,14 @@ def test_json_stays_json_in_every_encoding(monkeypatch: pytest.MonkeyPatch) -> N
     text = "café λ 😀 ≤ █ \udcff"
     print(json.dumps(text, ensure_ascii=False), flush=True)
     assert json.loads(target.getvalue().decode("latin-1")) == "café λ 😀 <= # \udcff"
+
+
+def test_a_file_name_that_the_locale_lacks_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(**_: object) -> None:
+        "поиск".encode("latin-1")
+
+    with pytest.raises(SystemExit) as end:
+        _guarded(command, "sparsemod", [])
+    assert end.value.code == 2
+    words = "error cannot write 'поиск' in this locale's encoding, latin-1; a UTF-8 locale can"
+    assert capsys.readouterr().err.splitlines() == [words]

@@ -92,7 +92,7 @@ def take_token(arguments: list[str]) -> list[str]:
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
     """Run the command; turn our own errors and those of the operating system into a line each and exit code 2."""
     from service.supervisor_child import become_supervised
-    from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError
+    from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError, shorten
 
     degrade()
     become_supervised()
@@ -125,6 +125,13 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
             raise
         discard_output()
         complain(describe(error))
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        # The name of a file: standard output replaces what it cannot encode.
+        if debug:
+            raise
+        text = shorten(error.object)
+        complain(f"cannot write {text} in this locale's encoding, {error.encoding}; a UTF-8 locale can")
         sys.exit(2)
     finally:
         AT_END.close()
