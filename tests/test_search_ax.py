@@ -55,6 +55,9 @@ def test_whole_numbers_with_a_step_are_ordered_choices() -> None:
     assert (units.values, units.is_ordered, units.parameter_type) == ([4, 8, 12, 16], True, "int")
     assert taps.values == [8, 16, 24] and not isinstance(n, ChoiceParameterConfig)
     assert constraints(space) == []
+    many = Space([Integer("many", 0, 10_000, step=5)])
+    assert not isinstance(parameters(many)[0], ChoiceParameterConfig) and constraints(many) == []
+    assert from_ax(many, {"many": 7}) == {"many": 5} and from_ax(many, {"many": 9_999}) == {"many": 10_000}
     values = {"units": 12, "taps": 24, "n": 2}
     assert from_ax(space, to_ax(space, values)) == values
     opened = client(spec(("error", "model_size")), space, [pend(0, values)])._experiment

@@ -2,7 +2,8 @@
 
 Ax's hierarchical spaces know one root and conditions on choices only, and its model flattens them again; so the space is flattened here, with a stated
 rule: an inactive parameter holds its default in Ax's eyes, and what Ax suggests for an inactive parameter is dropped. Fixed parameters stay
-outside. Values of mixed types travel as their JSON text. Whole numbers with a step are ordered choices.
+outside. Values of mixed types travel as their JSON text. Whole numbers with a step are ordered choices,
+very many of them a range whose values are rounded to their steps.
 """
 
 import json
@@ -15,12 +16,15 @@ from sparsemod.parameters import Categorical, Constraint, Fixed, Integer, Parame
 from sparsemod.records import Value
 from sparsemod.space import Space
 
+MOST_CHOICES = 1000
+"""Values of a whole number with a step that Ax gets as a list."""
+
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
     """Ax's description of the free parameters."""
     found: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
-        if isinstance(p, Integer) and p.step > 1:
+        if isinstance(p, Integer) and p.step > 1 and p.cardinality <= MOST_CHOICES:
             values: Any = [p.at(place) for place in range(int(p.cardinality))]
             found.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type="int", is_ordered=True)
