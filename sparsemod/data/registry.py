@@ -51,6 +51,7 @@ def dataset(
 
     def register(source: S) -> S:
         DATASETS.add(name, source)
+        _DECLARED.pop(name, None)
         if shape is not None and classes is not None:
             _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes)
         return source
