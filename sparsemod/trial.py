@@ -38,6 +38,7 @@ from sparsemod.records import (
 )
 from sparsemod.screen import build, measured_costs, planned_costs
 from sparsemod.spec import ExperimentSpec
+from sparsemod.stage_errors import stage_errors
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.units import over_budget
 
@@ -250,7 +251,8 @@ class _Trial:
         """The network to deploy: with filter pruning, physically smaller."""
         if self.problem.spec.pruning.method != "filters" or self.problem.sparsity(self.values) == 0:
             return module
-        return shrink(module, self.data.info.shape)
+        with stage_errors("pruning"):
+            return shrink(module, self.data.info.shape)
 
     def quantize(self, module: nn.Module) -> Quantized:
         """The network whose accuracy counts, calibrated on training samples."""
@@ -258,7 +260,8 @@ class _Trial:
         x, _ = self.data.train.tensors()
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+            samples = x[torch.from_numpy(np.sort(chosen))]
+            return quantize(module, samples, spec.scheme, spec.activation_ranges)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error
