@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from sparsemod.data import Dataset, load
+from sparsemod.data.arrays import looks_channels_last
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.problem import Problem
@@ -102,6 +103,7 @@ class _DryRun:
         self.find(
             "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
         )
+        self.data(data)
         if len(data.validation) < 100:
             self.find(
                 "warning",
@@ -141,6 +143,19 @@ class _DryRun:
                 f"{len(self.tried) - len(broken)} of {len(self.tried)} candidates went through the whole pipeline",
             )
         self.duration()
+
+    def data(self, data: Dataset) -> None:
+        """What the division and the shape of the samples give reason to say."""
+        if data.groups is not None:
+            counts = ", ".join(f"{count:,} {name}" for name, count in data.groups.items())
+            self.find("ok", "data", f"whole groups in each split: {counts}")
+        if looks_channels_last(data.info.shape) and "layout" not in self.spec.dataset.options:
+            first, rows, columns = data.info.shape
+            self.find(
+                "warning",
+                "data",
+                f"{first} channels of {rows} x {columns}? Samples are (channels, rows, columns); {first} x {rows} images with {columns} channels must be transposed",
+            )
 
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"

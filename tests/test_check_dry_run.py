@@ -3,6 +3,7 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
@@ -155,3 +156,28 @@ def test_a_space_of_which_nothing_can_be_deployed_is_an_error():
     report = check(spec, candidates=1, draws=3)
     found = [f.message for f in report.findings if f.level == "error"]
     assert found[0].startswith("3 of 3 draws cannot be built or deployed: capture does not support"), found
+
+
+def test_groups_and_an_odd_layout_are_mentioned(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "a.npz",
+        x=rng.normal(size=(240, 8, 6, 3)),
+        y=np.arange(240) % 2,
+        groups=np.repeat(np.arange(12), 20),
+    )
+    dataset = {"name": "npz", "options": {"path": str(tmp_path / "a.npz"), "layout": "channels_last"}}
+    report = check(tiny_spec(dataset=dataset), candidates=1, draws=2)
+    assert any(
+        "whole groups in each split: 8 train, 2 validation, 2 test" in f.message for f in report.findings
+    )
+    (tmp_path / "odd_shapes.py").write_text(
+        "import numpy as np\nfrom sparsemod.data import Arrays\n\n"
+        "def images(root):\n    return Arrays(np.random.default_rng(0).normal(size=(60, 8, 6, 3)), np.arange(60) % 2)\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        report = check(tiny_spec(dataset={"name": "odd_shapes:images"}), candidates=1, draws=2)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert any(f.level == "warning" and f.message.startswith("8 channels of 6 x 3?") for f in report.findings)

@@ -30,6 +30,7 @@ DATASETS: Registry[Callable[..., Arrays]] = Registry(
     builtin=(
         "sparsemod.data.sources.cifar10",
         "sparsemod.data.sources.cifar10_binary",
+        "sparsemod.data.sources.csv_file",
         "sparsemod.data.sources.digits",
         "sparsemod.data.sources.mnist",
         "sparsemod.data.sources.npz",
