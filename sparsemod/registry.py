@@ -60,7 +60,9 @@ class Registry(Generic[T]):
             )
         run = _Run.now(member)
         held = self._members.get(name)
-        if held is member:
+        if (
+            held is not None and held == member
+        ):  # functions and classes are equal to themselves alone, profiles by value
             return
         if held is not None and not run.repeats(self._runs.get(name, run)):
             raise DuplicateName(

@@ -14,12 +14,12 @@ _LIBRARIES = ("site-packages", "dist-packages")
 def stage_errors(stage: str) -> Iterator[None]:
     """Within it an exception that is not ours leaves as a BuildError that names the stage, the type, and the place (file and line).
 
-    So it fails the network under test, not the run around it. Out of memory is left as it is: another machine, or a later attempt, may
-    have more.
+    So it fails the network under test, not the run around it. What the machine lacks (memory, OSErrors such as a full disk) leaves as it is:
+    it says nothing about the network.
     """
     try:
         yield
-    except (SparsemodError, MemoryError):
+    except (SparsemodError, MemoryError, OSError):
         raise
     except Exception as error:
         if is_out_of_memory(error):

@@ -19,8 +19,8 @@ from service.schemas import (
     Page,
 )
 from service.schemas_dashboard import Checked
-from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
+from sparsemod.extension import extended
 from sparsemod.spec import ExperimentSpec
 
 router = APIRouter(tags=["experiments"])

@@ -34,9 +34,8 @@ class Normalization:
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                # float16 would overflow.
-                wide = x[:, channel].astype(np.promote_types(x.dtype, np.float32), copy=False)
-                out[:, channel] = (wide - offset) / scale
+                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
 

@@ -65,7 +65,7 @@ def _arrays(held: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
     if f"x{suffix}" not in held or f"y{suffix}" not in held:
         raise InvalidInput("arrays", sorted(held), _KEYS)
     x, y = _samples(held[f"x{suffix}"], layout), _labels(held[f"y{suffix}"])
-    own: dict[str, NDArray[Any]] = {}
+    own: dict[str, Any] = {}
     for part in ("val", "test"):
         present = [key for key in (f"x_{part}", f"y_{part}") if key in held]
         if len(present) == 1:
