@@ -5,31 +5,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given, settings
-from support_graph import LeNet, networks
+from support_graph import Function, LeNet, check_capture, conv, kinds, networks
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
-from sparsemod.graph import Graph, capture, deployed, run_float
-from sparsemod.graph.aten import TRANSLATIONS
+from sparsemod.graph import Graph, capture, run_float
 from sparsemod.graph.capture import _graph as translate
 from sparsemod.graph.capture import evaluating, example_for
 from sparsemod.graph.trace import exported, recorded
-from sparsemod.quantization import quantize
 
 # torch says so once per process, of the module itself: even kernels cost it a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
-
-
-class Function(nn.Module):
-    """A module from a function of (layers, x)."""
-
-    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.layers, x)
 
 
 def both(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, Graph]:
@@ -40,26 +27,8 @@ def both(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, Graph]:
         )
 
 
-def check(module: nn.Module, shape: tuple[int, ...], seed: int = 0) -> Graph:
-    graph = capture(module, shape)
-    x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
-    with evaluating(module), torch.no_grad():
-        expected = module(x.clone())
-    torch.testing.assert_close(run_float(graph, x), expected)
-    torch.testing.assert_close(run_float(deployed(graph), x), expected, rtol=1e-5, atol=1e-5)
-    return graph
-
-
-def kinds(graph: Graph) -> list[str]:
-    return [operator.kind for operator in graph.operators]
-
-
-def conv(inputs: int = 2, outputs: int = 3, kernel: int = 3, **more: object) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, **more)
-
-
 def test_names_are_layer_paths_and_shapes_have_no_batch() -> None:
-    graph = check(LeNet(), (1, 28, 28))
+    graph = check_capture(LeNet(), (1, 28, 28))
     assert [o.name for o in graph.operators] == [
         "conv1", "relu", "max_pool", "conv2", "relu_2", "max_pool_2", "flatten", "fc1", "relu_3", "fc2", "relu_4", "fc3",
     ]  # fmt: skip
@@ -79,7 +48,7 @@ def test_every_kind_of_layer() -> None:
         nn.Conv2d(4, 4, 3, groups=4, padding=2, dilation=2), nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Dropout2d(0.3),
         nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 3),
     )  # fmt: skip
-    graph = check(module, (2, 9, 9))
+    graph = check_capture(module, (2, 9, 9))
     assert kinds(graph) == [
         "conv", "batch_norm", "relu6", "max_pool", "conv", "relu", "avg_pool", "global_avg_pool", "flatten", "linear"
     ]  # fmt: skip
@@ -109,7 +78,7 @@ def test_every_kind_of_layer() -> None:
 )  # fmt: skip
 def test_functions(function: Callable[..., Tensor], expected: list[str]) -> None:
     module = Function(function, conv(), conv())
-    assert kinds(check(module, (2, 8, 8))) == expected
+    assert kinds(check_capture(module, (2, 8, 8))) == expected
     fast, truth = both(module, (2, 8, 8))
     assert [(o.kind, o.inputs, o.attributes.get("padding")) for o in fast.operators] == [
         (o.kind, o.inputs, o.attributes.get("padding")) for o in truth.operators
@@ -129,14 +98,14 @@ def test_in_place_operators_change_every_alias() -> None:
         z += m[1](x)
         return torch.relu_(z) + y  # y is the relu's result by now
 
-    graph = check(Function(aliased, conv(), conv()), (2, 8, 8))
+    graph = check_capture(Function(aliased, conv(), conv()), (2, 8, 8))
     assert graph.operators[-1].inputs == ("relu", "relu")
 
     def copied(m: nn.ModuleList, x: Tensor) -> Tensor:
         y = m[0](x)
         return torch.relu_(y.clone()) + y
 
-    assert check(Function(copied, conv()), (2, 8, 8)).operators[-1].inputs == ("relu", "layers.0")
+    assert check_capture(Function(copied, conv()), (2, 8, 8)).operators[-1].inputs == ("relu", "layers.0")
 
     def viewed(m: nn.ModuleList, x: Tensor) -> Tensor:
         y = m[0](x)
@@ -156,7 +125,7 @@ def test_in_place_changes_of_constants_stay_out_of_the_module() -> None:
 
     module = Function(masked, conv())
     before = module.layers[0].weight.clone()
-    graph = check(module, (2, 8, 8))
+    graph = check_capture(module, (2, 8, 8))
     assert (
         torch.equal(before, module.layers[0].weight)
         and not graph.state[str(graph.operators[0].weight)][0].any()
@@ -168,7 +137,7 @@ def test_shared_layers_and_dead_code() -> None:
         m[1](x).sigmoid()  # read by nobody
         return m[0](m[0](x))
 
-    graph = check(Function(shared, conv(2, 2), conv()), (2, 8, 8))
+    graph = check_capture(Function(shared, conv(2, 2), conv()), (2, 8, 8))
     assert [o.name for o in graph.operators] == ["layers.0", "layers.0.conv"]
     assert {o.weight for o in graph.operators} == {"layers.0.weight"} and set(graph.state) == {
         "layers.0.weight",
@@ -178,9 +147,9 @@ def test_shared_layers_and_dead_code() -> None:
 
 def test_vectors_and_computed_matrices() -> None:
     module = Function(lambda m, x: torch.relu(m[0](x)) @ m[1].weight.t(), nn.Linear(5, 4), nn.Linear(4, 3))
-    graph = check(module, (5,))
+    graph = check_capture(module, (5,))
     assert kinds(graph) == ["linear", "relu", "linear"]
-    assert kinds(check(nn.utils.parametrizations.weight_norm(conv()), (2, 8, 8))) == ["conv"]
+    assert kinds(check_capture(nn.utils.parametrizations.weight_norm(conv()), (2, 8, 8))) == ["conv"]
 
 
 @given(networks())
@@ -307,128 +276,3 @@ def test_run_float_checks_and_observes() -> None:
         graph, torch.zeros(2, 1, 28, 28), lambda name, value: seen.update({name: tuple(value.shape[1:])})
     )
     assert seen == graph.shapes
-
-
-@pytest.mark.parametrize(
-    "layers",
-    [
-        [nn.ZeroPad2d(1), nn.ZeroPad2d((2, 0, 1, 3)), conv()],
-        [nn.ZeroPad2d(1), conv(kernel=4, padding="same")],
-        [nn.ZeroPad2d(1), nn.ZeroPad2d(2), nn.ZeroPad2d(1), conv(padding=1)],
-        [nn.ZeroPad2d(1), nn.Identity(), nn.Dropout(), nn.ZeroPad2d(0), conv()],
-        [nn.ZeroPad2d(0), nn.MaxPool2d(2)],
-    ],
-)
-def test_paddings_in_a_row_are_the_convolution_s_own(layers: list[nn.Module]) -> None:
-    graph = check(nn.Sequential(*layers), (2, 8, 8))
-    assert len(graph.operators) == 1 and "pad" not in kinds(graph)
-    quantize(nn.Sequential(*layers), torch.randn(4, 2, 8, 8))
-
-
-def test_one_padding_may_have_several_readers() -> None:
-    def branches(m: nn.ModuleList, x: Tensor) -> Tensor:
-        once = functional.pad(x, (1, 1, 1, 1))
-        return m[0](once) + m[1](functional.pad(once, (1, 1, 1, 1)))
-
-    graph = check(Function(branches, conv(), conv(kernel=5)), (2, 8, 8))
-    assert [o.attributes["padding"] for o in graph.operators if o.kind == "conv"] == [(1,) * 4, (2,) * 4]
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1), nn.MaxPool2d(2)),
-        nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1)),
-        nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), conv()),
-    ],
-)
-def test_padding_elsewhere_is_refused(module: nn.Module) -> None:
-    with pytest.raises(Unsupported, match="zeros directly before a convolution"):
-        capture(module, (2, 8, 8))
-
-
-@pytest.mark.parametrize(
-    ("module", "operator"),
-    [
-        (nn.BatchNorm1d(3), "batch_norm"),
-        (nn.MaxPool2d(2), "max_pool2d"),
-        (nn.AvgPool2d(2), "avg_pool2d"),
-        (nn.AdaptiveAvgPool2d(1), "adaptive_avg_pool2d"),
-    ],
-)
-def test_an_input_of_another_rank_is_refused(module: nn.Module, operator: str) -> None:
-    with pytest.raises(Unsupported) as caught:
-        capture(module, (3, 8))
-    assert caught.value.operator == operator
-    assert "shape (3, 8), not (" in str(caught.value) or "batch axis" in str(caught.value)
-
-
-class Functional(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.act = conv(), nn.GELU()
-        self.first = int(self.forward.__code__.co_firstlineno)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.silu(self.conv(x))
-        x = self.act(x).permute(0, 2, 3, 1)
-        return x.sum((1, 2)).softmax(1)
-
-
-def test_every_unsupported_operator_is_named_at_once() -> None:
-    module = Functional()
-    with pytest.raises(Unsupported) as caught:
-        capture(module, (2, 8, 8))
-    error = caught.value
-    found = [(one.operator, one.layer, one.place) for one in (error, *error.others)]
-    line = module.first
-
-    def at(offset: int) -> str:
-        return f"test_graph_capture.py, line {line + offset}"
-
-    assert found == [
-        ("silu", "forward", at(1)), ("gelu", "act", ""), ("permute", "forward", at(2)),
-        ("sum", "forward", at(3)), ("softmax", "forward", at(3)),
-    ]  # fmt: skip
-    assert "'silu' at layer 'forward', test_graph_capture.py, line" in str(error)
-    assert all(f"'{name}'" in str(error) for name in ("gelu", "permute", "sum", "softmax"))
-
-
-def test_an_operator_without_a_batch_axis_hides_no_other() -> None:
-    def moved(m: nn.ModuleList, x: Tensor) -> Tensor:
-        return functional.relu(x.transpose(0, 1)).transpose(0, 1).sigmoid()
-
-    with pytest.raises(Unsupported) as caught:
-        capture(Function(moved), (2, 8, 8))
-    names = [one.operator for one in (caught.value, *caught.value.others)]
-    assert names[0] == "transpose" and names[-1] == "sigmoid" and "relu" not in names
-
-
-def test_what_cannot_be_traced_names_the_exception_as_such() -> None:
-    def converting(m: nn.ModuleList, x: Tensor) -> Tensor:
-        return m[0](torch.from_numpy(x.numpy()))
-
-    with pytest.raises(
-        BuildError, match=r"^Function: .* cannot trace it: \w+: .* \(test_graph.*, line \d+\)$"
-    ) as caught:
-        capture(Function(converting, conv()), (2, 8, 8))
-    assert "must not depend" not in str(caught.value) and not isinstance(caught.value, Unsupported)
-
-
-def test_a_fault_inside_capture_names_type_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(call: object) -> None:
-        raise LookupError("lost")
-
-    monkeypatch.setitem(TRANSLATIONS, "aten.conv2d.default", faulty)
-    monkeypatch.setitem(TRANSLATIONS, "aten.convolution.default", faulty)
-    with pytest.raises(BuildError, match=r"capture raised LookupError: lost \(test_graph_capture.py, line"):
-        capture(conv(), (2, 8, 8))
-
-
-def test_out_of_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hungry(call: object) -> None:
-        raise MemoryError
-
-    monkeypatch.setitem(TRANSLATIONS, "aten.convolution.default", hungry)
-    with pytest.raises(MemoryError):
-        capture(conv(), (2, 8, 8))
