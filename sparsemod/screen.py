@@ -14,7 +14,6 @@ from sparsemod.problem import Problem
 from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement, Value
-from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -36,13 +35,12 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     """Every cost of the network that `module` will be after pruning and quantization, from its untrained form. `module` is not changed.
 
     Exact, but for the sizes of an unstructured pruning, which are upper bounds: a weight may be quantized to zero on top.
-    Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run or cannot be judged.
+    Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run.
     """
     method, sparsity = problem.spec.pruning.method, problem.sparsity(values)
     graph = capture(module, problem.info.shape)
     if method == "filters" and sparsity > 0:
-        with stage_errors("pruning"):
-            graph = planned_shrink_graph(graph, sparsity, module.state_dict())
+        graph = planned_shrink_graph(graph, sparsity, module.state_dict())
     return _costs(problem, graph, sparsity=sparsity if method == "magnitude" else 0.0)
 
 
@@ -55,18 +53,17 @@ def _costs(
     problem: Problem, graph: Graph, *, sparsity: float = 0.0, nonzeros: Mapping[str, int] | None = None
 ) -> dict[str, Measurement]:
     spec = problem.spec
-    with stage_errors("the cost model"):
-        return costs(
-            deployed(graph),
-            device(spec.target.device),
-            sparsity=sparsity,
-            nonzeros=nonzeros,
-            scheme=spec.quantization.scheme,
-            model_size=spec.measure.model_size,
-            working_memory=spec.measure.working_memory,
-            latency=spec.measure.latency,
-            operations_per_second=spec.target.operations_per_second,
-        )
+    return costs(
+        deployed(graph),
+        device(spec.target.device),
+        sparsity=sparsity,
+        nonzeros=nonzeros,
+        scheme=spec.quantization.scheme,
+        model_size=spec.measure.model_size,
+        working_memory=spec.measure.working_memory,
+        latency=spec.measure.latency,
+        operations_per_second=spec.target.operations_per_second,
+    )
 
 
 class Screen:

@@ -38,7 +38,6 @@ from sparsemod.records import (
 )
 from sparsemod.screen import build, measured_costs, planned_costs
 from sparsemod.spec import ExperimentSpec
-from sparsemod.stage_errors import stage_errors
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.units import over_budget
 
@@ -251,8 +250,7 @@ class _Trial:
         """The network to deploy: with filter pruning, physically smaller."""
         if self.problem.spec.pruning.method != "filters" or self.problem.sparsity(self.values) == 0:
             return module
-        with stage_errors("pruning"):
-            return shrink(module, self.data.info.shape)
+        return shrink(module, self.data.info.shape)
 
     def quantize(self, module: nn.Module) -> Quantized:
         """The network whose accuracy counts, calibrated on training samples."""

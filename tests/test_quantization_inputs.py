@@ -1,5 +1,7 @@
 """Rules of activation ranges against exact values; what `quantize` is given and does not take."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from sparsemod.errors import BuildError, InvalidInput
-from sparsemod.graph import capture
+from sparsemod.graph import capture, deployed
+from sparsemod.measure import costs
+from sparsemod.pruning import shrink
 from sparsemod.quantization import quantize
 from sparsemod.quantization.calibration import RANGES
 from sparsemod.quantization.static import RULES
+from sparsemod.targets import device
 
 
 def test_range_rules_on_an_outlier():
@@ -94,6 +99,28 @@ def test_what_is_no_network_gets_a_sentence(network, message):
 def test_what_are_no_samples_gets_a_sentence(samples, message):
     with pytest.raises(InvalidInput, match=message):
         quantize(nn.Linear(4, 2), samples())
+
+
+@pytest.mark.parametrize("stage", ["the cost model", "deployment", "pruning"])
+def test_a_fault_inside_a_judging_stage_is_the_network_s(stage, monkeypatch):
+    def faulty(*arguments, **options):
+        raise ZeroDivisionError("no such part")
+
+    graph = capture(nn.Linear(4, 2), (4,))
+    match stage:
+        case "the cost model":
+            monkeypatch.setattr(sys.modules["sparsemod.measure.costs"], "plan", faulty)
+            call = lambda: costs(deployed(graph), device("nrf52840"))
+        case "deployment":
+            monkeypatch.setattr(sys.modules["sparsemod.graph.deployed"], "_fuse_activations", faulty)
+            call = lambda: deployed(graph)
+        case _:
+            monkeypatch.setattr(sys.modules["sparsemod.pruning.shrink"], "capture", faulty)
+            call = lambda: shrink(nn.Linear(4, 2), (4,))
+    with pytest.raises(
+        BuildError, match=rf"{stage} raised ZeroDivisionError: no such part \(test_quant\w+\.py, line \d+\)"
+    ):
+        call()
 
 
 def test_a_fault_inside_quantization_names_stage_type_and_place(monkeypatch):

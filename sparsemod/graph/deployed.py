@@ -13,11 +13,13 @@ from torch import Tensor
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import RANKS, Graph, Operator
+from sparsemod.stage_errors import stage_errors
 
 _FUSING = ("conv", "linear", "add")  # kinds that can end in an activation
 _ORDER_PRESERVING = ("max_pool", "flatten")  # an activation may move in front of these
 
 
+@stage_errors("deployment")
 def deployed(graph: Graph) -> Graph:
     """The graph as it is deployed: no batch norm, and relu / relu6 as `activation` of conv, linear and add where nothing else reads their result.
 
