@@ -24,6 +24,7 @@ from starlette.types import Scope as Connection
 
 from service.errors import Forbidden, LoginNeeded
 from service.refusal import refuse
+from service.request_path import inner_path
 from service.schemas_logins import Login, Scope
 from service.settings import is_address, is_local
 from service.store import Store
@@ -95,7 +96,7 @@ RULES: dict[str, Rule] = {
     "PUT /artifacts/{digest}": WORK,
     "GET /catalogue": READ,
     "GET /workers": READ,
-    "POST /workers/{name:path}/drain": ADMIN,
+    "POST /workers/{name}/drain": ADMIN,
     "POST /claims": WORK,
     "POST /attempts/{attempt}/heartbeat": REPORT,
     "POST /attempts/{attempt}/points": REPORT,
@@ -107,9 +108,9 @@ RULES: dict[str, Rule] = {
     "GET /me": PUBLIC,
     "GET /": PUBLIC,
     "GET /docs": PUBLIC,
-    "GET /dashboard/{name:path}": PUBLIC,
+    "GET /dashboard/{name}": PUBLIC,
 }
-"""Method and path of every endpoint."""
+"""Method and path of every endpoint, without the converters of path parameters."""
 
 
 class MissingRule(SparsemodError):
@@ -136,17 +137,24 @@ class Guard:
                 if rule.owned or rule.bound:
                     await run_in_threadpool(self._theirs, rule, parameters, login)
                 scope["sparsemod_login"] = login
+                scope["sparsemod_admitted"] = parameters
         except SparsemodError as error:
             await refuse(error, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
-        """The rule of the endpoint that this request will reach, None when there is none: then nothing of ours is reached."""
+        """The rule of the endpoint that this request will reach and the parameters that the endpoint gets, None when there is no endpoint.
+
+        Raises NotFound for an id that is spelled in another way than the server's own.
+        """
         for route, rule in self._routes:
             match, inner = route.matches(scope)
             if match is Match.FULL:
-                return rule, inner.get("path_params", {})
+                parameters = inner.get("path_params", {})
+                if _canonical(scope, route, parameters):
+                    return rule, parameters
+                raise NotFound("page", scope["path"])
         return None
 
     async def _admit(self, scope: Connection, rule: Rule) -> Login | None:
@@ -180,15 +188,15 @@ class Guard:
             return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
-                number = int(parameters["experiment"])
+                number: int = parameters["experiment"]
                 owner = self._store.owner_of(number)
                 if owner not in (None, login.owner):
                     raise Forbidden(f"experiment {number} belongs to {owner}")
             if rule.bound:
-                number = int(parameters["attempt"])
+                number = parameters["attempt"]
                 if self._store.login_of_attempt(number) not in (None, login.token):
                     raise Forbidden(f"attempt {number} was claimed with another token")
-        except (NotFound, ValueError, OverflowError):
+        except NotFound:
             return  # the endpoint says so, in its own words
 
 
@@ -199,15 +207,30 @@ def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
         if not isinstance(route, APIRoute):
             raise MissingRule(f"{route!r} is no endpoint that can be guarded")
         for method in sorted(route.methods or ()):
-            if f"{method} {route.path}" not in RULES:
-                raise MissingRule(f"service.auth.RULES says nothing about {method} {route.path}")
-            found.append((route, RULES[f"{method} {route.path}"]))
+            line = f"{method} {route.path_format}"
+            if line not in RULES:
+                raise MissingRule(f"service.auth.RULES says nothing about {line}")
+            found.append((route, RULES[line]))
     return found
+
+
+def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:
+    """Whether a path with ids is spelled in the one way in which the server itself would spell it.
+
+    The router sees the path with its percent signs decoded. A path such as `/experiments/%33`, or one with a line feed at its end, matches
+    the route of `/experiments/3`; a proxy in front of the server, or a log, takes it for another one.
+    """
+    if not any(isinstance(value, int) for value in parameters.values()):
+        return True
+    spelled = route.path_format.format(**parameters).encode()
+    raw: bytes | None = scope.get("raw_path")
+    return inner_path(scope).encode() == spelled and (raw is None or raw.endswith(spelled))
 
 
 def guarded(request: Request) -> None:
     """A second lock, as a dependency of every endpoint: it fails for a request that did not come through the guard."""
-    if "sparsemod_login" not in request.scope:
+    # The endpoint acts on the parameters that the guard has looked at, or not at all.
+    if request.scope.get("sparsemod_admitted") != request.path_params:
         raise Forbidden("nobody has said who may use this")
 
 

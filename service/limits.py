@@ -5,6 +5,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import TooLarge
 from service.refusal import refuse
+from service.request_path import inner_path
 
 
 class BodyLimit:
@@ -17,7 +18,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        upload = scope["method"] == "PUT" and scope["path"].startswith("/artifacts/")
+        upload = scope["method"] == "PUT" and inner_path(scope).startswith("/artifacts/")
         limit = self._artifact_limit if upload else self._limit
         setting = "SPARSEMOD_MAX_ARTIFACT_BYTES" if upload else "SPARSEMOD_MAX_REQUEST_BYTES"
         error = TooLarge(
@@ -60,5 +61,5 @@ class Packed:
         self._plain, self._packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=3)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        files = scope["type"] == "http" and scope["path"].startswith("/artifacts/")
+        files = scope["type"] == "http" and inner_path(scope).startswith("/artifacts/")
         await (self._plain if files else self._packing)(scope, receive, send)

@@ -136,14 +136,17 @@ def list_experiments(
     return Page[ExperimentSummary](items=tuple(items), total=total)
 
 
-@router.get("/experiments/{experiment}", summary="Show an experiment", responses=failures(404))
+@router.get("/experiments/{experiment:number}", summary="Show an experiment", responses=failures(404))
 def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Its spec, state, rounds and how many trials are in which state."""
     return store.experiment(experiment)
 
 
 @router.delete(
-    "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
+    "/experiments/{experiment:number}",
+    status_code=204,
+    summary="Delete an experiment",
+    responses=failures(404),
 )
 def delete_experiment(
     store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
@@ -157,20 +160,26 @@ def delete_experiment(
     return Response(status_code=204)
 
 
-@router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))
+@router.post(
+    "/experiments/{experiment:number}/stop", summary="Stop an experiment", responses=failures(404, 409)
+)
 def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """No more trials are handed out; running ones end between two epochs and wait, with their checkpoint, for `resume`."""
     return store.stop(experiment)
 
 
-@router.post("/experiments/{experiment}/resume", summary="Resume an experiment", responses=failures(404, 409))
+@router.post(
+    "/experiments/{experiment:number}/resume", summary="Resume an experiment", responses=failures(404, 409)
+)
 def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Go on after a stop."""
     return store.resume(experiment)
 
 
 @router.post(
-    "/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(400, 404, 409, 413)
+    "/experiments/{experiment:number}/extend",
+    summary="Extend an experiment",
+    responses=failures(400, 404, 409, 413),
 )
 def extend_experiment(
     store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
@@ -184,7 +193,7 @@ def extend_experiment(
     return store.extend(experiment, rounds, change.budgets, key)
 
 
-@router.get("/experiments/{experiment}/events", summary="What happened since", responses=failures(404))
+@router.get("/experiments/{experiment:number}/events", summary="What happened since", responses=failures(404))
 def list_events(
     store: StoreDep,
     experiment: ExperimentId,
@@ -198,7 +207,7 @@ def list_events(
 
 
 @router.get(
-    "/experiments/{experiment}/ax",
+    "/experiments/{experiment:number}/ax",
     summary="The experiment for Ax",
     tags=["results"],
     responses={

@@ -22,7 +22,7 @@ ExportsDep = Annotated[Exports, Depends(_exports)]
 
 
 @router.post(
-    "/experiments/{experiment}/trials/{index}/exports",
+    "/experiments/{experiment:number}/trials/{index:index}/exports",
     status_code=202,
     summary="Export a trial's network",
     responses=failures(400, 404, 409, 413),
@@ -39,21 +39,25 @@ def export_trial(
 
 
 @router.get(
-    "/experiments/{experiment}/trials/{index}/exports", summary="A trial's exports", responses=failures(404)
+    "/experiments/{experiment:number}/trials/{index:index}/exports",
+    summary="A trial's exports",
+    responses=failures(404),
 )
 def list_trial_exports(exports: ExportsDep, experiment: ExperimentId, index: TrialIndex) -> list[ExportView]:
     """What was exported, with reports and files, and what is on its way."""
     return exports.listed(experiment, index)
 
 
-@router.get("/experiments/{experiment}/exports", summary="An experiment's exports", responses=failures(404))
+@router.get(
+    "/experiments/{experiment:number}/exports", summary="An experiment's exports", responses=failures(404)
+)
 def list_exports(exports: ExportsDep, experiment: ExperimentId) -> list[ExportView]:
     """The exports of all its trials."""
     return exports.listed(experiment)
 
 
 @router.post(
-    "/pareto/{experiment}/exports",
+    "/pareto/{experiment:number}/exports",
     status_code=202,
     summary="Export the Pareto front",
     responses=failures(400, 404, 409, 413),

@@ -14,7 +14,7 @@ router = APIRouter(tags=["results"])
 
 
 @router.get(
-    "/pareto/{experiment}",
+    "/pareto/{experiment:number}",
     summary="The Pareto front",
     response_model=ParetoView,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **failures(404)},
@@ -34,7 +34,7 @@ def show_pareto(
 
 
 @router.get(
-    "/pareto/{experiment}/devices",
+    "/pareto/{experiment:number}/devices",
     summary="Which devices each Pareto point fits",
     responses=failures(404),
 )

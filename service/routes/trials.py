@@ -12,7 +12,7 @@ from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialS
 from sparsemod.report.results import trials_csv
 from sparsemod.targets import DeviceFit, device_fits
 
-router = APIRouter(prefix="/experiments/{experiment}/trials", tags=["trials"])
+router = APIRouter(prefix="/experiments/{experiment:number}/trials", tags=["trials"])
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
@@ -75,19 +75,19 @@ def attach_trial(
     return view
 
 
-@router.get("/{index}", summary="Show a trial", responses=failures(404))
+@router.get("/{index:index}", summary="Show a trial", responses=failures(404))
 def show_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
     """Everything about a trial except curve and log."""
     return store.trial(experiment, index)
 
 
-@router.get("/{index}/curve", summary="A trial's learning curve", responses=failures(404))
+@router.get("/{index:index}/curve", summary="A trial's learning curve", responses=failures(404))
 def show_curve(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> list[CurvePoint]:
     """One point per epoch. A loss that is not a number is the text "NaN" or "Infinity"."""
     return store.curve(experiment, index)
 
 
-@router.get("/{index}/log", summary="A trial's log", responses=failures(404))
+@router.get("/{index:index}/log", summary="A trial's log", responses=failures(404))
 def show_log(
     store: StoreDep,
     experiment: ExperimentId,
@@ -99,7 +99,7 @@ def show_log(
     return store.log(experiment, index, after, limit)
 
 
-@router.get("/{index}/devices", summary="Which devices a trial fits", responses=failures(404))
+@router.get("/{index:index}/devices", summary="Which devices a trial fits", responses=failures(404))
 def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> tuple[DeviceFit, ...]:
     """It beside every device that the server knows: bytes needed and there, estimated time. From what was measured, else from the costs that
     were known before training; empty where there are neither."""
@@ -111,7 +111,7 @@ def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIn
     return device_fits(trial.measurements) or device_fits(known)
 
 
-@router.post("/{index}/stop", summary="Stop a trial", responses=failures(404, 409))
+@router.post("/{index:index}/stop", summary="Stop a trial", responses=failures(404, 409))
 def stop_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
     """A queued trial ends at once, a running one between two epochs."""
     return store.stop_trial(experiment, index)
