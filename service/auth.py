@@ -70,6 +70,7 @@ RULES: dict[str, Rule] = {
     "POST /experiments/{experiment}/stop": OWN,
     "POST /experiments/{experiment}/resume": OWN,
     "POST /experiments/{experiment}/extend": OWN,
+    "POST /experiments/{experiment}/mend": OWN,
     "GET /experiments/{experiment}/events": READ,
     "GET /experiments/{experiment}/stream": READ,
     "GET /experiments/{experiment}/points": READ,

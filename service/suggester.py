@@ -99,6 +99,7 @@ class Suggester:
         self._store, self._ahead, self._seconds = store, ahead, lease_seconds
         self._holder = holder or f"{socket.gethostname()}-{os.getpid()}"
         self._held: dict[int, _Held] = {}
+        self._complaints: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
@@ -154,7 +155,18 @@ class Suggester:
                     lost.close()
             except Conflict as error:
                 log.info("experiment changed meanwhile", experiment=identity, reason=str(error))
+            except ServerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001
+                # What is stored of one experiment may be of any shape: the others get their suggestions all the same.
+                self._complain(identity, f"{type(error).__name__}: {error}")
         return busy
+
+    def _complain(self, identity: int, reason: str) -> None:
+        """Log why an experiment gets no suggestions, once for each reason."""
+        if self._complaints.get(identity) != reason:
+            self._complaints[identity] = reason
+            log.error("no suggestions", experiment=identity, reason=reason)
 
     def _hold(self, identity: int) -> _Held | None:
         """The experiment if its lease is ours or can be had."""
@@ -174,6 +186,9 @@ class Suggester:
         """Fill the queue of one experiment, or end it."""
         identity = held.lease.experiment
         view = self._store.experiment(identity)
+        if view.spec_error is not None:
+            self._complain(identity, f"its stored spec is not valid: {view.spec_error}")
+            return False
         if view.revision == held.revision:
             return False
         wanted = self._wanted(view)

@@ -189,8 +189,27 @@ def extend_experiment(
     The reference point stays, so that hypervolumes stay comparable.
     """
     rounds: dict[str, int] = {str(name): more for name, more in change.rounds.items()}
-    check_spec(extended(store.experiment(experiment).spec, rounds, change.budgets))
+    check_spec(extended(store.valid_spec(experiment), rounds, change.budgets))
     return store.extend(experiment, rounds, change.budgets, key)
+
+
+@router.post(
+    "/experiments/{experiment:number}/mend",
+    summary="Replace an invalid spec",
+    openapi_extra=_BODY,
+    responses=failures(400, 404, 409, 413),
+)
+async def mend_experiment(request: Request, store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Replaces a stored spec that does not validate any more (`spec_error` says why), for example after an update of the server. The body is
+    that of a new experiment. The trials stay. An experiment that has failed runs again. 409 when the stored spec is valid.
+    """
+    spec = await _spec(request)
+
+    def mend() -> ExperimentView:
+        _check(request, spec)
+        return store.mend(experiment, spec)
+
+    return await run_in_threadpool(mend)
 
 
 @router.get("/experiments/{experiment:number}/events", summary="What happened since", responses=failures(404))

@@ -69,7 +69,7 @@ def attach_trial(
 
     A candidate that was there before is trained again, with another seed.
     """
-    spec = store.experiment(experiment).spec
+    spec = store.valid_spec(experiment)
     view = store.attach(experiment, check_candidate(spec, trial.parameters), trial.epochs, key)
     response.headers["location"] = f"/experiments/{experiment}/trials/{view.index}"
     return view

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from service.models import events, experiments
+from service.store.stored_spec import StoredSpec, StoredSpecInvalid, read_stored
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
 from sparsemod.spec import ExperimentSpec
 
@@ -31,7 +32,7 @@ HEAD = "0004"
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
 
-_SPECS_KEPT = 64
+_SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
@@ -149,18 +150,26 @@ class Base:
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         self.engine, self.clock, self.lease_seconds = engine, clock, lease_seconds
         self._postgres = engine.dialect.name == "postgresql"
-        self._specs: OrderedDict[tuple[int, int], ExperimentSpec] = OrderedDict()
+        self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._specs_lock = threading.Lock()
 
-    def _parsed(self, experiment_id: int, version: int, data: Any) -> ExperimentSpec:
-        """A stored spec; it is parsed once per version."""
-        key = (experiment_id, version)
+    def _stored(self, experiment_id: int, data: Any) -> StoredSpec:
+        """A stored spec, valid or not; it is parsed once, and again when the stored data have changed."""
         with self._specs_lock:
-            if key not in self._specs:
-                self._specs[key] = ExperimentSpec.parse(data)
-                if len(self._specs) > _SPECS_KEPT:
-                    self._specs.popitem(last=False)
-            return self._specs[key]
+            known = self._specs.get(experiment_id)
+            if known is None or known.data != data:
+                self._specs[experiment_id] = known = read_stored(data)
+            self._specs.move_to_end(experiment_id)
+            if len(self._specs) > _SPECS_KEPT:
+                self._specs.popitem(last=False)
+            return known
+
+    def _parsed(self, experiment_id: int, data: Any) -> ExperimentSpec:
+        """A stored spec that is valid. Raises StoredSpecInvalid."""
+        found = self._stored(experiment_id, data)
+        if found.error is not None:
+            raise StoredSpecInvalid(experiment_id, str(found.error))
+        return found.spec
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:

@@ -22,7 +22,6 @@ from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import RoundName, TrialState
 from sparsemod.report.results import Row
-from sparsemod.spec import ExperimentSpec
 
 _KEPT = 64
 """Experiments whose history stays in memory."""
@@ -40,12 +39,18 @@ class _History:
     indices: list[int] = field(default_factory=list)
 
     def add(self, index: int, round_name: RoundName, values: dict[str, float]) -> None:
-        """Continue with a completed trial, in the order in which trials completed."""
+        """Continue with a completed trial, in the order in which trials completed. One that lacks a value of some objective (the spec was
+        mended since) is no point of the front."""
         last = self.points[-1].hypervolume if self.points else 0.0
         if self.front is None:
             self.front = np.empty((0, len(self.objectives.names)))
-        point = self.objectives.vector(values)
-        if self.objectives.feasible(values) and not np.any(np.all(self.front <= point, axis=1)):
+        complete = all(name in values for name in self.objectives.names)
+        point = self.objectives.vector(values) if complete else None
+        if (
+            point is not None
+            and self.objectives.feasible(values)
+            and not np.any(np.all(self.front <= point, axis=1))
+        ):
             keep = ~np.all(point <= self.front, axis=1)
             self.front = np.vstack([self.front[keep], point])
             self.indices = [i for i, kept in zip(self.indices, keep, strict=True) if kept] + [index]
@@ -100,7 +105,7 @@ class Fronts(Trials, Experiments):
         with self._history_lock:
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
-                spec = self._parsed(row["id"], row["spec_version"], row["spec"])
+                spec = self._stored(row["id"], row["spec"]).spec
                 objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
                 history = _History(row["spec_version"], objectives)
             fresh: dict[int, tuple[int, RoundName, int, dict[str, float]]] = {}
@@ -160,7 +165,7 @@ class Fronts(Trials, Experiments):
             row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFound("experiment", experiment_id)
-        spec = ExperimentSpec.parse(row.spec)
+        spec = self._stored(experiment_id, row.spec).spec
         return (
             row.name,
             Objectives(spec.objectives, spec.reference(), spec.all_budgets()),
