@@ -26,7 +26,9 @@ from service.events import Housekeeping
 from service.exports import Exports
 from service.feed import Feed
 from service.limits import BodyLimit, Packed
+from service.pools import Pool, Turns
 from service.query import known_query
+from service.readiness import Readiness
 from service.routes import (
     artifacts,
     catalogue,
@@ -116,6 +118,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.ax = AxExport(held, settings)
     app.state.exports = Exports(held, app.state.files, settings)
     app.state.feed = Feed(held)
+    app.state.readiness = Readiness(held, app.state.files, settings)
+    app.state.transfers = Pool("uploads and downloads", 8)
     app.state.points = OrderedDict()  # see service.routes.points
     app.state.computed = Computed(held, settings)
     for part in PARTS:
@@ -125,6 +129,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
+    app.add_middleware(Turns)
     # Added last, it comes first: a body is not even looked at before it is known whose it is.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)

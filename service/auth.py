@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute, APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
 from service.errors import Forbidden, LoginNeeded
+from service.pools import Pool
 from service.refusal import refuse
 from service.request_path import inner_path
 from service.schemas_logins import Login, Scope
@@ -125,6 +125,7 @@ class Guard:
         self._app, self._store = app, store
         self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
         self._closed = False
+        self._pool = Pool("checks of tokens", 8)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -136,7 +137,7 @@ class Guard:
                 rule, parameters = found
                 login = await self._admit(scope, rule)
                 if rule.owned or rule.bound:
-                    await run_in_threadpool(self._theirs, rule, parameters, login)
+                    await self._pool.run(self._theirs, rule, parameters, login)
                 scope["sparsemod_login"] = login
                 scope["sparsemod_admitted"] = parameters
         except SparsemodError as error:
@@ -167,11 +168,11 @@ class Guard:
         if not rule.scopes:
             return None
         if not self._closed:
-            self._closed = await run_in_threadpool(self._store.closed)
+            self._closed = await self._pool.run(self._store.closed)
         if not self._closed:
             _from_here(scope, headers)
             return None
-        login, by_cookie = await who(self._store, headers)
+        login, by_cookie = await self._pool.run(who, self._store, headers)
         if login is None:
             raise LoginNeeded(f"this needs a token that is good. {HOW_TO}")
         if by_cookie and unsafe and "origin" not in headers:
@@ -228,25 +229,25 @@ def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -
     return inner_path(scope).encode() == spelled and (raw is None or raw.endswith(spelled))
 
 
-def guarded(request: Request) -> None:
+async def guarded(request: Request) -> None:
     """A second lock, as a dependency of every endpoint: it fails for a request that did not come through the guard."""
     # The endpoint acts on the parameters that the guard has looked at, or not at all.
     if request.scope.get("sparsemod_admitted") != request.path_params:
         raise Forbidden("nobody has said who may use this")
 
 
-async def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
+def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
     """Who asks, and whether a cookie says so. A token goes before a cookie."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind:
         secret = secret.strip()
         if kind.lower() != "bearer" or not secret:
             return None, False
-        return await run_in_threadpool(store.token_login, secret), False
+        return store.token_login(secret), False
     session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
     if not session:
         return None, False
-    return await run_in_threadpool(store.session_login, session), True
+    return store.session_login(session), True
 
 
 def _same_origin(headers: Headers) -> bool:

@@ -382,9 +382,10 @@ class ArtifactInfo(View):
 
 
 class Health(View):
-    """Whether the server and its database answer."""
+    """The server can work: its database takes a write, and its disk has room for artifacts."""
 
     status: Literal["ok"]
     version: str
     database: Literal["sqlite", "postgresql"]
     schema_version: str
+    free_bytes: int = Field(description="Free space on the disk of the artifacts.")

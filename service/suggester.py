@@ -16,7 +16,7 @@ import structlog
 
 from service.schemas import ExperimentState, ExperimentView
 from service.search_process import Costs, SearchProcess, Watch, runs_own_code
-from service.store import Store
+from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease, TrialRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.records import TrialState
@@ -279,7 +279,7 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    store = open_patiently(settings, stop)
+    store = open_patiently(settings, stop.is_set)
     if store is None:
         return
     import torch
@@ -288,16 +288,3 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
     torch.set_num_threads(1)
     log.info("ready")
     Suggester(store, holder=holder, ahead=ahead).run(stop)
-
-
-def open_patiently(settings: Any, stop: threading.Event) -> Store | None:
-    """The store, once its database answers; None when told to stop before that. Raises InvalidInput for an impossible URL."""
-    pause = RETRY_SECONDS[0]
-    while not stop.is_set():
-        try:
-            return Store.open(settings.url, lease_seconds=settings.lease_seconds)
-        except ServerUnavailable as error:
-            log.warning("database away, will try again", reason=str(error))
-            stop.wait(pause)
-            pause = min(2 * pause, RETRY_SECONDS[1])
-    return None

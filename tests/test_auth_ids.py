@@ -128,7 +128,7 @@ def test_an_endpoint_acts_on_the_parameters_that_the_guard_has_seen(tmp_path: Pa
         "path_params": {"experiment": 3},
         "sparsemod_admitted": {"experiment": 3},
     }
-    auth.guarded(Request(scope))
+    asyncio.run(auth.guarded(Request(scope)))
     for seen in ({"experiment": 4}, {"experiment": "3"}, {}, None):
         with pytest.raises(Forbidden):
-            auth.guarded(Request({**scope, "sparsemod_admitted": seen}))
+            asyncio.run(auth.guarded(Request({**scope, "sparsemod_admitted": seen})))

@@ -23,8 +23,6 @@ from service.cli.health import health
 from service.credentials import VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.settings import Settings
     from service.store import Store
     from service.supervisor import Program
@@ -85,35 +83,49 @@ def serve(
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    import structlog
+
     from service.settings import is_local
+    from service.store import open_patiently, open_store
     from service.supervisor import require_free_port
+    from sparsemod.errors import ServerUnavailable
 
     import_modules(imports)
     configure_logs()
+    log = structlog.get_logger("supervisor")
     found = settings(data_dir, database)
+    port = require_free_port(host, port)
+    require_folder(data_dir, "--data-dir")
+    stop = StopRequest()
+    store = open_patiently(found, lambda: stop.requested)
+    if store is None:
+        return
     if not is_local(host):
-        with _opened(found) as store:
-            found.check_host(host, store.closed())
+        found.check_host(host, store.closed())
     if only_server:
-        _serve_here(host, require_free_port(host, port), found)
+        _serve_here(host, port, found, store)
         return
     from service.schemas_logins import Scope
     from service.supervisor import Supervisor, wait_until_ready
 
-    require_folder(data_dir, "--data-dir")
-    port = require_free_port(host, port)
     url = local_url(host, port)
     count = default_workers() if workers is None else workers
     name = f"workers of {socket.gethostname()}:{port}"
-    with _opened(found) as store:
+    with contextlib.closing(store):
         # Made whether or not there are logins yet: there may be some tomorrow. It does not count as the first token.
         store.forget_internal(name)
         token, _ = store.create_token(name, [Scope.WORKER], internal=True)
     supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token))
-    stop = StopRequest()
     supervisor.start()
     try:
-        wait_until_ready(url, supervisor)
+        while not stop.requested:
+            try:
+                wait_until_ready(url, supervisor, 5.0)
+                break
+            except ServerUnavailable as error:
+                log.warning("the server is not ready yet", reason=str(error))
+        if stop.requested:
+            return
         plural = "worker" if count == 1 else "workers"
         typer.echo(
             f"sparsemod serves {url} with {count} {plural}, data in {data_dir.resolve()}. Ctrl-C ends it.",
@@ -124,19 +136,11 @@ def serve(
             time.sleep(0.2)
     finally:
         supervisor.stop()
-        with _opened(found) as store:
-            store.forget_internal(name)
-
-
-@contextlib.contextmanager
-def _opened(found: "Settings") -> "Iterator[Store]":
-    from service.store import open_store
-
-    store = open_store(found)
-    try:
-        yield store
-    finally:
-        store.close()
+        try:
+            with contextlib.closing(open_store(found)) as store:
+                store.forget_internal(name)
+        except ServerUnavailable as error:
+            log.warning("the token of the local workers stays until it is revoked", reason=str(error))
 
 
 def settings(data_dir: Path, database: str) -> "Settings":
@@ -147,15 +151,15 @@ def settings(data_dir: Path, database: str) -> "Settings":
     return Settings(**given)
 
 
-def _serve_here(host: str, port: int, given: "Settings") -> None:
-    """The HTTP server in this process."""
+def _serve_here(host: str, port: int, given: "Settings", store: "Store") -> None:
+    """The HTTP server in this process, on an open store."""
     import structlog
     import uvicorn
     from sqlalchemy import make_url
 
     from service.app import create_app
 
-    application = create_app(given)
+    application = create_app(given, store=store)
     log = structlog.get_logger("server")
     log.info(
         "listening",
@@ -179,7 +183,8 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
     # uvicorn raises the signal that ended it once more, which would make an orderly end look like a kill.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    server.run()
+    with contextlib.closing(store):
+        server.run()
 
 
 class StopRequest:

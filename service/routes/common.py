@@ -35,17 +35,20 @@ register_url_convertor("number", Decimal("[1-9][0-9]{0,14}"))  # ids of experime
 register_url_convertor("index", Decimal("0|[1-9][0-9]{0,8}"))  # indices of trials
 
 
-def _store(request: Request) -> Store:
+# Not plain functions: the framework would call each of them in a thread, and wait for a free one.
+
+
+async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
 
-def _files(request: Request) -> ArtifactFiles:
+async def _files(request: Request) -> ArtifactFiles:
     files: ArtifactFiles = request.app.state.files
     return files
 
 
-def _login(request: Request) -> Login | None:
+async def _login(request: Request) -> Login | None:
     login: Login | None = request.scope["sparsemod_login"]
     return login
 

@@ -13,7 +13,7 @@ from sparsemod.targets import device
 router = APIRouter(tags=["exports"])
 
 
-def _exports(request: Request) -> Exports:
+async def _exports(request: Request) -> Exports:
     exports: Exports = request.app.state.exports
     return exports
 

@@ -1,7 +1,6 @@
 """Logging in with a token, for the page: a browser keeps a session cookie instead of the token."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import cookie_parser
 
 from service.auth import COOKIE, HOW_TO, SESSION_SECONDS, who
@@ -46,10 +45,10 @@ def log_out(request: Request, store: StoreDep) -> Response:
 
 
 @router.get("/me", summary="Who am I?", responses=failures())
-async def show_me(request: Request, response: Response, store: StoreDep) -> Me:
+def show_me(request: Request, response: Response, store: StoreDep) -> Me:
     """Whether there are logins here, and who is logged in."""
     response.headers["cache-control"] = "no-store"
-    if not await run_in_threadpool(store.closed):
+    if not store.closed():
         return Me(open=True)
-    login, _ = await who(store, request.headers)
+    login, _ = who(store, request.headers)
     return Me(open=False, login=login)
