@@ -69,14 +69,14 @@ class Pool:
             )
 
 
-PLACES = {"requests of workers": 16, "requests": 16}
+PLACES = {"requests of workers": 16, "requests": 14, "requests for tables": 4}
 """How many requests of each kind work at once."""
 
 
 class Turns:
-    """ASGI middleware: a place for each request of workers and of people, before its endpoint is called.
+    """ASGI middleware: a place for each request of workers, of people, and for tables, before its endpoint is called.
 
-    The places of both together are fewer than the threads of the framework, so that streams of events always find one. Requests that need
+    The places of all together are fewer than the threads of the framework, so that streams of events always find one. Requests that need
     none: health, the page, streams (they last), uploads and downloads (each step of them takes a place in a pool of its own).
     """
 
@@ -85,7 +85,7 @@ class Turns:
         self._pools = {kind: Pool(kind, places) for kind, places in PLACES.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = None if scope["type"] != "http" else kind_of(inner_path(scope))
+        kind = None if scope["type"] != "http" else kind_of(inner_path(scope), scope["query_string"])
         if kind is None:
             await self._app(scope, receive, send)
             return
@@ -98,11 +98,13 @@ class Turns:
             await self._app(scope, receive, send)
 
 
-def kind_of(path: str) -> str | None:
-    """The pool of requests for `path`, None for those that need no place."""
+def kind_of(path: str, query: bytes = b"") -> str | None:
+    """The pool of requests for `path`, None for those that need no place. Tables may be large, and last as long as their reader takes."""
     first, _, rest = path.removeprefix("/").partition("/")
     if first in ("claims", "attempts"):
         return "requests of workers"
     if first in ("experiments", "pareto", "workers", "login", "logout", "me", "catalogue"):
-        return None if rest.endswith("/stream") else "requests"
+        if rest.endswith("/stream"):
+            return None
+        return "requests for tables" if b"csv" in query else "requests"
     return None

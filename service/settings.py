@@ -30,7 +30,9 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which a worker counts as lost and its trial is queued again.",
     )
     max_request_bytes: int = Field(
-        8 * 1024**2, ge=1024, description="Largest body of a request, uploads of artifacts excepted."
+        8 * 1024**2,
+        ge=1024,
+        description="Largest report of a worker. Specs have a limit of 1 MB, other requests of 64 KiB, uploads one of their own.",
     )
     max_artifact_bytes: int = Field(512 * 1024**2, ge=1, description="Largest artifact.")
     imports: Annotated[tuple[str, ...], NoDecode] = Field(

@@ -144,6 +144,7 @@ def test_the_places_leave_threads_for_what_needs_none() -> None:
     ):
         assert kind_of(path) is None, path
     assert kind_of("/claims") == kind_of("/attempts/3/finish") == "requests of workers"
+    assert kind_of("/experiments/3/trials", b"limit=1&format=csv") == "requests for tables"
     assert kind_of("/experiments") == kind_of("/pareto/3") == kind_of("/experiments/3/trials") == "requests"
 
 

@@ -158,6 +158,7 @@ def _serve_here(host: str, port: int, given: "Settings", store: "Store") -> None
     from sqlalchemy import make_url
 
     from service.app import create_app
+    from service.connections import MOST_CONNECTIONS, TimedProtocol
 
     application = create_app(given, store=store)
     log = structlog.get_logger("server")
@@ -173,8 +174,9 @@ def _serve_here(host: str, port: int, given: "Settings", store: "Store") -> None
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
-    )
+        application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+        http=TimedProtocol, limit_concurrency=MOST_CONNECTIONS,
+    )  # fmt: skip
     server = Server(config)
 
     def end(number: int, frame: Any) -> None:

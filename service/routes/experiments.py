@@ -61,6 +61,11 @@ async def _spec(request: Request) -> ExperimentSpec:
         return await run_in_threadpool(loads, text, "body")
     if kind != "application/json":
         raise InvalidInput("content-type", kind, f"application/json or {YAML_TYPES[0]}")
+    return await run_in_threadpool(_from_json, body)
+
+
+def _from_json(body: bytes) -> ExperimentSpec:
+    """The spec in `{"spec": {...}}`. Raises InvalidSpec, InvalidInput."""
     try:
         data = json.loads(body)
         create = CreateExperiment.model_validate(data)

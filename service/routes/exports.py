@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from service.export_schemas import ExportRequest, ExportView
 from service.exports import Exports
@@ -51,9 +51,14 @@ def list_trial_exports(exports: ExportsDep, experiment: ExperimentId, index: Tri
 @router.get(
     "/experiments/{experiment:number}/exports", summary="An experiment's exports", responses=failures(404)
 )
-def list_exports(exports: ExportsDep, experiment: ExperimentId) -> list[ExportView]:
-    """The exports of all its trials."""
-    return exports.listed(experiment)
+def list_exports(
+    exports: ExportsDep,
+    experiment: ExperimentId,
+    after: Annotated[int, Query(ge=-1, lt=10**9, description="Index of the last trial that is known.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Of how many trials at most.")] = 100,
+) -> list[ExportView]:
+    """The exports of its trials, by index, of at most `limit` trials. Those of further trials: ask again with `after`."""
+    return exports.page(experiment, after, limit)
 
 
 @router.post(

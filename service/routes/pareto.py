@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query, Response
 
 from service.export_schemas import PointDevices
 from service.routes.common import ExperimentId, StoreDep, failures
+from service.rows import to_row
 from service.schemas import ParetoView
-from sparsemod.report.results import front, trials_csv
+from sparsemod.report.results import trials_csv
 from sparsemod.targets import device_fits
 
 router = APIRouter(tags=["results"])
@@ -27,9 +28,10 @@ def show_pareto(
     """The completed trials that meet the budgets and that no other one dominates: parameters, measurements with their provenance, lineage,
     files; the hypervolume against the fixed reference point, and its history."""
     if format == "csv":
-        _, objectives, rows = store.results(experiment)
+        indices = [point.index for point in store.pareto(experiment).points]
+        rows = [to_row(trial) for trial in store.trials_at(experiment, indices)]
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-pareto.csv"'}
-        return Response(trials_csv(front(objectives, rows)), media_type="text/csv", headers=headers)
+        return Response(trials_csv(rows), media_type="text/csv", headers=headers)
     return store.pareto(experiment)
 
 

@@ -1,18 +1,24 @@
 """Trials: list, show, curve, log, devices, attach, stop."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 
 from service.checks import check_candidate
 from service.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
 from service.rows import to_row
 from service.schemas import AttachTrial, LogLine, Page, TrialView
+from service.store import Store
 from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialState
-from sparsemod.report.results import trials_csv
+from sparsemod.report.results import csv_header, csv_lines
 from sparsemod.targets import DeviceFit, device_fits
 
 router = APIRouter(prefix="/experiments/{experiment:number}/trials", tags=["trials"])
+
+CSV_TRIALS = 500
+"""Trials that are read at once for a table."""
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
@@ -41,23 +47,27 @@ def list_trials(
     ] = "json",
 ) -> Page[TrialView] | Response:
     """Filtered, sorted and paged; `total` counts all that match."""
-    whole = format == "csv"
-    items, total = store.trials(
-        experiment,
-        state=state,
-        round=round,
-        origin=origin,
-        sort=sort,
-        descending=order == "desc",
-        limit=None if whole else limit,
-        offset=0 if whole else offset,
-    )
-    if whole:
+    chosen: dict[str, Any] = {
+        "state": state, "round": round, "origin": origin, "sort": sort, "descending": order == "desc",
+    }  # fmt: skip
+    if format == "csv":
+        indices = store.trial_indices(experiment, **chosen)
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
-        return Response(
-            trials_csv([to_row(trial) for trial in items]), media_type="text/csv", headers=headers
-        )
+        return StreamingResponse(_csv(store, experiment, indices), media_type="text/csv", headers=headers)
+    items, total = store.trials(experiment, **chosen, limit=limit, offset=offset)
     return Page[TrialView](items=tuple(items), total=total)
+
+
+def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
+    """The table piece by piece, so that neither the server's memory nor another request pays for a large one.
+
+    A trial that is deleted meanwhile is left out. An error ends the connection before the end of the answer, which a client notices.
+    """
+    metrics, parameters = store.csv_columns(experiment, indices)
+    yield csv_header(metrics, parameters)
+    for start in range(0, len(indices), CSV_TRIALS):
+        views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
+        yield csv_lines(map(to_row, views), metrics, parameters)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))

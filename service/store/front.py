@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from service.models import experiments, measurements, trials
-from service.rows import to_row
+from service.models import measurements, trials
 from service.schemas import Ancestor, HistoryPoint, ParetoPoint, ParetoView, TrialView
 from service.store.engine import Clock
 from service.store.experiments import Experiments
 from service.store.trials import Trials
-from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import RoundName, TrialState
-from sparsemod.report.results import Row
 
 _KEPT = 64
 """Experiments whose history stays in memory."""
@@ -145,32 +142,6 @@ class Fronts(Trials, Experiments):
                 None,
                 list(history.indices),
             )
-
-    def rows(self, experiment_id: int) -> list[Row]:
-        """All trials as reports want them, in the order of their completion, unfinished ones last. Raises NotFound."""
-        with self._read() as connection:
-            self._row(connection, experiment_id)
-            query = (
-                sa.select(trials)
-                .where(trials.c.experiment_id == experiment_id)
-                .order_by(trials.c.finished_event.asc().nulls_last(), trials.c.index)
-            )
-            found = self._views(connection, list(connection.execute(query).mappings()), experiment_id)
-        return [to_row(view) for view in found]
-
-    def results(self, experiment_id: int) -> tuple[str, Objectives, list[Row]]:
-        """Name, objectives and rows of an experiment: what `sparsemod.report.results` needs. Raises NotFound."""
-        with self._read() as connection:
-            query = sa.select(experiments.c.name, experiments.c.spec).where(experiments.c.id == experiment_id)
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFound("experiment", experiment_id)
-        spec = self._stored(experiment_id, row.spec).spec
-        return (
-            row.name,
-            Objectives(spec.objectives, spec.reference(), spec.all_budgets()),
-            self.rows(experiment_id),
-        )
 
 
 def _point(view: TrialView, parents: dict[int, tuple[int, tuple[str, ...]]]) -> ParetoPoint:
