@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.artifacts import ArtifactFiles
 from service.auth import Guard, guarded, rules_of
@@ -135,6 +136,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_exception_handler(SparsemodError, _on_own)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_unexpected)
     return app
 
@@ -207,6 +209,12 @@ async def _on_http(request: Request, error: Exception) -> Response:
     message = f"{request.method} {shorten(request.url.path)}: {error.detail}"
     detail = ErrorDetail(type=kinds.get(error.status_code, "BadRequest"), message=message)
     return _json(error.status_code, ErrorAnswer(error=detail), error.headers)
+
+
+async def _on_gone(request: Request, _: Exception) -> Response:
+    """The client ended the connection in the middle of its body: nobody reads the answer, and nothing of the body was kept."""
+    log.info("client went away", method=request.method, path=request.url.path)
+    return Response(status_code=400)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import uvicorn
 from support_auth import open_app, store_of
 from support_store import SPEC, completed, fill
@@ -20,8 +22,11 @@ from support_store import SPEC, completed, fill
 from service import connections, limits
 from service.app import create_app
 from service.connections import TimedProtocol
+from service.models import curve_points
 from service.settings import Settings
 from service.supervisor import free_port
+from sparsemod.records import Candidate, TrialState
+from sparsemod.report.results import Row, trials_csv
 
 BIG: dict[str, Any] = {
     "unknown keys": {**SPEC, **{f"k{i}": 1 for i in range(50_000)}},
@@ -219,3 +224,69 @@ def test_exports_are_read_page_by_page(tmp_path: Path) -> None:
         assert [item["trial"] for item in http.get(f"{path}?limit=2").json()] == [1, 1, 4, 4]
         assert [item["trial"] for item in http.get(f"{path}?limit=2&after=4").json()] == [5, 5, 9, 9]
         assert http.get(f"{path}?after=9").json() == []
+
+
+def test_an_upload_that_breaks_off_leaves_neither_a_traceback_nor_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    head = f"PUT /artifacts/sha256:{'0' * 64} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with listening(tmp_path) as port:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(head.encode() + b"x" * 100)
+            time.sleep(0.3)
+        limit = time.monotonic() + 20
+        shown = ""
+        while "client went away" not in shown and time.monotonic() < limit:
+            time.sleep(0.05)
+            found = capfd.readouterr()
+            shown += found.out + found.err
+    assert "client went away" in shown and "Traceback" not in shown
+    assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
+
+def test_an_epoch_that_no_training_reaches_is_refused(tmp_path: Path) -> None:
+    with open_app(tmp_path) as http:
+        store = store_of(http)
+        made = http.post("/experiments", json={"spec": SPEC}).json()["id"]
+        fill(store, made, 1)
+        claim = store.claim("w")
+        assert claim is not None
+        good = {"epoch": 1, "train_loss": 1, "validation_loss": 1, "validation_error": 1, "learning_rate": 1}
+        path = f"/attempts/{claim.attempt}/points"
+        assert http.post(path, json={"token": claim.token, "points": [good]}).status_code == 204
+        bad = http.post(path, json={"token": claim.token, "points": [{**good, "epoch": 2**40}]})
+        assert bad.status_code == 422 and bad.json()["error"]["field"] == "points.0.epoch"
+        with store.engine.begin() as connection:  # as an earlier version stored it
+            connection.execute(
+                sa.insert(curve_points),
+                {**good, "attempt_id": claim.attempt, "epoch": 2**40, "sparsity": 0.0, "seconds": 0.0},
+            )
+        curve = http.get(f"/experiments/{made}/trials/0/curve")
+        assert curve.status_code == 200 and [point["epoch"] for point in curve.json()] == [1]
+
+
+def test_text_in_a_table_is_no_formula() -> None:
+    parameters = {"=cmd": "=1+1", "width": -3, "kind": "@x"}
+    candidate = Candidate(parameters=parameters, origin="manual", round="manual")
+    row = Row(0, candidate, TrialState.FAILED, (), 0.0, 0.0, "-2+3|calc", ())
+    (found,) = csv.DictReader(io.StringIO(trials_csv([row])))
+    assert (found["'=cmd"], found["width"], found["kind"], found["failure"]) == (
+        "'=1+1",
+        "-3",
+        "'@x",
+        "'-2+3|calc",
+    )
+
+
+def test_a_line_of_the_log_has_a_date(capsys: pytest.CaptureFixture[str]) -> None:
+    import structlog
+
+    from service.cli.serving import configure_logs
+
+    before = structlog.get_config()
+    try:
+        configure_logs()
+        structlog.get_logger("x").info("hello")
+    finally:
+        structlog.configure(**before)
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", capsys.readouterr().err)

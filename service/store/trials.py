@@ -18,7 +18,7 @@ from service.schemas import AttemptState, AttemptView, LogLine, StoredArtifact, 
 from service.store.engine import Base, Row
 from service.store.experiments import moment, moment_or_none
 from sparsemod.errors import Conflict, InvalidInput, NotFound
-from sparsemod.records import Candidate, CurvePoint, Failure, Measurement, TrialState
+from sparsemod.records import MAX_EPOCH, Candidate, CurvePoint, Failure, Measurement, TrialState
 from sparsemod.units import METRICS
 
 SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
@@ -167,7 +167,8 @@ class Trials(Base):
             rows = connection.execute(
                 sa.select(curve_points)
                 .join(attempts, attempts.c.id == curve_points.c.attempt_id)
-                .where(attempts.c.trial_id == trial_id)
+                # Earlier versions stored any epoch.
+                .where(attempts.c.trial_id == trial_id, curve_points.c.epoch <= MAX_EPOCH)
                 .order_by(curve_points.c.attempt_id)
             ).mappings()
             points = {row["epoch"]: _point(row) for row in rows}
