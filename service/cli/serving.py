@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -80,6 +81,14 @@ def serve(
     only_server: Annotated[
         bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
     ] = False,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            help="Path under which a reverse proxy shows the server; the proxy takes it off.",
+            metavar="/PATH",
+            envvar="SPARSEMOD_ROOT_PATH",
+        ),
+    ] = "",
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
@@ -88,11 +97,13 @@ def serve(
     from service.settings import is_local
     from service.store import open_patiently, open_store
     from service.supervisor import require_free_port
-    from sparsemod.errors import ServerUnavailable
+    from sparsemod.errors import InvalidInput, ServerUnavailable
 
     import_modules(imports)
     configure_logs()
     log = structlog.get_logger("supervisor")
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path) is None:
+        raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a slash at its end")
     found = settings(data_dir, database)
     port = require_free_port(host, port)
     require_folder(data_dir, "--data-dir")
@@ -103,7 +114,7 @@ def serve(
     if not is_local(host):
         found.check_host(host, store.closed())
     if only_server:
-        _serve_here(host, port, found, store)
+        _serve_here(host, port, found, store, root_path)
         return
     from service.schemas_logins import Scope
     from service.supervisor import Supervisor, wait_until_ready
@@ -115,7 +126,7 @@ def serve(
         # Made whether or not there are logins yet: there may be some tomorrow. It does not count as the first token.
         store.forget_internal(name)
         token, _ = store.create_token(name, [Scope.WORKER], internal=True)
-    supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token))
+    supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token, root_path=root_path))
     supervisor.start()
     try:
         while not stop.requested:
@@ -151,7 +162,7 @@ def settings(data_dir: Path, database: str) -> "Settings":
     return Settings(**given)
 
 
-def _serve_here(host: str, port: int, given: "Settings", store: "Store") -> None:
+def _serve_here(host: str, port: int, given: "Settings", store: "Store", root_path: str) -> None:
     """The HTTP server in this process, on an open store."""
     import structlog
     import uvicorn
@@ -175,7 +186,7 @@ def _serve_here(host: str, port: int, given: "Settings", store: "Store") -> None
 
     config = uvicorn.Config(
         application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
-        http=TimedProtocol, limit_concurrency=MOST_CONNECTIONS,
+        root_path=root_path, http=TimedProtocol, limit_concurrency=MOST_CONNECTIONS,
     )  # fmt: skip
     server = Server(config)
 
@@ -219,6 +230,7 @@ def programs(
     token: str = "",
     logs: Path | None = None,
     drain: float = 20.0,
+    root_path: str = "",
 ) -> list["Program"]:
     """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
     from service.supervisor import Program, command
@@ -228,6 +240,7 @@ def programs(
     place = ["--data-dir", str(data_dir)]
     url = local_url(host, port)
     api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
+    api += ["--root-path", root_path] if root_path else []
     # A suggester that is started again under its old name need not wait for its old lease to run out.
     name = f"{socket.gethostname()}:{port}"
 

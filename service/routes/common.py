@@ -18,9 +18,6 @@ class Decimal(Convertor[int]):
     experiment or attempt a request means. A segment in another spelling matches no route, which is answered with 404.
     """
 
-    def __init__(self, regex: str) -> None:
-        self.regex = regex
-
     def convert(self, value: str) -> int:
         """The number."""
         return int(value)
@@ -30,9 +27,21 @@ class Decimal(Convertor[int]):
         return str(value)
 
 
+class Number(Decimal):
+    """The number of an experiment or an attempt."""
+
+    regex = "[1-9][0-9]{0,14}"
+
+
+class Index(Decimal):
+    """The index of a trial."""
+
+    regex = "0|[1-9][0-9]{0,8}"
+
+
 # Registered before any route is made: every module of routes imports this one.
-register_url_convertor("number", Decimal("[1-9][0-9]{0,14}"))  # ids of experiments and attempts
-register_url_convertor("index", Decimal("0|[1-9][0-9]{0,8}"))  # indices of trials
+register_url_convertor("number", Number())
+register_url_convertor("index", Index())
 
 
 # Not plain functions: the framework would call each of them in a thread, and wait for a free one.

@@ -115,7 +115,7 @@ async def create_experiment(
         return store.create_experiment(spec, key, None if login is None else login.owner)
 
     view = await run_in_threadpool(make)
-    response.headers["location"] = f"/experiments/{view.id}"
+    response.headers["location"] = f"{request.scope.get('root_path', '')}/experiments/{view.id}"
     return view
 
 

@@ -27,7 +27,7 @@ def log_in(request: Request, response: Response, store: StoreDep, wanted: LoginR
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
-        path="/",
+        path=request.scope.get("root_path", "") or "/",
     )
     response.headers["cache-control"] = "no-store"
     return Me(open=False, login=login)
@@ -40,7 +40,9 @@ def log_out(request: Request, store: StoreDep) -> Response:
     if session:
         store.close_session(session)
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    response.delete_cookie(
+        COOKIE, path=request.scope.get("root_path", "") or "/", httponly=True, samesite="strict"
+    )
     return response
 
 

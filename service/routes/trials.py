@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from service.checks import check_candidate
@@ -72,7 +72,12 @@ def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))
 def attach_trial(
-    store: StoreDep, response: Response, experiment: ExperimentId, trial: AttachTrial, key: Key = None
+    request: Request,
+    store: StoreDep,
+    response: Response,
+    experiment: ExperimentId,
+    trial: AttachTrial,
+    key: Key = None,
 ) -> TrialView:
     """Queue a candidate of your own. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. Where
     only the worker knows the data's shape, it is the one to check them, and an invalid candidate becomes a failed trial.
@@ -81,7 +86,8 @@ def attach_trial(
     """
     spec = store.valid_spec(experiment)
     view = store.attach(experiment, check_candidate(spec, trial.parameters), trial.epochs, key)
-    response.headers["location"] = f"/experiments/{experiment}/trials/{view.index}"
+    root = request.scope.get("root_path", "")
+    response.headers["location"] = f"{root}/experiments/{experiment}/trials/{view.index}"
     return view
 
 
