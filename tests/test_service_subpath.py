@@ -16,6 +16,7 @@ from support_store import fill, spec
 
 from service.app import create_app
 from service.client import Client
+from service.feed import LONGEST_SECONDS
 from service.schemas_logins import Scope
 from service.settings import Settings
 from service.store import Store
@@ -112,3 +113,17 @@ def test_no_address_of_the_page_begins_at_the_root() -> None:
                 r"""(?:href|src)=(?:["']|\$\{`)/[a-z][^"'`]*|fetch\(["'`]/[^)]*""", file.read_text()
             )
             assert not found, (file, found)
+
+
+def test_the_proxies_of_the_documentation_take_the_path_off_and_let_uploads_through() -> None:
+    text = Path("docs/service.md").read_text()
+    (nginx,) = re.findall(r"^```nginx\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (caddy,) = re.findall(r"^```caddy\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for block in (nginx, caddy):
+        assert block.count("{") == block.count("}")
+    # nginx replaces the path of the location only where the address has one of its own.
+    assert "location /sparsemod/ {" in nginx and "proxy_pass http://127.0.0.1:8080/;" in nginx
+    assert "handle_path /sparsemod/* {" in caddy
+    most = Settings.model_fields["max_artifact_bytes"].default // 1024**2
+    assert f"client_max_body_size {most}m;" in nginx and f"max_size {most}MB" in caddy
+    assert int(re.findall(r"proxy_read_timeout (\d+)s", nginx)[0]) > LONGEST_SECONDS
