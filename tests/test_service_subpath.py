@@ -125,5 +125,5 @@ def test_the_proxies_of_the_documentation_take_the_path_off_and_let_uploads_thro
     assert "location /sparsemod/ {" in nginx and "proxy_pass http://127.0.0.1:8080/;" in nginx
     assert "handle_path /sparsemod/* {" in caddy
     most = Settings.model_fields["max_artifact_bytes"].default // 1024**2
-    assert f"client_max_body_size {most}m;" in nginx and f"max_size {most}MB" in caddy
+    assert f"client_max_body_size {most}m;" in nginx and f"max_size {most}MiB" in caddy
     assert int(re.findall(r"proxy_read_timeout (\d+)s", nginx)[0]) > LONGEST_SECONDS
