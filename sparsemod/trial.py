@@ -19,12 +19,13 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
+from sparsemod.deployment import described
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.on_device import linked_size, measure_on_device
 from sparsemod.problem import Problem
 from sparsemod.pruning import create_pruner, shrink
-from sparsemod.quantization import Quantized, quantize
+from sparsemod.quantization import IntegerNetwork, Quantized, quantize
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -258,7 +259,8 @@ class _Trial:
         x, _ = self.data.train.tensors()
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+            network = quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+            return described(network, self.data) if isinstance(network, IntegerNetwork) else network
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -15,7 +15,7 @@ from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import generate, kernel_sources, project
 from sparsemod.export.c.encoding import blocked, encode, gaps, mask
 from sparsemod.export.c.host import FLAGS
-from sparsemod.export.c.text import comment, identifiers, real
+from sparsemod.export.c.text import comment, double, layer_name, real, string
 from sparsemod.graph import capture, deployed
 from sparsemod.measure.size import deployed_bytes, layer_sizes, sparse_bytes
 from sparsemod.quantization import IntegerNetwork, quantize
@@ -62,7 +62,7 @@ def test_a_folder_holds_all_and_only_what_is_needed(network: IntegerNetwork, tmp
         "nn_requantized_any",
     )
     assert found == {
-        "tiny.h", "tiny.c", "tiny_weights.h", "tiny_weights.c", "main.c", "Makefile", "CMakeLists.txt", "README.md",
+        "tiny.h", "tiny.c", "tiny.weights.h", "main.c", "Makefile", "CMakeLists.txt", "README.md",
         "kernels/nn.h", *(f"kernels/{kernel}.c" for kernel in kernels),
     }  # fmt: skip
     assert found == set(made.files)
@@ -109,8 +109,8 @@ def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_p
 def test_the_bytes_stated_are_the_bytes_compiled(network: IntegerNetwork, tmp_path: Path) -> None:
     made = project(network, tmp_path / "net")
     flags = ("-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O2", "-I.", "-c")
-    run(ARM, *flags, "network_weights.c", "network.c", folder=tmp_path / "net")
-    table = run("arm-none-eabi-size", "-A", "network_weights.o", folder=tmp_path / "net").decode()
+    run(ARM, *flags, "network.c", folder=tmp_path / "net")
+    table = run("arm-none-eabi-size", "-A", "network.o", folder=tmp_path / "net").decode()
     rodata = sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".rodata"))
     layers = len([layer for layer in made.layers if layer.kernels])
     # Beside them each layer has one struct of up to 68 bytes, and arrays are aligned.
@@ -142,12 +142,14 @@ def test_names_that_c_does_not_take(network: IntegerNetwork, name: str) -> None:
 
 
 def test_layers_of_any_name_give_different_identifiers() -> None:
-    names = ["a.b", "a_b", "a/b", "run", "x", "x.weights", "", "été"]
-    made = identifiers(names, "net_")
+    names = ["a.b", "a_b", "a/b", "run", "x", "x.weights", "", "été", "__", "1_a"]
+    made = [layer_name("net", index, name) for index, name in enumerate(names)]
     assert len(set(made)) == len(names) and all(name.isidentifier() and name.isascii() for name in made)
-    assert "net_run" not in made and "net_x_weights" not in made
+    assert all(name.count("__") == 1 and name.startswith("net__") for name in made)
     assert comment("a*/b\n/*é") == "a* /b?/ *?"
-    assert float.fromhex(real(0.1)[:-1]) == 0.1 and real(1.0) == "0x1p+0f"
+    assert real(1.0) == "1.0f" and np.float32(real(0.1)[:-1]) == np.float32(0.1)
+    assert double(0.1) == "0.1" and double(3.0) == "3.0"
+    assert string('é"?\\1') == r'"\303\251\042\077\1341"'
 
 
 def test_a_layer_without_a_kernel_is_refused() -> None:

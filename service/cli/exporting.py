@@ -42,6 +42,12 @@ def export(
     device: Annotated[
         str, typer.Option(help="Check the fit on this device. Default: the target of the experiment.")
     ] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="What the model is called in files and C code. Default: the experiment's name and the trial's number. Of several trials each number is added."
+        ),
+    ] = "",
     remote: Annotated[
         bool,
         typer.Option("--remote", help="With --to: let the server make the formats, and fetch its files."),
@@ -54,8 +60,11 @@ def export(
     """
     from service.export_schemas import ExportState
     from sparsemod.errors import Conflict, InvalidInput, NotFound
+    from sparsemod.export.names import checked_name, model_name
 
     formats = parse_formats(to)
+    if name:
+        checked_name(name, "--name")
     if remote and not formats:
         raise InvalidInput("--remote", "given", "only with --to FORMATS")
     client = connect(server)
@@ -63,10 +72,14 @@ def export(
     indices = trial or [point.index for point in client.pareto(found.id).points]
     if not indices:
         raise NotFound("Pareto point of experiment", found.id)
+    base = name or found.spec.name
+    names = {index: model_name(base, index) for index in indices}
+    if name and len(indices) == 1:
+        names[indices[0]] = name
     failed = 0
     if remote:
         for index in indices:
-            client.export(found.id, index, formats, device or None)
+            client.export(found.id, index, formats, device or None, names[index])
     for index in indices:
         done = _wait(client, found.id, index, formats) if remote else []
         view = client.trial(found.id, index)
@@ -84,7 +97,7 @@ def export(
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
-            failed += _deliver(client, client.experiment(found.id), view, folder, formats, device)
+            failed += _deliver(client.experiment(found.id), view, folder, formats, device, names[index])
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
@@ -113,12 +126,12 @@ def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...
 
 
 def _deliver(
-    client: "Client",
     experiment: "ExperimentView",
     view: "TrialView",
     folder: Path,
     formats: tuple[str, ...],
     device: str,
+    name: str,
 ) -> int:
     """Write the formats of one trial into its folder; how many failed."""
     from sparsemod.errors import Conflict
@@ -136,7 +149,7 @@ def _deliver(
     )  # fmt: skip
     if subject.note:
         typer.echo(subject.note, err=True)
-    done = deliver(subject, folder, formats, target=device or spec.target.device)
+    done = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
     for report in done.reports:
         for line in report_lines(report):
             typer.echo(f"  {line}")
@@ -151,9 +164,13 @@ def report_lines(report: "ExportReport") -> list[str]:
     lines = []
     for check in report.verifications:
         far = "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
-        share = f"same class for {100 * check.agreement:.2f} %"
+        share = (
+            f"on {check.samples} samples"
+            if check.agreement is None
+            else f"same class for {100 * check.agreement:.2f} % of {check.samples} samples"
+        )
         error = "" if check.error is None else f", error {100 * check.error:.2f} %"
-        lines.append(f"{report.format}: {far}, {share} of {check.samples} samples{error} ({check.runtime})")
+        lines.append(f"{report.format}: {far}, {share}{error} ({check.runtime})")
     lines += [f"{report.format}: not checked: {words}" for words in report.missing]
     return lines or [f"{report.format}: written"]
 

@@ -32,7 +32,8 @@ class Normalization:
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                out[:, channel] = (x[:, channel] - offset) / scale
+                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
 

@@ -1,5 +1,6 @@
 """A network's C project: all its files as text, and one function that writes them."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -13,9 +14,11 @@ from sparsemod.errors import Conflict
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.layers import Context, Emitted, emit
+from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
+_VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
 
 
@@ -79,7 +82,7 @@ def project(
     network: IntegerNetwork,
     folder: Path | str,
     *,
-    name: str = "network",
+    name: str = DEFAULT,
     device: str | None = None,
     sparse: bool = True,
 ) -> CProject:
@@ -90,7 +93,7 @@ def project(
 
 
 def generate(
-    network: IntegerNetwork, *, name: str = "network", device: str | None = None, sparse: bool = True
+    network: IntegerNetwork, *, name: str = DEFAULT, device: str | None = None, sparse: bool = True
 ) -> CProject:
     """The C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
@@ -98,11 +101,11 @@ def generate(
     are stored without them where that is smaller (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
-    text.checked_name(name)
+    checked_name(name)
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
-    names = text.identifiers([node.name for node in nodes], f"{name}_")
+    names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = [
         emit(Context(network, arena.layout, identifier, sparse), by_output[node.output])
         for node, identifier in zip(nodes, names, strict=True)
@@ -116,8 +119,7 @@ def generate(
     made = {
         f"{name}.h": sources.header(parts),
         f"{name}.c": sources.body(parts),
-        f"{name}_weights.h": sources.weights_header(parts),
-        f"{name}_weights.c": sources.weights(parts),
+        f"{name}.weights.h": sources.weights(parts),
         **{f"kernels/{kernel}": content for kernel, content in kernels.items()},
     }
     described = CProject(name, made, arena, layers)
@@ -136,9 +138,22 @@ def _kernels_of(emitted: list[Emitted]) -> dict[str, str]:
 def _kernel_files() -> tuple[tuple[str, str], ...]:
     folder = package_files("sparsemod.export.c") / "kernels"
     found = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
-    return tuple((e.name, e.read_text(encoding="utf-8")) for e in sorted(found, key=lambda e: e.name))
+    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(found, key=lambda e: e.name)}
+    version = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
+    symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
+    names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
+    if _VERSIONED not in texts["nn.h"]:
+        raise RuntimeError(
+            f"kernels/nn.h lacks the line {_VERSIONED!r}, after which the kernels get their version"
+        )
+    texts["nn.h"] = texts["nn.h"].replace(_VERSIONED, f"{_VERSIONED}\n{names}")
+    return tuple(texts.items())
 
 
 def kernel_sources() -> dict[str, str]:
-    """Every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once."""
+    """Every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once.
+
+    Each .c file defines the function it is named after. nn.h gives these functions a digest of all kernels' sources as a suffix, so that
+    a firmware may hold exports of different releases: each calls its own kernels.
+    """
     return dict(_kernel_files())
