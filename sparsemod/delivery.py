@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.delivery_card import compose
-from sparsemod.deployment import described
 from sparsemod.errors import DataMissing, DoesNotFit, SparsemodError, ToolsMissing, UnknownName
 from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.card import PLOT, html, markdown
@@ -54,6 +53,7 @@ class Subject:
     def of(cls, spec: ExperimentSpec, network: bytes, title: str, **known: Any) -> "Subject":
         """The subject with the validation data of `spec`, where they can be had here; else `note` says why not."""
         from sparsemod.data import load
+        from sparsemod.deployment import described
 
         found = IntegerNetwork.from_bytes(network)
         try:

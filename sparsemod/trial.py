@@ -19,7 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
-from sparsemod.deployment import described
+from sparsemod.deployment import described, encoded
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.on_device import linked_size, measure_on_device
@@ -260,7 +260,9 @@ class _Trial:
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             network = quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
-            return described(network, self.data) if isinstance(network, IntegerNetwork) else network
+            if isinstance(network, IntegerNetwork):
+                network = encoded(described(network, self.data), module, self.problem)
+            return network
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 
 from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import generate, kernel_sources, project
-from sparsemod.export.c.encoding import blocked, encode, gaps, mask
+from sparsemod.export.c.encoding import blocked, encode, gaps, mask, smallest
 from sparsemod.export.c.host import FLAGS
 from sparsemod.export.c.text import comment, double, layer_name, real, string
 from sparsemod.graph import capture, deployed
@@ -36,7 +37,8 @@ def network() -> IntegerNetwork:
     with torch.no_grad():
         module[5].weight[torch.rand(70, 20) < 0.5] = 0
         module[7].weight[torch.rand(4, 70) < 0.95] = 0
-    return quantize(module.eval(), torch.randn(32, 2, 8, 8))
+    made = quantize(module.eval(), torch.randn(32, 2, 8, 8))
+    return replace(made, encodings=smallest(made))
 
 
 def run(*command: str, folder: Path, given: bytes = b"") -> bytes:
@@ -188,13 +190,13 @@ def test_encodings_by_hand() -> None:
     assert found.index is not None
     assert found.index.tolist() == [0, 255, 43, 255, 42, 0, 255, 255, 88]
     assert found.weights.tolist() == [5, 0, -6, 0, 7, 0, 0]
-    assert found.bytes == 16 and encode(weight).name == "gaps"
+    assert found.bytes == 16 and encode(weight, "gaps").bytes == 16
     half = np.tile(np.array([[1, 0, 2, 0, 0, 0, 3, 4, 0, 5]], np.int8), (3, 1))
     masked = mask(half)
     assert masked.index is not None
     assert masked.index.tolist() == [0b11000101, 0b10] * 3 and masked.weights.tolist() == [1, 2, 3, 4, 5] * 3
-    assert encode(half).name == "mask" and encode(half, groups=3).name == "dense"
-    assert encode(half, sparse=False).name == "dense"
+    assert encode(half, "mask").name == "mask" and encode(half, "mask", groups=3).name == "dense"
+    assert encode(half).name == "dense"
     assert blocked(np.arange(25, dtype=np.int8).reshape(5, 5), 1).tolist() == [
         *[0, 1, 2, 3], *[5, 6, 7, 8], *[10, 11, 12, 13], *[15, 16, 17, 18], *[4, 9, 14, 19], *[20, 21, 22, 23, 24],
     ]  # fmt: skip
@@ -203,7 +205,10 @@ def test_encodings_by_hand() -> None:
 def test_sparse_projects_are_never_larger() -> None:
     for seed in range(30):
         drawn = Drawn(seed)
-        small, dense = generate(drawn.network), generate(drawn.network, sparse=False)
+        small, dense = (
+            generate(drawn.network, encodings=smallest(drawn.network)),
+            generate(drawn.network, encodings={}),
+        )
         assert small.data_bytes <= dense.data_bytes
         assert {layer.encoding for layer in dense.layers} <= {"", "dense"}
 
@@ -215,9 +220,10 @@ def test_the_sizes_of_the_search_bound_what_is_linked(kind: type[nn.Module]) -> 
         for index, parameter in enumerate(module.parameters()):
             if parameter.ndim > 1:
                 parameter[torch.rand_like(parameter) < (0.3, 0.6, 0.95)[index % 3]] = 0
-    made = generate(quantize(module, torch.randn(16, *kind.shape)))
+    network = quantize(module, torch.randn(16, *kind.shape))
+    made = generate(network, encodings=smallest(network))
     graph = deployed(capture(module, kind.shape))
     layers, nonzeros = layer_sizes(graph), quantize(module, torch.randn(16, *kind.shape)).layer_nonzeros()
     assert made.data_bytes <= sparse_bytes(layers, nonzeros) <= deployed_bytes(layers)
-    dense = generate(quantize(module, torch.randn(16, *kind.shape)), sparse=False)
+    dense = generate(quantize(module, torch.randn(16, *kind.shape)), encodings={})
     assert dense.data_bytes == deployed_bytes(layers)

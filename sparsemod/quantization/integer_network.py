@@ -2,7 +2,7 @@
 every exporter."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 
 FORMAT, VERSION = "sparsemod-integer-network", 1
+ENCODINGS = ("dense", "mask", "gaps")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class IntegerNetwork(Evaluation):
     output.
 
     `normalization`: how raw samples become the network's real inputs, where that is known; `classes`: the names
-    of the classes, in the order of the outputs, () where the outputs are no classes or nothing is known.
+    of the classes, in the order of the outputs, () where the outputs are no classes or nothing is known;
+    `encodings`: layer -> how its weights are stored on the device ("dense", "mask" or "gaps"), where that is
+    chosen already.
     Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could
     overflow.
     """
@@ -64,6 +67,7 @@ class IntegerNetwork(Evaluation):
     layers: tuple[Layer, ...]
     normalization: InputNormalization | None = None
     classes: tuple[str, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {self.input}
@@ -87,6 +91,12 @@ class IntegerNetwork(Evaluation):
             raise InvalidInput(
                 "normalization", len(self.normalization.offset), f"constants for each of {channels} channels"
             )
+        weighted = {layer.name for layer in self.layers if isinstance(layer, Weighted)}
+        for name, encoding in self.encodings.items():
+            if name not in weighted or encoding not in ENCODINGS:
+                raise InvalidInput(
+                    f"encodings.{name}", encoding, f"a layer with weights, one of {', '.join(ENCODINGS)}"
+                )
         if self.classes and len(self.classes) != outputs:
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")
 
@@ -183,6 +193,8 @@ class IntegerNetwork(Evaluation):
         }
         if self.normalization is not None:
             header["normalization"] = self.normalization.to_dict()
+        if self.encodings:
+            header["encodings"] = dict(self.encodings)
         if self.classes:
             header["classes"] = list(self.classes)
         return pack(header, arrays)
@@ -197,7 +209,7 @@ class IntegerNetwork(Evaluation):
                 for n, (s, scale, z) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
-            # Files of earlier releases have neither.
+            # Files of earlier releases have none of these.
             known, classes = header.get("normalization"), header.get("classes", ())
             normalization = None if known is None else InputNormalization.from_dict(known)
             return cls(
@@ -207,6 +219,7 @@ class IntegerNetwork(Evaluation):
                 layers,
                 normalization,
                 tuple(str(name) for name in classes),
+                dict(header.get("encodings", {})),
             )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):

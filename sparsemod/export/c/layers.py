@@ -55,12 +55,12 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a layer stands: the network, its memory, and the identifier that its constants begin with."""
+    """Where a layer stands: the network, its memory, the identifier that its constants begin with, and how weights are stored."""
 
     network: IntegerNetwork
     layout: Layout
     name: str
-    sparse: bool = True
+    encodings: Mapping[str, str]
 
     def zero(self, tensor: str) -> int:
         """A tensor's zero point."""
@@ -151,7 +151,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
     else:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
-        encoded = encode(rows, layer.groups, context.sparse)
+        encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
         kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
         if is_pointwise(place):
             kernel_name, scratch = "nn_conv_1x1", ""
@@ -206,7 +206,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     if order is not None:
         # The vector is a tensor (C, H, W) that lies channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
-    encoded = encode(weight, 1, context.sparse)
+    encoded = encode(weight, context.encodings.get(layer.name, "dense"))
     arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
     note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"

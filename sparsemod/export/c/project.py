@@ -13,6 +13,7 @@ from pathlib import Path
 from sparsemod.errors import Conflict
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
+from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -84,30 +85,35 @@ def project(
     *,
     name: str = DEFAULT,
     device: str | None = None,
-    sparse: bool = True,
+    encodings: Mapping[str, str] | None = None,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    made = generate(network, name=name, device=device, sparse=sparse)
+    made = generate(network, name=name, device=device, encodings=encodings)
     made.write(folder)
     return made
 
 
 def generate(
-    network: IntegerNetwork, *, name: str = DEFAULT, device: str | None = None, sparse: bool = True
+    network: IntegerNetwork,
+    *,
+    name: str = DEFAULT,
+    device: str | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> CProject:
     """The C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
-    `name` begins its files and functions; `device` (a title) is mentioned in its README; with `sparse`, layers with many zeros
-    are stored without them where that is smaller (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
+    `name` begins its files and functions; `device` (a title) is mentioned in its README; `encodings` (layer -> encoding; a layer that is not
+    named is dense) replaces the network's own choice how weights are stored (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     checked_name(name)
+    stored = stored_encodings(network) if encodings is None else encodings
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
     names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = [
-        emit(Context(network, arena.layout, identifier, sparse), by_output[node.output])
+        emit(Context(network, arena.layout, identifier, stored), by_output[node.output])
         for node, identifier in zip(nodes, names, strict=True)
     ]
     layers = tuple(
