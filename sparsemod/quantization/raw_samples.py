@@ -37,13 +37,15 @@ class InputNormalization:
         """Raw samples (N, C, ...) as normalized ones. Raw values are float32 numbers, computed in float64, as in the generated C."""
         values = np.asarray(raw, np.float32).astype(np.float64)
         offset, scale = (self._aligned(constants, values.ndim) for constants in (self.offset, self.scale))
-        return np.asarray((values - offset) / scale, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+            return np.asarray((values - offset) / scale, np.float32)
 
     def undo(self, normalized: Any) -> NDArray[np.float32]:
         """The raw samples (N, C, ...) of normalized ones, to the accuracy of float32."""
         values = np.asarray(normalized, np.float64)
         offset, scale = (self._aligned(constants, values.ndim) for constants in (self.offset, self.scale))
-        return np.asarray(values * scale + offset, np.float32)
+        with np.errstate(over="ignore"):
+            return np.asarray(values * scale + offset, np.float32)
 
     def _aligned(self, constants: tuple[float, ...], axes: int) -> NDArray[np.float64]:
         return np.asarray(constants, np.float64).reshape(-1, *[1] * (axes - 2))
