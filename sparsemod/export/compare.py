@@ -35,13 +35,15 @@ def compare(
     given: NDArray[np.int8] | None = None,
 ) -> Verification:
     """`run` takes int8 inputs (N, *input shape) and gives int8 outputs (N, *output shape); at most `most` samples are used. `given`: the int8
-    inputs, where they are not `samples` (normalized floats) quantized. `labels` (N,) are classes, or (N, *positions) of a map."""
+    inputs, where they are not `samples` (normalized floats) quantized. `labels` (N,) are classes, or (N, *positions) of a map; labels that are no whole numbers are not looked at."""
     given = inputs(network, samples)[:most] if given is None else given[:most]
     if not len(given):
         raise InvalidInput("samples", 0, "at least one sample")
     expected, found = network.run(given), run(given)
     gaps = np.abs(expected.astype(np.int32) - found.astype(np.int32))
     truth = None if labels is None or samples is None else np.asarray(labels)[:most]
+    if truth is not None and truth.dtype.kind not in "iub":
+        truth = None  # the values of a regression
     classes = same = None
     if expected.shape[1] > 1 and (network.classes or truth is not None):
         # Along the channels: a map has a class at each of its positions.

@@ -4,7 +4,7 @@ A sparse encoding saves bytes and usually costs instructions. `choose` weighs th
 choice can.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -83,10 +83,13 @@ def choose(
                 counts[row, column] = _instructions(layer, known[name], model)
     code = np.array([model.code.get(name, 0.0) for name in names])
     best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
-    for readers in ((0,), *((0, *some) for count in (1, 2) for some in combinations((1, 2), count))):
-        for chosen in _choices(sizes[:, readers], counts[:, readers]):
-            picked = np.asarray(readers)[chosen]
-            rows = np.arange(len(layers))
+    rows = np.arange(len(layers))
+    for readers in (some for count in (1, 2, 3) for some in combinations(range(len(names)), count)):
+        allowed = np.full_like(sizes, np.inf)
+        allowed[:, readers] = sizes[:, readers]
+        alone = ~np.isfinite(allowed).any(axis=1)
+        allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense form
+        for picked in _choices(allowed, counts):
             total = flash + float(sizes[rows, picked].sum() + code[np.unique(picked)].sum())
             taken = instructions + float(counts[rows, picked].sum())
             key = (*_rank(goal, total, taken), *picked.tolist())
@@ -112,9 +115,9 @@ def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray
     ordered = np.array(sorted(prices))
     # On both sides of each change, and beyond the last one.
     tried = np.unique(np.concatenate([ordered, ordered * (1 + 1e-9) + 1e-12, [ordered[-1] * 2 + 1e9]]))
-    costs = np.where(
-        np.isfinite(sizes), counts + tried[:, None, None] * np.where(np.isfinite(sizes), sizes, 0.0), np.inf
-    )
+    known = np.isfinite(sizes)
+    prices_paid = tried[:, None, None] * np.where(known, sizes, 0.0)
+    costs = np.where(known, np.where(known, counts, 0.0) + prices_paid, np.inf)
     return np.unique(np.argmin(costs, axis=2), axis=0)
 
 
@@ -130,11 +133,3 @@ def _rank(goal: EncodingGoal, flash: float, instructions: float) -> tuple[float,
         np.log(max(instructions, 1.0))
     )
 
-
-def named(layers: Sequence[EncodedLayer], encodings: Mapping[str, str]) -> dict[str, Stored]:
-    """Layer -> its weights as stored under `encodings`; a layer that is not named there, or cannot be stored so, is dense."""
-    found = {}
-    for layer in layers:
-        forms = {stored.name: stored for stored in stored_forms(layer.weights)}
-        found[layer.name] = forms.get(encodings.get(layer.name, "dense"), forms["dense"])
-    return found
