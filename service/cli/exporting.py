@@ -73,13 +73,13 @@ def export(
     if not indices:
         raise NotFound("Pareto point of experiment", found.id)
     base = name or found.spec.name
-    names = {index: model_name(base, index) for index in indices}
+    called = {index: model_name(base, index) for index in indices}
     if name and len(indices) == 1:
-        names[indices[0]] = name
+        called[indices[0]] = name
     failed = 0
     if remote:
         for index in indices:
-            client.export(found.id, index, formats, device or None, names[index])
+            client.export(found.id, index, formats, device or None, called[index])
     for index in indices:
         done = _wait(client, found.id, index, formats) if remote else []
         view = client.trial(found.id, index)
@@ -97,7 +97,7 @@ def export(
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
-            failed += _deliver(client.experiment(found.id), view, folder, formats, device, names[index])
+            failed += _deliver(client.experiment(found.id), view, folder, formats, device, called[index])
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 

@@ -132,4 +132,3 @@ def _rank(goal: EncodingGoal, flash: float, instructions: float) -> tuple[float,
     return over, weights[0] * float(np.log(max(flash, 1.0))) + weights[1] * float(
         np.log(max(instructions, 1.0))
     )
-
