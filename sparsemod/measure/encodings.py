@@ -78,7 +78,8 @@ def choose(
     counts = np.full((len(layers), len(names)), np.inf)
     for row, (layer, known) in enumerate(zip(layers, forms, strict=True)):
         for column, name in enumerate(names):
-            if name in known:
+            # A form that is not smaller could only be quicker by chance: what was planned without zeros must hold for a few of them.
+            if name == "dense" or (name in known and known[name].bytes < known["dense"].bytes):
                 sizes[row, column] = known[name].bytes + model.layer_code.get(name, 0.0)
                 counts[row, column] = _instructions(layer, known[name], model)
     code = np.array([model.code.get(name, 0.0) for name in names])
