@@ -214,6 +214,9 @@ class Suggester:
 
     def _wanted(self, view: ExperimentView) -> int:
         """How many trials the queue lacks; whole batches of the spec's size."""
+        if view.spec.search.in_step:
+            pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
+            return 0 if pending else view.spec.search.batch_size
         ahead = self._ahead
         if ahead == 0:
             ahead = max(

@@ -39,12 +39,14 @@ class Space:
             for condition in parameter.when:
                 self._check_condition(parameter.name, condition)
             self._by_name[parameter.name] = parameter
-        for constraint in self.constraints:
+        for place, constraint in enumerate(self.constraints):
             for name in constraint.coefficients:
                 if name not in self._by_name or isinstance(self._by_name[name], Categorical):
                     numeric = [p.name for p in self.parameters if not isinstance(p, Categorical)]
                     raise InvalidInput(
-                        "space.constraints", name, f"a numeric parameter of the space: {', '.join(numeric)}"
+                        f"constraints.{place}",
+                        name,
+                        f"a numeric parameter of the space: {', '.join(numeric)}",
                     )
 
     def _check_condition(self, name: str, condition: Condition) -> None:
@@ -172,10 +174,12 @@ class Space:
             values = self.decode(rng.random(len(self.free)))
             if self.meets_constraints(values):
                 return values
-        raise InvalidInput(
-            "space.constraints",
-            [str(c) for c in self.constraints],
-            f"met by none of {tries} random candidates",
+        raise self.unmet(tries)
+
+    def unmet(self, tries: int) -> InvalidInput:
+        """The error of constraints that none of `tries` candidates meets."""
+        return InvalidInput(
+            "constraints", [str(c) for c in self.constraints], f"met by none of {tries} random candidates"
         )
 
     def mutate(

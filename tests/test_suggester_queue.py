@@ -93,6 +93,31 @@ def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
     assert second.step()
 
 
+def test_in_step_the_next_batch_waits_for_the_one_before(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec(search={"in_step": True, "batch_size": 2})).id
+    suggester = Suggester(store, ahead=9)
+    assert suggester.step()
+    assert len(store.records(identity)) == 2
+    slow = store.claim("slow")
+    work(store, 1)
+    assert not suggester.step(), "one is still under way"
+    complete(store, slow)
+    assert suggester.step()
+    assert len(store.records(identity)) == 4
+
+
+def test_constraints_that_nothing_meets_fail_the_experiment(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    impossible = make_spec(constraints=[{"coefficients": {"l1_width": 1}, "bound": 1}])
+    identity = store.create_experiment(impossible).id
+    Suggester(store).step()
+    view = store.experiment(identity)
+    assert view.state is ExperimentState.FAILED
+    assert view.reason is not None
+    assert view.reason.startswith("constraints = ['l1_width <= 1']: met by none of ")
+
+
 def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id
