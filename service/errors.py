@@ -25,6 +25,10 @@ class TooLarge(errors.InvalidInput):
     """A body beyond the limit."""
 
 
+class NoSpace(errors.ServerUnavailable):
+    """The server has no space for a file; it takes it once there is some."""
+
+
 class AccessDenied(errors.SparsemodError):
     """The server does not do this for who asks; LoginNeeded and Forbidden say why."""
 
@@ -88,11 +92,13 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
         return (LoginNeeded if status == 401 else Forbidden)(detail.message)
     if status == 404:
         return _plain(errors.NotFound, detail.message)
+    if detail.type == NoSpace.__name__:
+        return NoSpace(detail.message)
     if detail.type == errors.StaleLease.__name__:
         return errors.StaleLease(detail.message)
     if status == 409:
         return errors.Conflict(detail.message)
-    if status == 503:
+    if status in (429, 503):
         return errors.ServerUnavailable(detail.message)
     if 400 <= status < 500:
         return errors.SparsemodError(detail.message)

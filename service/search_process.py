@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.supervisor_child import die_with_parent
 from sparsemod.data.registry import DATASETS
+from sparsemod.environment import environment_failure
 from sparsemod.errors import BuildError, SparsemodError
 from sparsemod.networks.registry import FAMILIES
 from sparsemod.records import Value
@@ -226,7 +227,10 @@ def _serve(
         except Exception as error:  # noqa: BLE001
             # A user's `space` or `morphisms` may raise anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            found = f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            lacking = environment_failure(error)
+            found = lacking or (
+                f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            )
         board.write(None)
         pipe.send_bytes(_packed(found))
 

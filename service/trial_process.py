@@ -6,7 +6,7 @@ Loading torch takes seconds, a fork of a process that has it takes milliseconds.
 and loads a dataset only once a child has come through with it. A child speaks JSON lines over a socket of its own with the worker:
 
     worker to child: {"kind": "job", ...} first, then perhaps {"kind": "stop"}
-    child to worker: point, log, checkpoint (a file), progress, and at last result
+    child to worker: point, log, checkpoint (a file), stage, and at last result, invalid, fault or environment
 
 This module imports nothing heavy: the worker uses its message functions too.
 """
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from service.supervisor_child import die_with_parent, outlive_parent
-from sparsemod.errors import BuildError, InvalidCandidate, Unsupported
+from sparsemod.errors import BuildError, EnvironmentFailure, InvalidCandidate, Unsupported
 
 Message = dict[str, Any]
 
@@ -142,12 +142,20 @@ class ChannelReporter:
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     """Evaluate the trial that `job` describes with `sparsemod.trial.evaluate`; returns the result as JSON data."""
     from sparsemod.data import load
+    from sparsemod.environment import environment_failure
+    from sparsemod.problem import Problem
     from sparsemod.records import Candidate, TrialState
     from sparsemod.spec import ExperimentSpec
     from sparsemod.trial import ParentWeights, evaluate
 
     spec = ExperimentSpec.parse(job["spec"])
-    data = load(spec.dataset)  # from the nursery's cache, as a rule
+    try:
+        data = load(spec.dataset)  # from the nursery's cache, as a rule
+        Problem.of(spec, data.info)
+    except Exception as error:
+        # No candidate has a part in it: the same spec was accepted elsewhere, so that it is this machine which lacks something.
+        lacking = environment_failure(error) or EnvironmentFailure(str(error) or type(error).__name__)
+        raise lacking from error
     parent = None
     if job.get("parent"):
         parent = ParentWeights(
@@ -184,7 +192,7 @@ def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
 
 
 def run_child(channel: Channel) -> NoReturn:
-    """Serve one job and end the process. A network that cannot be built is told apart from every other failure."""
+    """Serve one job and end the process. A network that cannot be built, and what the machine lacks, are told apart from other failures."""
     faulthandler.enable()
     message = next(channel.messages(), None)
     if message is None:
@@ -198,6 +206,8 @@ def run_child(channel: Channel) -> NoReturn:
         channel.send({"kind": "result", "seconds": time.perf_counter() - started, **answer})
     except (BuildError, Unsupported, InvalidCandidate) as error:
         channel.send({"kind": "invalid", "type": type(error).__name__, "message": str(error)})
+    except EnvironmentFailure as error:
+        channel.send({"kind": "environment", "whole": error.whole, "message": str(error)})
     except MemoryError:
         traceback.print_exc()
         channel.send({"kind": "fault", "message": "out of memory in Python (MemoryError)"})

@@ -22,18 +22,25 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 import structlog
 
 from service.attempt import Attempt, AttemptSettings, Ending, Server
+from service.backoff import Backoff
 from service.errors import AccessDenied
 from service.nursery import Nursery, NurseryBroken
 
 if TYPE_CHECKING:
     from service.schemas import Claim
 from service.trial_process import PRELOADED
-from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
+from sparsemod.errors import InvalidInput, SparsemodError
 
 log = structlog.get_logger("worker")
 
 POLL_SECONDS = (0.1, 0.5)
 """First and longest pause before an empty queue is asked again."""
+
+TROUBLE_SECONDS = (0.2, 15.0)
+"""First and longest pause before a server is asked again that did not answer, or not in a way that makes sense."""
+
+DENIALS = 3
+"""How often in a row a server must refuse this worker's token before the worker ends."""
 
 DRAIN_SECONDS = 600.0
 """How long a drain waits for the trials under way before it gives them back."""
@@ -46,7 +53,7 @@ FOLDER, LOCK = "sparsemod-worker-", "lock"
 class ClaimingServer(Server, Protocol):
     """What a worker needs of `service.client.Client`."""
 
-    def claim(self, worker: str, device: str, slots: int) -> "Claim | None": ...
+    def claim(self, worker: str, device: str, slots: int, started: bool) -> "Claim | None": ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,9 @@ class Worker:
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._last_work = time.monotonic()
-        self._unreachable = False
+        self._started = False  # whether the server knows that this process is a new one
+        self._trouble: Exception | None = None  # why the last claim failed
+        self._denials = 0
         self._denied: AccessDenied | None = None
         self.finished = 0
 
@@ -115,8 +124,9 @@ class Worker:
     def run(self) -> int:
         """Work until the end that the settings or a signal ask for; the number of trials that were reported.
 
-        Raises AccessDenied when the server does not take this worker, InvalidInput when there is no such GPU, NurseryBroken when trial
-        processes cannot be started at all.
+        No answer of the server ends it, but for a token that is refused several times in a row. Raises AccessDenied then, InvalidInput when
+        there is no such GPU, NurseryBroken when it cannot be asked for, and what kept the server from answering when `until_idle` ends a
+        worker that could not ask for trials.
         """
         settings = self._settings
         directory, lock = _own_folder(settings.directory)
@@ -140,6 +150,8 @@ class Worker:
             self._supervise(slots)
             if self._denied is not None:
                 raise self._denied
+            if self._trouble is not None and not self._draining.is_set():
+                raise self._trouble  # `until_idle`: nobody said that there is nothing to do
             return self.finished
         finally:
             self._nursery.close()
@@ -163,9 +175,11 @@ class Worker:
 
     def _slot(self, child: AttemptSettings) -> None:
         """One slot: claim, run, again."""
-        pause, longest = POLL_SECONDS
+        idle_pause, trouble_pause = Backoff(*POLL_SECONDS, factor=1.5), Backoff(*TROUBLE_SECONDS)
         while not self._draining.is_set():
-            claim = self._claim()
+            claim, trouble = self._claim()
+            if not trouble:
+                trouble_pause.reset()
             if claim is None:
                 idle = time.monotonic() - self._last_work
                 limit = self._settings.until_idle
@@ -173,10 +187,9 @@ class Worker:
                     busy = bool(self._attempts)
                 if limit is not None and not busy and idle > limit:
                     return
-                self._draining.wait(pause)
-                pause = min(pause * 1.5, longest)
+                self._draining.wait((trouble_pause if trouble else idle_pause).pause())
                 continue
-            pause = POLL_SECONDS[0]
+            idle_pause.reset()
             attempt = Attempt(self._server, claim, self._nursery, child)
             with self._lock:
                 self._attempts.add(attempt)
@@ -202,23 +215,34 @@ class Worker:
             if self._settings.once:
                 self._draining.set()
 
-    def _claim(self) -> "Claim | None":
+    def _claim(self) -> "tuple[Claim | None, bool]":
+        """A trial if there is one, and whether asking failed. Raises nothing: one bad answer, whatever it is, must not end a worker."""
         try:
-            claim = self._server.claim(self.name, self._settings.device, self._settings.slots)
+            claim = self._server.claim(
+                self.name, self._settings.device, self._settings.slots, not self._started
+            )
         except AccessDenied as error:
+            self._denials += 1
+            if self._denials < DENIALS:
+                return None, self._failed(error)
             # Asking again helps nobody: end, once the trials under way are over, and say why.
             self._denied = error
             self._draining.set()
-            return None
-        except ServerUnavailable as error:
-            if not self._unreachable:
-                log.warning("server away, will keep trying", reason=str(error))
-                self._unreachable = True
-            return None
-        if self._unreachable:
+            return None, True
+        except Exception as error:  # noqa: BLE001
+            return None, self._failed(error)
+        self._started, self._denials = True, 0
+        if self._trouble is not None:
             log.info("server is back")
-            self._unreachable = False
-        return claim
+            self._trouble = None
+        return claim, False
+
+    def _failed(self, error: Exception) -> bool:
+        """Log why a claim failed, once for each reason; True."""
+        if self._trouble is None or str(self._trouble) != str(error):
+            log.warning("no claim, will keep trying", reason=str(error) or type(error).__name__)
+        self._trouble = error
+        return True
 
     def _check_gpu(self, number: int, directory: Path) -> None:
         """Ask a child what torch sees, so that a wrong --gpu is told at the start and not by the first trial."""

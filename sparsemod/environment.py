@@ -58,6 +58,14 @@ def environment_failure(error: BaseException) -> EnvironmentFailure | None:
     return None
 
 
+def data_failure(error: BaseException) -> EnvironmentFailure | None:
+    """The same of an error while data were loaded: there, whatever the system refuses (no such file, no connection) is the machine's."""
+    found = environment_failure(error)
+    if found is None and any(isinstance(cause, OSError) for cause in _chain(error)):
+        return EnvironmentFailure(str(error))
+    return found
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, its cause, the cause of that, and so on."""
     seen: set[int] = set()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsemod.errors import BuildError, NotFound, ServerUnavailable, StaleLease
+from sparsemod.errors import BuildError, EnvironmentFailure, NotFound, ServerUnavailable, StaleLease
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.spec import ExperimentSpec
 
@@ -73,6 +73,8 @@ class MemoryServer:
     checkpoints: list[str] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     beats: int = 0
+    started: list[bool] = field(default_factory=list)
+    bad_claims: list[Exception] = field(default_factory=list)
     away: bool = False
     stale: bool = False
     stop: bool = False
@@ -84,9 +86,12 @@ class MemoryServer:
         if self.stale:
             raise StaleLease("the lease is lost (test)")
 
-    def claim(self, worker: str, device: str, slots: int = 1) -> "Claim | None":
+    def claim(self, worker: str, device: str, slots: int = 1, started: bool = False) -> "Claim | None":
         self._check()
         with self.lock:
+            self.started.append(started)
+            if self.bad_claims:
+                raise self.bad_claims.pop(0)
             return self.claims.pop(0) if self.claims else None
 
     def heartbeat(self, attempt: int, token: str) -> Heartbeat:
@@ -140,6 +145,10 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
     behaviour = job["candidate"]["parameters"]["behaviour"]
     if behaviour == "invalid":
         raise BuildError("the image is 8 x 8, five poolings need 32 x 32", "blocks.4")
+    if behaviour == "full":
+        raise EnvironmentFailure("No space left on device", whole=True)
+    if behaviour == "no data":
+        raise EnvironmentFailure("dataset 'faces': missing train.bin in /data")
     if behaviour == "raise":
         raise RuntimeError("division of labour by zero")
     if behaviour == "segfault":

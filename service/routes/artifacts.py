@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 
 from service.artifacts import CHUNK
+from service.errors import NoSpace
 from service.routes.common import FilesDep, StoreDep, failures
 from service.schemas import DIGEST_PATTERN, ArtifactInfo
 
@@ -56,17 +57,25 @@ def exists(store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
     responses=failures(413),
 )
 async def upload(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> ArtifactInfo:
-    """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again."""
+    """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again.
 
-    with await run_in_threadpool(files.receive, digest) as receiving:
-        held = bytearray()
-        async for chunk in request.stream():
-            held += chunk
-            if len(held) >= CHUNK:
-                await run_in_threadpool(receiving.write, bytes(held))
-                held.clear()
-        receiving.write(bytes(held))
-        return await run_in_threadpool(receiving.commit, store)
+    Where there is no space for it, the answer is 503 of type NoSpace, and no trials are handed out until there is.
+    """
+    try:
+        with await run_in_threadpool(files.receive, digest) as receiving:
+            held = bytearray()
+            async for chunk in request.stream():
+                held += chunk
+                if len(held) >= CHUNK:
+                    await run_in_threadpool(receiving.write, bytes(held))
+                    held.clear()
+            await run_in_threadpool(receiving.write, bytes(held))
+            info = await run_in_threadpool(receiving.commit, store)
+    except NoSpace as error:
+        await run_in_threadpool(store.out_of_space, str(error))
+        raise
+    await run_in_threadpool(store.space_again)
+    return info
 
 
 def _headers(digest: str) -> dict[str, str]:

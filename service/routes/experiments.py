@@ -17,6 +17,8 @@ from service.schemas import (
     ExperimentView,
     ExtendExperiment,
     Page,
+    Retried,
+    RetryTrials,
 )
 from service.schemas_dashboard import Checked
 from service.store.experiments import extended
@@ -165,8 +167,20 @@ def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
 
 @router.post("/experiments/{experiment}/resume", summary="Resume an experiment", responses=failures(404, 409))
 def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Go on after a stop."""
+    """Go on after a stop. What is paused because a machine lacked something is tried again at once."""
     return store.resume(experiment)
+
+
+@router.post(
+    "/experiments/{experiment}/retry",
+    summary="Try failed trials again",
+    responses=failures(400, 404, 409, 413),
+)
+def retry_trials(
+    store: StoreDep, experiment: ExperimentId, wanted: Annotated[RetryTrials, Body()]
+) -> Retried:
+    """Queue failed trials again, with all their attempts; their attempts so far stay on record. An experiment that was over runs again."""
+    return Retried(trials=tuple(store.retry(experiment, wanted.trials)))
 
 
 @router.post(

@@ -16,4 +16,5 @@ def health(store: StoreDep) -> Health:
     """Asks the database, too."""
     version = store.check()
     backend = cast(Literal["sqlite", "postgresql"], store.backend)
-    return Health(status="ok", version=__version__, database=backend, schema_version=version)
+    pauses = tuple(store.pauses())
+    return Health(status="ok", version=__version__, database=backend, schema_version=version, pauses=pauses)

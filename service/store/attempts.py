@@ -15,6 +15,7 @@ from service.models import (
     attempts,
     experiments,
     log_lines,
+    pauses,
     trial_artifacts,
     trials,
     workers,
@@ -26,9 +27,10 @@ from service.schemas import (
     Heartbeat,
     LogLine,
     ParentTrial,
+    PauseView,
     WorkerView,
 )
-from service.store.experiments import moment
+from service.store.engine import moment
 from service.store.files import hold
 from service.store.reports import TRIAL_OF, Reports
 from sparsemod.errors import Conflict, NotFound
@@ -43,7 +45,18 @@ FORGET_WORKER_SECONDS = 3600.0
 _CLAIMABLE = (
     sa.select(trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(trials.c.state == TrialState.QUEUED.value, experiments.c.state == ExperimentState.RUNNING.value)
+    .where(
+        trials.c.state == TrialState.QUEUED.value,
+        experiments.c.state == ExperimentState.RUNNING.value,
+        ~sa.exists(
+            sa.select(pauses.c.key).where(
+                pauses.c.until > sa.bindparam("now"),
+                pauses.c.claims.is_(sa.true()),
+                sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("worker")),
+                sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
+            )
+        ),
+    )
     .order_by(trials.c.id)
     .limit(1)
 )
@@ -91,12 +104,16 @@ class Attempts(Reports):
         slots: int = 1,
         request: str | None = None,
         login: int | None = None,
+        started: bool = False,
     ) -> Claim | None:
-        """The oldest queued trial of a running experiment, or None, which a draining worker always gets.
+        """The oldest queued trial of a running experiment, or None, which a draining worker always gets. What is paused (see Pauses) is left
+        out; with `started`, the worker is a new process, and what paused the one before is forgotten.
 
         A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s.
         """
         now = self.clock()
+        if started:
+            self.unpause("worker", worker=worker)
         with self._read() as connection:
             claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now)
         # Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken.
@@ -121,7 +138,7 @@ class Attempts(Reports):
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
-            trial = connection.execute(statement).one_or_none()
+            trial = connection.execute(statement, {"now": now, "worker": worker}).one_or_none()
             if trial is None:
                 return None
             attempt = {
@@ -290,6 +307,9 @@ class Attempts(Reports):
             for row in running:
                 held.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
                 heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
+            paused: dict[str | None, list[PauseView]] = {}
+            for pause in self._pauses(connection):
+                paused.setdefault(pause.worker, []).append(pause)
             found = []
             for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
                 last = max(row.last_seen, heard.get(row.name, 0.0))
@@ -302,6 +322,7 @@ class Attempts(Reports):
                             first_seen=moment(row.first_seen),
                             last_seen=moment(last),
                             draining=row.draining,
+                            pauses=tuple(paused.get(row.name, ())),
                             alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
                             trials=tuple(held.get(row.name, ())),
                         )
