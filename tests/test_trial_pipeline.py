@@ -299,6 +299,30 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
     assert raised.value.whole is whole
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"family": "own"}}, "network.family = 'own': known: cnn, mlp"),
+        ({"dataset": {"name": "faces"}}, "dataset.name = 'faces': known: "),
+        (
+            {"dataset": {"name": "npz", "options": {"path": "/nowhere/x.npz"}}},
+            "missing x.npz in /nowhere",
+        ),
+    ],
+)
+def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure(tmp_path, change, words):
+    from service.trial_process import evaluate_job
+
+    spec = tiny_spec(**change)
+    job = {
+        "spec": spec.model_dump(mode="json"), "candidate": manual({}).model_dump(mode="json"), "epochs": 1, "seed": 0, "device": "cpu",
+        "workdir": str(tmp_path),
+    }  # fmt: skip
+    with pytest.raises(EnvironmentFailure, match=re.escape(words)) as raised:
+        evaluate_job(job, None)
+    assert not raised.value.whole
+
+
 def test_screening_lays_what_a_candidate_raises_to_the_candidate(monkeypatch):
     spec = tiny_spec()
     screen = Screen(Problem.of(spec, tiny_data(spec).info))

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from support_worker import MemoryServer, make_claim
 
-from service.attempt import RELEASED, Attempt, AttemptSettings, Ending
+from service.attempt import REFUSALS, RELEASED, Attempt, AttemptSettings, Ending
+from service.errors import NoSpace, ServerError
 from service.nursery import Nursery
 from service.trial_log import TrialLog
+from sparsemod.errors import InvalidInput, ServerUnavailable
 from sparsemod.records import FailureKind, TrialResult, TrialState
 
 
@@ -140,6 +142,62 @@ def test_a_server_that_was_away_loses_nothing(nursery: Nursery, settings: Attemp
     assert server.results[1].state is TrialState.COMPLETED
     assert [point.epoch for point in server.curve[1]] == list(range(1, 21))
     assert server.checkpoints
+
+
+@pytest.mark.parametrize("method", ["heartbeat", "points", "checkpoint", "finish", "upload"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [ServerError("500, and no answer of ours")],
+        [ServerUnavailable("429")],
+        [InvalidInput("token", "", "a token")],
+        [NoSpace("files cannot be stored in /data: No space left on device")] * 3,
+    ],
+    ids=["500", "429", "422", "full"],
+)
+def test_a_bad_answer_to_a_report_loses_nothing(
+    nursery: Nursery,
+    settings: AttemptSettings,
+    method: str,
+    bad: list[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.attempt.RETRY_SECONDS", (0.01, 0.05))
+    server, left = MemoryServer(), list(bad)
+    real = getattr(server, method)
+
+    def once(*arguments: object) -> object:
+        if left:
+            raise left.pop(0)
+        return real(*arguments)
+
+    setattr(server, method, once)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert server.results[1].state is TrialState.COMPLETED
+    assert {point.epoch for point in server.curve[1]} == {1, 2, 3}
+    assert server.checkpoints
+    assert set(server.blobs.values()) >= {b"final weights", b"weights after two epochs"}
+
+
+def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
+    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.attempt.RETRY_SECONDS", (0.01, 0.05))
+    server, asked = MemoryServer(), []
+    real = server.finish
+
+    def refuse(attempt: int, token: str, result: TrialResult) -> None:
+        asked.append(result)
+        if result.state is TrialState.COMPLETED:
+            raise InvalidInput("result.measurements", [], "also the objectives")
+        real(attempt, token, result)
+
+    monkeypatch.setattr(server, "finish", refuse)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert len(asked) == REFUSALS + 1
+    failure = server.results[1].failure
+    assert failure is not None
+    assert failure.message.startswith("the server refused the result: result.measurements = []")
 
 
 def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settings: AttemptSettings) -> None:

@@ -82,7 +82,7 @@ def build_snapshot(
         identity=experiment.id,
         name=experiment.name,
         state=str(experiment.state),
-        reason=experiment.reason,
+        reason=f"paused: {experiment.paused}" if experiment.paused else experiment.reason,
         rounds=rounds,
         counts={str(state): count for state, count in experiment.counts.items()},
         objectives=pareto.objectives,
