@@ -170,6 +170,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         ask("POST", "/experiments/{experiment}/trials/{index}/stop", **made, index=number)
         for verb in ("stop", "resume"):
             ask("POST", f"/experiments/{{experiment}}/{verb}", **made)
+        ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **made)
         ask.found["POST /login"] = {
             "body": {"token": "sm_the-token-that-token-create-printed"},
             "200": Me(open=False, login=Login(token=1, owner="ada", scopes=(Scope.WRITE,))).model_dump(

@@ -423,6 +423,6 @@ def _files(directory: Path) -> dict[str, Path]:
     """The files that the trial wrote, by digest."""
     return {
         "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
-        for path in directory.rglob("*")
+        for path in directory.iterdir()
         if path.is_file() and not path.name.startswith("checkpoint-")
     }

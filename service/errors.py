@@ -16,6 +16,7 @@ STATUS: dict[type[errors.SparsemodError], int] = {
     errors.SpaceEmpty: 422,
     errors.EmulationError: 422,
     errors.ToolsMissing: 422,
+    errors.EnvironmentFailure: 503,
     errors.ServerUnavailable: 503,
 }
 """The status of each kind of error; of a subclass, that of the nearest class above it."""

@@ -22,6 +22,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -197,7 +198,9 @@ def run_child(channel: Channel) -> NoReturn:
     message = next(channel.messages(), None)
     if message is None:
         os._exit(3)
-    reporter = ChannelReporter(channel, Path(message.get("workdir", ".")))
+    workdir = Path(message.get("workdir", "."))
+    _keep_temporary_files_in(workdir)
+    reporter = ChannelReporter(channel, workdir)
     threading.Thread(target=reporter.obey, name="obey", daemon=True).start()
     started = time.perf_counter()
     code = 0
@@ -221,6 +224,14 @@ def run_child(channel: Channel) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _keep_temporary_files_in(workdir: Path) -> None:
+    """What this process and the programs that it starts write for a moment lies in the attempt's folder, which goes even after a kill."""
+    place = workdir.absolute() / "tmp"
+    with contextlib.suppress(OSError):  # no space: whatever needs a file will say so
+        place.mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place)
 
 
 class NurseryLoop:

@@ -5,19 +5,16 @@ drain's time limit, gives them back: they stop between two epochs, leave their c
 """
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from service.schemas import Claim
 from service.trial_process import PRELOADED
 from sparsemod.errors import InvalidInput, SparsemodError
+from sparsemod.scratch import scratch
 
 log = structlog.get_logger("worker")
 
@@ -46,8 +44,8 @@ DRAIN_SECONDS = 600.0
 """How long a drain waits for the trials under way before it gives them back."""
 
 
-FOLDER, LOCK = "sparsemod-worker-", "lock"
-"""How the folder of a worker's files begins, and the file in it that a living worker has locked."""
+FOLDER = "sparsemod-worker-"
+"""How the name of the folder of a worker's files begins."""
 
 
 class ClaimingServer(Server, Protocol):
@@ -128,8 +126,11 @@ class Worker:
         there is no such GPU, NurseryBroken when it cannot be asked for, and what kept the server from answering when `until_idle` ends a
         worker that could not ask for trials.
         """
+        with scratch(FOLDER, self._settings.directory) as directory:
+            return self._run_in(directory)
+
+    def _run_in(self, directory: Path) -> int:
         settings = self._settings
-        directory, lock = _own_folder(settings.directory)
         try:
             self._nursery.start()
             if settings.gpu is not None:
@@ -155,8 +156,6 @@ class Worker:
             return self.finished
         finally:
             self._nursery.close()
-            shutil.rmtree(directory, ignore_errors=True)
-            lock.close()
 
     def _supervise(self, slots: list[threading.Thread]) -> None:
         """Wait for the slots; once draining, for so long only, and then give back what they hold."""
@@ -267,20 +266,6 @@ class Worker:
                 "gpu", number, f"a CUDA device that torch can use ({reason}); --cpu works anywhere"
             )
         log.info("gpu", number=number, name=answer["name"], gigabytes=round(answer["memory"] / 1024**3, 1))
-
-
-def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
-    """A folder for this worker's files and the lock that it holds while it lives. Folders of workers that were killed are removed."""
-    directory = Path(tempfile.mkdtemp(prefix=FOLDER, dir=parent))
-    # Locked before it has its name: whoever sees the name finds it locked.
-    lock = (directory / "unlocked").open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    (directory / "unlocked").rename(directory / LOCK)
-    for other in directory.parent.glob(f"{FOLDER}*/{LOCK}"):
-        with contextlib.suppress(OSError), other.open("rb") as left:  # gone, held, or another user's
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(other.parent, ignore_errors=True)
-    return directory, lock
 
 
 def run_worker(url: str, settings: WorkerSettings) -> int:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -145,6 +146,9 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
     behaviour = job["candidate"]["parameters"]["behaviour"]
     if behaviour == "invalid":
         raise BuildError("the image is 8 x 8, five poolings need 32 x 32", "blocks.4")
+    if behaviour == "temporary":
+        print(Path(tempfile.mkdtemp()).relative_to(Path(job["workdir"]).absolute()).parts[0])
+        print(subprocess.run(["mktemp"], capture_output=True, text=True, check=True).stdout.strip())
     if behaviour == "full":
         raise EnvironmentFailure("No space left on device", whole=True)
     if behaviour == "no data":

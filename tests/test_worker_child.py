@@ -247,6 +247,12 @@ def test_output_without_an_end_of_line_is_kept_in_pieces(nursery: Nursery, setti
     assert printed[0].endswith("…") and printed[-1] == "end"
 
 
+def test_temporary_files_lie_in_the_attempts_folder(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, _ = run(nursery, settings, "temporary")
+    assert server.lines[0] == "tmp"
+    assert server.lines[1].startswith(str(settings.directory.absolute()))
+
+
 def test_a_progress_bar_is_one_line(nursery: Nursery, settings: AttemptSettings) -> None:
     server, _ = run(nursery, settings, "bar")
     assert [line for line in server.lines if not line.startswith("epoch")] == ["100 %"]

@@ -1,8 +1,6 @@
 """A network's C project: all its files as text, and one function that writes them."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +12,7 @@ from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.scratch import scratch
 
 HEADER = "kernels/nn.h"
 _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
@@ -59,19 +58,13 @@ class CProject:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
             raise Conflict(f"{folder} holds other files; name a folder that is new or holds a C project")
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            made.chmod(0o755)
+        with scratch(f".{folder.name}-", folder.parent) as made:
             for path, content in self.files.items():
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 (made / path).write_text(content, encoding="utf-8", newline="\n")
-            old = made.with_name(made.name + "-old")
             if folder.exists():
-                os.replace(folder, old)
+                os.replace(folder, made.with_name("old"))
             os.replace(made, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         return folder
 
 

@@ -11,7 +11,6 @@ What is measured is the network alone: start-up code, input and output are kept 
 """
 
 import struct
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
+from sparsemod.scratch import scratch
 from sparsemod.targets.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.targets.emulator.elf import section_sizes
 from sparsemod.targets.emulator.machines import STACK, Machine, machine
@@ -137,8 +137,7 @@ class Emulator:
             raise InvalidInput("layers", len(program.layers), f"at most {_MARKS}")
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
-        with tempfile.TemporaryDirectory(prefix="sparsemod-emulator-") as name:
-            folder = Path(name)
+        with scratch("sparsemod-emulator-") as folder:
             sizes = section_sizes(link(self.machine, ready, program.network, folder, marks=marks))
             compiled = time.perf_counter()
             job = struct.pack("<3I", len(images), program.inputs, program.outputs) + images.tobytes()
