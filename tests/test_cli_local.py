@@ -1,5 +1,6 @@
 """`sparsemod run`, `check`, `families` and the rest that needs no server, and the demo with a tiny experiment."""
 
+import errno
 import html
 import re
 import subprocess
@@ -51,6 +52,47 @@ def test_run_writes_results_and_goes_on(
     }
     again = cli(capsys, "run", str(spec), "--out", str(folder))
     assert "trial    0" not in again, "what is finished is not run again"
+
+
+def test_constraints_that_nothing_meets_are_an_error(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(SPEC + "constraints:\n- coefficients: {l1_width: 1}\n  bound: 1\n")
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(spec), "--out", str(tmp_path / "results")])
+    assert end.value.code == 1
+    words = capsys.readouterr().err
+    assert "constraints = ['l1_width <= 1']: met by none of" in words
+    assert "Traceback" not in words
+
+
+def test_an_unknown_name_in_a_constraint_is_told_with_its_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(SPEC + "constraints:\n- coefficients: {l9_width: 1}\n  bound: 1\n")
+    for command in (["check", str(spec)], ["run", str(spec), "--out", str(tmp_path / "results")]):
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 2
+        captured = capsys.readouterr()
+        assert "spec.yaml:8: constraints.0 = 'l9_width': a numeric parameter" in captured.out + captured.err
+
+
+def test_a_full_disk_is_one_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sparsemod.local.os.fsync", full)
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(spec), "--out", str(tmp_path / "results")])
+    assert end.value.code == 1
+    words = capsys.readouterr().err
+    assert "error No space left on device; 0 finished trials are kept in" in words
+    assert "Traceback" not in words
+    monkeypatch.undo()
+    assert "all rounds are complete" in cli(capsys, "run", str(spec), "--out", str(tmp_path / "results"))
 
 
 BROKEN = """

@@ -66,7 +66,7 @@ class Pauses(Base):
         key = _key(cause, worker, experiment)
         row = connection.execute(sa.select(pauses).where(pauses.c.key == key)).one_or_none()
         again = row is not None and now - row.until < FORGET_PAUSE_SECONDS
-        count = 1 + (row.count if row is not None and again else 0)
+        count = 1 + (row._mapping["count"] if row is not None and again else 0)
         first, longest = PAUSE_SECONDS
         seconds = min(first * 2.0 ** min(count - 1, 30), longest)
         since = row.since if row is not None and again else now
