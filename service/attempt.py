@@ -357,13 +357,13 @@ class Attempt:
                 failure=Failure(kind=FailureKind.FAULT, message=message, detail=RELEASED),
             )
         try:
-            files = _files(directory)
-            while self._points or self._log or self._checkpoint is not None:
-                self._insist(self._forward)
-            for artifact in result.artifacts:
-                path = files.get(artifact.digest)
-                if path is not None:
-                    self._insist(partial(self._server.upload, path))
+            try:
+                self._deliver_files(result, directory)
+            except (Conflict, NotFound, ServerUnavailable):
+                raise
+            except (SparsemodError, OSError) as error:
+                why = f"what the trial wrote could not be stored: {environment_failure(error) or error}"
+                result = _environment(why, WHOLE if isinstance(error, OSError) else FILES)
             self._finish(result)
         except (Conflict, NotFound):
             return Ending.LOST
@@ -374,12 +374,24 @@ class Attempt:
         environment = result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
         return Ending.RELEASED if released or environment else Ending.FINISHED
 
+    def _deliver_files(self, result: TrialResult, directory: Path) -> None:
+        """Curve, log, checkpoint and the files of the result. Raises what `_insist` raises, OSError."""
+        files = _files(directory)
+        while self._points or self._log or self._checkpoint is not None:
+            self._insist(self._forward)
+        for artifact in result.artifacts:
+            path = files.get(artifact.digest)
+            if path is not None:
+                self._insist(partial(self._server.upload, path))
+
     def _finish(self, result: TrialResult) -> None:
         """Deliver the result; one that the server refuses, or fails at, becomes a fault that says why."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
             self._insist(lambda: self._server.finish(attempt, token, result))
-        except (InvalidInput, ServerError) as error:
+        except (Conflict, NotFound, ServerUnavailable):
+            raise
+        except SparsemodError as error:
             refused = _fault(f"the server refused the result: {error}")
             self._insist(lambda: self._server.finish(attempt, token, refused))
 

@@ -26,7 +26,7 @@ from service.nursery import Nursery, NurseryBroken
 if TYPE_CHECKING:
     from service.schemas import Claim
 from service.trial_process import PRELOADED
-from sparsemod.errors import InvalidInput, SparsemodError
+from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 from sparsemod.scratch import scratch
 
 log = structlog.get_logger("worker")
@@ -152,7 +152,10 @@ class Worker:
             if self._denied is not None:
                 raise self._denied
             if self._trouble is not None and not self._draining.is_set():
-                raise self._trouble  # `until_idle`: nobody said that there is nothing to do
+                # `until_idle`: nobody said that there is nothing to do.
+                if isinstance(self._trouble, SparsemodError):
+                    raise self._trouble
+                raise ServerUnavailable(f"no claim could be made: {self._trouble}") from self._trouble
             return self.finished
         finally:
             self._nursery.close()

@@ -200,6 +200,23 @@ def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
     assert failure.message.startswith("the server refused the result: result.measurements = []")
 
 
+def test_files_that_the_server_never_takes_give_the_trial_back(
+    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.attempt.RETRY_SECONDS", (0.001, 0.002))
+    server = MemoryServer()
+
+    def fail(content: object) -> str:
+        raise ServerError("PUT: 500, and no answer of ours")
+
+    monkeypatch.setattr(server, "upload", fail)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.RELEASED
+    failure = server.results[1].failure
+    assert failure is not None
+    assert failure.kind is FailureKind.ENVIRONMENT
+    assert failure.message == "what the trial wrote could not be stored: PUT: 500, and no answer of ours"
+
+
 def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settings: AttemptSettings) -> None:
     server = MemoryServer()
     attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
