@@ -43,7 +43,7 @@ def client(
             trial = made._experiment.trials[place]
             trial.update_run_metadata({"sparsemod_index": observation.index})
             values = {n: observation.values[n] for n in metrics if n in (observation.values or {})}  # type: ignore[index]
-            bad = observation.state is TrialState.FAILED and not observation.miss
+            bad = bad_error is not None and observation.state is TrialState.FAILED and not observation.miss
             if bad and bad_error is not None and "error" in metrics:
                 values["error"] = bad_error
             if (observation.state is TrialState.COMPLETED or bad) and len(values) == len(metrics):
