@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Make the development environment, and run what one wants in it.
+"""Create the development environment and run a command in it.
 
     python3 dev.py demo              a small search on this machine, from the first trial to the Pareto front
     python3 dev.py test [-- ARGS]    every check, then the tests; ARGS go to pytest
-    python3 dev.py check             ruff, mypy, the import contracts and the documentation only
+    python3 dev.py check             only ruff, mypy, the import contracts and the documentation
     python3 dev.py rooms [--files]   the rooms of the code: lines, imports between them, cycles
-    python3 dev.py shell             a shell in which `sparsemod`, `worker`, `pytest`, ... are found
+    python3 dev.py shell             a shell with `sparsemod`, `worker`, `pytest`, ... on its PATH
 
-The first start makes `.venv` (or the folder named by SPARSEMOD_VENV) with the versions of constraints.txt. It is
-brought up to date when pyproject.toml or constraints.txt change, made again when it is broken, and left alone
-otherwise. Several of these commands may be started at once. pip's own settings (PIP_INDEX_URL, PIP_FIND_LINKS,
-pip.conf, ...) hold, also for uv, which does the installation where it is found (SPARSEMOD_NO_UV=1 keeps to pip).
+The first command creates `.venv` (or the folder named by SPARSEMOD_VENV) with the versions of constraints.txt. Later
+commands update it when pyproject.toml or constraints.txt change, and recreate it when it is broken. Several commands
+may run at once. pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS, pip.conf, ...) apply, also to uv, which installs the
+packages where it is available (SPARSEMOD_NO_UV=1 uses pip instead).
 
-Only the standard library is used here: nothing is installed when this file is run.
+This file uses only the standard library, because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 
-# Debian packages that the tests need and PyPI does not carry; installed only in CI, as root, where missing.
+# Debian packages that the tests need and PyPI does not have; installed only in CI, as root, when missing.
 APT_PACKAGES: tuple[str, ...] = (
     "chromium",
     "g++",
@@ -50,11 +50,11 @@ TYPESCRIPT = "5.9.3"
 
 
 class DevError(Exception):
-    """What stops a command; its text says what to do."""
+    """Error that ends a command; the message says what to do."""
 
 
 def say(text: str) -> None:
-    """Print a line about what goes on; to stderr, so that stdout stays the command's own."""
+    """Print a progress line to stderr; stdout belongs to the command."""
     print(f"dev.py: {text}", file=sys.stderr, flush=True)
 
 
@@ -62,13 +62,13 @@ def say(text: str) -> None:
 
 
 def venv_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the environment lies: SPARSEMOD_VENV, or `.venv` beside this file."""
-    named = environ.get("SPARSEMOD_VENV", "")
-    return Path(named).expanduser().absolute() if named else ROOT / ".venv"
+    """Return the folder of the environment: SPARSEMOD_VENV, or `.venv` beside this file."""
+    folder = environ.get("SPARSEMOD_VENV", "")
+    return Path(folder).expanduser().absolute() if folder else ROOT / ".venv"
 
 
 def fingerprint(root: Path = ROOT) -> str:
-    """A digest of what decides the environment: two files, the interpreter, where the checkout lies."""
+    """Return a digest of everything the environment depends on: two files, the interpreter, the checkout's path."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((root / name).read_bytes())
@@ -78,7 +78,7 @@ def fingerprint(root: Path = ROOT) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock while the environment is looked at or changed; the system frees it on a kill."""
+    """Hold the lock while the environment is inspected or changed; the system releases it on a kill."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
@@ -90,7 +90,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def works(venv: Path) -> bool:
-    """True when the environment's interpreter starts, is the version that runs this, and has pip."""
+    """Return True when the environment's interpreter starts, has this interpreter's version, and has pip."""
     python = venv / "bin" / "python"
     if not python.exists():
         return False
@@ -99,10 +99,10 @@ def works(venv: Path) -> bool:
 
 
 def ensure_venv() -> Path:
-    """Return the folder of an environment with this checkout and its pinned requirements, made if needed.
+    """Return the folder of an environment with this checkout and its pinned requirements; create it if needed.
 
     Raises:
-        DevError: It cannot be made; says why and what to do.
+        DevError: The environment cannot be created. The message gives the reason and what to do.
     """
     venv = venv_folder()
     stamp, unfinished = venv / ".sparsemod-stamp", venv / ".sparsemod-unfinished"
@@ -114,15 +114,15 @@ def ensure_venv() -> Path:
             remove_broken(venv)
         started = time.monotonic()
         if not venv.exists():
-            say(f"making {venv}")
+            say(f"creating {venv}")
             make_venv(venv)
-        # The old stamp goes first: a kill from here on leaves nothing that could be taken for a good one.
+        # Remove the old stamp first: after a kill from here on, the environment must not pass for complete.
         stamp.unlink(missing_ok=True)
         unfinished.touch()
         try:
             install(venv)
         except DevError:
-            # pip undoes a failed installation itself; only a killed one leaves the folder marked as no good.
+            # pip rolls back a failed installation itself; only a killed one must leave the mark.
             unfinished.unlink(missing_ok=True)
             raise
         unfinished.unlink()
@@ -132,16 +132,16 @@ def ensure_venv() -> Path:
 
 
 def remove_broken(venv: Path) -> None:
-    """Delete an environment that does not work, but never a folder that is no environment."""
+    """Delete a broken environment. Raise DevError for a folder that is not an environment."""
     if (
         any(venv.iterdir())
         and not (venv / "pyvenv.cfg").exists()
         and not (venv / ".sparsemod-unfinished").exists()
     ):
         raise DevError(
-            f"{venv} is no virtual environment and not empty: name another folder in SPARSEMOD_VENV"
+            f"{venv} is neither a virtual environment nor empty: set SPARSEMOD_VENV to another folder"
         )
-    say(f"{venv} is broken or half made; making it again")
+    say(f"{venv} is broken or incomplete; recreating it")
     shutil.rmtree(venv)
 
 
@@ -161,7 +161,7 @@ def make_venv(venv: Path) -> None:
 
 
 def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """pip's settings, from its files and environment variables, by option (`find-links`, `index-url`, ...)."""
+    """Return pip's settings from its files and environment variables: option (`find-links`, ...) -> value."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True
     )
@@ -170,7 +170,7 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         key, _, value = line.partition("=")
         section, _, option = key.partition(".")
         if section in {"global", "install"} and option:
-            settings[option] = str(ast.literal_eval(value.strip()))  # printed as Python writes text
+            settings[option] = str(ast.literal_eval(value.strip()))  # pip prints a Python literal
     for name, value in environ.items():
         if name.startswith("PIP_") and value:
             settings[name.removeprefix("PIP_").lower().replace("_", "-")] = value
@@ -178,8 +178,8 @@ def pip_settings(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def uv_command(uv: str, python: Path, settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """`uv pip install` with pip's own settings handed on, and the environment variables it needs besides."""
-    # pip takes the best version of all indexes; so must uv, or the pins could not be found.
+    """Return `uv pip install` with pip's settings, and the environment variables that it needs in addition."""
+    # pip takes the best version of all indexes. uv must do the same, or it does not find the pinned versions.
     command = [
         uv,
         "--quiet",
@@ -200,9 +200,10 @@ def uv_command(uv: str, python: Path, settings: Mapping[str, str]) -> tuple[list
 
 
 def install(venv: Path) -> None:
-    """Install the pinned requirements and, editable, this checkout.
+    """Install the pinned requirements and this checkout (editable).
 
-    The build backend comes first and isolation is off, so that no version is chosen outside constraints.txt.
+    Install the build backend first and turn isolation off, so that constraints.txt pins every version. Raise DevError
+    when neither uv nor pip succeeds.
     """
     python = venv / "bin" / "python"
     pins = ["-c", str(ROOT / "constraints.txt")]
@@ -223,17 +224,17 @@ def install(venv: Path) -> None:
         if all(step.returncode == 0 for step in done):
             return
         if number < len(tools):
-            say(f"{name} could not do it; trying {tools[number][0]}")
+            say(f"{name} failed; trying {tools[number][0]}")
     raise DevError(
-        "the requirements could not be installed; pip's message stands above.\n"
-        "  - no network, or a silent index: see `pip config list`, set PIP_INDEX_URL or PIP_FIND_LINKS\n"
+        "the requirements could not be installed; see pip's message above.\n"
+        "  - no network, or the index does not answer: see `pip config list`, set PIP_INDEX_URL or PIP_FIND_LINKS\n"
         "  - no space: torch needs about 1 GB in its CPU build, 6 GB in its default one\n"
-        f"Then run the command again: it goes on by itself. To start afresh, delete {venv}."
+        f"Then run the command again; it continues where it stopped. To start from scratch, delete {venv}."
     )
 
 
 def apt_packages(environ: Mapping[str, str] = os.environ) -> None:
-    """In CI, as root, on a Debian system: install those of APT_PACKAGES that are missing.
+    """Install the missing APT_PACKAGES; do nothing unless this is CI, on a Debian system, as root.
 
     Raises:
         DevError: apt-get failed.
@@ -253,14 +254,14 @@ def apt_packages(environ: Mapping[str, str] = os.environ) -> None:
         if subprocess.run(
             ["apt-get", "-q", *command], env=quiet, stdout=subprocess.DEVNULL, check=False
         ).returncode:
-            raise DevError(f"apt-get {' '.join(command)} failed; its message stands above")
+            raise DevError(f"apt-get {' '.join(command)} failed; see its message above")
 
 
 # ---- the commands ----------------------------------------------------------------------------------------
 
 
 def inside(venv: Path) -> dict[str, str]:
-    """The environment variables of a process that runs in the virtual environment."""
+    """Return the environment variables for a process in the virtual environment."""
     variables = dict(os.environ)
     variables["VIRTUAL_ENV"] = str(venv)
     variables["PATH"] = f"{venv / 'bin'}{os.pathsep}{variables.get('PATH', os.defpath)}"
@@ -269,14 +270,14 @@ def inside(venv: Path) -> dict[str, str]:
 
 
 def become(command: Sequence[str], variables: Mapping[str, str]) -> int:
-    """Replace this process by the command, so that signals and the exit code are the command's own."""
+    """Replace this process by the command, so that the command receives signals and sets the exit code."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execvpe(command[0], list(command), dict(variables))
 
 
 def checks(venv: Path, site: Path) -> dict[str, list[str]]:
-    """The static checks by name; the documentation is built into the folder `site`."""
+    """Return the static checks: name -> command. The `docs` check builds the documentation into the folder `site`."""
     tool = venv / "bin"
     return {
         "mypy": [str(tool / "mypy")],
@@ -288,10 +289,13 @@ def checks(venv: Path, site: Path) -> dict[str, list[str]]:
 
 
 def page_check() -> list[str] | None:
-    """The command that checks the types of the dashboard's modules; None, said in a line, where npm has no TypeScript to offer."""
+    """Return the command that type-checks the dashboard's modules.
+
+    Print a line and return None when npm is missing or cannot get TypeScript.
+    """
     npm = shutil.which("npm")
     if npm is None:
-        print("page     skipped: npm is not there", flush=True)
+        print("page     skipped: npm is not installed", flush=True)
         return None
     tsc = [npm, "exec", "--yes", f"--package=typescript@{TYPESCRIPT}", "--", "tsc"]
     try:
@@ -307,7 +311,7 @@ def page_check() -> list[str] | None:
 
 
 def run_checks(venv: Path) -> list[str]:
-    """Run the static checks, two at a time; print the output of those that fail, and return their names."""
+    """Run the static checks, two at a time. Print the output of failed checks and return their names."""
 
     def one(item: tuple[str, list[str]]) -> tuple[str, subprocess.CompletedProcess[str], float]:
         started = time.monotonic()
@@ -349,14 +353,14 @@ def command_check(arguments: Sequence[str]) -> int:
 
 
 def command_test(arguments: Sequence[str]) -> int:
-    """Run the static checks, then the tests; pytest's closing summary is the last that is printed."""
+    """Run the static checks, then the tests; pytest's summary is printed last."""
     apt_packages()
     venv = ensure_venv()
     failed = run_checks(venv)
     variables = inside(venv)
-    # Two test processes on, say, two cores: threads of torch's own would only get in each other's way.
+    # Two test processes may share two cores: further threads of torch would only compete with each other.
     variables.setdefault("OMP_NUM_THREADS", "1")
-    # tests/conftest.py repeats the failed checks above pytest's last line, where one looks.
+    # tests/conftest.py repeats the failed checks above pytest's last line, where they are seen.
     variables["SPARSEMOD_FAILED_CHECKS"] = " ".join(failed)
     command = [str(venv / "bin" / "python"), "-m", "pytest", "-n", "2", *arguments]
     if not failed:
@@ -365,7 +369,7 @@ def command_test(arguments: Sequence[str]) -> int:
 
 
 def command_rooms(arguments: Sequence[str]) -> int:
-    """Print the rooms of the code; needs no environment."""
+    """Print the rooms of the code; this needs no environment."""
     return become([sys.executable, str(ROOT / "tools" / "rooms.py"), *arguments], os.environ)
 
 
@@ -387,12 +391,12 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command named first; what follows it, or follows `--`, is the command's own."""
+    """Run the command named first; pass the arguments after it, or after `--`, to the command."""
     parser = argparse.ArgumentParser(
         prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=sorted(COMMANDS))
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed on to the command")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed to the command")
     options = parser.parse_args(argv)
     arguments = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
     os.chdir(ROOT)
@@ -407,8 +411,8 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if sys.version_info < OLDEST:
-        found = ".".join(map(str, sys.version_info[:3]))
-        say(f"Python {'.'.join(map(str, OLDEST))} or newer is needed, this is {found} ({sys.executable})")
-        say("start it with a newer one, for example: python3.11 dev.py demo")
+        version = ".".join(map(str, sys.version_info[:3]))
+        say(f"Python {'.'.join(map(str, OLDEST))} or newer is needed, this is {version} ({sys.executable})")
+        say("run it with a newer one, for example: python3.11 dev.py demo")
         sys.exit(1)
     sys.exit(main(sys.argv[1:]))

@@ -100,5 +100,5 @@ def test_commands_at_once_on_a_fresh_tree(tree: Path) -> None:
     said = "".join(log.read_text() for log in logs)
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert printed == ["tiny demo --now\n", "tiny from a shell\n", "tiny demo again\n"]
-    for words in (f"making {tree / '.venv'}", "installing the requirements", "environment ready"):
+    for words in (f"creating {tree / '.venv'}", "installing the requirements", "environment ready"):
         assert said.count(words) == 1, said

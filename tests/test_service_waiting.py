@@ -118,7 +118,7 @@ def test_a_pool_bounds_what_works_and_what_waits() -> None:
         await asyncio.sleep(0.05)
         waiting = [asyncio.create_task(pool.run(work)) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(Busy, match="3 things wait already"):
+        with pytest.raises(Busy, match="3 things are waiting already"):
             await pool.run(work)
         for one in waiting:
             with pytest.raises(Busy, match="too many things"):

@@ -1,6 +1,6 @@
-"""The HTTP server: `create_app(settings)` wires store, files, routes and errors. Endpoints lie in `service.http.routes`.
+"""The HTTP server: `create_app(settings)` wires store, files, routes and errors. `service.http.routes` holds the endpoints.
 
-Nothing here loads torch or Ax. Every error, whatever it is, has the shape of `ErrorAnswer`.
+Nothing here loads torch or Ax. Every error answer has the shape of `ErrorAnswer`.
 """
 
 import importlib
@@ -56,14 +56,17 @@ from sparsemod.errors import InvalidInput, SparsemodError, shorten
 log = structlog.get_logger("server")
 
 TAGS = [
-    {"name": "experiments", "description": "Make, watch and steer experiments."},
+    {"name": "experiments", "description": "Create, follow and control experiments."},
     {"name": "trials", "description": "The trials of an experiment: list, inspect, attach, stop."},
     {"name": "results", "description": "The Pareto front, and the experiment for Ax."},
-    {"name": "exports", "description": "Files to flash: C, ONNX, TensorFlow Lite, each checked."},
-    {"name": "artifacts", "description": "Files, addressed by the SHA-256 of their content."},
-    {"name": "workers", "description": "What workers use. Reports are fenced by the attempt's token."},
-    {"name": "logins", "description": "Tokens, and the page's session."},
-    {"name": "service", "description": "Is it there?"},
+    {
+        "name": "exports",
+        "description": "Deployable files: C, ONNX, TensorFlow Lite. Each is checked against the integer network.",
+    },
+    {"name": "artifacts", "description": "Files, addressed by the SHA-256 digest of their content."},
+    {"name": "workers", "description": "Endpoints for workers. A report must carry the attempt's token."},
+    {"name": "logins", "description": "Tokens, and the dashboard's session."},
+    {"name": "service", "description": "The server's state, and what specs may name."},
 ]
 
 PARTS = (
@@ -73,21 +76,21 @@ PARTS = (
 
 DESCRIPTION = (
     "Give it a dataset, a search space and a device's budget; get back a Pareto front of measured int8 networks. Every error has the shape "
-    "of the schema ErrorAnswer. Requests that make something take an Idempotency-Key header, so that they can be repeated safely."
+    "of the schema ErrorAnswer. Requests that create something accept an Idempotency-Key header, so that they can be repeated safely."
 )
 
 
 def create_app(settings: Settings | None = None, *, store: Store | None = None) -> FastAPI:
-    """The server as an ASGI application. A `store` that is given is left open at the end.
+    """Return the server as an ASGI application. It does not close a `store` that the caller passes.
 
-    Raises InvalidInput for settings that cannot be used, ServerUnavailable when the database does not answer.
+    Raises InvalidInput for unusable settings, ServerUnavailable when the database does not answer.
     """
     settings = settings or Settings()
     for module in settings.imports:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
-            raise InvalidInput("imports", module, f"a module that can be imported here ({error})") from error
+            raise InvalidInput("imports", module, f"a module that the server can import ({error})") from error
     own = store is None
     held = store if store is not None else open_store(settings)
 
@@ -109,8 +112,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
 
     app = Described(
         title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
-        docs_url=None, redoc_url=None,  # FastAPI's own pages load scripts from other servers; ours is at /docs
-        responses={422: {"model": ErrorAnswer, "description": "Something that was given is not acceptable."}},
+        docs_url=None, redoc_url=None,  # FastAPI's pages load scripts from other servers; ours is at /docs
+        responses={422: {"model": ErrorAnswer, "description": "An input is not valid."}},
         redirect_slashes=False, dependencies=[Depends(guarded), Depends(known_query)],
     )  # fmt: skip
     app.state.settings = settings
@@ -124,19 +127,19 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.points = OrderedDict()  # see service.http.routes.points
     app.state.computed = Computed(held, settings)
     for part in PARTS:
-        rules_of(part.router)  # raises for an endpoint of which nobody has said who may use it
+        rules_of(part.router)  # raises MissingRule for an endpoint without an access rule
         app.include_router(part.router)
     app.add_middleware(Packed)
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
     app.add_middleware(Turns)
-    # Added last, it comes first: a body is not even looked at before it is known whose it is.
+    # The middleware added last runs first: no body is read before the request is authorized.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
-    app.add_exception_handler(SparsemodError, _on_own)
+    app.add_exception_handler(SparsemodError, _on_sparsemod_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(ClientDisconnect, _on_gone)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_unexpected)
     return app
 
@@ -145,7 +148,7 @@ def _json(status: int, content: ErrorAnswer, headers: Any = None) -> Response:
     return JSONResponse(content.model_dump(mode="json"), status, headers)
 
 
-async def _on_own(request: Request, error: Exception) -> Response:
+async def _on_sparsemod_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, SparsemodError):
         raise error
     status = status_of(error)
@@ -155,7 +158,7 @@ async def _on_own(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    """FastAPI's list of complaints as one of ours: the first, with its place as field. Secrets are not repeated: a page would show them."""
+    """Answer with the first of FastAPI's validation errors; its location becomes `field`. Never repeat a secret: a page would show it."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
@@ -171,7 +174,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     if first["type"] in _PLAIN:
         allowed = _PLAIN[first["type"]]
     else:
-        # A value of one of several types has a complaint for each of them.
+        # A value of a union type has one validation error for each type.
         branches = [one["msg"] for one in error.errors() if _place(one, error.body) == place]
         allowed = " or ".join(dict.fromkeys(text.replace("Input should", "should") for text in branches))
     secret = place[-1] == "token" or request.url.path == "/login"
@@ -183,7 +186,7 @@ _PLAIN = {"extra_forbidden": "unknown key", "missing": "is missing"}
 
 
 def _place(complaint: Any, body: Any) -> list[str]:
-    """Where in the request a complaint is: names and indices that are there, without pydantic's names for the branch that it tried."""
+    """Return the location of a validation error: only names and indices of the request, without pydantic's names of union branches."""
     source, *rest = complaint["loc"]
     if source != "body" or not rest:
         return [str(part) for part in rest or [source]]
@@ -202,7 +205,7 @@ def _place(complaint: Any, body: Any) -> list[str]:
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """What Starlette and FastAPI raise themselves: unknown paths, wrong methods, bodies that cannot be read."""
+    """Answer to the errors of Starlette and FastAPI: unknown paths, wrong methods, unreadable bodies."""
     if not isinstance(error, HTTPException):
         raise error
     kinds = {404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge", 415: "UnsupportedMediaType"}
@@ -211,15 +214,15 @@ async def _on_http(request: Request, error: Exception) -> Response:
     return _json(error.status_code, ErrorAnswer(error=detail), error.headers)
 
 
-async def _on_gone(request: Request, _: Exception) -> Response:
-    """The client ended the connection in the middle of its body: nobody reads the answer, and nothing of the body was kept."""
-    log.info("client went away", method=request.method, path=request.url.path)
+async def _on_disconnect(request: Request, _: Exception) -> Response:
+    """The client closed the connection within its body: nobody reads the answer, and nothing of the body was stored."""
+    log.info("client disconnected", method=request.method, path=request.url.path)
     return Response(status_code=400)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:
-    # Starlette raises it again for the server's log; what is known of our inside does not go to the client.
-    # Not as exc_info: a log that shows local variables would show tokens.
+    # Starlette raises the error again for the server's log; the client must not see internal details.
+    # No exc_info: a log with local variables would show tokens.
     trace = "".join(traceback.format_exception(error))
     log.error("request crashed", method=request.method, path=request.url.path, traceback=trace)
     detail = ErrorDetail(type="ServerError", message="the server failed on this request; its log says why")

@@ -1,11 +1,11 @@
-"""Who may do what: the one place where a request is let through or not.
+"""Authorization: the only place that admits or refuses a request.
 
-Every endpoint has a line in `RULES`; a server with an endpoint that has none does not start. As long as no token was made, everything is
-open, to this machine alone. From the first token on, a request shows a token (`Authorization: Bearer ...`) or the page's session cookie,
-and the token must have one of the endpoint's scopes.
+Every endpoint has a line in `RULES`; the server does not start when one is missing. Until the first token is created, everything is open,
+but only to this machine. After that, a request must show a token (`Authorization: Bearer ...`) or the dashboard's session cookie, and the
+token must have one of the endpoint's scopes.
 
-A page of another site can make a browser send requests here. So the cookie is SameSite=Strict, what changes something needs an Origin that
-is ours, and an open server answers only when it is addressed as this machine (a name of somebody else's may point to 127.0.0.1).
+Another site can make a browser send requests to this server. Therefore the cookie is SameSite=Strict, a request that changes something
+needs this server's Origin, and an open server answers only to a local host name (a foreign name may resolve to 127.0.0.1).
 """
 
 from collections.abc import Iterable
@@ -33,18 +33,18 @@ from sparsemod.errors import NotFound, SparsemodError
 COOKIE = "sparsemod_session"
 
 SESSION_SECONDS = 12 * 3600.0
-"""How long a login of the page lasts."""
+"""How long a login of the dashboard lasts."""
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 
-HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine makes a token"
+HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine creates a token"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may use an endpoint: anybody (`scopes` empty), or a token with one of `scopes`.
+    """Who may use an endpoint: everyone (`scopes` empty), or a token with one of `scopes`.
 
-    `owned`: only the experiment's owner, or an admin. `bound`: only the token that claimed the attempt.
+    `owned`: only the experiment's owner or an admin. `bound`: only the token that claimed the attempt.
     """
 
     scopes: frozenset[Scope] = frozenset()
@@ -116,11 +116,11 @@ RULES: dict[str, Rule] = {
 
 
 class MissingRule(SparsemodError):
-    """An endpoint for which nobody has said who may use it."""
+    """An endpoint has no line in `RULES`."""
 
 
 class Guard:
-    """ASGI middleware: lets a request through to its endpoint, or answers 401 or 403 before its body is read."""
+    """ASGI middleware: pass a request to its endpoint, or answer 401 or 403 before its body is read."""
 
     def __init__(self, app: ASGIApp, store: Store, routers: Iterable[APIRouter]) -> None:
         self._app, self._store = app, store
@@ -133,12 +133,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
         try:
-            found = self._rule(scope)
-            if found is not None:
-                rule, parameters = found
+            endpoint = self._rule(scope)
+            if endpoint is not None:
+                rule, parameters = endpoint
                 login = await self._admit(scope, rule)
                 if rule.owned or rule.bound:
-                    await self._pool.run(self._theirs, rule, parameters, login)
+                    await self._pool.run(self._check_ownership, rule, parameters, login)
                 scope["sparsemod_login"] = login
                 scope["sparsemod_admitted"] = parameters
         except SparsemodError as error:
@@ -147,9 +147,9 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
-        """The rule of the endpoint that this request will reach and the parameters that the endpoint gets, None when there is no endpoint.
+        """Return the rule and the path parameters of the endpoint that this request reaches, or None when no endpoint matches.
 
-        Raises NotFound for an id that is spelled in another way than the server's own.
+        Raises NotFound for an id that is not in its canonical spelling.
         """
         for route, rule in self._routes:
             match, inner = route.matches(scope)
@@ -161,7 +161,7 @@ class Guard:
         return None
 
     async def _admit(self, scope: Connection, rule: Rule) -> Login | None:
-        """Who asks, None where there are no logins. Raises LoginNeeded, Forbidden."""
+        """Return the login of the request, or None when the server is open. Raises LoginNeeded, Forbidden."""
         headers = Headers(scope=scope)
         unsafe = scope["method"] not in SAFE
         if unsafe and "origin" in headers and not _same_origin(headers):
@@ -175,18 +175,18 @@ class Guard:
             return None
         login, by_cookie = await self._pool.run(who, self._store, headers)
         if login is None:
-            raise LoginNeeded(f"this needs a token that is good. {HOW_TO}")
+            raise LoginNeeded(f"this request needs a valid token. {HOW_TO}")
         if by_cookie and unsafe and "origin" not in headers:
-            raise Forbidden("a request with a cookie that changes something needs an Origin")
+            raise Forbidden("a request with a cookie that changes something needs an Origin header")
         if not rule.scopes.intersection(login.scopes):
-            wanted = " or ".join(s.value for s in Scope if s in rule.scopes)
+            needed = " or ".join(s.value for s in Scope if s in rule.scopes)
             raise Forbidden(
-                f"{login.owner}'s token has the scope {', '.join(login.scopes)}; this needs {wanted}"
+                f"{login.owner}'s token has the scope {', '.join(login.scopes)}; this needs {needed}"
             )
         return login
 
-    def _theirs(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
-        """Whether experiment or attempt belong to who asks. Raises Forbidden."""
+    def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
+        """Raise Forbidden unless the experiment or the attempt belongs to `login`."""
         if login is None:
             return
         try:
@@ -200,28 +200,28 @@ class Guard:
                 if self._store.login_of_attempt(number) not in (None, login.token):
                     raise Forbidden(f"attempt {number} was claimed with another token")
         except NotFound:
-            return  # the endpoint says so, in its own words
+            return  # the endpoint raises its own NotFound
 
 
 def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
-    """The endpoints of a router with their rules. Raises MissingRule."""
-    found = []
+    """Return the endpoints of a router with their rules. Raises MissingRule."""
+    rules = []
     for route in router.routes:
         if not isinstance(route, APIRoute):
-            raise MissingRule(f"{route!r} is no endpoint that can be guarded")
+            raise MissingRule(f"{route!r} is not an endpoint that the guard can check")
         for method in sorted(route.methods or ()):
             line = f"{method} {route.path_format}"
             if line not in RULES:
-                raise MissingRule(f"service.http.auth.RULES says nothing about {line}")
-            found.append((route, RULES[line]))
-    return found
+                raise MissingRule(f"service.http.auth.RULES has no line for {line}")
+            rules.append((route, RULES[line]))
+    return rules
 
 
 def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:
-    """Whether a path with ids is spelled in the one way in which the server itself would spell it.
+    """Return whether a path with ids has its canonical spelling, the one that the server itself writes.
 
-    The router sees the path with its percent signs decoded. A path such as `/experiments/%33`, or one with a line feed at its end, matches
-    the route of `/experiments/3`; a proxy in front of the server, or a log, takes it for another one.
+    The router sees the percent-decoded path. So `/experiments/%33`, or a path with a line feed at its end, matches the route of
+    `/experiments/3`, while a proxy or a log takes it for another path.
     """
     if not any(isinstance(value, int) for value in parameters.values()):
         return True
@@ -231,14 +231,14 @@ def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -
 
 
 async def guarded(request: Request) -> None:
-    """A second lock, as a dependency of every endpoint: it fails for a request that did not come through the guard."""
-    # The endpoint acts on the parameters that the guard has looked at, or not at all.
+    """Dependency of every endpoint: raise Forbidden for a request that did not pass the guard."""
+    # The endpoint may act only on the parameters that the guard has checked.
     if request.scope.get("sparsemod_admitted") != request.path_params:
-        raise Forbidden("nobody has said who may use this")
+        raise Forbidden("this endpoint has no access rule")
 
 
 def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
-    """Who asks, and whether a cookie says so. A token goes before a cookie."""
+    """Return the login of a request, and whether it came by cookie. A token takes precedence over a cookie."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind:
         secret = secret.strip()
@@ -252,23 +252,23 @@ def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
 
 
 def _same_origin(headers: Headers) -> bool:
-    # The scheme is left out: behind a proxy that ends TLS, ours is http and the page's https.
+    # Ignore the scheme: behind a proxy that ends TLS, ours is http and the page's is https.
     try:
         origin = urlsplit(headers["origin"]).netloc
-    except ValueError:  # no address at all, such as "http://["
+    except ValueError:  # not an address, such as "http://["
         return False
     return origin.lower() == headers.get("host", "").lower() != ""
 
 
 def _from_here(scope: Connection, headers: Headers) -> None:
-    """An open server is for this machine. Raises Forbidden."""
-    # Of a socket, both are addresses; a program that calls the application itself, or a Unix socket, has none.
+    """Raise Forbidden unless a request to an open server comes from this machine."""
+    # A TCP socket has two addresses; a direct call of the application or a Unix socket has none.
     client, server = scope.get("client"), scope.get("server")
     if client is not None and is_address(client[0]) and not is_local(client[0]):
-        raise Forbidden(f"without logins this server is for its own machine only. {HOW_TO}")
+        raise Forbidden(f"without logins this server answers its own machine only. {HOW_TO}")
     try:
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-    except ValueError:  # no address at all, such as "["
+    except ValueError:  # not an address, such as "["
         host = ""
     if not is_local(host) and (server is None or host != server[0]):
         raise Forbidden(f"without logins this server answers as localhost only. {HOW_TO}")

@@ -1,4 +1,4 @@
-"""Connections that send half a request head, or nothing, end after a while: uvicorn itself would keep them open for ever."""
+"""Close connections that send no complete request head in time: uvicorn would keep them open for ever."""
 
 import asyncio
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 HEAD_SECONDS = 10.0
-"""How long the head of a request may take to come, from the beginning of the connection or from its first byte."""
+"""How long the head of a request may take, from the start of the connection or from its first byte."""
 
 MOST_CONNECTIONS = 1000
-"""Connections and requests beyond so many are answered with 503."""
+"""Limit of open connections and requests; further ones are answered with 503."""
 
 _Protocol: Any = AutoHTTPProtocol
 
@@ -20,12 +20,12 @@ class TimedProtocol(_Protocol):  # type: ignore[misc]
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A connection has begun: its first request must come in time."""
+        """Start the time limit for the first request."""
         super().connection_made(transport)
         self._start()
 
     def data_received(self, data: bytes) -> None:
-        """Data have come: as soon as they complete a head, the limit is over; the first part of another head begins a new one."""
+        """Stop the time limit when the data complete a head; start a new one when they begin another head."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop()
@@ -33,7 +33,7 @@ class TimedProtocol(_Protocol):  # type: ignore[misc]
             self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is over."""
+        """Stop the time limit."""
         self._stop()
         super().connection_lost(exc)
 

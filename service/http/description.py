@@ -1,4 +1,4 @@
-"""The OpenAPI description with examples: requests and answers of a small experiment, recorded by docs/record_examples.py."""
+"""The OpenAPI description with examples: docs/record_examples.py records the requests and answers of a small experiment."""
 
 import json
 from pathlib import Path
@@ -13,17 +13,17 @@ _JSON = "application/json"
 
 
 class Described(FastAPI):
-    """An application whose description shows an example of every body and answer in JSON."""
+    """FastAPI application whose description has an example of every JSON body and answer."""
 
     def openapi(self) -> dict[str, Any]:
-        """See FastAPI; made once."""
+        """Return the OpenAPI description with examples, built once (see FastAPI)."""
         if self.openapi_schema is None:
             add_examples(super().openapi())
         return super().openapi()
 
 
 def add_examples(description: dict[str, Any]) -> None:
-    """Put the recorded examples where they belong."""
+    """Insert the recorded examples into `description`."""
     for name, example in json.loads(EXAMPLES.read_text()).items():
         method, path = name.split(" ")
         operation = description["paths"][path][method.lower()]

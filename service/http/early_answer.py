@@ -1,4 +1,4 @@
-"""Answers to requests whose body nobody will use."""
+"""Error answers to requests whose body is not used."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,11 @@ from service.errors import answer, status_of
 from sparsemod.errors import SparsemodError
 
 LINGER_SECONDS = 2.0
-"""How long what still comes is thrown away: who sends would lose the answer if the connection ended under it."""
+"""How long to discard further data. A client that still sends would lose the answer if the connection closed at once."""
 
 
 async def refuse(error: SparsemodError, receive: Receive | None, send: Send) -> None:
-    """Answer with an error and end the connection, without keeping anything of the request's body; `receive` None: all of it has come."""
+    """Answer with an error, close the connection and discard the request's body. `receive` is None when the body has arrived completely."""
     body = json.dumps(answer(error).model_dump(mode="json")).encode()
     status = status_of(error)
     headers = [
@@ -32,5 +32,5 @@ async def refuse(error: SparsemodError, receive: Receive | None, send: Send) -> 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-                    await asyncio.sleep(0)  # so that the time is looked at, however fast it comes
+                    await asyncio.sleep(0)  # lets the timeout run, however fast the data arrive
     await send({"type": "http.response.body", "body": b""})

@@ -1,8 +1,8 @@
-"""Server-sent events out of the store: what happened is read from SQL, where every event has a counter, and never from a process's memory.
+"""Server-sent events, read from the store, where every event has a counter, and never from a process's memory.
 
-So it does not matter which server process a page is connected to, or which one an event came from; a page that comes back says which event
-it saw last and gets those after it, each once. A process asks the database for the counters with one small query, however many pages it has,
-and reads an event once for all of them.
+So a page may be connected to any server process, and an event may come from any. A page that reconnects sends the counter of the last event
+it saw and receives each later event once. A process reads the counters with one small query, for any number of pages, and reads each event
+once for all of them.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from sparsemod.errors import NotFound, SparsemodError
 log = structlog.get_logger("server")
 
 POLL_SECONDS = (0.15, 1.0)
-"""Shortest and longest pause between two looks at the counters: short while something happens."""
+"""Shortest and longest pause in seconds between two reads of the counters; short while events arrive."""
 
 HEARTBEAT_SECONDS = 15.0
-"""A stream on which nothing happens says so that often, so that nobody in between takes it for dead."""
+"""An idle stream sends a comment that often, so that no proxy closes it."""
 
 LONGEST_SECONDS = 600.0
-"""After this a stream ends; the page comes back by itself, and its login is looked at again."""
+"""Longest life of a stream. The page then reconnects by itself, and its login is checked again."""
 
 HELD = 2000
-"""Events of an experiment that a process keeps at hand; a page that is further behind reads from the store."""
+"""Events of an experiment that a process keeps in memory; a page that is further behind reads from the store."""
 
 BATCH = 500
 
@@ -55,13 +55,13 @@ class _Ring:
             self.start += 1
 
     def since(self, counter: int) -> list[bytes]:
-        """The events after `counter`, which is not below `start`."""
+        """Return the events after `counter`, which must be at least `start`."""
         skipped = counter - self.start
         return [event for place, event in enumerate(self._events) if place >= skipped]
 
 
 class Feed:
-    """One per server process; its methods belong to the event loop, except `end`."""
+    """One per server process. Call its methods in the event loop only, except `end`."""
 
     def __init__(self, store: Store, *, pauses: tuple[float, float] = POLL_SECONDS) -> None:
         self._store, self._pauses = store, pauses
@@ -76,23 +76,23 @@ class Feed:
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """End all streams: the server is about to go. May be called from any thread and from a signal handler."""
+        """End all streams because the server shuts down. Any thread or signal handler may call this."""
         self._ended.set()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
     async def experiment(self, identity: int, after: int | None) -> AsyncIterator[bytes]:
-        """The events of an experiment after the one numbered `after`, from now on when that is None. Raises NotFound at the first step."""
+        """Yield the events of an experiment after counter `after`; only new ones when it is None. Raises NotFound at the first step."""
         known = (await run_in_threadpool(self._store.revisions, [identity])).get(identity)
         if known is None:
             raise NotFound("experiment", identity)
-        # A counter that the experiment has not reached was another database's.
+        # A counter that the experiment has not reached comes from another database.
         cursor = known.revision if after is None or after > known.revision else after
         ring = self._rings.setdefault(identity, _Ring(known.revision))
         self._watched[identity] += 1
         waker = self._join()
         try:
-            # The counter goes first, as an event without data: a page that comes back says where it was though it has heard of nothing.
+            # Send the counter first, as an event without data: a page that has received no event can reconnect with it.
             yield f"retry: 1000\nid: {cursor}\n\n".encode()
             if after is not None and after > known.revision:
                 yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
@@ -123,7 +123,7 @@ class Feed:
                 self._rings.pop(identity, None)
 
     async def everything(self) -> AsyncIterator[bytes]:
-        """Where all experiments are: first a map of their revisions, then each that moved, at most once a second."""
+        """Yield a map of all experiments' revisions, then each experiment whose revision changed, at most once a second."""
         self._everything += 1
         waker = self._join()
         try:
@@ -168,7 +168,7 @@ class Feed:
             self._task = None
 
     async def _wait(self, waker: asyncio.Event) -> bool:
-        """Wait until something moved; False when nothing did for HEARTBEAT_SECONDS."""
+        """Wait for a change. Return False when there was none for HEARTBEAT_SECONDS."""
         try:
             await asyncio.wait_for(waker.wait(), HEARTBEAT_SECONDS)
         except TimeoutError:
@@ -186,23 +186,23 @@ class Feed:
         while not self._ended.is_set():
             await asyncio.sleep(pause)
             try:
-                moved = await self._look()
+                moved = await self._read_new()
             except SparsemodError as error:
-                log.warning("the store does not answer, streams wait", reason=str(error))
+                log.warning("the store does not answer; streams wait", reason=str(error))
                 moved = False
             if moved:
                 self._wake()
             pause = shortest if moved else min(1.5 * pause, longest)
 
-    async def _look(self) -> bool:
-        """Read what is new. Raises SparsemodError when the store does not answer."""
-        wanted = None if self._everything else list(self._rings)
-        found = await run_in_threadpool(self._store.revisions, wanted)
-        moved = bool(self._everything) and found != self._revisions
+    async def _read_new(self) -> bool:
+        """Read new events; return whether there were any. Raises SparsemodError when the store does not answer."""
+        identities = None if self._everything else list(self._rings)
+        revisions = await run_in_threadpool(self._store.revisions, identities)
+        moved = bool(self._everything) and revisions != self._revisions
         if self._everything:
-            self._revisions = found
+            self._revisions = revisions
         for identity, ring in list(self._rings.items()):
-            now = found.get(identity)
+            now = revisions.get(identity)
             if now is None:
                 moved, ring.gone = True, True
                 continue
@@ -221,7 +221,7 @@ class Feed:
 
 
 def encoded(event: Event) -> bytes:
-    """An event as it goes over the wire; `id` is its counter."""
+    """Return an event in wire format; `id` is its counter."""
     return format_sse_event(event=event.kind, data_str=_compact(event.data), id=str(event.counter))
 
 
@@ -230,7 +230,7 @@ def _compact(data: Any) -> str:
 
 
 async def limited(source: AsyncIterator[bytes], *, compressed: bool) -> AsyncIterator[bytes]:
-    """`source` for LONGEST_SECONDS; with `compressed` as gzip, flushed after every piece so that nothing waits."""
+    """Yield `source` for LONGEST_SECONDS; `compressed`: as gzip, flushed after every piece so that none is delayed."""
     squeeze: Callable[[bytes], bytes] = _gzip() if compressed else bytes
     loop = asyncio.get_running_loop()
     end = loop.time() + LONGEST_SECONDS

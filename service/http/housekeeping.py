@@ -1,4 +1,4 @@
-"""What happens without being asked for: leases that run out are noticed even when no worker asks for work; files that nobody needs go."""
+"""Background work: expire leases even when no worker asks for trials, and delete unreferenced files."""
 
 import threading
 import time
@@ -16,11 +16,11 @@ FORGET_REQUESTS_SECONDS = 7 * 86_400.0
 """How long an Idempotency-Key is remembered."""
 
 SWEEP_SECONDS = 3600.0
-"""Pause between two looks for such files."""
+"""Pause between two sweeps for unreferenced files."""
 
 
 class Housekeeping:
-    """A thread that looks after the store as long as the server runs."""
+    """Thread that maintains the store while the server runs."""
 
     def __init__(self, store: Store, files: ArtifactFiles, pause: float) -> None:
         self._store, self._files, self._pause = store, files, pause
@@ -28,16 +28,16 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End; waits for a look that is under way."""
+        """Stop the thread; wait for the pass in progress."""
         self._ending.set()
         self._thread.join()
 
     def sweep(self) -> int:
-        """Delete files that nothing refers to any more; how many there were."""
+        """Delete unreferenced files; return their number."""
         count = self._store.drop_strays(STRAY_SECONDS, self._files.remove)
         old = self._files.old(STRAY_SECONDS)
         unrecorded = set(old) - self._store.known_artifacts(old)
@@ -56,8 +56,8 @@ class Housekeeping:
                     swept = time.monotonic()
                     self.sweep()
             except SparsemodError as error:
-                # As long as the database is away, nobody can renew a lease: afterwards everybody gets the time of one.
+                # While the database is down, no worker can renew its lease. Afterwards every worker gets the time of one lease.
                 self._store.lenient_until = self._store.clock() + self._store.lease_seconds
-                log.warning("the store does not answer, will look again", reason=str(error))
+                log.warning("the store does not answer; trying again later", reason=str(error))
             except OSError as error:
-                log.error("files that nobody needs cannot be deleted", reason=str(error))
+                log.error("unreferenced files cannot be deleted", reason=str(error))

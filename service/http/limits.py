@@ -1,4 +1,4 @@
-"""Limits of requests and answers: sizes of bodies, by what they are for, and the time that a client may take to send or to read."""
+"""Limits of requests and answers: body sizes by kind of request, and the time a client may take to send or to read."""
 
 import asyncio
 import re
@@ -15,13 +15,13 @@ SMALL_BYTES = 64 * 1024
 """Largest body of a request that is neither a spec, nor a worker's report, nor a file."""
 
 SPEC_BYTES = 1_000_000
-"""Largest spec: a spec is a page or two."""
+"""Largest body with a spec; a spec is usually a page or two."""
 
 SILENT_SECONDS = 30.0
-"""How long a client may send nothing in the middle of a body."""
+"""How long a client may pause within a body."""
 
 BODY_SECONDS = 60.0
-"""How long the body of a request may take to come, uploads excepted."""
+"""How long the body of a request may take to arrive, except for uploads."""
 
 READ_SECONDS = 60.0
 """How long a client may take to read a piece of an answer."""
@@ -37,15 +37,15 @@ class _ReaderGone(Exception):
 class BodyLimit:
     """ASGI middleware: `artifact_limit` bytes for uploads, `limit` for a worker's reports, less for everything else.
 
-    A body beyond its limit is refused: by its announced length at once, else as soon as it passes it. A client that stops in the middle of a
-    body, or does not read its answer, loses the connection.
+    A body that announces too large a length is refused at once; any other when it exceeds its limit. The connection of a client that
+    stops within a body, or does not read its answer, is closed.
     """
 
     def __init__(self, app: ASGIApp, limit: int, artifact_limit: int) -> None:
         self._app, self._limit, self._artifact_limit = app, limit, artifact_limit
 
     def _limit_of(self, scope: Scope) -> tuple[int, str, bool]:
-        """Bytes, where the limit comes from, whether it is an upload."""
+        """Return the limit in bytes, its source, and whether the request is an upload."""
         path = inner_path(scope)
         if scope["method"] == "PUT" and path.startswith("/artifacts/"):
             return self._artifact_limit, "the server's SPARSEMOD_MAX_ARTIFACT_BYTES", True
@@ -75,7 +75,7 @@ class BodyLimit:
 
         async def counted() -> Message:
             nonlocal seen, ended, slow
-            if ended:  # what comes now is the end of the connection
+            if ended:  # the next message is the end of the connection
                 return await receive()
             left = SILENT_SECONDS if upload else min(SILENT_SECONDS, begin + BODY_SECONDS - time.monotonic())
             try:
@@ -92,7 +92,7 @@ class BodyLimit:
             return message
 
         async def answered(message: Message) -> None:
-            # The endpoint may have turned our exception into an answer of its own.
+            # The endpoint may have turned our exception into another answer.
             nonlocal begun
             wrong = error if seen > limit else slow
             if wrong is not None and not begun:
@@ -109,15 +109,15 @@ class BodyLimit:
         try:
             await self._app(scope, counted, answered)
         except _ReaderGone:
-            return  # the server closes a connection whose answer was not ended
+            return  # the server closes a connection whose answer is incomplete
 
 
 class Packed:
-    """ASGI middleware: answers of some size are compressed for clients that can read that. Files are not: their length is part of what is promised."""
+    """ASGI middleware: compress answers from 1000 bytes on for clients that accept gzip. Files stay as they are: their length is promised."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain, self._packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=3)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        files = scope["type"] == "http" and inner_path(scope).startswith("/artifacts/")
-        await (self._plain if files else self._packing)(scope, receive, send)
+        is_file = scope["type"] == "http" and inner_path(scope).startswith("/artifacts/")
+        await (self._plain if is_file else self._packing)(scope, receive, send)

@@ -1,8 +1,7 @@
-"""Bounded waiting: how many requests work at once, how many wait for their turn, and for how long.
+"""Bounded waiting: how many requests run at once, how many wait for their turn, and for how long.
 
-Everything that a request does with the database or the disk happens in a thread. If all requests shared the threads, claims that wait for
-one locked row would keep the server from answering anything. So each kind of request has its own places, and the check of the server's
-health and the page need none of them.
+Every access to the database or the disk runs in a thread. If all requests shared the threads, claims that wait for one locked row would
+block every other request. So each kind of request has its own places; the health check and the dashboard's files need none of them.
 """
 
 import asyncio
@@ -22,18 +21,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WAIT_SECONDS = 5.0
-"""How long a request waits for its turn before it is answered with 503."""
+"""How long a request waits for a place before it is answered with 503."""
 
 MOST_WAITING = 200
-"""How many requests of a kind wait at once; further ones are answered with 503."""
+"""How many requests of a kind may wait; further ones are answered with 503."""
 
 
 class Busy(ServerUnavailable):
-    """The server has too much to do; the request can be repeated in a moment."""
+    """The server is overloaded; the client may repeat the request in a moment."""
 
 
 class Pool:
-    """`places` for work of one kind. Its methods belong to the event loop."""
+    """`places` for work of one kind. Call its methods in the event loop only."""
 
     def __init__(
         self, kind: str, places: int, *, wait: float = WAIT_SECONDS, most: int = MOST_WAITING
@@ -44,15 +43,15 @@ class Pool:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold a place for the time of a `with` block. Raises Busy when none becomes free in time."""
+        """Hold a place during a `with` block. Raises Busy when none becomes free in time."""
         if self._waiting >= self._most:
-            raise Busy(f"{self._most} {self._kind} wait already; ask again in a moment")
+            raise Busy(f"{self._most} {self._kind} are waiting already; try again in a moment")
         self._waiting += 1
         try:
             async with asyncio.timeout(self._wait):
                 await self._free.acquire()
         except TimeoutError:
-            raise Busy(f"too many {self._kind} at once; ask again in a moment") from None
+            raise Busy(f"too many {self._kind} at once; try again in a moment") from None
         finally:
             self._waiting -= 1
         try:
@@ -61,23 +60,23 @@ class Pool:
             self._free.release()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a thread that no other pool uses. Raises Busy."""
+        """Call `function` in a thread that no other pool uses. Raises Busy when no place becomes free in time."""
         async with self.place():
-            # A limiter of its own: the places are the limit.
+            # A new limiter, because the places are the limit.
             return await anyio.to_thread.run_sync(
                 functools.partial(function, *args, **kwargs), limiter=anyio.CapacityLimiter(1)
             )
 
 
 PLACES = {"requests of workers": 16, "requests": 14, "requests for tables": 4}
-"""How many requests of each kind work at once."""
+"""How many requests of each kind run at once."""
 
 
 class Turns:
-    """ASGI middleware: a place for each request of workers, of people, and for tables, before its endpoint is called.
+    """ASGI middleware: take a place for each request of a worker, of a user or for a table before its endpoint is called.
 
-    The places of all together are fewer than the threads of the framework, so that streams of events always find one. Requests that need
-    none: health, the page, streams (they last), uploads and downloads (each step of them takes a place in a pool of its own).
+    All places together are fewer than the framework's threads, so that event streams always get one. These requests need no place: health,
+    the dashboard's files, streams (they last), uploads and downloads (each of their steps takes a place in another pool).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -99,7 +98,7 @@ class Turns:
 
 
 def kind_of(path: str, query: bytes = b"") -> str | None:
-    """The pool of requests for `path`, None for those that need no place. Tables may be large, and last as long as their reader takes."""
+    """Return the pool for `path`, or None when no place is needed. A table may be large and lasts as long as its reader takes."""
     first, _, rest = path.removeprefix("/").partition("/")
     if first in ("claims", "attempts"):
         return "requests of workers"

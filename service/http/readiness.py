@@ -1,4 +1,4 @@
-"""Whether the server can do its work: the database takes a write, the folder of artifacts takes a file, and the disk has room."""
+"""Whether the server is ready: the database accepts a write, the artifacts folder accepts a file, and the disk has space."""
 
 import asyncio
 import shutil
@@ -15,14 +15,14 @@ from sparsemod import __version__
 from sparsemod.errors import ServerUnavailable, SparsemodError
 
 FRESH_SECONDS = 1.0
-"""How long an answer holds: anybody may ask, and asking writes."""
+"""How long an answer is reused: anyone may ask, and each check writes."""
 
 ANSWER_SECONDS = 3.0
 """How long a check may take before the server counts as not ready."""
 
 
 class Readiness:
-    """One per server process. It has threads of its own, so that it answers when all others wait."""
+    """One per server process. It has its own threads, so that it answers while all other requests wait."""
 
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
@@ -31,7 +31,7 @@ class Readiness:
         self._begun = 0.0
 
     async def ask(self) -> Health:
-        """The state of at most FRESH_SECONDS ago. Raises ServerUnavailable with the reason when the server is not ready."""
+        """Return a state at most FRESH_SECONDS old. Raises ServerUnavailable with the reason when the server is not ready."""
         now = time.monotonic()
         check = self._check
         if (
@@ -40,18 +40,18 @@ class Readiness:
             or (check.done() and now - self._begun > FRESH_SECONDS)
         ):
             self._begun = now
-            self._check = check = asyncio.create_task(self._look())
+            self._check = check = asyncio.create_task(self._check_once())
         await asyncio.wait({check}, timeout=ANSWER_SECONDS)
         if not check.done():
             raise ServerUnavailable(
                 f"the database or the disk has not answered for {time.monotonic() - self._begun:.0f} s"
             )
-        found = check.result()
-        if isinstance(found, SparsemodError):
-            raise ServerUnavailable(str(found))
-        return found
+        outcome = check.result()
+        if isinstance(outcome, SparsemodError):
+            raise ServerUnavailable(str(outcome))
+        return outcome
 
-    async def _look(self) -> Health | SparsemodError:
+    async def _check_once(self) -> Health | SparsemodError:
         try:
             return await self._pool.run(self._read)
         except SparsemodError as error:
@@ -69,7 +69,7 @@ class Readiness:
         )
 
     def _free(self) -> int:
-        """Free bytes on the disk of the artifacts. Raises ServerUnavailable when there are too few, or when the folder takes no file."""
+        """Return the free bytes on the artifacts' disk. Raises ServerUnavailable when they are too few or no file can be written."""
         folder, least = self._files.root, self._settings.min_free_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the server can say of a spec or a candidate without torch: names, the search space, a candidate's parameters."""
+"""Checks of a spec or a candidate that need no torch: names, the search space, a candidate's parameters."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 def check_spec(spec: ExperimentSpec) -> Problem | None:
-    """Dataset, family and device must be registered here (code is never named over HTTP), budgets must be known on the device, and the space
-    must fit the family.
+    """Check that dataset, family and device are registered here (HTTP never names code), that the device knows the budgets, and that the
+    space fits the family.
 
-    The problem, or None for a dataset whose shape is known only once it is loaded: then the suggester checks the space. Raises UnknownName,
-    InvalidSpec.
+    Return the problem, or None for a dataset whose shape is known only after loading: then the suggester checks the space. Raises
+    UnknownName, InvalidSpec.
     """
     info = declared(spec.dataset.name)
     bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
@@ -27,15 +27,15 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
 
 
 def check_candidate(spec: ExperimentSpec, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """A candidate's parameters in canonical order and types, those with one value filled in. Raises InvalidCandidate."""
+    """Return a candidate's parameters in canonical order and types, with fixed ones filled in. Raises InvalidCandidate."""
     problem = check_spec(spec)
     return dict(parameters) if problem is None else problem.space.validate(problem.space.fill(parameters))
 
 
 def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
-    """Data are read from the folder of SPARSEMOD_DATA and from `folders`; what comes over HTTP names nothing outside. Raises InvalidSpec.
+    """Raise InvalidSpec when a spec names a place outside the folder of SPARSEMOD_DATA and `folders`.
 
-    Looked at are the root, and every option that could be a path that leads elsewhere. Whether something is there is not told.
+    Check the root, and every option that could be a path leading elsewhere. The error does not reveal whether the place exists.
     """
     home = data_root(None)
     allowed = [home.resolve(), *(folder.resolve() for folder in folders)]
@@ -60,5 +60,5 @@ def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
             raise InvalidSpec(
                 field,
                 value,
-                f"a place in the server's folders of data, {shown} (SPARSEMOD_DATA, SPARSEMOD_DATASET_DIRS); relative paths begin there",
+                f"a place in the server's data folders, {shown} (SPARSEMOD_DATA, SPARSEMOD_DATASET_DIRS); relative paths start there",
             )

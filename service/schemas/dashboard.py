@@ -1,4 +1,4 @@
-"""What goes over HTTP to the dashboard: many trials as columns, what was computed of them, what a form may offer."""
+"""HTTP schemas for the dashboard: many trials as columns, computed views, the choices of a form."""
 
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 class Revision(View):
-    """Where an experiment is: the counter of its last event, and its state."""
+    """An experiment's progress: the counter of its last event, and its state."""
 
     experiment: int
     revision: int
@@ -18,11 +18,11 @@ class Revision(View):
 
 
 class Points(View):
-    """Trials as columns of equal length, ordered by index. `state`, `round` and `origin` are places in `states`, `rounds` and `origins`.
+    """Trials as columns of equal length, ordered by index. `state`, `round` and `origin` are indices into `states`, `rounds` and `origins`.
 
-    `full`: these are all trials; else those that changed since the revision that was asked for, replacing earlier ones of the same index.
-    `finished` is the event at which a trial finished: the order of completion. `values` holds what was measured, of a trial that is not over
-    the costs known before training; `operators` (index -> names) only the trials that are morphs.
+    `full`: these are all trials; otherwise only those that changed since the requested revision, to replace earlier ones of the same index.
+    `finished` is the counter of the event at which a trial finished, which gives the order of completion. `values` holds the measurements of
+    a finished trial, and the costs known before training of any other. `operators` (index -> names) lists morphs only.
     """
 
     experiment: int
@@ -45,9 +45,9 @@ class Points(View):
 
 
 class Timeline(View):
-    """Attempts as columns of equal length, in the order of their start; times in seconds since 1970, `ended` null while it runs.
+    """Attempts as columns of equal length, in the order of their start. Times are seconds since 1970; `ended` is null for a running attempt.
 
-    `worker` is a place in `workers` and `devices`; `now` is the server's time.
+    `worker` is an index into `workers` and `devices`; `now` is the server's time.
     """
 
     experiment: int
@@ -63,18 +63,18 @@ class Timeline(View):
 
 
 class Computing(View):
-    """The answer is being computed; ask again in a moment."""
+    """The answer is being computed; repeat the request in a moment."""
 
     computing: Literal[True] = True
 
 
 class Importance(View):
-    """How much each parameter matters to each metric: total Sobol' indices of a model of the completed trials.
+    """The importance of each parameter for each metric: total Sobol' indices of a model of the completed trials.
 
-    A total index is the share of the metric's variance over the search space that the parameter takes part in, alone or with others.
-    `revision` is the experiment's when it was computed, `current` whether no trial has completed since; `accuracy` is the model's R² on
-    trials that it was not fitted to. `unexplained` names the metrics whose model predicts those trials no better than their mean does (R² of
-    at most 0): their indices mean nothing. Empty when there are too few trials, which `reason` says.
+    A total index is the share of the metric's variance over the search space to which the parameter contributes, alone or with others.
+    `revision` is the experiment's revision at the computation; `current` is true when no trial has completed since. `accuracy` is the model's
+    R² on held-out trials. `unexplained` names the metrics whose model predicts those trials no better than their mean (R² at most 0): their
+    indices mean nothing. `metrics` is empty, and `reason` is set, when there are too few trials.
     """
 
     experiment: int
@@ -88,7 +88,7 @@ class Importance(View):
 
 
 class GraphLayer(View):
-    """An operator as deployed. `parameters`: weights and biases; `bytes` their stored size; shapes are one sample's, without batch."""
+    """An operator as deployed. `parameters` counts weights and biases; `bytes` is their stored size; shapes have no batch dimension."""
 
     name: str
     kind: str
@@ -104,7 +104,7 @@ class GraphLayer(View):
 
 
 class GraphMoment(View):
-    """What is alive while an operator runs: bytes, and the tensors."""
+    """The memory in use while an operator runs: total bytes, and bytes by tensor."""
 
     operator: str
     bytes: int
@@ -112,7 +112,7 @@ class GraphMoment(View):
 
 
 class TrialGraph(View):
-    """A trial's network as it is deployed: batch norm folded, activations fused, filters that pruning removes left out."""
+    """A trial's network as deployed: batch norm folded, activations fused, pruned filters removed."""
 
     experiment: int
     trial: int
@@ -128,7 +128,7 @@ class TrialGraph(View):
 
 
 class OptionView(View):
-    """An option of a family or a dataset. `default` is null where it must be given."""
+    """An option of a family or a dataset. `default` is null for a required option."""
 
     name: str
     default: Any
@@ -136,7 +136,7 @@ class OptionView(View):
 
 
 class FamilyView(View):
-    """A network family. `spaces`: dataset -> its parameters there, for datasets whose shape is known."""
+    """A network family. `spaces`: dataset -> parameters of the space, for datasets with a known shape."""
 
     name: str
     description: str
@@ -145,7 +145,7 @@ class FamilyView(View):
 
 
 class DatasetView(View):
-    """A dataset; shape and classes are null where only loading it would tell."""
+    """A dataset. Shape and classes are null when they are known only after loading."""
 
     name: str
     description: str
@@ -155,7 +155,7 @@ class DatasetView(View):
 
 
 class DeviceView(View):
-    """A target device: bytes of flash and RAM, clock in Hz."""
+    """A target device: flash and RAM in bytes, clock in Hz."""
 
     name: str
     title: str
@@ -166,7 +166,7 @@ class DeviceView(View):
 
 
 class MetricView(View):
-    """A metric: unit of every stored value, and the units in which a limit may be written."""
+    """A metric: the unit of stored values, and the units allowed in a limit."""
 
     name: str
     title: str
@@ -176,7 +176,7 @@ class MetricView(View):
 
 
 class Catalogue(View):
-    """What a spec may name on this server, and an example of one."""
+    """Everything that a spec may name on this server, the schema of a spec, and an example."""
 
     families: tuple[FamilyView, ...]
     datasets: tuple[DatasetView, ...]
@@ -184,11 +184,11 @@ class Catalogue(View):
     metrics: tuple[MetricView, ...]
     aliases: dict[str, str]
     schema_: dict[str, Any] = Field(alias="schema", description="JSON schema of a spec.")
-    defaults: dict[str, Any] = Field(description="A spec with everything that may be left out filled in.")
+    defaults: dict[str, Any] = Field(description="An example spec with all defaults filled in.")
 
 
 class Checked(View):
-    """A spec that would be accepted: completed with its defaults, and as YAML."""
+    """A valid spec: completed with its defaults, and as YAML."""
 
     spec: ExperimentSpec
     yaml: str

@@ -1,4 +1,4 @@
-"""What goes over HTTP about mistakes: the one shape of every error."""
+"""HTTP schemas of errors: the one shape of every error answer."""
 
 from pydantic import Field
 
@@ -6,14 +6,14 @@ from service.schemas.trials import View
 
 
 class Mistake(View):
-    """A further mistake in the same input."""
+    """A further error in the same input."""
 
     field: str
     message: str
 
 
 class ErrorDetail(View):
-    """What is wrong, for programs (`type`, `field`) and for people (`message`); `others` were found in the same go."""
+    """An error, for programs (`type`, `field`) and for people (`message`). `others` lists further errors in the same input."""
 
     type: str = Field(examples=["InvalidSpec"])
     message: str = Field(
@@ -26,6 +26,6 @@ class ErrorDetail(View):
 
 
 class ErrorAnswer(View):
-    """The one shape of every error."""
+    """The shape of every error answer."""
 
     error: ErrorDetail

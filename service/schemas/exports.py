@@ -1,4 +1,4 @@
-"""Exports over HTTP: what is asked for and what is answered."""
+"""HTTP schemas of exports: requests and answers."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -14,15 +14,15 @@ from sparsemod.targets import DeviceFit
 class ExportState(StrEnum):
     """The states of an export."""
 
-    QUEUED = "queued"  # waits for those before it
-    RUNNING = "running"  # its files are being made
-    DONE = "done"  # the files are there, `report` says how they were checked
-    FAILED = "failed"  # `report.failure` says why
+    QUEUED = "queued"  # waits for earlier exports
+    RUNNING = "running"  # its files are being written
+    DONE = "done"  # the files exist; `report` has the results of the checks
+    FAILED = "failed"  # `report.failure` gives the reason
 
 
 class ExportRequest(Request):
-    """The formats to write. `device`: check the fit there; default, the target of the experiment. `name`: what the model is called in files and
-    C code; default, the experiment's name and the trial's number. Of several trials each number is added."""
+    """The formats to write. `device`: check the fit on this device; default: the experiment's target. `name`: the model's name in files and C
+    code; default: the experiment's name and the trial's number. With several trials, each trial's number is appended to the name."""
 
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1, max_length=3, examples=[["c", "onnx"]])]
     device: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = (
@@ -34,7 +34,7 @@ class ExportRequest(Request):
 
 
 class ExportView(View):
-    """One format of one trial's network. `artifacts`: its files, and the report card of the trial's last export."""
+    """One format of one trial's network. `artifacts`: its files, and the report card of the trial's latest export."""
 
     experiment: int
     trial: int
@@ -45,7 +45,7 @@ class ExportView(View):
 
 
 class PointDevices(View):
-    """A Pareto point beside every device."""
+    """A Pareto point compared with every device."""
 
     trial: int
     devices: tuple[DeviceFit, ...]

@@ -1,4 +1,4 @@
-"""What goes over HTTP about logins."""
+"""HTTP schemas of logins and tokens."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,16 +10,16 @@ from service.schemas.trials import Request, View
 
 
 class Scope(StrEnum):
-    """What a token allows."""
+    """The rights of a token."""
 
-    READ = "read"  # look at everything
-    WRITE = "write"  # make experiments and change one's own; includes read
-    WORKER = "worker"  # claim trials and report them
-    ADMIN = "admin"  # everything, also other people's experiments
+    READ = "read"  # read everything
+    WRITE = "write"  # create experiments and change the owner's; includes read
+    WORKER = "worker"  # claim trials and report results
+    ADMIN = "admin"  # everything, including other owners' experiments
 
 
 class Login(View):
-    """Who asks, by which token."""
+    """The owner of a request, and the token."""
 
     token: int
     owner: str
@@ -34,7 +34,7 @@ class LoginRequest(Request):
 
 
 class Me(View):
-    """`open`: there are no logins and everything is allowed. Else `login`, which is null for somebody who is not logged in."""
+    """`open`: the server has no logins and allows everything. Otherwise `login` is the current login, or null when nobody is logged in."""
 
     open: bool
     login: Login | None = None

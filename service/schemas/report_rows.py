@@ -1,11 +1,11 @@
-"""Trials as the reports see them."""
+"""Trials as rows of reports."""
 
 from service.schemas.trials import TrialView
 from sparsemod.report.rows import Row
 
 
 def to_row(trial: TrialView) -> Row:
-    """A trial as a line of tables and a point of plots."""
+    """Return a trial as a row for tables and plots."""
     return Row(
         index=trial.index,
         candidate=trial.candidate,

@@ -1,6 +1,6 @@
-"""What goes over HTTP: requests and answers, validated on both sides.
+"""HTTP schemas of experiments, trials and workers: requests and answers, validated on both sides.
 
-Times are UTC. An experiment has a number (`id`); a trial is named by its experiment and its index there; an attempt has a number of its own.
+Times are UTC. An experiment has a number (`id`), an attempt too. An experiment and an index identify a trial.
 """
 
 from datetime import datetime
@@ -38,7 +38,7 @@ class View(Record):
 
 
 class Request(BaseModel):
-    """Base of the requests: unknown keys are refused, numbers are finite."""
+    """Base of the requests: unknown keys are errors, numbers are finite."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -47,19 +47,19 @@ class ExperimentState(StrEnum):
     """The states of an experiment."""
 
     RUNNING = "running"  # trials are suggested and handed out
-    STOPPED = "stopped"  # by the user; resume goes on where it stopped
-    DONE = "done"  # all rounds are over, or the stopping rule held
-    FAILED = "failed"  # cannot go on, `reason` says why
+    STOPPED = "stopped"  # by the user; resume continues it
+    DONE = "done"  # all rounds are complete, or the stopping rule applied
+    FAILED = "failed"  # cannot continue; `reason` explains
 
 
 class AttemptState(StrEnum):
-    """What became of an attempt."""
+    """The states of an attempt."""
 
     RUNNING = "running"  # its worker holds the lease
-    COMPLETED = "completed"  # brought a final result
+    COMPLETED = "completed"  # reported a final result
     FAILED = "failed"  # reported a failure
-    LOST = "lost"  # its lease ran out: worker or network gone
-    RELEASED = "released"  # given back unfinished: the worker ended, or its machine lacks something
+    LOST = "lost"  # its lease expired: worker or network failed
+    RELEASED = "released"  # returned unfinished: the worker ended, or its machine lacks something
     STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
 
 
@@ -67,10 +67,10 @@ class AttemptState(StrEnum):
 
 
 class CreateExperiment(Request):
-    """A new experiment. `spec` is checked as an ExperimentSpec; mistakes come back with the field's name."""
+    """A new experiment. The server checks `spec` as an ExperimentSpec; errors name the field."""
 
     spec: dict[str, Any] = Field(
-        description="The specification, see the schema ExperimentSpec.",
+        description="The specification; see the schema ExperimentSpec.",
         examples=[
             {
                 "name": "digits on an M4",
@@ -85,8 +85,8 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """One round: what was asked for and how far it is. `done` counts trials that are over, but neither infeasible draws nor networks that could
-    not be built, which use up none of `trials`."""
+    """The plan and the progress of one round. `done` counts finished trials without infeasible draws and networks that cannot be built, because
+    those do not count towards `trials`."""
 
     trials: int
     epochs: int
@@ -95,22 +95,22 @@ class RoundProgress(View):
 
 
 class ExperimentSummary(View):
-    """An experiment without its spec, as in lists."""
+    """An experiment without its spec, for lists."""
 
     id: int
     name: str
     owner: str | None = Field(
-        None, description="Whose token made it; only that owner and admins may change it."
+        None, description="Owner of the token that created it. Only this owner and admins may change it."
     )
     state: ExperimentState
-    reason: str | None = Field(None, description="Why it is done, or failed.")
+    reason: str | None = Field(None, description="Why the experiment is done or failed.")
     paused: str | None = Field(
         None,
-        description="Why a running experiment does not go on at the moment: what the machines lack. It goes on by itself, or at once by `resume`.",
+        description="Why a running experiment is paused: what the machines lack. It continues by itself, or at once with `resume`.",
     )
     spec_error: str | None = Field(
         None,
-        description="Why the stored spec does not validate on this server. Until it is mended, no trial is suggested or handed out.",
+        description="Why the stored spec does not validate on this server. Until `mend` replaces it, no trial is suggested or handed out.",
     )
     objectives: tuple[str, ...]
     counts: dict[TrialState, int] = Field(description="Trials by state.")
@@ -120,32 +120,32 @@ class ExperimentSummary(View):
     finished_at: datetime | None = None
     trials_per_minute: float | None = Field(
         None,
-        description="Of the latest trials that ended, the longest pause left out; none while there are few.",
+        description="Rate of the latest finished trials, without their longest pause; null while they are few.",
     )
-    revision: int = Field(description="Counter of its last event: from it one can ask for what came after.")
+    revision: int = Field(description="Counter of its last event; pass it as `after` to get later events.")
 
     def spec_trouble(self) -> str | None:
-        """`spec_error` as a sentence with what can be done; None for a valid spec."""
+        """Return `spec_error` as a sentence with the remedy, or None for a valid spec."""
         if self.spec_error is None:
             return None
         return f"its stored spec is not valid: {self.spec_error}; `sparsemod mend {self.id} SPEC` replaces it"
 
 
 class ExperimentView(ExperimentSummary):
-    """An experiment. `budgets` and `reference_point` are those in force: the spec's own, and what its device sets where it has none."""
+    """An experiment. `budgets` and `reference_point` are those in effect: from the spec, else from its device."""
 
     spec: ExperimentSpec = Field(
-        description="Where the stored spec does not validate (see `spec_error`): what can be read of it, with defaults for the rest."
+        description="The spec. If the stored one does not validate (see `spec_error`): its valid parts, with defaults for the rest."
     )
     stored_spec: Any | None = Field(
-        None, description="The spec as it is stored, shown only when it does not validate."
+        None, description="The spec as stored; only present when it does not validate."
     )
     budgets: dict[str, float]
     reference_point: dict[str, float]
 
 
 class RetryTrials(Request):
-    """Failed trials to try again: `trials` by index, null for all that failed by a fault. A network that cannot be built must be named."""
+    """Failed trials to retry: `trials` by index, or null for all that failed by a fault. Name a trial whose network cannot be built."""
 
     trials: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None, Field(max_length=10_000)
@@ -153,13 +153,13 @@ class RetryTrials(Request):
 
 
 class Retried(View):
-    """The trials that are queued again."""
+    """The requeued trials."""
 
     trials: tuple[int, ...]
 
 
 class ExtendExperiment(Request):
-    """More trials for some rounds, and other budgets: metric -> limit (a number or text with a unit), null removes it."""
+    """More trials for some rounds, and new budgets: metric -> limit (a number, or text with a unit); null removes a limit."""
 
     rounds: dict[Literal["r1", "r2", "r3"], Count] = Field(default_factory=dict, examples=[{"r3": 20}])
     budgets: dict[str, str | float | None] | None = Field(
@@ -168,7 +168,7 @@ class ExtendExperiment(Request):
 
 
 class Page(View, Generic[T]):
-    """A part of a list; `total` counts all that match."""
+    """One page of a list; `total` counts all matches."""
 
     items: tuple[T, ...]
     total: int
@@ -178,20 +178,20 @@ class Page(View, Generic[T]):
 
 
 class AttachTrial(Request):
-    """A candidate of the user's own: checked against the experiment's space. `epochs`: default, those of r2."""
+    """A candidate of the user; the server checks it against the experiment's space. `epochs`: default: those of r2."""
 
     parameters: dict[str, Value] = Field(examples=[{"blocks": 1, "filters": 8}])
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
 
 
 class StoredArtifact(Artifact):
-    """A file of a trial, with the path under which the server hands it out."""
+    """A file of a trial, with its path on the server."""
 
     url: str
 
 
 class AttemptView(View):
-    """One worker's go at a trial."""
+    """One worker's attempt at a trial."""
 
     attempt: int
     worker: str
@@ -204,7 +204,7 @@ class AttemptView(View):
 
 
 class TrialView(View):
-    """A trial. `epochs` is what was asked for, `trained_epochs` what its weights have seen, inherited epochs included."""
+    """A trial. `epochs` is the planned number; `trained_epochs` is what its weights were trained for, inherited epochs included."""
 
     experiment: int
     index: int
@@ -229,7 +229,7 @@ class TrialView(View):
 
 
 class LogLine(Request):
-    """A line that a trial wrote; `time` in seconds since 1970."""
+    """A line of a trial's log; `time` in seconds since 1970."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -242,7 +242,7 @@ class LogLine(Request):
 
 
 class Ancestor(View):
-    """A step of a lineage: the trial that was changed, and the operators that led from it to its child."""
+    """A step of a lineage: the parent trial, and the operators that changed it into its child."""
 
     index: int
     operators: tuple[str, ...]
@@ -265,7 +265,7 @@ class ParetoPoint(View):
 
 
 class HistoryPoint(View):
-    """Hypervolume after so many completed trials; `index` and `round` are those of the last one."""
+    """Hypervolume after `trials` completed trials; `index` and `round` belong to the last one."""
 
     trials: int
     hypervolume: float
@@ -274,7 +274,7 @@ class HistoryPoint(View):
 
 
 class ParetoView(View):
-    """The front over completed trials that meet the budgets. Hypervolume is the share of the box between zero and the reference point."""
+    """The front of the completed trials that meet the budgets. Hypervolume is the dominated share of the box from zero to the reference point."""
 
     experiment: int
     name: str
@@ -287,7 +287,7 @@ class ParetoView(View):
 
 
 class Event(View):
-    """Something that happened to an experiment. `counter` rises by one with each."""
+    """An event of an experiment. `counter` increases by one with each event."""
 
     counter: int
     time: datetime
@@ -299,14 +299,16 @@ class Event(View):
 
 
 class ClaimRequest(Request):
-    """A worker asks for a trial. A repeated `request` (any unique text) gets the same answer again."""
+    """A worker's request for a trial. A repeated `request` (any unique text) gets the same answer."""
 
     worker: Word
     device: Word = "cpu"
     slots: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
     request: Token | None = None
     started: bool = Field(
-        False, strict=True, description="The worker's first claim: what paused it before is forgotten."
+        False,
+        strict=True,
+        description="Whether this is the worker's first claim; it ends earlier pauses of the worker.",
     )
 
 
@@ -320,7 +322,7 @@ class ParentTrial(View):
 
 
 class Claim(View):
-    """A trial to evaluate. Only who shows `token` may report; the lease ends `lease_seconds` after the last heartbeat."""
+    """A trial to evaluate. A report must carry `token`. The lease expires `lease_seconds` after the last heartbeat."""
 
     attempt: int
     token: str
@@ -336,27 +338,27 @@ class Claim(View):
 
 
 class Fence(Request):
-    """The proof that a report comes from the holder of the lease."""
+    """The token that proves that the sender holds the lease."""
 
     token: Token
 
 
 class Heartbeat(View):
-    """The lease is renewed for `lease_seconds`; `stop` asks the worker to end the trial between two epochs."""
+    """The renewed lease lasts `lease_seconds`. `stop` tells the worker to end the trial between two epochs."""
 
     stop: bool
     lease_seconds: float
 
 
 class ReportPoints(Fence):
-    """Curve points (a repeated epoch replaces the earlier one) and log lines (a repeated one is kept once)."""
+    """Curve points (a repeated epoch replaces the earlier point) and log lines (a repeated line is stored once)."""
 
     points: Annotated[tuple[CurvePoint, ...], Field(max_length=10_000)] = ()
     log: Annotated[tuple[LogLine, ...], Field(max_length=10_000)] = ()
 
 
 class ReportCheckpoint(Fence):
-    """From what a later attempt can go on: the digest of an uploaded file."""
+    """A checkpoint from which a later attempt can resume: the digest of an uploaded file."""
 
     digest: Digest
 
@@ -368,7 +370,7 @@ class ReportResult(Fence):
 
 
 class Finished(View):
-    """What the result made of the trial: a final state, or queued again."""
+    """The trial's state after the result: final, or queued again."""
 
     experiment: int
     trial: int
@@ -376,8 +378,8 @@ class Finished(View):
 
 
 class PauseView(View):
-    """Something that cannot go on because a machine lacks something (space, data, a module, a GPU). No `worker`: all of them; no
-    `experiment`: all of them. It is tried again at `until`."""
+    """A pause because a machine lacks something (space, data, a module, a GPU). A null `worker` or `experiment` means all of them. The next
+    try is at `until`."""
 
     reason: str
     worker: str | None = None
@@ -387,7 +389,7 @@ class PauseView(View):
 
 
 class WorkerView(View):
-    """A worker that was heard of lately and the trials that it holds, as [experiment, index] pairs."""
+    """A worker that contacted the server recently, and the trials it holds, as [experiment, index] pairs."""
 
     name: str
     device: str
@@ -395,13 +397,13 @@ class WorkerView(View):
     first_seen: datetime
     last_seen: datetime
     alive: bool
-    draining: bool = Field(False, description="Whether it gets no more trials.")
-    pauses: tuple[PauseView, ...] = Field((), description="What it cannot do at the moment, and why.")
+    draining: bool = Field(False, description="Whether the worker gets no more trials.")
+    pauses: tuple[PauseView, ...] = Field((), description="Current pauses of the worker, with reasons.")
     trials: tuple[tuple[int, int], ...]
 
 
 class Drain(Request):
-    """Whether a worker is to get no more trials."""
+    """Whether a worker gets no more trials."""
 
     drain: bool = Field(True, strict=True)
 
@@ -415,11 +417,11 @@ class ArtifactInfo(View):
 
 
 class Health(View):
-    """The server can work: its database takes a write, and its disk has room for artifacts."""
+    """The server is ready: its database accepts a write, and its disk has space for artifacts."""
 
     status: Literal["ok"]
     version: str
     database: Literal["sqlite", "postgresql"]
     schema_version: str
     free_bytes: int = Field(description="Free space on the disk of the artifacts.")
-    pauses: tuple[PauseView, ...] = Field((), description="What cannot go on at the moment, and why.")
+    pauses: tuple[PauseView, ...] = Field((), description="Current pauses, with reasons.")

@@ -1,1 +1,1 @@
-"""The endpoints, by subject. Each is thin: it reads the request, asks the store, answers."""
+"""The endpoints, by subject. Each is thin: it reads the request, calls the store and answers."""

@@ -1,4 +1,4 @@
-"""Files, by digest."""
+"""Files, addressed by digest."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ DigestPath = Annotated[
     str,
     PathParameter(
         pattern=DIGEST_PATTERN,
-        description="sha256: and 64 hexadecimal digits.",
+        description="`sha256:` and 64 hexadecimal digits.",
         examples=["sha256:" + "0" * 64],
     ),
 ]
@@ -33,31 +33,31 @@ _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "
     responses={200: {"content": _BINARY, "description": "The content."}, **failures(404)},
 )
 async def download(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> FileResponse:
-    """The content; it never changes, so that it can be cached for ever."""
+    """Returns the content, which never changes: clients may cache it for ever."""
 
-    def found() -> Path:
+    def locate() -> Path:
         store.artifact(digest)
         return files.open(digest)
 
-    path = await _pool(request).run(found)
+    path = await _pool(request).run(locate)
     return FileResponse(path, media_type="application/octet-stream", headers=_headers(digest))
 
 
 @router.head(
     "/{digest}",
-    summary="Is a file there?",
+    summary="Check whether a file exists",
     response_class=Response,
-    responses={200: {"description": "It is."}, **failures(404)},
+    responses={200: {"description": "The file exists."}, **failures(404)},
 )
 async def exists(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
-    """Answers like a download, without the content. The file stays for a day at least, also when nothing refers to it."""
+    """Answers like a download, without the content. The file then stays for at least a day, even when nothing refers to it."""
 
-    def found() -> int:
+    def file_size() -> int:
         info = store.ask_artifact(digest)
         files.open(digest)
         return info.size
 
-    size = await _pool(request).run(found)
+    size = await _pool(request).run(file_size)
     headers = {**_headers(digest), "content-length": str(size)}
     return Response(status_code=200, media_type="application/octet-stream", headers=headers)
 
@@ -69,20 +69,20 @@ async def exists(request: Request, store: StoreDep, files: FilesDep, digest: Dig
     responses=failures(413),
 )
 async def upload(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> ArtifactInfo:
-    """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again.
+    """Stores the body under its digest, after checking the body against it. Uploading an existing file again succeeds.
 
-    Where there is no space for it, the answer is 503 of type NoSpace, and no trials are handed out until there is.
+    When the disk has no space for it, the answer is 503 of type NoSpace, and no trials are handed out until there is space.
     """
     pool = _pool(request)
     try:
         with await pool.run(files.receive, digest) as receiving:
-            held = bytearray()
+            buffered = bytearray()
             async for chunk in request.stream():
-                held += chunk
-                if len(held) >= CHUNK:
-                    await pool.run(receiving.write, bytes(held))
-                    held.clear()
-            await pool.run(receiving.write, bytes(held))
+                buffered += chunk
+                if len(buffered) >= CHUNK:
+                    await pool.run(receiving.write, bytes(buffered))
+                    buffered.clear()
+            await pool.run(receiving.write, bytes(buffered))
             info = await pool.run(receiving.commit, store)
     except NoSpace as error:
         await pool.run(store.out_of_space, str(error))
@@ -97,10 +97,10 @@ def _pool(request: Request) -> Pool:
 
 
 def _headers(digest: str) -> dict[str, str]:
-    # Files are data, never pages: a browser must not take one for something to run.
+    # Files are data, never pages: a browser must not run one.
     return {
         "etag": f'"{digest}"',
-        # Not "public": where there are logins, a cache in between must not hand it out to others.
+        # Not "public": when the server has logins, a shared cache must not serve the file to others.
         "cache-control": "private, max-age=31536000, immutable",
         "x-content-type-options": "nosniff",
         "content-disposition": "attachment",

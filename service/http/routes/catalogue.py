@@ -1,4 +1,4 @@
-"""What a spec may name on this server: for forms."""
+"""Everything that a spec may name on this server, for forms."""
 
 import inspect
 from typing import Any
@@ -18,9 +18,9 @@ from sparsemod.units import ALIASES, CHOICES, METRICS
 router = APIRouter(tags=["service"])
 
 
-@router.get("/catalogue", summary="What specs may name", responses=failures())
+@router.get("/catalogue", summary="List what a spec may name", responses=failures())
 def show_catalogue() -> Catalogue:
-    """Families with their options and parameters, datasets, devices, metrics; the schema of a spec and its defaults."""
+    """Lists families with their options and parameters, datasets, devices and metrics, and the schema and the defaults of a spec."""
     defaults = ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}}).to_dict()
     return Catalogue(
         families=tuple(_family(name) for name in FAMILIES.names()),
@@ -42,25 +42,25 @@ def _family(name: str) -> FamilyView:
     member = FAMILIES.get(name)
     spaces: dict[str, tuple[dict[str, Any], ...]] = {}
     try:
-        made = create_family(name, {})
+        family = create_family(name, {})
     except SparsemodError:
-        made = None  # one of its options must be given
-    for dataset in DATASETS.names() if made is not None else ():
+        family = None  # one of its options is required
+    for dataset in DATASETS.names() if family is not None else ():
         info = declared(dataset)
-        if info is None or made is None:
+        if info is None or family is None:
             continue
         try:
-            spaces[dataset] = tuple(_parameter(parameter) for parameter in made.space(info).parameters)
+            spaces[dataset] = tuple(_parameter(parameter) for parameter in family.space(info).parameters)
         except SparsemodError:
-            continue  # it cannot read data of this shape
-    return FamilyView(name=name, description=_words(member), options=_options(member), spaces=spaces)
+            continue  # the family cannot read data of this shape
+    return FamilyView(name=name, description=_summary(member), options=_options(member), spaces=spaces)
 
 
 def _dataset(name: str) -> DatasetView:
     member, info = DATASETS.get(name), declared(name)
     return DatasetView(
         name=name,
-        description=_words(member),
+        description=_summary(member),
         options=tuple(option for option in _options(member) if option.name != "root"),
         shape=None if info is None else info.shape,
         classes=None if info is None else info.classes,
@@ -68,8 +68,8 @@ def _dataset(name: str) -> DatasetView:
 
 
 def _device(name: str) -> DeviceView:
-    found = device(name)
-    return DeviceView(**{field: getattr(found, field) for field in DeviceView.model_fields})
+    target = device(name)
+    return DeviceView(**{field: getattr(target, field) for field in DeviceView.model_fields})
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
@@ -97,5 +97,5 @@ def _options(member: Any) -> tuple[OptionView, ...]:
     )
 
 
-def _words(member: Any) -> str:
+def _summary(member: Any) -> str:
     return (inspect.getdoc(member) or "").split("\n")[0]

@@ -1,4 +1,4 @@
-"""What the endpoints share: where store and files come from, path parameters, documented errors."""
+"""Shared parts of the endpoints: store and files as dependencies, path parameters, documented errors."""
 
 from typing import Annotated, Any
 
@@ -12,18 +12,18 @@ from service.store import Store
 
 
 class Decimal(Convertor[int]):
-    """A path segment that is a number in its one canonical spelling: ASCII digits without sign, point or leading zero.
+    """Path segment with a number in its canonical spelling: ASCII digits without sign, point or leading zero.
 
-    It is the only parser of ids in paths. The guard and the endpoint get the integer that it returns, so they cannot disagree about which
-    experiment or attempt a request means. A segment in another spelling matches no route, which is answered with 404.
+    This is the only parser of ids in paths. The guard and the endpoint receive the integer that it returns, so they cannot disagree about
+    the experiment or the attempt. A segment in another spelling matches no route; the answer is 404.
     """
 
     def convert(self, value: str) -> int:
-        """The number."""
+        """Return the number."""
         return int(value)
 
     def to_string(self, value: int) -> str:
-        """The number's spelling."""
+        """Return the number's canonical spelling."""
         return str(value)
 
 
@@ -39,12 +39,12 @@ class Index(Decimal):
     regex = "0|[1-9][0-9]{0,8}"
 
 
-# Registered before any route is made: every module of routes imports this one.
+# Registered before any route is created, because every module of routes imports this one.
 register_url_convertor("number", Number())
 register_url_convertor("index", Index())
 
 
-# Not plain functions: the framework would call each of them in a thread, and wait for a free one.
+# Coroutines, because the framework would call plain functions in a thread and wait for a free one.
 
 
 async def _store(request: Request) -> Store:
@@ -71,8 +71,8 @@ TrialIndex = Annotated[
     int, Path(ge=0, lt=10**9, description="Index of the trial in its experiment.", examples=[0])
 ]
 AttemptId = Annotated[int, Path(ge=1, lt=10**15, description="Number of the attempt.", examples=[1])]
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most.")]
-Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many items to leave out.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Return at most this many items.")]
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="Skip this many items.")]
 Key = Annotated[
     str | None,
     Header(
@@ -80,23 +80,23 @@ Key = Annotated[
         min_length=1,
         max_length=100,
         pattern=r"^[\x21-\x7e]+$",
-        description="Any unique text; the same request with the same key makes nothing twice.",
+        description="Any unique text. Repeating a request with the same key creates nothing twice.",
     ),
 ]
 
 _DESCRIPTIONS = {
-    400: "The request cannot be read.",
-    401: "A login is needed: no token was shown, or one that is no good.",
-    403: "The token does not allow it.",
-    404: "There is no such thing.",
-    409: "It contradicts what is stored; nothing was changed.",
-    413: "The body is beyond its limit.",
-    422: "Something that was given is not acceptable.",
+    400: "The request is malformed.",
+    401: "A login is needed: the request has no token, or an invalid one.",
+    403: "The token does not allow this request.",
+    404: "The requested object does not exist.",
+    409: "The request conflicts with the stored state; nothing was changed.",
+    413: "The body exceeds its size limit.",
+    422: "An input is not valid.",
     503: "The database does not answer, or a conversion takes too long.",
 }
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the errors that an endpoint may answer with."""
-    wanted = sorted({*statuses, 401, 403, 422, 503})
-    return {status: {"model": ErrorAnswer, "description": _DESCRIPTIONS[status]} for status in wanted}
+    """Return the OpenAPI documentation of an endpoint's error answers."""
+    documented = sorted({*statuses, 401, 403, 422, 503})
+    return {status: {"model": ErrorAnswer, "description": _DESCRIPTIONS[status]} for status in documented}

@@ -59,7 +59,7 @@ _BODY: dict[str, Any] = {
 
 
 async def _spec(request: Request) -> ExperimentSpec:
-    """The spec in the body, JSON or YAML. Raises InvalidSpec, InvalidInput."""
+    """Return the spec in the body, JSON or YAML. Raises InvalidSpec, InvalidInput."""
     body = await request.body()
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind in YAML_TYPES:
@@ -76,7 +76,7 @@ async def _spec(request: Request) -> ExperimentSpec:
 
 
 def _from_json(body: bytes) -> ExperimentSpec:
-    """The spec in `{"spec": {...}}`. Raises InvalidSpec, InvalidInput."""
+    """Return the spec in `{"spec": {...}}`. Raises InvalidSpec, InvalidInput."""
     try:
         data = json.loads(body)
         create = CreateExperiment.model_validate(data)
@@ -103,7 +103,7 @@ def _check(request: Request, spec: ExperimentSpec) -> None:
         201: {
             "headers": {
                 "Location": {
-                    "description": "Address of the experiment.",
+                    "description": "URL path of the experiment.",
                     "schema": {"type": "string"},
                     "required": True,
                 }
@@ -115,9 +115,9 @@ def _check(request: Request, spec: ExperimentSpec) -> None:
 async def create_experiment(
     request: Request, response: Response, store: StoreDep, login: LoginDep, key: Key = None
 ) -> ExperimentView:
-    """Checks the spec and stores it; the search begins at once. JSON `{"spec": {...}}`, or the spec itself as YAML.
+    """Checks the spec and stores it; the search starts at once. The body is JSON `{"spec": {...}}`, or the spec as YAML.
 
-    Errors name the field. A family or dataset must be registered with the server: code is never taken over HTTP.
+    Errors name the field. Family and dataset must be registered on the server, which never accepts code over HTTP.
     """
     spec = await _spec(request)
 
@@ -132,7 +132,7 @@ async def create_experiment(
 
 @router.post("/experiments/check", summary="Check a spec", openapi_extra=_BODY, responses=failures(413))
 async def check_experiment(request: Request) -> Checked:
-    """What creating it would say, without creating it: the spec with all its defaults, also as YAML, or an error that names the field."""
+    """Checks a spec without creating an experiment. Returns the spec with all its defaults, also as YAML, or an error that names the field."""
     from sparsemod.spec.files import dump
 
     spec = await _spec(request)
@@ -147,14 +147,14 @@ def list_experiments(
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Page[ExperimentSummary]:
-    """All experiments, newest first."""
+    """Lists all experiments, newest first."""
     items, total = store.experiments(limit, offset, state)
     return Page[ExperimentSummary](items=tuple(items), total=total)
 
 
 @router.get("/experiments/{experiment:number}", summary="Show an experiment", responses=failures(404))
 def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Its spec, state, rounds and how many trials are in which state."""
+    """Returns the spec, the state, the rounds and the number of trials in each state."""
     return store.experiment(experiment)
 
 
@@ -167,9 +167,9 @@ def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
 def delete_experiment(
     store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
 ) -> Response:
-    """For ever: its trials, curves and logs, and the files that no other experiment refers to. Trials under way are dropped by their workers.
+    """Deletes its trials, curves and logs for ever, and the files that no other experiment refers to. Workers drop its running trials.
 
-    A file that somebody else has uploaded again stays until that is a day ago.
+    A file that another client has uploaded again stays for a day after that upload.
     """
     used = store.delete_experiment(experiment, None if login is None else login.token)
     store.drop(used, files.remove)
@@ -180,7 +180,7 @@ def delete_experiment(
     "/experiments/{experiment:number}/stop", summary="Stop an experiment", responses=failures(404, 409)
 )
 def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """No more trials are handed out; running ones end between two epochs and wait, with their checkpoint, for `resume`."""
+    """Hands out no more trials. Running trials end between two epochs and wait, with their checkpoints, for `resume`."""
     return store.stop(experiment)
 
 
@@ -188,20 +188,20 @@ def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
     "/experiments/{experiment:number}/resume", summary="Resume an experiment", responses=failures(404, 409)
 )
 def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Go on after a stop. What is paused because a machine lacked something is tried again at once."""
+    """Continues after a stop, and ends the pauses that began because a machine lacked something."""
     return store.resume(experiment)
 
 
 @router.post(
     "/experiments/{experiment:number}/retry",
-    summary="Try failed trials again",
+    summary="Retry failed trials",
     responses=failures(400, 404, 409, 413),
 )
 def retry_trials(
-    store: StoreDep, experiment: ExperimentId, wanted: Annotated[RetryTrials, Body()]
+    store: StoreDep, experiment: ExperimentId, selection: Annotated[RetryTrials, Body()]
 ) -> Retried:
-    """Queue failed trials again, with all their attempts; their attempts so far stay on record. An experiment that was over runs again."""
-    return Retried(trials=tuple(store.retry(experiment, wanted.trials)))
+    """Queues failed trials again, each with its full number of attempts; earlier attempts stay on record. A finished experiment runs again."""
+    return Retried(trials=tuple(store.retry(experiment, selection.trials)))
 
 
 @router.post(
@@ -212,9 +212,9 @@ def retry_trials(
 def extend_experiment(
     store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
 ) -> ExperimentView:
-    """More trials for some rounds, tighter or looser budgets. An experiment that was done runs again; no trial is lost.
+    """Adds trials to rounds, and tightens or loosens budgets. A finished experiment runs again; no trial is lost.
 
-    The reference point stays, so that hypervolumes stay comparable.
+    The reference point stays the same, so that hypervolumes stay comparable.
     """
     rounds: dict[str, int] = {str(name): more for name, more in change.rounds.items()}
     check_spec(extended(store.valid_spec(experiment), rounds, change.budgets))
@@ -228,8 +228,8 @@ def extend_experiment(
     responses=failures(400, 404, 409, 413),
 )
 async def mend_experiment(request: Request, store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Replaces a stored spec that does not validate any more (`spec_error` says why), for example after an update of the server. The body is
-    that of a new experiment. The trials stay. An experiment that has failed runs again. 409 when the stored spec is valid.
+    """Replaces a stored spec that no longer validates (see `spec_error`), for example after an update of the server. The body is that of a
+    new experiment. The trials stay. A failed experiment runs again. Answers 409 when the stored spec is valid.
     """
     spec = await _spec(request)
 
@@ -240,33 +240,31 @@ async def mend_experiment(request: Request, store: StoreDep, experiment: Experim
     return await run_in_threadpool(mend)
 
 
-@router.get("/experiments/{experiment:number}/events", summary="What happened since", responses=failures(404))
+@router.get("/experiments/{experiment:number}/events", summary="List events", responses=failures(404))
 def list_events(
     store: StoreDep,
     experiment: ExperimentId,
-    after: Annotated[
-        int, Query(ge=0, le=2**31 - 1, description="Counter of the last event that is known.")
-    ] = 0,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Counter of the last known event.")] = 0,
     limit: Limit = 1000,
 ) -> list[Event]:
-    """Events with a counter above `after`, oldest first. Counters have no gaps."""
+    """Lists the events with a counter above `after`, oldest first. Counters have no gaps."""
     return store.events(experiment, after, limit)
 
 
 @router.get(
     "/experiments/{experiment:number}/ax",
-    summary="The experiment for Ax",
+    summary="Export the experiment for Ax",
     tags=["results"],
     responses={
         200: {
             "content": {"application/json": {"schema": {"type": "object"}}},
-            "description": "Ax's own JSON.",
+            "description": "JSON in Ax's format.",
         },
         **failures(404),
     },
 )
 def export_ax(request: Request, experiment: ExperimentId) -> Response:
-    """JSON that `ax.api.client.Client.load_from_json_file` opens. Made in a process of its own: takes some seconds."""
+    """Returns JSON for `ax.api.client.Client.load_from_json_file`. A separate process creates it, which takes some seconds."""
     content: bytes = request.app.state.ax.export(experiment)
     headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-ax.json"'}
     return Response(content, media_type="application/json", headers=headers)

@@ -1,4 +1,4 @@
-"""Exports: the networks of trials as C projects, ONNX and TensorFlow Lite files, each with its check."""
+"""Exports: trials' networks as C projects, ONNX and TensorFlow Lite files, each checked against the integer network."""
 
 from typing import Annotated
 
@@ -29,37 +29,41 @@ ExportsDep = Annotated[Exports, Depends(_exports)]
     responses=failures(400, 404, 409, 413),
 )
 def export_trial(
-    exports: ExportsDep, experiment: ExperimentId, index: TrialIndex, wanted: ExportRequest
+    exports: ExportsDep, experiment: ExperimentId, index: TrialIndex, body: ExportRequest
 ) -> list[ExportView]:
-    """Begins to write the formats, to check the files against the integer network on validation data, and to make a report card.
+    """Starts an export: write the formats, check the files against the integer network on validation data, and write a report card.
 
-    The files become artifacts of the trial; ask for the list until nothing is queued or running. A format that failed says why.
+    The files become artifacts of the trial. Poll the list until nothing is queued or running. A failed format gives the reason.
     """
-    _check(wanted)
-    names = {} if wanted.name is None else {index: wanted.name}
-    return exports.start(experiment, [index], wanted.formats, wanted.device, names)
+    _check(body)
+    names = {} if body.name is None else {index: body.name}
+    return exports.start(experiment, [index], body.formats, body.device, names)
 
 
 @router.get(
     "/experiments/{experiment:number}/trials/{index:index}/exports",
-    summary="A trial's exports",
+    summary="List a trial's exports",
     responses=failures(404),
 )
 def list_trial_exports(exports: ExportsDep, experiment: ExperimentId, index: TrialIndex) -> list[ExportView]:
-    """What was exported, with reports and files, and what is on its way."""
+    """Lists finished exports, with reports and files, and pending ones."""
     return exports.listed(experiment, index)
 
 
 @router.get(
-    "/experiments/{experiment:number}/exports", summary="An experiment's exports", responses=failures(404)
+    "/experiments/{experiment:number}/exports",
+    summary="List an experiment's exports",
+    responses=failures(404),
 )
 def list_exports(
     exports: ExportsDep,
     experiment: ExperimentId,
-    after: Annotated[int, Query(ge=-1, lt=10**9, description="Index of the last trial that is known.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Of how many trials at most.")] = 100,
+    after: Annotated[int, Query(ge=-1, lt=10**9, description="Index of the last known trial.")] = -1,
+    limit: Annotated[
+        int, Query(ge=1, le=1000, description="Return the exports of at most this many trials.")
+    ] = 100,
 ) -> list[ExportView]:
-    """The exports of its trials, by index, of at most `limit` trials. Those of further trials: ask again with `after`."""
+    """Lists the exports of at most `limit` trials, by index. Repeat with `after` for further trials."""
     return exports.page(experiment, after, limit)
 
 
@@ -70,19 +74,19 @@ def list_exports(
     responses=failures(400, 404, 409, 413),
 )
 def export_front(
-    store: StoreDep, exports: ExportsDep, experiment: ExperimentId, wanted: ExportRequest
+    store: StoreDep, exports: ExportsDep, experiment: ExperimentId, body: ExportRequest
 ) -> list[ExportView]:
-    """The same for every point of the front, one after the other."""
-    _check(wanted)
+    """Exports every point of the front, one after the other, as for a single trial."""
+    _check(body)
     indices = [point.index for point in store.pareto(experiment).points]
     if not indices:
         raise Conflict("the front is empty: no trial within the budgets has completed yet")
-    names = {} if wanted.name is None else {index: model_name(wanted.name, index) for index in indices}
-    return exports.start(experiment, indices, wanted.formats, wanted.device, names)
+    names = {} if body.name is None else {index: model_name(body.name, index) for index in indices}
+    return exports.start(experiment, indices, body.formats, body.device, names)
 
 
-def _check(wanted: ExportRequest) -> None:
-    if wanted.device is not None:
-        device(wanted.device, field="device")
-    if wanted.name is not None:
-        checked_name(wanted.name)
+def _check(body: ExportRequest) -> None:
+    if body.device is not None:
+        device(body.device, field="device")
+    if body.name is not None:
+        checked_name(body.name)

@@ -1,4 +1,4 @@
-"""Is it there, and can it work?"""
+"""Whether the server is ready."""
 
 from fastapi import APIRouter, Request
 
@@ -9,9 +9,9 @@ from service.schemas.trials import Health
 router = APIRouter(tags=["service"])
 
 
-@router.get("/health", summary="Can the service work?", responses=failures())
+@router.get("/health", summary="Check the service's health", responses=failures())
 async def health(request: Request) -> Health:
-    """200 when the database takes a write and the disk of the artifacts has room; else 503 with the reason, after a few seconds at most.
+    """Answers 200 when the database accepts a write and the artifacts' disk has space; otherwise 503 with the reason, within a few seconds.
 
     The answer may be a second old.
     """

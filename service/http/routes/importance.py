@@ -1,4 +1,4 @@
-"""How much each parameter matters."""
+"""The importance of each parameter."""
 
 from typing import Any
 
@@ -15,25 +15,28 @@ router = APIRouter(tags=["results"])
 
 @router.get(
     "/experiments/{experiment:number}/importance",
-    summary="Importance of parameters",
+    summary="Show the importance of parameters",
     response_model=Importance,
-    responses={202: {"model": Computing, "description": "It is being computed."}, **failures(400, 404)},
+    responses={
+        202: {"model": Computing, "description": "The answer is being computed."},
+        **failures(400, 404),
+    },
 )
 def show_importance(request: Request, store: StoreDep, experiment: ExperimentId) -> Importance | Response:
-    """Total Sobol' indices by metric and parameter, from a model of the trials. Computed in a process of its own, which takes some seconds;
-    until there is a newer one, the last answer is given, with `current` false."""
+    """Returns total Sobol' indices by metric and parameter, from a model of the trials. A separate process computes them, which takes some
+    seconds; meanwhile the server returns the previous answer, with `current` false."""
     computed: Computed = request.app.state.computed
     view = store.experiment(experiment)
     completed = view.counts.get(TrialState.COMPLETED, 0)
-    # What trials that are over say never changes: their number stands for all of it.
+    # Results of finished trials never change, so their number identifies them.
     key = f"{completed}/{view.counts.get(TrialState.INFEASIBLE, 0)}"
 
     def task() -> dict[str, Any]:
         return importance_task(store, experiment)
 
-    found = computed.ask(experiment, "importance", key, task)
-    if found is not None:
-        return _view(experiment, view.revision, True, found)
+    indices = computed.ask(experiment, "importance", key, task)
+    if indices is not None:
+        return _view(experiment, view.revision, True, indices)
     earlier = store.derived(experiment, "importance")
     if earlier is not None:
         return _view(experiment, view.revision, False, earlier[1])

@@ -1,4 +1,4 @@
-"""Logging in with a token, for the page: a browser keeps a session cookie instead of the token."""
+"""Login with a token, for the dashboard: the browser keeps a session cookie instead of the token."""
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import cookie_parser
@@ -12,13 +12,13 @@ router = APIRouter(tags=["logins"])
 
 
 @router.post("/login", summary="Log in", responses=failures(400, 413))
-def log_in(request: Request, response: Response, store: StoreDep, wanted: LoginRequest) -> Me:
-    """Changes a token for a session cookie, which scripts cannot read and other sites cannot use. It ends after twelve hours or with the token."""
+def log_in(request: Request, response: Response, store: StoreDep, credentials: LoginRequest) -> Me:
+    """Exchanges a token for a session cookie, which scripts cannot read and other sites cannot use. It expires after twelve hours or with the token."""
     if not store.closed():
         return Me(open=True)
-    login = store.token_login(wanted.token)
+    login = store.token_login(credentials.token)
     if login is None:
-        raise LoginNeeded(f"this token is not known, has expired or was revoked. {HOW_TO}")
+        raise LoginNeeded(f"this token is unknown, expired or revoked. {HOW_TO}")
     session, seconds = store.open_session(login, SESSION_SECONDS)
     response.set_cookie(
         COOKIE,
@@ -46,9 +46,9 @@ def log_out(request: Request, store: StoreDep) -> Response:
     return response
 
 
-@router.get("/me", summary="Who am I?", responses=failures())
+@router.get("/me", summary="Show the current login", responses=failures())
 def show_me(request: Request, response: Response, store: StoreDep) -> Me:
-    """Whether there are logins here, and who is logged in."""
+    """Returns whether the server has logins, and who is logged in."""
     response.headers["cache-control"] = "no-store"
     if not store.closed():
         return Me(open=True)

@@ -25,7 +25,7 @@ TYPES = {
     ".mjs": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-"""What is served from the dashboard's folder; other files there are not."""
+"""Suffixes of the files that are served from the dashboard's folder -> media type."""
 
 _FOR_EVER = "public, max-age=31536000, immutable"
 _INLINE = re.compile(rb"<script(?: type=\"importmap\")?>(.*?)</script>", re.DOTALL)
@@ -36,7 +36,7 @@ Known = Annotated[str, Header(alias="if-none-match")]
 
 @functools.cache
 def _files() -> frozenset[str]:
-    """Names that may be asked for: a list, so that no name can lead out of the folder."""
+    """Return the names that may be requested: a fixed set, so that no name leads out of the folder."""
     return frozenset(
         str(path.relative_to(DASHBOARD))
         for path in DASHBOARD.rglob("*")
@@ -46,15 +46,15 @@ def _files() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=256)
 def _content(name: str, changed: int) -> tuple[bytes, bytes, str]:
-    """A file, the same compressed, its digest. `changed` is part of the key, so that an edited file is read again."""
+    """Return a file, its gzip form and its digest. `changed` is part of the cache key, so that an edited file is read again."""
     content = (DASHBOARD / name).read_bytes()
     return content, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:32]
 
 
 def _policy(page: bytes) -> str:
-    """Scripts of ours only, and the one that stands in the page. ECharts sets styles on its tooltips."""
-    found = _INLINE.search(page)
-    digest = base64.b64encode(hashlib.sha256(found.group(1) if found else b"").digest()).decode()
+    """Return the content security policy: only our scripts and the page's inline script. ECharts needs inline styles for its tooltips."""
+    inline = _INLINE.search(page)
+    digest = base64.b64encode(hashlib.sha256(inline.group(1) if inline else b"").digest()).decode()
     return (
         f"default-src 'self'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -67,7 +67,7 @@ def _serve(name: str, encodings: str, known: str) -> Response:
         "x-content-type-options": "nosniff",
         "etag": f'"{digest}"',
         "vary": "accept-encoding",
-        # Names of vendored files hold their version.
+        # Names of vendored files contain their version.
         "cache-control": _FOR_EVER if name.startswith("vendor/") else "no-cache",
     }
     suffix = Path(name).suffix
@@ -80,19 +80,19 @@ def _serve(name: str, encodings: str, known: str) -> Response:
     return Response(content, media_type=TYPES[suffix], headers=headers)
 
 
-# The page has threads of its own: it must come up when all requests for data wait.
+# The dashboard's files have their own threads: the page must load while all requests for data wait.
 _POOL = Pool("requests for the page", 4)
 
 
 @router.get("/")
 async def dashboard(encodings: Encodings = "", known: Known = "") -> Response:
-    """The dashboard."""
+    """Serve the dashboard."""
     return await _POOL.run(_serve, "index.html", encodings, known)
 
 
 @router.get("/dashboard/{name:path}")
 async def dashboard_file(name: str, encodings: Encodings = "", known: Known = "") -> Response:
-    """A module or a style of the dashboard. Raises NotFound."""
+    """Serve a module or a style sheet of the dashboard. Raises NotFound."""
     if name not in _files():
         raise NotFound("page", name)
     return await _POOL.run(_serve, name, encodings, known)
@@ -100,7 +100,7 @@ async def dashboard_file(name: str, encodings: Encodings = "", known: Known = ""
 
 @router.get("/docs")
 async def docs() -> Response:
-    """The endpoints, read from /openapi.json."""
+    """Serve the page of the API, which reads /openapi.json."""
     content = await _POOL.run((PAGES / "api.html").read_bytes)
     headers = {
         "content-security-policy": _policy(content),

@@ -16,17 +16,17 @@ router = APIRouter(tags=["results"])
 
 @router.get(
     "/pareto/{experiment:number}",
-    summary="The Pareto front",
+    summary="Show the Pareto front",
     response_model=ParetoView,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **failures(404)},
 )
 def show_pareto(
     store: StoreDep,
     experiment: ExperimentId,
-    format: Annotated[Literal["json", "csv"], Query(description="CSV holds the points only.")] = "json",
+    format: Annotated[Literal["json", "csv"], Query(description="CSV contains only the points.")] = "json",
 ) -> ParetoView | Response:
-    """The completed trials that meet the budgets and that no other one dominates: parameters, measurements with their provenance, lineage,
-    files; the hypervolume against the fixed reference point, and its history."""
+    """Returns the completed trials that meet the budgets and that no other trial dominates, with parameters, measurements and their provenance,
+    lineage and files; also the hypervolume against the fixed reference point, and its history."""
     if format == "csv":
         indices = [point.index for point in store.pareto(experiment).points]
         rows = [to_row(trial) for trial in store.trials_at(experiment, indices)]
@@ -37,10 +37,10 @@ def show_pareto(
 
 @router.get(
     "/pareto/{experiment:number}/devices",
-    summary="Which devices each Pareto point fits",
+    summary="Show which devices each Pareto point fits",
     responses=failures(404),
 )
 def show_devices(store: StoreDep, experiment: ExperimentId) -> tuple[PointDevices, ...]:
-    """Every point of the front beside every device that the server knows: bytes needed and there, estimated time, what does not fit."""
+    """Compares every point of the front with every device that the server knows: bytes needed and available, estimated time, what does not fit."""
     points = store.pareto(experiment).points
     return tuple(PointDevices(trial=point.index, devices=device_fits(point.measurements)) for point in points)

@@ -1,4 +1,4 @@
-"""All trials of an experiment as columns, for plots; what changed since, for plots that are drawn already."""
+"""All trials of an experiment as columns, for plots; also only the changes since a revision, to update a plot."""
 
 import gzip
 from collections import OrderedDict
@@ -12,11 +12,10 @@ from service.schemas.dashboard import Points
 router = APIRouter(tags=["trials"])
 
 WORTH_PACKING = 4096
-"""Bytes from which an answer is compressed for who can read that."""
-
+"""Size in bytes from which an answer is compressed for clients that accept gzip."""
 
 KEPT = 8
-"""Experiments whose last answer is kept, compressed."""
+"""Number of experiments whose last answer is cached, compressed."""
 
 JSON = "application/json"
 
@@ -33,15 +32,17 @@ def list_points(
     experiment: ExperimentId,
     after: Annotated[
         int,
-        Query(ge=0, le=2**31 - 1, description="Revision that is known: only trials that changed after it."),
+        Query(
+            ge=0, le=2**31 - 1, description="Last known revision: return only trials that changed after it."
+        ),
     ] = 0,
 ) -> Response:
-    """Every trial with its parameters and values, a column each; thousands of trials are one short answer."""
+    """Returns every trial with its parameters and values as columns; thousands of trials fit in one short answer."""
     headers = {"vary": "accept-encoding", "cache-control": "no-cache"}
     packed = "gzip" in request.headers.get("accept-encoding", "")
     kept: OrderedDict[int, tuple[int, bytes]] = request.app.state.points
     if after == 0 and packed:
-        # A plot that is drawn anew asks for what was asked for before, as long as nothing has happened.
+        # A redrawn plot repeats the previous request as long as nothing has changed.
         known = kept.get(experiment)
         now = store.revisions([experiment]).get(experiment)
         if known is not None and now is not None and known[0] == now.revision:

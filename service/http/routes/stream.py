@@ -1,4 +1,4 @@
-"""Server-sent events: what happens, while it happens."""
+"""Server-sent events: changes as they happen."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -23,14 +23,12 @@ LastSeen = Annotated[
     Header(
         alias="Last-Event-ID",
         pattern=_LAST,
-        description="Sent by a browser that comes back; goes before `after`.",
+        description="Sent by a browser that reconnects; takes precedence over `after`.",
     ),
 ]
 After = Annotated[
     int | None,
-    Query(
-        ge=0, le=2**31 - 1, description="Counter of the last event that is known; from now on when left out."
-    ),
+    Query(ge=0, le=2**31 - 1, description="Counter of the last known event. Without it, only new events."),
 ]
 
 
@@ -43,13 +41,11 @@ After = Annotated[
 async def follow_experiment(
     request: Request, experiment: ExperimentId, after: After = None, last: LastSeen = None
 ) -> EventSourceResponse:
-    """Its events as they happen: `event` is the kind, `id` the counter, `data` what /events has as data. Each comes once and in order,
-    whatever happens to servers and connections. `reset` says that the counter was never reached: load everything again."""
+    """Sends the experiment's events as they happen: `event` is the kind, `id` the counter, `data` the same as in /events. Each event arrives once
+    and in order, even when servers restart and connections break. `reset` means that the experiment never reached the counter: reload everything."""
     feed: Feed = request.app.state.feed
     source = feed.experiment(experiment, after if last is None else int(last))
-    first = await anext(
-        source
-    )  # NotFound becomes an answer of its own, which a stream that has begun cannot give
+    first = await anext(source)  # NotFound must be raised here: a started stream cannot answer 404
     return _stream(request, _chained(first, source))
 
 
@@ -60,8 +56,8 @@ async def follow_experiment(
     responses={**_STREAM, **failures()},
 )
 async def follow_all(request: Request, after: After = None) -> EventSourceResponse:
-    """First `revisions`, a map of all experiments' counters; then `experiment` for each that moved: `{id, revision, state}`, or
-    `{id, deleted}`, at most once a second each. It says where experiments are and not how they came there, so that `after` has no meaning."""
+    """Sends first `revisions`, a map of all experiments' counters, then `experiment` for each one that changed: `{id, revision, state}` or
+    `{id, deleted}`, at most once a second each. It sends current states, not their history, so `after` has no effect."""
     feed: Feed = request.app.state.feed
     return _stream(request, feed.everything())
 

@@ -1,4 +1,4 @@
-"""Which worker had which trial, and when."""
+"""Which worker ran which trial, and when."""
 
 from typing import Annotated
 
@@ -11,7 +11,9 @@ router = APIRouter(tags=["trials"])
 
 
 @router.get(
-    "/experiments/{experiment:number}/timeline", summary="Timeline of workers", responses=failures(404)
+    "/experiments/{experiment:number}/timeline",
+    summary="Show the timeline of workers",
+    responses=failures(404),
 )
 def show_timeline(
     store: StoreDep,
@@ -21,10 +23,10 @@ def show_timeline(
         Query(
             ge=0,
             le=1e11,
-            description="Seconds since 1970: only attempts that ran after it.",
+            description="Seconds since 1970: return only attempts that ran after this time.",
             allow_inf_nan=False,
         ),
     ] = 0.0,
 ) -> Timeline:
-    """The attempts at its trials, a column each, in the order of their start."""
+    """Returns the attempts at the experiment's trials as columns, in the order of their start."""
     return store.timeline(experiment, since)

@@ -18,7 +18,7 @@ from sparsemod.targets import DeviceFit, device_fits
 router = APIRouter(prefix="/experiments/{experiment:number}/trials", tags=["trials"])
 
 CSV_TRIALS = 500
-"""Trials that are read at once for a table."""
+"""Number of trials that are read at once for a CSV table."""
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
@@ -38,30 +38,30 @@ def list_trials(
     state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
     round: Annotated[RoundName | None, Query(description="Only trials of this round.")] = None,
     origin: Annotated[Origin | None, Query(description="Only trials of this origin.")] = None,
-    sort: Annotated[Sort, Query(description="A field, or a metric: trials without it come last.")] = "index",
+    sort: Annotated[Sort, Query(description="A field or a metric. Trials without it come last.")] = "index",
     order: Annotated[Literal["asc", "desc"], Query(description="Ascending or descending.")] = "asc",
     limit: Limit = 100,
     offset: Offset = 0,
     format: Annotated[
-        Literal["json", "csv"], Query(description="CSV holds all trials that match, not a page of them.")
+        Literal["json", "csv"], Query(description="CSV contains all matching trials, not just a page.")
     ] = "json",
 ) -> Page[TrialView] | Response:
-    """Filtered, sorted and paged; `total` counts all that match."""
-    chosen: dict[str, Any] = {
+    """Returns a page of trials, filtered and sorted; `total` counts all matches."""
+    filters: dict[str, Any] = {
         "state": state, "round": round, "origin": origin, "sort": sort, "descending": order == "desc",
     }  # fmt: skip
     if format == "csv":
-        indices = store.trial_indices(experiment, **chosen)
+        indices = store.trial_indices(experiment, **filters)
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
         return StreamingResponse(_csv(store, experiment, indices), media_type="text/csv", headers=headers)
-    items, total = store.trials(experiment, **chosen, limit=limit, offset=offset)
+    items, total = store.trials(experiment, **filters, limit=limit, offset=offset)
     return Page[TrialView](items=tuple(items), total=total)
 
 
 def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
-    """The table piece by piece, so that neither the server's memory nor another request pays for a large one.
+    """Yield the table piece by piece, so that a large one neither fills the server's memory nor delays other requests.
 
-    A trial that is deleted meanwhile is left out. An error ends the connection before the end of the answer, which a client notices.
+    Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which a client notices.
     """
     metrics, parameters = store.csv_columns(experiment, indices)
     yield csv_header(metrics, parameters)
@@ -79,10 +79,10 @@ def attach_trial(
     trial: AttachTrial,
     key: Key = None,
 ) -> TrialView:
-    """Queue a candidate of your own. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. Where
-    only the worker knows the data's shape, it is the one to check them, and an invalid candidate becomes a failed trial.
+    """Queues your candidate. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. When only
+    the worker knows the data's shape, the worker checks them, and an invalid candidate becomes a failed trial.
 
-    A candidate that was there before is trained again, with another seed.
+    A candidate that exists already is trained again, with another seed.
     """
     spec = store.valid_spec(experiment)
     view = store.attach(experiment, check_candidate(spec, trial.parameters), trial.epochs, key)
@@ -93,41 +93,41 @@ def attach_trial(
 
 @router.get("/{index:index}", summary="Show a trial", responses=failures(404))
 def show_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
-    """Everything about a trial except curve and log."""
+    """Returns everything about a trial except its curve and its log."""
     return store.trial(experiment, index)
 
 
-@router.get("/{index:index}/curve", summary="A trial's learning curve", responses=failures(404))
+@router.get("/{index:index}/curve", summary="Show a trial's learning curve", responses=failures(404))
 def show_curve(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> list[CurvePoint]:
-    """One point per epoch. A loss that is not a number is the text "NaN" or "Infinity"."""
+    """Returns one point per epoch. A loss that is not finite is the text "NaN" or "Infinity"."""
     return store.curve(experiment, index)
 
 
-@router.get("/{index:index}/log", summary="A trial's log", responses=failures(404))
+@router.get("/{index:index}/log", summary="Show a trial's log", responses=failures(404))
 def show_log(
     store: StoreDep,
     experiment: ExperimentId,
     index: TrialIndex,
-    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="How many lines are known already.")] = 0,
+    after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Number of lines already known.")] = 0,
     limit: Limit = 1000,
 ) -> list[LogLine]:
-    """The lines of all its attempts, oldest first."""
+    """Returns the lines of all attempts, oldest first."""
     return store.log(experiment, index, after, limit)
 
 
-@router.get("/{index:index}/devices", summary="Which devices a trial fits", responses=failures(404))
+@router.get("/{index:index}/devices", summary="Show which devices a trial fits", responses=failures(404))
 def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> tuple[DeviceFit, ...]:
-    """It beside every device that the server knows: bytes needed and there, estimated time. From what was measured, else from the costs that
-    were known before training; empty where there are neither."""
+    """Compares a trial with every device that the server knows: bytes needed and available, estimated time. Uses the measurements, or else the
+    costs known before training; empty when the trial has neither."""
     trial = store.trial(experiment, index)
-    known = [
+    predicted = [
         Measurement(metric=name, value=value, unit="B", method="before training")
         for name, value in trial.costs.items()
     ]
-    return device_fits(trial.measurements) or device_fits(known)
+    return device_fits(trial.measurements) or device_fits(predicted)
 
 
 @router.post("/{index:index}/stop", summary="Stop a trial", responses=failures(404, 409))
 def stop_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
-    """A queued trial ends at once, a running one between two epochs."""
+    """Stops a queued trial at once, a running one between two epochs."""
     return store.stop_trial(experiment, index)

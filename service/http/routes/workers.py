@@ -1,4 +1,4 @@
-"""What workers use: claim, heartbeat, points, checkpoint, finish; and the list of workers."""
+"""Endpoints for workers: claim, heartbeat, points, checkpoint, finish; and the list of workers."""
 
 from typing import Annotated
 
@@ -35,17 +35,17 @@ WorkerName = Annotated[
 
 @router.get("/workers", summary="List workers", responses=failures())
 def list_workers(store: StoreDep) -> list[WorkerView]:
-    """The workers that were heard of in the last hour, and the trials they hold."""
+    """Lists the workers that contacted the server in the last hour, and the trials they hold."""
     return store.workers()
 
 
 @router.post(
     "/workers/{name:path}/drain", status_code=204, summary="Drain a worker", responses=failures(400, 404, 413)
 )
-def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
-    """It gets no more trials, and finishes those that it has; `{"drain": false}` takes that back, and ends its pauses. The worker itself
-    goes on waiting."""
-    store.drain_worker(name, wanted.drain)
+def drain(store: StoreDep, name: WorkerName, change: Drain) -> Response:
+    """Gives the worker no more trials; it finishes those that it has, and keeps running. `{"drain": false}` undoes this and ends the worker's
+    pauses."""
+    store.drain_worker(name, change.drain)
     return Response(status_code=204)
 
 
@@ -53,20 +53,20 @@ def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
     "/claims",
     summary="Claim a trial",
     response_model=Claim,
-    responses={204: {"description": "There is nothing to do."}, **failures(400, 409, 413)},
+    responses={204: {"description": "No trial is queued for this worker."}, **failures(400, 409, 413)},
 )
-def claim(store: StoreDep, login: LoginDep, wanted: ClaimRequest) -> Claim | Response:
-    """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker; only its token may report on it."""
+def claim(store: StoreDep, login: LoginDep, body: ClaimRequest) -> Claim | Response:
+    """Hands out the oldest queued trial of a running experiment, with a lease. Each trial goes to one worker; only its token may report on it."""
     number = None if login is None else login.token
-    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request, number, wanted.started)
-    return Response(status_code=204) if found is None else found
+    claimed = store.claim(body.worker, body.device, body.slots, body.request, number, body.started)
+    return Response(status_code=204) if claimed is None else claimed
 
 
 @router.post(
     "/attempts/{attempt:number}/heartbeat", summary="Renew a lease", responses=failures(400, 404, 409, 413)
 )
 def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
-    """409 when the lease was lost: the worker should drop the trial."""
+    """Renews the lease. Answers 409 when the lease was lost: the worker should drop the trial."""
     return store.heartbeat(attempt, fence.token)
 
 
@@ -77,7 +77,7 @@ def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
     responses=failures(400, 404, 409, 413),
 )
 def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Response:
-    """May be repeated: a point or a line that is known already is not stored twice. Renews the lease."""
+    """Stores points of the learning curve and log lines, and renews the lease. May be repeated: nothing is stored twice."""
     store.points(attempt, report.token, report.points, report.log)
     return Response(status_code=204)
 
@@ -89,7 +89,7 @@ def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Respons
     responses=failures(400, 404, 409, 413),
 )
 def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportCheckpoint) -> Response:
-    """The uploaded file, safetensors, from which a later attempt can go on. Renews the lease."""
+    """Records the uploaded safetensors file from which a later attempt can resume. Renews the lease."""
     if files.has(report.digest):
         check_safetensors(files.path(report.digest), "digest")
     store.checkpoint(attempt, report.token, report.digest)
@@ -100,10 +100,10 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
     "/attempts/{attempt:number}/finish", summary="Report a result", responses=failures(400, 404, 409, 413)
 )
 def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
-    """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
+    """Ends an attempt. The same report again gets the same answer. Upload the files before.
 
-    A fault puts the trial back into the queue until its attempts are used up; a network that cannot be built fails it at once. What the
-    worker's machine lacks (kind `environment`) spends no attempt: the trial is queued again, and the worker is paused for a while.
+    A fault queues the trial again until its attempts are used up; a network that cannot be built fails it at once. A failure of the worker's
+    machine (kind `environment`) uses no attempt: the trial is queued again, and the worker is paused for a while.
     """
     for place, artifact in enumerate(report.result.artifacts):
         check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")
