@@ -91,7 +91,7 @@ def test_a_folder_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     front = LocalFolder(run).front()
     cli(capsys, "export", str(run), "--output", str(tmp_path / "front"))
     assert {path.name for path in (tmp_path / "front").iterdir()} == {f"trial-{index}" for index in front}
-    assert "only for an experiment of a server" in cli(
+    assert "only for an experiment on a server" in cli(
         capsys, "export", str(run), "--to", "c", "--remote", code=2
     )
 
@@ -105,7 +105,7 @@ def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -
 def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "trials.jsonl").read_text()
     text = cli(capsys, "extend", str(run), "--r1", "1", "--budget", "flash <= 100 KB")
-    assert f"has 3 trials in its rounds; `sparsemod run {run}` goes on" in text
+    assert f"has 3 trials in its rounds; `sparsemod run {run}` continues it" in text
     text = cli(capsys, "run", str(run))
     assert "trial    2" in text and "trial    1" not in text
     after = (run / "trials.jsonl").read_text()

@@ -133,7 +133,7 @@ def test_a_network_that_never_trains_is_told_at_the_end(
     captured = capsys.readouterr()
     assert end.value.code == 1
     assert "RuntimeError: no such tensor in this network" in captured.out
-    assert "no trial was completed; the last failure: train: RuntimeError: no such tensor" in captured.err
+    assert "no trial completed; the last failure: train: RuntimeError: no such tensor" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,8 @@ def test_what_the_server_knows(running: Service, tmp_path: Path, capsys: pytest.
     spec = tmp_path / "spec.yaml"
     spec.write_text(dump(make_spec(name="asked about")))
     before = len(running.store.experiments(1000, 0)[0])
-    assert "would take it: asked about, 7 trials" in cli(capsys, "submit", str(spec), "--dry-run")
+    text = cli(capsys, "submit", str(spec), "--dry-run")
+    assert "the spec is valid at" in text and ": asked about, 7 trials" in text
     data = json.loads(cli(capsys, "submit", str(spec), "--dry-run", "--json"))
     assert data["spec"]["name"] == "asked about"
     assert len(running.store.experiments(1000, 0)[0]) == before
@@ -221,7 +222,7 @@ def test_whoami_and_owners(
         monkeypatch.setenv("SPARSEMOD_SERVER", closed.url)
         assert "is open" in cli(capsys, "whoami")
         ada, token = closed.store.create_token("ada", [Scope.WRITE])
-        assert "knows nobody by this token" in cli(capsys, "whoami")
+        assert "does not accept this token" in cli(capsys, "whoami")
         monkeypatch.setenv("SPARSEMOD_TOKEN", ada)
         assert f"ada, by token {token.token} with the scope write" in cli(capsys, "whoami")
         assert json.loads(cli(capsys, "whoami", "--json"))["login"]["owner"] == "ada"

@@ -30,7 +30,7 @@ def test_submit_list_and_show(running: Service, tmp_path: Path, capsys: pytest.C
     spec = tmp_path / "spec.yaml"
     spec.write_text(dump(make_spec(name="submitted")))
     text = cli(capsys, "submit", str(spec))
-    identity = int(re.findall(r"experiment (\d+) \(submitted\): 7 trials to come", text)[0])
+    identity = int(re.findall(r"experiment (\d+) \(submitted\) started at \S+: 7 trials", text)[0])
     listed = cli(capsys, "list")
     assert re.search(rf"{identity} +submitted +running", listed)
     assert re.search(r"1 +finished +done .* 7/7", listed)

@@ -83,7 +83,7 @@ def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
             ["list", "--server", "nonsense"],
             "error --server = 'nonsense': an address such as http://127.0.0.1:8080",
         ),
-        (["list", "--server", "http://127.0.0.1:9"], "`sparsemod serve` starts a server"),
+        (["list", "--server", "http://127.0.0.1:9"], "start a server with `sparsemod serve`"),
         (["worker", "--gpu", "0", "--cpu"], "error --gpu = 0: not together with --cpu"),
         (["extend", "1"], "error extend = 'nothing': at least one of --r1"),
         (["extend", "1", "--budget", "speed <= 3"], "error --budget = 'speed'"),
@@ -95,7 +95,7 @@ def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
         (["devices", "--trial", "1"], "error --trial = 1: only with --fit EXPERIMENT"),
         (["demo", "--record", "demo.png"], "error --record = 'demo.png': a file NAME.svg in a folder"),
         (["serve", "--host", "0.0.0.0"], "error host = '0.0.0.0'"),
-        (["run", "SPEC", "--device", "tpu"], "error --device = 'tpu': one that is here: cpu"),
+        (["run", "SPEC", "--device", "tpu"], "error --device = 'tpu': an available device: cpu"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(

@@ -40,7 +40,7 @@ def test_a_server_that_goes_away_is_waited_for(capsys: pytest.CaptureFixture[str
     watcher = Looks(RUNNING, AWAY, AWAY, AWAY, DONE)
     assert follow(watcher, refresh=0.02, tend=lambda: tended.append(watcher.count)) is DONE
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if "the server is away (no answer (test)); waiting for it" in line]
+    assert [line for line in lines if "the server is unavailable (no answer (test)); waiting for it" in line]
     assert "done" in lines[-1]
     # Processes are looked after while the server is away, too.
     assert {1, 2, 3, 4} <= set(tended)
@@ -51,7 +51,7 @@ def test_patience_ends(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ServerUnavailable, match="no answer"):
         follow(Looks(RUNNING, AWAY), refresh=0.02, patience=0.3)
     assert 0.1 < time.monotonic() - began < 5.0
-    assert "the server is away" in capsys.readouterr().out
+    assert "the server is unavailable" in capsys.readouterr().out
 
 
 def test_a_server_that_was_never_there_is_not_waited_for() -> None:

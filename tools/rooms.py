@@ -1,11 +1,11 @@
 """Print the rooms of the code: lines, imports between them, cycles, and imports that point upwards.
 
-    python3 dev.py rooms            one line for each room, then what is wrong
-    python3 dev.py rooms --files    the cycles between files too, with the imports that tie each
+    python3 dev.py rooms            one line for each room, then the violations
+    python3 dev.py rooms --files    also the imports that form each cycle between files
 
 A room is a folder (or a single module) directly below `sparsemod` or `service`. `FLOORS` orders the rooms from the
-bottom up: a room may import rooms of lower floors and none of its own floor. Imports inside functions and under
-TYPE_CHECKING count like any other. Only the standard library is used here.
+bottom up: a room may import only rooms of lower floors. Imports inside functions and under TYPE_CHECKING count like
+any other. This file uses only the standard library.
 """
 
 import argparse
@@ -50,7 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("service.http", "service.worker", "service.suggester"),
     ("service.cli",),
 )
-"""Rooms from the bottom up. Rooms of one floor do not know each other."""
+"""Rooms from the bottom up. Rooms on the same floor must not import each other."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,17 @@ class Import:
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Every module of the two packages, by dotted name; a package by the name of its folder."""
-    found = {}
+    """Return dotted name -> path for every module of both packages; a package has the name of its folder."""
+    paths = {}
     for top in ("sparsemod", "service"):
         for path in sorted((root / top).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def imports(known: Mapping[str, Path]) -> list[Import]:
-    """All imports of one module by another, wherever in a file they stand."""
+    """Return all imports of one module by another, anywhere in a file."""
     lines: dict[tuple[str, str], list[int]] = defaultdict(list)
     for name, path in known.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
@@ -105,15 +105,15 @@ def _module(target: str, known: Mapping[str, Path]) -> str:
 
 
 def room(module: str) -> str:
-    """The room of a module: its first two names; `sparsemod.__init__` for the package itself."""
+    """Return the room of a module: its first two names, or `sparsemod.__init__` for the package itself."""
     parts = module.split(".")
     return ".".join(parts[:2]) if len(parts) > 1 else f"{module}.__init__"
 
 
-def arrows(found: Iterable[Import]) -> dict[str, set[str]]:
-    """Room -> the rooms that it imports."""
+def arrows(edges: Iterable[Import]) -> dict[str, set[str]]:
+    """Return room -> the rooms that it imports."""
     between: dict[str, set[str]] = defaultdict(set)
-    for one in found:
+    for one in edges:
         a, b = room(one.importer), room(one.imported)
         if a != b and b != "service.__init__":
             between[a].add(b)
@@ -121,11 +121,11 @@ def arrows(found: Iterable[Import]) -> dict[str, set[str]]:
 
 
 def cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """The strongly connected components of more than one node (Tarjan 1972), sorted."""
+    """Return the strongly connected components with more than one node (Tarjan 1972), sorted."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    found: list[list[str]] = []
+    components: list[list[str]] = []
 
     def visit(node: str) -> None:
         index[node] = low[node] = len(index)
@@ -143,19 +143,19 @@ def cycles(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
                 if component[-1] == node:
                     break
             if len(component) > 1:
-                found.append(sorted(component))
+                components.append(sorted(component))
 
     for node in sorted(edges):
         if node not in index:
             visit(node)
-    return sorted(found)
+    return sorted(components)
 
 
-def upward(found: Iterable[Import]) -> list[Import]:
-    """Imports of a room on the same or a higher floor, and of rooms that have no floor."""
+def upward(edges: Iterable[Import]) -> list[Import]:
+    """Return the imports of rooms on the same or a higher floor, and of rooms without a floor."""
     floor = {name: number for number, names in enumerate(FLOORS) for name in names}
     wrong = []
-    for one in found:
+    for one in edges:
         a, b = room(one.importer), room(one.imported)
         if a == b or b in ("service.__init__", "sparsemod.__init__"):
             continue
@@ -164,10 +164,10 @@ def upward(found: Iterable[Import]) -> list[Import]:
     return wrong
 
 
-def file_cycles(found: Iterable[Import]) -> list[list[str]]:
-    """Cycles between files. A package's `__init__` that lists what its own modules offer is not followed back from them."""
+def file_cycles(all_imports: Iterable[Import]) -> list[list[str]]:
+    """Return the cycles between files."""
     edges: dict[str, set[str]] = defaultdict(set)
-    for one in found:
+    for one in all_imports:
         edges[one.importer].add(one.imported)
     return cycles(edges)
 
@@ -175,11 +175,11 @@ def file_cycles(found: Iterable[Import]) -> list[list[str]]:
 def main(argv: list[str]) -> int:
     """Print the rooms; exit code 1 when there is a cycle or an upward import."""
     parser = argparse.ArgumentParser(prog="dev.py rooms", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--files", action="store_true", help="show the imports that tie each cycle of files")
+    parser.add_argument("--files", action="store_true", help="show the imports that form each cycle of files")
     options = parser.parse_args(argv)
     known = modules()
-    found = imports(known)
-    between = arrows(found)
+    all_imports = imports(known)
+    between = arrows(all_imports)
     lines: dict[str, int] = defaultdict(int)
     files: dict[str, int] = defaultdict(int)
     for name, path in known.items():
@@ -190,7 +190,7 @@ def main(argv: list[str]) -> int:
             below = ", ".join(sorted(between.get(name, ()))) or "nothing"
             print(f"{number:2}  {name:24} {files[name]:3} files {lines[name]:6} lines  imports {below}")
     homeless = sorted(set(lines) - {name for names in FLOORS for name in names} - {"service.__init__"})
-    circles, tied, wrong = cycles(between), file_cycles(found), upward(found)
+    circles, tied, wrong = cycles(between), file_cycles(all_imports), upward(all_imports)
     count = sum(map(len, between.values()))
     print(f"\n{len(lines)} rooms, {count} arrows, {len(circles)} cycles between rooms, {len(tied)} between files, "
           f"{len(wrong)} upward imports")  # fmt: skip
@@ -201,7 +201,7 @@ def main(argv: list[str]) -> int:
     for circle in tied:
         print("cycle of files: " + ", ".join(circle))
         if options.files:
-            for one in found:
+            for one in all_imports:
                 if one.importer in circle and one.imported in circle:
                     print(f"    {one.importer} -> {one.imported}, line {', '.join(map(str, one.lines))}")
     for one in wrong:

@@ -1,7 +1,7 @@
 """The command line: `sparsemod ...` and `worker ...`.
 
-Every command imports what it needs when it runs, so that `sparsemod --help` loads neither torch nor Ax. Errors that are meant for users are
-one line on stderr and exit code 2; `--debug` shows the traceback.
+Every command imports what it needs when it runs, so that `sparsemod --help` loads neither torch nor Ax. An error for the user is one line on
+stderr and exit code 2; `--debug` shows the traceback.
 """
 
 import os
@@ -16,7 +16,7 @@ from service.cli.common import AT_END, complain
 from service.cli.output import degrade, describe, discard_output
 from service.client.credentials import VARIABLE
 
-NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
+NO_SERVER = "start a server with `sparsemod serve`, or name one with --server or SPARSEMOD_SERVER"
 
 app = typer.Typer(
     name="sparsemod",
@@ -34,7 +34,7 @@ for group, title in (
     (experiments, "Experiments"),
     (results, "Results"),
     (exporting, "Results"),
-    (catalogue, "What there is"),
+    (catalogue, "Catalogue"),
     (calibrate, "Devices"),
 ):
     for name, function in group.COMMANDS.items():
@@ -47,10 +47,10 @@ app.add_typer(token.app, name="token", rich_help_panel="The service")
 
 @app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    shown: Annotated[
-        str, typer.Option("--token", help="Token to show to the server; better in SPARSEMOD_TOKEN.")
+    token_text: Annotated[
+        str, typer.Option("--token", help="Token for the server; SPARSEMOD_TOKEN is safer.")
     ] = "",
 ) -> None:
     """Search networks for a device's budget; get back a Pareto front of measured int8 networks."""
@@ -62,17 +62,17 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of `sparsemod`."""
+    """Entry point of `sparsemod`."""
     _guarded(app, "sparsemod", list(sys.argv[1:] if arguments is None else arguments))
 
 
 def worker_main(arguments: Sequence[str] | None = None) -> None:
-    """Entry of `worker`, which is `sparsemod worker`."""
+    """Entry point of `worker`, which equals `sparsemod worker`."""
     _guarded(app, "sparsemod", ["worker", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def take_token(arguments: list[str]) -> list[str]:
-    """Move `--token TEXT`, wherever it stands, into the environment, for this process and its children. Raises InvalidInput."""
+    """Move `--token TEXT`, at any position, into the environment, for this process and its children. Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
 
     rest: list[str] = []
@@ -82,21 +82,21 @@ def take_token(arguments: list[str]) -> list[str]:
         if name != "--token":
             rest.append(argument)
             continue
-        found = text if equals else next(remaining, "")
-        if not found:
+        secret = text if equals else next(remaining, "")
+        if not secret:
             raise InvalidInput("--token", "", "followed by a token")
-        os.environ[VARIABLE] = found
+        os.environ[VARIABLE] = secret
     return rest
 
 
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
-    """Run the command; turn our own errors and those of the operating system into a line each and exit code 2."""
+    """Run the command. Print one line for each of our errors and those of the operating system, with exit code 2."""
     from service.processes.supervised import become_supervised
     from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError, shorten
 
     degrade()
     become_supervised()
-    # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
+    # A user's module, named in a spec or by --import, is usually beside the spec, in the current folder.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     debug = "--debug" in arguments or bool(os.environ.get("SPARSEMOD_DEBUG"))
@@ -117,7 +117,7 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
             raise
         sys.exit(130)
     except BrokenPipeError:
-        # `sparsemod trials | head`: the reader has what it wanted.
+        # `sparsemod trials | head`: the reader closed the pipe.
         discard_output()
         sys.exit(0)
     except OSError as error:
@@ -127,7 +127,7 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
         complain(describe(error))
         sys.exit(2)
     except UnicodeEncodeError as error:
-        # The name of a file: standard output replaces what it cannot encode.
+        # A file name; on standard output, unencodable characters are replaced.
         if debug:
             raise
         text = shorten(error.object)
@@ -141,6 +141,6 @@ def _run(command: Callable[..., object], program: str, arguments: list[str]) -> 
     try:
         command(args=arguments, prog_name=program)
     except SystemExit:
-        # typer ends every command this way. A full disk behind `> FILE` shows at the flush, which Python would do after us.
+        # typer ends every command this way. A full disk behind `> FILE` fails at the flush, which Python would do too late.
         sys.stdout.flush()
         raise

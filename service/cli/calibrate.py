@@ -10,14 +10,14 @@ from service.cli.common import console
 
 def calibrate(
     core: Annotated[str, typer.Option(help="m0, m3, m4, m7, m33 or m55.")] = "m4",
-    networks: Annotated[int, typer.Option(help="Random networks to fit to.", min=10)] = 70,
+    networks: Annotated[int, typer.Option(help="Random networks for the fit.", min=10)] = 70,
     held_out: Annotated[
-        int, typer.Option("--held-out", help="Other random networks to judge it by.", min=2)
+        int, typer.Option("--held-out", help="Other random networks for the evaluation.", min=2)
     ] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the random networks.", min=0)] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="YAML file to write.")] = None,
 ) -> None:
-    """Measure random networks on the emulated core; fit and judge its operator model. About half a minute."""
+    """Measure random networks on the emulated core; fit and evaluate its operator model. Takes about half a minute."""
     from rich.progress import Progress
 
     from sparsemod.calibration import calibrate as run
@@ -32,12 +32,12 @@ def calibrate(
             seed=seed,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    found = model.calibration
-    if found is not None:
+    result = model.calibration
+    if result is not None:
         typer.echo(
-            f"{model.core}: on {found.held_out} networks that were not used in the fit, mean error of instructions "
-            f"{found.instructions:.2%} (worst {found.worst:.2%}), flash {found.flash:.2%}, RAM {found.ram:.2%}; "
-            f"Kendall tau {found.tau:.3f}"
+            f"{model.core}: on {result.held_out} networks that were not used in the fit, mean error of instructions "
+            f"{result.instructions:.2%} (worst {result.worst:.2%}), flash {result.flash:.2%}, RAM {result.ram:.2%}; "
+            f"Kendall tau {result.tau:.3f}"
         )
     path = out or Path(f"{model.core}.yaml")
     write(model, path)

@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from service.schemas.dashboard import DatasetView, FamilyView
 
 
-RemoteOption = Annotated[
-    bool, typer.Option("--remote", help="Those that the server knows, instead of those that are here.")
-]
+RemoteOption = Annotated[bool, typer.Option("--remote", help="Ask the server instead of this machine.")]
 
 
 def families(
     imports: ImportOption = None, remote: RemoteOption = False, server: ServerOption = DEFAULT_SERVER
 ) -> None:
-    """Network families, with their options."""
+    """List network families with their options."""
     if remote:
         _show("network family", [_remote(one) for one in connect(server).catalogue().families])
         return
@@ -39,7 +37,7 @@ def families(
 def datasets(
     imports: ImportOption = None, remote: RemoteOption = False, server: ServerOption = DEFAULT_SERVER
 ) -> None:
-    """Datasets that specs can name, with their options."""
+    """List the datasets that specs can name, with their options."""
     if remote:
         _show("dataset", [_remote(one) for one in connect(server).catalogue().datasets])
         return
@@ -51,14 +49,14 @@ def datasets(
 
 def devices(
     fit: Annotated[
-        str | None, typer.Option(help="Also: which of them each Pareto point of this experiment fits.")
+        str | None, typer.Option(help="Show which devices each Pareto point of this experiment fits.")
     ] = None,
     trial: Annotated[
-        int | None, typer.Option("--trial", "-t", help="With --fit: this trial instead.", min=0)
+        int | None, typer.Option("--trial", "-t", help="With --fit: show this trial instead.", min=0)
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Target devices: core, clock, flash and RAM; with --fit, which of them an experiment's Pareto points fit."""
+    """List target devices with core, clock, flash and RAM. With --fit: show which of them an experiment's Pareto points fit."""
     from rich import box
     from rich.table import Table
 
@@ -78,13 +76,15 @@ def devices(
         table.add_column(title, justify="right")
     show = METRICS["model_size"].show
     for name in device_names():
-        found = device(name)
-        table.add_row(name, found.core, f"{found.clock / 1e6:.0f} MHz", show(found.flash), show(found.ram))
+        target = device(name)
+        table.add_row(
+            name, target.core, f"{target.clock / 1e6:.0f} MHz", show(target.flash), show(target.ram)
+        )
     console().print(table)
 
 
 def _fits(experiment: str, trial: int | None, server: str) -> None:
-    """A row per Pareto point, or for one trial; a column per device of the server: milliseconds where it fits, else the bytes over."""
+    """Print a row per Pareto point, or for one trial, and a column per device: milliseconds when it fits, otherwise the excess bytes."""
     from rich import box
     from rich.table import Table
 
@@ -95,37 +95,38 @@ def _fits(experiment: str, trial: int | None, server: str) -> None:
     if trial is None:
         rows = [(point.trial, point.devices) for point in client.device_fits(number) if point.devices]
     else:
-        rows = [(trial, fits)] if (fits := tuple(client.trial_device_fits(number, trial))) else []
+        one_trial = tuple(client.trial_device_fits(number, trial))
+        rows = [(trial, one_trial)] if one_trial else []
     if not rows:
-        typer.echo("nothing is known yet of flash and RAM")
+        typer.echo("flash and RAM are not known yet")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     names = [one.device for one in rows[0][1]]
     for title in ("trial", "flash", "RAM", *names):
         table.add_column(title, justify="right")
     size, time = METRICS["model_size"].show, METRICS["latency"].show
-    for index, found in rows:
+    for index, fits in rows:
         cells = [
             ", ".join(f"{region} +{size(over)}" for region, over in one.over.items())
             or ("fits" if one.milliseconds is None else time(one.milliseconds))
-            for one in found
+            for one in fits
         ]
-        table.add_row(str(index), size(found[0].flash), size(found[0].ram), *cells)
+        table.add_row(str(index), size(fits[0].flash), size(fits[0].ram), *cells)
     console().print(table)
     typer.echo("times are estimates: instructions x stated cycles per instruction / clock", err=True)
 
 
 def _remote(view: "FamilyView | DatasetView") -> tuple[str, str, str]:
-    """Name, options with their defaults, and what it is, of something that a server knows."""
+    """Return name, options with their defaults, and description of an entry of a server's catalogue."""
     options = (one.name if one.required else f"{one.name}={one.default!r}" for one in view.options)
     return view.name, ", ".join(options), view.description
 
 
 def _local(registry: Any) -> list[tuple[str, str, str]]:
-    """The same of every member of a registry."""
+    """Return name, options with their defaults, and description of every member of a registry."""
     import inspect
 
-    found = []
+    rows = []
     for name in registry.names():
         member = registry.get(name)
         try:
@@ -137,19 +138,19 @@ def _local(registry: Any) -> list[tuple[str, str, str]]:
             for p in parameters
             if p.kind is p.KEYWORD_ONLY
         )
-        found.append((name, options, (inspect.getdoc(member) or "").split("\n")[0]))
-    return found
+        rows.append((name, options, (inspect.getdoc(member) or "").split("\n")[0]))
+    return rows
 
 
 def _show(title: str, rows: list[tuple[str, str, str]]) -> None:
-    """A table: name, options with their defaults, what it is."""
+    """Print a table of names, options with their defaults, and descriptions."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(title, style="bold")
     table.add_column("options")
-    table.add_column("what it is")
+    table.add_column("description")
     for name, options, words in rows:
         table.add_row(name, options or "-", words)
     console().print(table)

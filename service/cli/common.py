@@ -1,4 +1,4 @@
-"""What the commands share: options, the server's address, which experiment is meant, and how things are shown."""
+"""Shared parts of the commands: options, the server's address, choosing an experiment, formatting."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ ServerOption = Annotated[
 ExperimentArgument = Annotated[
     str,
     typer.Argument(
-        help="Id or name of an experiment (`name:1` for one that is called 1); the newest one when left out.",
+        help="Id or name of an experiment (`name:1` for an experiment with the name 1). Default: the newest one.",
         metavar="[EXPERIMENT]",
     ),
 ]
@@ -33,16 +33,16 @@ ImportOption = Annotated[
     list[str] | None,
     typer.Option(
         "--import",
-        help="Module that registers families or datasets of your own; may be given several times.",
+        help="Module that registers your families or datasets; repeatable.",
         metavar="MODULE",
     ),
 ]
 
 AT_END = contextlib.ExitStack()
-"""What is closed when the command is over."""
+"""Resources to close when the command ends."""
 
 SHOWN = 8
-"""So many experiments an error names."""
+"""Largest number of experiments that an error names."""
 
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
@@ -59,7 +59,7 @@ STATE_STYLES = {
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console that folds nothing when its output is read by a program."""
+    """Return a console; its lines are 160 characters wide when the output is not a terminal."""
     from rich.console import Console
 
     wide = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
@@ -67,22 +67,22 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def complain(text: str) -> None:
-    """One line on stderr that says what is wrong."""
+    """Print an error as one line on stderr."""
     from rich.text import Text
 
     line = Text("error ", style="bold red")
     line.append(text, style="not bold default")
-    with contextlib.suppress(OSError):  # a full disk behind `2> FILE`: the exit code still says it
+    with contextlib.suppress(OSError):  # a full disk behind `2> FILE`: the exit code still reports the error
         console(stderr=True).print(line, soft_wrap=True)
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 point`, `2 points`."""
+    """Return a number with its noun: `1 point`, `2 points`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
-    """Import the user's modules here, and in every command that this one starts; their names. Raises InvalidInput for one that is not there."""
+    """Import the user's modules here and in every command that this one starts; return their names. Raises InvalidInput when an import fails."""
     import importlib
 
     from sparsemod.errors import InvalidInput, SparsemodError
@@ -105,7 +105,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def connect(url: str, timeout: float = 30.0) -> "Client":
-    """A client of the server at `url`. Raises InvalidInput for something that is no address."""
+    """Return a client of the server at `url`. Raises InvalidInput unless `url` is an HTTP address."""
     from service.client.client import Client
     from sparsemod.errors import InvalidInput
 
@@ -116,41 +116,43 @@ def connect(url: str, timeout: float = 30.0) -> "Client":
 
 
 def quiet_retries() -> None:
-    """Have the client repeat requests without a line for each: what matters is said by whoever gives up."""
+    """Make the client's retries silent: the caller reports the final failure."""
     import stamina.instrumentation
 
     stamina.instrumentation.set_on_retry_hooks([])
 
 
-def which(client: "Client", wanted: str) -> Any:
-    """The experiment that the user means: by id, by name (the newest of that name), or the newest. `name:TEXT` is always a name, for names
-    that are numbers. Raises UnknownName, which names some that are there."""
+def which(client: "Client", text: str) -> Any:
+    """Return the experiment with this id or this name (the newest of that name), or the newest one for an empty text.
+
+    `name:TEXT` is always a name, for names that are numbers. Raises UnknownName, which lists some experiments.
+    """
     from sparsemod.errors import NotFound, UnknownName
 
-    identity = as_id(wanted)
+    identity = as_id(text)
     if identity is not None:
         with contextlib.suppress(NotFound):
             return client.experiment(identity)
     newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
-    name = as_name(wanted)
+    name = as_name(text)
     for experiment in newest:
-        if not wanted or experiment.name == name:
+        if not text or experiment.name == name:
             return experiment
-    raise UnknownName("experiment", wanted or "the newest", _named(newest))
+    raise UnknownName("experiment", text or "the newest", _named(newest))
 
 
 NAME_PREFIX = "name:"
-"""No name of an experiment holds a colon."""
+"""Marks a text as a name. Names of experiments contain no colon."""
 
 
-def as_id(wanted: str) -> int | None:
-    """The id that the text is, None for a name."""
-    return int(wanted) if wanted.isascii() and wanted.isdecimal() else None
+def as_id(text: str) -> int | None:
+    """Return the id in the text, or None when it is a name."""
+    return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def as_name(wanted: str) -> str:
-    """The name that the text is, in the spelling of stored names."""
-    return unicodedata.normalize("NFC", wanted.removeprefix(NAME_PREFIX))
+def as_name(text: str) -> str:
+    """Return the name in the text, in the normal form of stored names."""
+    return unicodedata.normalize("NFC", text.removeprefix(NAME_PREFIX))
 
 
 def _named(experiments: "list[ExperimentSummary]") -> str:
@@ -162,21 +164,21 @@ def _named(experiments: "list[ExperimentSummary]") -> str:
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
-    """`name=value` pairs as a mapping; values are read as spec files read them. Raises InvalidInput."""
+    """Parse `name=value` pairs; values follow the rules of spec files. Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
     from sparsemod.spec.files import scalar
 
-    found: dict[str, int | float | str | bool] = {}
+    values: dict[str, int | float | str | bool] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
             raise InvalidInput("parameter", pair, "NAME=VALUE, with a number, a word, true or false")
-        found[name] = scalar(text, name)
-    return found
+        values[name] = scalar(text, name)
+    return values
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Return seconds in readable units."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 90:
@@ -189,7 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def metric_text(name: str, value: float | None) -> str:
-    """A metric's value with its unit."""
+    """Return a metric's value with its unit."""
     from sparsemod.units import METRICS
 
     if value is None:
@@ -198,7 +200,7 @@ def metric_text(name: str, value: float | None) -> str:
 
 
 def require_folder(path: Path, option: str) -> Path:
-    """`path`, made if need be. Raises InvalidInput when it cannot be a folder that we write to."""
+    """Return `path` after creating it if needed. Raises InvalidInput when it is not a writable folder."""
     from sparsemod.errors import InvalidInput
 
     try:

@@ -1,4 +1,4 @@
-"""`sparsemod demo`: an embedded service, one experiment from beginning to end, and its results as files."""
+"""`sparsemod demo`: an embedded service, one complete experiment, and its results as files."""
 
 import contextlib
 import fcntl
@@ -23,11 +23,11 @@ from sparsemod.spec.files import load
 SPEC = Path(__file__).with_name("demo.yaml")
 HOST = "127.0.0.1"
 FOLDER = "sparsemod-demo"
-"""Where a demo keeps its data and results; beside one that is running, the next takes `sparsemod-demo-2`, and so on."""
+"""Folder of a demo's data and results. While it is in use, the next demo takes `sparsemod-demo-2`, and so on."""
 
 
 class DemoFailed(SparsemodError):
-    """The demo's experiment did not come to its end."""
+    """The demo's experiment did not finish, or its front is empty."""
 
 
 def run_demo(
@@ -39,11 +39,11 @@ def run_demo(
     spec_file: Path = SPEC,
     record: Path | None = None,
 ) -> None:
-    """Serve from `directory`, run the experiment of `spec_file`, show and write its front; with `stay`, serve on until Ctrl-C.
+    """Serve from `directory`, run the experiment of `spec_file`, print and write its front; with `stay`, keep serving until Ctrl-C.
 
-    Each run makes a new experiment; one that an interrupted run left behind is stopped. Without a `directory`, the first of FOLDER, FOLDER-2, ...
-    that no other demo is using. With `record`, what it prints is drawn there as an SVG. Raises DemoFailed; InvalidInput for a folder that another
-    demo uses, and for a `record` that cannot be written.
+    Each run creates a new experiment and stops those that an interrupted run left running. Without `directory`, use the first of FOLDER,
+    FOLDER-2, ... that no other demo uses. With `record`, also write the output as an SVG to that path. Raises DemoFailed; InvalidInput for
+    a folder that another demo uses, or a `record` that cannot be written.
     """
     if record is not None:
         check_path(record)
@@ -53,7 +53,7 @@ def run_demo(
 
 @contextlib.contextmanager
 def own_folder(directory: Path | None) -> Iterator[Path]:
-    """A folder for this demo alone, until the process ends: what runs there is then left over from one that was interrupted."""
+    """Lock a folder for this demo until the process ends: a running experiment in it then comes from an interrupted demo."""
     if directory is not None:
         folders: Iterator[Path] = iter([directory])
     else:
@@ -75,7 +75,7 @@ def own_folder(directory: Path | None) -> Iterator[Path]:
 
 def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path, record: Path | None) -> None:
     output = console() if record is None else recorder()
-    soft = record is None  # a picture has an edge
+    soft = record is None  # a picture has a fixed width
     url = local_url(HOST, require_free_port(HOST, port))
     spec = load(spec_file)
     logs = directory / "logs"
@@ -89,9 +89,9 @@ def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path, 
             supervisor.start()
             wait_until_ready(url, supervisor)
         client = connect(url)
-        for left in client.experiments():
-            if left.state is ExperimentState.RUNNING:
-                client.stop(left.id)
+        for leftover in client.experiments():
+            if leftover.state is ExperimentState.RUNNING:
+                client.stop(leftover.id)
         experiment = client.create_experiment(spec)
         trials = sum(part.trials for part in experiment.rounds.values())
         plural = "worker" if workers == 1 else "workers"

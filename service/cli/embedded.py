@@ -8,7 +8,7 @@ from service.processes.supervisor import Program, command
 
 
 def local_url(host: str, port: int) -> str:
-    """The address under which this machine reaches a server that listens on `host`."""
+    """Return the URL at which this machine reaches a server that listens on `host`."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{reachable}:{port}"
 
@@ -25,26 +25,26 @@ def programs(
     drain: float = 20.0,
     root_path: str = "",
 ) -> list[Program]:
-    """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
-    # A database URL may hold a password, which has no business in a list of processes.
+    """Return the processes of an embedded service, in starting order. `token` is for the workers; `logs` is the folder for their output."""
+    # A database URL may contain a password, which must not appear in a list of processes.
     environment = {"SPARSEMOD_DATABASE_URL": database} if database else {}
     place = ["--data-dir", str(data_dir)]
     url = local_url(host, port)
     api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
     api += ["--root-path", root_path] if root_path else []
-    # A suggester that is started again under its old name need not wait for its old lease to run out.
+    # A restarted suggester with its old name does not wait for its old lease to expire.
     name = f"{socket.gethostname()}:{port}"
 
     def program(name: str, line: list[str], seconds: float, **more: str) -> Program:
         output = logs / f"{name}.log" if logs else None
         return Program(name, line, stop_seconds=seconds, output=output, environment={**environment, **more})
 
-    found = [
+    processes = [
         program("server", api, 10.0),
         program("suggester", command("suggester", *place, "--name", name), 15.0, OMP_NUM_THREADS="1"),
     ]
-    shown = {VARIABLE: token} if token else {}  # in the environment: a command line is seen by everybody
+    secret = {VARIABLE: token} if token else {}  # in the environment, because every user sees command lines
     for number in range(1, workers + 1):
         line = command("worker", "--cpu", "--server", url, "--name", f"local-{number}", "--drain", str(drain))
-        found.append(program(f"worker-{number}", line, drain + 30.0, **shown))
-    return found
+        processes.append(program(f"worker-{number}", line, drain + 30.0, **secret))
+    return processes

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from service.schemas.trials import ExperimentSummary
 
 LOOK_SECONDS = 1.0
-"""Pause between two looks at a log that is followed."""
+"""Pause in seconds between two reads of a followed log."""
 
 
 def submit(
     spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
     server: ServerOption = DEFAULT_SERVER,
-    watching: Annotated[bool, typer.Option("--watch", "-w", help="Then watch it.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", "-w", help="Watch the experiment afterwards.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only ask the server whether it would take it; start nothing.")
+        bool, typer.Option("--dry-run", help="Only check the spec on the server; start nothing.")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -52,7 +52,7 @@ def submit(
         typer.echo(
             checked.model_dump_json(indent=1)
             if json_output
-            else f"{server} would take it: {checked.spec.name}, {count}"
+            else f"the spec is valid at {server}: {checked.spec.name}, {count}"
         )
         return
     experiment = client.create_experiment(load(spec))
@@ -61,7 +61,7 @@ def submit(
         return
     trials = sum(part.trials for part in experiment.rounds.values())
     typer.echo(
-        f"experiment {experiment.id} ({experiment.name}): {counted(trials, 'trial')} to come at {server}"
+        f"experiment {experiment.id} ({experiment.name}) started at {server}: {counted(trials, 'trial')}"
     )
     if watching:
         watch(str(experiment.id), server)
@@ -70,19 +70,19 @@ def submit(
 def watch(
     experiment: ExperimentArgument = "",
     server: ServerOption = DEFAULT_SERVER,
-    refresh: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 1.0,
+    refresh: Annotated[float, typer.Option(help="Seconds between updates.", min=0.1)] = 1.0,
 ) -> None:
-    """Follow an experiment live: rounds, trials, workers, the current front, the time left. Plain lines when piped."""
+    """Follow an experiment live: rounds, trials, workers, the current front, the time left. Prints plain lines to a pipe."""
     from service.cli.view import render
     from service.cli.watching import Watcher, follow
 
     client = connect(server)
-    found = which(client, experiment)
+    view = which(client, experiment)
     output = console()
     try:
-        last = follow(Watcher(client, found.id), refresh=refresh)
+        last = follow(Watcher(client, view.id), refresh=refresh)
     except KeyboardInterrupt:
-        typer.echo(f"The experiment goes on; `sparsemod watch {found.id}` shows it again.", err=True)
+        typer.echo(f"The experiment continues; `sparsemod watch {view.id}` shows it again.", err=True)
         raise
     if output.is_terminal:
         output.print(render(last, height=10_000, width=output.width))
@@ -91,7 +91,9 @@ def watch(
 
 
 def list_experiments(
-    state: Annotated[str | None, typer.Option(help="Only these: running, stopped, done or failed.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only experiments in this state: running, stopped, done or failed.")
+    ] = None,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -106,23 +108,23 @@ def list_experiments(
     from service.cli.view import bar
     from sparsemod.records import TrialState
 
-    found = sorted(connect(server).experiments(state), key=lambda experiment: experiment.id, reverse=True)
+    summaries = sorted(connect(server).experiments(state), key=lambda experiment: experiment.id, reverse=True)
     if json_output:
-        typer.echo(json.dumps([experiment.model_dump(mode="json") for experiment in found], indent=1))
+        typer.echo(json.dumps([experiment.model_dump(mode="json") for experiment in summaries], indent=1))
         return
-    if not found:
+    if not summaries:
         typer.echo(
             f"no experiment is {state}" if state else "no experiments yet; `sparsemod submit SPEC` starts one"
         )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("id", justify="right")
-    owners = any(item.owner for item in found)
+    owners = any(item.owner for item in summaries)
     for title in ("name", *(["owner"] if owners else []), "state", "progress"):
         table.add_column(title)
     for title in ("trials", "infeasible", "failed", "age"):
         table.add_column(title, justify="right")
-    for item in found:
+    for item in summaries:
         total = sum(part.trials for part in item.rounds.values())
         done = sum(part.done for part in item.rounds.values())
         age = duration((datetime.now(UTC) - item.created_at).total_seconds())
@@ -138,7 +140,7 @@ def list_experiments(
             age,
         )
     console().print(table)
-    for item in found:
+    for item in summaries:
         if item.paused:
             typer.echo(f"experiment {item.id} ({item.name}) is paused: {item.paused}")
 
@@ -146,23 +148,26 @@ def list_experiments(
 def _state(item: "ExperimentSummary") -> "Text":
     from rich.text import Text
 
-    found = Text(item.state, style=STATE_STYLES.get(item.state, ""))
-    return found if item.spec_error is None else found.append(", its spec is not valid", style="red")
+    text = Text(item.state, style=STATE_STYLES.get(item.state, ""))
+    return text if item.spec_error is None else text.append(", its spec is not valid", style="red")
 
 
 def show(
     experiment: ExperimentArgument = "",
     trial: Annotated[
-        int | None, typer.Option("--trial", "-t", help="One trial instead: everything about it.", min=0)
+        int | None, typer.Option("--trial", "-t", help="Show everything about this trial instead.", min=0)
     ] = None,
     spec: Annotated[bool, typer.Option("--spec", help="Print the whole spec as YAML.")] = False,
-    log: Annotated[bool, typer.Option("--log", help="With --trial: its log.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --trial: print its log.")] = False,
     following: Annotated[
-        bool, typer.Option("--follow", "-f", help="With --log: go on while the trial does.")
+        bool, typer.Option("--follow", "-f", help="With --log: follow the log until the trial ends.")
     ] = False,
-    curve: Annotated[bool, typer.Option("--curve", help="With --trial: its learning curve as CSV.")] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="With --trial: print its learning curve as CSV.")
+    ] = False,
     network: Annotated[
-        bool, typer.Option("--network", help="With --trial: its network as deployed, operator by operator.")
+        bool,
+        typer.Option("--network", help="With --trial: print its network as deployed, operator by operator."),
     ] = False,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -171,7 +176,7 @@ def show(
     from sparsemod.errors import InvalidInput
 
     parts = {"--log": log, "--curve": curve, "--network": network}
-    chosen = [name for name, given in parts.items() if given]
+    chosen = [name for name, selected in parts.items() if selected]
     if chosen and trial is None:
         raise InvalidInput(chosen[0], "no trial", "only with --trial N")
     if len(chosen) > 1:
@@ -179,32 +184,30 @@ def show(
     if following and not log:
         raise InvalidInput("--follow", "given", "only with --trial N --log")
     client = connect(server)
-    found = which(client, experiment)
+    view = which(client, experiment)
     output = console()
     if trial is not None:
         from service.cli import trial_view
 
         if log:
-            _log(client, found.id, trial, follow=following, as_json=json_output)
+            _log(client, view.id, trial, follow=following, as_json=json_output)
         elif curve:
-            points = client.curve(found.id, trial)
+            points = client.curve(view.id, trial)
             typer.echo(
                 trial_view.curve_json(points) if json_output else trial_view.curve_csv(points), nl=False
             )
         elif network:
-            graph = client.graph(found.id, trial)
+            graph = client.graph(view.id, trial)
             if json_output:
                 typer.echo(graph.model_dump_json(indent=1))
             else:
                 output.print(trial_view.render_network(graph))
         elif json_output:
-            typer.echo(client.trial(found.id, trial).model_dump_json(indent=1))
+            typer.echo(client.trial(view.id, trial).model_dump_json(indent=1))
         else:
-            output.print(
-                trial_view.render_trial(client.trial(found.id, trial), client.curve(found.id, trial))
-            )
+            output.print(trial_view.render_trial(client.trial(view.id, trial), client.curve(view.id, trial)))
         return
-    full = client.experiment(found.id)
+    full = client.experiment(view.id)
     if json_output:
         typer.echo(full.model_dump_json(indent=1))
     elif spec:
@@ -217,11 +220,11 @@ def show(
         from service.cli.view import render
         from service.cli.watching import Watcher
 
-        output.print(render(Watcher(client, found.id).snapshot(), height=10_000, width=output.width))
+        output.print(render(Watcher(client, view.id).snapshot(), height=10_000, width=output.width))
 
 
 def _log(client: "Client", experiment: int, index: int, *, follow: bool, as_json: bool) -> None:
-    """Print a trial's log, page by page; with `follow` until the trial is over."""
+    """Print a trial's log, page by page; with `follow`, until the trial ends."""
     known = 0
     while True:
         over = client.trial(experiment, index).state.finished
@@ -237,52 +240,50 @@ def _log(client: "Client", experiment: int, index: int, *, follow: bool, as_json
 def stop(
     experiment: ExperimentArgument = "",
     trial: Annotated[
-        int | None, typer.Option("--trial", "-t", help="End this trial instead, for good.", min=0)
+        int | None, typer.Option("--trial", "-t", help="Stop only this trial, for good.", min=0)
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Stop an experiment: nothing new is queued, running trials end between epochs. `resume` goes on."""
+    """Stop an experiment: no new trial is queued, running trials end between epochs. `resume` continues."""
     client = connect(server)
     if trial is not None:
-        view = client.stop_trial(which(client, experiment).id, trial)
+        stopped = client.stop_trial(which(client, experiment).id, trial)
         words = (
-            "is stopped" if view.state.finished else f"is {view.state} and ends after the epoch that it is in"
+            "is stopped" if stopped.state.finished else f"is {stopped.state} and ends after its current epoch"
         )
-        typer.echo(f"trial {view.index} of experiment {view.experiment} {words}")
+        typer.echo(f"trial {stopped.index} of experiment {stopped.experiment} {words}")
         return
-    found = client.stop(which(client, experiment).id)
+    view = client.stop(which(client, experiment).id)
     typer.echo(
-        f"experiment {found.id} ({found.name}) is {found.state}; `sparsemod resume {found.id}` goes on"
+        f"experiment {view.id} ({view.name}) is {view.state}; `sparsemod resume {view.id}` continues it"
     )
 
 
 def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_SERVER) -> None:
-    """Go on with a stopped experiment; try at once what is paused because a machine lacked something."""
+    """Continue a stopped experiment; end the pauses that began because a machine lacked something."""
     client = connect(server)
-    found = client.resume(which(client, experiment).id)
-    typer.echo(f"experiment {found.id} ({found.name}) is {found.state}")
+    view = client.resume(which(client, experiment).id)
+    typer.echo(f"experiment {view.id} ({view.name}) is {view.state}")
 
 
 def retry(
     experiment: ExperimentArgument = "",
     trial: Annotated[
         list[int] | None,
-        typer.Option(
-            "--trial", "-t", help="Only this failed trial; may be given several times.", min=0, metavar="N"
-        ),
+        typer.Option("--trial", "-t", help="Retry only this failed trial; repeatable.", min=0, metavar="N"),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Try failed trials again, with all their attempts. Without --trial: all that failed by a fault, not those whose network cannot be built."""
+    """Retry failed trials, each with its full number of attempts. Without --trial: all that failed by a fault, but no network that cannot be built."""
     client = connect(server)
-    found = which(client, experiment)
-    again = client.retry(found.id, trial or None)
-    if not again:
-        typer.echo(f"no trial of experiment {found.id} ({found.name}) has failed by a fault")
+    view = which(client, experiment)
+    requeued = client.retry(view.id, trial or None)
+    if not requeued:
+        typer.echo(f"no trial of experiment {view.id} ({view.name}) has failed by a fault")
         return
-    names = ", ".join(map(str, again))
+    names = ", ".join(map(str, requeued))
     typer.echo(
-        f"{counted(len(again), 'trial')} of experiment {found.id} ({found.name}) queued again: {names}"
+        f"{counted(len(requeued), 'trial')} of experiment {view.id} ({view.name}) queued again: {names}"
     )
 
 
@@ -321,15 +322,13 @@ def extend(
     if folder is not None:
         rounds = folder.extend(more, budgets or None).rounds
         typer.echo(
-            f"{folder.folder} has {counted(rounds.trials, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+            f"{folder.folder} has {counted(rounds.trials, 'trial')} in its rounds; `sparsemod run {folder.folder}` continues it"
         )
         return
     client = connect(server)
-    found = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
-    total = sum(part.trials for part in found.rounds.values())
-    typer.echo(
-        f"experiment {found.id} ({found.name}) is {found.state}, {counted(total, 'trial')} in its rounds"
-    )
+    view = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
+    total = sum(part.trials for part in view.rounds.values())
+    typer.echo(f"experiment {view.id} ({view.name}) is {view.state}, {counted(total, 'trial')} in its rounds")
 
 
 def mend(
@@ -337,15 +336,15 @@ def mend(
     spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Replace the stored spec of an experiment that is not valid any more, for example after an update of the server. Trials stay.
+    """Replace the stored spec of an experiment when it is no longer valid, for example after an update of the server. Trials stay.
 
-    `sparsemod show ID --spec` prints what can be read of the stored spec, `--json` the spec as it is stored.
+    `sparsemod show ID --spec` prints the valid parts of the stored spec; `--json` prints the spec as stored.
     """
     from sparsemod.spec.files import load
 
     client = connect(server)
-    found = client.mend(which(client, experiment).id, load(spec))
-    typer.echo(f"experiment {found.id} ({found.name}) has a valid spec and is {found.state}")
+    view = client.mend(which(client, experiment).id, load(spec))
+    typer.echo(f"experiment {view.id} ({view.name}) has a valid spec and is {view.state}")
 
 
 def attach(
@@ -353,41 +352,41 @@ def attach(
     parameters: Annotated[
         list[str], typer.Argument(help="The candidate: NAME=VALUE ...", metavar="NAME=VALUE...")
     ],
-    epochs: Annotated[int | None, typer.Option(help="Epochs; default: those of r2.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs. Default: those of r2.", min=1)] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Queue a candidate of your own in an experiment."""
+    """Queue your candidate in an experiment."""
     candidate = parse_parameters(parameters)
     client = connect(server)
-    found = client.attach(which(client, experiment).id, candidate, epochs=epochs)
-    typer.echo(f"trial {found.index} of experiment {found.experiment} is {found.state}")
+    queued = client.attach(which(client, experiment).id, candidate, epochs=epochs)
+    typer.echo(f"trial {queued.index} of experiment {queued.experiment} is {queued.state}")
 
 
 def delete(
-    experiment: Annotated[str, typer.Argument(help="Id of an experiment, or a name that only one has.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    experiment: Annotated[str, typer.Argument(help="Id of an experiment, or a unique name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Delete an experiment for ever: its trials, curves and logs, and every file that no other experiment uses."""
     from sparsemod.errors import InvalidInput
 
     client = connect(server)
-    found = which(client, experiment)
-    if as_id(experiment) != found.id:
-        same = sorted(one.id for one in client.experiments() if one.name == found.name)
+    view = which(client, experiment)
+    if as_id(experiment) != view.id:
+        same = sorted(one.id for one in client.experiments() if one.name == view.name)
         if len(same) > 1:
             ids = ", ".join(map(str, same))
             raise InvalidInput("experiment", experiment, f"an id: {ids} have this name")
-    count = sum(found.counts.values())
+    count = sum(view.counts.values())
     if not yes:
-        active = ", which is running" if found.state == "running" else ""
+        active = ", which is running" if view.state == "running" else ""
         question = (
-            f"Delete experiment {found.id} ({found.name}){active}, with its {counted(count, 'trial')} and their files? "
+            f"Delete experiment {view.id} ({view.name}){active}, with its {counted(count, 'trial')} and their files? "
             "This cannot be undone."
         )
         typer.confirm(question, abort=True, err=True)
-    client.delete(found.id)
-    typer.echo(f"experiment {found.id} ({found.name}) is deleted, with its {counted(count, 'trial')}")
+    client.delete(view.id)
+    typer.echo(f"experiment {view.id} ({view.name}) is deleted, with its {counted(count, 'trial')}")
 
 
 COMMANDS = {

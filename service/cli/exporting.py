@@ -25,48 +25,50 @@ if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import Finished, LocalFolder
 
 LOOK_SECONDS = 0.5
-"""Pause between two looks at what the server makes."""
+"""Pause in seconds between two requests for the state of the server's exports."""
 
 
 def export(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="Id or name of an experiment, or the folder of a local run; the newest experiment when left out.",
+            help="Id or name of an experiment, or the folder of a local run. Default: the newest experiment.",
             metavar="[EXPERIMENT]",
         ),
     ] = "",
     trial: Annotated[
-        list[int] | None, typer.Argument(help="These trials. Default: all points of the Pareto front.", min=0)
+        list[int] | None,
+        typer.Argument(help="Export these trials. Default: all points of the Pareto front.", min=0),
     ] = None,
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="Formats, separated by commas: c, onnx, tflite. Default: none, only what is stored."
+            "--to",
+            help="Formats, separated by commas: c, onnx, tflite. Default: none; write only the stored files.",
         ),
     ] = "",
     out: Annotated[Path, typer.Option("--output", "--out", "-o", help="Folder to write to.")] = Path(
         "export"
     ),
     device: Annotated[
-        str, typer.Option(help="Check the fit on this device. Default: the target of the experiment.")
+        str, typer.Option(help="Check the fit on this device. Default: the experiment's target.")
     ] = "",
     name: Annotated[
         str,
         typer.Option(
-            help="What the model is called in files and C code. Default: the experiment's name and the trial's number. Of several trials each number is added."
+            help="The model's name in files and C code. Default: the experiment's name and the trial's number. With several trials, each trial's number is appended."
         ),
     ] = "",
     remote: Annotated[
         bool,
-        typer.Option("--remote", help="With --to: let the server make the formats, and fetch its files."),
+        typer.Option("--remote", help="With --to: let the server write the formats, and download its files."),
     ] = False,
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Write the files of trials: weights and integer networks; with --to, C projects, ONNX and .tflite files, checked, with a report card.
+    """Write the files of trials: weights and integer networks. With --to: also checked C projects, ONNX and .tflite files, with a report card.
 
-    Fails when a format cannot express a network, or the network does not fit the device.
+    Fails when a format cannot express a network, or when the network does not fit the device.
     """
     from service.schemas.exports import ExportState
     from sparsemod.errors import Conflict, InvalidInput, NotFound
@@ -78,31 +80,31 @@ def export(
         checked_name(name, "--name")
     if remote and not formats:
         raise InvalidInput("--remote", "given", "only with --to FORMATS")
-    held = local_folder(experiment)
-    if held is not None:
+    local = local_folder(experiment)
+    if local is not None:
         if remote:
             raise InvalidInput(
-                "--remote", "given", f"only for an experiment of a server; {experiment} is a folder"
+                "--remote", "given", f"only for an experiment on a server; {experiment} is a folder"
             )
-        _export_folder(held, trial, formats, out, device, name)
+        _export_folder(local, trial, formats, out, device, name)
         return
     client = connect(server)
-    found = which(client, experiment)
-    indices = trial or [point.index for point in client.pareto(found.id).points]
+    stored = which(client, experiment)
+    indices = trial or [point.index for point in client.pareto(stored.id).points]
     if not indices:
-        raise NotFound("Pareto point of experiment", found.id)
-    called = _model_names(found.spec.name, indices, name)
+        raise NotFound("Pareto point of experiment", stored.id)
+    model_names = _model_names(stored.spec.name, indices, name)
     failed = 0
     if remote:
         for index in indices:
-            client.export(found.id, index, formats, device or None, called[index])
+            client.export(stored.id, index, formats, device or None, model_names[index])
     for index in indices:
-        done = _wait(client, found.id, index, formats) if remote else []
-        view = client.trial(found.id, index)
+        done = _wait(client, stored.id, index, formats) if remote else []
+        view = client.trial(stored.id, index)
         folder = require_folder(out / f"trial-{index}", "--output")
         (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for artifact in view.artifacts:
-            # Names of artifacts come from elsewhere and must not become paths.
+            # An artifact's name comes from a client and must not become a path.
             client.download(artifact.digest, folder / Path(artifact.name).name)
         names = (
             ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
@@ -113,13 +115,15 @@ def export(
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
-            failed += _deliver(client.experiment(found.id), view, folder, formats, device, called[index])
+            failed += _deliver(
+                client.experiment(stored.id), view, folder, formats, device, model_names[index]
+            )
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
 
 def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, str]:
-    """Trial -> what its model is called: `name` itself for a single trial, else with the trial's number."""
+    """Return trial -> name of its model: `name` for a single trial, otherwise `name` with the trial's number."""
     from sparsemod.export.names import model_name
 
     if name and len(indices) == 1:
@@ -128,33 +132,33 @@ def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, st
 
 
 def _export_folder(
-    held: "LocalFolder", trial: list[int] | None, formats: tuple[str, ...], out: Path, device: str, name: str
+    local: "LocalFolder", trial: list[int] | None, formats: tuple[str, ...], out: Path, device: str, name: str
 ) -> None:
-    """The same for the trials of a local run."""
+    """Export the trials of a local run."""
     import shutil
 
     from sparsemod.errors import Conflict, NotFound
 
-    indices = trial or held.front()
+    indices = trial or local.front()
     if not indices:
-        raise NotFound("Pareto point of the run in", str(held.folder))
-    called = _model_names(held.spec.name, indices, name)
+        raise NotFound("Pareto point of the run in", str(local.folder))
+    model_names = _model_names(local.spec.name, indices, name)
     failed = 0
-    for view in [held.trial(index) for index in indices]:
+    for view in [local.trial(index) for index in indices]:
         folder = require_folder(out / f"trial-{view.index}", "--output")
         (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for artifact in view.artifacts:
-            shutil.copyfile(held.artifact(artifact.digest), folder / Path(artifact.name).name)
+            shutil.copyfile(local.artifact(artifact.digest), folder / Path(artifact.name).name)
         names = ", ".join(artifact.name for artifact in view.artifacts)
         typer.echo(f"{folder}: {names or f'no files: its state is {view.state}'}")
         if formats:
-            failed += _deliver(held, view, folder, formats, device, called[view.index])
+            failed += _deliver(local, view, folder, formats, device, model_names[view.index])
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """`"c,onnx"` as names of formats, each once. Raises UnknownName."""
+    """Return the format names in a text such as `"c,onnx"`, each once. Raises UnknownName."""
     from sparsemod.errors import UnknownName
     from sparsemod.export import EXPORTERS
 
@@ -166,13 +170,13 @@ def parse_formats(text: str) -> tuple[str, ...]:
 
 
 def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...]) -> list["ExportView"]:
-    """The server's exports of a trial in these formats, once they are over."""
+    """Wait until the server's exports of a trial in these formats end; return them."""
     from service.schemas.exports import ExportState
 
     while True:
-        found = [view for view in client.exports(experiment, index) if view.format in formats]
-        if not any(view.state in (ExportState.QUEUED, ExportState.RUNNING) for view in found):
-            return found
+        views = [view for view in client.exports(experiment, index) if view.format in formats]
+        if not any(view.state in (ExportState.QUEUED, ExportState.RUNNING) for view in views):
+            return views
         time.sleep(LOOK_SECONDS)
 
 
@@ -184,7 +188,7 @@ def _deliver(
     device: str,
     name: str,
 ) -> int:
-    """Write the formats of one trial into its folder; how many failed."""
+    """Write the formats of one trial into its folder; return the number of failed ones."""
     from sparsemod.errors import Conflict
 
     networks = [artifact for artifact in view.artifacts if artifact.kind == "network"]
@@ -209,19 +213,21 @@ def _deliver(
 
 
 def report_lines(report: "ExportReport") -> list[str]:
-    """What became of one format, in a line per check."""
+    """Return the result of one format, one line per check."""
     if report.failure is not None:
         return [f"{report.format}: failed: {report.failure}"]
     lines = []
     for check in report.verifications:
-        far = "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
+        difference = (
+            "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
+        )
         share = (
             f"on {check.samples} samples"
             if check.agreement is None
             else f"same class for {100 * check.agreement:.2f} % of {check.samples} samples"
         )
         error = "" if check.error is None else f", error {100 * check.error:.2f} %"
-        lines.append(f"{report.format}: {far}, {share}{error} ({check.runtime})")
+        lines.append(f"{report.format}: {difference}, {share}{error} ({check.runtime})")
     lines += [f"{report.format}: not checked: {words}" for words in report.missing]
     return lines or [f"{report.format}: written"]
 

@@ -1,4 +1,4 @@
-"""Folders of local runs as arguments of commands that otherwise take an experiment of the server."""
+"""Folders of local runs as arguments of commands that also accept an experiment on the server."""
 
 import os
 from pathlib import Path
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import LocalFolder
 
 
-def local_folder(wanted: str) -> "LocalFolder | None":
-    """The local run in the folder `wanted`, None where this is the id or the name of an experiment.
+def local_folder(argument: str) -> "LocalFolder | None":
+    """Return the local run in the folder `argument`, or None when `argument` is the id or the name of an experiment.
 
-    A folder is one that holds a spec.json, or is written as a path. Raises InvalidInput for a path without a run.
+    `argument` is a folder when it contains a spec.json or has the form of a path. Raises InvalidInput for a folder without a run.
     """
-    path = Path(wanted)
-    if not wanted or not (path / "spec.json").is_file():
-        if os.sep in wanted and path.is_dir():
+    path = Path(argument)
+    if not argument or not (path / "spec.json").is_file():
+        if os.sep in argument and path.is_dir():
             from sparsemod.errors import InvalidInput
 
             allowed = "an experiment, or the folder of a local run; this folder has no spec.json"
-            raise InvalidInput("experiment", wanted, allowed)
+            raise InvalidInput("experiment", argument, allowed)
         return None
     from sparsemod.pipeline.local_run import LocalFolder
 

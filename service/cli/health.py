@@ -1,4 +1,4 @@
-"""`sparsemod health`: whether a part of the service can do its work, as an exit code for whoever watches over it."""
+"""`sparsemod health`: whether a part of the service is ready, as an exit code for monitoring."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from service.schemas.trials import PauseView
 
 SECONDS = 5.0
-"""How long an answer may take."""
+"""Timeout of an answer in seconds."""
 
 
 def health(
     server: ServerOption = DEFAULT_SERVER,
     database: Annotated[
         bool,
-        typer.Option("--database", help="Ask the database that SPARSEMOD_DATABASE_URL names, not a server."),
+        typer.Option("--database", help="Check the database of SPARSEMOD_DATABASE_URL instead of a server."),
     ] = False,
 ) -> None:
-    """Ask whether the server, or the database, answers; exit code 1 when it does not. Asks once."""
+    """Check once whether the server or the database answers; exit code 1 when it does not."""
     from sparsemod.errors import ServerUnavailable
 
     try:
@@ -31,18 +31,18 @@ def health(
 
 
 def _server(url: str) -> str:
-    found = connect(url, timeout=SECONDS).health()
-    first = f"{url} answers: sparsemod {found.version}, {found.database}, schema {found.schema_version}"
-    return "\n".join([first, *map(_paused, found.pauses)])
+    state = connect(url, timeout=SECONDS).health()
+    first = f"{url} answers: sparsemod {state.version}, {state.database}, schema {state.schema_version}"
+    return "\n".join([first, *map(_paused, state.pauses)])
 
 
 def _paused(pause: "PauseView") -> str:
-    who = "everything" if pause.worker is None and pause.experiment is None else ""
+    scope = "everything" if pause.worker is None and pause.experiment is None else ""
     parts = [
         f"worker {pause.worker}" if pause.worker is not None else "",
         f"experiment {pause.experiment}" if pause.experiment is not None else "",
     ]
-    return f"paused: {who or ', '.join(filter(None, parts))}: {pause.reason}"
+    return f"paused: {scope or ', '.join(filter(None, parts))}: {pause.reason}"
 
 
 def _database() -> str:

@@ -1,4 +1,4 @@
-"""`sparsemod run`, `check`, `test`: on this machine, without a server."""
+"""`sparsemod run`, `check`, `test`: commands for this machine, without a server."""
 
 import sys
 import time
@@ -33,43 +33,43 @@ def run(
     spec: Annotated[
         Path,
         typer.Argument(
-            help="Spec file: .yaml, .json, .cfg or .ini; or the folder of a run, which goes on.",
+            help="Spec file: .yaml, .json, .cfg or .ini; or the folder of a run to continue.",
             metavar="SPEC",
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of results; default: runs/NAME. A run that was interrupted goes on."
+            "--out", "-o", help="Folder of results. Default: runs/NAME. An interrupted run in it continues."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="torch device of the training: cpu, cuda, cuda:1.")] = "cpu",
+    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
     imports: ImportOption = None,
 ) -> None:
-    """Run an experiment here, one trial after the other, without a server."""
+    """Run an experiment on this machine, one trial after the other, without a server."""
     from sparsemod.errors import InvalidInput
     from sparsemod.spec.files import read
     from sparsemod.spec.plain import SpecFile
 
     import_modules(imports)
-    held = local_folder(str(spec)) if spec.is_dir() else None
-    if held is not None and out is not None and out.resolve() != spec.resolve():
-        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
-    file = read(spec) if held is None else SpecFile(held.spec)
+    existing = local_folder(str(spec)) if spec.is_dir() else None
+    if existing is not None and out is not None and out.resolve() != spec.resolve():
+        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} continues in its folder")
+    file = read(spec) if existing is None else SpecFile(existing.spec)
     with file.locating():
-        known = _with_its_device(file.spec, spec) if held is None else held.spec
+        resolved = _with_its_device(file.spec, spec) if existing is None else existing.spec
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
-    folder = folder if held is None else held.folder
+    folder = folder if existing is None else existing.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.pipeline.local_run import LocalRun
 
-        local = LocalRun(known, folder, device=require_device(device))
+        local = LocalRun(resolved, folder, device=require_device(device))
     _follow(local, file.debug)
 
 
 def _with_its_device(spec: "ExperimentSpec", path: Path) -> "ExperimentSpec":
-    """The spec with a device that is known here: `target.device` may be the path of a profile beside the spec's file."""
+    """Return the spec with a registered device: `target.device` may be the path of a profile, relative to the spec's file."""
     from sparsemod.targets import adopt_device
 
     name = adopt_device(spec.target.device, path.parent)
@@ -77,14 +77,14 @@ def _with_its_device(spec: "ExperimentSpec", path: Path) -> "ExperimentSpec":
 
 
 def _one_thread() -> None:
-    """Tiny networks train fastest on one thread, and equal seeds then give equal results."""
+    """Limit this process to one thread: tiny networks train fastest so, and equal seeds give equal results."""
     from sparsemod.training.process import tune_process
 
     tune_process(1)
 
 
 def require_device(name: str) -> str:
-    """`name` when torch can use that device. Raises InvalidInput."""
+    """Return `name` when torch can use that device. Raises InvalidInput otherwise."""
     import torch
 
     from sparsemod.errors import InvalidInput
@@ -94,13 +94,13 @@ def require_device(name: str) -> str:
         return name
     count = torch.cuda.device_count() if kind == "cuda" else 0
     if kind != "cuda" or (number and not number.isdecimal()) or int(number or 0) >= count:
-        there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
-        raise InvalidInput("--device", name, f"one that is here: {there}")
+        available = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+        raise InvalidInput("--device", name, f"an available device: {available}")
     return name
 
 
 def _follow(local: "LocalRun", debug: bool) -> None:
-    """Run with a live picture in a terminal, a line for each trial elsewhere; then the front."""
+    """Run with a live display in a terminal, or one line per trial elsewhere; then print the front."""
     from rich.live import Live
 
     from service.cli.view import front_table, render
@@ -138,10 +138,10 @@ def _follow(local: "LocalRun", debug: bool) -> None:
         outcome = local.run(on_finished, on_start)
     except KeyboardInterrupt:
         local.write()
-        typer.echo(f"interrupted; the same command goes on after {len(local.trials)} trials", err=True)
+        typer.echo(f"interrupted; the same command continues after {len(local.trials)} trials", err=True)
         raise
     except (EnvironmentFailure, SpaceEmpty) as error:
-        # No mistake in the command: the run itself came to an end.
+        # Not an error of the command: the run cannot continue.
         complain(str(error))
         raise typer.Exit(1) from error
     finally:
@@ -158,7 +158,7 @@ def _follow(local: "LocalRun", debug: bool) -> None:
     )
     failures = [trial.result.failure for trial in local.trials if trial.result.failure is not None]
     if failures and not snapshot.counts.get("completed"):
-        complain(f"no trial was completed; the last failure: {failures[-1].message}; --debug shows where")
+        complain(f"no trial completed; the last failure: {failures[-1].message}; --debug shows the traceback")
         raise typer.Exit(1)
 
 
@@ -171,7 +171,7 @@ def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
 
 
 class _Follower:
-    """A local run as the view's data; also the reporter of its trials."""
+    """Collects a local run's data for the view, and is the reporter of its trials."""
 
     def __init__(self, local: "LocalRun", began: float) -> None:
         self._local, self._began = local, began
@@ -179,7 +179,7 @@ class _Follower:
         self.changed: Any = lambda: None
 
     def start(self, index: int, suggestion: Any) -> None:
-        """A trial begins."""
+        """Record the start of a trial."""
         from service.cli.view import Running
 
         round_name = suggestion.candidate.round
@@ -189,11 +189,11 @@ class _Follower:
         )
 
     def finish(self) -> None:
-        """It is over."""
+        """Record the end of the running trial."""
         self._running = None
 
     def point(self, point: Any) -> None:
-        """An epoch is over."""
+        """Record a completed epoch."""
         from dataclasses import replace
 
         if self._running is not None:
@@ -206,22 +206,22 @@ class _Follower:
         self.changed()
 
     def stage(self, name: str) -> None:
-        """Not shown: stages other than training take milliseconds."""
+        """Show nothing: stages other than training take milliseconds."""
 
     def log(self, message: str, level: str = "info") -> None:
-        """Problems are worth a line; the rest is in the results."""
+        """Print warnings and errors to stderr; the results contain the rest."""
         if level in ("warning", "error"):
             print(message, file=sys.stderr)
 
     def checkpoint(self, data: bytes) -> None:
-        """Not kept: a run goes on at the trial that was interrupted."""
+        """Store nothing: a continued run repeats the interrupted trial."""
 
     def should_stop(self) -> bool:
-        """Never."""
+        """Return False: a local run never asks a trial to stop."""
         return False
 
     def snapshot(self, state: str = "running", reason: str | None = None) -> Any:
-        """The run as it is now."""
+        """Return the current state of the run."""
         from collections import Counter
 
         from service.cli.view import Point, Progress, Snapshot
@@ -269,11 +269,11 @@ class _Follower:
 def check(
     spec: SpecArgument,
     candidates: Annotated[
-        int, typer.Option(help="Networks to build, train one batch of and quantize.", min=1)
+        int, typer.Option(help="Number of networks to build, train on one batch and quantize.", min=1)
     ] = 3,
     imports: ImportOption = None,
 ) -> None:
-    """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
+    """Dry-run a spec: build, capture, measure and train a few candidates on one batch, and report problems."""
     from rich.text import Text
 
     from sparsemod.spec.files import read
@@ -281,13 +281,13 @@ def check(
     import_modules(imports)
     file = read(spec)
     with file.locating():
-        found = _with_its_device(file.spec, spec)
+        experiment = _with_its_device(file.spec, spec)
     output = console()
     with console(stderr=True).status("trying a few candidates"):
         _one_thread()
         from sparsemod.pipeline.dry_run import check as dry_run
 
-        report = dry_run(found, candidates=candidates, located=file.located)
+        report = dry_run(experiment, candidates=candidates, located=file.located)
     marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
     for finding in report.findings:
         mark, style = marks[finding.level]
@@ -303,19 +303,19 @@ def test(
     experiment: Annotated[
         str, typer.Argument(help="Id or name of an experiment on the server, or the folder of a local run.")
     ],
-    trial: Annotated[int, typer.Argument(help="The trial whose network is trained again.", min=0)],
+    trial: Annotated[int, typer.Argument(help="The trial whose network to retrain.", min=0)],
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs; default: four times the trial's.", min=1)
+        int | None, typer.Option(help="Epochs. Default: four times the trial's.", min=1)
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings, each with a seed of its own.", min=1)] = 3,
-    device: Annotated[str, typer.Option(help="torch device of the training: cpu, cuda, cuda:1.")] = "cpu",
+    seeds: Annotated[int, typer.Option(help="Number of trainings, each with a different seed.", min=1)] = 3,
+    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Test mode: train a trial's network anew for longer, over several seeds, and report on the untouched test split.
+    """Test mode: retrain a trial's network for longer, with several seeds, and report the error on the untouched test split.
 
-    Do this once, for the network that was chosen: a choice made by test results spoils them.
+    Do this once, for the network that you have chosen. Test results are biased once they influence a choice.
     """
     import json
 
@@ -331,8 +331,8 @@ def test(
         longer = epochs or 4 * view.planned_epochs
     else:
         client = connect(server)
-        found = client.experiment(which(client, experiment).id)
-        identity, spec, view = found.id, found.spec, client.trial(found.id, trial)
+        stored = client.experiment(which(client, experiment).id)
+        identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
         longer = epochs or 4 * view.epochs
     _one_thread()
     chosen = require_device(device)
@@ -375,7 +375,7 @@ def _test_once(
     from sparsemod.pipeline.problem import trial_seed
     from sparsemod.pipeline.trial import evaluate
 
-    # Seeds of their own: the search has seen what the trial's own seed gives.
+    # Use new seeds: the search has already seen the result of the trial's seed.
     seed = trial_seed(view.seed, 1_000_000 + number)
     result = evaluate(
         spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
@@ -383,12 +383,12 @@ def _test_once(
     tested = [item for item in result.measurements if item.metric == "error" and item.split == "test"]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"
-        raise BuildError(f"trial {view.index} gave no test result: {reason}")
+        raise BuildError(f"trial {view.index} has no test result: {reason}")
     return {"seed": seed, "test": tested[0].value, "validation": result.values()["error"]}
 
 
 def summarize(results: list[dict[str, float]]) -> dict[str, float | None]:
-    """Mean test error and its standard error over the seeds (None for one seed)."""
+    """Return the mean test error and its standard error over the seeds (None for one seed)."""
     import statistics
 
     errors = [result["test"] for result in results]

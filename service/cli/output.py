@@ -10,7 +10,7 @@ _PLAIN = {
     "²": "2", "µ": "u", "·": ".", "●": "*", "█": "#", "▉": "#", "▊": "#", "▋": "#", "▌": "=", "▍": "=", "▎": "-",
     "▏": "-", "▁": "_", "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#",
 }  # fmt: skip
-"""Characters that our tables and pictures use, in ASCII."""
+"""Characters of our tables and bars -> ASCII."""
 
 _OF_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -18,7 +18,7 @@ _HANDLER = "sparsemod.plain"
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: our own symbols become ASCII, any other character its escape of JSON (`\\u03bb`), so that JSON stays JSON."""
+    """Codec error handler: replace our symbols by ASCII, any other character by its JSON escape (`\\u03bb`), so that JSON stays valid."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -34,7 +34,7 @@ codecs.register_error(_HANDLER, _replace)
 
 
 def degrade() -> None:
-    """From now on text that stdout or stderr cannot encode is replaced and raises no UnicodeEncodeError."""
+    """Make stdout and stderr replace characters that they cannot encode, instead of raising UnicodeEncodeError."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -42,7 +42,7 @@ def degrade() -> None:
 
 
 def describe(error: OSError) -> str:
-    """The file and the reason of an OSError; a write that failed names no file."""
+    """Return the file and the reason of an OSError. A failed write has no file name."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
         other = "" if error.filename2 is None else f" -> {error.filename2!s}"
@@ -51,7 +51,7 @@ def describe(error: OSError) -> str:
 
 
 def discard_output() -> None:
-    """When stdout cannot be written, send the rest of it nowhere: otherwise Python's flush at exit fails again and prints a traceback."""
+    """Discard pending output when stdout is not writable: otherwise Python's flush at exit fails again and prints a traceback."""
     try:
         sys.stdout.flush()
         return

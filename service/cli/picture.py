@@ -1,4 +1,4 @@
-"""What a command prints, also as a picture: an SVG that loads no font and nothing else from elsewhere."""
+"""A command's output as an SVG that loads no font and no other external resource."""
 
 import re
 from pathlib import Path
@@ -9,16 +9,16 @@ from rich.console import Console
 from sparsemod.errors import InvalidInput
 
 COLUMNS = 118
-"""Width of a picture in characters, whatever the terminal's: its text must not depend on who draws it."""
+"""Width of a picture in characters, independent of the terminal, so that every machine draws the same text."""
 
-# rich's own frame names a font on somebody's server.
+# rich's template loads a font from another server.
 FRAME = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
     "Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace"
 )
 
 
 def recorder() -> Console:
-    """A console that prints as usual, COLUMNS wide, and remembers what it printed."""
+    """Return a console, COLUMNS wide, that records its output."""
     return Console(record=True, width=COLUMNS, highlight=False)
 
 
@@ -29,5 +29,5 @@ def check_path(path: Path) -> None:
 
 
 def write_svg(console: Console, path: Path, title: str) -> None:
-    """Write what `console` has printed since its beginning to `path`, under `title`."""
+    """Write the recorded output of `console` to `path`, with a title."""
     path.write_text(console.export_svg(title=title, code_format=FRAME, clear=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`sparsemod trials`, `pareto`, `importance`, `ax`: what an experiment found."""
+"""`sparsemod trials`, `pareto`, `importance`, `ax`: results of an experiment."""
 
 import json
 from enum import StrEnum
@@ -28,7 +28,7 @@ PAGE = 500
 
 
 class Format(StrEnum):
-    """How results are printed."""
+    """Output formats of results."""
 
     TABLE = "table"
     JSON = "json"
@@ -37,18 +37,24 @@ class Format(StrEnum):
 
 def trials(
     experiment: ExperimentArgument = "",
-    state: Annotated[str | None, typer.Option(help="Only these: completed, infeasible, failed, ...")] = None,
-    round_name: Annotated[str | None, typer.Option("--round", help="Only of r1, r2, r3 or manual.")] = None,
-    origin: Annotated[str | None, typer.Option(help="Only sobol, gp, morphism or manual ones.")] = None,
-    sort: Annotated[str | None, typer.Option(help="index, state, a metric, ...")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only trials in this state: completed, infeasible, failed, ...")
+    ] = None,
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="Only trials of this round: r1, r2, r3 or manual.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Only trials of this origin: sobol, gp, morphism or manual.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="Sort by index, state, a metric, ...")] = None,
     descending: Annotated[bool, typer.Option("--desc", help="Largest first.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0)] = 50,
-    form: Annotated[Format, typer.Option("--format", "-f", help="How to print them.")] = Format.TABLE,
+    limit: Annotated[int, typer.Option(help="Largest number of trials; 0: all.", min=0)] = 50,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.TABLE,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """List the trials of an experiment."""
     client = connect(server)
-    found = which(client, experiment)
+    view = which(client, experiment)
     filters = {
         "state": state,
         "round": round_name,
@@ -57,7 +63,7 @@ def trials(
         "order": "desc" if descending else None,
     }
     items, total = fetch_trials(
-        client, found.id, limit, {name: value for name, value in filters.items() if value}
+        client, view.id, limit, {name: value for name, value in filters.items() if value}
     )
     if form is Format.JSON:
         typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=1))
@@ -68,7 +74,7 @@ def trials(
 
         typer.echo(trials_csv([to_row(item) for item in items]), nl=False)
         return
-    console().print(_trials_table(items, found.objectives))
+    console().print(_trials_table(items, view.objectives))
     if len(items) < total:
         typer.echo(f"{len(items)} of {total} trials; --limit 0 shows all", err=True)
 
@@ -76,7 +82,7 @@ def trials(
 def fetch_trials(
     client: "Client", experiment: int, limit: int, filters: dict[str, Any]
 ) -> tuple[list["TrialView"], int]:
-    """Up to `limit` trials (0: all), page by page, and how many there are."""
+    """Return up to `limit` trials (0: all) and the number of matches; reads page by page."""
     items: list[TrialView] = []
     while True:
         size = PAGE if limit == 0 else min(PAGE, limit - len(items))
@@ -100,7 +106,7 @@ def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
     table.add_column("state")
     for name in objectives:
         table.add_column(METRICS[name].title, justify="right")
-    table.add_column("origin, or what went wrong")
+    table.add_column("origin or failure")
     for item in items:
         values = {**item.costs, **item.values()}
         candidate = item.candidate
@@ -121,7 +127,7 @@ def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
 
 def pareto(
     experiment: ExperimentArgument = "",
-    form: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.TABLE,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Also write CSV, JSON and plots (PNG, SVG) to this folder."),
@@ -130,23 +136,23 @@ def pareto(
 ) -> None:
     """Print the Pareto front of an experiment."""
     client = connect(server)
-    found = which(client, experiment)
+    view = which(client, experiment)
     if form is Format.CSV:
-        typer.echo(client.pareto_csv(found.id), nl=False)
+        typer.echo(client.pareto_csv(view.id), nl=False)
     elif form is Format.JSON:
-        typer.echo(client.pareto(found.id).model_dump_json(indent=1))
+        typer.echo(client.pareto(view.id).model_dump_json(indent=1))
     else:
         from service.cli.view import emptiness, front_table
         from service.cli.watching import build_snapshot
 
-        snapshot = build_snapshot(client.experiment(found.id), client.pareto(found.id))
+        snapshot = build_snapshot(client.experiment(view.id), client.pareto(view.id))
         if not snapshot.front:
             typer.echo(emptiness(snapshot) + (f"; {snapshot.reason}" if snapshot.reason else ""))
         else:
             console().print(front_table(snapshot))
             typer.echo(f"{counted(len(snapshot.front), 'point')}, hypervolume {snapshot.hypervolume:.4f}")
     if out is not None:
-        for path in write_files(client, found.id, out).values():
+        for path in write_files(client, view.id, out).values():
             typer.echo(f"wrote {path}", err=True)
 
 
@@ -168,7 +174,7 @@ def importance(
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show how much each parameter matters to each metric: total Sobol' indices of a model of the completed trials."""
+    """Show the importance of each parameter for each metric: total Sobol' indices of a model of the completed trials."""
     from rich import box
     from rich.table import Table
 
@@ -179,7 +185,7 @@ def importance(
         return
     explained = {name: shares for name, shares in view.metrics.items() if name not in view.unexplained}
     if not view.metrics:
-        typer.echo(view.reason or "nothing is known yet")
+        typer.echo(view.reason or "no result yet")
     for name in view.unexplained:
         typer.echo(
             f"{_title(name)}: the model of {counted(view.trials, 'trial')} explains nothing; it predicts unseen trials no better than "
@@ -196,7 +202,7 @@ def importance(
         for name in dict.fromkeys(name for shares in explained.values() for name in shares)
     }
     for name in sorted(most, key=lambda name: -most[name]):
-        shares = [found.get(name) for found in explained.values()]
+        shares = [by_parameter.get(name) for by_parameter in explained.values()]
         table.add_row(name, *("-" if share is None else f"{100 * share:.0f} %" for share in shares))
     table.add_section()
     table.add_row("R² of the model", *(f"{view.accuracy[name]:.2f}" for name in explained))
@@ -219,12 +225,12 @@ def ax(
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Write an experiment as the JSON that Ax opens: `ax.api.client.Client.load_from_json_file`."""
+    """Write an experiment as JSON for Ax: `ax.api.client.Client.load_from_json_file`."""
     client = connect(server)
-    found = which(client, experiment)
-    path = out or Path(f"experiment-{found.id}-ax.json")
+    view = which(client, experiment)
+    path = out or Path(f"experiment-{view.id}-ax.json")
     require_folder(path.parent, "--out")
-    path.write_text(json.dumps(client.ax(found.id)) + "\n")
+    path.write_text(json.dumps(client.ax(view.id)) + "\n")
     typer.echo(f"wrote {path}")
 
 

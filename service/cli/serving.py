@@ -1,4 +1,4 @@
-"""`sparsemod serve`, `suggester`, `worker`, `demo`: the parts of the service, each alone or all together."""
+"""`sparsemod serve`, `suggester`, `worker`, `demo`: the parts of the service, separately or together."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ DatabaseOption = Annotated[
     str,
     typer.Option(
         "--database",
-        help="Database URL; default: an SQLite file in the data folder.",
+        help="Database URL. Default: an SQLite file in the data folder.",
         envvar="SPARSEMOD_DATABASE_URL",
         metavar="URL",
     ),
@@ -43,7 +43,7 @@ DEFAULT_DATA = Path("sparsemod-data")
 
 
 def configure_logs() -> None:
-    """Log lines go to stderr; colours only for terminals."""
+    """Send log lines to stderr, coloured only in a terminal."""
     import structlog
 
     quiet_retries()
@@ -51,45 +51,43 @@ def configure_logs() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            # Plain tracebacks: richer ones show local variables, and with them tokens.
+            # Plain tracebacks: rich ones show local variables, which may be tokens.
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
             ),
         ],
-        # Looked up for each line: whoever replaces sys.stderr gets them too.
+        # Look up sys.stderr for each line, because a test may replace it.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
 
 
 def default_workers() -> int:
-    """One worker for each core that this process may use, up to eight."""
+    """Return the number of cores that this process may use, at most eight."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
-    ] = 8080,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8080,
     data_dir: DataOption = DEFAULT_DATA,
     database: DatabaseOption = "",
     workers: Annotated[
-        int | None, typer.Option(help="Local CPU workers; default: one per core.", min=0)
+        int | None, typer.Option(help="Local CPU workers. Default: one per core.", min=0)
     ] = None,
     only_server: Annotated[
-        bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
+        bool, typer.Option("--only-server", help="Start only the HTTP API, without suggester and workers.")
     ] = False,
     root_path: Annotated[
         str,
         typer.Option(
-            help="Path under which a reverse proxy shows the server; the proxy takes it off.",
+            help="Path prefix of a reverse proxy; the proxy removes it from requests.",
             metavar="/PATH",
             envvar="SPARSEMOD_ROOT_PATH",
         ),
     ] = "",
     imports: ImportOption = None,
 ) -> None:
-    """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    """Run the server, with a suggester and local workers. Ctrl-C stops them in order."""
     import structlog
 
     from service.cli.embedded import local_url, programs
@@ -102,18 +100,18 @@ def serve(
     configure_logs()
     log = structlog.get_logger("supervisor")
     if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path) is None:
-        raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a slash at its end")
-    found = settings(data_dir, database)
+        raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a trailing slash")
+    config = settings(data_dir, database)
     port = require_free_port(host, port)
     require_folder(data_dir, "--data-dir")
     stop = StopRequest()
-    store = open_patiently(found, lambda: stop.requested)
+    store = open_patiently(config, lambda: stop.requested)
     if store is None:
         return
     if not is_local(host):
-        found.check_host(host, store.closed())
+        config.check_host(host, store.closed())
     if only_server:
-        _serve_here(host, port, found, store, root_path)
+        _serve_here(host, port, config, store, root_path)
         return
     from service.processes.supervisor import Supervisor, wait_until_ready
     from service.schemas.logins import Scope
@@ -122,7 +120,7 @@ def serve(
     count = default_workers() if workers is None else workers
     name = f"workers of {socket.gethostname()}:{port}"
     with contextlib.closing(store):
-        # Made whether or not there are logins yet: there may be some tomorrow. It does not count as the first token.
+        # Create the token even when the server is open: logins may follow later. It does not count as the first token.
         store.forget_internal(name)
         token, _ = store.create_token(name, [Scope.WORKER], internal=True)
     supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token, root_path=root_path))
@@ -138,7 +136,7 @@ def serve(
             return
         plural = "worker" if count == 1 else "workers"
         typer.echo(
-            f"sparsemod serves {url} with {count} {plural}, data in {data_dir.resolve()}. Ctrl-C ends it.",
+            f"sparsemod serves {url} with {count} {plural}, data in {data_dir.resolve()}. Ctrl-C stops it.",
             err=True,
         )
         while not stop.requested:
@@ -147,25 +145,24 @@ def serve(
     finally:
         supervisor.stop()
         try:
-            with contextlib.closing(open_store(found)) as store:
+            with contextlib.closing(open_store(config)) as store:
                 store.forget_internal(name)
         except ServerUnavailable as error:
-            log.warning("the token of the local workers stays until it is revoked", reason=str(error))
+            log.warning("the token of the local workers stays valid until it is revoked", reason=str(error))
 
 
 def settings(data_dir: Path, database: str) -> "Settings":
-    """The service's settings: what the command line says, else the environment. Raises InvalidInput for a data folder that cannot be
-    written."""
+    """Return the service's settings from the command line, or else the environment. Raises InvalidInput for an unwritable data folder."""
     from service.settings import Settings
 
     require_folder(data_dir, "--data-dir")
 
-    given: dict[str, Any] = {"data_dir": data_dir, "database_url": database}
-    return Settings(**given)
+    arguments: dict[str, Any] = {"data_dir": data_dir, "database_url": database}
+    return Settings(**arguments)
 
 
-def _serve_here(host: str, port: int, given: "Settings", store: "Store", root_path: str) -> None:
-    """The HTTP server in this process, on an open store."""
+def _serve_here(host: str, port: int, config: "Settings", store: "Store", root_path: str) -> None:
+    """Run the HTTP server in this process, with an open store."""
     import structlog
     import uvicorn
     from sqlalchemy import make_url
@@ -174,29 +171,29 @@ def _serve_here(host: str, port: int, given: "Settings", store: "Store", root_pa
     from service.http.app import create_app
     from service.http.connections import MOST_CONNECTIONS, TimedProtocol
 
-    application = create_app(given, store=store)
+    application = create_app(config, store=store)
     log = structlog.get_logger("server")
     log.info(
         "listening",
         url=local_url(host, port),
-        database=make_url(given.url).render_as_string(hide_password=True),
+        database=make_url(config.url).render_as_string(hide_password=True),
     )
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: Any) -> None:
-            application.state.feed.end()  # streams never end by themselves, and the server waits for them
+            application.state.feed.end()  # the server waits for streams, which do not end by themselves
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(
+    uvicorn_config = uvicorn.Config(
         application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
         root_path=root_path, http=TimedProtocol, limit_concurrency=MOST_CONNECTIONS,
     )  # fmt: skip
-    server = Server(config)
+    server = Server(uvicorn_config)
 
     def end(number: int, frame: Any) -> None:
         server.should_exit = True
 
-    # uvicorn raises the signal that ended it once more, which would make an orderly end look like a kill.
+    # uvicorn raises the received signal again after its shutdown, which would make an orderly end look like a kill.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     with contextlib.closing(store):
@@ -220,13 +217,13 @@ class StopRequest:
 def suggester(
     data_dir: DataOption = DEFAULT_DATA,
     database: DatabaseOption = "",
-    name: Annotated[str, typer.Option(help="Name of its leases; default: host and process id.")] = "",
+    name: Annotated[str, typer.Option(help="Holder of its leases. Default: host and process id.")] = "",
     ahead: Annotated[
-        int, typer.Option(help="Trials to keep queued; 0: as many as the workers have slots.", min=0)
+        int, typer.Option(help="Trials to keep queued; 0: the number of the workers' slots.", min=0)
     ] = 0,
     imports: ImportOption = None,
 ) -> None:
-    """Keep a queue of trials ahead of the workers. It needs the database, not the server."""
+    """Keep trials queued for the workers. The suggester needs the database, but not the server."""
     import_modules(imports)
     configure_logs()
     from service.suggester.suggester import run_suggester
@@ -240,23 +237,25 @@ def worker(
         int | None, typer.Option("--gpu", help="Use this CUDA device.", metavar="N", min=0)
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use the CPU (the default).")] = False,
-    slots: Annotated[int, typer.Option(help="Trials at a time.", min=1, max=256)] = 1,
-    name: Annotated[str, typer.Option(help="Name in lists; default: host and process id.")] = "",
+    slots: Annotated[int, typer.Option(help="Number of trials at the same time.", min=1, max=256)] = 1,
+    name: Annotated[str, typer.Option(help="Name in lists. Default: host and process id.")] = "",
     once: Annotated[bool, typer.Option("--once", help="End after one trial.")] = False,
     until_idle: Annotated[
         float | None,
-        typer.Option(help="End when there was nothing to do for so long.", metavar="SECONDS", min=0),
+        typer.Option(help="End after this time without work.", metavar="SECONDS", min=0),
     ] = None,
     drain: Annotated[
         float,
         typer.Option(
-            help="How long SIGTERM lets trials finish before they are given back.", metavar="SECONDS", min=0
+            help="How long trials may continue after SIGTERM before the worker returns them.",
+            metavar="SECONDS",
+            min=0,
         ),
     ] = 600.0,
     threads: Annotated[int, typer.Option(help="CPU threads of one trial.", min=1)] = 1,
     imports: ImportOption = None,
 ) -> None:
-    """Evaluate trials that a server hands out. SIGTERM or Ctrl-C finishes the current ones; twice gives them back."""
+    """Evaluate trials of a server. After SIGTERM or Ctrl-C, finish the current ones; after a second signal, return them."""
     from service.worker.trial_process import PRELOADED
     from service.worker.worker import WorkerSettings, run_worker
     from sparsemod.errors import InvalidInput
@@ -265,7 +264,7 @@ def worker(
         raise InvalidInput("--gpu", gpu, "not together with --cpu")
     if not server.startswith(("http://", "https://")):
         raise InvalidInput("--server", server, f"an address such as {DEFAULT_SERVER}")
-    own = import_modules(imports)
+    modules = import_modules(imports)
     configure_logs()
     settings = WorkerSettings(
         name=name,
@@ -275,7 +274,7 @@ def worker(
         until_idle=until_idle,
         drain_seconds=drain,
         threads=threads,
-        preload=(*PRELOADED, *own),
+        preload=(*PRELOADED, *modules),
     )
     run_worker(server, settings)
 
@@ -285,22 +284,22 @@ def demo(
         Path | None,
         typer.Option(
             "--dir",
-            help="Folder of the data and the results; default: sparsemod-demo, or sparsemod-demo-2, ... beside a demo that runs.",
+            help="Folder of data and results. Default: sparsemod-demo, or sparsemod-demo-2, ... while another demo runs.",
         ),
     ] = None,
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 0,
+    port: Annotated[int, typer.Option(help="Port; 0: a free one.", min=0, max=65535)] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="Local CPU workers; default: one per core.", min=1)
+        int | None, typer.Option(help="Local CPU workers. Default: one per core.", min=1)
     ] = None,
     keep_serving: Annotated[
         bool | None,
-        typer.Option("--serve/--no-serve", help="Keep serving afterwards; default: when this is a terminal."),
+        typer.Option("--serve/--no-serve", help="Keep serving afterwards. Default: only in a terminal."),
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Also draw what it prints, as an SVG.", metavar="FILE.svg")
+        Path | None, typer.Option(help="Also write the output as an SVG.", metavar="FILE.svg")
     ] = None,
 ) -> None:
-    """A true search in a few minutes: digits, a small CNN space, a budget of flash and RAM, all three rounds."""
+    """Run a real search in a few minutes: digits, a small CNN space, a budget of flash and RAM, all three rounds."""
     from service.cli.demo import run_demo
 
     stay = sys.stdout.isatty() if keep_serving is None else keep_serving

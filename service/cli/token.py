@@ -1,4 +1,4 @@
-"""`sparsemod token create`, `list`, `revoke`: who may use the server. It works on the database, so that whoever has that needs no token."""
+"""`sparsemod token create`, `list`, `revoke`: access to the server. The commands use the database, so they need no token."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Tokens: who may use the server, and for what. Works on the database of --data-dir or --database.",
+    help="Manage tokens for the server, in the database of --data-dir or --database.",
 )
 
 LONGEST_DAYS = 3650
 
 
 class ScopeName(StrEnum):
-    """The scopes, without loading what the service needs to know them."""
+    """The scopes, without importing the service's schemas."""
 
     READ = "read"
     WRITE = "write"
@@ -33,32 +33,32 @@ class ScopeName(StrEnum):
 @app.command("create")
 def create(
     owner: Annotated[
-        str, typer.Argument(help="To whom it belongs: a person, or what workers are called.", metavar="OWNER")
+        str, typer.Argument(help="Owner of the token: a person, or a name for workers.", metavar="OWNER")
     ],
     scope: Annotated[
         list[ScopeName] | None,
         typer.Option(
-            help="read: look; write: also make experiments and change one's own; worker: evaluate trials; admin: everything. May be given "
-            "several times; default: write."
+            help="read: read everything; write: also create experiments and change your own; worker: evaluate trials; admin: everything. "
+            "Repeatable. Default: write."
         ),
     ] = None,
-    days: Annotated[float, typer.Option(help="How long it is good.", min=0.001, max=LONGEST_DAYS)] = 365.0,
+    days: Annotated[float, typer.Option(help="Lifetime in days.", min=0.001, max=LONGEST_DAYS)] = 365.0,
     data_dir: DataOption = DEFAULT_DATA,
     database: DatabaseOption = "",
 ) -> None:
-    """Make a token and print it, this once. From the first one on, the server lets nobody in without."""
+    """Create a token and print it once. From the first token on, the server refuses requests without one."""
     from service.schemas.logins import Scope
 
     store = _store(data_dir, database)
     try:
         first = not store.closed()
-        wanted = [Scope(name.value) for name in scope or [ScopeName.WRITE]]
-        secret, made = store.create_token(owner, wanted, days * 86_400)
+        scopes = [Scope(name.value) for name in scope or [ScopeName.WRITE]]
+        secret, view = store.create_token(owner, scopes, days * 86_400)
     finally:
         store.close()
     typer.echo(secret)
-    until = "" if made.expires_at is None else f", good until {made.expires_at:%Y-%m-%d %H:%M} UTC"
-    typer.echo(f"token {made.token} of {owner} ({', '.join(made.scopes)}){until}", err=True)
+    until = "" if view.expires_at is None else f", valid until {view.expires_at:%Y-%m-%d %H:%M} UTC"
+    typer.echo(f"token {view.token} of {owner} ({', '.join(view.scopes)}){until}", err=True)
     typer.echo("It is not shown again. Commands and workers take it from SPARSEMOD_TOKEN.", err=True)
     if first:
         typer.echo("From now on this server wants a token from everybody.", err=True)
@@ -74,14 +74,14 @@ def show(data_dir: DataOption = DEFAULT_DATA, database: DatabaseOption = "") -> 
 
     store = _store(data_dir, database)
     try:
-        found, now = store.tokens(), datetime.now(UTC)
+        tokens, now = store.tokens(), datetime.now(UTC)
     finally:
         store.close()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("token", justify="right")
     for title in ("owner", "scopes", "made", "until", "state"):
         table.add_column(title)
-    for item in found:
+    for item in tokens:
         expired = item.expires_at is not None and item.expires_at <= now
         state = "revoked" if item.revoked_at else "expired" if expired else "good"
         until = "-" if item.expires_at is None else f"{item.expires_at:%Y-%m-%d %H:%M}"
@@ -92,17 +92,19 @@ def show(data_dir: DataOption = DEFAULT_DATA, database: DatabaseOption = "") -> 
 
 @app.command("revoke")
 def revoke(
-    number: Annotated[int, typer.Argument(help="Its number in the list.", metavar="TOKEN", min=1)],
+    number: Annotated[
+        int, typer.Argument(help="Number of the token in `sparsemod token list`.", metavar="TOKEN", min=1)
+    ],
     data_dir: DataOption = DEFAULT_DATA,
     database: DatabaseOption = "",
 ) -> None:
-    """End a token now, and the logins that were made with it."""
+    """Revoke a token, and end the logins that were made with it."""
     store = _store(data_dir, database)
     try:
-        found = store.revoke_token(number)
+        revoked = store.revoke_token(number)
     finally:
         store.close()
-    typer.echo(f"token {found.token} of {found.owner} is revoked")
+    typer.echo(f"token {revoked.token} of {revoked.owner} is revoked")
 
 
 def _store(data_dir: Path, database: str) -> "Store":

@@ -19,14 +19,14 @@ from sparsemod.units import CHOICES, METRICS
 
 
 def render_trial(trial: TrialView, curve: Sequence[CurvePoint]) -> RenderableType:
-    """Everything about a trial."""
+    """Return everything about a trial as a renderable."""
     head = Text(f"trial {trial.index}", style="bold")
     head.append(f"  of experiment {trial.experiment}  ", style="not bold dim")
     head.append(f"● {trial.state}", style=f"not bold {STATE_STYLES.get(trial.state, 'default')}")
     candidate = trial.candidate
     facts = {
         "from": f"{origin_text(candidate.origin, candidate.parent, candidate.operators)} (round {candidate.round})",
-        "epochs": f"{trial.epochs} asked for, {trial.trained_epochs:g} in the weights (inherited ones included)",
+        "epochs": f"{trial.epochs} planned, {trial.trained_epochs:g} trained (including inherited ones)",
         "seed": trial.seed,
         "parameters": ", ".join(f"{name}={value}" for name, value in candidate.parameters.items()),
     }
@@ -108,7 +108,7 @@ def _artifacts(trial: TrialView) -> Table:
 
 
 def curve_csv(curve: Sequence[CurvePoint]) -> str:
-    """A learning curve, a line for each epoch."""
+    """Return a learning curve as CSV, one line per epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(CurvePoint.model_fields), lineterminator="\n")
     writer.writeheader()
@@ -117,12 +117,12 @@ def curve_csv(curve: Sequence[CurvePoint]) -> str:
 
 
 def curve_json(curve: Sequence[CurvePoint]) -> str:
-    """A learning curve as the server tells it."""
+    """Return a learning curve as JSON, as the server sends it."""
     return json.dumps([json.loads(point.model_dump_json()) for point in curve], indent=1) + "\n"
 
 
 def render_network(graph: TrialGraph) -> RenderableType:
-    """A network as deployed: its operators, and the bytes that are alive while each runs."""
+    """Return a network as deployed: its operators, and the memory in use while each runs."""
     size = METRICS["model_size"].show
     alive = {moment.operator: moment.bytes for moment in graph.timeline}
     table = _table("operator", "kind", "from", "output", "parameters", "multiply-adds", "weights", "alive")

@@ -1,6 +1,6 @@
-"""What an experiment looks like in a terminal: rounds, trials, workers, the front and the time left.
+"""An experiment in a terminal: rounds, trials, workers, the front and the time left.
 
-A `Snapshot` is plain data; `render` makes it a rich renderable for live screens, `line` one line of text for pipes and log files.
+A `Snapshot` is plain data; `render` returns a rich renderable for live screens, `line` one line of text for pipes and log files.
 """
 
 import math
@@ -25,7 +25,7 @@ PARTS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Progress:
-    """A round: trials that count towards it, and how many it is to have."""
+    """A round: the trials that count towards it, and the planned number."""
 
     name: str
     done: int
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Running:
-    """A trial under way: who has it, and its last curve point if there is one."""
+    """A running trial: its worker, and its last curve point if there is one."""
 
     index: int
     round: str
@@ -58,8 +58,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An experiment at one moment. `seconds` is its age, `left` the expected rest, None when nothing is known. `limited`: metrics that the spec
-    limits without minimizing them, shown beside the objectives."""
+    """An experiment at one moment. `seconds` is its age, `left` the estimated remaining seconds (None when unknown). `limited`: metrics with a
+    budget that are not objectives, shown beside the objectives."""
 
     identity: int | None
     name: str
@@ -81,12 +81,12 @@ class Snapshot:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more is to come by itself."""
+        """Whether the experiment is not running, so that nothing more happens by itself."""
         return self.state != "running"
 
 
 def render(snapshot: Snapshot, *, height: int = 40, width: int = 100) -> RenderableType:
-    """The whole picture; the front is cut to what fits into `height` lines."""
+    """Return the whole view; the front is shortened to fit into `height` lines."""
     parts: list[RenderableType] = [_title(snapshot), Text(), _rounds(snapshot), Text(), _counts(snapshot)]
     used = 7 + len(snapshot.rounds)
     if snapshot.running:
@@ -102,7 +102,7 @@ def render(snapshot: Snapshot, *, height: int = 40, width: int = 100) -> Rendera
 
 
 def emptiness(snapshot: Snapshot) -> str:
-    """Why there is no front, in words."""
+    """Return a sentence that explains the empty front."""
     completed = snapshot.counts.get("completed", 0)
     yet = "" if snapshot.finished else " yet"
     if not completed:
@@ -112,7 +112,7 @@ def emptiness(snapshot: Snapshot) -> str:
 
 
 def line(snapshot: Snapshot) -> str:
-    """One line for a log."""
+    """Return the snapshot as one line for a log."""
     rounds = " ".join(f"{r.name} {r.done}/{r.total}" for r in snapshot.rounds if r.total)
     counts = ", ".join(f"{snapshot.counts[s]} {s}" for s in COUNTED if snapshot.counts.get(s))
     best = ""
@@ -156,7 +156,7 @@ def _rounds(snapshot: Snapshot) -> Table:
 
 
 def bar(done: int, total: int, width: int) -> str:
-    """A bar of `width` cells in eighths of a cell."""
+    """Return a progress bar of `width` cells, in steps of an eighth of a cell."""
     eighths = round(8 * width * min(1.0, done / total)) if total else 0
     full, part = divmod(eighths, 8)
     return ("█" * full + (PARTS[part] if part else "")).ljust(width, "·")
@@ -176,7 +176,7 @@ def _counts(snapshot: Snapshot) -> Text:
 
 
 def running_table(running: Sequence[Running]) -> Table:
-    """What the workers do."""
+    """Return a table of the running trials."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for title in ("worker", "trial", "round", "epoch", ""):
         table.add_column(title, justify="right" if title in ("trial",) else "left")
@@ -205,7 +205,7 @@ def _gain(snapshot: Snapshot, width: int) -> Text:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """The course of `values` in at most `width` characters, from their lowest to their highest."""
+    """Return `values` as a line of at most `width` block characters, scaled from the lowest value to the highest."""
     if not values:
         return ""
     step = max(1, math.ceil(len(values) / width))
@@ -216,7 +216,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
-    """The front, best first objective first; with `rows`, the rest is only counted."""
+    """Return a table of the front, sorted by the first objective. With `rows`, further points are only counted."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("trial", justify="right")
     metrics = [*snapshot.objectives, *snapshot.limited]
@@ -246,14 +246,14 @@ def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
 
 
 def origin_text(origin: str, parent: int | None, operators: Sequence[str] = ()) -> str:
-    """Where a candidate came from."""
+    """Return the origin of a candidate, with its parent and operators."""
     if parent is None:
         return origin
     return f"{origin} of {parent}" + (f": {', '.join(operators)}" if operators else "")
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
-    """Two columns: what, value."""
+    """Return a table with two columns: name and value."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()

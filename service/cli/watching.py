@@ -1,4 +1,4 @@
-"""Follows an experiment over HTTP: snapshots for the view, a live screen in a terminal, plain lines elsewhere."""
+"""Follow an experiment over HTTP: snapshots for the view, a live screen in a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -21,7 +21,7 @@ REFRESH_SECONDS = 1.0
 
 
 class Watcher:
-    """Takes snapshots of one experiment; what cannot have changed is not asked for again."""
+    """Takes snapshots of one experiment; requests the front only after further trials have completed."""
 
     def __init__(self, client: "Client", experiment: int) -> None:
         self._client, self._experiment = client, experiment
@@ -29,7 +29,7 @@ class Watcher:
         self._pareto: ParetoView | None = None
 
     def snapshot(self) -> Snapshot:
-        """The experiment as it is now. Raises ServerUnavailable, NotFound."""
+        """Return the current state of the experiment. Raises ServerUnavailable, NotFound."""
         client = self._client
         experiment = client.experiment(self._experiment)
         completed = experiment.counts.get(TrialState.COMPLETED, 0)
@@ -42,7 +42,7 @@ class Watcher:
         )
 
     def _running(self, listed: TrialView) -> Running:
-        trial = self._client.trial(self._experiment, listed.index)  # lists leave the attempts out
+        trial = self._client.trial(self._experiment, listed.index)  # lists contain no attempts
         curve = self._client.curve(self._experiment, trial.index)
         attempt = trial.attempts[-1] if trial.attempts else None
         return Running(
@@ -62,7 +62,7 @@ def build_snapshot(
     running: Iterable[Running] = (),
     workers: int | None = None,
 ) -> Snapshot:
-    """The view's data from the server's answers."""
+    """Return the view's data from the server's answers."""
     rounds = [
         Progress(name, part.done, part.trials)
         for name, part in experiment.rounds.items()
@@ -102,8 +102,8 @@ def build_snapshot(
 
 
 def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
-    """Seconds until the rounds are over if trials go on at `rate` a minute, without one as fast as they did on average; None before the first has
-    finished."""
+    """Estimate the seconds until the rounds are complete, at `rate` trials per minute or else at the average rate so far. Return None before
+    the first trial has finished."""
     parts = [part for part in rounds if part.name != "manual"]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)
@@ -123,9 +123,9 @@ def follow(
     refresh: float = REFRESH_SECONDS,
     patience: float = 600.0,
 ) -> Snapshot:
-    """Show the experiment until it is over; the last snapshot. `tend` is called between looks.
+    """Show the experiment until it ends; return the last snapshot. Call `tend` between updates.
 
-    A server that goes away is waited for, up to `patience` seconds; then ServerUnavailable is raised.
+    Wait up to `patience` seconds for an unavailable server, then raise ServerUnavailable.
     """
     last: Snapshot | None = None
 
@@ -143,7 +143,7 @@ def follow(
                         snapshot = watcher.snapshot()
                     except ServerUnavailable as error:
                         if last is not None:
-                            show(last, f"the server is away ({error}); waiting for it")
+                            show(last, f"the server is unavailable ({error}); waiting for it")
                         raise
             last = snapshot
             show(snapshot, "")
@@ -157,7 +157,7 @@ def follow(
 
 @contextlib.contextmanager
 def _screen() -> Iterator[Callable[[Snapshot, str], None]]:
-    """A function that shows a snapshot and a note: in place in a terminal, as a line when something changed elsewhere."""
+    """Yield a function that shows a snapshot and a note: in place in a terminal, elsewhere as a line after each change."""
     output = console()
     if output.is_terminal:
         from rich.console import Group
@@ -177,7 +177,7 @@ def _screen() -> Iterator[Callable[[Snapshot, str], None]]:
     def write(snapshot: Snapshot, note: str) -> None:
         nonlocal shown
         text = note or line(snapshot)
-        # The age changes with every look; a line is worth printing when something else did.
+        # The age changes with every update; print a line only when something else changed.
         key = note or text[9:].rpartition("  ")[0] + snapshot.state
         if key != shown:
             shown = key

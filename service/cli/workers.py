@@ -1,4 +1,4 @@
-"""`sparsemod workers`, `drain`, `whoami`: who works for a server, and as whom one asks it."""
+"""`sparsemod workers`, `drain`, `whoami`: a server's workers, and the caller's login."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ def workers(
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the workers that were heard of in the last hour: what each does, on what, and since when it is silent."""
+    """List the workers that contacted the server in the last hour: state, device, trials, and the time since the last contact."""
     import json
     from datetime import UTC, datetime
 
@@ -19,22 +19,22 @@ def workers(
     from rich.table import Table
     from rich.text import Text
 
-    found = sorted(connect(server).workers(), key=lambda worker: worker.name)
+    listed = sorted(connect(server).workers(), key=lambda worker: worker.name)
     if json_output:
-        typer.echo(json.dumps([worker.model_dump(mode="json") for worker in found], indent=1))
+        typer.echo(json.dumps([worker.model_dump(mode="json") for worker in listed], indent=1))
         return
-    if not found:
-        typer.echo(f"no worker was heard of; `worker --server {server}` starts one")
+    if not listed:
+        typer.echo(f"no worker contacted the server in the last hour; `worker --server {server}` starts one")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("worker", "state", "device"):
         table.add_column(title)
     table.add_column("slots", justify="right")
-    table.add_column("works on")
+    table.add_column("trials")
     table.add_column("last heard of", justify="right")
     styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "not heard of": "red", "idle": "dim"}
     now = datetime.now(UTC)
-    for worker in found:
+    for worker in listed:
         state = "draining" if worker.draining else "busy" if worker.trials else "idle"
         if worker.pauses and not worker.trials and not worker.draining:
             state = "paused"
@@ -45,28 +45,28 @@ def workers(
             Text(state, style=styles[state]),
             worker.device,
             str(worker.slots),
-            held(worker.trials) or "-",
+            trials_text(worker.trials) or "-",
             f"{duration(max(0.0, (now - worker.last_seen).total_seconds()))} ago",
         )
     console().print(table)
-    for worker in found:
+    for worker in listed:
         for pause in worker.pauses:
             place = "" if pause.experiment is None else f" for experiment {pause.experiment}"
             left = duration(max(0.0, (pause.until - now).total_seconds()))
             typer.echo(f"{worker.name} is paused{place}, for {left} more: {pause.reason}")
 
 
-def held(trials: tuple[tuple[int, int], ...]) -> str:
-    """Trials that a worker holds, as words."""
+def trials_text(trials: tuple[tuple[int, int], ...]) -> str:
+    """Return the trials that a worker holds as text."""
     return ", ".join(f"experiment {experiment} trial {index}" for experiment, index in trials)
 
 
 def drain(
-    worker: Annotated[str, typer.Argument(help="Name of a worker, see `sparsemod workers`.")],
+    worker: Annotated[str, typer.Argument(help="Name of a worker; see `sparsemod workers`.")],
     undo: Annotated[bool, typer.Option("--undo", help="Give it trials again.")] = False,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Hand out no more trials to a worker. It finishes those that it has, and goes on waiting. --undo also ends its pauses."""
+    """Hand out no more trials to a worker. It finishes those that it has and keeps running. --undo also ends its pauses."""
     from sparsemod.errors import NotFound, UnknownName
 
     client = connect(server)
@@ -78,34 +78,34 @@ def drain(
         typer.echo(f"{worker} gets trials again")
         return
     now = [known for known in client.workers() if known.name == worker]
-    words = held(now[0].trials) if now else ""
+    words = trials_text(now[0].trials) if now else ""
     rest = f"it finishes {words}" if words else "it has none"
-    typer.echo(f'{worker} gets no more trials, {rest}; `sparsemod drain "{worker}" --undo` takes that back')
+    typer.echo(f'{worker} gets no more trials, {rest}; `sparsemod drain "{worker}" --undo` undoes this')
 
 
 def whoami(
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say as whom the server knows you: owner and scopes of the token that you show, or that it wants none."""
+    """Show your login: owner and scopes of your token, or that the server needs no token."""
     from datetime import UTC, datetime
 
-    found = connect(server).me()
+    me = connect(server).me()
     if json_output:
-        typer.echo(found.model_dump_json(indent=1))
-    elif found.open:
-        typer.echo(f"{server} is open: it wants no token, and everybody on its machine may do everything")
-    elif found.login is None:
-        typer.echo(f"{server} knows nobody by this token, or was shown none: SPARSEMOD_TOKEN or --token")
+        typer.echo(me.model_dump_json(indent=1))
+    elif me.open:
+        typer.echo(f"{server} is open: it needs no token, and everyone on its machine may do everything")
+    elif me.login is None:
+        typer.echo(f"{server} does not accept this token, or received none; set SPARSEMOD_TOKEN or --token")
     else:
-        until = found.login.expires_at
+        until = me.login.expires_at
         left = (
             ""
             if until is None
-            else f", good for {duration((until - datetime.now(UTC)).total_seconds())} more"
+            else f", valid for {duration((until - datetime.now(UTC)).total_seconds())} more"
         )
-        scopes = ", ".join(found.login.scopes)
-        typer.echo(f"{found.login.owner}, by token {found.login.token} with the scope {scopes}{left}")
+        scopes = ", ".join(me.login.scopes)
+        typer.echo(f"{me.login.owner}, by token {me.login.token} with the scope {scopes}{left}")
 
 
 COMMANDS = {"workers": workers, "drain": drain, "whoami": whoami}

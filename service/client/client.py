@@ -1,7 +1,7 @@
-"""The HTTP client: typed answers, errors as exceptions, patience with a server that is away for a moment.
+"""The HTTP client: typed answers, errors as exceptions, retries while the server is unavailable.
 
-Requests that may be sent twice without harm are repeated: reading, everything a worker reports (fenced by its token), and what makes
-something new, since each carries an Idempotency-Key of its own.
+The client repeats every request that is safe to send twice: reads, reports of workers (fenced by the attempt's token), and requests that
+create something, because each carries a unique Idempotency-Key.
 """
 
 import hashlib
@@ -48,10 +48,10 @@ M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
 ATTEMPTS = 4
-"""How often a request is sent before the server counts as away."""
+"""How often a request is sent before the server counts as unavailable."""
 
 PAGE = 500
-"""Items that are asked for at a time where all are wanted."""
+"""Items per request when the client reads a whole list."""
 
 _EVENTS = TypeAdapter(tuple[Event, ...])
 _WORKERS = TypeAdapter(tuple[WorkerView, ...])
@@ -60,9 +60,10 @@ _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
 class Client(ExportCalls, ViewCalls):
-    """Talks to the server at `url`. May be used from several threads; `close` it, or use it in a `with` statement. `token` defaults to
-    the environment's. Every method raises ServerUnavailable when the server does not answer after some tries, ServerError when it failed, and otherwise what
-    the server's own method raises: NotFound, Conflict, StaleLease, InvalidInput and its kinds, LoginNeeded, Forbidden.
+    """Client of the server at `url`, for use from several threads. Call `close`, or use it in a `with` statement. `token` defaults to the
+    environment's. Every method raises ServerUnavailable when the server does not answer after several tries, ServerError when the request
+    failed in the server, and the errors of the server's answers: NotFound, Conflict, StaleLease, InvalidInput and its subclasses,
+    LoginNeeded, Forbidden.
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class Client(ExportCalls, ViewCalls):
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = url.rstrip("/")
-        # trust_env: a proxy meant for the internet has no business between a worker and its server.
-        shown = authorization(token)
+        # trust_env=False: a proxy for the internet must not stand between a worker and its server.
+        header = authorization(token)
         self._http = httpx2.Client(
-            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=shown
+            base_url=self.url, timeout=timeout, transport=transport, trust_env=False, headers=header
         )
         self._attempts = attempts
 
@@ -95,27 +96,27 @@ class Client(ExportCalls, ViewCalls):
     # -- experiments ------------------------------------------------------------------------------------------------------------------
 
     def create_experiment(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> ExperimentView:
-        """A new experiment from a spec, its plain data, or YAML text."""
+        """Create an experiment from a spec, its plain data, or YAML text."""
         return self._ask(ExperimentView, "POST", "/experiments", **spec_body(spec), keyed=True)
 
     def experiments(self, state: str | None = None) -> list[ExperimentSummary]:
-        """All experiments, or those in a state, newest first."""
+        """Return all experiments, or those in `state`, newest first."""
         return list(self._pages(Page[ExperimentSummary], "/experiments", {"state": state}))
 
     def experiment(self, experiment: int) -> ExperimentView:
-        """One experiment, with its spec."""
+        """Return an experiment with its spec."""
         return self._ask(ExperimentView, "GET", f"/experiments/{experiment}")
 
     def stop(self, experiment: int) -> ExperimentView:
-        """Hand out no more trials and end the running ones; all of them go on after `resume`."""
+        """Hand out no more trials and end the running ones; `resume` continues all of them."""
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/stop")
 
     def resume(self, experiment: int) -> ExperimentView:
-        """Go on after `stop`, and try at once what is paused."""
+        """Continue after `stop`, and end all pauses."""
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/resume")
 
     def retry(self, experiment: int, trials: Iterable[int] | None = None) -> tuple[int, ...]:
-        """Queue failed trials again: those named, or all that failed by a fault; their indices. Raises NotFound, Conflict."""
+        """Queue the given failed trials again, or all that failed by a fault; return their indices. Raises NotFound, Conflict."""
         body = {"trials": None if trials is None else list(trials)}
         return self._ask(Retried, "POST", f"/experiments/{experiment}/retry", body=body).trials
 
@@ -125,85 +126,85 @@ class Client(ExportCalls, ViewCalls):
         rounds: Mapping[str, int] | None = None,
         budgets: Mapping[str, str | float | None] | None = None,
     ) -> ExperimentView:
-        """More trials (round -> how many more), other budgets (metric -> limit, None removes it)."""
+        """Add trials (round -> number) and change budgets (metric -> limit, None removes it)."""
         body = {"rounds": dict(rounds or {}), "budgets": None if budgets is None else dict(budgets)}
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/extend", body=body, keyed=True)
 
     def mend(self, experiment: int, spec: ExperimentSpec | Mapping[str, Any] | str) -> ExperimentView:
-        """Replace a stored spec that does not validate on the server any more."""
+        """Replace a stored spec that no longer validates on the server."""
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/mend", **spec_body(spec))
 
     def delete(self, experiment: int) -> None:
         """Delete an experiment for ever: its trials, and the files that no other one refers to. Raises NotFound."""
         self.experiment(experiment)
-        # Not there any more: an earlier try has done it, and its answer was lost.
+        # 404: an earlier try deleted it, and its answer was lost.
         self._send("DELETE", f"/experiments/{experiment}", accept=(404,))
 
     def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
-        """What happened since the event numbered `after`."""
+        """Return the events with a counter above `after`."""
         query = {"after": after, "limit": limit}
         return self._list(_EVENTS, f"/experiments/{experiment}/events", query=query)
 
     # -- trials -----------------------------------------------------------------------------------------------------------------------
 
     def trials(self, experiment: int, **filters: Any) -> list[TrialView]:
-        """All trials that match: state, round, origin; sorted by sort, order ("asc" or "desc"). See `trials_page` for a part of them."""
+        """Return all trials that match the filters `state`, `round` and `origin`, sorted by `sort` in `order` ("asc" or "desc")."""
         return list(self._pages(Page[TrialView], f"/experiments/{experiment}/trials", filters))
 
     def trials_page(
         self, experiment: int, *, limit: int = 100, offset: int = 0, **filters: Any
     ) -> Page[TrialView]:
-        """A part of the trials, and how many match in all."""
+        """Return one page of the trials, and the number of all matches."""
         query = {**filters, "limit": limit, "offset": offset}
         return self._ask(Page[TrialView], "GET", f"/experiments/{experiment}/trials", query=query)
 
     def trials_csv(self, experiment: int) -> str:
-        """All trials as CSV."""
+        """Return all trials as CSV."""
         return self._send("GET", f"/experiments/{experiment}/trials", query={"format": "csv"}).text
 
     def trial(self, experiment: int, index: int) -> TrialView:
-        """One trial, with its attempts."""
+        """Return a trial with its attempts."""
         return self._ask(TrialView, "GET", f"/experiments/{experiment}/trials/{index}")
 
     def stop_trial(self, experiment: int, index: int) -> TrialView:
-        """End one trial."""
+        """Stop one trial."""
         return self._ask(TrialView, "POST", f"/experiments/{experiment}/trials/{index}/stop")
 
     def curve(self, experiment: int, index: int) -> list[CurvePoint]:
-        """A trial's learning curve."""
+        """Return a trial's learning curve."""
         return self._list(_CURVE, f"/experiments/{experiment}/trials/{index}/curve")
 
     def log(self, experiment: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
-        """What a trial wrote, from line `after` on."""
+        """Return a trial's log without its first `after` lines."""
         query = {"after": after, "limit": limit}
         return self._list(_LOG, f"/experiments/{experiment}/trials/{index}/log", query=query)
 
     def attach(
         self, experiment: int, parameters: Mapping[str, Value], epochs: int | None = None
     ) -> TrialView:
-        """Queue a candidate of one's own."""
+        """Queue the caller's candidate."""
         body = {"parameters": dict(parameters), "epochs": epochs}
         return self._ask(TrialView, "POST", f"/experiments/{experiment}/trials", body=body, keyed=True)
 
     # -- results ----------------------------------------------------------------------------------------------------------------------
 
     def pareto(self, experiment: int) -> ParetoView:
-        """The front."""
+        """Return the Pareto front."""
         return self._ask(ParetoView, "GET", f"/pareto/{experiment}")
 
     def pareto_csv(self, experiment: int) -> str:
-        """The front as CSV."""
+        """Return the Pareto front as CSV."""
         return self._send("GET", f"/pareto/{experiment}", query={"format": "csv"}).text
 
     def ax(self, experiment: int) -> dict[str, Any]:
-        """The experiment as the JSON that `ax.api.client.Client.load_from_json_file` reads."""
-        found: dict[str, Any] = self._send("GET", f"/experiments/{experiment}/ax", timeout=600.0).json()
-        return found
+        """Return the experiment as JSON for `ax.api.client.Client.load_from_json_file`."""
+        content: dict[str, Any] = self._send("GET", f"/experiments/{experiment}/ax", timeout=600.0).json()
+        return content
 
     # -- files ------------------------------------------------------------------------------------------------------------------------
 
     def upload(self, content: bytes | Path) -> str:
-        """Store a file; its digest. A file that the server has already is not sent again."""
+        """Store a file and return its digest. Do not send a file that the server has already."""
         digest = digest_of(content)
         if self._send("HEAD", f"/artifacts/{digest}", accept=(404,)).status_code != 404:
             return digest
@@ -217,12 +218,12 @@ class Client(ExportCalls, ViewCalls):
         return self._parse(ArtifactInfo, response).digest
 
     def download(self, digest: str, path: Path) -> Path:
-        """Fetch a file to `path`, which appears whole or not at all. Raises DigestMismatch."""
+        """Download a file to `path` atomically. Raises DigestMismatch."""
 
         def fetch() -> Path:
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             try:
-                found = hashlib.sha256()
+                hasher = hashlib.sha256()
                 with (
                     os.fdopen(handle, "wb") as file,
                     self._http.stream("GET", f"/artifacts/{digest}") as response,
@@ -231,10 +232,10 @@ class Client(ExportCalls, ViewCalls):
                         response.read()
                         self._check(response)
                     for chunk in response.iter_bytes():
-                        found.update(chunk)
+                        hasher.update(chunk)
                         file.write(chunk)
-                if f"sha256:{found.hexdigest()}" != digest:
-                    raise DigestMismatch(f"download of {digest}", digest, f"sha256:{found.hexdigest()}")
+                if f"sha256:{hasher.hexdigest()}" != digest:
+                    raise DigestMismatch(f"download of {digest}", digest, f"sha256:{hasher.hexdigest()}")
                 os.replace(temporary, path)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
@@ -244,21 +245,21 @@ class Client(ExportCalls, ViewCalls):
         return self._patiently(fetch)
 
     def workers(self) -> list[WorkerView]:
-        """The workers that were heard of lately."""
+        """Return the workers that contacted the server recently."""
         return self._list(_WORKERS, "/workers")
 
     def drain(self, worker: str, drain: bool = True) -> None:
-        """Hand out no more trials to a worker, which finishes what it has; `drain=False` takes that back. Raises NotFound."""
+        """Hand out no more trials to a worker, which finishes those it has; `drain=False` undoes this. Raises NotFound."""
         self._send("POST", f"/workers/{quote(worker, safe='')}/drain", body={"drain": drain})
 
     def health(self) -> Health:
-        """Whether server and database answer. Asks once."""
+        """Return the server's health; send one request only. Raises ServerUnavailable when the server is not ready."""
         return self._parse(Health, self._once("GET", "/health"))
 
-    # -- what workers use -------------------------------------------------------------------------------------------------------------
+    # -- for workers -------------------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, device: str = "cpu", slots: int = 1, started: bool = False) -> Claim | None:
-        """A trial to evaluate, or None when there is none. `started`: this is the first claim of a new process."""
+        """Claim a trial to evaluate, or return None when none is queued. `started`: this is the first claim of a new process."""
         body = {"worker": worker, "device": device, "slots": slots, "started": started}
         body["request"] = uuid.uuid4().hex
         response = self._send("POST", "/claims", body=body)
@@ -281,7 +282,7 @@ class Client(ExportCalls, ViewCalls):
         self._send("POST", f"/attempts/{attempt}/points", body=body)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
-        """Name the uploaded file from which another attempt can go on. Raises StaleLease, NotFound."""
+        """Record the uploaded file from which another attempt can resume. Raises StaleLease, NotFound."""
         self._send("POST", f"/attempts/{attempt}/checkpoint", body={"token": token, "digest": digest})
 
     def finish(self, attempt: int, token: str, result: TrialResult) -> Finished:
@@ -321,7 +322,7 @@ class Client(ExportCalls, ViewCalls):
         accept: tuple[int, ...] = (),
         timeout: float | None = None,
     ) -> httpx2.Response:
-        """A request, repeated while the server is away; `keyed` marks it so that the repetition makes nothing twice."""
+        """Send a request and repeat it while the server is unavailable. `keyed` adds an Idempotency-Key, so that repeats create nothing twice."""
         options: dict[str, Any] = {"headers": dict(headers or {})}
         if keyed:
             options["headers"]["idempotency-key"] = uuid.uuid4().hex
@@ -350,11 +351,11 @@ class Client(ExportCalls, ViewCalls):
         except httpx2.TransportError as error:
             raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
         if response.status_code >= 300 and response.status_code not in accept:
-            self._check(response)  # a redirection is no answer of ours either
+            self._check(response)  # this server never redirects
         return response
 
     def _patiently(self, request: Callable[[], T]) -> T:
-        """Repeat `request` while the server is away; transport errors become ServerUnavailable."""
+        """Repeat `request` while the server is unavailable; transport errors become NoAnswer."""
         for attempt in stamina.retry_context(
             on=ServerUnavailable, attempts=self._attempts, wait_initial=0.1, wait_max=2.0, timeout=None
         ):
@@ -366,7 +367,7 @@ class Client(ExportCalls, ViewCalls):
         raise NoAnswer(f"no answer from {self.url}")
 
     def _check(self, response: httpx2.Response) -> None:
-        """Raise the exception that an error answer stands for."""
+        """Raise the exception that corresponds to an error answer."""
         try:
             detail = ErrorAnswer.model_validate_json(response.content).error
         except ValidationError:
@@ -377,7 +378,7 @@ class Client(ExportCalls, ViewCalls):
                     404, ErrorDetail(type="NotFound", message=f"{response.request.url}: not found")
                 )
                 raise kind from None
-            message = f"{response.request.method} {response.request.url}: {response.status_code}, and no answer of ours"
+            message = f"{response.request.method} {response.request.url}: {response.status_code}, and the body is not a sparsemod answer"
             raise service_errors.ServerError(message) from None
         raise service_errors.exception(response.status_code, detail)
 
@@ -398,5 +399,5 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
 
 
 def _plain(record: BaseModel) -> Any:
-    """JSON data; numbers that JSON does not know (a loss of NaN) become text, which only pydantic's own writer does."""
+    """Return JSON data. Numbers that JSON lacks (a loss of NaN) become text, which only pydantic's writer does."""
     return json.loads(record.model_dump_json())

@@ -1,4 +1,4 @@
-"""The token that client, worker and command line show: given, or from the environment."""
+"""The token of client, worker and command line, as an argument or from the environment."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from sparsemod.errors import InvalidInput
 
 VARIABLE = "SPARSEMOD_TOKEN"
-"""Environment variable of the token; with `_FILE` behind it, of a file that holds it, as container secrets do."""
+"""Environment variable with the token. With the suffix `_FILE`: the path of a file with the token, as for container secrets."""
 
 
 def authorization(token: str | None = None) -> dict[str, str]:
-    """The header that shows a token: the given one, else that of the environment; no header where there is neither.
+    """Return the header with `token`, or else the environment's token; return no header when there is neither.
 
-    Raises InvalidInput for a file that cannot be read or text that is no token; the text itself is not repeated.
+    Raises InvalidInput for an unreadable file, or for text that is not a token; the message does not repeat the text.
     """
     source = "token"
     if token is None:
@@ -23,7 +23,7 @@ def authorization(token: str | None = None) -> dict[str, str]:
             try:
                 token = Path(place).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise InvalidInput(source, place, f"a file that holds a token ({error})") from error
+                raise InvalidInput(source, place, f"a file that contains a token ({error})") from error
     token = token.strip()
     if not token:
         return {}

@@ -1,4 +1,4 @@
-"""The client's part about exports."""
+"""The client's methods for exports."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ _EXPORTS = TypeAdapter(tuple[ExportView, ...])
 
 
 class ExportCalls:
-    """Exports, for a client that sends."""
+    """Export methods; the client supplies `_list`."""
 
     def _list(
         self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, method: str = "GET", **sent: Any
@@ -27,32 +27,32 @@ class ExportCalls:
         device: str | None = None,
         name: str | None = None,
     ) -> list[ExportView]:
-        """Begin to export a trial's network as a model called `name`; `exports` tells when it is done."""
-        wish = _wish(formats, device, name)
-        return self._exported("POST", f"/experiments/{experiment}/trials/{index}/exports", wish)
+        """Start to export a trial's network as a model called `name`; `exports` shows the progress."""
+        body = _export_request(formats, device, name)
+        return self._exported("POST", f"/experiments/{experiment}/trials/{index}/exports", body)
 
     def export_front(
         self, experiment: int, formats: Sequence[str], device: str | None = None, name: str | None = None
     ) -> list[ExportView]:
-        """The same for every point of the Pareto front; the trial's number is added to `name`."""
-        return self._exported("POST", f"/pareto/{experiment}/exports", _wish(formats, device, name))
+        """Export every point of the Pareto front; the trial's number is appended to `name`."""
+        return self._exported("POST", f"/pareto/{experiment}/exports", _export_request(formats, device, name))
 
     def exports(self, experiment: int, index: int | None = None) -> list[ExportView]:
-        """Exports of one trial, or of all: those that are done, and those on their way."""
+        """Return the exports of one trial or of all trials, finished and pending."""
         if index is not None:
             return self._exported("GET", f"/experiments/{experiment}/trials/{index}/exports", None)
-        found: list[ExportView] = []
+        views: list[ExportView] = []
         while True:
-            after = found[-1].trial if found else -1
+            after = views[-1].trial if views else -1
             page = self._exported("GET", f"/experiments/{experiment}/exports?after={after}&limit=1000", None)
             if not page:
-                return found
-            found += page
+                return views
+            views += page
 
     def _exported(self, method: str, path: str, body: Mapping[str, Any] | None) -> list[ExportView]:
         return self._list(_EXPORTS, path, method, body=body)
 
 
-def _wish(formats: Sequence[str], device: str | None, name: str | None) -> dict[str, Any]:
-    given = {"device": device, "name": name}
-    return {"formats": list(formats), **{key: value for key, value in given.items() if value is not None}}
+def _export_request(formats: Sequence[str], device: str | None, name: str | None) -> dict[str, Any]:
+    optional = {"device": device, "name": name}
+    return {"formats": list(formats), **{key: value for key, value in optional.items() if value is not None}}

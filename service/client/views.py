@@ -1,4 +1,4 @@
-"""The client's part about what the server computes and knows: what the dashboard shows, for programs."""
+"""The client's methods for computed views and the catalogue: the dashboard's data, for programs."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -20,14 +20,14 @@ _FITS = TypeAdapter(tuple[PointDevices, ...])
 _TRIAL_FITS = TypeAdapter(tuple[DeviceFit, ...])
 
 LOOK_SECONDS = 0.5
-"""Longest pause between two questions for something that is being computed."""
+"""Longest pause in seconds between two requests for an answer that is being computed."""
 
 COMPUTING = 202
-"""Status of an answer that says: not yet."""
+"""Status of an answer that is not ready yet."""
 
 
 class ViewCalls:
-    """Graphs, importance, timelines, devices and what a spec may name, for a client that sends."""
+    """Methods for graphs, importance, timelines, devices and the catalogue; the client supplies the private ones."""
 
     def _ask(self, model: type[M], method: str, path: str, **options: Any) -> M:
         raise NotImplementedError
@@ -44,35 +44,35 @@ class ViewCalls:
         raise NotImplementedError
 
     def check(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> Checked:
-        """Whether the server would take a spec, its plain data, or YAML text: the spec with its defaults. Raises what `create_experiment` does."""
+        """Check a spec, its plain data, or YAML text; return the spec with its defaults. Raises the errors of `create_experiment`."""
         return self._ask(Checked, "POST", "/experiments/check", **spec_body(spec))
 
     def graph(self, experiment: int, index: int, patience: float = 120.0) -> TrialGraph:
-        """A trial's network as deployed, operator by operator. Waits up to `patience` seconds while it is computed, then ServerUnavailable."""
+        """Return a trial's network as deployed, operator by operator. Raises ServerUnavailable when it takes more than `patience` seconds."""
         return self._computed(TrialGraph, f"/experiments/{experiment}/trials/{index}/graph", patience)
 
     def importance(self, experiment: int, patience: float = 120.0) -> Importance:
-        """How much each parameter matters to each metric. Waits up to `patience` seconds for the first answer, then ServerUnavailable."""
+        """Return each parameter's importance for each metric. Raises ServerUnavailable when the first answer takes more than `patience` seconds."""
         return self._computed(Importance, f"/experiments/{experiment}/importance", patience)
 
     def timeline(self, experiment: int, since: float = 0.0) -> Timeline:
-        """Which worker had which trial when, as columns; only attempts that ran after `since`, seconds since 1970."""
+        """Return which worker ran which trial when, as columns; only attempts that ran after `since`, in seconds since 1970."""
         return self._ask(Timeline, "GET", f"/experiments/{experiment}/timeline", query={"since": since})
 
     def device_fits(self, experiment: int) -> list[PointDevices]:
-        """Every point of the Pareto front beside every device of the server."""
+        """Compare every point of the Pareto front with every device of the server."""
         return self._list(_FITS, f"/pareto/{experiment}/devices")
 
     def trial_device_fits(self, experiment: int, index: int) -> list[DeviceFit]:
-        """One trial beside every device of the server: as measured, else by its costs before training; empty where nothing is known."""
+        """Compare a trial with every device of the server, by its measurements or else its costs before training; empty without either."""
         return self._list(_TRIAL_FITS, f"/experiments/{experiment}/trials/{index}/devices")
 
     def catalogue(self) -> Catalogue:
-        """Families, datasets, devices and metrics that a spec may name on this server."""
+        """Return the families, datasets, devices and metrics that a spec may name on this server."""
         return self._ask(Catalogue, "GET", "/catalogue")
 
     def me(self) -> Me:
-        """Whether the server is open, and whose token this client shows."""
+        """Return whether the server is open, and the login of this client's token."""
         return self._ask(Me, "GET", "/me")
 
     def _computed(self, model: type[M], path: str, patience: float) -> M:
@@ -95,11 +95,11 @@ class ViewCalls:
 
 
 class _NotYet(Exception):
-    """What was asked for is being computed."""
+    """The answer is still being computed."""
 
 
 def spec_body(spec: ExperimentSpec | Mapping[str, Any] | str) -> dict[str, Any]:
-    """A spec as the body of a request: what `_send` takes."""
+    """Return a spec as a request body: arguments of `_send`."""
     if isinstance(spec, str):
         return {"content": spec.encode(), "headers": {"content-type": "application/yaml"}}
     return {"body": {"spec": spec.to_dict() if isinstance(spec, ExperimentSpec) else dict(spec)}}

@@ -91,13 +91,13 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise InvalidInput("imports", module, f"a module that the server can import ({error})") from error
-    own = store is None
-    held = store if store is not None else open_store(settings)
+    close_store = store is None
+    opened = store if store is not None else open_store(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        housekeeping = Housekeeping(held, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
-        held.lenient_until = held.clock() + settings.lease_seconds
+        housekeeping = Housekeeping(opened, app.state.files, pause=min(settings.lease_seconds / 4, 5.0))
+        opened.lenient_until = opened.clock() + settings.lease_seconds
         housekeeping.start()
         app.state.exports.begin()
         try:
@@ -107,8 +107,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
             app.state.computed.close()
             housekeeping.close()
             app.state.exports.close()
-            if own:
-                held.close()
+            if close_store:
+                opened.close()
 
     app = Described(
         title="sparsemod", version=__version__, description=DESCRIPTION, openapi_tags=TAGS, lifespan=lifespan,
@@ -117,15 +117,15 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         redirect_slashes=False, dependencies=[Depends(guarded), Depends(known_query)],
     )  # fmt: skip
     app.state.settings = settings
-    app.state.store = held
+    app.state.store = opened
     app.state.files = ArtifactFiles(settings.artifacts_dir, settings.max_artifact_bytes)
-    app.state.ax = AxExport(held, settings)
-    app.state.exports = Exports(held, app.state.files, settings)
-    app.state.feed = Feed(held)
-    app.state.readiness = Readiness(held, app.state.files, settings)
+    app.state.ax = AxExport(opened, settings)
+    app.state.exports = Exports(opened, app.state.files, settings)
+    app.state.feed = Feed(opened)
+    app.state.readiness = Readiness(opened, app.state.files, settings)
     app.state.transfers = Pool("uploads and downloads", 8)
     app.state.points = OrderedDict()  # see service.http.routes.points
-    app.state.computed = Computed(held, settings)
+    app.state.computed = Computed(opened, settings)
     for part in PARTS:
         rules_of(part.router)  # raises MissingRule for an endpoint without an access rule
         app.include_router(part.router)
@@ -135,7 +135,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     )
     app.add_middleware(Turns)
     # The middleware added last runs first: no body is read before the request is authorized.
-    app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
+    app.add_middleware(Guard, store=opened, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_sparsemod_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)

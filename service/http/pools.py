@@ -88,9 +88,9 @@ class Turns:
         if kind is None:
             await self._app(scope, receive, send)
             return
-        async with AsyncExitStack() as held:
+        async with AsyncExitStack() as stack:
             try:
-                await held.enter_async_context(self._pools[kind].place())
+                await stack.enter_async_context(self._pools[kind].place())
             except Busy as error:
                 await refuse(error, receive, send)
                 return

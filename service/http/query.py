@@ -20,7 +20,7 @@ async def known_query(request: Request) -> None:
             allowed = f"one of the query parameters {', '.join(known)}" if known else "no query parameters"
             raise InvalidInput(name, request.query_params[name], allowed)
         if len(request.query_params.getlist(name)) > 1:
-            raise InvalidInput(name, ", ".join(request.query_params.getlist(name)), "given once")
+            raise InvalidInput(name, ", ".join(request.query_params.getlist(name)), "one value")
 
 
 def _names(dependant: Any) -> Iterator[str]:
