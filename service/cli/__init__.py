@@ -1,7 +1,7 @@
 """The command line: `sparsemod ...` and `worker ...`.
 
-Every command imports what it needs when it runs, so that `sparsemod --help` loads neither torch nor Ax. An error for the user is one line on
-stderr and exit code 2; `--debug` shows the traceback.
+Every command imports what it needs when it runs, so that `sparsemod --help` loads neither torch nor Ax. An
+error for the user is one line on stderr and exit code 2; `--debug` shows the traceback.
 """
 
 import os
@@ -72,7 +72,8 @@ def worker_main(arguments: Sequence[str] | None = None) -> None:
 
 
 def take_token(arguments: list[str]) -> list[str]:
-    """Move `--token TEXT`, at any position, into the environment, for this process and its children. Raises InvalidInput."""
+    """Move `--token TEXT`, at any position, into the environment, for this process and its children.
+    Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
 
     rest: list[str] = []
@@ -141,6 +142,6 @@ def _run(command: Callable[..., object], program: str, arguments: list[str]) -> 
     try:
         command(args=arguments, prog_name=program)
     except SystemExit:
-        # typer ends every command this way. A full disk behind `> FILE` fails at the flush, which Python would do too late.
+        # typer ends every command this way. Flush now: a full disk behind `> FILE` must fail here, not at exit.
         sys.stdout.flush()
         raise

@@ -56,7 +56,8 @@ def devices(
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """List target devices with core, clock, flash and RAM. With --fit: show which of them an experiment's Pareto points fit."""
+    """List target devices with core, clock, flash and RAM.
+    With --fit: show which of them an experiment's Pareto points fit."""
     from rich import box
     from rich.table import Table
 
@@ -84,7 +85,8 @@ def devices(
 
 
 def _fits(experiment: str, trial: int | None, server: str) -> None:
-    """Print a row per Pareto point, or for one trial, and a column per device: milliseconds when it fits, otherwise the excess bytes."""
+    """Print a row per Pareto point, or for one trial, and a column per device:
+    milliseconds when it fits, otherwise the excess bytes."""
     from rich import box
     from rich.table import Table
 

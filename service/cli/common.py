@@ -82,7 +82,8 @@ def counted(number: int, noun: str) -> str:
 
 
 def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
-    """Import the user's modules here and in every command that this one starts; return their names. Raises InvalidInput when an import fails."""
+    """Import the user's modules here and in every command that this one starts;
+    return their names. Raises InvalidInput when an import fails."""
     import importlib
 
     from sparsemod.errors import InvalidInput, SparsemodError

@@ -39,11 +39,13 @@ def run_demo(
     spec_file: Path = SPEC,
     record: Path | None = None,
 ) -> None:
-    """Serve from `directory`, run the experiment of `spec_file`, print and write its front; with `stay`, keep serving until Ctrl-C.
+    """Serve from `directory`, run the experiment of `spec_file`, print and write its front; with `stay`, keep
+    serving until Ctrl-C.
 
-    Each run creates a new experiment and stops those that an interrupted run left running. Without `directory`, use the first of FOLDER,
-    FOLDER-2, ... that no other demo uses. With `record`, also write the output as an SVG to that path. Raises DemoFailed; InvalidInput for
-    a folder that another demo uses, or a `record` that cannot be written.
+    Each run creates a new experiment and stops those that an interrupted run left running. Without
+    `directory`, use the first of FOLDER, FOLDER-2, ... that no other demo uses. With `record`, also write the
+    output as an SVG to that path. Raises DemoFailed; InvalidInput for a folder that another demo uses, or a
+    `record` that cannot be written.
     """
     if record is not None:
         check_path(record)
@@ -53,7 +55,8 @@ def run_demo(
 
 @contextlib.contextmanager
 def own_folder(directory: Path | None) -> Iterator[Path]:
-    """Lock a folder for this demo until the process ends: a running experiment in it then comes from an interrupted demo."""
+    """Lock a folder for this demo until the process ends:
+    a running experiment in it then comes from an interrupted demo."""
     if directory is not None:
         folders: Iterator[Path] = iter([directory])
     else:

@@ -25,7 +25,8 @@ def programs(
     drain: float = 20.0,
     root_path: str = "",
 ) -> list[Program]:
-    """Return the processes of an embedded service, in starting order. `token` is for the workers; `logs` is the folder for their output."""
+    """Return the processes of an embedded service, in starting order.
+    `token` is for the workers; `logs` is the folder for their output."""
     # A database URL may contain a password, which must not appear in a list of processes.
     environment = {"SPARSEMOD_DATABASE_URL": database} if database else {}
     place = ["--data-dir", str(data_dir)]

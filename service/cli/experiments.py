@@ -1,4 +1,4 @@
-"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `retry`, `extend`, `mend`, `attach`, `delete`: experiments on a server."""
+"""Commands for experiments on a server: `sparsemod submit`, `watch`, `list`, `show`, `stop` and others."""
 
 import time
 from pathlib import Path
@@ -72,7 +72,7 @@ def watch(
     server: ServerOption = DEFAULT_SERVER,
     refresh: Annotated[float, typer.Option(help="Seconds between updates.", min=0.1)] = 1.0,
 ) -> None:
-    """Follow an experiment live: rounds, trials, workers, the current front, the time left. Prints plain lines to a pipe."""
+    """Follow an experiment live: rounds, trials, workers, front and time left. Prints plain lines to a pipe."""
     from service.cli.view import render
     from service.cli.watching import Watcher, follow
 
@@ -92,7 +92,7 @@ def watch(
 
 def list_experiments(
     state: Annotated[
-        str | None, typer.Option(help="Only experiments in this state: running, stopped, done or failed.")
+        str | None, typer.Option(help="Only this state: running, stopped, done or failed.")
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -158,16 +158,11 @@ def show(
         int | None, typer.Option("--trial", "-t", help="Show everything about this trial instead.", min=0)
     ] = None,
     spec: Annotated[bool, typer.Option("--spec", help="Print the whole spec as YAML.")] = False,
-    log: Annotated[bool, typer.Option("--log", help="With --trial: print its log.")] = False,
-    following: Annotated[
-        bool, typer.Option("--follow", "-f", help="With --log: follow the log until the trial ends.")
-    ] = False,
-    curve: Annotated[
-        bool, typer.Option("--curve", help="With --trial: print its learning curve as CSV.")
-    ] = False,
+    log: Annotated[bool, typer.Option("--log", help="With --trial: its log.")] = False,
+    following: Annotated[bool, typer.Option("--follow", "-f", help="With --log: keep following it.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="With --trial: its learning curve as CSV.")] = False,
     network: Annotated[
-        bool,
-        typer.Option("--network", help="With --trial: print its network as deployed, operator by operator."),
+        bool, typer.Option("--network", help="With --trial: its network as deployed, operator by operator.")
     ] = False,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -270,11 +265,12 @@ def retry(
     experiment: ExperimentArgument = "",
     trial: Annotated[
         list[int] | None,
-        typer.Option("--trial", "-t", help="Retry only this failed trial; repeatable.", min=0, metavar="N"),
+        typer.Option("--trial", "-t", help="Only this failed trial; repeatable.", min=0, metavar="N"),
     ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Retry failed trials, each with its full number of attempts. Without --trial: all that failed by a fault, but no network that cannot be built."""
+    """Retry failed trials, each with all its attempts.
+    Without --trial: all that failed by a fault, but no network that cannot be built."""
     client = connect(server)
     view = which(client, experiment)
     requeued = client.retry(view.id, trial or None)
@@ -336,7 +332,7 @@ def mend(
     spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Replace the stored spec of an experiment when it is no longer valid, for example after an update of the server. Trials stay.
+    """Replace a stored spec that is no longer valid, for example after an update of the server. Trials stay.
 
     `sparsemod show ID --spec` prints the valid parts of the stored spec; `--json` prints the spec as stored.
     """

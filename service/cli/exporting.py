@@ -66,7 +66,8 @@ def export(
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Write the files of trials: weights and integer networks. With --to: also checked C projects, ONNX and .tflite files, with a report card.
+    """Write the files of trials: weights and integer networks. With --to: also checked C projects, ONNX and
+    .tflite files, with a report card.
 
     Fails when a format cannot express a network, or when the network does not fit the device.
     """

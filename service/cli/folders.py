@@ -9,9 +9,11 @@ if TYPE_CHECKING:
 
 
 def local_folder(argument: str) -> "LocalFolder | None":
-    """Return the local run in the folder `argument`, or None when `argument` is the id or the name of an experiment.
+    """Return the local run in the folder `argument`, or None when `argument` is the id or the name of an
+    experiment.
 
-    `argument` is a folder when it contains a spec.json or has the form of a path. Raises InvalidInput for a folder without a run.
+    `argument` is a folder when it contains a spec.json or has the form of a path. Raises InvalidInput for a
+    folder without a run.
     """
     path = Path(argument)
     if not argument or not (path / "spec.json").is_file():

@@ -69,7 +69,7 @@ def run(
 
 
 def _with_its_device(spec: "ExperimentSpec", path: Path) -> "ExperimentSpec":
-    """Return the spec with a registered device: `target.device` may be the path of a profile, relative to the spec's file."""
+    """Return the spec with a registered device. `target.device` may be a path relative to the spec's file."""
     from sparsemod.targets import adopt_device
 
     name = adopt_device(spec.target.device, path.parent)
@@ -313,7 +313,8 @@ def test(
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Test mode: retrain a trial's network for longer, with several seeds, and report the error on the untouched test split.
+    """Test mode: retrain a trial's network for longer, with several seeds, and report the error on the
+    untouched test split.
 
     Do this once, for the network that you have chosen. Test results are biased once they influence a choice.
     """

@@ -1,4 +1,5 @@
-"""Standard output and standard error of a command: characters that the terminal's encoding lacks, and writes that fail."""
+"""Standard output and standard error of a command:
+characters that the terminal's encoding lacks, and writes that fail."""
 
 import codecs
 import errno
@@ -18,7 +19,8 @@ _HANDLER = "sparsemod.plain"
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: replace our symbols by ASCII, any other character by its JSON escape (`\\u03bb`), so that JSON stays valid."""
+    """Codec error handler: replace our symbols by ASCII, any other character by its JSON escape
+    (`\\u03bb`), so that JSON stays valid."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
@@ -51,7 +53,8 @@ def describe(error: OSError) -> str:
 
 
 def discard_output() -> None:
-    """Discard pending output when stdout is not writable: otherwise Python's flush at exit fails again and prints a traceback."""
+    """Discard pending output when stdout is not writable:
+    otherwise Python's flush at exit fails again and prints a traceback."""
     try:
         sys.stdout.flush()
         return

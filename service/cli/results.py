@@ -174,7 +174,8 @@ def importance(
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the importance of each parameter for each metric: total Sobol' indices of a model of the completed trials."""
+    """Show the importance of each parameter for each metric:
+    total Sobol' indices of a model of the completed trials."""
     from rich import box
     from rich.table import Table
 

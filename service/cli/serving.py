@@ -120,7 +120,7 @@ def serve(
     count = default_workers() if workers is None else workers
     name = f"workers of {socket.gethostname()}:{port}"
     with contextlib.closing(store):
-        # Create the token even when the server is open: logins may follow later. It does not count as the first token.
+        # Create the token even when the server is open: logins may follow. It does not count as the first token.
         store.forget_internal(name)
         token, _ = store.create_token(name, [Scope.WORKER], internal=True)
     supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token, root_path=root_path))
@@ -152,7 +152,8 @@ def serve(
 
 
 def settings(data_dir: Path, database: str) -> "Settings":
-    """Return the service's settings from the command line, or else the environment. Raises InvalidInput for an unwritable data folder."""
+    """Return the service's settings from the command line, or else the environment.
+    Raises InvalidInput for an unwritable data folder."""
     from service.settings import Settings
 
     require_folder(data_dir, "--data-dir")
@@ -255,7 +256,8 @@ def worker(
     threads: Annotated[int, typer.Option(help="CPU threads of one trial.", min=1)] = 1,
     imports: ImportOption = None,
 ) -> None:
-    """Evaluate trials of a server. After SIGTERM or Ctrl-C, finish the current ones; after a second signal, return them."""
+    """Evaluate trials of a server. After SIGTERM or Ctrl-C, finish the current ones;
+    after a second signal, return them."""
     from service.worker.trial_process import PRELOADED
     from service.worker.worker import WorkerSettings, run_worker
     from sparsemod.errors import InvalidInput

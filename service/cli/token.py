@@ -1,4 +1,5 @@
-"""`sparsemod token create`, `list`, `revoke`: access to the server. The commands use the database, so they need no token."""
+"""`sparsemod token create`, `list`, `revoke`: access to the server.
+The commands use the database, so they need no token."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -1,6 +1,7 @@
 """An experiment in a terminal: rounds, trials, workers, the front and the time left.
 
-A `Snapshot` is plain data; `render` returns a rich renderable for live screens, `line` one line of text for pipes and log files.
+A `Snapshot` is plain data; `render` returns a rich renderable for live screens, `line` one line of text for
+pipes and log files.
 """
 
 import math
@@ -58,8 +59,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An experiment at one moment. `seconds` is its age, `left` the estimated remaining seconds (None when unknown). `limited`: metrics with a
-    budget that are not objectives, shown beside the objectives."""
+    """An experiment at one moment. `seconds` is its age, `left` the estimated remaining seconds (None when
+    unknown). `limited`: metrics with a budget that are not objectives, shown beside the objectives."""
 
     identity: int | None
     name: str

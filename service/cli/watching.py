@@ -102,8 +102,8 @@ def build_snapshot(
 
 
 def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
-    """Estimate the seconds until the rounds are complete, at `rate` trials per minute or else at the average rate so far. Return None before
-    the first trial has finished."""
+    """Estimate the seconds until the rounds are complete, at `rate` trials per minute or else at the
+    average rate so far. Return None before the first trial has finished."""
     parts = [part for part in rounds if part.name != "manual"]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)
@@ -157,7 +157,8 @@ def follow(
 
 @contextlib.contextmanager
 def _screen() -> Iterator[Callable[[Snapshot, str], None]]:
-    """Yield a function that shows a snapshot and a note: in place in a terminal, elsewhere as a line after each change."""
+    """Yield a function that shows a snapshot and a note:
+    in place in a terminal, elsewhere as a line after each change."""
     output = console()
     if output.is_terminal:
         from rich.console import Group

@@ -11,7 +11,8 @@ def workers(
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the workers that contacted the server in the last hour: state, device, trials, and the time since the last contact."""
+    """List the workers that contacted the server in the last hour:
+    state, device, trials, and the time since the last contact."""
     import json
     from datetime import UTC, datetime
 
@@ -66,7 +67,8 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Give it trials again.")] = False,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Hand out no more trials to a worker. It finishes those that it has and keeps running. --undo also ends its pauses."""
+    """Hand out no more trials to a worker.
+    It finishes those that it has and keeps running. --undo also ends its pauses."""
     from sparsemod.errors import NotFound, UnknownName
 
     client = connect(server)

@@ -1,4 +1,5 @@
-"""Pauses between retries: each is about twice the previous one, with jitter, so that many clients do not return at once."""
+"""Pauses between retries: each is about twice the previous one, with jitter, so that many clients do not
+return at once."""
 
 import random
 

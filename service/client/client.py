@@ -1,7 +1,7 @@
 """The HTTP client: typed answers, errors as exceptions, retries while the server is unavailable.
 
-The client repeats every request that is safe to send twice: reads, reports of workers (fenced by the attempt's token), and requests that
-create something, because each carries a unique Idempotency-Key.
+The client repeats every request that is safe to send twice: reads, reports of workers (fenced by the
+attempt's token), and requests that create something, because each carries a unique Idempotency-Key.
 """
 
 import hashlib
@@ -60,10 +60,10 @@ _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
 class Client(ExportCalls, ViewCalls):
-    """Client of the server at `url`, for use from several threads. Call `close`, or use it in a `with` statement. `token` defaults to the
-    environment's. Every method raises ServerUnavailable when the server does not answer after several tries, ServerError when the request
-    failed in the server, and the errors of the server's answers: NotFound, Conflict, StaleLease, InvalidInput and its subclasses,
-    LoginNeeded, Forbidden.
+    """Thread-safe client of the server at `url`; `close` it, or use it in a `with` statement.
+    `token` defaults to the environment's. Every method raises ServerUnavailable when the server does not answer
+    after several tries, ServerError when the server failed, and otherwise the error of its answer: NotFound,
+    Conflict, StaleLease, InvalidInput and its subclasses, LoginNeeded, Forbidden.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Client(ExportCalls, ViewCalls):
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/resume")
 
     def retry(self, experiment: int, trials: Iterable[int] | None = None) -> tuple[int, ...]:
-        """Queue the given failed trials again, or all that failed by a fault; return their indices. Raises NotFound, Conflict."""
+        """Queue `trials` again, or all that failed by a fault; return their indices. Raises NotFound, Conflict."""
         body = {"trials": None if trials is None else list(trials)}
         return self._ask(Retried, "POST", f"/experiments/{experiment}/retry", body=body).trials
 
@@ -142,13 +142,14 @@ class Client(ExportCalls, ViewCalls):
 
     def events(self, experiment: int, after: int = 0, limit: int = 1000) -> list[Event]:
         """Return the events with a counter above `after`."""
-        query = {"after": after, "limit": limit}
-        return self._list(_EVENTS, f"/experiments/{experiment}/events", query=query)
+        return self._list(
+            _EVENTS, f"/experiments/{experiment}/events", query={"after": after, "limit": limit}
+        )
 
     # -- trials -----------------------------------------------------------------------------------------------------------------------
 
     def trials(self, experiment: int, **filters: Any) -> list[TrialView]:
-        """Return all trials that match the filters `state`, `round` and `origin`, sorted by `sort` in `order` ("asc" or "desc")."""
+        """Return all trials; filters: `state`, `round`, `origin`; sorted by `sort` in `order` ("asc" or "desc")."""
         return list(self._pages(Page[TrialView], f"/experiments/{experiment}/trials", filters))
 
     def trials_page(
@@ -249,7 +250,7 @@ class Client(ExportCalls, ViewCalls):
         return self._list(_WORKERS, "/workers")
 
     def drain(self, worker: str, drain: bool = True) -> None:
-        """Hand out no more trials to a worker, which finishes those it has; `drain=False` undoes this. Raises NotFound."""
+        """Hand out no more trials to a worker; `drain=False` undoes this. Raises NotFound."""
         self._send("POST", f"/workers/{quote(worker, safe='')}/drain", body={"drain": drain})
 
     def health(self) -> Health:
@@ -259,7 +260,7 @@ class Client(ExportCalls, ViewCalls):
     # -- for workers -------------------------------------------------------------------------------------------------------------
 
     def claim(self, worker: str, device: str = "cpu", slots: int = 1, started: bool = False) -> Claim | None:
-        """Claim a trial to evaluate, or return None when none is queued. `started`: this is the first claim of a new process."""
+        """Claim a trial, or return None when none is queued. `started`: the first claim of a new process."""
         body = {"worker": worker, "device": device, "slots": slots, "started": started}
         body["request"] = uuid.uuid4().hex
         response = self._send("POST", "/claims", body=body)
@@ -322,7 +323,7 @@ class Client(ExportCalls, ViewCalls):
         accept: tuple[int, ...] = (),
         timeout: float | None = None,
     ) -> httpx2.Response:
-        """Send a request and repeat it while the server is unavailable. `keyed` adds an Idempotency-Key, so that repeats create nothing twice."""
+        """Send a request; repeat it while the server is unavailable. `keyed` adds an Idempotency-Key."""
         options: dict[str, Any] = {"headers": dict(headers or {})}
         if keyed:
             options["headers"]["idempotency-key"] = uuid.uuid4().hex
@@ -374,10 +375,8 @@ class Client(ExportCalls, ViewCalls):
             if response.status_code in (429, 502, 503, 504):
                 raise ServerUnavailable(f"{self.url} answers {response.status_code}") from None
             if response.status_code == 404:
-                kind = service_errors.exception(
-                    404, ErrorDetail(type="NotFound", message=f"{response.request.url}: not found")
-                )
-                raise kind from None
+                detail = ErrorDetail(type="NotFound", message=f"{response.request.url}: not found")
+                raise service_errors.exception(404, detail) from None
             message = f"{response.request.method} {response.request.url}: {response.status_code}, and the body is not a sparsemod answer"
             raise service_errors.ServerError(message) from None
         raise service_errors.exception(response.status_code, detail)
@@ -391,10 +390,8 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
         return parse(response.content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        message = (
-            f"{response.request.url} did not answer with {what} ({place}: {first['msg']}): another version?"
-        )
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        message = f"{response.request.url} did not answer with {what} ({reason}): another version?"
         raise service_errors.ServerError(message) from error
 
 

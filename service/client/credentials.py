@@ -6,7 +6,8 @@ from pathlib import Path
 from sparsemod.errors import InvalidInput
 
 VARIABLE = "SPARSEMOD_TOKEN"
-"""Environment variable with the token. With the suffix `_FILE`: the path of a file with the token, as for container secrets."""
+"""Environment variable with the token. With the suffix `_FILE`:
+the path of a file with the token, as for container secrets."""
 
 
 def authorization(token: str | None = None) -> dict[str, str]:

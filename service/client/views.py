@@ -44,19 +44,23 @@ class ViewCalls:
         raise NotImplementedError
 
     def check(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> Checked:
-        """Check a spec, its plain data, or YAML text; return the spec with its defaults. Raises the errors of `create_experiment`."""
+        """Check a spec, its plain data, or YAML text;
+        return the spec with its defaults. Raises the errors of `create_experiment`."""
         return self._ask(Checked, "POST", "/experiments/check", **spec_body(spec))
 
     def graph(self, experiment: int, index: int, patience: float = 120.0) -> TrialGraph:
-        """Return a trial's network as deployed, operator by operator. Raises ServerUnavailable when it takes more than `patience` seconds."""
+        """Return a trial's network as deployed, operator by operator.
+        Raises ServerUnavailable when it takes more than `patience` seconds."""
         return self._computed(TrialGraph, f"/experiments/{experiment}/trials/{index}/graph", patience)
 
     def importance(self, experiment: int, patience: float = 120.0) -> Importance:
-        """Return each parameter's importance for each metric. Raises ServerUnavailable when the first answer takes more than `patience` seconds."""
+        """Return each parameter's importance for each metric.
+        Raises ServerUnavailable when the first answer takes more than `patience` seconds."""
         return self._computed(Importance, f"/experiments/{experiment}/importance", patience)
 
     def timeline(self, experiment: int, since: float = 0.0) -> Timeline:
-        """Return which worker ran which trial when, as columns; only attempts that ran after `since`, in seconds since 1970."""
+        """Return which worker ran which trial when, as columns;
+        only attempts that ran after `since`, in seconds since 1970."""
         return self._ask(Timeline, "GET", f"/experiments/{experiment}/timeline", query={"since": since})
 
     def device_fits(self, experiment: int) -> list[PointDevices]:
@@ -64,7 +68,8 @@ class ViewCalls:
         return self._list(_FITS, f"/pareto/{experiment}/devices")
 
     def trial_device_fits(self, experiment: int, index: int) -> list[DeviceFit]:
-        """Compare a trial with every device of the server, by its measurements or else its costs before training; empty without either."""
+        """Compare a trial with every device of the server, by its measurements or else its costs before
+        training; empty without either."""
         return self._list(_TRIAL_FITS, f"/experiments/{experiment}/trials/{index}/devices")
 
     def catalogue(self) -> Catalogue:

@@ -1,4 +1,5 @@
-"""The HTTP server: `create_app(settings)` wires store, files, routes and errors. `service.http.routes` holds the endpoints.
+"""The HTTP server: `create_app(settings)` wires store, files, routes and errors. `service.http.routes` holds
+the endpoints.
 
 Nothing here loads torch or Ax. Every error answer has the shape of `ErrorAnswer`.
 """
@@ -158,7 +159,8 @@ async def _on_sparsemod_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    """Answer with the first of FastAPI's validation errors; its location becomes `field`. Never repeat a secret: a page would show it."""
+    """Answer with the first of FastAPI's validation errors;
+    its location becomes `field`. Never repeat a secret: a page would show it."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
@@ -186,7 +188,8 @@ _PLAIN = {"extra_forbidden": "unknown key", "missing": "is missing"}
 
 
 def _place(complaint: Any, body: Any) -> list[str]:
-    """Return the location of a validation error: only names and indices of the request, without pydantic's names of union branches."""
+    """Return the location of a validation error:
+    only names and indices of the request, without pydantic's names of union branches."""
     source, *rest = complaint["loc"]
     if source != "body" or not rest:
         return [str(part) for part in rest or [source]]

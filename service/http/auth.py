@@ -1,11 +1,13 @@
 """Authorization: the only place that admits or refuses a request.
 
-Every endpoint has a line in `RULES`; the server does not start when one is missing. Until the first token is created, everything is open,
-but only to this machine. After that, a request must show a token (`Authorization: Bearer ...`) or the dashboard's session cookie, and the
-token must have one of the endpoint's scopes.
+Every endpoint has a line in `RULES`; the server does not start when one is missing. Until the first token is
+created, everything is open, but only to this machine. After that, a request must show a token
+(`Authorization: Bearer ...`) or the dashboard's session cookie, and the token must have one of the endpoint's
+scopes.
 
-Another site can make a browser send requests to this server. Therefore the cookie is SameSite=Strict, a request that changes something
-needs this server's Origin, and an open server answers only to a local host name (a foreign name may resolve to 127.0.0.1).
+Another site can make a browser send requests to this server. Therefore the cookie is SameSite=Strict, a
+request that changes something needs this server's Origin, and an open server answers only to a local host
+name (a foreign name may resolve to 127.0.0.1).
 """
 
 from collections.abc import Iterable
@@ -147,7 +149,8 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
-        """Return the rule and the path parameters of the endpoint that this request reaches, or None when no endpoint matches.
+        """Return the rule and the path parameters of the endpoint that this request reaches, or None when no
+        endpoint matches.
 
         Raises NotFound for an id that is not in its canonical spelling.
         """
@@ -220,8 +223,8 @@ def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
 def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:
     """Return whether a path with ids has its canonical spelling, the one that the server itself writes.
 
-    The router sees the percent-decoded path. So `/experiments/%33`, or a path with a line feed at its end, matches the route of
-    `/experiments/3`, while a proxy or a log takes it for another path.
+    The router sees the percent-decoded path. So `/experiments/%33`, or a path with a line feed at its end,
+    matches the route of `/experiments/3`, while a proxy or a log takes it for another path.
     """
     if not any(isinstance(value, int) for value in parameters.values()):
         return True

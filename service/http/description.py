@@ -1,4 +1,5 @@
-"""The OpenAPI description with examples: docs/record_examples.py records the requests and answers of a small experiment."""
+"""The OpenAPI description with examples:
+docs/record_examples.py records the requests and answers of a small experiment."""
 
 import json
 from pathlib import Path

@@ -10,11 +10,13 @@ from service.errors import answer, status_of
 from sparsemod.errors import SparsemodError
 
 LINGER_SECONDS = 2.0
-"""How long to discard further data. A client that still sends would lose the answer if the connection closed at once."""
+"""How long to discard further data.
+A client that still sends would lose the answer if the connection closed at once."""
 
 
 async def refuse(error: SparsemodError, receive: Receive | None, send: Send) -> None:
-    """Answer with an error, close the connection and discard the request's body. `receive` is None when the body has arrived completely."""
+    """Answer with an error, close the connection and discard the request's body.
+    `receive` is None when the body has arrived completely."""
     body = json.dumps(answer(error).model_dump(mode="json")).encode()
     status = status_of(error)
     headers = [

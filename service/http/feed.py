@@ -1,8 +1,9 @@
-"""Server-sent events, read from the store, where every event has a counter, and never from a process's memory.
+"""Server-sent events, read from the store, where every event has a counter, and never from a process's
+memory.
 
-So a page may be connected to any server process, and an event may come from any. A page that reconnects sends the counter of the last event
-it saw and receives each later event once. A process reads the counters with one small query, for any number of pages, and reads each event
-once for all of them.
+So a page may be connected to any server process, and an event may come from any. A page that reconnects sends
+the counter of the last event it saw and receives each later event once. A process reads the counters with one
+small query, for any number of pages, and reads each event once for all of them.
 """
 
 import asyncio
@@ -82,7 +83,8 @@ class Feed:
             self._loop.call_soon_threadsafe(self._wake)
 
     async def experiment(self, identity: int, after: int | None) -> AsyncIterator[bytes]:
-        """Yield the events of an experiment after counter `after`; only new ones when it is None. Raises NotFound at the first step."""
+        """Yield the events of an experiment after counter `after`;
+        only new ones when it is None. Raises NotFound at the first step."""
         known = (await run_in_threadpool(self._store.revisions, [identity])).get(identity)
         if known is None:
             raise NotFound("experiment", identity)
@@ -92,7 +94,7 @@ class Feed:
         self._watched[identity] += 1
         waker = self._join()
         try:
-            # Send the counter first, as an event without data: a page that has received no event can reconnect with it.
+            # Send the counter first, as an event without data, so that a page can reconnect before any event.
             yield f"retry: 1000\nid: {cursor}\n\n".encode()
             if after is not None and after > known.revision:
                 yield format_sse_event(event="reset", data_str="{}", id=str(cursor))
@@ -123,7 +125,8 @@ class Feed:
                 self._rings.pop(identity, None)
 
     async def everything(self) -> AsyncIterator[bytes]:
-        """Yield a map of all experiments' revisions, then each experiment whose revision changed, at most once a second."""
+        """Yield a map of all experiments' revisions, then each experiment whose revision changed, at most
+        once a second."""
         self._everything += 1
         waker = self._join()
         try:

@@ -56,7 +56,7 @@ class Housekeeping:
                     swept = time.monotonic()
                     self.sweep()
             except SparsemodError as error:
-                # While the database is down, no worker can renew its lease. Afterwards every worker gets the time of one lease.
+                # While the database is down, no worker can renew its lease. Then every worker gets one more lease.
                 self._store.lenient_until = self._store.clock() + self._store.lease_seconds
                 log.warning("the store does not answer; trying again later", reason=str(error))
             except OSError as error:

@@ -35,10 +35,11 @@ class _ReaderGone(Exception):
 
 
 class BodyLimit:
-    """ASGI middleware: `artifact_limit` bytes for uploads, `limit` for a worker's reports, less for everything else.
+    """ASGI middleware: `artifact_limit` bytes for uploads, `limit` for a worker's reports, less for
+    everything else.
 
-    A body that announces too large a length is refused at once; any other when it exceeds its limit. The connection of a client that
-    stops within a body, or does not read its answer, is closed.
+    A body that announces too large a length is refused at once; any other when it exceeds its limit. The
+    connection of a client that stops within a body, or does not read its answer, is closed.
     """
 
     def __init__(self, app: ASGIApp, limit: int, artifact_limit: int) -> None:
@@ -113,7 +114,8 @@ class BodyLimit:
 
 
 class Packed:
-    """ASGI middleware: compress answers from 1000 bytes on for clients that accept gzip. Files stay as they are: their length is promised."""
+    """ASGI middleware: compress answers from 1000 bytes on for clients that accept gzip.
+    Files stay as they are: their length is promised."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain, self._packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=3)

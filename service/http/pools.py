@@ -1,7 +1,8 @@
 """Bounded waiting: how many requests run at once, how many wait for their turn, and for how long.
 
-Every access to the database or the disk runs in a thread. If all requests shared the threads, claims that wait for one locked row would
-block every other request. So each kind of request has its own places; the health check and the dashboard's files need none of them.
+Every access to the database or the disk runs in a thread. If all requests shared the threads, claims that
+wait for one locked row would block every other request. So each kind of request has its own places; the
+health check and the dashboard's files need none of them.
 """
 
 import asyncio
@@ -73,10 +74,12 @@ PLACES = {"requests of workers": 16, "requests": 14, "requests for tables": 4}
 
 
 class Turns:
-    """ASGI middleware: take a place for each request of a worker, of a user or for a table before its endpoint is called.
+    """ASGI middleware: take a place for each request of a worker, of a user or for a table before its
+    endpoint is called.
 
-    All places together are fewer than the framework's threads, so that event streams always get one. These requests need no place: health,
-    the dashboard's files, streams (they last), uploads and downloads (each of their steps takes a place in another pool).
+    All places together are fewer than the framework's threads, so that event streams always get one. These
+    requests need no place: health, the dashboard's files, streams (they last), uploads and downloads (each of
+    their steps takes a place in another pool).
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -98,7 +101,8 @@ class Turns:
 
 
 def kind_of(path: str, query: bytes = b"") -> str | None:
-    """Return the pool for `path`, or None when no place is needed. A table may be large and lasts as long as its reader takes."""
+    """Return the pool for `path`, or None when no place is needed.
+    A table may be large and lasts as long as its reader takes."""
     first, _, rest = path.removeprefix("/").partition("/")
     if first in ("claims", "attempts"):
         return "requests of workers"

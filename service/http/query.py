@@ -10,7 +10,8 @@ from sparsemod.errors import InvalidInput
 
 
 async def known_query(request: Request) -> None:
-    """Dependency of every endpoint; checks those in the OpenAPI description. Raises InvalidInput for an unknown or repeated parameter."""
+    """Dependency of every endpoint; checks those in the OpenAPI description.
+    Raises InvalidInput for an unknown or repeated parameter."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:
         return

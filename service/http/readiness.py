@@ -1,4 +1,5 @@
-"""Whether the server is ready: the database accepts a write, the artifacts folder accepts a file, and the disk has space."""
+"""Whether the server is ready:
+the database accepts a write, the artifacts folder accepts a file, and the disk has space."""
 
 import asyncio
 import shutil
@@ -31,7 +32,8 @@ class Readiness:
         self._begun = 0.0
 
     async def ask(self) -> Health:
-        """Return a state at most FRESH_SECONDS old. Raises ServerUnavailable with the reason when the server is not ready."""
+        """Return a state at most FRESH_SECONDS old.
+        Raises ServerUnavailable with the reason when the server is not ready."""
         now = time.monotonic()
         check = self._check
         if (
@@ -69,7 +71,8 @@ class Readiness:
         )
 
     def _free(self) -> int:
-        """Return the free bytes on the artifacts' disk. Raises ServerUnavailable when they are too few or no file can be written."""
+        """Return the free bytes on the artifacts' disk.
+        Raises ServerUnavailable when they are too few or no file can be written."""
         folder, least = self._files.root, self._settings.min_free_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)

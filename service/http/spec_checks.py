@@ -13,11 +13,11 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 def check_spec(spec: ExperimentSpec) -> Problem | None:
-    """Check that dataset, family and device are registered here (HTTP never names code), that the device knows the budgets, and that the
-    space fits the family.
+    """Check that dataset, family and device are registered here (HTTP never names code), that the device
+    knows the budgets, and that the space fits the family.
 
-    Return the problem, or None for a dataset whose shape is known only after loading: then the suggester checks the space. Raises
-    UnknownName, InvalidSpec.
+    Return the problem, or None for a dataset whose shape is known only after loading: then the suggester
+    checks the space. Raises UnknownName, InvalidSpec.
     """
     info = declared(spec.dataset.name)
     bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
@@ -27,7 +27,8 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
 
 
 def check_candidate(spec: ExperimentSpec, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a candidate's parameters in canonical order and types, with fixed ones filled in. Raises InvalidCandidate."""
+    """Return a candidate's parameters in canonical order and types, with fixed ones filled in. Raises
+    InvalidCandidate."""
     problem = check_spec(spec)
     return dict(parameters) if problem is None else problem.space.validate(problem.space.fill(parameters))
 
@@ -35,7 +36,8 @@ def check_candidate(spec: ExperimentSpec, parameters: Mapping[str, Value]) -> di
 def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
     """Raise InvalidSpec when a spec names a place outside the folder of SPARSEMOD_DATA and `folders`.
 
-    Check the root, and every option that could be a path leading elsewhere. The error does not reveal whether the place exists.
+    Check the root, and every option that could be a path leading elsewhere. The error does not reveal whether
+    the place exists.
     """
     home = data_root(None)
     allowed = [home.resolve(), *(folder.resolve() for folder in folders)]

@@ -18,11 +18,13 @@ class Revision(View):
 
 
 class Points(View):
-    """Trials as columns of equal length, ordered by index. `state`, `round` and `origin` are indices into `states`, `rounds` and `origins`.
+    """Trials as columns of equal length, ordered by index. `state`, `round` and `origin` are indices into
+    `states`, `rounds` and `origins`.
 
-    `full`: these are all trials; otherwise only those that changed since the requested revision, to replace earlier ones of the same index.
-    `finished` is the counter of the event at which a trial finished, which gives the order of completion. `values` holds the measurements of
-    a finished trial, and the costs known before training of any other. `operators` (index -> names) lists morphs only.
+    `full`: these are all trials; otherwise only those that changed since the requested revision, to replace
+    earlier ones of the same index. `finished` is the counter of the event at which a trial finished, which
+    gives the order of completion. `values` holds the measurements of a finished trial, and the costs known
+    before training of any other. `operators` (index -> names) lists morphs only.
     """
 
     experiment: int
@@ -45,7 +47,8 @@ class Points(View):
 
 
 class Timeline(View):
-    """Attempts as columns of equal length, in the order of their start. Times are seconds since 1970; `ended` is null for a running attempt.
+    """Attempts as columns of equal length, in the order of their start. Times are seconds since 1970; `ended`
+    is null for a running attempt.
 
     `worker` is an index into `workers` and `devices`; `now` is the server's time.
     """
@@ -69,11 +72,13 @@ class Computing(View):
 
 
 class Importance(View):
-    """The importance of each parameter for each metric: total Sobol' indices of a model of the completed trials.
+    """The importance of each parameter for each metric: total Sobol' indices of a model of the completed
+    trials.
 
-    A total index is the share of the metric's variance over the search space to which the parameter contributes, alone or with others.
-    `revision` is the experiment's revision at the computation; `current` is true when no trial has completed since. `accuracy` is the model's
-    R² on held-out trials. `unexplained` names the metrics whose model predicts those trials no better than their mean (R² at most 0): their
+    A total index is the share of the metric's variance over the search space to which the parameter
+    contributes, alone or with others. `revision` is the experiment's revision at the computation; `current`
+    is true when no trial has completed since. `accuracy` is the model's R² on held-out trials. `unexplained`
+    names the metrics whose model predicts those trials no better than their mean (R² at most 0): their
     indices mean nothing. `metrics` is empty, and `reason` is set, when there are too few trials.
     """
 
@@ -88,7 +93,8 @@ class Importance(View):
 
 
 class GraphLayer(View):
-    """An operator as deployed. `parameters` counts weights and biases; `bytes` is their stored size; shapes have no batch dimension."""
+    """An operator as deployed. `parameters` counts weights and biases;
+    `bytes` is their stored size; shapes have no batch dimension."""
 
     name: str
     kind: str

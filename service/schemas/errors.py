@@ -13,7 +13,8 @@ class Mistake(View):
 
 
 class ErrorDetail(View):
-    """An error, for programs (`type`, `field`) and for people (`message`). `others` lists further errors in the same input."""
+    """An error, for programs (`type`, `field`) and for people (`message`).
+    `others` lists further errors in the same input."""
 
     type: str = Field(examples=["InvalidSpec"])
     message: str = Field(

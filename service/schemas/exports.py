@@ -21,8 +21,9 @@ class ExportState(StrEnum):
 
 
 class ExportRequest(Request):
-    """The formats to write. `device`: check the fit on this device; default: the experiment's target. `name`: the model's name in files and C
-    code; default: the experiment's name and the trial's number. With several trials, each trial's number is appended to the name."""
+    """The formats to write. `device`: check the fit on this device; default: the experiment's target.
+    `name`: the model's name in files and C code; default: the experiment's name and the trial's number.
+    With several trials, each trial's number is appended to the name."""
 
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1, max_length=3, examples=[["c", "onnx"]])]
     device: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = (

@@ -34,7 +34,8 @@ class LoginRequest(Request):
 
 
 class Me(View):
-    """`open`: the server has no logins and allows everything. Otherwise `login` is the current login, or null when nobody is logged in."""
+    """`open`: the server has no logins and allows everything.
+    Otherwise `login` is the current login, or null when nobody is logged in."""
 
     open: bool
     login: Login | None = None

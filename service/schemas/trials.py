@@ -85,8 +85,8 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """The plan and the progress of one round. `done` counts finished trials without infeasible draws and networks that cannot be built, because
-    those do not count towards `trials`."""
+    """The plan and the progress of one round. `done` counts finished trials without infeasible draws and
+    networks that cannot be built, because those do not count towards `trials`."""
 
     trials: int
     epochs: int
@@ -145,7 +145,8 @@ class ExperimentView(ExperimentSummary):
 
 
 class RetryTrials(Request):
-    """Failed trials to retry: `trials` by index, or null for all that failed by a fault. Name a trial whose network cannot be built."""
+    """Failed trials to retry: `trials` by index, or null for all that failed by a fault.
+    Name a trial whose network cannot be built."""
 
     trials: Annotated[
         tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None, Field(max_length=10_000)
@@ -159,7 +160,8 @@ class Retried(View):
 
 
 class ExtendExperiment(Request):
-    """More trials for some rounds, and new budgets: metric -> limit (a number, or text with a unit); null removes a limit."""
+    """More trials for some rounds, and new budgets:
+    metric -> limit (a number, or text with a unit); null removes a limit."""
 
     rounds: dict[Literal["r1", "r2", "r3"], Count] = Field(default_factory=dict, examples=[{"r3": 20}])
     budgets: dict[str, str | float | None] | None = Field(
@@ -204,7 +206,8 @@ class AttemptView(View):
 
 
 class TrialView(View):
-    """A trial. `epochs` is the planned number; `trained_epochs` is what its weights were trained for, inherited epochs included."""
+    """A trial. `epochs` is the planned number;
+    `trained_epochs` is what its weights were trained for, inherited epochs included."""
 
     experiment: int
     index: int
@@ -274,7 +277,8 @@ class HistoryPoint(View):
 
 
 class ParetoView(View):
-    """The front of the completed trials that meet the budgets. Hypervolume is the dominated share of the box from zero to the reference point."""
+    """The front of the completed trials that meet the budgets.
+    Hypervolume is the dominated share of the box from zero to the reference point."""
 
     experiment: int
     name: str
@@ -378,8 +382,8 @@ class Finished(View):
 
 
 class PauseView(View):
-    """A pause because a machine lacks something (space, data, a module, a GPU). A null `worker` or `experiment` means all of them. The next
-    try is at `until`."""
+    """A pause because a machine lacks something (space, data, a module, a GPU).
+    A null `worker` or `experiment` means all of them. The next try is at `until`."""
 
     reason: str
     worker: str | None = None

@@ -50,7 +50,8 @@ async def download(request: Request, store: StoreDep, files: FilesDep, digest: D
     responses={200: {"description": "The file exists."}, **failures(404)},
 )
 async def exists(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
-    """Answers like a download, without the content. The file then stays for at least a day, even when nothing refers to it."""
+    """Answers like a download, without the content.
+    The file then stays for at least a day, even when nothing refers to it."""
 
     def file_size() -> int:
         info = store.ask_artifact(digest)
@@ -69,9 +70,11 @@ async def exists(request: Request, store: StoreDep, files: FilesDep, digest: Dig
     responses=failures(413),
 )
 async def upload(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> ArtifactInfo:
-    """Stores the body under its digest, after checking the body against it. Uploading an existing file again succeeds.
+    """Stores the body under its digest, after checking the body against it. Uploading an existing file again
+    succeeds.
 
-    When the disk has no space for it, the answer is 503 of type NoSpace, and no trials are handed out until there is space.
+    When the disk has no space for it, the answer is 503 of type NoSpace, and no trials are handed out until
+    there is space.
     """
     pool = _pool(request)
     try:

@@ -20,7 +20,8 @@ router = APIRouter(tags=["service"])
 
 @router.get("/catalogue", summary="List what a spec may name", responses=failures())
 def show_catalogue() -> Catalogue:
-    """Lists families with their options and parameters, datasets, devices and metrics, and the schema and the defaults of a spec."""
+    """Lists families with their options and parameters, datasets, devices and metrics, and the schema and
+    the defaults of a spec."""
     defaults = ExperimentSpec.parse({"dataset": {"name": "digits"}, "network": {"family": "cnn"}}).to_dict()
     return Catalogue(
         families=tuple(_family(name) for name in FAMILIES.names()),

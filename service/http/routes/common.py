@@ -14,8 +14,9 @@ from service.store import Store
 class Decimal(Convertor[int]):
     """Path segment with a number in its canonical spelling: ASCII digits without sign, point or leading zero.
 
-    This is the only parser of ids in paths. The guard and the endpoint receive the integer that it returns, so they cannot disagree about
-    the experiment or the attempt. A segment in another spelling matches no route; the answer is 404.
+    This is the only parser of ids in paths. The guard and the endpoint receive the integer that it returns,
+    so they cannot disagree about the experiment or the attempt. A segment in another spelling matches no
+    route; the answer is 404.
     """
 
     def convert(self, value: str) -> int:

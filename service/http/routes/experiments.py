@@ -115,9 +115,11 @@ def _check(request: Request, spec: ExperimentSpec) -> None:
 async def create_experiment(
     request: Request, response: Response, store: StoreDep, login: LoginDep, key: Key = None
 ) -> ExperimentView:
-    """Checks the spec and stores it; the search starts at once. The body is JSON `{"spec": {...}}`, or the spec as YAML.
+    """Checks the spec and stores it; the search starts at once. The body is JSON `{"spec": {...}}`, or the
+    spec as YAML.
 
-    Errors name the field. Family and dataset must be registered on the server, which never accepts code over HTTP.
+    Errors name the field. Family and dataset must be registered on the server, which never accepts code over
+    HTTP.
     """
     spec = await _spec(request)
 
@@ -132,7 +134,8 @@ async def create_experiment(
 
 @router.post("/experiments/check", summary="Check a spec", openapi_extra=_BODY, responses=failures(413))
 async def check_experiment(request: Request) -> Checked:
-    """Checks a spec without creating an experiment. Returns the spec with all its defaults, also as YAML, or an error that names the field."""
+    """Checks a spec without creating an experiment.
+    Returns the spec with all its defaults, also as YAML, or an error that names the field."""
     from sparsemod.spec.files import dump
 
     spec = await _spec(request)
@@ -167,7 +170,8 @@ def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
 def delete_experiment(
     store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
 ) -> Response:
-    """Deletes its trials, curves and logs for ever, and the files that no other experiment refers to. Workers drop its running trials.
+    """Deletes its trials, curves and logs for ever, and the files that no other experiment refers to. Workers
+    drop its running trials.
 
     A file that another client has uploaded again stays for a day after that upload.
     """
@@ -180,7 +184,8 @@ def delete_experiment(
     "/experiments/{experiment:number}/stop", summary="Stop an experiment", responses=failures(404, 409)
 )
 def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Hands out no more trials. Running trials end between two epochs and wait, with their checkpoints, for `resume`."""
+    """Hands out no more trials.
+    Running trials end between two epochs and wait, with their checkpoints, for `resume`."""
     return store.stop(experiment)
 
 
@@ -200,7 +205,8 @@ def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentVi
 def retry_trials(
     store: StoreDep, experiment: ExperimentId, selection: Annotated[RetryTrials, Body()]
 ) -> Retried:
-    """Queues failed trials again, each with its full number of attempts; earlier attempts stay on record. A finished experiment runs again."""
+    """Queues failed trials again, each with its full number of attempts;
+    earlier attempts stay on record. A finished experiment runs again."""
     return Retried(trials=tuple(store.retry(experiment, selection.trials)))
 
 
@@ -228,8 +234,9 @@ def extend_experiment(
     responses=failures(400, 404, 409, 413),
 )
 async def mend_experiment(request: Request, store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Replaces a stored spec that no longer validates (see `spec_error`), for example after an update of the server. The body is that of a
-    new experiment. The trials stay. A failed experiment runs again. Answers 409 when the stored spec is valid.
+    """Replaces a stored spec that no longer validates (see `spec_error`), for example after an update of the
+    server. The body is that of a new experiment. The trials stay. A failed experiment runs again. Answers 409
+    when the stored spec is valid.
     """
     spec = await _spec(request)
 
@@ -264,7 +271,8 @@ def list_events(
     },
 )
 def export_ax(request: Request, experiment: ExperimentId) -> Response:
-    """Returns JSON for `ax.api.client.Client.load_from_json_file`. A separate process creates it, which takes some seconds."""
+    """Returns JSON for `ax.api.client.Client.load_from_json_file`.
+    A separate process creates it, which takes some seconds."""
     content: bytes = request.app.state.ax.export(experiment)
     headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-ax.json"'}
     return Response(content, media_type="application/json", headers=headers)

@@ -31,9 +31,11 @@ ExportsDep = Annotated[Exports, Depends(_exports)]
 def export_trial(
     exports: ExportsDep, experiment: ExperimentId, index: TrialIndex, body: ExportRequest
 ) -> list[ExportView]:
-    """Starts an export: write the formats, check the files against the integer network on validation data, and write a report card.
+    """Starts an export: write the formats, check the files against the integer network on validation data,
+    and write a report card.
 
-    The files become artifacts of the trial. Poll the list until nothing is queued or running. A failed format gives the reason.
+    The files become artifacts of the trial. Poll the list until nothing is queued or running. A failed format
+    gives the reason.
     """
     _check(body)
     names = {} if body.name is None else {index: body.name}

@@ -26,8 +26,9 @@ router = APIRouter(tags=["trials"])
 def show_graph(
     request: Request, store: StoreDep, experiment: ExperimentId, index: TrialIndex
 ) -> TrialGraph | Response:
-    """Returns the operators as deployed, each with parameters, multiply-adds and memory, and the tensors alive in memory during an inference.
-    A separate process rebuilds the network from the trial's parameters, which takes some seconds; later requests get the stored result."""
+    """Returns the operators as deployed, each with parameters, multiply-adds and memory, and the tensors
+    alive in memory during an inference. A separate process rebuilds the network from the trial's
+    parameters, which takes some seconds; later requests get the stored result."""
     computed: Computed = request.app.state.computed
     parameters = store.trial(experiment, index).candidate.parameters
     spec = store.experiment(experiment).spec.to_dict()

@@ -11,7 +11,8 @@ router = APIRouter(tags=["service"])
 
 @router.get("/health", summary="Check the service's health", responses=failures())
 async def health(request: Request) -> Health:
-    """Answers 200 when the database accepts a write and the artifacts' disk has space; otherwise 503 with the reason, within a few seconds.
+    """Answers 200 when the database accepts a write and the artifacts' disk has space; otherwise 503 with the
+    reason, within a few seconds.
 
     The answer may be a second old.
     """

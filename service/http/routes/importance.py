@@ -23,8 +23,9 @@ router = APIRouter(tags=["results"])
     },
 )
 def show_importance(request: Request, store: StoreDep, experiment: ExperimentId) -> Importance | Response:
-    """Returns total Sobol' indices by metric and parameter, from a model of the trials. A separate process computes them, which takes some
-    seconds; meanwhile the server returns the previous answer, with `current` false."""
+    """Returns total Sobol' indices by metric and parameter, from a model of the trials. A separate process
+    computes them, which takes some seconds; meanwhile the server returns the previous answer, with
+    `current` false."""
     computed: Computed = request.app.state.computed
     view = store.experiment(experiment)
     completed = view.counts.get(TrialState.COMPLETED, 0)

@@ -13,7 +13,8 @@ router = APIRouter(tags=["logins"])
 
 @router.post("/login", summary="Log in", responses=failures(400, 413))
 def log_in(request: Request, response: Response, store: StoreDep, credentials: LoginRequest) -> Me:
-    """Exchanges a token for a session cookie, which scripts cannot read and other sites cannot use. It expires after twelve hours or with the token."""
+    """Exchanges a token for a session cookie, which scripts cannot read and other sites cannot use.
+    It expires after twelve hours or with the token."""
     if not store.closed():
         return Me(open=True)
     login = store.token_login(credentials.token)

@@ -46,13 +46,15 @@ def _files() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=256)
 def _content(name: str, changed: int) -> tuple[bytes, bytes, str]:
-    """Return a file, its gzip form and its digest. `changed` is part of the cache key, so that an edited file is read again."""
+    """Return a file, its gzip form and its digest.
+    `changed` is part of the cache key, so that an edited file is read again."""
     content = (DASHBOARD / name).read_bytes()
     return content, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:32]
 
 
 def _policy(page: bytes) -> str:
-    """Return the content security policy: only our scripts and the page's inline script. ECharts needs inline styles for its tooltips."""
+    """Return the content security policy: only our scripts and the page's inline script.
+    ECharts needs inline styles for its tooltips."""
     inline = _INLINE.search(page)
     digest = base64.b64encode(hashlib.sha256(inline.group(1) if inline else b"").digest()).decode()
     return (

@@ -25,8 +25,9 @@ def show_pareto(
     experiment: ExperimentId,
     format: Annotated[Literal["json", "csv"], Query(description="CSV contains only the points.")] = "json",
 ) -> ParetoView | Response:
-    """Returns the completed trials that meet the budgets and that no other trial dominates, with parameters, measurements and their provenance,
-    lineage and files; also the hypervolume against the fixed reference point, and its history."""
+    """Returns the completed trials that meet the budgets and that no other trial dominates, with
+    parameters, measurements and their provenance, lineage and files; also the hypervolume against the
+    fixed reference point, and its history."""
     if format == "csv":
         indices = [point.index for point in store.pareto(experiment).points]
         rows = [to_row(trial) for trial in store.trials_at(experiment, indices)]
@@ -41,6 +42,7 @@ def show_pareto(
     responses=failures(404),
 )
 def show_devices(store: StoreDep, experiment: ExperimentId) -> tuple[PointDevices, ...]:
-    """Compares every point of the front with every device that the server knows: bytes needed and available, estimated time, what does not fit."""
+    """Compares every point of the front with every device that the server knows:
+    bytes needed and available, estimated time, what does not fit."""
     points = store.pareto(experiment).points
     return tuple(PointDevices(trial=point.index, devices=device_fits(point.measurements)) for point in points)

@@ -41,8 +41,9 @@ After = Annotated[
 async def follow_experiment(
     request: Request, experiment: ExperimentId, after: After = None, last: LastSeen = None
 ) -> EventSourceResponse:
-    """Sends the experiment's events as they happen: `event` is the kind, `id` the counter, `data` the same as in /events. Each event arrives once
-    and in order, even when servers restart and connections break. `reset` means that the experiment never reached the counter: reload everything."""
+    """Sends the experiment's events as they happen: `event` is the kind, `id` the counter, `data` the same
+    as in /events. Each event arrives once and in order, even when servers restart and connections break.
+    `reset` means that the experiment never reached the counter: reload everything."""
     feed: Feed = request.app.state.feed
     source = feed.experiment(experiment, after if last is None else int(last))
     first = await anext(source)  # NotFound must be raised here: a started stream cannot answer 404
@@ -56,8 +57,9 @@ async def follow_experiment(
     responses={**_STREAM, **failures()},
 )
 async def follow_all(request: Request, after: After = None) -> EventSourceResponse:
-    """Sends first `revisions`, a map of all experiments' counters, then `experiment` for each one that changed: `{id, revision, state}` or
-    `{id, deleted}`, at most once a second each. It sends current states, not their history, so `after` has no effect."""
+    """Sends first `revisions`, a map of all experiments' counters, then `experiment` for each one that
+    changed: `{id, revision, state}` or `{id, deleted}`, at most once a second each. It sends current
+    states, not their history, so `after` has no effect."""
     feed: Feed = request.app.state.feed
     return _stream(request, feed.everything())
 

@@ -59,9 +59,11 @@ def list_trials(
 
 
 def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
-    """Yield the table piece by piece, so that a large one neither fills the server's memory nor delays other requests.
+    """Yield the table piece by piece, so that a large one neither fills the server's memory nor delays other
+    requests.
 
-    Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which a client notices.
+    Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which
+    a client notices.
     """
     metrics, parameters = store.csv_columns(experiment, indices)
     yield csv_header(metrics, parameters)
@@ -79,8 +81,9 @@ def attach_trial(
     trial: AttachTrial,
     key: Key = None,
 ) -> TrialView:
-    """Queues your candidate. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. When only
-    the worker knows the data's shape, the worker checks them, and an invalid candidate becomes a failed trial.
+    """Queues your candidate. Its parameters must be valid in the experiment's space: exactly the active ones,
+    within their bounds. When only the worker knows the data's shape, the worker checks them, and an invalid
+    candidate becomes a failed trial.
 
     A candidate that exists already is trained again, with another seed.
     """
@@ -117,8 +120,8 @@ def show_log(
 
 @router.get("/{index:index}/devices", summary="Show which devices a trial fits", responses=failures(404))
 def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> tuple[DeviceFit, ...]:
-    """Compares a trial with every device that the server knows: bytes needed and available, estimated time. Uses the measurements, or else the
-    costs known before training; empty when the trial has neither."""
+    """Compares a trial with every device that the server knows: bytes needed and available, estimated
+    time. Uses the measurements, or else the costs known before training; empty when the trial has neither."""
     trial = store.trial(experiment, index)
     predicted = [
         Measurement(metric=name, value=value, unit="B", method="before training")

@@ -43,8 +43,8 @@ def list_workers(store: StoreDep) -> list[WorkerView]:
     "/workers/{name:path}/drain", status_code=204, summary="Drain a worker", responses=failures(400, 404, 413)
 )
 def drain(store: StoreDep, name: WorkerName, change: Drain) -> Response:
-    """Gives the worker no more trials; it finishes those that it has, and keeps running. `{"drain": false}` undoes this and ends the worker's
-    pauses."""
+    """Gives the worker no more trials; it finishes those that it has, and keeps running.
+    `{"drain": false}` undoes this and ends the worker's pauses."""
     store.drain_worker(name, change.drain)
     return Response(status_code=204)
 
@@ -56,7 +56,8 @@ def drain(store: StoreDep, name: WorkerName, change: Drain) -> Response:
     responses={204: {"description": "No trial is queued for this worker."}, **failures(400, 409, 413)},
 )
 def claim(store: StoreDep, login: LoginDep, body: ClaimRequest) -> Claim | Response:
-    """Hands out the oldest queued trial of a running experiment, with a lease. Each trial goes to one worker; only its token may report on it."""
+    """Hands out the oldest queued trial of a running experiment, with a lease.
+    Each trial goes to one worker; only its token may report on it."""
     number = None if login is None else login.token
     claimed = store.claim(body.worker, body.device, body.slots, body.request, number, body.started)
     return Response(status_code=204) if claimed is None else claimed
@@ -77,7 +78,8 @@ def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
     responses=failures(400, 404, 409, 413),
 )
 def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Response:
-    """Stores points of the learning curve and log lines, and renews the lease. May be repeated: nothing is stored twice."""
+    """Stores points of the learning curve and log lines, and renews the lease.
+    May be repeated: nothing is stored twice."""
     store.points(attempt, report.token, report.points, report.log)
     return Response(status_code=204)
 
@@ -102,8 +104,9 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
 def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
     """Ends an attempt. The same report again gets the same answer. Upload the files before.
 
-    A fault queues the trial again until its attempts are used up; a network that cannot be built fails it at once. A failure of the worker's
-    machine (kind `environment`) uses no attempt: the trial is queued again, and the worker is paused for a while.
+    A fault queues the trial again until its attempts are used up; a network that cannot be built fails it at
+    once. A failure of the worker's machine (kind `environment`) uses no attempt: the trial is queued again,
+    and the worker is paused for a while.
     """
     for place, artifact in enumerate(report.result.artifacts):
         check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")
