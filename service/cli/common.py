@@ -158,7 +158,7 @@ def as_name(text: str) -> str:
 
 def _named(experiments: "list[ExperimentSummary]") -> str:
     if not experiments:
-        return "there is none yet; `sparsemod submit SPEC` starts one"
+        return "no experiment exists yet; `sparsemod submit SPEC` starts one"
     shown = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
     more = len(experiments) - SHOWN
     return f"an id or a name of {shown}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")

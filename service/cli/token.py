@@ -62,12 +62,12 @@ def create(
     typer.echo(f"token {view.token} of {owner} ({', '.join(view.scopes)}){until}", err=True)
     typer.echo("It is not shown again. Commands and workers take it from SPARSEMOD_TOKEN.", err=True)
     if first:
-        typer.echo("From now on this server wants a token from everybody.", err=True)
+        typer.echo("From now on this server requires a token.", err=True)
 
 
 @app.command("list")
 def show(data_dir: DataOption = DEFAULT_DATA, database: DatabaseOption = "") -> None:
-    """All tokens: to whom they belong, what they allow, until when. Their text is not stored."""
+    """List all tokens with owner, scopes, expiry and state. The database does not store their text."""
     from datetime import UTC, datetime
 
     from rich import box
@@ -80,14 +80,14 @@ def show(data_dir: DataOption = DEFAULT_DATA, database: DatabaseOption = "") -> 
         store.close()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("token", justify="right")
-    for title in ("owner", "scopes", "made", "until", "state"):
+    for title in ("owner", "scopes", "created", "until", "state"):
         table.add_column(title)
     for item in tokens:
         expired = item.expires_at is not None and item.expires_at <= now
-        state = "revoked" if item.revoked_at else "expired" if expired else "good"
+        state = "revoked" if item.revoked_at else "expired" if expired else "valid"
         until = "-" if item.expires_at is None else f"{item.expires_at:%Y-%m-%d %H:%M}"
-        made = f"{item.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(item.token), item.owner, ", ".join(item.scopes), made, until, state)
+        created = f"{item.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(str(item.token), item.owner, ", ".join(item.scopes), created, until, state)
     console().print(table)
 
 
