@@ -242,7 +242,7 @@ def test_the_token_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     login = store.token_login(secret)
     assert login is not None and set(login.scopes) == {Scope.READ, Scope.WORKER}
     listed = run("list")
-    assert "lab" in listed and "read, worker" in listed and "good" in listed and secret not in listed
+    assert "lab" in listed and "read, worker" in listed and "valid" in listed and secret not in listed
     assert "revoked" in run("revoke", "1")
     assert store.token_login(secret) is None and "revoked" in run("list")
     store.close()
