@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors",),
+    ("sparsemod.layouts",),
     ("sparsemod.files", "sparsemod.records", "sparsemod.registry", "sparsemod.units"),
     ("sparsemod.objectives", "sparsemod.space"),
     ("sparsemod.targets",),
-    ("sparsemod.spec",),
+    ("sparsemod.spec", "sparsemod.kinds"),
     ("sparsemod.data", "sparsemod.graph", "sparsemod.arena", "sparsemod.networks"),
     ("sparsemod.pruning", "sparsemod.training", "sparsemod.morphisms", "sparsemod.report"),
     ("sparsemod.quantization",),

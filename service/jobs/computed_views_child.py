@@ -14,7 +14,7 @@ from sparsemod.data import load
 from sparsemod.data.source import declared
 from sparsemod.errors import SparsemodError
 from sparsemod.graph import Graph, capture, deployed
-from sparsemod.measure.macs import operator_macs
+from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
 from sparsemod.measure.size import CHANNEL_BYTES, WEIGHT_BYTES
 from sparsemod.pipeline.problem import Problem

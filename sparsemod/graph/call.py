@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from sparsemod.errors import Unsupported
-from sparsemod.graph.operators import KINDS, Operator
+from sparsemod.graph.operators import Operator
+from sparsemod.kinds import KINDS
+from sparsemod.layouts import TensorLayout, default_layout, layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +26,18 @@ class Constant:
     transposed: str | None = None
 
 
+def captured() -> tuple[str, ...]:
+    """The kinds that a captured graph may hold."""
+    return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
+
+
 class Walker(Protocol):
     """What a translation may use of the walk over the exported program."""
 
     layer_weights: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
+    layouts: dict[str, str]
     state: dict[str, Tensor]
     names: set[str]
     values: dict[Node, Any]
@@ -63,7 +71,7 @@ class Call:
 
     def unsupported(self, hint: str = "") -> Unsupported:
         """The error that names this operator and its layer."""
-        return Unsupported(self.operator, self.path or "forward", "capture", KINDS, hint)
+        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint)
 
     def tensor(self, name: str) -> str:
         """The tensor given as argument `name`. Raises Unsupported when it is a constant."""
@@ -79,6 +87,14 @@ class Call:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape without batch of the tensor given as argument `name`."""
         return self.walker.shapes[self.tensor(name)]
+
+    def layout(self, name: str) -> TensorLayout:
+        """Layout of the tensor given as argument `name`."""
+        return self.layout_of(self.tensor(name))
+
+    def layout_of(self, tensor: str) -> TensorLayout:
+        """Layout of a tensor of the graph."""
+        return layout(self.walker.layouts.get(tensor), self.walker.shapes[tensor])
 
     def constant(self, name: str) -> Constant | None:
         """The constant given as argument `name`, None when it was left out. Raises Unsupported when it depends on the input."""
@@ -114,9 +130,13 @@ class Call:
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
-        **more: Constant,
+        layout: str | None = "as input", **more: Constant,
     ) -> str:  # fmt: skip
-        """Append an operator and make its output this call's result. `more` are further constants, filed as attributes."""
+        """Append an operator and make its output this call's result. `more` are further constants, filed as attributes.
+
+        `shape`: the output's, where it is not ATen's. `layout`: the output's; None for the default one of its shape. Not stated it is
+        that of the first input, where the number of axes is equal.
+        """
         name = self._name(kind)
         keys = {role: self._file(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
@@ -126,7 +146,13 @@ class Call:
                 None if bias is None else self._file(name, "bias", bias),
             )
         )  # fmt: skip
-        self.walker.shapes[name] = self.result_shape if shape is None else shape
+        made = self.result_shape if shape is None else shape
+        self.walker.shapes[name] = made
+        if layout == "as input":
+            source = self.layout_of(inputs[0])
+            layout = source.name if source.rank == len(made) else None
+        if layout is not None and layout != default_layout(made):
+            self.walker.layouts[name] = layout
         self.walker.values[self.node] = name
         return name
 

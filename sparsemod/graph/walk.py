@@ -1,10 +1,11 @@
-"""From a traced program to our operators, node by node with the table in `sparsemod.graph.aten`.
+"""From a traced program to our operators, node by node with the rules in `sparsemod.graph.aten`.
 
 Two things need care, and happen here: operators that work in place (every later reader of any alias sees the new value), and weights that
 are computed (masks, parametrizations, buckets): whatever does not depend on the input is evaluated.
 """
 
 import operator as python_operator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant
-from sparsemod.graph.operators import KINDS, Graph, Operator
+from sparsemod.graph.call import Call, Constant, captured
+from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import CannotFollow, Program
+from sparsemod.layouts import default_layout
 
 INPUT = "input"
 
@@ -24,10 +26,13 @@ INPUT = "input"
 class Walker:
     """Translates a program node by node."""
 
-    def __init__(self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str]) -> None:
+    def __init__(
+        self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str], layout: str | None
+    ) -> None:
         self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
         self.operators: list[Operator] = []
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: shape}
+        self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
         # What is written to in place must not be the module's own.
@@ -53,13 +58,15 @@ class Walker:
                 self._translate(node)
         if output is None:
             raise BuildError("the network returns nothing")
-        operators = _fuse_pads(_needed(self.operators, output), output)
+        operators = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        operators = _fuse_pads(operators, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(
             INPUT, output, operators,
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: held for key, held in self.state.items() if key in keys},
+            {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
     def _live(self) -> set[Node]:
@@ -92,11 +99,10 @@ class Walker:
         if all(isinstance(value, Constant) for value in inputs):
             self._evaluate(node)
             return
-        translation = TRANSLATIONS.get(str(node.target))
-        if translation is None:
+        if not TRANSLATIONS.has(str(node.target)):
             raise call.unsupported()
         self.storage[node] = node
-        translation(call)
+        TRANSLATIONS.get(str(node.target)).origin(call)
         if _writes(node):
             self._written(node, call)
 
@@ -151,6 +157,27 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
     return kept[::-1]
 
 
+def _drop_squeezes(operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]) -> list[Operator]:
+    """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself."""
+    readers = {name: [o for o in operators if name in o.inputs] for name in [output, *(o.output for o in operators)]}
+    found = list(operators)
+    for lifted in [o for o in operators if o.kind == "reshape"]:
+        source, image = shapes[lifted.inputs[0]], shapes[lifted.output]
+        if len(source) != 2 or image != (source[0], 1, source[1]) or len(readers[lifted.output]) != 1:
+            continue
+        (pool,) = readers[lifted.output]
+        after = readers[pool.output]
+        squeezed = [o for o in after if o.kind == "reshape" and len(shapes[o.output]) == 2]
+        pools = pool.traits.window or pool.attributes.get("keep")
+        if not pools or len(after) != 1 or not squeezed or output in (lifted.output, pool.output):
+            continue
+        place = found.index(pool)
+        found[place] = replace(pool, inputs=lifted.inputs, output=squeezed[0].output)
+        found.remove(lifted)
+        found.remove(squeezed[0])
+    return found
+
+
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
     """Zero padding in front of a convolution becomes the convolution's own. Raises Unsupported for padding elsewhere."""
     pads = {operator.output: operator for operator in operators if operator.kind == "pad"}
@@ -159,14 +186,12 @@ def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
         if operator.kind == "pad":
             continue
         padded = [pads[name] for name in operator.inputs if name in pads]
-        if padded and operator.kind != "conv":
+        if padded and not operator.traits.takes_padding:
             raise _pad_unsupported(padded[0])
         if padded:
             sums = zip(operator.attributes["padding"], padded[0].attributes["padding"], strict=True)
             attributes = {**operator.attributes, "padding": tuple(a + b for a, b in sums)}
-            operator = Operator(
-                operator.name, operator.kind, padded[0].inputs, operator.output, attributes, operator.weight, operator.bias
-            )  # fmt: skip
+            operator = replace(operator, inputs=padded[0].inputs, attributes=attributes)
         result.append(operator)
     if output in pads:
         raise _pad_unsupported(pads[output])
@@ -175,5 +200,5 @@ def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
 
 def _pad_unsupported(pad: Operator) -> Unsupported:
     return Unsupported(
-        "pad", pad.name, "capture", KINDS, hint="padding must be zeros directly before a convolution"
+        "pad", pad.name, "capture", captured(), hint="padding must be zeros directly before a convolution"
     )

@@ -8,7 +8,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
-from sparsemod.measure.macs import macs
+from sparsemod.graph.macs import macs
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import predict, predictions
 from sparsemod.pruning.plan import planned_pruned

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sparsemod.arena import plan
+from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
@@ -63,14 +64,18 @@ def _stack(model: OperatorModel, work: Work) -> float:
 
 def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:
     """Bytes of weights as stored, biases and scales."""
-    operators = [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
+    operators = [o for o in graph.operators if o.traits.weighted]
     channels = sum(layer.channels for layer in layer_sizes(graph))
     return sum(encoded(graph, o, nonzeros).bytes for o in operators) + channels * CHANNEL_BYTES["static"]
 
 
 def layer_instructions(work: Work, model: OperatorModel) -> float:
-    """Instructions of one layer."""
-    coefficients = model.instructions.get(work.kernel, {})
+    """Instructions of one layer. Raises Unsupported for a kernel that the model was not fitted to."""
+    coefficients = model.instructions.get(work.kernel)
+    if coefficients is None:
+        hint = f"sparsemod calibrate --core {model.core} fits it"
+        known = sorted(model.instructions)
+        raise Unsupported(work.kernel, work.layer, f"the operator model of {model.core}", known, hint)
     return sum(coefficients.get(name, 0.0) * count for name, count in work.features.items())
 
 

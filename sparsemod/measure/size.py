@@ -26,9 +26,11 @@ from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
+from sparsemod.kinds.encodings import CHANNEL_BYTES as INT8_CHANNEL_BYTES
+from sparsemod.kinds.encodings import mask_bytes
 
 WEIGHT_BYTES = {"static": 1, "none": 4}
-CHANNEL_BYTES = {"static": 9, "none": 4}  # int32 bias, int32 multiplier, int8 shift; a float32 bias
+CHANNEL_BYTES = {"static": INT8_CHANNEL_BYTES, "none": 4}  # "none": a float32 bias
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class LayerSize:
         if self.groups > 1:
             return self.dense
         return (
-            (self.weights // self.channels + 7) // 8 * self.channels
+            mask_bytes(self.channels, self.weights // self.channels)
             + nonzeros * WEIGHT_BYTES[self.scheme]
             + self.channels * CHANNEL_BYTES[self.scheme]
         )
@@ -62,7 +64,7 @@ def layer_sizes(graph: Graph, scheme: str = "static") -> tuple[LayerSize, ...]:
     """The conv and linear layers in execution order, as quantization `scheme` stores them."""
     found = []
     for operator in graph.operators:
-        if operator.weight is not None and operator.kind in ("conv", "linear"):
+        if operator.weight is not None and operator.traits.weighted:
             weight = graph.state[operator.weight]
             found.append(
                 LayerSize(
@@ -71,19 +73,10 @@ def layer_sizes(graph: Graph, scheme: str = "static") -> tuple[LayerSize, ...]:
                     len(weight),
                     operator.attributes.get("parameter"),
                     scheme,
-                    int(operator.attributes.get("groups", 1)),
+                    operator.window.groups,
                 )
             )
     return tuple(found)
-
-
-def count_nonzeros(graph: Graph) -> dict[str, int]:
-    """Layer -> its nonzero float weights now."""
-    return {
-        operator.name: int(graph.state[operator.weight].count_nonzero())
-        for operator in graph.operators
-        if operator.weight is not None and operator.kind in ("conv", "linear")
-    }
 
 
 def parameters(layers: Sequence[LayerSize]) -> int:
