@@ -73,7 +73,9 @@ def pooled(node: Node, tensors: Tensors) -> Memory:
     if rows * columns > height * width:
         return Memory()
     (down, right), (top, _, left, _) = node.window.stride, node.window.padding
-    firsts = [max(0, r * down - top) * width + max(0, c * right - left) for r in range(rows) for c in range(columns)]
+    firsts = [
+        max(0, r * down - top) * width + max(0, c * right - left) for r in range(rows) for c in range(columns)
+    ]
     lowest_later = height * width
     for place in range(len(firsts) - 1, -1, -1):
         if place >= lowest_later:

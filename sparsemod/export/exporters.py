@@ -1,4 +1,4 @@
-"""The formats by name. To add one: a module with `KINDS` and `export`, and a line in `FORMATS`."""
+"""The formats by name. To add one: a module with `RULES` (a Stage) and `export`, and a line in `FORMATS`."""
 
 import hashlib
 import importlib
@@ -27,8 +27,7 @@ class Exporter:
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of layers it can express. Single layers may still be refused, for their attributes."""
-        kinds: frozenset[str] = importlib.import_module(self.module).KINDS
-        return kinds
+        return frozenset(importlib.import_module(self.module).RULES.names())
 
     def export(
         self,

@@ -14,7 +14,9 @@ FloatRule = Callable[[Graph, Operator, list[Tensor]], Tensor]
 
 FLOAT: Stage[FloatRule] = Stage(
     "the float interpreter",
-    builtin=tuple(f"sparsemod.graph.rules.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")),
+    builtin=tuple(
+        f"sparsemod.graph.rules.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+    ),
 )
 """What each kind computes: (graph, operator, its inputs (N, *shape)) -> its output, before a fused activation."""
 

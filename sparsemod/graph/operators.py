@@ -32,6 +32,7 @@ from sparsemod.kinds import Kind, kind_of
 from sparsemod.kinds.windows import Window
 from sparsemod.layouts import TensorLayout, Tensors
 
+
 @dataclass(frozen=True)
 class Operator:
     """One step. `name` is unique: the layer's path in the module, for functions called in `forward` the caller's path and the kind.

@@ -157,9 +157,13 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
     return kept[::-1]
 
 
-def _drop_squeezes(operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]) -> list[Operator]:
+def _drop_squeezes(
+    operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]
+) -> list[Operator]:
     """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself."""
-    readers = {name: [o for o in operators if name in o.inputs] for name in [output, *(o.output for o in operators)]}
+    readers = {
+        name: [o for o in operators if name in o.inputs] for name in [output, *(o.output for o in operators)]
+    }
     found = list(operators)
     for lifted in [o for o in operators if o.kind == "reshape"]:
         source, image = shapes[lifted.inputs[0]], shapes[lifted.output]

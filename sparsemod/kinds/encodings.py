@@ -1,8 +1,8 @@
 """How weights may lie in flash, and which way is chosen: what costs before training and the C export agree on.
 
-    dense   every weight
-    gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
-    mask    the nonzero weights, and one bit per weight, whole bytes per filter
+dense   every weight
+gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
+mask    the nonzero weights, and one bit per weight, whole bytes per filter
 """
 
 ENCODINGS = ("dense", "gaps", "mask")

@@ -23,6 +23,8 @@ class Kind:
     """The output has the input's bytes; C may share the memory."""
     window: bool = False
     """It moves a window over the positions: has kernel, stride, padding, dilation."""
+    positions: bool = False
+    """Its input has channels first and positions: a sequence or an image."""
     weighted: bool = False
     """It has weights, one filter per output channel; they count as parameters and are stored."""
     affine: bool = False

@@ -4,6 +4,9 @@ from sparsemod.kinds.kind import KINDS, Kind
 
 KINDS.add("concat", Kind("concat", "concatenation", inputs=None, joins=True))
 KINDS.add("flatten", Kind("flatten", "one vector", view=True, clamps_early=True, keeps_scale=True))
-KINDS.add("reshape", Kind("reshape", "the same elements with other axes", view=True, clamps_early=True, keeps_scale=True))
+KINDS.add(
+    "reshape",
+    Kind("reshape", "the same elements with other axes", view=True, clamps_early=True, keeps_scale=True),
+)
 # Part of the convolution that follows it before the captured graph is complete.
 KINDS.add("pad", Kind("pad", "zeros around the positions", captured=False, deployed=False))

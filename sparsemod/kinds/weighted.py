@@ -5,7 +5,7 @@ from sparsemod.kinds.kind import KINDS, Kind
 KINDS.add(
     "conv",
     Kind(
-        "conv", "convolution", window=True, weighted=True, takes_affine=True, fuses_activation=True,
+        "conv", "convolution", window=True, positions=True, weighted=True, takes_affine=True, fuses_activation=True,
         takes_padding=True,
     ),
 )  # fmt: skip

@@ -53,9 +53,7 @@ class Window:
         counts = self.counts(size)
 
         def along(axis: int) -> int:
-            end = (
-                (counts[axis] - 1) * self.stride[axis] + self.dilation[axis] * (self.kernel[axis] - 1) + 1
-            )
+            end = (counts[axis] - 1) * self.stride[axis] + self.dilation[axis] * (self.kernel[axis] - 1) + 1
             return max(0, end - size[axis] - sum(self.around(axis)))
 
         return along(0), along(1)

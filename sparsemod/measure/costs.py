@@ -6,9 +6,9 @@ from typing import Literal, get_args
 from sparsemod.arena import plan
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
+from sparsemod.graph.macs import macs
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
-from sparsemod.graph.macs import macs
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import predict, predictions
 from sparsemod.pruning.plan import planned_pruned

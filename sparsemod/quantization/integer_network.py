@@ -3,6 +3,7 @@ every exporter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import Tensors
 from sparsemod.quantization.arithmetic import (
-    INT8_MAX,
-    INT8_MIN,
     Float32,
     Int8,
     dequantize_values,
@@ -22,26 +22,9 @@ from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
 from sparsemod.quantization.layers import LAYERS, Layer, Shape, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
+from sparsemod.quantization.tensor import TensorInfo
 
 FORMAT, VERSION = "sparsemod-integer-network", 1
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An int8 tensor: one sample's shape (channels first), and real value = (q - zero_point) x scale; `scale`
-    is a float32 number."""
-
-    shape: Shape
-    scale: float
-    zero_point: int
-
-    def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise InvalidInput("tensor.shape", self.shape, "at least one axis, all sizes positive")
-        if not 0 < self.scale < float("inf") or float(np.float32(self.scale)) != self.scale:
-            raise InvalidInput("tensor.scale", self.scale, "a positive float32 number")
-        if not INT8_MIN <= self.zero_point <= INT8_MAX:
-            raise InvalidInput("tensor.zero_point", self.zero_point, "-128 to 127")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +69,9 @@ class IntegerNetwork(Evaluation):
         if made != told.shape:
             raise InvalidInput(f"layer {layer.name!r}.output", told.shape, f"shape {made}")
         source = self.tensors[layer.inputs[0]]
-        if layer.same_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
+        if layer.traits.positions and self.named.layout(layer.inputs[0]).channel != 0:
+            raise InvalidInput(f"layer {layer.name!r}.inputs", source, "a layout whose channels come first")
+        if layer.traits.keeps_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
             raise InvalidInput(
                 f"layer {layer.name!r}.output", told, f"scale and zero point of its input: {source}"
             )
@@ -96,6 +81,12 @@ class IntegerNetwork(Evaluation):
                 raise InvalidInput(
                     f"layer {layer.name!r}.multiplier", float(results.max()), "results that fit in 32 bits"
                 )
+
+    @cached_property
+    def named(self) -> Tensors:
+        """Shapes and layouts of its tensors."""
+        layouts = {name: tensor.layout for name, tensor in self.tensors.items() if tensor.layout is not None}
+        return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
 
     @property
     def input_shape(self) -> Shape:
@@ -160,7 +151,7 @@ class IntegerNetwork(Evaluation):
             "version": VERSION,
             "input": self.input,
             "output": self.output,
-            "tensors": {name: [list(t.shape), t.scale, t.zero_point] for name, t in self.tensors.items()},
+            "tensors": {name: _described(tensor) for name, tensor in self.tensors.items()},
             "layers": layers,
         }
         return pack(header, arrays)
@@ -170,9 +161,10 @@ class IntegerNetwork(Evaluation):
         """The network whose `to_bytes` gave `data`. Raises InvalidInput for anything else."""
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
+            # Tensors of a default layout do not state it.
             tensors = {
-                n: TensorInfo(tuple(s), float(scale), int(z))
-                for n, (s, scale, z) in header["tensors"].items()
+                n: TensorInfo(tuple(s), float(scale), int(z), *stated)
+                for n, (s, scale, z, *stated) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             return cls(header["input"], header["output"], tensors, layers)
@@ -189,11 +181,16 @@ class IntegerNetwork(Evaluation):
         return cls.from_bytes(Path(path).read_bytes())
 
 
+def _described(tensor: TensorInfo) -> list[Any]:
+    stated = [] if tensor.layout is None else [tensor.layout]
+    return [list(tensor.shape), tensor.scale, tensor.zero_point, *stated]
+
+
 def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
     kind = entry["kind"]
-    if kind not in LAYERS:
-        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS)}")
+    if kind not in LAYERS.names():
+        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS.names())}")
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
     held = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
     fields: dict[str, Any] = {**values, **held}
-    return LAYERS[kind](**fields)
+    return LAYERS.get(kind)(**fields)

@@ -5,13 +5,15 @@ from typing import Any
 
 from sparsemod.errors import SparsemodError
 from sparsemod.export.c.host import compiler, host_run
+from sparsemod.export.c.layers import EMITTERS
 from sparsemod.export.c.project import project
 from sparsemod.export.compare import compare
 from sparsemod.export.report import ExportReport
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.layers import LAYERS
 
-KINDS = frozenset(LAYERS)
+__all__ = ["RULES", "export"]
+
+RULES = EMITTERS
 
 
 def export(

@@ -45,12 +45,12 @@ def header(parts: Parts) -> str:
 extern "C" {{
 #endif
 
-/* Input: {text.shape(given.shape)}{", channels last" if len(given.shape) == 3 else ""}. real = (q - zero point) * scale */
+/* Input: {text.shape(given)}{", channels last" if text.channels_last(given) else ""}. real = (q - zero point) * scale */
 #define {macro}_INPUT_SIZE {math.prod(given.shape)}
 #define {macro}_INPUT_SCALE {text.real(given.scale)} /* {given.scale:.9g} */
 #define {macro}_INPUT_ZERO_POINT ({given.zero_point})
 
-/* Output: {text.shape(made.shape)}{", channels last" if len(made.shape) == 3 else ""} */
+/* Output: {text.shape(made)}{", channels last" if text.channels_last(made) else ""} */
 #define {macro}_OUTPUT_SIZE {math.prod(made.shape)}
 #define {macro}_OUTPUT_SCALE {text.real(made.scale)} /* {made.scale:.9g} */
 #define {macro}_OUTPUT_ZERO_POINT ({made.zero_point})
@@ -141,14 +141,14 @@ int {name}_classify(const int8_t *output)
 def _call(parts: Parts, index: int) -> str:
     node, emitted = parts.nodes[index], parts.emitted[index]
     network = parts.network
-    shapes = [text.shape(network.tensors[n].shape) for n in node.inputs]
+    shapes = [text.shape(network.tensors[n]) for n in node.inputs]
     sizes = " and ".join(dict.fromkeys(shapes)) if len(shapes) < 3 else f"{len(shapes)} tensors"
     step = str(parts.arena.layout.nodes.index(node))
     scratch = parts.arena.plan.scratch.get(step)
     holes = {f"in{i}": _address(parts, n) for i, n in enumerate(node.inputs)}
     holes["out"] = _address(parts, node.output)
     holes["scratch"] = "" if scratch is None else _place(scratch)
-    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output].shape)}"
+    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output])}"
     lines = [
         f"/* {index}. {text.comment(node.name)!r}: {title} */",
         *(call.format(**holes) for call in emitted.calls),

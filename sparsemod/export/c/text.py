@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.quantization.tensor import TensorInfo
 
 WIDTH = 100
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -81,8 +82,11 @@ def real(value: float) -> str:
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}f"
 
 
-def shape(sizes: tuple[int, ...]) -> str:
+def shape(tensor: TensorInfo) -> str:
     """A tensor's shape as the C code sees it: channels last."""
-    if len(sizes) == 3:
-        sizes = (*sizes[1:], sizes[0])
-    return " x ".join(map(str, sizes))
+    return " x ".join(str(tensor.shape[axis]) for axis in tensor.axes.memory)
+
+
+def channels_last(tensor: TensorInfo) -> bool:
+    """Whether the axes lie in another order than in Python."""
+    return tensor.axes.memory != tuple(range(len(tensor.shape)))

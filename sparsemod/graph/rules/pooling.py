@@ -74,6 +74,8 @@ def _even_windows(call: Call, result: tuple[int, ...]) -> dict[str, Any]:
 @aten("mean.dim", kinds=("global_avg_pool",))
 def _mean(call: Call) -> None:
     layout = call.layout("self")
+    if layout.channel != 0:
+        raise call.unsupported(f"its input has layout {layout.name}: transpose it to channels first")
     rank = layout.rank + 1
     axes = sorted(axis % rank for axis in (call["dim"] or range(rank)))
     if not layout.positions or axes != [axis + 1 for axis in layout.positions]:

@@ -74,7 +74,9 @@ def _batch_norm(call: Call) -> None:
     if call.arguments.get("training") or mean is None or variance is None:
         raise call.unsupported("it uses the batch's statistics (track_running_stats=False)")
     if call.layout("input").channel != 0:
-        raise call.unsupported(f"its input has layout {call.layout('input').name}: transpose it to channels first")
+        raise call.unsupported(
+            f"its input has layout {call.layout('input').name}: transpose it to channels first"
+        )
     call.emit(
         "batch_norm", (call.tensor("input"),), {"epsilon": float(call["eps"])},
         call.constant("weight"), call.constant("bias"), mean=mean, variance=variance,
