@@ -19,8 +19,8 @@ from sparsemod.export.c.text import comment, identifiers, real
 from sparsemod.graph import capture, deployed
 from sparsemod.measure.size import deployed_bytes, layer_sizes, sparse_bytes
 from sparsemod.quantization import IntegerNetwork, quantize
-from sparsemod.quantization.integer_network import TensorInfo
 from sparsemod.quantization.layers import Clamp, Layer
+from sparsemod.quantization.tensor import TensorInfo
 
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33", "cortex-m55")
 ARM = "arm-none-eabi-gcc"

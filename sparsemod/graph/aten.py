@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sparsemod.errors import Unsupported
 from sparsemod.graph.call import Call
 from sparsemod.kinds import Stage
 
@@ -43,8 +44,11 @@ def aten(*names: str, kinds: tuple[str, ...] = ()) -> Callable[[Translate], Tran
 
 
 def captured_from(kind: str) -> tuple[str, ...]:
-    """The ATen operators that may become operators of this kind; empty where capture never gives one."""
-    return tuple(name for name in TRANSLATIONS.names() if kind in TRANSLATIONS.get(name).kinds)
+    """The ATen operators that may become operators of this kind. Raises Unsupported where capture never gives one."""
+    found = tuple(name for name in TRANSLATIONS.names() if kind in TRANSLATIONS.get(name).kinds)
+    if not found:
+        raise Unsupported(kind, "any", TRANSLATIONS.title, hint="no ATen operator becomes one")
+    return found
 
 
 def pair(value: Any, positions: int = 2, fill: int = 1) -> tuple[int, int]:

@@ -58,8 +58,8 @@ class Walker:
                 self._translate(node)
         if output is None:
             raise BuildError("the network returns nothing")
-        operators = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
-        operators = _fuse_pads(operators, output)
+        kept = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        operators = _fuse_pads(kept, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(

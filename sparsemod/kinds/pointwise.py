@@ -2,18 +2,16 @@
 
 from sparsemod.kinds.kind import KINDS, Kind
 
-_ACTIVATION = {"elementwise": True, "clamps_early": True, "keeps_scale": True, "in_place": True}
 
-for _name in ("relu", "relu6"):
-    KINDS.add(_name, Kind(_name, _name, layer="clamp", activation=_name, **_ACTIVATION))  # type: ignore[arg-type]
-KINDS.add(
-    "clamp",
-    Kind(
-        "clamp",
-        "an activation that no other layer could take in",
-        captured=False,
-        deployed=False,
-        **_ACTIVATION,
-    ),
-)  # type: ignore[arg-type]
+def _activation(name: str, title: str, activation: str | None, captured: bool) -> Kind:
+    return Kind(
+        name, title, layer="clamp", elementwise=True, clamps_early=True, keeps_scale=True, in_place=True,
+        activation=activation, captured=captured, deployed=captured,
+    )  # fmt: skip
+
+
+KINDS.add("relu", _activation("relu", "relu", "relu", True))
+KINDS.add("relu6", _activation("relu6", "relu6", "relu6", True))
+# The integer layer of both.
+KINDS.add("clamp", _activation("clamp", "an activation that no other layer could take in", None, False))
 KINDS.add("add", Kind("add", "addition", inputs=2, elementwise=True, fuses_activation=True))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
-from sparsemod.layouts import Tensors
+from sparsemod.layouts import Shape, Tensors
 from sparsemod.quantization.arithmetic import (
     Float32,
     Int8,
@@ -20,7 +20,7 @@ from sparsemod.quantization.arithmetic import (
 )
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import LAYERS, Layer, Shape, Weighted, layer_fields
+from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
 from sparsemod.quantization.tensor import TensorInfo
 

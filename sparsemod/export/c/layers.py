@@ -61,6 +61,10 @@ class Context:
         """A tensor as the kernels see it: (channels, rows, columns)."""
         return self.network.named.image(tensor)
 
+    def size(self, tensor: str) -> int:
+        """A tensor's elements."""
+        return self.network.named.elements(tensor)
+
     def shape(self, tensor: str) -> tuple[int, ...]:
         """A tensor's shape, channels first."""
         return self.network.tensors[tensor].shape
@@ -271,7 +275,7 @@ def _add(context: Context, layer: Add) -> Emitted:
     zeros = [context.zero(name) for name in layer.inputs]
     offset = (1 << (layer.shift - 1)) - sum(z * m for z, m in zip(zeros, layer.multipliers, strict=True))
     fields = {
-        "size": math.prod(context.shape(layer.output)),
+        "size": context.size(layer.output),
         "multiplier": f"{{{layer.multipliers[0]}, {layer.multipliers[1]}}}",
         "offset": offset,
         "shift": layer.shift,
@@ -328,7 +332,7 @@ def _concat(context: Context, layer: Concat) -> Emitted:
 
 @EMITTERS.register("clamp")
 def _clamp(context: Context, layer: Clamp) -> Emitted:
-    size = math.prod(context.shape(layer.output))
+    size = context.size(layer.output)
     return Emitted(
         [f"nn_clamp({size}, {layer.low}, {layer.high}, {{in0}}, {{out}});"],
         ("nn_clamp",),

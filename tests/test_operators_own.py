@@ -1,0 +1,104 @@
+"""An operator and a one-dimensional family from outside the package: the examples that docs/contributing.md shows."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support_docs import DOCS, EXAMPLES
+from support_operators import Applied, unregistered_afterwards
+from torch import nn
+
+from sparsemod.arena import plan
+from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.export import export, expressible
+from sparsemod.export.c import generate, host_run
+from sparsemod.export.c import plan as c_plan
+from sparsemod.graph import Graph, Operator, capture, deployed, run_float
+from sparsemod.kinds import KINDS, Kind
+from sparsemod.measure import costs
+from sparsemod.measure.nodes import graph_layout
+from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.quantization.arithmetic import clamp_range
+from sparsemod.targets import device
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+
+
+def execute(name: str) -> dict[str, object]:
+    path = EXAMPLES / name
+    space: dict[str, object] = {"__name__": path.stem, "__file__": str(path)}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    return space
+
+
+@pytest.fixture
+def absolute() -> Iterator[None]:
+    sys.modules.setdefault("operator_absolute", type(sys)("operator_absolute"))  # dataclasses look for it
+    with unregistered_afterwards():
+        execute("operator_absolute.py")
+        yield
+    del sys.modules["operator_absolute"]
+
+
+def module() -> nn.Module:
+    torch.manual_seed(3)
+    return Applied(
+        lambda x, conv, last: last(conv(x).abs().flatten(1)).abs(),
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.Linear(4 * 25, 3),
+    ).eval()
+
+
+def test_the_example_is_short() -> None:
+    for name in ("operator_absolute.py", "family_sequence.py"):
+        assert len((EXAMPLES / name).read_text().splitlines()) < 60
+        assert f"examples/{name}" in (DOCS / "contributing.md").read_text()
+
+
+def test_an_operator_of_ones_own_goes_through_every_stage(absolute: None, tmp_path: Path) -> None:
+    x = torch.randn(64, 2, 5, 5)
+    graph = deployed(capture(module(), (2, 5, 5)))
+    assert [o.kind for o in graph.operators] == ["conv", "absolute", "flatten", "linear", "absolute"]
+    assert torch.allclose(run_float(graph, x), module()(x), atol=1e-5)
+    network = quantize(graph, x)
+    assert isinstance(network, IntegerNetwork)
+    assert np.abs(network.logits(x) - module()(x).detach().numpy()).max() < 0.1
+    assert IntegerNetwork.from_bytes(network.to_bytes()).to_bytes() == network.to_bytes()
+    given = network.quantize_input(x)
+    assert np.array_equal(host_run(network, given), network.run(given))
+    # In place, and a view although it comes after the flatten: the linear layer's columns are permuted.
+    assert c_plan(network).size == plan(graph_layout(graph).problem).size == 2 * 25 + 4 * 25 + 18
+    found = costs(graph, device("stm32f446"), nonzeros=network.layer_nonzeros())
+    assert found["instructions"].detail["cores"] and found["latency"].value > 0
+    assert all(v.largest_difference <= 1 for v in export("onnx", network, tmp_path).verifications)
+
+
+def test_a_stage_without_a_rule_names_stage_operator_and_layer(absolute: None, tmp_path: Path) -> None:
+    network = quantize(module(), torch.randn(8, 2, 5, 5))
+    assert expressible("absolute") == ("c", "onnx")
+    with pytest.raises(Unsupported, match=r"the tflite export .*'absolute' at layer 'abs'.*formats that can: c, onnx"):
+        export("tflite", network, tmp_path)
+
+
+def test_a_kind_without_rules_is_unsupported_by_every_stage() -> None:
+    with unregistered_afterwards():
+        KINDS.add("odd", Kind("odd", "no stage knows it", weighted=True))
+        shapes, state = {"x": (3,), "y": (3,)}, {"w": torch.ones(3, 3)}
+        graph = Graph("x", "y", (Operator("blocks.0.odd", "odd", ("x",), "y", weight="w"),), shapes, state)
+        stages = {
+            "the float interpreter": lambda: run_float(graph, torch.zeros(1, 3)),
+            "static quantization": lambda: quantize(graph, torch.zeros(1, 3)),
+            "the memory plan": lambda: graph_layout(graph),
+            "the count of multiply-adds": lambda: costs(graph, device("stm32f446"), latency="macs", operations_per_second=1.0),
+        }  # fmt: skip
+        for title, call in stages.items():
+            with pytest.raises(Unsupported) as refused:
+                call()
+            assert refused.value.operator == "odd" and refused.value.layer == "blocks.0.odd"
+            assert refused.value.by in (title, "the memory plan")
+    with pytest.raises(Unsupported, match="'odd' at layer 'blocks.0.odd'"):
+        deployed(graph)
