@@ -17,6 +17,7 @@ from sparsemod.quantization.layers import (
     Layer,
     Linear,
     Reshape,
+    Transpose,
 )
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -31,6 +32,7 @@ SPATIAL = (
     "concat",
     "clamp",
     "reshape",
+    "transpose",
 )
 FLAT = ("linear", "linear", "clamp", "add", "concat", "flatten", "reshape")
 
@@ -68,11 +70,13 @@ class Drawn:
     def zero(self) -> int:
         return int(self.rng.choice([-128, 127, 0, self.integer(-128, 127)]))
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer, layout: str | None = "as input") -> None:
         shape = layer.shape(tuple(self.tensors[n].shape for n in layer.inputs))
         source = self.tensors[layer.inputs[0]]
         zero = source.zero_point if layer.traits.keeps_scale else self.zero()
-        self.tensors[layer.output] = TensorInfo(shape, source.scale, zero)
+        if layout == "as input":
+            layout = source.layout if len(source.shape) == len(shape) else None
+        self.tensors[layer.output] = TensorInfo(shape, source.scale, zero, layout)
         self.layers.append(layer)
         self.last = layer.output
 
@@ -102,7 +106,9 @@ class Drawn:
         }
 
     def alike(self, *shapes: Any) -> str:
-        return str(self.rng.choice([n for n, t in self.tensors.items() if t.shape in shapes]))
+        layout = self.tensors[self.last].layout
+        fits = [n for n, t in self.tensors.items() if t.shape in shapes and t.layout == layout]
+        return str(self.rng.choice(fits))
 
     def step(self, kind: str) -> None:
         shape = self.tensors[self.last].shape
@@ -149,6 +155,13 @@ class Drawn:
             self.add(Clamp(**self.base(kind), **self.bounds()))
         elif kind == "flatten":
             self.add(Flatten(**self.base(kind)))
+        elif kind == "transpose":
+            if len(shape) == 2:
+                # Nothing but elementwise layers, concat and flatten reads time-features.
+                other = "time-features" if self.tensors[self.last].layout is None else None
+                self.add(Transpose(**self.base(kind)), other)
+        elif len(shape) == 2 and self.tensors[self.last].layout is not None:
+            self.step("transpose")
         elif kind == "reshape":
             self.add(Reshape(**self.base(kind), made_shape=self.other_axes(shape)))
         elif len(shape) in (2, 3):

@@ -73,6 +73,7 @@ EXAMPLES = (
     Example("flatten", lambda: Applied(lambda x: torch.cat([_flat(x), _flat(x).relu()], 1)), IMAGE),
     Example("reshape", lambda: Applied(lambda x: x.reshape(-1, 3, 48)), IMAGE),
     Example("reshape", lambda: Applied(lambda x: x.flatten(1).reshape(-1, 4, 9)), SEQUENCE),
+    Example("transpose", lambda: Applied(lambda x: x.transpose(1, 2).relu()), SEQUENCE),
     Example(
         "pad",
         lambda: Applied(lambda x, c: c(functional.pad(x, (1, 2))), nn.Conv1d(3, 2, 3)),

@@ -16,6 +16,7 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
     Reshape,
+    Transpose,
 )
 
 
@@ -118,6 +119,9 @@ def slow_layer(layer, inputs, zeros, zo, shape):
             out[place] = clamp(int(x[place]), layer)
     elif isinstance(layer, Flatten | Reshape):
         out = np.array(list(x.ravel()), dtype=object).reshape(shape)
+    elif isinstance(layer, Transpose):
+        for row, column in np.ndindex(*x.shape):
+            out[column, row] = x[row, column]
     else:
         raise TypeError(layer)
     return out

@@ -67,7 +67,7 @@ def test_random_networks_under_sanitizers(seeds: list[int]) -> None:
 
 
 def test_the_random_networks_hold_every_operator_and_encoding() -> None:
-    drawn = [Drawn(seed) for seed in range(120)]
+    drawn = [Drawn(seed, sequence=seed % 4 == 0) for seed in range(120)]
     assert {layer.kind for d in drawn for layer in d.layers} == set(LAYERS.names())
     projects = [generate(d.network) for d in drawn]
     assert {e.encoding for p in projects for e in p.layers} == {"", "dense", "mask", "gaps"}

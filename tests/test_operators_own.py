@@ -13,16 +13,15 @@ from support_operators import Applied, unregistered_afterwards
 from torch import nn
 
 from sparsemod.arena import plan
-from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.errors import Unsupported
 from sparsemod.export import export, expressible
-from sparsemod.export.c import generate, host_run
+from sparsemod.export.c import host_run
 from sparsemod.export.c import plan as c_plan
 from sparsemod.graph import Graph, Operator, capture, deployed, run_float
 from sparsemod.kinds import KINDS, Kind
 from sparsemod.measure import costs
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.quantization import IntegerNetwork, quantize
-from sparsemod.quantization.arithmetic import clamp_range
 from sparsemod.targets import device
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
@@ -80,7 +79,9 @@ def test_an_operator_of_ones_own_goes_through_every_stage(absolute: None, tmp_pa
 def test_a_stage_without_a_rule_names_stage_operator_and_layer(absolute: None, tmp_path: Path) -> None:
     network = quantize(module(), torch.randn(8, 2, 5, 5))
     assert expressible("absolute") == ("c", "onnx")
-    with pytest.raises(Unsupported, match=r"the tflite export .*'absolute' at layer 'abs'.*formats that can: c, onnx"):
+    with pytest.raises(
+        Unsupported, match=r"the tflite export .*'absolute' at layer 'abs'.*formats that can: c, onnx"
+    ):
         export("tflite", network, tmp_path)
 
 

@@ -56,7 +56,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     """The layers of a candidate's network and its memory over time, as it is deployed."""
     module = build(problem, values, 0)
-    found = capture(module, problem.info.shape)
+    found = capture(module, problem.info.shape, problem.info.layout)
     sparsity = problem.sparsity(values)
     if problem.spec.pruning.method == "filters" and sparsity > 0:
         found = planned_shrink_graph(found, sparsity, module.state_dict())

@@ -39,7 +39,7 @@ MEMORY: Stage[MemoryRule] = Stage("the memory plan", builtin=(__name__,))
 """What a kernel needs: (node, tensors) -> Memory."""
 
 
-@MEMORY.rules("linear", "concat", "flatten", "reshape")
+@MEMORY.rules("linear", "concat", "flatten", "reshape", "transpose")
 def apart(node: Node, tensors: Tensors) -> Memory:
     """A kernel that needs nothing, and whose output lies apart from its inputs."""
     return Memory()

@@ -70,6 +70,8 @@ def _view(
     source, made = node.inputs[0], node.output
     if source in order_of:
         return order_of[source]
+    if node.traits.same_image:
+        return ()
     if not tensors.moves(source) and not tensors.moves(made):
         return ()
     same = tensors.layout(source).channel == tensors.layout(made).channel == 0

@@ -130,14 +130,14 @@ class Call:
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
-        layout: str | None = "as input", **more: Constant,
+        layout: str | None = "as input", named: bool = True, **more: Constant,
     ) -> str:  # fmt: skip
         """Append an operator and make its output this call's result. `more` are further constants, filed as attributes.
 
         `shape`: the output's, where it is not ATen's. `layout`: the output's; None for the default one of its shape. Not stated it is
-        that of the first input, where the number of axes is equal.
+        that of the first input, where the number of axes is equal. `named`: the operator may take the layer's own name.
         """
-        name = self._name(kind)
+        name = self._name(kind, named)
         keys = {role: self._file(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(
@@ -160,10 +160,9 @@ class Call:
         """The weight's name in the module when it is a conv or linear layer's own parameter."""
         return weight.key if weight.key in self.walker.layer_weights else None
 
-    def _name(self, kind: str) -> str:
+    def _name(self, kind: str, named: bool) -> str:
         # A layer is called by its path; what a container's forward calls itself gets the kind as well.
-        # Padding is going to be part of the convolution: it must not take the layer's name.
-        candidates = [self.path] if self.path and kind != "pad" and self._is_leaf() else []
+        candidates = [self.path] if self.path and named and self._is_leaf() else []
         candidates.append(f"{self.path}.{kind}" if self.path else kind)
         name = next((c for c in candidates if c not in self.walker.names), None)
         count = 2

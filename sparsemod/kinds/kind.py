@@ -21,6 +21,8 @@ class Kind:
     """Each output value depends on the input values at the same place alone; input and output have one shape."""
     view: bool = False
     """The output has the input's bytes; C may share the memory."""
+    same_image: bool = False
+    """A view whose output is the same image as its input, with the axes in another order: C holds both alike."""
     window: bool = False
     """It moves a window over the positions: has kernel, stride, padding, dilation."""
     positions: bool = False

@@ -161,7 +161,7 @@ def elements(graph: Graph, node: Node) -> Loops:
     return Loops(node.kind, _elements(graph, node))
 
 
-@FEATURES.rules("flatten", "reshape")
+@FEATURES.rules("flatten", "reshape", "transpose")
 def moved(graph: Graph, node: Node) -> Loops:
     """Every element is read and written once, as by the kernel of clamp; calibration meets no network in which a view moves bytes."""
     return Loops("clamp", _elements(graph, node))

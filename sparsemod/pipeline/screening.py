@@ -38,7 +38,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run.
     """
     method, sparsity = problem.spec.pruning.method, problem.sparsity(values)
-    graph = capture(module, problem.info.shape)
+    graph = capture(module, problem.info.shape, problem.info.layout)
     if method == "filters" and sparsity > 0:
         graph = planned_shrink_graph(graph, sparsity, module.state_dict())
     return _costs(problem, graph, sparsity=sparsity if method == "magnitude" else 0.0)
@@ -46,7 +46,9 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
     """Every cost of a finished network: `module` as deployed (physically shrunk), `network` its quantized form, whose zeros are counted."""
-    return _costs(problem, capture(module, problem.info.shape), nonzeros=network.layer_nonzeros())
+    return _costs(
+        problem, capture(module, problem.info.shape, problem.info.layout), nonzeros=network.layer_nonzeros()
+    )
 
 
 def _costs(

@@ -182,7 +182,7 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
         setattr(owner, name, nn.Parameter(value.clone(), requires_grad=old.requires_grad))
     else:
         owner.register_buffer(name, value.clone())
-    if isinstance(owner, nn.Conv2d) and name == "weight":
+    if isinstance(owner, nn.Conv1d | nn.Conv2d) and name == "weight":
         owner.out_channels, owner.groups = len(value), cut.groups or 1
         owner.in_channels = value.shape[1] * owner.groups
     elif isinstance(owner, nn.Linear) and name == "weight":

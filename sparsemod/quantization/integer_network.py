@@ -66,6 +66,12 @@ class IntegerNetwork(Evaluation):
             layer.shape(tuple(self.tensors[n].shape for n in layer.inputs)),
             self.tensors[layer.output],
         )
+        if layer.traits.same_image and self.named.image(layer.inputs[0]) != self.named.image(layer.output):
+            raise InvalidInput(f"layer {layer.name!r}.output", told, "the other layout of a sequence")
+        sources = [self.named.layout(name) for name in layer.inputs]
+        makes = self.named.layout(layer.output)
+        if not layer.traits.view and any(found.rank == makes.rank and found != makes for found in sources):
+            raise InvalidInput(f"layer {layer.name!r}.output", makes.name, "the layout of its inputs")
         if made != told.shape:
             raise InvalidInput(f"layer {layer.name!r}.output", told.shape, f"shape {made}")
         source = self.tensors[layer.inputs[0]]

@@ -3,8 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from sparsemod.graph import Operator
 from sparsemod.quantization.arithmetic import clamp_range, quantize_multiplier, rescale_multipliers
 from sparsemod.quantization.layers import (
@@ -19,6 +17,7 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
     Reshape,
+    Transpose,
 )
 from sparsemod.quantization.static import RULES, Build
 
@@ -28,7 +27,7 @@ _RESCALE_MAX = 2.0**19
 @RULES.register("conv")
 def _conv(build: Build, operator: Operator) -> Layer:
     window, (weight, bias) = operator.window, build.weight_and_bias(operator)
-    filters = weight if weight.ndim == 4 else np.expand_dims(weight, 2)  # those of a sequence have one row
+    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # those of sequences have fewer axes
     return Conv(
         **build.base(operator), **build.weights(operator, filters, bias),
         stride=window.stride, padding=window.padding, dilation=window.dilation, groups=window.groups,
@@ -118,3 +117,9 @@ def _flatten(build: Build, operator: Operator) -> Layer:
 def _reshape(build: Build, operator: Operator) -> Layer:
     build.same(operator)
     return Reshape(**build.base(operator), made_shape=tuple(operator.attributes["shape"]))
+
+
+@RULES.register("transpose")
+def _transpose(build: Build, operator: Operator) -> Layer:
+    build.same(operator)
+    return Transpose(**build.base(operator))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import RANKS, described
 
 
 class _Split(Protocol):
@@ -29,8 +30,8 @@ class Samples:
     """Samples of one split on one device.
 
     `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
-    memory format that convolutions want. `shape` is a sample's, channels first: (C, H, W) or (F,). `channels_last` false gives batches
-    in torch's default format, at the price of a second copy.
+    memory format that convolutions want. `shape` is a sample's, images channels first: (C, H, W). `channels_last` false gives batches
+    of images in torch's default format, at the price of a second copy.
     """
 
     rows: Tensor  # float32 (N, elements)
@@ -40,11 +41,13 @@ class Samples:
 
     @staticmethod
     def of(x: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> "Samples":
-        """From float32 samples (N, C, H, W) or (N, F) and int64 labels (N,); copies only what lies differently. Raises InvalidInput."""
-        if x.dim() not in (2, 4) or x.dtype != torch.float32:
-            raise InvalidInput(
-                "x", (tuple(x.shape), str(x.dtype)), "float32 samples of shape (N, C, H, W) or (N, F)"
-            )
+        """From float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,); copies only what lies differently.
+
+        Raises InvalidInput.
+        """
+        if x.dim() - 1 not in RANKS or x.dtype != torch.float32:
+            allowed = f"float32 samples (N, ...), each one of {described()}"
+            raise InvalidInput("x", (tuple(x.shape), str(x.dtype)), allowed)
         if labels.shape != (len(x),) or labels.dtype != torch.int64:
             raise InvalidInput(
                 "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},)"
@@ -56,9 +59,9 @@ class Samples:
         return len(self.labels)
 
     def shaped(self, rows: Tensor) -> Tensor:
-        """Rows as samples (n, C, H, W) or (n, F), without a copy when channels are last."""
-        if len(self.shape) == 1:
-            return rows
+        """Rows as samples (n, *shape); images without a copy when channels are last."""
+        if len(self.shape) != 3:
+            return rows.view(len(rows), *self.shape)
         channels, height, width = self.shape
         images = rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
         if self.channels_last:

@@ -234,3 +234,8 @@ def _flatten(graph: OnnxGraph, layer: Flatten) -> None:
 def _reshape(graph: OnnxGraph, layer: Reshape) -> None:
     shape = graph.constant(f"{layer.output}/shape", np.array([-1, *layer.made_shape], np.int64))
     graph.node("Reshape", [f"{layer.inputs[0]}/q", shape], f"{layer.output}/q")
+
+
+@RULES.register("transpose")
+def _transpose(graph: OnnxGraph, layer: Layer) -> None:
+    graph.node("Transpose", [f"{layer.inputs[0]}/q"], f"{layer.output}/q", perm=[0, 2, 1])

@@ -65,6 +65,13 @@ def _reshaped(lowering: Lowering, layer: Layer, x: int, shape: list[int], made: 
     lowering.operator("RESHAPE", [x, wanted], lowering.made(layer) if made is None else made, options)
 
 
+@RULES.register("transpose")
+def _transpose(lowering: Lowering, layer: Layer, inputs: list[int]) -> None:
+    """Sequences of both layouts lie alike: one is an image of height 1, the other has no rows."""
+    made = lowering.network.tensors[layer.output]
+    _reshaped(lowering, layer, inputs[0], [-1, *spatial_last(made)])
+
+
 @RULES.register("concat")
 def _concat(lowering: Lowering, layer: Concat, inputs: list[int]) -> None:
     """Inputs with another scale than the output's are quantized anew first: TensorFlow Lite only copies."""

@@ -42,6 +42,30 @@ def _reshape(call: Call) -> None:
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
 
 
+@aten("transpose.int", "permute.default", kinds=("transpose",))
+def _transpose(call: Call) -> None:
+    rank = len(call.shape("self")) + 1
+    if call.operator == "permute":
+        order = [axis % rank for axis in call["dims"]]
+    else:
+        order = list(range(rank))
+        first, second = call["dim0"] % rank, call["dim1"] % rank
+        order[first], order[second] = order[second], order[first]
+    if order == sorted(order):
+        call.alias("self")
+        return
+    if order != [0, 2, 1]:
+        raise call.unsupported("only the two axes of a sequence")
+    transposed(call, call.tensor("self"))
+
+
+def transposed(call: Call, tensor: str) -> str:
+    """Append the transpose of a sequence: channels-length becomes time-features, and back."""
+    other = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
+    rows, columns = call.walker.shapes[tensor]
+    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=other, named=False)
+
+
 @aten("pad.default", "constant_pad_nd.default", kinds=("pad",))
 def _pad(call: Call) -> None:
     sizes = list(call["pad"]) + [0] * (4 - len(call["pad"]))
@@ -51,7 +75,7 @@ def _pad(call: Call) -> None:
     if not constant or min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
         raise call.unsupported("only zeros around rows and columns")
     left, right, top, bottom = (int(size) for size in sizes[:4])
-    call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)})
+    call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)}, named=False)
 
 
 @FLOAT.register("concat")
@@ -67,3 +91,8 @@ def _run_flatten(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tens
 @FLOAT.register("reshape")
 def _run_reshape(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     return inputs[0].reshape(-1, *operator.attributes["shape"])
+
+
+@FLOAT.register("transpose")
+def _run_transpose(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return inputs[0].transpose(1, 2)

@@ -12,6 +12,7 @@ from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.execute import FLOAT, as_image
 from sparsemod.graph.macs import MACS
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.rules.shaping import transposed
 
 
 @aten(
@@ -41,15 +42,32 @@ def _conv(call: Call) -> None:
     call.emit("conv", (call.tensor("input"),), attributes, weight, bias)
 
 
-@aten("linear.default", kinds=("linear",))
+@aten("linear.default", kinds=("linear", "conv", "transpose"))
 def _linear(call: Call) -> None:
-    if len(call.shape("input")) != 1:
-        raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
-    weight = call.constant("weight")
+    weight, layout = call.constant("weight"), call.layout("input")
     if weight is None:
         raise call.unsupported("without a weight")
+    if layout.name == "time-features":
+        _each_step(call, weight)
+        return
+    if layout.positions:
+        raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
     attributes = {"parameter": call.parameter(weight)}
     call.emit("linear", (call.tensor("input"),), attributes, weight, call.constant("bias"))
+
+
+def _each_step(call: Call, weight: Constant) -> None:
+    """A linear layer on the features of each time step is a convolution of one tap; the transposes around it are views."""
+    attributes = {
+        "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1,
+        "parameter": call.parameter(weight),
+    }  # fmt: skip
+    steps, _ = call.shape("input")
+    sequence, shape = transposed(call, call.tensor("input")), (len(weight.tensor), steps)
+    made = call.emit(
+        "conv", (sequence,), attributes, weight, call.constant("bias"), shape=shape, layout="channels-length"
+    )
+    transposed(call, made)
 
 
 @aten("addmm.default", "mm.default", "matmul.default", kinds=("linear",))
@@ -100,7 +118,7 @@ def _run_conv(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     top, bottom, left, right = window.padding
     if any(window.padding):
         x = functional.pad(x, (left, right, top, bottom))
-    filters = weight if weight.ndim == 4 else weight.unsqueeze(2)
+    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # those of sequences have fewer axes
     bias = _state(graph, operator.bias)
     return functional.conv2d(x, filters, bias, window.stride, 0, window.dilation, window.groups)
 

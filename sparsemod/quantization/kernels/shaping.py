@@ -4,7 +4,7 @@ import numpy as np
 
 from sparsemod.quantization.arithmetic import Int8
 from sparsemod.quantization.kernels.base import KERNELS, clamp_to, rounded, scaled
-from sparsemod.quantization.layers.shaping import Concat, Flatten, Reshape
+from sparsemod.quantization.layers.shaping import Concat, Flatten, Reshape, Transpose
 
 
 @KERNELS.register("concat")
@@ -30,3 +30,8 @@ def _flatten(layer: Flatten, inputs: list[Int8], points: list[int], zero_out: in
 @KERNELS.register("reshape")
 def _reshape(layer: Reshape, inputs: list[Int8], points: list[int], zero_out: int) -> Int8:
     return inputs[0].reshape(*layer.made_shape, -1)
+
+
+@KERNELS.register("transpose")
+def _transpose(layer: Transpose, inputs: list[Int8], points: list[int], zero_out: int) -> Int8:
+    return np.ascontiguousarray(inputs[0].swapaxes(0, 1))

@@ -3,10 +3,10 @@
 from sparsemod.quantization.layers.base import LAYERS, Clamped, Layer, Weighted, layer_fields
 from sparsemod.quantization.layers.pointwise import Add, Clamp
 from sparsemod.quantization.layers.pooling import AvgPool, GlobalAvgPool, MaxPool, Pool
-from sparsemod.quantization.layers.shaping import Concat, Flatten, Reshape
+from sparsemod.quantization.layers.shaping import Concat, Flatten, Reshape, Transpose
 from sparsemod.quantization.layers.weighted import Conv, Linear
 
 __all__ = [
     "LAYERS", "Add", "AvgPool", "Clamp", "Clamped", "Concat", "Conv", "Flatten", "GlobalAvgPool", "Layer", "Linear", "MaxPool", "Pool",
-    "Reshape", "Weighted", "layer_fields",
+    "Reshape", "Transpose", "Weighted", "layer_fields",
 ]  # fmt: skip

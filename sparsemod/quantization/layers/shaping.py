@@ -73,3 +73,16 @@ class Reshape(Layer):
         if math.prod(self.one_input(inputs)) != math.prod(self.made_shape):
             raise self.reject("made_shape", self.made_shape, f"as many elements as {inputs[0]}")
         return self.made_shape
+
+
+@LAYERS.register("transpose")
+@dataclass(frozen=True, eq=False)
+class Transpose(Layer):
+    """A sequence with its two axes in the other order. Scale and zero point are the input's."""
+
+    kind: ClassVar[str] = "transpose"
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        """See Layer."""
+        first, second = self.one_input(inputs, 2)
+        return second, first
