@@ -58,7 +58,7 @@ class Walker:
                 self._translate(node)
         if output is None:
             raise BuildError("the network returns nothing")
-        kept = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        kept, output = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
         operators = _fuse_pads(kept, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
@@ -159,27 +159,37 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
 
 def _drop_squeezes(
     operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]
-) -> list[Operator]:
-    """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself."""
-    readers = {
-        name: [o for o in operators if name in o.inputs] for name in [output, *(o.output for o in operators)]
-    }
+) -> tuple[list[Operator], str]:
+    """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself.
+
+    Returns the operators and the name of the output; the pool's entry in `shapes` is the sequence's.
+    """
     found = list(operators)
-    for lifted in [o for o in operators if o.kind == "reshape"]:
+    for name in [o.name for o in operators if o.kind == "reshape"]:
+        lifted = next((o for o in found if o.name == name), None)
+        if lifted is None:
+            continue
         source, image = shapes[lifted.inputs[0]], shapes[lifted.output]
-        if len(source) != 2 or image != (source[0], 1, source[1]) or len(readers[lifted.output]) != 1:
+        pools = [o for o in found if lifted.output in o.inputs]
+        if len(source) != 2 or image != (source[0], 1, source[1]) or len(pools) != 1:
             continue
-        (pool,) = readers[lifted.output]
-        after = readers[pool.output]
-        squeezed = [o for o in after if o.kind == "reshape" and len(shapes[o.output]) == 2]
-        pools = pool.traits.window or pool.attributes.get("keep")
-        if not pools or len(after) != 1 or not squeezed or output in (lifted.output, pool.output):
+        pool = pools[0]
+        after = [o for o in found if pool.output in o.inputs]
+        squeezed = after[0] if len(after) == 1 else None
+        if not pool.traits.positions or squeezed is None or output in (lifted.output, pool.output):
             continue
-        place = found.index(pool)
-        found[place] = replace(pool, inputs=lifted.inputs, output=squeezed[0].output)
-        found.remove(lifted)
-        found.remove(squeezed[0])
-    return found
+        if squeezed.kind != "reshape" or len(shapes[squeezed.output]) != 2:
+            continue
+        shapes[pool.output] = shapes[squeezed.output]
+        found = [
+            replace(o, inputs=tuple(pool.output if n == squeezed.output else n for n in o.inputs))
+            for o in found
+            if o.name not in (lifted.name, squeezed.name)
+        ]
+        place = next(index for index, o in enumerate(found) if o.name == pool.name)
+        found[place] = replace(pool, inputs=lifted.inputs)
+        output = pool.output if output == squeezed.output else output
+    return found, output
 
 
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:

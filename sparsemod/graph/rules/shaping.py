@@ -36,7 +36,7 @@ def _reshape(call: Call) -> None:
     if made == (math.prod(given),):
         call.emit("flatten", (call.tensor("self"),))
     elif len(made) in RANKS:
-        call.emit("reshape", (call.tensor("self"),), {"shape": made}, layout=None)
+        call.emit("reshape", (call.tensor("self"),), {"shape": made}, layout=None, named=False)
     else:
         raise call.unsupported(f"from {given} to {made}; samples have {' or '.join(map(str, RANKS))} axes")
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
