@@ -246,6 +246,8 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "config_keys": config_keys,
+    "operator_absolute": lambda: example("operator_absolute.py", "python"),
+    "family_sequence": lambda: example("family_sequence.py", "python"),
     "own_network": lambda: example("own_network.py", "python"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,

@@ -21,9 +21,9 @@ KINDS.add("absolute", Kind("absolute", "absolute value", elementwise=True))
 aten("abs.default", kinds=("absolute",))(lambda call: call.emit("absolute", (call.tensor("self"),)))
 FLOAT.add("absolute", lambda graph, operator, inputs: inputs[0].abs())
 MEMORY.add("absolute", over_input)
-# Its C has no calibrated kernel: it is counted as the one that is most like it.
+# Counted as the calibrated kernel that is most like it.
 FEATURES.add("absolute", lambda graph, node: Loops("clamp", {"elements": float(graph.elements(node.output))}))
-ONNX.add("absolute", lambda graph, layer: graph.node("Abs", [graph.real(layer.inputs[0])], f"{layer.output}/r"))
+ONNX.add("absolute", lambda graph, it: graph.node("Abs", [graph.real(it.inputs[0])], f"{it.output}/r"))
 
 
 @LAYERS.register("absolute")
@@ -47,13 +47,13 @@ def quantize(build, operator):
 
 @KERNELS.register("absolute")
 def run(layer, inputs, points, zero_out):
-    acc = np.abs(scaled(inputs[0], points[0], layer.multiplier))
-    return clamp_to(rounded(acc, layer.shift), -128, 127, zero_out)
+    acc = rounded(np.abs(scaled(inputs[0], points[0], layer.multiplier)), layer.shift)
+    return clamp_to(acc, -128, 127, zero_out)
 
 
 @EMITTERS.register("absolute")
 def emit(context, layer):
-    zero, zero_out = context.zero(layer.inputs[0]), context.zero(layer.output)
+    zero, made, size = context.zero(layer.inputs[0]), context.zero(layer.output), context.size(layer.output)
     value = f"((d < 0 ? -d : d) * {layer.multiplier} + {1 << (layer.shift - 1)}) >> {layer.shift}"
-    body = f"const int32_t d = ({{in0}})[i] - ({zero}); ({{out}})[i] = nn_clamped(({value}) + ({zero_out}), -128, 127);"
-    return Emitted([f"for (int32_t i = 0; i < {context.size(layer.output)}; ++i) {{{{ {body} }}}}"], (), "absolute value")
+    body = f"const int32_t d = ({{in0}})[i] - ({zero}); ({{out}})[i] = nn_clamped(({value}) + ({made}), -128, 127);"
+    return Emitted([f"for (int32_t i = 0; i < {size}; ++i) {{{{ {body} }}}}"], (), "absolute value")

@@ -89,14 +89,15 @@ STAGES: tuple[Registry[Any], ...] = (
 
 
 @contextmanager
-def unregistered_afterwards() -> Iterator[None]:
-    """Whatever a package of its own registers inside is gone afterwards."""
-    for registry in STAGES:
+def unregistered_afterwards(*others: Registry[Any]) -> Iterator[None]:
+    """Whatever is registered inside, with any stage or in `others`, is gone afterwards."""
+    registries = (*STAGES, *others)
+    for registry in registries:
         registry.names()
-    before = [dict(registry._members) for registry in STAGES]
+    before = [dict(registry._members) for registry in registries]
     try:
         yield
     finally:
-        for registry, members in zip(STAGES, before, strict=True):
+        for registry, members in zip(registries, before, strict=True):
             registry._members.clear()
             registry._members.update(members)

@@ -13,6 +13,7 @@ from support_operators import Applied, unregistered_afterwards
 from torch import nn
 
 from sparsemod.arena import plan
+from sparsemod.data.source import DATASETS
 from sparsemod.errors import Unsupported
 from sparsemod.export import export, expressible
 from sparsemod.export.c import host_run
@@ -21,7 +22,12 @@ from sparsemod.graph import Graph, Operator, capture, deployed, run_float
 from sparsemod.kinds import KINDS, Kind
 from sparsemod.measure import costs
 from sparsemod.measure.nodes import graph_layout
+from sparsemod.networks.family import FAMILIES
+from sparsemod.pipeline.dry_run import check
+from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.quantization import IntegerNetwork, quantize
+from sparsemod.records import TrialState
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import device
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
@@ -103,3 +109,39 @@ def test_a_kind_without_rules_is_unsupported_by_every_stage() -> None:
             assert refused.value.by in (title, "the memory plan")
     with pytest.raises(Unsupported, match=r"'odd' at layer 'blocks.0.odd'"):
         deployed(graph)
+
+
+SEQUENCES = {
+    "name": "sequences",
+    "dataset": {"name": "waves", "options": {"samples": 240}},
+    "network": {"family": "temporal"},
+    "rounds": {
+        "r1": {"trials": 2, "epochs": 1},
+        "r2": {"trials": 1, "epochs": 1},
+        "r3": {"trials": 1, "epochs": 1},
+    },
+    "training": {"batch_size": 32},
+    "measure": {"device": "model"},
+}
+
+
+@pytest.fixture
+def sequences() -> Iterator[None]:
+    with unregistered_afterwards(DATASETS, FAMILIES):
+        execute("family_sequence.py")
+        yield
+
+
+def test_a_one_dimensional_family_is_checked_and_searched(sequences: None, tmp_path: Path) -> None:
+    spec = ExperimentSpec.parse(SEQUENCES)
+    report = check(spec, candidates=1, draws=5)
+    assert report.ok, report
+    run = LocalRun(spec, tmp_path / "run")
+    run.run()
+    assert [trial.result.state for trial in run.trials] == [TrialState.COMPLETED] * 4
+    for trial in run.trials:
+        (artifact,) = [a for a in trial.result.artifacts if a.kind == "network"]
+        network = IntegerNetwork.load(run.artifact(artifact.digest))
+        assert network.input_shape == (2, 48)
+        given = np.random.default_rng(0).integers(-128, 128, (16, 2, 48)).astype(np.int8)
+        assert np.array_equal(host_run(network, given), network.run(given))

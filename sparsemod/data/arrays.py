@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import RANKS, described, layout
 
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -19,7 +20,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Arrays:
     """A dataset in memory.
 
-    `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or floats that float32 can hold; `y` their labels,
+    `x` holds the samples (N, *shape) as integers or floats that float32 can hold: vectors (N, F), sequences (N, C, L) or, with `layout`
+    "time-features", (N, T, F), images (N, C, H, W); see `sparsemod.layouts`. `y` are their labels,
     (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
     of it reaches training or validation. `classes` is inferred from `y` when None; `names` are the classes' names.
 
@@ -32,9 +34,11 @@ class Arrays:
     test_y: NDArray[Any] | None = None
     classes: int | None = None
     names: tuple[str, ...] | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
+        object.__setattr__(self, "layout", layout(self.layout, self.shape).name)
         _check_labels("y", self.y, len(self.x))
         if (self.test_x is None) != (self.test_y is None):
             missing = "test_x" if self.test_x is None else "test_y"
@@ -75,15 +79,15 @@ class Arrays:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's shape: (C, H, W) or (F,)."""
+        """One sample's shape."""
         return tuple(self.x.shape[1:])
 
 
 def _check_samples(field: str, x: object) -> None:
     if not isinstance(x, np.ndarray):
         raise InvalidInput(field, type(x).__name__, "must be a numpy array")
-    if x.ndim not in (2, 4):
-        raise InvalidInput(field, x.shape, "must have shape (N, C, H, W) for images or (N, F) for vectors")
+    if x.ndim - 1 not in RANKS:
+        raise InvalidInput(field, x.shape, f"must have shape (N, ...), each sample one of {described()}")
     if 0 in x.shape:
         raise InvalidInput(field, x.shape, "no dimension may be empty")
     if x.dtype.kind not in "buif":

@@ -143,13 +143,15 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
     except InvalidInput as error:
         raise error.at("dataset") from None
     train_x = x[parts["train"]]
-    normalization = fit(method, train_x)
+    normalization = fit(method, train_x, arrays.layout)
     if arrays.test_x is None or arrays.test_y is None:
         test_x, test_y = x[parts["test"]], y[parts["test"]]
     else:
         test_x, test_y = arrays.test_x, arrays.test_y.astype(np.int64)
     return Dataset(
-        info=DataInfo(name=spec.name, shape=arrays.shape, classes=arrays.class_count),
+        info=DataInfo(
+            name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or ""
+        ),
         train=Split("train", normalization.apply(train_x), y[parts["train"]]),
         validation=Split("validation", normalization.apply(x[parts["validation"]]), y[parts["validation"]]),
         normalization=normalization,
