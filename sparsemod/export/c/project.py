@@ -12,7 +12,7 @@ from pathlib import Path
 from sparsemod.errors import Conflict
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
-from sparsemod.export.c.layers import Context, Emitted, emit
+from sparsemod.export.c.layers import EMITTERS, Context, Emitted, emit
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
@@ -99,6 +99,8 @@ def generate(
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     text.checked_name(name)
+    for layer in network.layers:
+        EMITTERS.rule(layer.kind, layer.name)  # before the plan, so that the error names the export
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
