@@ -12,6 +12,8 @@ from sparsemod.layouts import layout
 
 Floats = NDArray[np.float32]
 
+_RESOLUTION = float(np.finfo(np.float32).eps)
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -38,7 +40,8 @@ class Normalization:
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                out[:, channel] = (x[:, channel] - offset) / scale
+                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
 
@@ -79,14 +82,17 @@ METHODS: dict[str, Callable[[NDArray[Any], Axes], Constants]] = {
 
 
 def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Normalization:
-    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples. A constant channel keeps scale 1.
+    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples.
 
-    Raises UnknownName.
+    A channel whose values all lie within float32's resolution at their magnitude is constant: its scale is 1, its offset its smallest
+    value. Networks read float32, so that smaller differences are rounding, whatever the samples' own type. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
     # Over the samples and their positions: what is left are the channels.
     axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
     offset, scale = METHODS[method](train, axes)
-    scale = np.where(scale > 0, scale, 1.0)
+    low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
+    constant = high - low <= _RESOLUTION * np.maximum(np.abs(low), np.abs(high))
+    offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
     return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), layout_name)

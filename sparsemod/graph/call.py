@@ -10,7 +10,8 @@ from torch.fx import Node
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import Operator
-from sparsemod.kinds import KINDS
+from sparsemod.graph.trace import call_place
+from sparsemod.kinds import KINDS, kind_of
 from sparsemod.layouts import TensorLayout, default_layout, layout
 
 
@@ -71,7 +72,8 @@ class Call:
 
     def unsupported(self, hint: str = "") -> Unsupported:
         """The error that names this operator and its layer."""
-        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint)
+        place = "" if self._is_leaf() else call_place(self.node)
+        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint, place=place)
 
     def tensor(self, name: str) -> str:
         """The tensor given as argument `name`. Raises Unsupported when it is a constant."""
@@ -136,7 +138,11 @@ class Call:
 
         `shape`: the output's, where it is not ATen's. `layout`: the output's; None for the default one of its shape. Not stated it is
         that of the first input, where the number of axes is equal. `named`: the operator may take the layer's own name.
+
+        Raises Unsupported for an input without positions, or whose channels do not come first, where the kind needs them.
         """
+        for given in inputs:
+            self._check_input(kind, given)
         name = self._name(kind, named)
         keys = {role: self._file(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
@@ -159,6 +165,15 @@ class Call:
     def parameter(self, weight: Constant) -> str | None:
         """The weight's name in the module when it is a conv or linear layer's own parameter."""
         return weight.key if weight.key in self.walker.layer_weights else None
+
+    def _check_input(self, kind: str, tensor: str) -> None:
+        shape, axes = self.walker.shapes[tensor], self.layout_of(tensor)
+        if not kind_of(kind, self.path, "capture").positions:
+            return
+        if not axes.positions:
+            raise self.unsupported(f"its input has shape {shape}, not (C, L) or (C, H, W)")
+        if axes.channel != 0:
+            raise self.unsupported(f"its input has layout {axes.name}: transpose it to channels first")
 
     def _name(self, kind: str, named: bool) -> str:
         # A layer is called by its path; what a container's forward calls itself gets the kind as well.

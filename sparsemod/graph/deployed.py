@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.kinds import Kind
 from sparsemod.layouts import layout
+from sparsemod.stage_errors import stage_errors
 
 
+@stage_errors("deployment")
 def deployed(graph: Graph) -> Graph:
     """The graph as it is deployed: no batch norm, and relu / relu6 as `activation` of conv, linear and add where nothing else reads their result.
 
@@ -155,7 +158,12 @@ def _replace_batch_norms(work: _Work) -> None:
         scale, shift = _affine(work, norm)
         kind = work.state[norm.attributes["mean"]].dtype
         channels = len(scale)
-        positions = len(layout(work.layouts.get(norm.output), work.shapes[norm.output]).positions)
+        axes = layout(work.layouts.get(norm.output), work.shapes[norm.output])
+        if axes.channel != 0:
+            raise Unsupported(
+                norm.kind, norm.name, "deployment", hint=f"layout {axes.name}, not channels first"
+            )
+        positions = len(axes.positions)
         if positions:
             attributes: dict[str, Any] = {
                 "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": channels, "parameter": None, "activation": None,

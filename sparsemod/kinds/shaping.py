@@ -20,4 +20,14 @@ KINDS.add(
     ),
 )
 # Part of the convolution that follows it before the captured graph is complete.
-KINDS.add("pad", Kind("pad", "zeros around the positions", captured=False, deployed=False))
+KINDS.add(
+    "pad",
+    Kind(
+        "pad",
+        "zeros around the positions",
+        captured=False,
+        deployed=False,
+        takes_padding=True,
+        positions=True,
+    ),
+)

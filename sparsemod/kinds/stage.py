@@ -47,6 +47,10 @@ class Stage(Registry[R], Generic[R]):
         if self._loaded:
             return
         self._loaded = True
-        for module in self._builtin:
-            import_module(module)
-        KINDS.names()
+        try:
+            for module in self._builtin:
+                import_module(module)
+            KINDS.names()
+        except BaseException:
+            self._loaded = False  # every look-up reports it, not the first alone
+            raise

@@ -258,7 +258,8 @@ class _Trial:
         x, _ = self.data.train.tensors()
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+            samples = x[torch.from_numpy(np.sort(chosen))]
+            return quantize(module, samples, spec.scheme, spec.activation_ranges)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -28,7 +28,7 @@ _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 
 
-def quantize_static(graph: Graph, samples: Tensor, rule: str = "minmax") -> IntegerNetwork:
+def quantize_static(graph: Graph, samples: Tensor, rule: str = "min_max") -> IntegerNetwork:
     """The integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,

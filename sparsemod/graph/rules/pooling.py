@@ -23,12 +23,18 @@ def _max_pool(call: Call) -> None:
     first_of_several(call)
 
 
-@aten("avg_pool1d.default", "avg_pool2d.default", kinds=("avg_pool",))
+@aten("avg_pool1d.default", "avg_pool2d.default", kinds=("avg_pool", "global_avg_pool"))
 def _avg_pool(call: Call) -> None:
     if call.arguments.get("divisor_override") is not None:
         raise call.unsupported("with divisor_override")
+    window = _window(call, positions(call, "self"))
+    layout, shape = call.layout("self"), call.shape("self")
+    if window["kernel"] == layout.image(shape)[1:] and not any(window["padding"]):
+        # One window over everything: as a mean it gets a scale of its own, an average pool keeps its input's.
+        call.emit("global_avg_pool", (call.tensor("self"),), {"keep": True})
+        return
     call.emit("avg_pool", (call.tensor("self"),), {
-        **_window(call, positions(call, "self")), "ceil_mode": bool(call["ceil_mode"]),
+        **window, "ceil_mode": bool(call["ceil_mode"]),
         "count_include_pad": bool(call["count_include_pad"]),
     })  # fmt: skip
 

@@ -74,6 +74,9 @@ def _pad(call: Call) -> None:
     along = 2 * len(layout.positions)
     if not constant or min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
         raise call.unsupported("only zeros around rows and columns")
+    if not any(sizes):
+        call.alias("self", copy=True)
+        return
     left, right, top, bottom = (int(size) for size in sizes[:4])
     call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)}, named=False)
 
