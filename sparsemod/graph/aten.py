@@ -64,12 +64,18 @@ def four(value: Any, positions: int = 2) -> tuple[int, int, int, int]:
 
 
 def positions(call: Call, name: str) -> int:
-    """Axes of positions of a tensor, 1 or 2. Raises Unsupported for a vector, and for a layout whose channels do not come first."""
-    layout = call.layout(name)
+    """Axes of positions of a tensor, 1 or 2.
+
+    Raises Unsupported for a vector, for a layout whose channels do not come first, and for an image given to an operator on sequences
+    (`max_pool1d`) or the other way round: torch would take it for a sample without a batch.
+    """
+    layout, shape = call.layout(name), call.shape(name)
+    wanted = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
+    if not layout.positions or wanted not in (None, len(layout.positions)):
+        forms = {1: "(C, L)", 2: "(C, H, W)", None: "(C, L) or (C, H, W)"}[wanted]
+        raise call.unsupported(f"its input has shape {shape}, not {forms}")
     if layout.channel != 0:
         raise call.unsupported(f"its input has layout {layout.name}: transpose it to channels first")
-    if not layout.positions:
-        raise call.unsupported(f"its input has shape {call.shape(name)}: without positions")
     return len(layout.positions)
 
 
