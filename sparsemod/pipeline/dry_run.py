@@ -230,7 +230,7 @@ class _DryRun:
             if self.spec.pruning.method == "filters" and problem.sparsity(values) > 0:
                 module = shrink(module, data.info.shape)
             rules = self.spec.quantization
-            network = quantize(module, x[:count], rules.scheme, rules.activation_ranges)
+            network = quantize(module, x[:count], rules.scheme, rules.activation_ranges, data.info.layout)
             network.predict(data.validation.x[:16])
             self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
         except SparsemodError as error:

@@ -259,7 +259,7 @@ class _Trial:
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            return quantize(module, samples, spec.scheme, spec.activation_ranges)
+            return quantize(module, samples, spec.scheme, spec.activation_ranges, self.data.info.layout)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -38,19 +38,21 @@ def quantize(
     samples: Tensor,
     scheme: str = "static",
     activation_ranges: str = "min_max",
+    layout: str | None = None,
 ) -> Quantized:
     """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph
     into its kind of network.
 
     `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the
-    training data; `activation_ranges`: a rule of `sparsemod.quantization.calibration`. Raises UnknownName for
+    training data, whose axes `layout` names where a module is given; `activation_ranges`: a rule of
+    `sparsemod.quantization.calibration`. Raises UnknownName for
     the scheme or the rule, Unsupported for operators, InvalidInput for a network or samples of another type and
     for values that are not finite, BuildError for a network that does not run.
     """
     make = SCHEMES.get(scheme, field="quantization.scheme")
     RANGES.get(activation_ranges, field="quantization.activation_ranges")
     _check_samples(samples)
-    graph = network if isinstance(network, Graph) else capture(network, tuple(samples.shape[1:]))
+    graph = network if isinstance(network, Graph) else capture(network, tuple(samples.shape[1:]), layout)
     with stage_errors("quantization"):
         return make(deployed(graph), samples, activation_ranges)
 
