@@ -22,7 +22,7 @@ aten("abs.default", kinds=("absolute",))(lambda call: call.emit("absolute", (cal
 FLOAT.add("absolute", lambda graph, operator, inputs: inputs[0].abs())
 MEMORY.add("absolute", over_input)
 # Counted as the calibrated kernel that is most like it.
-FEATURES.add("absolute", lambda graph, node: Loops("clamp", {"elements": float(graph.elements(node.output))}))
+FEATURES.add("absolute", lambda tensors, it: Loops("clamp", {"elements": float(tensors.elements(it.output))}))
 ONNX.add("absolute", lambda graph, it: graph.node("Abs", [graph.real(it.inputs[0])], f"{it.output}/r"))
 
 

@@ -139,7 +139,7 @@ def _memory(case: Case, folder: Path) -> None:
 
 def _features(case: Case, folder: Path) -> None:
     operator, model = case.operator(case.graph), operator_model("cortex-m4")
-    loops = FEATURES.rule(case.layer, operator.name)(case.graph, node(operator))
+    loops = FEATURES.rule(case.layer, operator.name)(case.graph.tensors, node(operator))
     assert sum(loops.features.values()) > 0 and loops.kernel in model.instructions
     for work in works(case.graph):
         assert layer_instructions(work, model) > 0

@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 from sparsemod.arena import Node
-from sparsemod.graph import Graph
-from sparsemod.graph.joins import copied
 from sparsemod.kinds.windows import Window
+from sparsemod.layouts import Tensors
 from sparsemod.measure.work import FEATURES, Features, Loops
 
 
@@ -58,25 +57,25 @@ class _Windows:
         return {"rows": float(len(self.rows)), "positions": float(self.positions), "edges": float(edges)}
 
 
-def _windows(graph: Graph, node: Node) -> tuple[Window, _Windows]:
-    size, window = graph.image(node.inputs[0])[1:], node.window
+def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
+    size, window = tensors.image(node.inputs[0])[1:], node.window
     return window, _Windows(window.inside(size, 0), window.inside(size, 1), window.kernel)
 
 
 @FEATURES.register("conv")
-def conv(graph: Graph, node: Node) -> Loops:
+def conv(tensors: Tensors, node: Node) -> Loops:
     """The kernel for the window's kind: depthwise, 1 x 1, or any other."""
-    channels, outputs = graph.image(node.inputs[0])[0], graph.image(node.output)[0]
+    channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
     if node.window.depthwise(channels, outputs):
-        return Loops("depthwise", _depthwise(graph, node, outputs))
+        return Loops("depthwise", _depthwise(tensors, node, outputs))
     if node.window.pointwise:
-        _, rows, columns = graph.image(node.output)
+        _, rows, columns = tensors.image(node.output)
         return Loops("conv_1x1", {**_filters(channels, outputs, rows * columns), "rows": float(rows)})
-    return Loops("conv", _gathered(graph, node, channels // node.window.groups, outputs))
+    return Loops("conv", _gathered(tensors, node, channels // node.window.groups, outputs))
 
 
-def _gathered(graph: Graph, node: Node, channels: int, outputs: int) -> Features:
-    window, windows = _windows(graph, node)
+def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:
+    window, windows = _windows(tensors, node)
     lines = sum(windows.rows) * window.groups
     # Without dilation and groups the taps of a kernel row lie in one piece.
     joined = window.groups == 1 and window.dilation[1] == 1
@@ -93,8 +92,8 @@ def _gathered(graph: Graph, node: Node, channels: int, outputs: int) -> Features
     }
 
 
-def _depthwise(graph: Graph, node: Node, outputs: int) -> Features:
-    window, windows = _windows(graph, node)
+def _depthwise(tensors: Tensors, node: Node, outputs: int) -> Features:
+    window, windows = _windows(tensors, node)
     quads, rest = divmod(outputs, 4)
     return {
         "quad_taps": float(windows.inside * quads),
@@ -110,18 +109,18 @@ def _depthwise(graph: Graph, node: Node, outputs: int) -> Features:
 
 
 @FEATURES.register("linear")
-def linear(graph: Graph, node: Node) -> Loops:
+def linear(tensors: Tensors, node: Node) -> Loops:
     """Filters on one window."""
-    features = _filters(graph.elements(node.inputs[0]), graph.elements(node.output), 1)
+    features = _filters(tensors.elements(node.inputs[0]), tensors.elements(node.output), 1)
     del features["windows"]
     return Loops("linear", features)
 
 
 @FEATURES.register("max_pool")
-def max_pool(graph: Graph, node: Node) -> Loops:
+def max_pool(tensors: Tensors, node: Node) -> Loops:
     """Four channels at a time."""
-    _, windows = _windows(graph, node)
-    quads, rest = divmod(graph.image(node.output)[0], 4)
+    _, windows = _windows(tensors, node)
+    quads, rest = divmod(tensors.image(node.output)[0], 4)
     features = {
         "quad_taps": float(windows.inside * quads),
         "quad_lines": float(windows.lines * quads),
@@ -135,10 +134,10 @@ def max_pool(graph: Graph, node: Node) -> Loops:
 
 
 @FEATURES.register("avg_pool")
-def avg_pool(graph: Graph, node: Node) -> Loops:
+def avg_pool(tensors: Tensors, node: Node) -> Loops:
     """One channel at a time."""
-    _, windows = _windows(graph, node)
-    channels = graph.image(node.output)[0]
+    _, windows = _windows(tensors, node)
+    channels = tensors.image(node.output)[0]
     features = {
         "taps": float(windows.inside * channels),
         "lines": float(windows.lines * channels),
@@ -149,41 +148,37 @@ def avg_pool(graph: Graph, node: Node) -> Loops:
 
 
 @FEATURES.register("global_avg_pool")
-def mean(graph: Graph, node: Node) -> Loops:
+def mean(tensors: Tensors, node: Node) -> Loops:
     """Every element once."""
-    outputs = float(graph.elements(node.output))
-    return Loops("global_avg_pool", {"elements": float(graph.elements(node.inputs[0])), "outputs": outputs})
+    outputs = float(tensors.elements(node.output))
+    return Loops("global_avg_pool", {"elements": float(tensors.elements(node.inputs[0])), "outputs": outputs})
 
 
 @FEATURES.rules("add", "clamp")
-def elements(graph: Graph, node: Node) -> Loops:
+def elements(tensors: Tensors, node: Node) -> Loops:
     """Every element once, by the kernel of the kind's own name."""
-    return Loops(node.kind, _elements(graph, node))
+    return Loops(node.kind, _elements(tensors, node))
 
 
 @FEATURES.rules("flatten", "reshape", "transpose")
-def moved(graph: Graph, node: Node) -> Loops:
+def moved(tensors: Tensors, node: Node) -> Loops:
     """Every element is read and written once, as by the kernel of clamp; calibration meets no network in which a view moves bytes."""
-    return Loops("clamp", _elements(graph, node))
+    return Loops("clamp", _elements(tensors, node))
 
 
-def _elements(graph: Graph, node: Node) -> Features:
+def _elements(tensors: Tensors, node: Node) -> Features:
     return {
-        "elements": float(graph.elements(node.output)),
-        "channels": float(graph.image(node.output)[0]),
+        "elements": float(tensors.elements(node.output)),
+        "channels": float(tensors.image(node.output)[0]),
     }
 
 
 @FEATURES.register("concat")
-def concat(graph: Graph, node: Node) -> Loops:
-    """One run of bytes per input and position: copied, or rescaled."""
-    size = graph.elements(node.output)
-    join = graph.producers()[node.output]
-    plain = float(sum(graph.elements(name) for name in node.inputs if copied(graph, join, name)))
-    features = {
-        "inputs": float(len(node.inputs)),
-        "runs": float(len(node.inputs) * size // graph.image(node.output)[0]),
-        "copied": plain,
-        "rescaled": size - plain,
-    }
-    return Loops("concat", features)
+def concat(tensors: Tensors, node: Node) -> Loops:
+    """One run of bytes per input and position, rescaled; how many are only copied is known from the graph (see `works`)."""
+    size = tensors.elements(node.output)
+    runs = len(node.inputs) * size // tensors.image(node.output)[0]
+    return Loops(
+        "concat",
+        {"inputs": float(len(node.inputs)), "runs": float(runs), "copied": 0.0, "rescaled": float(size)},
+    )

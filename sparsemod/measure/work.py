@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from sparsemod.arena import Node
 from sparsemod.graph import Graph, Operator
+from sparsemod.graph.joins import copied
 from sparsemod.kinds import Stage
 from sparsemod.kinds.encodings import encoded_bytes, mask_bytes
+from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
 
 Features = dict[str, float]
@@ -24,10 +26,10 @@ class Loops:
     features: Features
 
 
-FeatureRule = Callable[[Graph, Node], Loops]
+FeatureRule = Callable[[Tensors, Node], Loops]
 
 FEATURES: Stage[FeatureRule] = Stage("the cost model", builtin=("sparsemod.measure.features",))
-"""What a layer makes its kernel do: (deployed graph, node) -> Loops, by the kind of layer."""
+"""What a layer makes its kernel do, its weights stored densely: (tensors, node) -> Loops, by the kind of layer."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,26 @@ def works(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> tuple[Work
     operators = {operator.name: operator for operator in graph.operators}
     found = []
     for node in graph_layout(graph).nodes:
-        loops = FEATURES.rule(node.kind, node.name)(graph, node)
-        features, encoding = loops.features, "none"
+        kernel, features = work_of(node, graph.tensors)
+        encoding = "none"
+        if node.traits.joins:
+            plain = sum(
+                graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
+            )
+            features |= {"copied": float(plain), "rescaled": features["rescaled"] - plain}
         if "quad_words" in features:
             stored = encoded(graph, operators[node.name], nonzeros)
             encoding = stored.name
             if encoding != "dense":
                 features = _sparse(features, stored)
-        found.append(Work(node.name, loops.kernel, {"call": 1.0, **features}, encoding))
+        found.append(Work(node.name, kernel, features, encoding))
     return tuple(found)
+
+
+def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
+    """(kernel, how often each part of its loops runs) of a node, its weights stored densely. Raises Unsupported for a kind without a rule."""
+    loops = FEATURES.rule(node.kind, node.name)(tensors, node)
+    return loops.kernel, {"call": 1.0, **loops.features}
 
 
 @dataclass(frozen=True)
