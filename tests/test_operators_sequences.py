@@ -22,6 +22,7 @@ from sparsemod.graph.trace import exported, recorded
 from sparsemod.layouts import LAYOUTS, default_layout, layout
 from sparsemod.measure import costs
 from sparsemod.measure.nodes import graph_layout
+from sparsemod.pruning.shrink import planned_shrink, planned_shrink_graph
 from sparsemod.quantization import FloatNetwork, IntegerNetwork, quantize
 from sparsemod.records import DataInfo
 from sparsemod.targets import device
@@ -156,6 +157,22 @@ def test_both_ways_of_capturing_give_the_same_graph(seed: int) -> None:
     x = torch.randn(3, *shape)
     for graph in (fast, deployed(fast)):
         torch.testing.assert_close(run_float(graph, x), module(x), atol=1e-4, rtol=1e-4)
+
+
+@compiled
+def test_filters_of_one_dimensional_networks_are_pruned_away() -> None:
+    module = ready(one_dimensional(), (3, 50))
+    graph = planned_shrink_graph(capture(module, (3, 50)), 0.5)
+    small = planned_shrink(module, (3, 50), 0.5)
+    assert same(graph, capture(small, (3, 50)))
+    assert [layer.out_channels for layer in small.modules() if isinstance(layer, nn.Conv1d)] == [4, 4, 6, 3]
+    steps = planned_shrink_graph(capture(ready(Recognizer(), (20, 6)), (20, 6), "time-features"), 0.5)
+    assert [steps.shapes[name] for name in ("input", "relu", "conv", "last")] == [
+        (20, 6), (20, 4), (3, 9), (3,),
+    ]  # fmt: skip
+    network = quantize(small, torch.randn(16, 3, 50))
+    given_ = network.quantize_input(torch.randn(8, 3, 50))
+    assert np.array_equal(host_run(network, given_), network.run(given_))
 
 
 def test_what_a_layout_does_not_allow() -> None:

@@ -81,7 +81,7 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
     group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
-        if operator.kind == "batch_norm":
+        if operator.traits.affine:
             # with scale and shift zero the statistics do not matter; without, a mean of zero gives zero
             irrelevant.update(
                 norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
@@ -115,23 +115,23 @@ class _Cut:
 
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
-    if operator.kind not in ("conv", "linear", "batch_norm"):
+    if not (operator.traits.weighted or operator.traits.affine):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])
-    if operator.kind == "batch_norm":
+    if operator.traits.affine:
         return _Cut(rows, None, None)
     columns = np.flatnonzero(keep[source])
-    if operator.kind == "linear":
+    if not operator.traits.window:
         return _Cut(rows, columns, None)
     if is_depthwise(operator, len(source)):
         return _Cut(rows, None, len(columns))
-    groups = operator.attributes["groups"]
+    groups = operator.window.groups
     return _Cut(rows, columns if groups == 1 else None, groups)
 
 
 def _keys(operator: Operator) -> tuple[str, ...]:
-    if operator.kind == "batch_norm":
+    if operator.traits.affine:
         return norm_keys(operator)
     return tuple(key for key in (operator.weight, operator.bias) if key is not None)
 
@@ -151,15 +151,16 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
         if cut is not None:
             for key in _keys(operator):
                 state[key] = _sliced(graph.state[key], cut, key == operator.weight)
-            if operator.kind == "conv":
+            if operator.traits.window and operator.traits.weighted:
                 operator = dataclasses.replace(
                     operator, attributes={**operator.attributes, "groups": cut.groups}
                 )
         operators.append(operator)
-    shapes = {
-        name: (int(keep[channels.labels[name]].sum()), *shape[1:]) if name in channels.labels else shape
-        for name, shape in graph.shapes.items()
-    }
+    shapes = dict(graph.shapes)
+    for name, labels in channels.labels.items():
+        sizes, place = list(shapes[name]), graph.layout(name).channel
+        sizes[place] = int(keep[labels].sum())
+        shapes[name] = tuple(sizes)
     return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
 
 
