@@ -29,8 +29,7 @@ from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.macs import MACS, operator_macs
 from sparsemod.kinds import KINDS, Stage
 from sparsemod.measure.nodes import graph_layout, node
-from sparsemod.measure.predicted import layer_instructions
-from sparsemod.measure.work import FEATURES, works
+from sparsemod.measure.work import FEATURES, layer_instructions, works
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
 from sparsemod.quantization.interpreter import trace
@@ -142,7 +141,7 @@ def _features(case: Case, folder: Path) -> None:
     loops = FEATURES.rule(case.layer, operator.name)(case.graph.tensors, node(operator))
     assert sum(loops.features.values()) > 0 and loops.kernel in model.instructions
     for work in works(case.graph):
-        assert layer_instructions(work, model) > 0
+        assert layer_instructions(work.kernel, work.features, model) > 0
 
 
 def _c(case: Case, folder: Path) -> None:

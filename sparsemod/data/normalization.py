@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import UnknownName
-from sparsemod.layouts import layout
+from sparsemod.layouts import default_layout, layout
 
 Floats = NDArray[np.float32]
 
@@ -89,10 +89,11 @@ def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Nor
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
+    stated = None if layout_name == default_layout(train.shape[1:]) else layout_name
     # Over the samples and their positions: what is left are the channels.
     axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
     offset, scale = METHODS[method](train, axes)
     low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
     constant = high - low <= _RESOLUTION * np.maximum(np.abs(low), np.abs(high))
     offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
-    return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), layout_name)
+    return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), stated)

@@ -119,6 +119,12 @@ class Emulator:
         """`measure` for C sources; `images` and outputs are flat, (N, elements)."""
         if len(program.layers) > _MARKS:
             raise InvalidInput("layers", len(program.layers), f"at most {_MARKS}")
+        for region, needed, held in (
+            ("ROM", program.constants, self.machine.rom_bytes),
+            ("RAM", program.arena, self.machine.ram_bytes - STACK),
+        ):
+            if needed > held:  # known without a compiler
+                raise DoesNotFit(region, needed - held)
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
         with tempfile.TemporaryDirectory(prefix="sparsemod-emulator-") as name:

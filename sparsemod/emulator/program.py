@@ -15,14 +15,16 @@ Int8 = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Program:
-    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution."""
+    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution. `constants`:
+    the bytes of its weights, biases and scales, which flash must hold at least."""
 
     kernels: Mapping[str, str]
-    network: Mapping[str, str]
+    network: Mapping[str, str | bytes]
     layers: tuple[str, ...]
     inputs: int
     outputs: int
     arena: int
+    constants: int = 0
 
 
 def program(network: "IntegerNetwork") -> Program:
@@ -30,12 +32,12 @@ def program(network: "IntegerNetwork") -> Program:
     from sparsemod.export.c import generate, kernel_sources
 
     made = generate(network, name="network")
-    own = {path: made.files[path] for path in made.files if path.startswith("network") and "/" not in path}
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=own,
+        network=made.assembled(),
         layers=tuple(layer.name for layer in made.layers),
+        constants=made.data_bytes,
         inputs=int(np.prod(network.input_shape)),
         outputs=int(np.prod(network.tensors[network.output].shape)),
         arena=made.arena.size,
@@ -52,12 +54,7 @@ def many(
     from sparsemod.export.c import generate, kernel_sources
 
     made = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    own = {
-        path: text
-        for index, project in enumerate(made)
-        for path, text in project.files.items()
-        if path.startswith(f"net{index}") and "/" not in path
-    }
+    own = {path: content for project in made for path, content in project.assembled().items()}
     flat = [
         network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
     ]

@@ -14,13 +14,15 @@ def mask_bytes(filters: int, taps: int) -> int:
     return filters * ((taps + 7) // 8)
 
 
-def encoded_bytes(filters: int, taps: int, nonzeros: int, groups: int = 1) -> dict[str, int]:
-    """Bytes of weights and index by encoding. Layers with groups are stored dense only.
+def encoded_bytes(
+    filters: int, taps: int, nonzeros: int, groups: int = 1, bridges: int = 0
+) -> dict[str, int]:
+    """Bytes of weights and index by encoding, dense first. Layers with groups are stored dense only.
 
-    For gaps it is a lower bound: a gap of more than 255 zeros is bridged by stored zeros.
+    `bridges`: zeros that gaps store within runs of more than 255, where that is known.
     """
     found = {"dense": filters * taps}
     if groups == 1:
-        found["gaps"] = 2 * nonzeros + filters
+        found["gaps"] = 2 * (nonzeros + bridges) + filters
         found["mask"] = nonzeros + mask_bytes(filters, taps)
     return found
