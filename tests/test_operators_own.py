@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from torch import nn
 
 from sparsemod.arena import plan
 from sparsemod.data.source import DATASETS
+from sparsemod.emulator import Emulator, available
 from sparsemod.errors import Unsupported
 from sparsemod.export import export, expressible
-from sparsemod.export.c import host_run
+from sparsemod.export.c import generate, host_run
 from sparsemod.export.c import plan as c_plan
+from sparsemod.export.c.layers import EMITTERS, Context, Emitted
 from sparsemod.graph import Graph, Operator, capture, deployed, run_float
 from sparsemod.kinds import KINDS, Kind
 from sparsemod.measure import costs
@@ -80,6 +83,42 @@ def test_an_operator_of_ones_own_goes_through_every_stage(absolute: None, tmp_pa
     found = costs(graph, device("stm32f446"), nonzeros=network.layer_nonzeros())
     assert found["instructions"].detail["cores"] and found["latency"].value > 0
     assert all(v.largest_difference <= 1 for v in export("onnx", network, tmp_path).verifications)
+
+
+KERNEL = """#include "kernels/nn.h"
+
+void own_absolute(int32_t size, int32_t multiplier, int32_t shift, int32_t zero, int32_t made, const int8_t *x, int8_t *y);
+
+void own_absolute(int32_t size, int32_t multiplier, int32_t shift, int32_t zero, int32_t made, const int8_t *x, int8_t *y)
+{
+    for (int32_t i = 0; i < size; ++i) {
+        const int32_t d = x[i] - zero;
+        y[i] = nn_clamped((((d < 0 ? -d : d) * multiplier + (1 << (shift - 1))) >> shift) + made, -128, 127);
+    }
+}
+"""
+
+
+def test_an_operator_brings_a_c_kernel_of_its_own(absolute: None, tmp_path: Path) -> None:
+    def emit(context: Context, layer: Any) -> Emitted:
+        zero, made, size = (
+            context.zero(layer.inputs[0]),
+            context.zero(layer.output),
+            context.size(layer.output),
+        )
+        call = f"own_absolute({size}, {layer.multiplier}, {layer.shift}, {zero}, {made}, {{in0}}, {{out}});"
+        declared = KERNEL.split("\n\n")[1] + "\n"
+        return Emitted(
+            [call], ("own_absolute",), "|x|", constants=declared, own_kernels={"own_absolute.c": KERNEL}
+        )
+
+    EMITTERS._members["absolute"] = emit
+    network = quantize(module(), torch.randn(16, 2, 5, 5))
+    given = network.quantize_input(torch.randn(12, 2, 5, 5))
+    assert "kernels/own_absolute.c" in generate(network).sources
+    assert np.array_equal(host_run(network, given), network.run(given))
+    if available("cortex-m4") is None:
+        assert np.array_equal(Emulator("cortex-m4").measure(network, given).outputs, network.run(given))
 
 
 def test_a_stage_without_a_rule_names_stage_operator_and_layer(absolute: None, tmp_path: Path) -> None:

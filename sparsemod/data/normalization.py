@@ -30,8 +30,8 @@ class Normalization:
         if x.ndim != 4:
             axes = [1] * (x.ndim - 1)
             axes[layout(self.layout, x.shape[1:]).channel] = -1
-            offset, scale = (np.asarray(values).reshape(axes) for values in (self.offset, self.scale))
-            return np.asarray((x - offset) / scale, dtype=np.float32)
+            low, step = (np.asarray(values).reshape(axes) for values in (self.offset, self.scale))
+            return np.asarray((x - low) / step, dtype=np.float32)
         count, channels, height, width = x.shape
         out = np.empty((count, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         for channel, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +39,27 @@ class Array:
     values: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class CLayer:
+    """A layer as the project runs it: `index` in execution order (what `nn_profile` is called with), the layer's `name` in the
+    network, the `kernels` it calls, its `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
+
+    index: int
+    name: str
+    identifier: str
+    title: str
+    kernels: tuple[str, ...]
+    encoding: str
+    data_bytes: int
+
+
 @dataclass
 class Emitted:
     """What a layer adds to the project: its `arrays`, `constants` (the text of the structs that point to them), `calls` with {in0}, {in1},
-    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales."""
+    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales.
+
+    `own_kernels`: C files, by name, of kernels that are not sparsemod's; they include "kernels/nn.h", and `constants` declares their functions.
+    """
 
     calls: list[str]
     kernels: tuple[str, ...]
@@ -51,6 +68,7 @@ class Emitted:
     constants: str = ""
     data_bytes: int = 0
     encoding: str = ""
+    own_kernels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

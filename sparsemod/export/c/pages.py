@@ -1,18 +1,37 @@
 """What surrounds the C of a project: example, build files, README."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from sparsemod.export.c import sources, text
+from sparsemod.export.c.arena import ArenaPlan
+from sparsemod.export.c.layers import CLayer
 from sparsemod.export.c.sources import LICENCE
 from sparsemod.quantization.integer_network import IntegerNetwork
-
-if TYPE_CHECKING:
-    from sparsemod.export.c.project import CProject
 
 WARNINGS = "-Wall -Wextra -Wconversion -pedantic"
 
 
-def pages(project: "CProject", network: IntegerNetwork, device: str | None) -> dict[str, str]:
+class Described(Protocol):
+    """What the pages tell of a project."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def arena(self) -> ArenaPlan: ...
+
+    @property
+    def layers(self) -> Sequence[CLayer]: ...
+
+    @property
+    def sources(self) -> Sequence[str]: ...
+
+    @property
+    def data_bytes(self) -> int: ...
+
+
+def pages(project: Described, network: IntegerNetwork, device: str | None) -> dict[str, str]:
     """main.c, Makefile, CMakeLists.txt and README.md."""
     return {
         "main.c": _main(project, network),
@@ -22,7 +41,7 @@ def pages(project: "CProject", network: IntegerNetwork, device: str | None) -> d
     }
 
 
-def _main(project: "CProject", network: IntegerNetwork) -> str:
+def _main(project: Described, network: IntegerNetwork) -> str:
     name, macro = project.name, project.name.upper()
     if sources.scores(network):
         words, buffers = "its class", ""
@@ -63,7 +82,7 @@ int main(void)
 """
 
 
-def _makefile(project: "CProject") -> str:
+def _makefile(project: Described) -> str:
     name = project.name
     objects = " \\\n          ".join(path.removesuffix(".c") + ".o" for path in project.sources)
     return f"""# make: the library lib{name}.a and the example. For a device, for instance:
@@ -90,7 +109,7 @@ clean:
 """
 
 
-def _cmake(project: "CProject") -> str:
+def _cmake(project: Described) -> str:
     name = project.name
     files = "\n  ".join(project.sources)
     return f"""cmake_minimum_required(VERSION 3.13)
@@ -110,7 +129,7 @@ endif()
 """
 
 
-def _readme(project: "CProject", network: IntegerNetwork, device: str | None) -> str:
+def _readme(project: Described, network: IntegerNetwork, device: str | None) -> str:
     name, arena = project.name, project.arena
     macs = sum(info.macs for info in network.layers_info())
     given, made = network.tensors[network.input], network.tensors[network.output]

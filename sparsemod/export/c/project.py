@@ -10,31 +10,17 @@ from functools import cache, cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from sparsemod.errors import Conflict
+from sparsemod.errors import Conflict, InvalidInput
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
-from sparsemod.export.c.layers import EMITTERS, Context, Emitted, emit
+from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
-
-
-@dataclass(frozen=True)
-class CLayer:
-    """A layer as the project runs it: `index` in execution order (what `nn_profile` is called with), the layer's `name` in the
-    network, the `kernels` it calls, its `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
-
-    index: int
-    name: str
-    identifier: str
-    title: str
-    kernels: tuple[str, ...]
-    encoding: str
-    data_bytes: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +37,7 @@ class CProject:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """Path in the folder -> content."""
-        kernels = _kernels_of(self.parts.emitted)
+        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
         return {
             f"{self.name}.h": sources.header(self.parts),
             f"{self.name}.c": sources.body(self.parts),
@@ -63,7 +49,7 @@ class CProject:
     @property
     def sources(self) -> tuple[str, ...]:
         """The .c files of the library, without the example."""
-        kernels = _kernels_of(self.parts.emitted)
+        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
         return (f"{self.name}.c", *(f"kernels/{kernel}" for kernel in kernels if kernel.endswith(".c")))
 
     @property
@@ -81,6 +67,7 @@ class CProject:
             f"{self.name}.weights.h": sources.weights(self.parts, apart=True),
             f"{self.name}_weights.s": weights,
             f"{self.name}.bin": binary,
+            **{f"kernels/{file}": content for file, content in own_kernels(self.parts.emitted).items()},
         }
 
     def write(self, folder: Path | str) -> Path:
@@ -158,6 +145,17 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     if wanted & set(_REQUANTIZING):
         wanted.add("nn_requantized_any.c")
     return {file: content for file, content in kernel_sources().items() if file in wanted | {"nn.h"}}
+
+
+def own_kernels(emitted: Sequence[Emitted]) -> dict[str, str]:
+    """C files of kernels that the rules of layers bring themselves, by name. Raises InvalidInput for a name that is another file's."""
+    found: dict[str, str] = {}
+    for made in emitted:
+        for file, content in made.own_kernels.items():
+            if file in kernel_sources() or found.get(file, content) != content:
+                raise InvalidInput("own_kernels", file, "a name that no other kernel's file has")
+            found[file] = content
+    return found
 
 
 @cache
