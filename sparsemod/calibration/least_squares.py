@@ -41,8 +41,9 @@ def fit(core: str, samples: Sequence[Sample]) -> OperatorModel:
 
 
 def errors(model: OperatorModel, samples: Sequence[Sample]) -> Errors:
-    """How far the model is off on these networks."""
-    rows = [(predict(sample.graph, model, nonzeros=sample.nonzeros), sample.measured) for sample in samples]
+    """How far the model is off on these networks; those with a kernel that it was not fitted to cannot be judged."""
+    judged = [sample for sample in samples if all(work.kernel in model.instructions for work in sample.works)]
+    rows = [(predict(sample.graph, model, nonzeros=sample.nonzeros), sample.measured) for sample in judged]
     relative = np.array([abs(p.instructions / m.instructions - 1) for p, m in rows])
     flash = np.array([abs(p.flash / m.flash - 1) for p, m in rows])
     ram = np.array([abs(p.ram / m.ram - 1) for p, m in rows])
