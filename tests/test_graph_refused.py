@@ -125,6 +125,7 @@ def test_a_fault_inside_capture_names_type_and_place(monkeypatch: pytest.MonkeyP
     def faulty(call: object) -> None:
         raise LookupError("lost")
 
+    TRANSLATIONS.names()  # the built-in ones first
     for name in ("aten.conv2d.default", "aten.convolution.default"):
         monkeypatch.setitem(TRANSLATIONS._members, name, Translation(faulty))
     with pytest.raises(BuildError, match=r"capture raised LookupError: lost \(test_graph_refused.py, line"):
@@ -135,6 +136,7 @@ def test_out_of_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     def hungry(call: object) -> None:
         raise MemoryError
 
+    TRANSLATIONS.names()  # the built-in ones first
     monkeypatch.setitem(TRANSLATIONS._members, "aten.convolution.default", Translation(hungry))
     with pytest.raises(MemoryError):
         capture(conv(), (2, 8, 8))
