@@ -43,7 +43,7 @@ def run(
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec)
+    file = read(spec, imports=True)
     with file.locating():
         known = _with_its_device(file.spec, spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
@@ -262,7 +262,7 @@ def check(
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec)
+    file = read(spec, imports=True)
     with file.locating():
         found = _with_its_device(file.spec, spec)
     output = console()

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from sparsemod.arena import plan
 from sparsemod.graph import Graph
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
+from sparsemod.measure.size import layer_sizes
 from sparsemod.measure.work import Work, encoded, works
 from sparsemod.records import Measurement
+from sparsemod.spec.methods import INT8
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
 
@@ -65,7 +66,7 @@ def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:
     """Bytes of weights as stored, biases and scales."""
     operators = [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
     channels = sum(layer.channels for layer in layer_sizes(graph))
-    return sum(encoded(graph, o, nonzeros).bytes for o in operators) + channels * CHANNEL_BYTES["static"]
+    return sum(encoded(graph, o, nonzeros).bytes for o in operators) + channels * INT8.channel_bytes
 
 
 def layer_instructions(work: Work, model: OperatorModel) -> float:

@@ -90,7 +90,7 @@ class LocalRun:
             raise InvalidInput("folder of results", str(self.folder), allowed) from error
         path = self._spec_file
         if path.exists():
-            if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:
+            if ExperimentSpec.parse(json.loads(path.read_text()), str(path), imports=True) != self.spec:
                 raise Conflict(
                     f"{self.folder} holds results of another spec; choose another folder or remove it"
                 )

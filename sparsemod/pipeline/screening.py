@@ -11,7 +11,7 @@ from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline.problem import Problem
-from sparsemod.pruning import planned_shrink_graph
+from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement, Value
 from sparsemod.targets import device
@@ -37,11 +37,14 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     Exact, but for the sizes of an unstructured pruning, which are upper bounds: a weight may be quantized to zero on top.
     Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run.
     """
-    method, sparsity = problem.spec.pruning.method, problem.sparsity(values)
-    graph = capture(module, problem.info.shape)
-    if method == "filters" and sparsity > 0:
-        graph = planned_shrink_graph(graph, sparsity, module.state_dict())
-    return _costs(problem, graph, sparsity=sparsity if method == "magnitude" else 0.0)
+    plan = pruning_plan(problem, values, module)
+    return _costs(problem, plan.graph, zeros=plan.zeros)
+
+
+def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
+    """What pruning will leave of the candidate's network. Raises Unsupported, BuildError."""
+    method = METHODS.create(problem.pruning(values))
+    return method.plan(capture(module, problem.info.shape), problem.sparsity(values), module.state_dict())
 
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
@@ -50,15 +53,16 @@ def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> d
 
 
 def _costs(
-    problem: Problem, graph: Graph, *, sparsity: float = 0.0, nonzeros: Mapping[str, int] | None = None
+    problem: Problem, graph: Graph, *, zeros: int = 0, nonzeros: Mapping[str, int] | None = None
 ) -> dict[str, Measurement]:
     spec = problem.spec
     return costs(
         deployed(graph),
         device(spec.target.device),
-        sparsity=sparsity,
+        zeros=zeros,
         nonzeros=nonzeros,
-        scheme=spec.quantization.scheme,
+        storage=spec.quantization.storage,
+        integer=spec.quantization.integer,
         model_size=spec.measure.model_size,
         working_memory=spec.measure.working_memory,
         latency=spec.measure.latency,

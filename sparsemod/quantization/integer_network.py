@@ -53,7 +53,6 @@ class IntegerNetwork(Evaluation):
     overflow.
     """
 
-    scheme: ClassVar[str] = "static"
     title: ClassVar[str] = "integer network"
     input: str
     output: str

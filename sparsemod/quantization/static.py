@@ -17,7 +17,7 @@ from sparsemod.quantization.arithmetic import (
     quantize_multiplier,
     rescale_multipliers,
 )
-from sparsemod.quantization.calibration import Range, calibrate
+from sparsemod.quantization.calibration import calibrate
 from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
 from sparsemod.quantization.layers import (
     Add,
@@ -31,6 +31,7 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
 )
+from sparsemod.quantization.ranges import Range, RangeRule
 
 Float64 = NDArray[np.float64]
 _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
@@ -41,11 +42,11 @@ _RESCALE_MAX = 2.0**19
 _CLAMP_EARLY = ("max_pool", "relu", "relu6", "flatten")
 
 
-def quantize_static(graph: Graph, samples: Tensor, rule: str = "minmax") -> IntegerNetwork:
+def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> IntegerNetwork:
     """The integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,
-    spanning what `rule` (see `sparsemod.quantization.calibration`) says of `samples` (N, *input shape).
+    spanning what `rule` (None: min_max) says of `samples` (N, *input shape).
     Biases: int32. Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or
     activations that are not finite.
     """

@@ -42,8 +42,11 @@ class Key:
     convert: Callable[[str], Tree]
 
 
-def read_config(path: Path) -> SpecFile:
-    """The experiment of an INI file and its settings beside it. Raises InvalidSpec, which names file, line and key."""
+def read_config(path: Path, *, imports: bool = False) -> SpecFile:
+    """The experiment of an INI file and its settings beside it. With `imports`, a method may be `module:attribute`.
+
+    Raises InvalidSpec, which names file, line and key.
+    """
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
     # A file may give r1 and leave epochs1 out, or the other way round.
@@ -80,7 +83,7 @@ def read_config(path: Path) -> SpecFile:
                 str(path),
             )
     try:
-        spec = parse(plain, str(path))
+        spec = parse(plain, str(path), imports=imports)
     except InvalidInput as error:
         # The user wrote r1, not rounds.r1.trials.
         owner = owners.get(error.field)

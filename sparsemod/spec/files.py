@@ -92,21 +92,22 @@ class SpecFile:
             raise found from error
 
 
-def load(path: Path | str) -> ExperimentSpec:
-    """The spec in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
-    return read(path).spec
+def load(path: Path | str, *, imports: bool = False) -> ExperimentSpec:
+    """The spec in a .yaml, .yml, .json, .cfg or .ini file. With `imports`, a method may be `module:attribute`. Raises InvalidSpec."""
+    return read(path, imports=imports).spec
 
 
-def read(path: Path | str) -> SpecFile:
-    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
+def read(path: Path | str, *, imports: bool = False) -> SpecFile:
+    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. With `imports`, a method may be
+    `module:attribute`. Raises InvalidSpec."""
     path = Path(path)
     if path.suffix.lower() in CONFIG_SUFFIXES:
         # spec_config reads YAML for its `include` key, through this module.
         from sparsemod.spec.config_cfg import read_config
 
-        return read_config(path)
+        return read_config(path, imports=imports)
     plain = read_plain(path)
-    return SpecFile(parse(plain, str(path)), plain=plain)
+    return SpecFile(parse(plain, str(path), imports=imports), plain=plain)
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:
@@ -135,10 +136,10 @@ def scalar(text: str, field: str = "value") -> Value:
     return value
 
 
-def parse(plain: Plain, source: str) -> ExperimentSpec:
+def parse(plain: Plain, source: str, *, imports: bool = False) -> ExperimentSpec:
     """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
     try:
-        return ExperimentSpec.parse(plain.data, source)
+        return ExperimentSpec.parse(plain.data, source, imports=imports)
     except InvalidInput as error:
         found = _placed(error, plain)
         found.others = tuple(_placed(other, plain) for other in error.others)

@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import BuildError
 from sparsemod.graph import Graph, Operator, capture
-from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, norm_keys
-from sparsemod.pruning.filters import named_tensors
+from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
 from sparsemod.pruning.plan import planned_keep
 
 Keep = NDArray[np.bool_]
@@ -34,29 +33,9 @@ def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
     return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
 
 
-def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> nn.Module:
-    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain
-    is arbitrary.
-
-    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`,
-    without running anything. Raises as `shrink`.
-    """
-    graph = capture(module, tuple(shape))
-    masked = copy.deepcopy(module)
-    tensors = named_tensors(masked)
-    channels = channels_of(graph, tensors)
-    keep = planned(channels, sparsity)
-    with torch.no_grad():
-        for name, labels in channels.rows.items():
-            gone = torch.from_numpy(~keep[labels])
-            if gone.any():
-                tensors[name][gone] = 0.0
-    return _shrunk(masked, graph, channels, keep)
-
-
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of
-    `planned_shrink` without its work.
+    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it; which filters remain is
+    arbitrary.
 
     `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are
     computed from others.
