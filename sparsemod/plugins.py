@@ -142,7 +142,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             return given
         data = {self.key: given} if isinstance(given, str) else given
         if not isinstance(data, Mapping):
-            text = f"a mapping with the key {self.key!r}, or the name of a {self.kind}"
+            text = f"a mapping with the key {self.key!r}, or the name of the {self.kind}"
             raise _complaint(self.kind, (), given, text)
         if self.key not in data and self.default is not None:
             data = {self.key: self.default, **data}
@@ -150,7 +150,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             raise _complaint(self.kind, (self.key,), None, "is missing")
         name = data[self.key]
         if not isinstance(name, str):
-            raise _complaint(self.kind, (self.key,), name, f"the name of a {self.kind}")
+            raise _complaint(self.kind, (self.key,), name, f"the name of the {self.kind}")
         config = self._config_class(name, imports)
         version, current = data.get("version", 0), config.model_fields["version"].default
         if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= current:

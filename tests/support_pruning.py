@@ -1,8 +1,32 @@
 """Small modules, one for each way in which channels can be coupled."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sparsemod.pruning import METHODS
+from sparsemod.training.context import TrainingContext
+from sparsemod.training.resident import Samples
+
+
+def context(module: nn.Module, shape: tuple[int, ...], samples: int = 8) -> TrainingContext:
+    """A training of `module` on random samples of two classes."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, *shape, generator=generator)
+    return TrainingContext(module, Samples.of(x, torch.arange(samples) % 2), functional.cross_entropy, seed=0)
+
+
+def started(
+    name: str, sparsity: float, module: nn.Module, shape: tuple[int, ...], schedule: str = "cubic"
+) -> Any:
+    """A pruning method that has taken over `module`; methods without a sparsity get none."""
+    keys = {"sparsity": sparsity, "schedule": schedule}
+    known = METHODS.config_of(name).model_fields
+    method = METHODS.create(METHODS.config(name, **{key: keys[key] for key in keys if key in known}))
+    method.start(context(module, shape))
+    return method
 
 
 class Plain(nn.Sequential):

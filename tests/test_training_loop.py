@@ -12,9 +12,11 @@ from torch import nn
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
 from sparsemod.records import CurvePoint
-from sparsemod.spec.training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
+from sparsemod.spec.methods import AUGMENTATIONS, OPTIMIZERS, PRUNING, RULES, SCHEDULES
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, TrainingOutcome, evaluate, train
 from sparsemod.training.checkpoint import pack, unpack
+from sparsemod.training.context import TrainingContext
 from sparsemod.training.loop import _bounds
 
 PLAIN = TrainingSpec(batch_size=32, learning_rate=0.01)
@@ -23,8 +25,8 @@ RICH = TrainingSpec(
     label_smoothing=0.1,
     gradient_clip=1.0,
     weight_decay=1e-3,
-    schedule=ScheduleSpec(warmup=1),
-    augmentation=(AugmentationSpec(name="shift", options={"pixels": 1}), AugmentationSpec(name="noise")),
+    schedule=SCHEDULES.config("cosine", warmup=1),
+    augmentation=(AUGMENTATIONS.config("shift", pixels=1), AUGMENTATIONS.config("noise")),
 )
 
 
@@ -35,8 +37,10 @@ class Halve:
         self.at_target = False
         self.finished = False
 
-    def start(self, module: nn.Module) -> None:
-        self.weight = [m for m in module.modules() if isinstance(m, nn.Linear)][-1].weight
+    config = PRUNING.config("none")
+
+    def start(self, context: TrainingContext) -> None:
+        self.weight = [m for m in context.module.modules() if isinstance(m, nn.Linear)][-1].weight
         self.mask = torch.ones_like(self.weight)
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
@@ -114,7 +118,7 @@ def test_global_generators_are_left_as_they_were() -> None:
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("after", [1, 3])
 def test_resume_equals_an_uninterrupted_run(name: str, after: int) -> None:
-    settings = RICH.model_copy(update={"optimizer": OptimizerSpec(name=name, nesterov=name == "sgd")})  # type: ignore[arg-type]
+    settings = RICH.model_copy(update={"optimizer": OPTIMIZERS.config(name, nesterov=name == "sgd")})
     data, whole, first = digits(), small_cnn(dropout=0.2), small_cnn(dropout=0.2)
     expected = train(whole, data, settings, epochs=5, seed=3, pruner=Halve())
     part = train(first, data, settings, epochs=5, seed=3, pruner=Halve(), should_stop=stop_after(after))
@@ -293,7 +297,7 @@ def test_wrong_arguments_name_themselves() -> None:
     with pytest.raises(InvalidInput, match="device = 'meta'"):
         train(module, data, PLAIN, epochs=1, seed=0, device="meta")
     with pytest.raises(UnknownName, match="bp"):
-        train(module, data, PLAIN, epochs=1, seed=0, rule="hebb")
+        RULES.config("hebb")
     with pytest.raises(BuildError, match="no parameters"):
         train(nn.Flatten(), data, PLAIN, epochs=1, seed=0)
     x, y = torch.randn(4, 3), torch.arange(4)
@@ -356,8 +360,8 @@ def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | 
     x, y = torch.randn(90, channels, 8, 8, generator=generator), torch.arange(90) % 10
     # As a dataset's splits lie in memory.
     x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    options = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
-    augmentation = () if name is None else (AugmentationSpec(name=name, options=options),)
+    options: dict[str, int] = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
+    augmentation = () if name is None else (AUGMENTATIONS.config(name, **options),)
     settings = TrainingSpec(batch_size=32, augmentation=augmentation)
     data = Resident.from_tensors(x[:60], y[:60], x[60:], y[60:])
     results = []

@@ -1,5 +1,6 @@
 """What a spec's `space` may say of a parameter: checked when the spec is read, before anything is drawn from it."""
 
+import json
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -51,7 +52,7 @@ def check_pipeline(parameter: Parameter, training: TrainingSpec, pruning: Prunin
 
 def changed(part: M, values: Mapping[str, Value]) -> M:
     """A part of a spec with other values of some keys. Raises pydantic's ValidationError for a value that the part does not accept."""
-    return type(part).model_validate_json(part.model_copy(update=dict(values)).model_dump_json())
+    return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
 
 
 def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:
