@@ -21,6 +21,8 @@ configs only. It must start without torch, so a member of this package imports t
 import json
 import threading
 from collections.abc import Mapping
+from enum import Enum
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
@@ -29,8 +31,19 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 from sparsemod.errors import InvalidInput
 from sparsemod.registry import Registry
 
-IMPORTS = "imports"
-"""Key of pydantic's validation context: whether `module:attribute` may be imported."""
+
+class Names(Enum):
+    """Which names a config may hold when it is read."""
+
+    ANY = "any"
+    """Also names that are not known here: what another process has stored is shown and passed on, and fails when it is used."""
+    KNOWN = "known"
+    IMPORTED = "imported"
+    """Known ones, and `module:attribute`, which is imported."""
+
+
+NAMES = "names"
+"""Key of pydantic's validation context that holds a `Names`; without it any name may stand."""
 
 
 class PluginConfig(BaseModel):
@@ -44,7 +57,14 @@ class PluginConfig(BaseModel):
     FORMER: ClassVar[frozenset[str]] = frozenset()
     """Keys that had no effect with this member before configs had a version: read and dropped in a config without `version`."""
 
+    known: ClassVar[bool] = True
+    """False for a config of a member that is not known here; its keys are kept as they stand."""
+
     version: int = Field(1, description="Version of these keys.")
+
+    def has(self, key: str) -> bool:
+        """Whether the config has a key."""
+        return key in type(self).model_fields or key in (self.model_extra or {})
 
     @classmethod
     def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
@@ -136,7 +156,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             field = ".".join([self.path, *map(str, first["loc"])])
             raise InvalidInput(field, first["input"], first["msg"]) from None
 
-    def read(self, given: Any, *, imports: bool = False) -> C:
+    def read(self, given: Any, names: Names = Names.KNOWN) -> C:
         """The config in plain data: a mapping, a member's name, or a config. Raises pydantic's ValidationError with the path of the key."""
         if isinstance(given, self.base):
             return given
@@ -151,27 +171,41 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         name = data[self.key]
         if not isinstance(name, str):
             raise _complaint(self.kind, (self.key,), name, f"the name of the {self.kind}")
-        config = self._config_class(name, imports)
+        config = self._config_class(name, names)
+        if not config.known:
+            return self._validated(config, dict(data), names)
         version, current = data.get("version", 0), config.model_fields["version"].default
         if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= current:
             raise _complaint(self.kind, ("version",), version, f"at most {current}")
         upgraded = config.upgraded(dict(data), version) if version < current else dict(data)
-        return self._validated(config, {**upgraded, "version": current}, imports)
+        return self._validated(config, {**upgraded, "version": current}, names)
 
-    def _config_class(self, name: str, imports: bool) -> type[C]:
+    def _config_class(self, name: str, names: Names) -> type[C]:
         try:
-            self.get(name, imports=imports)
+            self.get(name, imports=names is Names.IMPORTED)
         except InvalidInput as error:
+            if names is Names.ANY:
+                return self._unknown
             raise _complaint(self.kind, (self.key,), name, error.allowed) from None
         return self.config_of(name)
 
-    def _validated(self, config: type[C], data: dict[str, Any], imports: bool) -> C:
+    @cached_property
+    def _unknown(self) -> type[C]:
+        class Unknown(self.base):  # type: ignore[name-defined,misc]
+            """A config of a member that is not known here."""
+
+            model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+            known = False
+
+        return cast("type[C]", Unknown)
+
+    def _validated(self, config: type[C], data: dict[str, Any], names: Names) -> C:
         try:
             text = json.dumps(data)
         except (TypeError, ValueError) as error:
             raise _complaint(self.kind, (), data, f"plain data; {error}") from None
         try:
-            return config.model_validate_json(text, context={IMPORTS: imports})
+            return config.model_validate_json(text, context={NAMES: names})
         except ValidationError as error:
             known = [key for key in config.model_fields if key != "version"]
             raise ValidationError.from_exception_data(
@@ -206,7 +240,7 @@ class OneOf:
         )
 
     def _read(self, given: Any, info: core_schema.ValidationInfo) -> PluginConfig:
-        config: PluginConfig = self.family.read(given, imports=bool((info.context or {}).get(IMPORTS)))
+        config: PluginConfig = self.family.read(given, (info.context or {}).get(NAMES, Names.ANY))
         return config
 
     def __get_pydantic_json_schema__(

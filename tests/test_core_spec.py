@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from sparsemod.errors import InvalidSpec
+from sparsemod.pipeline.problem import Problem
+from sparsemod.records import DataInfo
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import OBJECTIVES
@@ -195,6 +197,27 @@ def test_specs_of_the_first_release_keep_their_meaning():
     written["training"]["optimizer"]["momentum"] = 0.9
     with pytest.raises(InvalidSpec, match=r"training\.optimizer\.momentum = 0\.9: unknown key"):
         ExperimentSpec.parse(written)
+
+
+def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_where_used():
+    elsewhere = {
+        **MINIMAL,
+        "space": {"sparsity": [0.1, 0.2]},
+        "pruning": {"method": "lottery", "version": 3, "sparsity": 0.1, "rounds": 4},
+        "training": {"loss": {"name": "hinge", "margin": 1.0}, "label_smoothing": 0.1},
+        "quantization": {"scheme": "static", "activation_ranges": {"name": "entropy", "bins": 128}},
+    }
+    with pytest.raises(InvalidSpec, match=r"pruning\.method = 'lottery': known: "):
+        ExperimentSpec.parse({**MINIMAL, "pruning": elsewhere["pruning"]})
+    spec = ExperimentSpec.stored(elsewhere)
+    assert spec.to_dict()["pruning"] == elsewhere["pruning"]
+    assert ExperimentSpec.stored(spec.to_dict()) == spec
+    assert ExperimentSpec.model_validate_json(spec.model_dump_json()) == spec
+    info = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
+    for part in ("pruning", "training", "quantization"):
+        broken = ExperimentSpec.stored({**MINIMAL, part: elsewhere[part]})
+        with pytest.raises(InvalidSpec, match=f"{part}.*known: "):
+            Problem.of(broken, info)
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {"dataset": {1, 2}}, {**MINIMAL, "seed": float("nan")}])

@@ -38,7 +38,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for module in task["imports"]:
             importlib.import_module(module)
-        spec = ExperimentSpec.parse(task["spec"])
+        spec = ExperimentSpec.stored(task["spec"])
         info = declared(spec.dataset.name) or load(spec.dataset).info
         problem = Problem.of(spec, info)
         with contextlib.redirect_stdout(sys.stderr):

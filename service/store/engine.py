@@ -157,7 +157,7 @@ class Base:
         key = (experiment_id, version)
         with self._specs_lock:
             if key not in self._specs:
-                self._specs[key] = ExperimentSpec.parse(data)
+                self._specs[key] = ExperimentSpec.stored(data)
                 if len(self._specs) > _SPECS_KEPT:
                     self._specs.popitem(last=False)
             return self._specs[key]

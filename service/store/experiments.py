@@ -185,7 +185,7 @@ class Experiments(Base):
                 raise Conflict(
                     f"experiment {experiment_id} has failed ({row['reason']}): only other budgets can help"
                 )
-            spec = extended(ExperimentSpec.parse(row["spec"]), rounds, budgets)
+            spec = extended(ExperimentSpec.stored(row["spec"]), rounds, budgets)
             over = row["state"] in (ExperimentState.DONE, ExperimentState.FAILED)
             state = ExperimentState.RUNNING.value if over else row["state"]
             connection.execute(
@@ -355,7 +355,7 @@ def extended(
             data["budgets"].pop(measured.name, None)
         else:
             data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
-    changed_spec = ExperimentSpec.parse(data)
+    changed_spec = ExperimentSpec.stored(data)
     reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
     for name, value in reference.items():
         # A reference point below the budget was meant so.

@@ -160,7 +160,7 @@ class Fronts(Trials, Experiments):
             row = connection.execute(query).one_or_none()
         if row is None:
             raise NotFound("experiment", experiment_id)
-        spec = ExperimentSpec.parse(row.spec)
+        spec = ExperimentSpec.stored(row.spec)
         return (
             row.name,
             Objectives(spec.objectives, spec.reference(), spec.all_budgets()),

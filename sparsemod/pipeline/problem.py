@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
+from sparsemod.plugins import PluginConfig
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
@@ -37,10 +38,11 @@ class Problem:
         """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family may be
         `module:attribute`.
 
-        Raises UnknownName for a family or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
+        Raises UnknownName for a family, a method or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
         the pipeline, and a budget or objective that cannot be known on the device.
         """
         try:
+            spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
             _ = problem.space
@@ -96,7 +98,7 @@ class Problem:
         return self._changed("training", self.spec.training, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
-        own = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and n in type(part).model_fields}
+        own = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has(part, n)}
         try:
             return changed(part, own) if own else part
         except ValidationError as error:
@@ -104,6 +106,10 @@ class Problem:
             raise InvalidInput(
                 ".".join([name, *map(str, first["loc"])]), first["input"], first["msg"]
             ) from None
+
+
+def _has(part: BaseModel, key: str) -> bool:
+    return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 
 def trial_seed(seed: int, index: int) -> int:

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
-from sparsemod.plugins import IMPORTS
+from sparsemod.plugins import NAMES, Names
 from sparsemod.records import Value
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
-from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization
+from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import parameter_from, plain_json, translate
@@ -221,10 +221,20 @@ class ExperimentSpec(Part):
 
         Raises InvalidSpec for the first mistake; `source` is named in it.
         """
+        return cls._read(data, source, Names.IMPORTED if imports else Names.KNOWN)
+
+    @classmethod
+    def stored(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
+        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
+        refuses them. Raises InvalidSpec."""
+        return cls._read(data, source, Names.ANY)
+
+    @classmethod
+    def _read(cls, data: Any, source: str | None, names: Names) -> "ExperimentSpec":
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(plain_json(data, source), context={IMPORTS: imports})
+            return cls.model_validate_json(plain_json(data, source), context={NAMES: names})
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
@@ -326,6 +336,10 @@ class ExperimentSpec(Part):
             if name in PIPELINE_PARAMETERS:
                 check_pipeline(parameter, self.training, self.pruning)
         return self
+
+    def check_methods(self) -> None:
+        """Raises UnknownName for a method that is not known here."""
+        check_known(self)
 
     def reference(self) -> dict[str, float]:
         """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that

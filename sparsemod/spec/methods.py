@@ -7,7 +7,7 @@ Members are found by name: those of this package in the modules listed here, oth
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from sparsemod.plugins import OneOf, PluginConfig, Plugins
 
@@ -215,3 +215,15 @@ Loss = Annotated[LossConfig, OneOf(LOSSES)]
 Metric = Annotated[MetricConfig, OneOf(METRICS)]
 Quantization = Annotated[QuantizationConfig, OneOf(SCHEMES)]
 Ranges = Annotated[RangeConfig, OneOf(RANGES)]
+
+
+def check_known(part: BaseModel) -> None:
+    """Raises UnknownName for the first config in a part of a spec, or in a config, whose member is not known here."""
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, PluginConfig) and not inner.known:
+                family = next(f for f in FAMILIES.values() if isinstance(inner, f.base))
+                family.get(getattr(inner, family.key), field=f"{family.path}.{family.key}")
+            if isinstance(inner, BaseModel):
+                check_known(inner)

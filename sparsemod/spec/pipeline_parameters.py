@@ -37,7 +37,7 @@ def check_pipeline(parameter: Parameter, training: TrainingSpec, pruning: Prunin
     """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput."""
     name, part = parameter.name, _PIPELINE[parameter.name]
     whole: BaseModel = training if part == "training" else pruning
-    if name not in type(whole).model_fields:
+    if part == "pruning" and not pruning.has(name):
         methods = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
         raise InvalidInput(
             f"space.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"

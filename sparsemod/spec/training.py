@@ -52,7 +52,7 @@ class TrainingSpec(BaseModel):
 
     @model_validator(mode="after")
     def _loss_smooths(self) -> "TrainingSpec":
-        if self.label_smoothing and not self.loss.smooths:
+        if self.label_smoothing and self.loss.known and not self.loss.smooths:
             raise ValueError(
                 f"label_smoothing is {self.label_smoothing}, which the loss {self.loss.name} does not know"
             )
