@@ -40,10 +40,11 @@ def run(
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment here, one trial after the other, without a server."""
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec, imports=True)
+    file = read(spec, Names.IMPORTED)
     with file.locating():
         known = _with_its_device(file.spec, spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
@@ -259,10 +260,11 @@ def check(
     """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
     from rich.text import Text
 
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec, imports=True)
+    file = read(spec, Names.IMPORTED)
     with file.locating():
         found = _with_its_device(file.spec, spec)
     output = console()

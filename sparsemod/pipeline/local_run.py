@@ -24,6 +24,7 @@ from sparsemod.errors import Conflict, InvalidInput, SparsemodError
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposal, Proposer
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
+from sparsemod.plugins import Names
 from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
 from sparsemod.report.results import Row, write_atomically, write_results
 from sparsemod.search import Observation
@@ -90,7 +91,7 @@ class LocalRun:
             raise InvalidInput("folder of results", str(self.folder), allowed) from error
         path = self._spec_file
         if path.exists():
-            if ExperimentSpec.parse(json.loads(path.read_text()), str(path), imports=True) != self.spec:
+            if ExperimentSpec.parse(json.loads(path.read_text()), str(path), Names.IMPORTED) != self.spec:
                 raise Conflict(
                     f"{self.folder} holds results of another spec; choose another folder or remove it"
                 )

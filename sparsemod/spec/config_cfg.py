@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.spec.experiment import RoundsSpec
 from sparsemod.spec.files import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
 from sparsemod.units import OBJECTIVES
@@ -42,8 +43,8 @@ class Key:
     convert: Callable[[str], Tree]
 
 
-def read_config(path: Path, *, imports: bool = False) -> SpecFile:
-    """The experiment of an INI file and its settings beside it. With `imports`, a method may be `module:attribute`.
+def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
+    """The experiment of an INI file and its settings beside it. `names` says which methods it may name.
 
     Raises InvalidSpec, which names file, line and key.
     """
@@ -83,7 +84,7 @@ def read_config(path: Path, *, imports: bool = False) -> SpecFile:
                 str(path),
             )
     try:
-        spec = parse(plain, str(path), imports=imports)
+        spec = parse(plain, str(path), names)
     except InvalidInput as error:
         # The user wrote r1, not rounds.r1.trials.
         owner = owners.get(error.field)

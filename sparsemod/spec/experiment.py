@@ -216,21 +216,11 @@ class ExperimentSpec(Part):
     limits: LimitsSpec = Field(LimitsSpec(), description="Limits of an attempt.")
 
     @classmethod
-    def parse(cls, data: Any, source: str | None = None, *, imports: bool = False) -> "ExperimentSpec":
-        """A spec from plain data (as read from JSON or YAML). With `imports`, a method may be `module:attribute`.
+    def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
+        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name.
 
         Raises InvalidSpec for the first mistake; `source` is named in it.
         """
-        return cls._read(data, source, Names.IMPORTED if imports else Names.KNOWN)
-
-    @classmethod
-    def stored(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
-        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
-        refuses them. Raises InvalidSpec."""
-        return cls._read(data, source, Names.ANY)
-
-    @classmethod
-    def _read(cls, data: Any, source: str | None, names: Names) -> "ExperimentSpec":
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
@@ -239,6 +229,12 @@ class ExperimentSpec(Part):
             raise translate(error, cls, source) from None
         except InvalidInput as error:
             raise InvalidSpec(error.field, error.value, error.allowed, source) from None
+
+    @classmethod
+    def stored(cls, data: Any) -> "ExperimentSpec":
+        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
+        refuses them. Raises InvalidSpec."""
+        return cls.parse(data, names=Names.ANY)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data that `parse` reads back to an equal spec."""

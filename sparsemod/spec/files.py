@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.records import Value
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -92,22 +93,22 @@ class SpecFile:
             raise found from error
 
 
-def load(path: Path | str, *, imports: bool = False) -> ExperimentSpec:
-    """The spec in a .yaml, .yml, .json, .cfg or .ini file. With `imports`, a method may be `module:attribute`. Raises InvalidSpec."""
-    return read(path, imports=imports).spec
+def load(path: Path | str, names: Names = Names.KNOWN) -> ExperimentSpec:
+    """The spec in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name. Raises InvalidSpec."""
+    return read(path, names).spec
 
 
-def read(path: Path | str, *, imports: bool = False) -> SpecFile:
-    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. With `imports`, a method may be
-    `module:attribute`. Raises InvalidSpec."""
+def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
+    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. `names` says which
+    methods it may name. Raises InvalidSpec."""
     path = Path(path)
     if path.suffix.lower() in CONFIG_SUFFIXES:
         # spec_config reads YAML for its `include` key, through this module.
         from sparsemod.spec.config_cfg import read_config
 
-        return read_config(path, imports=imports)
+        return read_config(path, names)
     plain = read_plain(path)
-    return SpecFile(parse(plain, str(path), imports=imports), plain=plain)
+    return SpecFile(parse(plain, str(path), names), plain=plain)
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:
@@ -136,10 +137,10 @@ def scalar(text: str, field: str = "value") -> Value:
     return value
 
 
-def parse(plain: Plain, source: str, *, imports: bool = False) -> ExperimentSpec:
+def parse(plain: Plain, source: str, names: Names = Names.KNOWN) -> ExperimentSpec:
     """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
     try:
-        return ExperimentSpec.parse(plain.data, source, imports=imports)
+        return ExperimentSpec.parse(plain.data, source, names)
     except InvalidInput as error:
         found = _placed(error, plain)
         found.others = tuple(_placed(other, plain) for other in error.others)
