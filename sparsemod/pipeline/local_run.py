@@ -26,7 +26,8 @@ from sparsemod.pipeline.proposals import Proposal, Proposer
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
 from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
-from sparsemod.report.results import Row, write_atomically, write_results
+from sparsemod.report.results import write_atomically, write_results
+from sparsemod.report.rows import Row
 from sparsemod.search import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.training import augmentation
