@@ -7,6 +7,7 @@ from sparsemod.errors import SparsemodError
 from sparsemod.export.c.host import compiler, host_run
 from sparsemod.export.c.project import project
 from sparsemod.export.compare import compare
+from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import LAYERS
@@ -14,22 +15,34 @@ from sparsemod.quantization.layers import LAYERS
 KINDS = frozenset(LAYERS)
 
 
-def export(
-    network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
-) -> ExportReport:
-    """Write the project and compare it, compiled here, with the network; see Exporter.export."""
-    made = project(network, folder, name=name)
-    memory = {"arena": made.arena.size, "constants": made.data_bytes}
-    try:
-        compiler()
-    except SparsemodError as error:
-        return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
-    check = compare(
-        network,
-        lambda x: host_run(network, x),
-        runtime="compiled C on this machine",
-        samples=samples,
-        labels=labels,
-        data=data,
-    )
-    return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
+@EXPORTERS.register("c")
+class C(Exporter[ExporterConfig]):
+    """C99 project, without dependencies."""
+
+    Config = ExporterConfig
+    checks_fit = True
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """See Exporter."""
+        return KINDS
+
+    def write(
+        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write the project and compare it, compiled here, with the network; see Exporter.write."""
+        made = project(network, folder, name=name)
+        memory = {"arena": made.arena.size, "constants": made.data_bytes}
+        try:
+            compiler()
+        except SparsemodError as error:
+            return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+        check = compare(
+            network,
+            lambda x: host_run(network, x),
+            runtime="compiled C on this machine",
+            samples=samples,
+            labels=labels,
+            data=data,
+        )
+        return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
