@@ -32,7 +32,7 @@ class ExportRequest(Request):
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for place, name in enumerate(value):
-            EXPORTERS.get(name, field=f"formats.{place}")
+            EXPORTERS.get(name, field=str(place))
         return value
 
 
