@@ -6,7 +6,7 @@ says what is wrong, how many draws meet the budgets, and about how long the expe
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from sparsemod.data import Dataset, load
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.morphisms import inherit
+from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import Screen, build
 from sparsemod.pruning import METHODS
@@ -118,6 +119,8 @@ class _DryRun:
             "space",
             f"{len(problem.space.parameters)} parameters, {len(free)} of them searched: {', '.join(free)}",
         )
+        family = WatchedFamily(problem.family)
+        problem = replace(problem, family=family)
         self.screen(problem)
         self.subject = "trial"
         for values in [
@@ -125,6 +128,7 @@ class _DryRun:
             *(problem.space.sample(self.rng) for _ in range(self.candidates - 1)),
         ]:
             self.tried.append(self.attempt(problem, data, values))
+        self.unread(problem, family)
         broken = [tried for tried in self.tried if tried.problem]
         for tried in broken:
             self.find(
@@ -139,6 +143,18 @@ class _DryRun:
                 f"{len(self.tried) - len(broken)} of {len(self.tried)} candidates went through the whole pipeline",
             )
         self.duration()
+
+    def unread(self, problem: Problem, family: WatchedFamily) -> None:
+        """Name the searched parameters of the family that no network was built from."""
+        searched = {parameter.name for parameter in problem.space.free}
+        names = [name for name in problem.space.names if name in (searched & family.given) - family.read]
+        if names:
+            self.find(
+                "warning",
+                "space",
+                f"family {family.name} reads {', '.join(names)} in none of the networks tried: the search would vary what changes nothing; "
+                "give one value, or read it in the family",
+            )
 
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"

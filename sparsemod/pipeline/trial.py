@@ -196,7 +196,7 @@ class _Trial:
         """Load what `parent` has learned into `module`."""
         inheritance = inherit(
             self.problem.family,
-            self.problem.architecture(parent.parameters),
+            self.problem.architecture(self.problem.space.fill(parent.parameters)),
             load_tensors(parent.state),
             self.problem.architecture(self.values),
             module,

@@ -14,7 +14,7 @@ from typing import Any
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import Names
 from sparsemod.spec.experiment import RoundsSpec
-from sparsemod.spec.files import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
+from sparsemod.spec.plain import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
 from sparsemod.units import OBJECTIVES
 
 FLAGS = {
