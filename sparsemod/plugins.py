@@ -88,8 +88,9 @@ class Plugin(Generic[C]):
 class Plugins(Registry[type[P]], Generic[P, C]):
     """The members of one family, by short name.
 
-    `path` is the key of a spec that chooses from the family; `key` is the key of a config that holds the name; `base` the base of the family's configs, which declares that key; `default` the
-    member that a spec gets when it names none. The other arguments are those of Registry.
+    `path` is the key of a spec that chooses from the family; `key` the key of a config that holds the name; `base` the base of the
+    family's configs, which declares that key; `default` the member that a spec gets when it names none. The other arguments are those
+    of Registry.
     """
 
     def __init__(

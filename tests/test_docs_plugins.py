@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from support_docs import DOCS, EXAMPLES, ROOT
 from support_own_code import run_service
+
+from sparsemod.yaml_text import parse_yaml
 
 FOLDER = EXAMPLES / "plugins"
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -63,7 +64,7 @@ def test_the_examples_are_checked_and_run(tmp_path: Path) -> None:
 
 
 def test_the_examples_run_as_a_service(tmp_path: Path) -> None:
-    spec = yaml.safe_load((FOLDER / "methods.yaml").read_text())
+    spec = parse_yaml((FOLDER / "methods.yaml").read_text(), "methods.yaml")[0]
     view, trials = run_service(tmp_path, FOLDER, MODULES, spec)
     assert view["state"] == "done", view["reason"]
     assert [(trial["state"], trial["failure"]) for trial in trials] == [("completed", None)] * 2
