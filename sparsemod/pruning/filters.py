@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from sparsemod.pruning.base import METHODS, Plan
 from sparsemod.pruning.masks import MaskConfig, MaskMethod
 from sparsemod.pruning.plan import planned_keep
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class FiltersConfig(MaskConfig):
-    """Keys of filters: `sparsity` is the share of each layer's filters."""
+    """Keys of filters."""
+
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of each layer's filters that goes.")
 
 
 @METHODS.register("filters")

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from sparsemod.pruning.base import METHODS, Plan
 from sparsemod.pruning.masks import MaskConfig, MaskMethod
 from sparsemod.pruning.plan import planned_pruned
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class MagnitudeConfig(MaskConfig):
-    """Keys of magnitude: `sparsity` is the share of all weights of convolutions and linear layers."""
+    """Keys of magnitude."""
+
+    sparsity: float = Field(
+        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers that goes."
+    )
 
 
 @METHODS.register("magnitude")
