@@ -59,6 +59,7 @@ def array(values: Any) -> bytes:
 PICKLES = [pickle.dumps({"w": [1.0]}, protocol) for protocol in (2, 3, 4, 5)]
 TORCH = archive(archive_data__pkl=PICKLES[0])
 OBJECTS = [array([{"w": 1}]), archive(w__npy=array([{"w": 1}]))]
+RENAMED = [archive(w__bin=PICKLES[0]), archive(w=PICKLES[3]), archive(w__txt=array([{"w": 1}]))]
 
 
 def saved_by_torch() -> bytes:
@@ -80,7 +81,7 @@ def put(http: TestClient, content: bytes) -> Any:
     return http.put(f"/artifacts/{digest}", content=content)
 
 
-@pytest.mark.parametrize("content", [*PICKLES, TORCH, saved_by_torch(), *OBJECTS])
+@pytest.mark.parametrize("content", [*PICKLES, TORCH, saved_by_torch(), *OBJECTS, *RENAMED])
 def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: bytes) -> None:
     answer = put(http, content)
     assert answer.status_code == 422 and "safetensors" in answer.json()["error"]["allowed"]

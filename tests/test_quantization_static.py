@@ -329,3 +329,15 @@ def test_range_rules_on_an_outlier():
     assert high["min_max"] == 50
     assert 3 < high["percentile"] < 6
     assert high["mse"] <= 50
+
+
+def test_a_window_over_everything_is_as_precise_as_a_mean():
+    """A mean over 8 x 8 has about an eighth of its input's range: with its input's scale it would lose three bits."""
+    torch.manual_seed(0)
+    samples = torch.randn(64, 3, 8, 8)
+
+    def worst(pool):
+        network = quantize(nn.Sequential(pool, nn.Flatten()), samples)
+        return np.abs(network.logits(samples) - samples.mean((2, 3)).numpy()).max()
+
+    assert worst(nn.AvgPool2d(8)) == worst(nn.AdaptiveAvgPool2d(1)) < 0.01

@@ -19,6 +19,7 @@ from service.cli.common import (
     parse_parameters,
     which,
 )
+from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
     from service.client.client import Client
@@ -251,7 +252,13 @@ def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_S
 
 
 def extend(
-    experiment: ExperimentArgument = "",
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="Id or name of an experiment, or the folder of a local run; the newest experiment when left out.",
+            metavar="[EXPERIMENT]",
+        ),
+    ] = "",
     r1: Annotated[int, typer.Option(help="More Sobol trials.", min=0)] = 0,
     r2: Annotated[int, typer.Option(help="More trials of the GP round.", min=0)] = 0,
     r3: Annotated[int, typer.Option(help="More morphs.", min=0)] = 0,
@@ -275,6 +282,13 @@ def extend(
     more = {name: count for name, count in (("r1", r1), ("r2", r2), ("r3", r3)) if count}
     if not more and not budgets:
         raise InvalidInput("extend", "nothing", "at least one of --r1, --r2, --r3, --budget")
+    folder = local_folder(experiment)
+    if folder is not None:
+        rounds = folder.extend(more, budgets or None).rounds
+        typer.echo(
+            f"{folder.folder} has {counted(rounds.trials, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+        )
+        return
     client = connect(server)
     found = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
     total = sum(part.trials for part in found.rounds.values())

@@ -16,7 +16,7 @@ from service.store.tables import deletions, events, experiments, requests, trial
 from sparsemod.errors import Conflict, InvalidInput, NotFound, UnknownName
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.units import metric
+from sparsemod.spec.extension import extended
 
 _PACE_TRIALS = 30
 _RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
@@ -331,39 +331,3 @@ def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]
     except UnknownName:
         # A device that this server knows no more: the experiment is shown all the same, with what its spec says.
         return spec.budgets, spec.reference_point
-
-
-def extended(
-    spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
-) -> ExperimentSpec:
-    """`spec` with more trials and other budgets. Its reference point stays, and becomes explicit, since its default follows the budgets; but
-    what lies beyond it counts for nothing, so that a budget loosened beyond it takes it along."""
-    data = spec.to_dict()
-    for name, more in rounds.items():
-        if name not in ("r1", "r2", "r3"):
-            raise InvalidInput(f"rounds.{name}", more, "r1, r2 or r3")
-        if more < 0:
-            raise InvalidInput(f"rounds.{name}", more, "a number of further trials, not negative")
-        data["rounds"][name]["trials"] += more
-    changed: set[str] = set()
-    for name, limit in (budgets or {}).items():
-        measured = metric(name, "budgets")
-        if measured.name in changed:
-            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this is {measured.name} again")
-        changed.add(measured.name)
-        if limit is None:
-            data["budgets"].pop(measured.name, None)
-        else:
-            data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
-    changed_spec = ExperimentSpec.stored(data)
-    reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
-    for name, value in reference.items():
-        # A reference point below the budget was meant so.
-        if after[name] > value >= before[name]:
-            reference[name] = after[name]
-    return changed_spec.model_copy(update={"reference_point": reference})
-
-
-def _default_reference(spec: ExperimentSpec) -> dict[str, float]:
-    """The reference point that `spec` would have if it gave none."""
-    return spec.model_copy(update={"reference_point": {}}).reference()

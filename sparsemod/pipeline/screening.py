@@ -14,6 +14,7 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement, Value
+from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -44,7 +45,9 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
     """What pruning will leave of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
-    return method.plan(capture(module, problem.info.shape), problem.sparsity(values), module.state_dict())
+    graph = capture(module, problem.info.shape)
+    with stage_errors("pruning"):
+        return method.plan(graph, problem.sparsity(values), module.state_dict())
 
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:

@@ -37,6 +37,7 @@ from sparsemod.records import (
     Value,
 )
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.stage_errors import stage_errors
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.training.metrics import METRICS
 from sparsemod.units import over_budget
@@ -247,7 +248,8 @@ class _Trial:
 
     def shrunk(self, module: nn.Module) -> nn.Module:
         """The network to deploy: physically smaller, where the pruning method shrinks networks."""
-        return self.method.transform(module, self.data.info.shape)
+        with stage_errors("pruning"):
+            return self.method.transform(module, self.data.info.shape)
 
     def quantize(self, module: nn.Module) -> Quantized:
         """The network whose accuracy counts, calibrated on training samples."""
@@ -255,7 +257,8 @@ class _Trial:
         x, _ = self.data.train.tensors()
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec)
+            samples = x[torch.from_numpy(np.sort(chosen))]
+            return quantize(module, samples, spec)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -15,10 +15,12 @@ from sparsemod.errors import BuildError
 from sparsemod.graph import Graph, Operator, capture
 from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
 from sparsemod.pruning.plan import planned_keep
+from sparsemod.stage_errors import stage_errors
 
 Keep = NDArray[np.bool_]
 
 
+@stage_errors("pruning")
 def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
     """A copy of `module` without the filters that pruning set to zero; it computes the same function.
 
@@ -33,6 +35,7 @@ def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
     return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
 
 
+@stage_errors("pruning")
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
     """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it; which filters remain is
     arbitrary.

@@ -28,9 +28,9 @@ from service.schemas.trials import (
     ExtendExperiment,
     Page,
 )
-from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.extension import extended
 
 router = APIRouter(tags=["experiments"])
 
