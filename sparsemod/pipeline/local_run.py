@@ -207,11 +207,10 @@ class LocalRun(_Folder):
     """
 
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
-        # A method may be `module:attribute` here; a spec read from a folder has not imported it yet.
-        self.spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
         self.folder, self.device = folder, device
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
+        self.spec = spec = self.problem.spec
         # Built for its errors alone: the first trial would be late for them.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)

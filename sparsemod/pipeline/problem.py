@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
-from sparsemod.plugins import PluginConfig
+from sparsemod.plugins import Names, PluginConfig
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
@@ -35,13 +35,15 @@ class Problem:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, info: DataInfo, *, imports: bool = False) -> "Problem":
-        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family may be
-        `module:attribute`.
+        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family and the
+        methods may be `module:attribute`.
 
         Raises UnknownName for a family, a method or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
         the pipeline, and a budget or objective that cannot be known on the device.
         """
         try:
+            if imports:
+                spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
