@@ -167,7 +167,7 @@ def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) ->
 def test_too_large_says_what_to_change(http: TestClient) -> None:
     found = put(http, b"x" * 6_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
-    found = http.post("/claims", content=b" " * 9_000_000)
+    found = http.post("/attempts/1/finish", content=b" " * 9_000_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
 
 

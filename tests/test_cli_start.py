@@ -159,7 +159,7 @@ def test_a_database_that_does_not_answer_is_not_taken_for_a_server(
 ) -> None:
     url = "postgresql://127.0.0.1:9/none"
     with pytest.raises(SystemExit) as end:
-        main(["serve", "--only-server", "--database", url, "--data-dir", str(tmp_path), "--port", "0"])
+        main(["token", "list", "--database", url, "--data-dir", str(tmp_path)])
     captured = capsys.readouterr()
     assert end.value.code == 2
     assert "the database does not answer" in captured.err

@@ -1,4 +1,4 @@
-"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `attach`, `delete`: experiments on a server."""
+"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `mend`, `attach`, `delete`: experiments on a server."""
 
 import time
 from pathlib import Path
@@ -12,6 +12,7 @@ from service.cli.common import (
     ExperimentArgument,
     ServerOption,
     as_id,
+    complain,
     connect,
     console,
     counted,
@@ -22,7 +23,10 @@ from service.cli.common import (
 from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from service.client.client import Client
+    from service.schemas.trials import ExperimentSummary
 
 LOOK_SECONDS = 1.0
 """Pause between two looks at a log that is followed."""
@@ -130,7 +134,7 @@ def list_experiments(
             str(item.id),
             Text(item.name, style="bold"),
             *([item.owner or "-"] if owners else []),
-            Text(item.state, style=STATE_STYLES.get(item.state, "")),
+            _state(item),
             Text(bar(done, total, 16), style="cyan"),
             f"{done}/{total}",
             str(item.counts.get(TrialState.INFEASIBLE, 0)),
@@ -138,6 +142,13 @@ def list_experiments(
             age,
         )
     console().print(table)
+
+
+def _state(item: "ExperimentSummary") -> "Text":
+    from rich.text import Text
+
+    found = Text(item.state, style=STATE_STYLES.get(item.state, ""))
+    return found if item.spec_error is None else found.append(", its spec is not valid", style="red")
 
 
 def show(
@@ -200,6 +211,8 @@ def show(
     elif spec:
         from sparsemod.spec.files import dump
 
+        if (trouble := full.spec_trouble()) is not None:
+            complain(trouble)
         typer.echo(dump(full.spec), nl=False)
     else:
         from service.cli.view import render
@@ -297,6 +310,22 @@ def extend(
     )
 
 
+def mend(
+    experiment: Annotated[str, typer.Argument(help="Id or name of an experiment.")],
+    spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Replace the stored spec of an experiment that is not valid any more, for example after an update of the server. Trials stay.
+
+    `sparsemod show ID --spec` prints what can be read of the stored spec, `--json` the spec as it is stored.
+    """
+    from sparsemod.spec.files import load
+
+    client = connect(server)
+    found = client.mend(which(client, experiment).id, load(spec))
+    typer.echo(f"experiment {found.id} ({found.name}) has a valid spec and is {found.state}")
+
+
 def attach(
     experiment: Annotated[str, typer.Argument(help="Id or name of an experiment.")],
     parameters: Annotated[
@@ -347,6 +376,7 @@ COMMANDS = {
     "stop": stop,
     "resume": resume,
     "extend": extend,
+    "mend": mend,
     "attach": attach,
     "delete": delete,
 }

@@ -1,6 +1,5 @@
 """How far experiments are: their trials by round and state, and what of them counts towards the rounds."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,6 +7,7 @@ import sqlalchemy as sa
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
 from sparsemod.records import FailureKind, RoundName, TrialState
+from sparsemod.spec.experiment import RoundSpec, RoundsSpec
 
 ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 
@@ -47,16 +47,17 @@ def totals(counts: Counts) -> dict[TrialState, int]:
     return found
 
 
-def progress(spec: Mapping[str, Any], counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a stored spec, and the manual trials as one more when there are any; of these, each one counts."""
+def progress(spec: RoundsSpec, counts: Counts) -> dict[str, RoundProgress]:
+    """The rounds of a spec, and the manual trials as one more when there are any; of these, each one counts."""
     rounds: dict[str, RoundProgress] = {}
     for name in ROUNDS:
         own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}
         done = sum(count for state, count in own.items() if state.finished)
         if name != "manual":
             done -= sum(missed for (of, _), (_, missed) in counts.items() if of == name)
-            rounds[name] = RoundProgress(**spec["rounds"][name], done=done, counts=own)
+            part: RoundSpec = getattr(spec, name)
+            rounds[name] = RoundProgress(trials=part.trials, epochs=part.epochs, done=done, counts=own)
         elif own:
-            epochs = spec["rounds"]["r2"]["epochs"]
-            rounds[name] = RoundProgress(trials=sum(own.values()), epochs=epochs, done=done, counts=own)
+            total = sum(own.values())
+            rounds[name] = RoundProgress(trials=total, epochs=spec.r2.epochs, done=done, counts=own)
     return rounds

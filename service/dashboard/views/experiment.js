@@ -7,7 +7,7 @@ import { calmly, follow } from "../lib/live.js";
 import { asked, go } from "../lib/route.js";
 import { brushed, rangesOf } from "../lib/selection.js";
 import { Actions } from "../parts/actions.js";
-import { Boundary, Clock, Figure, Problem, Progress, State } from "../parts/bits.js";
+import { Boundary, Clock, Figure, Problem, Progress, SpecError, State } from "../parts/bits.js";
 import { pace } from "./experiments.js";
 import { History } from "./experiment/history.js";
 import { Importance } from "./experiment/importance.js";
@@ -101,6 +101,7 @@ function Head({ experiment, front, onChange }) {
       <span class="grow"></span>
       <a class="button" href=${`#/compare?ids=${experiment.id}`}>Compare</a>
       <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>
+    <${SpecError} experiment=${experiment} />
     <section class="card head" aria-label="Progress"><div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => {
         const { done, trials } = /** @type {any} */ (round);

@@ -5,7 +5,7 @@ import { ROUNDS, ago, duration, phrase, plural, show } from "../lib/format.js";
 import { calmly, follow, resets } from "../lib/live.js";
 import { ask, asked, offset as place } from "../lib/route.js";
 import { Actions } from "../parts/actions.js";
-import { Clock, Pick, Problem, Progress, State } from "../parts/bits.js";
+import { Clock, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
 
 const PAGE = 20;
 const STATES = ["running", "stopped", "done", "failed"];
@@ -127,6 +127,7 @@ function Item({ experiment, front }) {
       <span class="grow"></span>
       <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
     ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}
+    <${SpecError} experiment=${experiment} />
     <div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>
       <dl class="figures">
