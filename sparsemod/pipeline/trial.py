@@ -18,13 +18,15 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
+from sparsemod.delivery.described import described
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
+from sparsemod.pipeline.deployment import encoded
 from sparsemod.pipeline.on_device import linked_size, measure_on_device
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, measured_costs, planned_costs
 from sparsemod.pruning import METHODS
-from sparsemod.quantization import Quantized, quantize
+from sparsemod.quantization import IntegerNetwork, Quantized, quantize
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -258,7 +260,10 @@ class _Trial:
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            return quantize(module, samples, spec)
+            network = quantize(module, samples, spec)
+            if isinstance(network, IntegerNetwork):
+                network = encoded(described(network, self.data), module, self.problem)
+            return network
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error
