@@ -29,7 +29,7 @@ from sparsemod.quantization.arithmetic import dequantize_values
 from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import Add, Clamp, Layer, MaxPool
 
-FORMATS = tuple(EXPORTERS)
+FORMATS = EXPORTERS.names()
 
 
 # -- refusals

@@ -30,6 +30,8 @@ from sparsemod.graph.macs import MACS, operator_macs
 from sparsemod.kinds import KINDS, Stage
 from sparsemod.measure.nodes import graph_layout, node
 from sparsemod.measure.work import FEATURES, layer_instructions, works
+from sparsemod.pruning import planned_shrink_graph
+from sparsemod.pruning.channels import CHANNELS
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
 from sparsemod.quantization.interpreter import trace
@@ -102,6 +104,15 @@ def _macs(case: Case, folder: Path) -> None:
     assert operator_macs(case.graph, operator) == size * weight[0].numel() > 0
 
 
+def _pruned(case: Case, folder: Path) -> None:
+    small = planned_shrink_graph(case.captured, 0.5)
+    assert all(o.kind == p.kind for o, p in zip(small.operators, case.captured.operators, strict=True))
+    outputs = run_float(small, case.x)  # whichever filters are left, the layers fit each other
+    assert (
+        tuple(outputs.shape[1:]) == small.shapes[small.output] == case.captured.shapes[case.captured.output]
+    )
+
+
 def _quantized(case: Case, folder: Path) -> None:
     assert case.layer in [layer.kind for layer in case.network.layers]
     info = case.network.tensors[case.network.output]
@@ -171,6 +182,7 @@ CAPTURED: tuple[tuple[str, Stage | None, Exercise], ...] = (
     ("capture", None, _capture),
     ("float", FLOAT, _float),
     ("macs", MACS, _macs),
+    ("pruning", CHANNELS, _pruned),
     ("quantization", RULES, _quantized),
 )
 LAYERED: tuple[tuple[str, Stage, Exercise], ...] = (
@@ -187,8 +199,11 @@ LAYER_STAGES = tuple(name for name, _, _ in LAYERED)
 MISSING = {
     ("clamp", "capture"),  # relu and relu6 become one when they are quantized
     ("clamp", "float"),
+    ("clamp", "pruning"),
     ("clamp", "quantization"),
     ("pad", "float"),  # part of a convolution as soon as the capture is complete
+    ("pad", "pruning"),
+    ("reshape", "pruning"),  # its sizes are written into the network
     ("pad", "quantization"),
     ("batch_norm", "quantization"),  # no deployed graph holds one
     *(("batch_norm", stage) for stage in LAYER_STAGES),

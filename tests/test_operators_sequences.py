@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support_graph import randomize
+from support_pruning import started
 from support_quantization import slow_run
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from sparsemod.graph.trace import exported, recorded
 from sparsemod.layouts import LAYOUTS, default_layout, layout
 from sparsemod.measure import costs
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.pruning.shrink import planned_shrink, planned_shrink_graph
+from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import FloatNetwork, IntegerNetwork, quantize
 from sparsemod.records import DataInfo
 from sparsemod.targets import device
@@ -159,14 +160,27 @@ def test_both_ways_of_capturing_give_the_same_graph(seed: int) -> None:
         torch.testing.assert_close(run_float(graph, x), module(x), atol=1e-4, rtol=1e-4)
 
 
+def filters_pruned(module: nn.Module, shape: tuple[int, ...], layout: str | None = None) -> nn.Module:
+    """The smaller network that filter pruning to one half leaves."""
+    method = started("filters", 0.5, module, shape, layout=layout)
+    method.before_epoch(1, 1)
+    method.finish()
+    small: nn.Module = method.transform(module, shape, layout)
+    return small
+
+
 @compiled
 def test_filters_of_one_dimensional_networks_are_pruned_away() -> None:
     module = ready(one_dimensional(), (3, 50))
     graph = planned_shrink_graph(capture(module, (3, 50)), 0.5)
-    small = planned_shrink(module, (3, 50), 0.5)
+    small = filters_pruned(module, (3, 50))
     assert same(graph, capture(small, (3, 50)))
     assert [layer.out_channels for layer in small.modules() if isinstance(layer, nn.Conv1d)] == [4, 4, 6, 3]
-    steps = planned_shrink_graph(capture(ready(Recognizer(), (20, 6)), (20, 6), "time-features"), 0.5)
+    recognizer = ready(Recognizer(), (20, 6))
+    steps = planned_shrink_graph(capture(recognizer, (20, 6), "time-features"), 0.5)
+    assert same(
+        steps, capture(filters_pruned(recognizer, (20, 6), "time-features"), (20, 6), "time-features")
+    )
     assert [steps.shapes[name] for name in ("input", "relu", "conv", "last")] == [
         (20, 6), (20, 4), (3, 9), (3,),
     ]  # fmt: skip

@@ -29,6 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.units",
         "sparsemod.yaml_text",
     ),
+    ("sparsemod.plugins",),
     ("sparsemod.objectives", "sparsemod.space"),
     ("sparsemod.targets",),
     ("sparsemod.spec", "sparsemod.kinds"),

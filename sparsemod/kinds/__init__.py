@@ -8,6 +8,7 @@ A kind is a `Kind` in `KINDS`: a name and traits. Code asks traits, not names. W
 | capture | `sparsemod.graph.aten.TRANSLATIONS` | an ATen call -> operators |
 | float meaning | `sparsemod.graph.execute.FLOAT` | operator, tensors -> tensor |
 | multiply-adds | `sparsemod.graph.macs.MACS` | graph, operator -> count |
+| filter pruning | `sparsemod.pruning.channels.CHANNELS` | operator, its inputs' labels -> its output's labels |
 | quantization | `sparsemod.quantization.static.RULES` | operator -> layer |
 | integer layer | `sparsemod.quantization.layers.LAYERS` | the layer's class |
 | integer kernel | `sparsemod.quantization.interpreter.KERNELS` | layer, int8 arrays -> int8 array |

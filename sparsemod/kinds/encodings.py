@@ -6,7 +6,6 @@ mask    the nonzero weights, and one bit per weight, whole bytes per filter
 """
 
 ENCODINGS = ("dense", "gaps", "mask")
-CHANNEL_BYTES = 9  # of each output channel of an int8 layer: int32 bias, int32 multiplier, int8 shift
 
 
 def mask_bytes(filters: int, taps: int) -> int:

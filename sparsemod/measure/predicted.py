@@ -7,9 +7,10 @@ from sparsemod.arena import plan
 from sparsemod.graph import Graph, Operator
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
+from sparsemod.measure.size import layer_sizes
 from sparsemod.measure.work import Weights, Work, encoded, layer_instructions, weights_of, works
 from sparsemod.records import Measurement
+from sparsemod.spec.methods import INT8
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
 
@@ -73,7 +74,7 @@ def constants(
     """Bytes of weights as stored, biases and scales."""
     channels = sum(layer.channels for layer in layer_sizes(graph))
     stored = (encoded(graph, operator, nonzeros, encodings) for operator in _weighted(graph))
-    return sum(one.bytes for one in stored) + channels * CHANNEL_BYTES["static"]
+    return sum(one.bytes for one in stored) + channels * INT8.channel_bytes
 
 
 def _weighted(graph: Graph) -> list[Operator]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
@@ -223,3 +224,10 @@ def norm_keys(operator: Operator) -> tuple[str, ...]:
     """Names of the per-channel tensors of a batch norm in the graph's state."""
     own = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
     return tuple(key for key in own if key is not None)
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by every name that they have in the module."""
+    found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    found.update(module.named_parameters(remove_duplicate=False))
+    return found

@@ -22,7 +22,6 @@ _CHUNK = 256
 class FloatNetwork(Evaluation):
     """A deployed graph that is run in float32."""
 
-    scheme: ClassVar[str] = "none"
     title: ClassVar[str] = "float network"
     graph: Graph
 

@@ -42,7 +42,6 @@ class IntegerNetwork(Evaluation):
     overflow.
     """
 
-    scheme: ClassVar[str] = "static"
     title: ClassVar[str] = "integer network"
     input: str
     output: str

@@ -18,9 +18,10 @@ from sparsemod.quantization.arithmetic import (
     clamp_range,
     quantize_multiplier,
 )
-from sparsemod.quantization.calibration import Range, calibrate
+from sparsemod.quantization.calibration import calibrate
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer
+from sparsemod.quantization.ranges import Range, RangeRule
 from sparsemod.quantization.tensor import TensorInfo
 
 Float64 = NDArray[np.float64]
@@ -28,11 +29,11 @@ _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 
 
-def quantize_static(graph: Graph, samples: Tensor, rule: str = "min_max") -> IntegerNetwork:
+def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> IntegerNetwork:
     """The integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,
-    spanning what `rule` (see `sparsemod.quantization.calibration`) says of `samples` (N, *input shape).
+    spanning what `rule` (None: min_max) says of `samples` (N, *input shape).
     Biases: int32. Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or
     activations that are not finite.
     """

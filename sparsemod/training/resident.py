@@ -15,7 +15,14 @@ class _Split(Protocol):
     def tensors(self) -> tuple[Tensor, Tensor]: ...
 
 
+class _Info(Protocol):
+    @property
+    def layout(self) -> str: ...
+
+
 class _Dataset(Protocol):
+    @property
+    def info(self) -> _Info: ...
     @property
     def train(self) -> _Split: ...
     @property
@@ -30,17 +37,20 @@ class Samples:
     """Samples of one split on one device.
 
     `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
-    memory format that convolutions want. `shape` is a sample's, images channels first: (C, H, W). `channels_last` false gives batches
-    of images in torch's default format, at the price of a second copy.
+    memory format that convolutions want. `shape` is a sample's, images channels first: (C, H, W); `layout` names its axes where that is
+    stated. `channels_last` false gives batches of images in torch's default format, at the price of a second copy.
     """
 
     rows: Tensor  # float32 (N, elements)
     labels: Tensor  # int64 (N,)
     shape: tuple[int, ...]
     channels_last: bool = True
+    layout: str | None = None
 
     @staticmethod
-    def of(x: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> "Samples":
+    def of(
+        x: Tensor, labels: Tensor, device: torch.device | str = "cpu", layout: str | None = None
+    ) -> "Samples":
         """From float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,); copies only what lies differently.
 
         Raises InvalidInput.
@@ -53,7 +63,8 @@ class Samples:
                 "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},)"
             )
         flat = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
-        return Samples(flat.reshape(len(x), -1).to(device), labels.to(device), tuple(x.shape[1:]))
+        rows = flat.reshape(len(x), -1).to(device)
+        return Samples(rows, labels.to(device), tuple(x.shape[1:]), layout=layout)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,7 +109,10 @@ class Resident:
         key = str(device)
         if key not in held:
             held[key] = Resident.from_tensors(
-                *dataset.train.tensors(), *dataset.validation.tensors(), device=device
+                *dataset.train.tensors(),
+                *dataset.validation.tensors(),
+                device=device,
+                layout=dataset.info.layout,
             )
         return held[key]
 
@@ -110,11 +124,12 @@ class Resident:
         validation_y: Tensor,
         *,
         device: torch.device | str = "cpu",
+        layout: str | None = None,
     ) -> "Resident":
-        """From float32 samples and int64 labels. Raises InvalidInput."""
+        """From float32 samples and int64 labels; `layout` names the axes of a sample. Raises InvalidInput."""
         train, validation = (
-            Samples.of(train_x, train_y, device),
-            Samples.of(validation_x, validation_y, device),
+            Samples.of(train_x, train_y, device, layout),
+            Samples.of(validation_x, validation_y, device, layout),
         )
         if train.shape != validation.shape:
             raise InvalidInput(

@@ -16,40 +16,51 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import ToolsMissing
 from sparsemod.export.compare import compare
+from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.metadata import metadata
 from sparsemod.export.onnx.layers import RULES, OnnxGraph
 from sparsemod.export.report import ExportReport, Verification
 from sparsemod.quantization.arithmetic import dequantize_values, quantize_values
 from sparsemod.quantization.integer_network import IntegerNetwork
 
-__all__ = ["RULES", "export", "to_onnx"]
-
 OPSET, IR_VERSION = 21, 10
 _BATCH = 256
 
 
-def export(
-    network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
-) -> ExportReport:
-    """Write NAME.onnx and run it in ONNX Runtime; see Exporter.export."""
-    content = to_onnx(network, name)
-    (folder / f"{name}.onnx").write_bytes(content)
-    try:
-        import onnxruntime
-    except ImportError:
-        missing = "onnxruntime, which runs the file to check it: pip install 'sparsemod[onnx]'"
-        return ExportReport(format="onnx", name=name, missing=(missing,))
+@EXPORTERS.register("onnx")
+class Onnx(Exporter[ExporterConfig]):
+    """ONNX, int8 as QuantizeLinear and DequantizeLinear pairs."""
 
-    def check(optimized: bool) -> Verification:
-        session = _session(content, optimized)
-        words = "" if optimized else ", graph optimizations off"
-        runtime = f"onnxruntime {onnxruntime.__version__} (CPU{words})"
-        options = {"samples": samples, "labels": labels, "data": data}
-        return compare(network, lambda x: _run(network, session, x), runtime=runtime, **options)
+    Config = ExporterConfig
+    extra = "onnx"
 
-    # As users run it, and without the fusions that replace pairs by integer kernels.
-    checks = (check(True), check(False))
-    return ExportReport(format="onnx", name=name, verifications=checks, detail={"opset": OPSET})
+    @property
+    def kinds(self) -> frozenset[str]:
+        """See Exporter."""
+        return frozenset(RULES.names())
+
+    def write(
+        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write NAME.onnx and run it in ONNX Runtime; see Exporter.write."""
+        content = to_onnx(network, name)
+        (folder / f"{name}.onnx").write_bytes(content)
+        try:
+            import onnxruntime
+        except ImportError:
+            missing = "onnxruntime, which runs the file to check it: pip install 'sparsemod[onnx]'"
+            return ExportReport(format="onnx", name=name, missing=(missing,))
+
+        def check(optimized: bool) -> Verification:
+            session = _session(content, optimized)
+            words = "" if optimized else ", graph optimizations off"
+            runtime = f"onnxruntime {onnxruntime.__version__} (CPU{words})"
+            options = {"samples": samples, "labels": labels, "data": data}
+            return compare(network, lambda x: _run(network, session, x), runtime=runtime, **options)
+
+        # As users run it, and without the fusions that replace pairs by integer kernels.
+        checks = (check(True), check(False))
+        return ExportReport(format="onnx", name=name, verifications=checks, detail={"opset": OPSET})
 
 
 def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:

@@ -20,48 +20,59 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import ToolsMissing
 from sparsemod.export.compare import compare
+from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport, Verification
 from sparsemod.export.tflite.layers import RULES, Lowering, spatial_last
 from sparsemod.export.tflite.micro import MICRO_SAMPLES, run_micro
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.tensor import TensorInfo
 
-__all__ = ["RULES", "export", "to_tflite"]
-
 INSTALL = "pip install 'sparsemod[tflite]'"
 _BATCH = 256
 
 
-def export(
-    network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
-) -> ExportReport:
-    """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.export."""
-    content = to_tflite(network, name)
-    (folder / f"{name}.tflite").write_bytes(content)
-    options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
-    checks: list[Verification] = [
-        compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
-    ]
-    given, made = network.tensors[network.input], network.tensors[network.output]
-    micro = run_micro(content)
-    missing: tuple[str, ...] = ()
-    memory: dict[str, int] = {}
-    if isinstance(micro, str):
-        missing = (micro,)
-    else:
-        memory = micro.memory
-        checks.append(
-            compare(
-                network,
-                lambda x: made.from_memory(micro.run(_in_file(x, given))),
-                runtime=micro.version,
-                most=MICRO_SAMPLES,
-                **options,
+@EXPORTERS.register("tflite")
+class TfLite(Exporter[ExporterConfig]):
+    """TensorFlow Lite flatbuffer, int8 in and out."""
+
+    Config = ExporterConfig
+    extra = "tflite"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """See Exporter."""
+        return frozenset(RULES.names())
+
+    def write(
+        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.write."""
+        content = to_tflite(network, name)
+        (folder / f"{name}.tflite").write_bytes(content)
+        options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
+        checks: list[Verification] = [
+            compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
+        ]
+        given, made = network.tensors[network.input], network.tensors[network.output]
+        micro = run_micro(content)
+        missing: tuple[str, ...] = ()
+        memory: dict[str, int] = {}
+        if isinstance(micro, str):
+            missing = (micro,)
+        else:
+            memory = micro.memory
+            checks.append(
+                compare(
+                    network,
+                    lambda x: made.from_memory(micro.run(_in_file(x, given))),
+                    runtime=micro.version,
+                    most=MICRO_SAMPLES,
+                    **options,
+                )
             )
+        return ExportReport(
+            format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
         )
-    return ExportReport(
-        format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
-    )
 
 
 def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:

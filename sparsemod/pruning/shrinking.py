@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import BuildError
 from sparsemod.graph import Graph, Operator, capture
-from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, norm_keys
-from sparsemod.pruning.filters import named_tensors
+from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
 from sparsemod.pruning.plan import planned_keep
 from sparsemod.stage_errors import stage_errors
 
@@ -22,44 +21,24 @@ Keep = NDArray[np.bool_]
 
 
 @stage_errors("pruning")
-def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
+def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> nn.Module:
     """A copy of `module` without the filters that pruning set to zero; it computes the same function.
 
-    `shape`: one sample's. Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
+    `shape`: one sample's, whose axes `layout` names (see `sparsemod.layouts`). Conv1d, Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
     changed. Every layer keeps at least one filter. The result is run beside the original before it is
     returned: raises BuildError when they differ, as for a module whose forward holds sizes (x.view(-1, 256));
     Unsupported when the module cannot be captured.
     """
-    graph = capture(module, tuple(shape))
+    graph = capture(module, tuple(shape), layout)
     tensors = named_tensors(module)
     channels = channels_of(graph, tensors)
     return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
 
 
-def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> nn.Module:
-    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain
-    is arbitrary.
-
-    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`,
-    without running anything. Raises as `shrink`.
-    """
-    graph = capture(module, tuple(shape))
-    masked = copy.deepcopy(module)
-    tensors = named_tensors(masked)
-    channels = channels_of(graph, tensors)
-    keep = planned(channels, sparsity)
-    with torch.no_grad():
-        for name, labels in channels.rows.items():
-            gone = torch.from_numpy(~keep[labels])
-            if gone.any():
-                tensors[name][gone] = 0.0
-    return _shrunk(masked, graph, channels, keep)
-
-
 @stage_errors("pruning")
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of
-    `planned_shrink` without its work.
+    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it; which filters remain is
+    arbitrary.
 
     `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are
     computed from others.
