@@ -42,11 +42,14 @@ def submit(
     json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Start an experiment on the server."""
-    from sparsemod.spec.files import load
+    from sparsemod.plugins import Names
+    from sparsemod.spec.files import read
 
     client = connect(server)
+    file = read(spec, Names.ANY)  # the server may know methods that are not known here
     if dry_run:
-        checked = client.check(load(spec))
+        with file.locating():
+            checked = client.check(file.spec)
         rounds = checked.spec.rounds
         count = counted(rounds.r1.trials + rounds.r2.trials + rounds.r3.trials, "trial")
         typer.echo(
@@ -55,7 +58,8 @@ def submit(
             else f"the spec is valid at {server}: {checked.spec.name}, {count}"
         )
         return
-    experiment = client.create_experiment(load(spec))
+    with file.locating():
+        experiment = client.create_experiment(file.spec)
     if json_output:
         typer.echo(experiment.model_dump_json(indent=1))
         return
@@ -91,9 +95,7 @@ def watch(
 
 
 def list_experiments(
-    state: Annotated[
-        str | None, typer.Option(help="Only this state: running, stopped, done or failed.")
-    ] = None,
+    state: Annotated[str | None, typer.Option(help="Only running, stopped, done or failed ones.")] = None,
     server: ServerOption = DEFAULT_SERVER,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -234,9 +236,7 @@ def _log(client: "Client", experiment: int, index: int, *, follow: bool, as_json
 
 def stop(
     experiment: ExperimentArgument = "",
-    trial: Annotated[
-        int | None, typer.Option("--trial", "-t", help="Stop only this trial, for good.", min=0)
-    ] = None,
+    trial: Annotated[int | None, typer.Option("--trial", "-t", help="End a trial for good.", min=0)] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Stop an experiment: no new trial is queued, running trials end between epochs. `resume` continues."""

@@ -160,13 +160,11 @@ def _export_folder(
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the format names in a text such as `"c,onnx"`, each once. Raises UnknownName."""
-    from sparsemod.errors import UnknownName
     from sparsemod.export import EXPORTERS
 
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     for name in names:
-        if name not in EXPORTERS:
-            raise UnknownName("--to", name, EXPORTERS)
+        EXPORTERS.get(name, field="--to")
     return names
 
 

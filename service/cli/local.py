@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Run an experiment on this machine, one trial after the other, without a server."""
     from sparsemod.errors import InvalidInput
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
     from sparsemod.spec.plain import SpecFile
 
@@ -55,7 +56,7 @@ def run(
     existing = local_folder(str(spec)) if spec.is_dir() else None
     if existing is not None and out is not None and out.resolve() != spec.resolve():
         raise InvalidInput("--out", str(out), f"nothing: the run in {spec} continues in its folder")
-    file = read(spec) if existing is None else SpecFile(existing.spec)
+    file = read(spec, Names.IMPORTED) if existing is None else SpecFile(existing.spec)
     with file.locating():
         resolved = _with_its_device(file.spec, spec) if existing is None else existing.spec
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
@@ -182,11 +183,8 @@ class _Follower:
         """Record the start of a trial."""
         from service.cli.view import Running
 
-        round_name = suggestion.candidate.round
-        self._running = (
-            time.monotonic(),
-            Running(index, round_name, "here", 0, suggestion.epochs, None, 0.0),
-        )
+        trial = Running(index, suggestion.candidate.round, "here", 0, suggestion.epochs, None, 0.0)
+        self._running = (time.monotonic(), trial)
 
     def finish(self) -> None:
         """Record the end of the running trial."""
@@ -276,10 +274,11 @@ def check(
     """Dry-run a spec: build, capture, measure and train a few candidates on one batch, and report problems."""
     from rich.text import Text
 
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec)
+    file = read(spec, Names.IMPORTED)
     with file.locating():
         experiment = _with_its_device(file.spec, spec)
     output = console()
@@ -313,8 +312,7 @@ def test(
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
 ) -> None:
-    """Test mode: retrain a trial's network for longer, with several seeds, and report the error on the
-    untouched test split.
+    """Test mode: retrain a trial's network for longer, with several seeds; report the error on the test split.
 
     Do this once, for the network that you have chosen. Test results are biased once they influence a choice.
     """
