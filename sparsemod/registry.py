@@ -95,7 +95,9 @@ class Registry(Generic[T]):
             point, error = self._broken[name]
             package = f" of {point.dist.name}" if point.dist is not None else ""
             raise InvalidInput(
-                field, name, f"its entry point {point.value}{package} cannot be loaded: {told(error)}"
+                field,
+                name,
+                f"its entry point {point.value}{package} cannot be loaded: {summarize_error(error)}",
             ) from error
         try:
             return self._members[name]
@@ -195,20 +197,22 @@ def _words(member: object) -> str:
 
 
 def _cannot_import(field: str, name: str, module: str, error: Exception) -> InvalidInput:
-    return InvalidInput(field, name, f"a module that can be imported; {module} raised {told(error)}")
+    return InvalidInput(
+        field, name, f"a module that can be imported; {module} raised {summarize_error(error)}"
+    )
 
 
-def told(error: BaseException) -> str:
-    """An exception of somebody's own code in a line: its kind, its words, and the file and line of theirs where it came from."""
-    words = f"{type(error).__name__}: {error}"
+def summarize_error(error: BaseException) -> str:
+    """Return type and message of an exception that a user's code raised, with the user's file and line, in one line."""
+    summary = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:
-        return words  # a SyntaxError says where; its traceback ends within Python's import
-    last = next((frame for frame in reversed(frames) if _is_theirs(frame.filename)), frames[-1])
-    return f"{words} ({Path(last.filename).name}, line {last.lineno})"
+        return summary  # a SyntaxError names its line; its traceback ends in Python's import machinery
+    last = next((frame for frame in reversed(frames) if _is_user_file(frame.filename)), frames[-1])
+    return f"{summary} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def _is_theirs(file: str) -> bool:
+def _is_user_file(file: str) -> bool:
     libraries = ("site-packages", "dist-packages")
     inside = any(part in file for part in libraries) or file.startswith(sysconfig.get_path("stdlib"))
     return not inside and Path(file).is_file()

@@ -86,7 +86,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     import importlib
 
     from sparsemod.errors import InvalidInput, SparsemodError
-    from sparsemod.registry import told
+    from sparsemod.registry import summarize_error
 
     known = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
     names = list(dict.fromkeys([*known, *(modules or ())]))
@@ -97,7 +97,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
             raise
         except Exception as error:  # the module's own code
             absent = isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".")[0])
-            why = f" from {os.getcwd()}" if absent else f"; it raised {told(error)}"
+            why = f" from {os.getcwd()}" if absent else f"; it raised {summarize_error(error)}"
             raise InvalidInput("--import", name, f"a module that can be imported{why}") from error
     if names:
         os.environ[IMPORTS_VARIABLE] = ",".join(names)

@@ -17,7 +17,7 @@ from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.records import DataInfo
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import DatasetSpec
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
         raise
     except Exception as error:  # the source's own code
         raise InvalidInput(
-            "dataset", spec.name, f"with options {spec.options} its source raised {told(error)}"
+            "dataset", spec.name, f"with options {spec.options} its source raised {summarize_error(error)}"
         ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(

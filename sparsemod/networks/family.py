@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.records import DataInfo, Value
-from sparsemod.registry import Registry, told
+from sparsemod.registry import Registry, summarize_error
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
@@ -48,7 +48,7 @@ class Family:
         except SparsemodError:
             raise
         except Exception as error:  # the family's own code
-            allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {told(error)}"
+            allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {summarize_error(error)}"
             raise InvalidInput("network.family", self.name, allowed) from error
         if isinstance(given, Space):
             return given.check_reachable()
@@ -76,7 +76,7 @@ class Family:
         except (
             Exception
         ) as error:  # the family's own code: whatever it raises, these parameters give no network
-            raise BuildError(f"family {self.name!r} raised {told(error)}") from error
+            raise BuildError(f"family {self.name!r} raised {summarize_error(error)}") from error
         if not isinstance(module, nn.Module):
             raise BuildError(f"family {self.name!r} built a {type(module).__name__}, not a torch.nn.Module")
         if getattr(self.implementation, "checked", False):
@@ -141,7 +141,9 @@ class FamilyFactory:
         except InvalidInput as error:
             raise error.at("network.options") from None
         except Exception as error:  # the family's own code
-            allowed = f"options that family {self.name!r} can be made with; it raised {told(error)}"
+            allowed = (
+                f"options that family {self.name!r} can be made with; it raised {summarize_error(error)}"
+            )
             raise InvalidInput("network.options", options, allowed) from error
         return Family(self.name, _FromFunction(self.origin, self._space, options), options)
 

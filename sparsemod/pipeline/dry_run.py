@@ -22,7 +22,7 @@ from sparsemod.pipeline.screening import Screen, build
 from sparsemod.pruning import create_pruner, shrink
 from sparsemod.quantization import quantize
 from sparsemod.records import Value
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.training import Resident, augmentation, train
 from sparsemod.units import METRICS
@@ -236,7 +236,7 @@ class _DryRun:
         except SparsemodError as error:
             return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
-            return Tried(values, costs, problem=told(error))
+            return Tried(values, costs, problem=summarize_error(error))
         return Tried(values, costs, outcome.seconds * len(y) / count)
 
     def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -109,7 +109,7 @@ class Screen:
                 raise lacking from error
             if isinstance(error, BuildError | Unsupported):
                 raise
-            raise BuildError(f"the network cannot be screened: {told(error)}") from error
+            raise BuildError(f"the network cannot be screened: {summarize_error(error)}") from error
 
     def costs(self, values: Mapping[str, Value]) -> dict[str, float]:
         """Metric -> value of every cost. Raises what `measure` raises."""

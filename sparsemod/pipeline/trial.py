@@ -41,7 +41,7 @@ from sparsemod.records import (
     TrialState,
     Value,
 )
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.training import Resident, TrainingOutcome, train
@@ -327,7 +327,7 @@ class _Trial:
         if isinstance(error, BuildError | Unsupported | InvalidInput):
             message = str(error)
         else:
-            message = f"{self.at}: {told(error)}"
+            message = f"{self.at}: {summarize_error(error)}"
         self.reporter.log(message, "error")
         self.artifacts.clear()
         plain = isinstance(error, BuildError | Unsupported | InvalidInput) or self.at in _SURE
