@@ -1,4 +1,4 @@
-"""Samples as the network sees them: (value - offset) / scale, per channel, with constants from the training split alone."""
+"""Normalization of samples: (value - offset) / scale per channel, with constants from the training split only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,25 +16,28 @@ _RESOLUTION = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Normalization:
-    """normalized = (raw - offset) / scale. One value per channel of images, per feature of vectors. `method` is how they were found."""
+    """normalized = (raw - offset) / scale, with one value per channel of images or per feature of vectors.
+
+    `method` is the method that computed the constants.
+    """
 
     method: str
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
     def apply(self, x: NDArray[Any]) -> Floats:
-        """Raw samples (N, C, H, W) or (N, F) as normalized float32 of the same shape; images lie channels last in memory."""
+        """Normalize raw samples (N, C, H, W) or (N, F) to float32 of the same shape; images are channels last in memory."""
         if x.ndim == 2:
             return np.asarray((x - np.asarray(self.offset)) / np.asarray(self.scale), dtype=np.float32)
         count, channels, height, width = x.shape
         out = np.empty((count, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         for channel, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
             if x.dtype == np.uint8:
-                # 256 possible values: a table look-up is several times faster than arithmetic on wide copies.
+                # uint8 has 256 values: a table look-up is several times faster than arithmetic on float64 copies.
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                # Compute in float64 for every sample type: the C code of an exported network computes the same numbers.
                 out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
@@ -75,10 +78,10 @@ METHODS: dict[str, Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[n
 
 
 def fit(method: str, train: NDArray[Any]) -> Normalization:
-    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples.
+    """Compute the constants of `method` ("standard", "symmetric" or "unit") from training samples.
 
-    A channel whose values all lie within float32's resolution at their magnitude is constant: its scale is 1, its offset its smallest
-    value. Networks read float32, so that smaller differences are rounding, whatever the samples' own type. Raises UnknownName.
+    A channel counts as constant when its range is within float32's resolution at its magnitude; it gets scale 1 and its smallest value as
+    offset. Networks read float32, so smaller differences are rounding errors for any sample type. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
