@@ -1,4 +1,4 @@
-"""An integer network's C project as a program for the emulator, and its tensors' order in memory."""
+"""Convert an integer network's C project to a program for the emulator, and tensors to the C network's memory order."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,33 +15,33 @@ Int8 = NDArray[np.int8]
 
 
 def program(network: "IntegerNetwork") -> Program:
-    """The C project, its kernels apart. Raises Unsupported for a layer without a C kernel."""
+    """Generate the C project, with its kernels separate. Raises Unsupported for a layer without a C kernel."""
     from sparsemod.export.c import generate, kernel_sources
 
-    made = generate(network, name="network")
+    project = generate(network, name="network")
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=made.assembled(),
-        layers=tuple(layer.name for layer in made.layers),
-        constants=made.data_bytes,
+        network=project.assembled(),
+        layers=tuple(layer.name for layer in project.layers),
+        constants=project.data_bytes,
         inputs=int(np.prod(network.input_shape)),
         outputs=int(np.prod(network.tensors[network.output].shape)),
-        arena=made.arena.size,
+        arena=project.arena.size,
     )
 
 
 def many(
     cases: "Sequence[tuple[IntegerNetwork, Int8]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
-    """Several networks as one program, whose inputs begin with two bytes that choose one.
+    """Combine several networks in one program; the first two bytes of an input select the network.
 
-    Also the inputs of all of them, padded to one size, and per network (its first input, its output size).
+    Also returns the inputs of all networks, padded to one size, and for each network (index of its first input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    made = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    own = {path: content for project in made for path, content in project.assembled().items()}
+    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    own = {path: content for project in projects for path, content in project.assembled().items()}
     flat = [to_channels_last(images) for _, images in cases]
     sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
@@ -68,13 +68,13 @@ def many(
 
 
 def to_channels_last(images: Int8) -> Int8:
-    """(N, C, H, W) or (N, F) as the C network reads them: (N, elements), channels last."""
+    """Convert (N, C, H, W) or (N, F) to the inputs of the C network: (N, elements), channels last."""
     last = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
     return np.ascontiguousarray(last).reshape(len(images), -1)
 
 
 def from_channels_last(outputs: Int8, shape: tuple[int, ...]) -> Int8:
-    """(N, elements) as the C network writes them, in the interpreter's order (N, *shape)."""
+    """Convert outputs of the C network, (N, elements), to the interpreter's order (N, *shape)."""
     if len(shape) != 3:
         return outputs.reshape(-1, *shape)
     channels, rows, columns = shape
