@@ -1,4 +1,4 @@
-"""The Pareto plot: every pair of the first objective with another one, front, budgets and infeasible trials marked."""
+"""The Pareto plot: the first objective against each other one, with front, budgets and trials over budget."""
 
 import io
 import os
@@ -19,17 +19,17 @@ TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "ma
 
 
 def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: str) -> bytes:
-    """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials."""
+    """Return the plot as the content of a file; `kind` is png or svg. With one objective: its best value over the trials."""
     figure = draw(name, objectives, rows)
     out = io.BytesIO()
-    # A fixed date keeps equal results equal byte for byte.
+    # Omit the date, so that equal results give equal bytes.
     figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return out.getvalue()
 
 
 def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
-    """The plot, still without a file."""
-    # Figure and not pyplot: no global state, so that a server may draw from any thread; the user's matplotlibrc has no say.
+    """Draw the plot."""
+    # Figure instead of pyplot has no global state: any thread of a server may draw. The backend does not depend on the user's matplotlibrc.
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
     for axis, other in zip(axes, others, strict=False):
         _scatter(axis, objectives, rows, other, objectives.names[0])
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    # A single panel is too narrow for all entries in a row.
+    # A single panel is too narrow for all legend entries in one row.
     columns = 2 if panels == 1 else 6
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False, fontsize=8
@@ -110,12 +110,12 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
 
 
 def _positive(values: Iterable[float]) -> bool:
-    """Whether a logarithmic axis shows all of them: a network without an error would vanish from it."""
+    """Whether a logarithmic axis can show all values; it cannot show an error of 0."""
     return all(value > 0 for value in values)
 
 
 def _plain_ticks(axis: Any) -> None:
-    """1, 2, 5, 10, ... on a logarithmic axis, in plain numbers instead of powers of ten."""
+    """Label a logarithmic axis with the plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -150,12 +150,12 @@ def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row]) -> None:
 
 
 def show(metric: str, value: float) -> float:
-    """The value in the unit that plots use: percent, KB, ms."""
+    """Convert a value to the unit of the plots: percent, KB, ms."""
     unit = METRICS[metric].unit
     return 100 * value if unit == "fraction" else value / 1024 if unit == "B" else value
 
 
 def label(metric: str) -> str:
-    """The axis' title with its unit."""
+    """Return the title of an axis with its unit."""
     unit = {"fraction": "%", "B": "KB"}.get(METRICS[metric].unit, METRICS[metric].unit)
     return f"{METRICS[metric].title} [{unit}]"

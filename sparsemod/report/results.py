@@ -1,4 +1,4 @@
-"""One experiment's results in a folder: every trial as CSV, the front as CSV and JSON, the front's plots."""
+"""Write the results of one experiment to a folder: all trials as CSV; the front as CSV, JSON and plots."""
 
 import csv
 import io
@@ -16,32 +16,32 @@ from sparsemod.report.rows import Row, front
 
 
 def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
-    """The row's ancestors, nearest first: trial, and the operators that led from it to its child."""
-    found: list[dict[str, Any]] = []
-    at = row
-    while at.candidate.parent is not None:
-        found.append({"trial": at.candidate.parent, "operators": list(at.candidate.operators)})
-        if at.candidate.parent not in by_index or len(found) > len(by_index):
+    """Return the row's ancestors, nearest first: index of the trial, and the operators from it to its child."""
+    ancestors: list[dict[str, Any]] = []
+    child = row
+    while child.candidate.parent is not None:
+        ancestors.append({"trial": child.candidate.parent, "operators": list(child.candidate.operators)})
+        if child.candidate.parent not in by_index or len(ancestors) > len(by_index):
             break
-        at = by_index[at.candidate.parent]
-    return found
+        child = by_index[child.candidate.parent]
+    return ancestors
 
 
 def trials_csv(rows: Sequence[Row]) -> str:
-    """All trials, a line each: identity, state, measured values (with their unit in the column's name), then parameters."""
+    """Return one line per trial: identity, state, measured values (column names include the unit), then parameters."""
     metrics = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
     parameters = list(dict.fromkeys(name for row in rows for name in row.candidate.parameters))
     return csv_header(metrics, parameters) + csv_lines(rows, metrics, parameters)
 
 
 def csv_header(metrics: Mapping[str, str], parameters: Iterable[str]) -> str:
-    """The first line of `trials_csv`; `metrics`: metric -> unit."""
+    """Return the header of `trials_csv`; `metrics`: metric -> unit."""
     fixed = ["trial", "state", "round", "origin", "parent", "operators", "epochs", "seconds", "failure"]
     return _csv([[*fixed, *(f"{metric} [{unit}]" for metric, unit in metrics.items()), *parameters]])
 
 
 def csv_lines(rows: Iterable[Row], metrics: Iterable[str], parameters: Iterable[str]) -> str:
-    """The lines of `trials_csv` for some trials, with these columns."""
+    """Return the lines of `trials_csv` for some trials, with these columns."""
     metrics, parameters = list(metrics), list(parameters)
     lines = []
     for row in rows:
@@ -60,7 +60,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _csv(lines: Iterable[Sequence[Any]]) -> str:
-    """Lines of CSV. A spreadsheet runs text that begins like a formula: such text gets an apostrophe before it. Numbers stay as they are."""
+    """Format lines as CSV. Text that begins like a formula gets an apostrophe, so that a spreadsheet does not run it. Numbers are unchanged."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(
         [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in line]
@@ -70,7 +70,7 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Any]:
-    """The front as plain data: parameters, measurements with provenance, lineage, artifacts, hypervolume and its history."""
+    """Return the front as plain data: parameters, measurements with provenance, lineage, artifacts, hypervolume and its history."""
     by_index = {row.index: row for row in rows}
     completed = [row for row in rows if row.state is TrialState.COMPLETED]
     history = objectives.history([row.values() for row in completed])
@@ -98,9 +98,9 @@ def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[s
 
 
 def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path.
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg to `folder`; return file name -> path.
 
-    Each file appears whole or not at all. The plots are left out when no trial has completed.
+    Each file appears complete or not at all. No plots are written when the front is empty.
     """
     folder.mkdir(parents=True, exist_ok=True)
     best = front(objectives, rows)
@@ -118,12 +118,12 @@ def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequenc
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` at once, so that a reader never sees half a file."""
+    """Replace `path` by `content` atomically, so that a reader never sees a partial file."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide results from the user's own tools
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users and tools from reading results
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
