@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import RANKS, described, layout
 
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -20,7 +21,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Arrays:
     """A dataset in memory.
 
-    `x`: samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or floats within float32's range.
+    `x`: samples (N, *shape), as integers or floats within float32's range: vectors (N, F), sequences (N, C, L) or, with `layout`
+    "time-features", (N, T, F), images (N, C, H, W); see `sparsemod.layouts`.
     `y`: their labels, (N,) integers from 0.
     `test_x`, `test_y`: the official test set, if any. It becomes the test split; training and validation never see it.
     `val_x`, `val_y`: the dataset's own validation split, if any.
@@ -39,9 +41,11 @@ class Arrays:
     val_x: Samples | None = None
     val_y: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
+        object.__setattr__(self, "layout", layout(self.layout, self.shape).name)
         _check_labels("y", self.y, len(self.x))
         if self.groups is not None:
             _check_groups(self.groups, len(self.x))
@@ -89,7 +93,7 @@ class Arrays:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (C, H, W) or (F,)."""
+        """The shape of one sample."""
         return tuple(self.x.shape[1:])
 
 
@@ -101,8 +105,8 @@ def looks_channels_last(shape: tuple[int, ...]) -> bool:
 def _check_samples(field: str, x: object) -> None:
     if not isinstance(x, np.ndarray):
         raise InvalidInput(field, type(x).__name__, "must be a numpy array")
-    if x.ndim not in (2, 4):
-        raise InvalidInput(field, x.shape, "must have shape (N, C, H, W) for images or (N, F) for vectors")
+    if x.ndim - 1 not in RANKS:
+        raise InvalidInput(field, x.shape, f"must have shape (N, ...), each sample one of {described()}")
     if 0 in x.shape:
         raise InvalidInput(field, x.shape, "no dimension may be empty")
     if x.dtype.kind not in "buif":

@@ -42,19 +42,19 @@ _DECLARED: dict[str, DataInfo] = {}
 
 
 def dataset(
-    name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None
+    name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None, layout: str = ""
 ) -> Callable[[S], S]:
     """Decorator that registers a source under `name`. Raises DuplicateName.
 
-    Declare `shape` (of one sample, channels first) and the number of `classes` if they never change. A server can then check a spec's search
-    space without the data.
+    Declare `shape` (of one sample, with its `layout`) and the number of `classes` if they never change. A server can then check a spec's
+    search space without the data.
     """
 
     def register(source: S) -> S:
         DATASETS.add(name, source)
         _DECLARED.pop(name, None)
         if shape is not None and classes is not None:
-            _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes)
+            _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes, layout=layout)
         return source
 
     return register

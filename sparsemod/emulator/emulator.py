@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
+from sparsemod.emulator.program import Program, many, program
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
 from sparsemod.files import scratch
@@ -72,23 +73,6 @@ class Emulation:
         return f"emulated ({self.qemu} {self.board}, {self.compiler} {' '.join(self.flags)}"
 
 
-@dataclass(frozen=True)
-class Program:
-    """The C sources of a network.
-
-    `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of execution. `inputs`, `outputs`:
-    elements per sample. `arena`: bytes. `constants`: bytes of weights, biases and scales, a lower bound on flash.
-    """
-
-    kernels: Mapping[str, str]
-    network: Mapping[str, str | bytes]
-    layers: tuple[str, ...]
-    inputs: int
-    outputs: int
-    arena: int
-    constants: int = 0
-
-
 class Emulator:
     """Run networks on the machine for `core`. `cache`: folder of compiled kernels. `timeout`: limit of a run in seconds.
 
@@ -106,9 +90,7 @@ class Emulator:
         Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C kernel, DoesNotFit (region and
         bytes over), EmulationError for a crash or a timeout.
         """
-        from sparsemod.emulator.program import from_channels_last, program, to_channels_last
-
-        shape, output_shape = network.input_shape, network.tensors[network.output].shape
+        shape, source = network.input_shape, network.tensors[network.input]
         inputs = np.zeros((1, *shape), np.int8) if images is None else images
         if inputs.dtype != np.int8 or inputs.shape[1:] != shape or not len(inputs):
             raise InvalidInput(
@@ -116,8 +98,8 @@ class Emulator:
                 (str(inputs.dtype), inputs.shape),
                 f"int8 of shape (N, {', '.join(map(str, shape))})",
             )
-        emulation = self.run(program(network), to_channels_last(inputs))
-        outputs = from_channels_last(emulation.outputs, output_shape)
+        emulation = self.run(program(network), source.to_memory(inputs).reshape(len(inputs), -1))
+        outputs = network.tensors[network.output].from_memory(emulation.outputs)
         return Emulation(**{**vars(emulation), "outputs": outputs})
 
     def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
@@ -125,16 +107,14 @@ class Emulator:
 
         Raises the same errors as `measure`.
         """
-        from sparsemod.emulator.program import from_channels_last, many
-
         if not cases:
             return []
         source, images, places = many(cases)
         outputs = self.run(source, images, marks=False).outputs
         results = []
         for (network, inputs), (start, size) in zip(cases, places, strict=True):
-            shape = network.tensors[network.output].shape
-            results.append(from_channels_last(outputs[start : start + len(inputs), :size], shape))
+            stored = outputs[start : start + len(inputs), :size]
+            results.append(network.tensors[network.output].from_memory(stored))
         return results
 
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:

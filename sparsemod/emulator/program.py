@@ -1,17 +1,33 @@
 """Convert an integer network's C project to a program for the emulator, and tensors to the C network's memory order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsemod.emulator.emulator import Program
-
 if TYPE_CHECKING:
     from sparsemod.quantization import IntegerNetwork
 
 Int8 = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Program:
+    """The C sources of a network.
+
+    `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of execution. `inputs`, `outputs`:
+    elements per sample. `arena`: bytes. `constants`: bytes of weights, biases and scales, a lower bound on flash.
+    """
+
+    kernels: Mapping[str, str]
+    network: Mapping[str, str | bytes]
+    layers: tuple[str, ...]
+    inputs: int
+    outputs: int
+    arena: int
+    constants: int = 0
 
 
 def program(network: "IntegerNetwork") -> Program:
@@ -42,7 +58,9 @@ def many(
 
     projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
-    flat = [to_channels_last(images) for _, images in cases]
+    flat = [
+        network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
+    ]
     sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
@@ -65,17 +83,3 @@ def many(
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     program = Program(kernels, own, (), inputs, max(sizes), 0)
     return program, np.concatenate(rows), places
-
-
-def to_channels_last(images: Int8) -> Int8:
-    """Convert (N, C, H, W) or (N, F) to the inputs of the C network: (N, elements), channels last."""
-    last = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
-    return np.ascontiguousarray(last).reshape(len(images), -1)
-
-
-def from_channels_last(outputs: Int8, shape: tuple[int, ...]) -> Int8:
-    """Convert outputs of the C network, (N, elements), to the interpreter's order (N, *shape)."""
-    if len(shape) != 3:
-        return outputs.reshape(-1, *shape)
-    channels, rows, columns = shape
-    return np.ascontiguousarray(outputs.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2))
