@@ -1,7 +1,7 @@
 """Every exception that sparsemod raises on purpose.
 
     SparsemodError
-     +-- InvalidInput            an input value is not acceptable: names field, value, allowed values (also a ValueError)
+     +-- InvalidInput            an input value is not acceptable; names field, value, what is allowed (also a ValueError)
      |    +-- InvalidSpec        in an experiment's spec
      |    +-- InvalidCandidate   in a candidate's parameters
      |    +-- UnknownName        the plug-in is not registered
@@ -38,8 +38,8 @@ class SparsemodError(Exception):
 class InvalidInput(SparsemodError, ValueError):
     """An input value is not acceptable.
 
-    Attributes: `field` (dotted path, as in the file), `value` (as given), `allowed` (text), `source` (file and line, if any),
-    `others` (further mistakes from the same check).
+    Attributes: `field` (dotted path, as in the file), `value` (as given), `allowed` (text), `source` (file
+    and line, if any), `others` (further mistakes from the same check).
     """
 
     others: "tuple[InvalidInput, ...]" = ()
@@ -50,7 +50,7 @@ class InvalidInput(SparsemodError, ValueError):
         super().__init__(f"{place}{field} = {shorten(value)}: {allowed}")
 
     def at(self, prefix: str | None = None, source: str | None = None) -> "InvalidInput":
-        """Return a copy with `prefix` before the field, and with `source` instead of its own source when given."""
+        """Return a copy with `prefix` before the field, and with `source` as its source when given."""
         field = f"{prefix}.{self.field}" if prefix else self.field
         return type(self)(field, self.value, self.allowed, source or self.source)
 
@@ -92,8 +92,8 @@ class BuildError(SparsemodError):
 class Unsupported(SparsemodError):
     """`by` (capture, a cost rule, an integer kernel, an exporter) cannot express an operator.
 
-    `place` is the file and line of the call if a `forward` calls the operator directly, not through a layer. `others` are further
-    unsupported operators of the same network.
+    `place` is the file and line of the call if a `forward` calls the operator directly, not through a layer.
+    `others` are further unsupported operators of the same network.
     """
 
     def __init__(
@@ -178,7 +178,10 @@ class SpaceEmpty(SparsemodError):
 
 
 class NotFound(SparsemodError):
-    """The object does not exist; `kind` is experiment, trial, attempt, artifact, ...; `within` is the place searched."""
+    """The object does not exist.
+
+    `kind` is experiment, trial, attempt, artifact, ...; `within` is the place of the search.
+    """
 
     def __init__(self, kind: str, identity: Any, within: str = "") -> None:
         self.kind, self.identity = kind, identity

@@ -36,8 +36,9 @@ def chunks(path: Path) -> Iterator[bytes]:
 def scratch(prefix: str, parent: Path | str | None = None) -> Iterator[Path]:
     """Create an empty folder and remove it at the end.
 
-    It lies inside a folder whose name begins with `prefix`, in `parent` (default: the system's temporary folder). Leftover folders with the
-    same prefix whose process has ended are removed first. The caller may rename the folder to another place on the same disk.
+    It lies inside a folder whose name begins with `prefix`, in `parent` (default: the system's temporary
+    folder). Leftover folders with the same prefix whose process has ended are removed first. The caller may
+    rename the folder to another place on the same disk.
     """
     outer = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:

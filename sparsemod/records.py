@@ -1,6 +1,7 @@
 """Records that search, trials, store and users exchange: candidates, measurements, curves, results.
 
-They are validated data without knowledge of databases or file formats. Each survives a round trip through JSON.
+They are validated data without knowledge of databases or file formats. Each survives a round trip through
+JSON.
 """
 
 from enum import StrEnum
@@ -58,9 +59,12 @@ class Failure(Record):
 
 
 class DataInfo(Record):
-    """The facts about a dataset that a network needs. `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`).
+    """The facts about a dataset that a network needs.
 
-    The default layout is the first one with as many axes: features (F,), channels-length (C, L), channels-height-width (C, H, W).
+    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`).
+
+    The default layout is the first one with as many axes: features (F,), channels-length (C, L),
+    channels-height-width (C, H, W).
     """
 
     name: str
@@ -93,8 +97,8 @@ class DataInfo(Record):
 class Measurement(Record):
     """One number with its unit and how it was obtained.
 
-    `method`: how it was measured, for example "integer network on 270 samples". `target`: the device or host. `split`: the data, None if
-    none were used. `standard_error`: in the same unit.
+    `method`: how it was measured, for example "integer network on 270 samples". `target`: the device or host.
+    `split`: the data, None if none were used. `standard_error`: in the same unit.
     """
 
     metric: str
@@ -112,7 +116,10 @@ MAX_EPOCH = 1_000_000
 
 
 class CurvePoint(Record):
-    """One epoch of a learning curve; `epoch` counts from 1, `seconds` is wall time since the start of training."""
+    """One epoch of a learning curve.
+
+    `epoch` counts from 1, `seconds` is wall time from the start of training.
+    """
 
     epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
     train_loss: float
@@ -134,7 +141,7 @@ class Candidate(Record):
 
 
 class Artifact(Record):
-    """A file of a trial: `kind` (weights, network, ...), content digest ("sha256:<hex>"), `size` in bytes, and download name."""
+    """A file of a trial: `kind` (weights, network, ...), digest ("sha256:<hex>"), bytes, download name."""
 
     kind: str
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -143,7 +150,10 @@ class Artifact(Record):
 
 
 class TrialResult(Record):
-    """The result of one evaluation. `seconds` maps pipeline stages to wall seconds; `notes` are sentences for the user."""
+    """The result of one evaluation.
+
+    `seconds` maps pipeline stages to wall seconds; `notes` are sentences for the user.
+    """
 
     state: TrialState
     measurements: tuple[Measurement, ...] = ()

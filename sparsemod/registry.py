@@ -1,7 +1,8 @@
 """Named plug-ins of one kind: network families, datasets, pruning methods, devices, ...
 
-A decorator, or an entry point of an installed package, registers a plug-in under a short name. Specs and saved files use that name.
-Local commands also accept `module:attribute`; the HTTP API never imports code on request.
+A decorator, or an entry point of an installed package, registers a plug-in under a short name. Specs and
+saved files use that name. Local commands also accept `module:attribute`; the HTTP API never imports code on
+request.
 """
 
 import importlib
@@ -24,8 +25,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The plug-ins of one kind, by name.
 
-    `kind` is the word for error messages ("network family"). `group` is the entry point group for other packages. `builtin` are modules
-    that register plug-ins on import; they are imported before the first look-up.
+    `kind` is the word for error messages ("network family"). `group` is the entry point group for other
+    packages. `builtin` are modules that register plug-ins on import; they are imported before the first
+    look-up.
     """
 
     def __init__(self, kind: str, group: str, builtin: tuple[str, ...] = ()) -> None:
@@ -39,7 +41,10 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that registers a plug-in under `name`. Raises DuplicateName when another plug-in has the name."""
+        """Decorator that registers a plug-in under `name`.
+
+        Raises DuplicateName when another plug-in has the name.
+        """
 
         def add_member(member: T) -> T:
             self.add(name, member)
@@ -48,10 +53,12 @@ class Registry(Generic[T]):
         return add_member
 
     def add(self, name: str, member: T) -> None:
-        """Register `member` under `name`. Raises InvalidInput for an unusable name, DuplicateName for a taken one.
+        """Register `member` under `name`.
 
-        Only a second run of the same code may replace a plug-in: a module that is imported both as `__main__` and by name, a reload, or a
-        cell of an interactive session.
+        Raises InvalidInput for an unusable name, DuplicateName for a taken one.
+
+        Only a second run of the same code may replace a plug-in: a module that is imported both as `__main__`
+        and by name, a reload, or a cell of an interactive session.
         """
         if not name or ":" in name or name != name.strip():
             raise InvalidInput(
@@ -77,9 +84,12 @@ class Registry(Generic[T]):
         return tuple(sorted(self._members))
 
     def get(self, name: str, *, imports: bool = False, field: str | None = None) -> T:
-        """Return the plug-in called `name`; with `imports`, `name` may be `module:attribute` and the module is imported.
+        """Return the plug-in called `name`.
 
-        Raises UnknownName, or InvalidInput when the plug-in's module cannot be imported. Both name `field` in the message.
+        With `imports`, `name` may be `module:attribute`; the module is then imported.
+
+        Raises UnknownName, or InvalidInput when the plug-in's module cannot be imported. Both name `field` in
+        the message.
         """
         field = field or self.kind
         if ":" in name:
@@ -127,7 +137,7 @@ class Registry(Generic[T]):
         return self._registered(member, field, name)
 
     def _registered(self, member: T, field: str, name: str) -> T:
-        """Return the plug-in that a decorator registered for this object, or the object itself if there is none.
+        """Return the plug-in that a decorator registered for this object, else the object itself.
 
         Raises InvalidInput when the object is registered under several names with different settings.
         """
@@ -207,7 +217,7 @@ def _cannot_import(field: str, name: str, module: str, error: Exception) -> Inva
 
 
 def summarize_error(error: BaseException) -> str:
-    """Return type and message of an exception that a user's code raised, with the user's file and line, in one line."""
+    """Summarize an exception of a user's code: type, message, and the user's file and line."""
     summary = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:

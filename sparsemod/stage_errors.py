@@ -12,10 +12,10 @@ _LIBRARIES = ("site-packages", "dist-packages")
 
 @contextmanager
 def stage_errors(stage: str) -> Iterator[None]:
-    """Convert a foreign exception in the block into a BuildError that names the stage, the type, and the place (file and line).
+    """Convert a foreign exception in the block into a BuildError with stage, type and place (file and line).
 
-    The error then fails the network under test and not the whole run. SparsemodError, MemoryError, other out-of-memory errors and OSError
-    (such as a full disk) pass unchanged.
+    The error then fails the network under test and not the whole run. SparsemodError, MemoryError, other
+    out-of-memory errors and OSError (such as a full disk) pass unchanged.
     """
     try:
         yield

@@ -1,6 +1,7 @@
 """Units of the metrics for people: bytes, milliseconds, multiply-adds, fractions.
 
-Inside the library every value is a float in the metric's unit. Only user input and output are text with units.
+Inside the library every value is a float in the metric's unit. Only user input and output are text with
+units.
 """
 
 import re
@@ -36,7 +37,7 @@ class Metric:
     default_unit: str  # unit of a number without a unit
 
     def parse(self, value: str | float, field: str) -> float:
-        """Parse `"64 KB"`, `"10 ms"`, `"5 %"` or a number without a unit; return a float in the metric's unit.
+        """Parse `"64 KB"`, `"10 ms"`, `"5 %"` or a number without unit; return a float in the metric's unit.
 
         Raises InvalidInput.
         """
@@ -100,7 +101,7 @@ METRICS: dict[str, Metric] = {
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 """The objectives of a spec that names none."""
 LINKED = ("flash", "ram")
-"""Flash and RAM on the device, code and stack included: known only for an int8 network on a calibrated core."""
+"""Flash and RAM on the device with code and stack: known only for an int8 network on a calibrated core."""
 CHOICES = (*OBJECTIVES, *LINKED)
 """The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}

@@ -1,7 +1,7 @@
 """Read and write YAML by the core schema of YAML 1.2, with the line of every key.
 
-`1e-3` is a number; `no`, `12:30` and `2026-01-01` are text. ruamel.yaml does the parsing. Duplicate keys are errors, as are aliases that
-expand to very many values.
+`1e-3` is a number; `no`, `12:30` and `2026-01-01` are text. ruamel.yaml does the parsing. Duplicate keys are
+errors, as are aliases that expand to very many values.
 """
 
 import io
@@ -32,7 +32,7 @@ _SHORT_FLOAT = re.compile(r"[-+]?\.[0-9]+[eE][0-9]+")
 
 
 class _Resolver(VersionedResolver):
-    """ruamel.yaml's rules reduced to YAML 1.2's core schema: without dates, `=`, `0b1`, `1_000`; with `.5e2`."""
+    """YAML 1.2's core schema: ruamel.yaml's rules without dates, `=`, `0b1`, `1_000`; with `.5e2`."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is ScalarNode and implicit[0] and _SHORT_FLOAT.fullmatch(value):
@@ -47,8 +47,8 @@ class _Resolver(VersionedResolver):
 def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]]:
     """Parse a YAML mapping; return it, and for each key and list item its place ("source:line").
 
-    Raises InvalidSpec when the text is not YAML or not a mapping, is too long (MAX_TEXT characters, MAX_KEYS keys and items with aliases
-    expanded), or has a key that is not text or a duplicate key.
+    Raises InvalidSpec when the text is not YAML or not a mapping, is too long (MAX_TEXT characters, MAX_KEYS
+    keys and items with aliases expanded), or has a key that is not text or a duplicate key.
     """
     if len(text) > MAX_TEXT:
         raise InvalidSpec("spec", f"{len(text):,} characters", f"at most {MAX_TEXT:,}", source)

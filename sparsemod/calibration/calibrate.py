@@ -23,9 +23,10 @@ def calibrate(
     seed: int = SEED,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OperatorModel:
-    """Measure random networks on the emulated core, fit its model, and compute its errors on networks from another seed.
+    """Fit a core's model to random networks on the emulated core; compute its errors on networks of another seed.
 
-    Calls `progress(measured networks, all networks)`. Raises UnknownName for a core without a machine, ToolsMissing, EmulationError.
+    Calls `progress(measured networks, all networks)`. Raises UnknownName for a core without a machine,
+    ToolsMissing, EmulationError.
     """
     name, total, measured = machine(core).core, networks + held_out, []
     for count, draws in ((networks, 2 * seed), (held_out, 2 * seed + 1)):

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean relative errors of instructions (and the largest), flash and RAM, and Kendall's tau of instructions."""
+    """Mean relative errors of instructions (and the worst), flash and RAM; Kendall's tau of instructions."""
 
     instructions: float
     worst: float
@@ -63,7 +63,8 @@ def errors(model: OperatorModel, samples: Sequence[Sample]) -> Errors:
 def _instructions(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
     """Fit kernel -> feature -> instructions from the layers of each kernel.
 
-    Residuals are relative to the layer's instructions plus 2 % of its network's, so that small layers count less.
+    Residuals are relative to the layer's instructions plus 2 % of its network's, so that small layers count
+    less.
     """
     rows: dict[str, list[tuple[Mapping[str, float], float, float]]] = defaultdict(list)
     for sample in samples:
@@ -109,8 +110,9 @@ def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float
 def _stack(samples: Sequence[Sample]) -> dict[str, float]:
     """Return kind of layer -> bytes of stack, and `base`.
 
-    A network needs the stack of its deepest layer, so a kind of layer needs at most the smallest stack of all networks that contain it. `base`
-    is the median of the remainder: the compiler saves a varying number of registers in network_run.
+    A network needs the stack of its deepest layer, so a kind of layer needs at most the smallest stack of all
+    networks that contain it. `base` is the median of the remainder: the compiler saves a varying number of
+    registers in network_run.
     """
     least: dict[str, float] = {}
     for sample in samples:

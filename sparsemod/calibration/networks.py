@@ -1,4 +1,4 @@
-"""Random networks for calibration: half of them from the families, half with all other operators of a graph."""
+"""Random networks for calibration: half of them from the families, half with other operators."""
 
 from collections.abc import Callable
 
@@ -69,7 +69,7 @@ def _family(name: str, rng: np.random.Generator) -> tuple[nn.Module, tuple[int, 
 
 
 def _settle(module: nn.Module, rng: np.random.Generator) -> None:
-    """Make weights look trained: in a third of the networks many weights are zero; batch norms vary in scale."""
+    """Make weights look trained: batch norms vary in scale; in a third of the networks many weights are zero."""
     sparse = rng.random() < 0.33
     for part in module.modules():
         if sparse and isinstance(part, nn.Conv2d | nn.Linear) and rng.random() < 0.8:
@@ -84,7 +84,7 @@ def _settle(module: nn.Module, rng: np.random.Generator) -> None:
 
 
 def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
-    """Return (module, input shape) with random convolutions (kernel, stride, dilation, padding, groups), pooling, branches, dense layers."""
+    """Return (module, input shape) with random convolutions, pooling, branches and dense layers."""
     shape = SHAPES[rng.integers(len(SHAPES))]
     channels, size = shape[0], [shape[1], shape[2]]
     layers: list[nn.Module] = []

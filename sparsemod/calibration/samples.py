@@ -19,7 +19,7 @@ from sparsemod.quantization.static import quantize_static
 
 @dataclass(frozen=True)
 class Sample:
-    """A network's graph, the work of its layers, the bytes of its constants, nonzeros per layer, and its measurement."""
+    """A network's graph, work of its layers, bytes of its constants, nonzeros per layer, and measurement."""
 
     graph: Graph
     works: tuple[Work, ...]
@@ -52,7 +52,10 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
 def integer_networks(
     count: int, seed: int, limits: tuple[int, int] = MACS
 ) -> Iterator[tuple[Graph, IntegerNetwork, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]:
-    """Yield `count` random networks: graph, integer network, float images. `limits`: lowest and highest number of multiply-adds."""
+    """Yield `count` random networks: graph, integer network, float images.
+
+    `limits`: lowest and highest number of multiply-adds.
+    """
     rng = np.random.default_rng(seed)
     accepted = 0
     while accepted < count:

@@ -21,15 +21,18 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Arrays:
     """A dataset in memory.
 
-    `x`: samples (N, *shape), as integers or floats within float32's range: vectors (N, F), sequences (N, C, L) or, with `layout`
-    "time-features", (N, T, F), images (N, C, H, W); see `sparsemod.layouts`.
+    `x`: samples (N, *shape), as integers or floats within float32's range. Vectors are (N, F), images
+    (N, C, H, W), sequences (N, C, L) or, with `layout` "time-features", (N, T, F); see `sparsemod.layouts`.
     `y`: their labels, (N,) integers from 0.
-    `test_x`, `test_y`: the official test set, if any. It becomes the test split; training and validation never see it.
+    `test_x`, `test_y`: the official test set, if any. It becomes the test split; training and validation
+    never see it.
     `val_x`, `val_y`: the dataset's own validation split, if any.
     `classes`: their number; None infers it from `y`. `names`: the names of the classes.
-    `groups`: (N,) integers or text, the group of each sample, such as its subject. Splits never divide a group.
+    `groups`: (N,) integers or text, the group of each sample, such as its subject. Splits never divide a
+    group.
 
-    Raises InvalidInput at construction for any other input; the message names the array, the value and what is allowed.
+    Raises InvalidInput at construction for any other input; the message names the array, the value and what
+    is allowed.
     """
 
     x: Samples
@@ -70,7 +73,7 @@ class Arrays:
         object.__setattr__(self, "classes", classes)
 
     def _check_own(self, part: str, x: Samples | None, y: NDArray[Any] | None, classes: int) -> None:
-        """Check a split that the dataset provides: both arrays or neither, with the shape and the classes of x and y."""
+        """Check a provided split: both arrays or neither, with the shape and the classes of x and y."""
         if x is None or y is None:
             if (x is None) != (y is None):
                 missing = f"{part}_x" if x is None else f"{part}_y"
@@ -98,7 +101,7 @@ class Arrays:
 
 
 def looks_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a sample's shape looks like (H, W, C) instead of (C, H, W): few entries in the last of three axes, more in the first."""
+    """Whether a shape looks like (H, W, C) and not (C, H, W): few entries in the last axis, more in the first."""
     return len(shape) == 3 and shape[2] <= _FEW_CHANNELS < shape[0]
 
 

@@ -28,7 +28,9 @@ _CACHED = 4  # datasets cached in this process; MNIST takes 190 MB, CIFAR-10 620
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The samples of one split. `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
+    """The samples of one split.
+
+    `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
 
     Trials share the arrays: do not write to them.
     """
@@ -85,10 +87,11 @@ _cache: "OrderedDict[str, Dataset]" = OrderedDict()
 def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
     """Load, split and normalize the dataset of `spec`. Equal specs in one process give the same object.
 
-    The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples. The validation split is the
-    dataset's own, or else a share `splits.validation`. Drawn splits never divide a group. `limit` does not apply to splits that the dataset
-    provides. Every dataset has the option `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1])
-    or "unit" ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
+    The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
+    The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
+    a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
+    ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
     key = _key(spec)

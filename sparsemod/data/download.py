@@ -26,7 +26,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download. `digest` is "md5:<hex>" or "sha256:<hex>" of its content; with `unpacked`, of the gunzipped content."""
+    """A file to download.
+
+    `digest` is "md5:<hex>" or "sha256:<hex>" of its content; with `unpacked`, of the gunzipped content.
+    """
 
     name: str
     urls: tuple[str, ...]
@@ -37,9 +40,11 @@ class RemoteFile:
 def fetch(dataset: str, files: Sequence[RemoteFile], place: Path, *, timeout: float = 10.0) -> list[Path]:
     """Download `files` into the folder `place`; return their paths. Existing files are kept unchecked.
 
-    Tries $SPARSEMOD_DATA_MIRROR (a base URL that holds `<dataset>/<file>`) before a file's own URLs. Downloads nothing if
-    $SPARSEMOD_OFFLINE is set to any non-empty value. `timeout`, in seconds, applies to each connection and each read.
-    Raises DataMissing, which says how to get the file, when all URLs fail; DigestMismatch when the content is wrong (nothing is kept).
+    Tries $SPARSEMOD_DATA_MIRROR (a base URL that holds `<dataset>/<file>`) before a file's own URLs.
+    Downloads nothing if $SPARSEMOD_OFFLINE is set to any non-empty value. `timeout`, in seconds, applies to
+    each connection and each read.
+    Raises DataMissing, which says how to get the file, when all URLs fail; DigestMismatch when the content is
+    wrong (nothing is kept).
     """
     missing = [file for file in files if not (place / file.name).is_file()]
     if missing and os.environ.get(OFFLINE_VARIABLE):
@@ -114,7 +119,10 @@ def digest_of(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
 def _missing(dataset: str, files: Sequence[RemoteFile], place: Path, failures: Sequence[str]) -> DataMissing:
     sources = "; ".join(f"{file.name} from {' or '.join(file.urls) or 'its publisher'}" for file in files)
     reasons = "; ".join(failures) or "no address is known"
-    hint = f"could not be downloaded ({reasons}). Put them there by hand ({sources}), or name the folder above it by dataset.root or $SPARSEMOD_DATA"
+    hint = (
+        f"could not be downloaded ({reasons}). Copy them to this folder ({sources}), or set dataset.root or "
+        "$SPARSEMOD_DATA to the folder that contains it"
+    )
     return DataMissing(dataset, [file.name for file in files], str(place), hint)
 
 

@@ -1,4 +1,4 @@
-"""Normalization of samples: (value - offset) / scale per channel, with constants from the training split only."""
+"""Normalization of samples: (value - offset) / scale per channel, with constants of the training split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ _RESOLUTION = float(np.finfo(np.float32).eps)
 class Normalization:
     """normalized = (raw - offset) / scale, with one value per channel, or per feature of vectors.
 
-    `method` is the method that computed the constants. `layout` names the axes of samples if it is not the default for their shape.
+    `method` is the method that computed the constants. `layout` names the axes of samples if it is not the
+    default for their shape.
     """
 
     method: str
@@ -28,7 +29,7 @@ class Normalization:
     layout: str | None = None
 
     def apply(self, x: NDArray[Any]) -> Floats:
-        """Normalize raw samples (N, *shape) to float32 of the same shape; images are channels last in memory."""
+        """Normalize raw samples (N, *shape) to float32 of equal shape; images are channels last in memory."""
         if x.ndim != 4:
             axes = [1] * (x.ndim - 1)
             axes[layout(self.layout, x.shape[1:]).channel] = -1
@@ -38,11 +39,13 @@ class Normalization:
         out = np.empty((count, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         for channel, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
             if x.dtype == np.uint8:
-                # uint8 has 256 values: a table look-up is several times faster than arithmetic on float64 copies.
+                # uint8 has 256 values: a table look-up is several times faster than arithmetic on float64
+                # copies.
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                # Compute in float64 for every sample type: the C code of an exported network computes the same numbers.
+                # Compute in float64 for every sample type: the C code of an exported network computes the
+                # same numbers.
                 out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
@@ -86,8 +89,9 @@ METHODS: dict[str, Callable[[NDArray[Any], Axes], Constants]] = {
 def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Normalization:
     """Compute the constants of `method` ("standard", "symmetric" or "unit") from training samples.
 
-    A channel counts as constant when its range is within float32's resolution at its magnitude; it gets scale 1 and its smallest value as
-    offset. Networks read float32, so smaller differences are rounding errors for any sample type. Raises UnknownName.
+    A channel counts as constant when its range is within float32's resolution at its magnitude; it gets scale
+    1 and its smallest value as offset. Networks read float32, so smaller differences are rounding errors for
+    any sample type. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)

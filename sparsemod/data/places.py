@@ -8,7 +8,10 @@ ROOT_VARIABLE = "SPARSEMOD_DATA"
 
 
 def data_root(root: str | Path | None) -> Path:
-    """Return the folder of all datasets: `root`, else $SPARSEMOD_DATA, else the user's cache folder (which may not exist yet)."""
+    """Return the folder of all datasets: `root`, else $SPARSEMOD_DATA, else the user's cache folder.
+
+    It may not exist yet.
+    """
     if root is not None:
         return Path(root).expanduser()
     named = os.environ.get(ROOT_VARIABLE)
@@ -19,7 +22,7 @@ def data_root(root: str | Path | None) -> Path:
 
 
 def find(root: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
-    """Return the first file with one of `names` in one of the `folders` below `root`, or in `root` itself; None without one."""
+    """Return the first file with one of `names` in `folders` below `root` or in `root` itself; None without one."""
     for folder in (*folders, "."):
         for name in names:
             path = root / folder / name

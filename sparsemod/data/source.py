@@ -1,7 +1,7 @@
 """The registry of datasets.
 
-A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None. `options` are the keys of the
-spec's `dataset.options`; the function declares them as parameters.
+A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None.
+`options` are the keys of the spec's `dataset.options`; the function declares them as parameters.
 """
 
 import inspect
@@ -46,8 +46,8 @@ def dataset(
 ) -> Callable[[S], S]:
     """Decorator that registers a source under `name`. Raises DuplicateName.
 
-    Declare `shape` (of one sample, with its `layout`) and the number of `classes` if they never change. A server can then check a spec's
-    search space without the data.
+    Declare `shape` (of one sample, with its `layout`) and the number of `classes` if they never change. A
+    server can then check a spec's search space without the data.
     """
 
     def register(source: S) -> S:

@@ -1,4 +1,4 @@
-"""Seeded splits into disjoint parts: stratified by class, or by whole groups of samples that belong together."""
+"""Seeded splits into disjoint parts: stratified by class, or by whole groups of samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +17,13 @@ _LACKING = 1e6  # penalty for each class without a sample in a part
 def stratified(
     labels: NDArray[np.int64], sizes: Mapping[str, float], seed: int, *, rest: str = "train"
 ) -> dict[str, Indices]:
-    """Split samples by class; return the sorted indices of every named part and of `rest`. The parts are disjoint and complete.
+    """Split samples by class; return the sorted indices of every named part and of `rest`.
 
-    `sizes` are shares of all samples (float in (0, 1)) or counts (int). Each class is split in the same proportion, by largest remainders,
-    with at least one sample in every part. Equal arguments give equal parts.
+    The parts are disjoint and complete.
+
+    `sizes` are shares of all samples (float in (0, 1)) or counts (int). Each class is split in the same
+    proportion, by largest remainders, with at least one sample in every part. Equal arguments give equal
+    parts.
     Raises InvalidInput for impossible sizes, and for a class with fewer samples than parts.
     """
     total = len(labels)
@@ -69,10 +72,11 @@ def grouped(
     *,
     rest: str = "train",
 ) -> dict[str, Indices]:
-    """Like `stratified`, but keep groups whole: `groups` (N,) names the group of each sample, such as its subject.
+    """Like `stratified`, but keep groups whole: `groups` (N,) is the group of each sample, such as its subject.
 
-    Approximates the sizes and the class proportions: it assigns the largest groups first, each to the part where it reduces the distance
-    most, and keeps the best of several seeded orders. Each part gets at least one sample of every class.
+    Approximates the sizes and the class proportions: it assigns the largest groups first, each to the part
+    where it reduces the distance most, and keeps the best of several seeded orders. Each part gets at least
+    one sample of every class.
     Raises InvalidInput for impossible sizes, and when no tried division gives every part every class.
     """
     if not sizes:
@@ -131,7 +135,10 @@ def _assign(table: NDArray[np.float64], order: Indices, shares: NDArray[np.float
 
 
 def subset(labels: NDArray[np.int64], limit: int, seed: int) -> Indices:
-    """Return sorted indices of `limit` samples, stratified by class. Raises InvalidInput when a class would be empty."""
+    """Return sorted indices of `limit` samples, stratified by class.
+
+    Raises InvalidInput when a class would be empty.
+    """
     if limit >= len(labels):
         return np.arange(len(labels))
     classes, class_sizes = np.unique(labels, return_counts=True)
@@ -168,7 +175,8 @@ def _shares(class_sizes: NDArray[np.int64], count: int, most: NDArray[np.int64])
     exact = class_sizes * (count / class_sizes.sum())
     share: NDArray[np.int64] = np.clip(np.floor(exact).astype(np.int64), 1, most)
     while (missing := count - int(share.sum())) != 0:
-        # Move one sample at a time: to the class furthest below its exact share, or from the class furthest above.
+        # Move one sample at a time: to the class furthest below its exact share, or from the class furthest
+        # above.
         movable = share < most if missing > 0 else share > 1
         if not movable.any():
             raise InvalidInput(

@@ -1,7 +1,8 @@
 """Build an ELF file for an emulated machine from C sources.
 
-Start-up code and kernels do not depend on the network. They are compiled once per machine, compiler, flags and sources, and cached in
-$SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the network's own files are compiled each time.
+Start-up code and kernels do not depend on the network. They are compiled once per machine, compiler, flags
+and sources, and cached in $SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the
+network's own files are compiled each time.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ def cache_folder() -> Path:
 
 
 def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = None) -> Path:
-    """Return the folder with harness.o, kernels.a, the linker script, mark.h and the kernels' headers; build it if it is missing.
+    """Return the folder with harness.o, kernels.a, linker script, mark.h and kernel headers; build it if missing.
 
     `kernels` maps file names to text. Several processes may call this concurrently. Raises EmulationError.
     """
@@ -70,9 +71,10 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
 def link(
     machine: Machine, prepared: Path, network: Mapping[str, str | bytes], folder: Path, *, marks: bool = True
 ) -> Path:
-    """Compile the network's own files (name -> text) in `folder` and link them; `marks` adds a mark between layers.
+    """Compile the network's files (name -> text) in `folder` and link them; `marks` adds a mark between layers.
 
-    Raises DoesNotFit with the machine's region and the bytes over, EmulationError when the C code does not compile.
+    Raises DoesNotFit with the machine's region and the bytes over, EmulationError when the C code does not
+    compile.
     """
     for name, content in network.items():
         (folder / name).parent.mkdir(exist_ok=True)

@@ -5,8 +5,8 @@ The measurements exclude start-up code, input and output:
 - flash: code, weights and tables as linked, plus the required parts of the C library;
 - static RAM: the arena and everything else that is linked into RAM;
 - stack: bytes touched below the caller's frame during one inference, determined by painting the stack;
-- instructions: executed in one inference, in total and per layer. QEMU's `-icount` makes the counts exact and reproducible; it counts
-  instructions, not cycles;
+- instructions: executed in one inference, in total and per layer. QEMU's `-icount` makes the counts exact and
+  reproducible; it counts instructions, not cycles;
 - outputs: the bytes that the network computes.
 """
 
@@ -42,10 +42,10 @@ _MARKS = 1000
 
 @dataclass(frozen=True)
 class Emulation:
-    """The measurements of one network on one core: bytes, instructions of one inference, outputs (N, *output shape).
+    """Measurements of one network on one core: bytes, instructions per inference, outputs (N, *output shape).
 
-    `per_layer` maps layers to instructions, in order of execution; the rest of `instructions` is the return from the network. `seconds` is
-    the wall time of `compile` and `run` on this machine.
+    `per_layer` maps layers to instructions, in order of execution; the rest of `instructions` is the return
+    from the network. `seconds` is the wall time of `compile` and `run` on this machine.
     """
 
     core: str
@@ -74,9 +74,12 @@ class Emulation:
 
 
 class Emulator:
-    """Run networks on the machine for `core`. `cache`: folder of compiled kernels. `timeout`: limit of a run in seconds.
+    """Run networks on the machine for `core`.
 
-    Raises UnknownName for a core without a machine, ToolsMissing (with the apt command) when programs are not installed.
+    `cache`: folder of compiled kernels. `timeout`: limit of a run in seconds.
+
+    Raises UnknownName for a core without a machine, ToolsMissing (with the apt command) when programs are not
+    installed.
     """
 
     def __init__(self, core: str = "cortex-m4", *, cache: Path | None = None, timeout: float = 60.0) -> None:
@@ -85,10 +88,12 @@ class Emulator:
         require(core)
 
     def measure(self, network: "IntegerNetwork", images: Int8 | None = None) -> Emulation:
-        """Compile, run and measure. `images`: at least one int8 input (N, *input shape); default: one input of zeros.
+        """Compile, run and measure.
 
-        Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C kernel, DoesNotFit (region and
-        bytes over), EmulationError for a crash or a timeout.
+        `images`: at least one int8 input (N, *input shape); default: one input of zeros.
+
+        Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C
+        kernel, DoesNotFit (region and bytes over), EmulationError for a crash or a timeout.
         """
         shape, source = network.input_shape, network.tensors[network.input]
         inputs = np.zeros((1, *shape), np.int8) if images is None else images
@@ -103,7 +108,7 @@ class Emulator:
         return Emulation(**{**vars(emulation), "outputs": outputs})
 
     def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
-        """Run many networks in one start of QEMU; return for each (network, int8 images) its outputs (N, *output shape).
+        """Run many (network, int8 images) in one start of QEMU; return the outputs (N, *output shape) of each.
 
         Raises the same errors as `measure`.
         """
@@ -118,7 +123,10 @@ class Emulator:
         return results
 
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:
-        """Compile, run and measure C sources; `images` and outputs are flat, (N, elements). `marks`: count instructions per layer."""
+        """Compile, run and measure C sources; `images` and outputs are flat, (N, elements).
+
+        `marks`: count instructions per layer.
+        """
         if len(program.layers) > _MARKS:
             raise InvalidInput("layers", len(program.layers), f"at most {_MARKS}")
         for region, needed, available in (
@@ -195,7 +203,8 @@ def _parse(
     times, wraps = [], []
     for index in range(count):
         value, before, after = struct.unpack_from("<3I", result, 20 + 12 * index)
-        # If the timer wrapped between the two reads of the wrap counter, a high value was read after the wrap.
+        # If the timer wrapped between the two reads of the wrap counter, a high value was read after the
+        # wrap.
         wrapped = after if value > _WRAP // 2 else before
         times.append(wrapped * _WRAP - value)
         wraps.append(wrapped)

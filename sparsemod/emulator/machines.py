@@ -11,8 +11,9 @@ STACK = 32 * 1024  # reserved bytes; the emulator measures the real use of a net
 class Machine:
     """A QEMU board.
 
-    `core`: name in device profiles. `board`: argument of `-M`. `flags`: compiler flags. `clock`: SysTick clock in Hz. `vectors`: address of
-    the vector table after a reset. `rom`, `ram`: addresses; `rom_bytes`, `ram_bytes`: sizes. `options`: further arguments of QEMU.
+    `core`: name in device profiles. `board`: argument of `-M`. `flags`: compiler flags. `clock`: SysTick
+    clock in Hz. `vectors`: address of the vector table after a reset. `rom`, `ram`: addresses; `rom_bytes`,
+    `ram_bytes`: sizes. `options`: further arguments of QEMU.
     """
 
     core: str
@@ -32,7 +33,8 @@ _MB = 1024**2
 MACHINES: dict[str, Machine] = {
     machine.core: machine
     for machine in (
-        # The real board has 256 KB flash and 16 KB RAM; QEMU allows more, so that networks for larger M0 chips fit.
+        # The real board has 256 KB flash and 16 KB RAM; QEMU allows more, so that networks for larger M0
+        # chips fit.
         Machine(
             "cortex-m0", "microbit", ("-mcpu=cortex-m0", "-mfloat-abi=soft"), 16_000_000, 0, 0x400, 4 * _MB - 0x400, 0x2000_0000, 4 * _MB,
             ("-global", f"nrf51-soc.flash-size={4 * _MB}", "-global", f"nrf51-soc.sram-size={4 * _MB}"),
@@ -50,7 +52,10 @@ _SAME_INSTRUCTIONS = {"cortex-m0+": "cortex-m0", "cortex-m1": "cortex-m0"}
 
 
 def machine(core: str) -> Machine:
-    """Return the machine for `core` (cortex-m4, or m4). Cores with the same instruction set share a machine. Raises UnknownName."""
+    """Return the machine for `core` (cortex-m4, or m4).
+
+    Cores with the same instruction set share a machine. Raises UnknownName.
+    """
     name = core.lower()
     if not name.startswith("cortex-"):
         name = f"cortex-{name}"

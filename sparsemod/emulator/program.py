@@ -1,4 +1,4 @@
-"""Convert an integer network's C project to a program for the emulator, and tensors to the C network's memory order."""
+"""Convert an integer network's C project to a program for the emulator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ Int8 = NDArray[np.int8]
 class Program:
     """The C sources of a network.
 
-    `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of execution. `inputs`, `outputs`:
-    elements per sample. `arena`: bytes. `constants`: bytes of weights, biases and scales, a lower bound on flash.
+    `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of
+    execution. `inputs`, `outputs`: elements per sample. `arena`: bytes. `constants`: bytes of weights, biases
+    and scales, a lower bound on flash.
     """
 
     kernels: Mapping[str, str]
@@ -31,7 +32,10 @@ class Program:
 
 
 def program(network: "IntegerNetwork") -> Program:
-    """Generate the C project, with its kernels separate. Raises Unsupported for a layer without a C kernel."""
+    """Generate the C project, with its kernels separate.
+
+    Raises Unsupported for a layer without a C kernel.
+    """
     from sparsemod.export.c import generate, kernel_sources
 
     project = generate(network, name="network")
@@ -52,7 +56,8 @@ def many(
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
     """Combine several networks in one program; the first two bytes of an input select the network.
 
-    Also returns the inputs of all networks, padded to one size, and for each network (index of its first input, its output size).
+    Also returns the inputs of all networks, padded to one size, and for each network (index of its first
+    input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
 

@@ -19,7 +19,10 @@ _OVERFLOW = "overflowed by "
 
 
 def available(core: str = "cortex-m4") -> str | None:
-    """Return None if networks can be emulated here, else a sentence with the missing programs and the command that installs them."""
+    """Return None if networks can be emulated here, else a sentence.
+
+    It names the missing programs and the command that installs them.
+    """
     from sparsemod.emulator.machines import machine
 
     machine(core)
@@ -67,7 +70,10 @@ def _output(command: Sequence[str]) -> str:
 
 
 def compile_c(arguments: Sequence[str], folder: Path, seconds: float = 120.0) -> None:
-    """Run the compiler in `folder`. Raises DoesNotFit when a memory region is too small, else EmulationError with the first errors."""
+    """Run the compiler in `folder`.
+
+    Raises DoesNotFit when a memory region is too small, else EmulationError with the first errors.
+    """
     done = call(["arm-none-eabi-gcc", *arguments], folder, seconds)
     if done.returncode == 0:
         return
@@ -81,7 +87,10 @@ def compile_c(arguments: Sequence[str], folder: Path, seconds: float = 120.0) ->
 
 
 def call(command: Sequence[str], folder: Path, seconds: float) -> "subprocess.CompletedProcess[str]":
-    """Run a program with a time limit in seconds. Raises EmulationError when it exceeds the limit or cannot start."""
+    """Run a program with a time limit in seconds.
+
+    Raises EmulationError when it exceeds the limit or cannot start.
+    """
     try:
         return subprocess.run(
             command,

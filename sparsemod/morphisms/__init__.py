@@ -1,7 +1,7 @@
 """Morphs: modified copies of a candidate that inherit its trained weights.
 
-`morphs` changes parameters with operators (one file each in `operators/`) and needs no torch. `inherit` transfers the weights and preserves
-the network's function where the change allows it (`inheritance/`).
+`morphs` changes parameters with operators (one file each in `operators/`) and needs no torch. `inherit`
+transfers the weights and preserves the network's function where the change allows it (`inheritance/`).
 """
 
 from sparsemod.morphisms.inheritance.result import Inheritance

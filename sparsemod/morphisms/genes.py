@@ -37,7 +37,10 @@ class BlockGenes:
 
 
 class CnnGenes:
-    """The blocks of one candidate. `others` holds all other parameters (head, dropout, dense layers, pipeline)."""
+    """The blocks of one candidate.
+
+    `others` holds all other parameters (head, dropout, dense layers, pipeline).
+    """
 
     def __init__(self, parameters: Mapping[str, Value]) -> None:
         self.others: Values = dict(parameters)

@@ -27,7 +27,10 @@ Inherit = Callable[
 
 @dataclass(frozen=True)
 class MorphismSet:
-    """A family's operators and inheritance. Add one for your own family by `MORPHISMS.add("its name", MorphismSet(...))`."""
+    """A family's operators and inheritance.
+
+    Add one for your own family by `MORPHISMS.add("its name", MorphismSet(...))`.
+    """
 
     operators: Sequence[Operator]
     inherit: Inherit
@@ -58,7 +61,7 @@ GENERIC = MorphismSet(operators.ANY, _any)
 
 
 def morphism_set(family: Family | str) -> MorphismSet:
-    """Return the set registered under the family's name, else the generic set: change one parameter, copy weights that fit."""
+    """Return the family's registered set, else the generic set: change one parameter, copy weights that fit."""
     name = family.name if isinstance(family, Family) else family
     return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
 
@@ -66,9 +69,10 @@ def morphism_set(family: Family | str) -> MorphismSet:
 def morphs(
     family: Family | str, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator, n: int
 ) -> list[Morph]:
-    """Return up to `n` children of `parameters`: distinct, different from the parent, valid in `space`, in separate dicts.
+    """Return up to `n` children of `parameters`: distinct, different from the parent, valid, in separate dicts.
 
-    One, two or three operators make each child (70, 20, 10 %). Returns fewer than `n` when a bounded number of tries finds no more.
+    One, two or three operators make each child (70, 20, 10 %). Returns fewer than `n` when a bounded number
+    of tries finds no more.
     Raises InvalidCandidate when the parent is not valid in `space`, InvalidInput for a negative `n`.
     """
     if n < 0:
@@ -108,8 +112,9 @@ def inherit(
 ) -> Inheritance:
     """Compute the weights that `child_module` inherits from its parent's trained state.
 
-    `child_module` is freshly built from `child_parameters` and stays unchanged. Only the two sets of parameters are compared; they may differ
-    by any number of operators. The parent's tensors may lack filters that pruning removed. Weights without a counterpart keep the child's
-    initial values. The returned state is on the CPU.
+    `child_module` is freshly built from `child_parameters` and stays unchanged. Only the two sets of
+    parameters are compared; they may differ by any number of operators. The parent's tensors may lack filters
+    that pruning removed. Weights without a counterpart keep the child's initial values. The returned state is
+    on the CPU.
     """
     return morphism_set(family).inherit(parent_parameters, parent_state, child_parameters, child_module, data)

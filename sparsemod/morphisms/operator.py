@@ -15,8 +15,8 @@ from sparsemod.space.space import Space, Values
 class Morph:
     """A child: its `parameters` (a separate dict) and the `operators` that made it ("widen b1_l1 8->12").
 
-    `preserving`: whether each operator preserves the network's function, provided that the space allows the values it needs. `inherit`
-    reports whether the function was preserved.
+    `preserving`: whether each operator preserves the network's function, provided that the space allows the
+    values it needs. `inherit` reports whether the function was preserved.
     """
 
     parameters: Values
@@ -27,8 +27,8 @@ class Morph:
 class Operator(ABC):
     """One kind of change.
 
-    `preserves`: inheritance across the change preserves the function in evaluation mode. `weight`: relative frequency of use; lower for
-    changes that inherit badly.
+    `preserves`: inheritance across the change preserves the function in evaluation mode. `weight`: relative
+    frequency of use; lower for changes that inherit badly.
     """
 
     name: ClassVar[str]
@@ -39,7 +39,10 @@ class Operator(ABC):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """Yield changed copies of `parameters` in random order, each with a description. They may be invalid."""
+        """Yield changed copies of `parameters` in random order, each with a description.
+
+        They may be invalid.
+        """
 
     def apply(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator

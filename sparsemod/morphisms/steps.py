@@ -37,7 +37,7 @@ def higher(space: Space, name: str, value: Value, rng: np.random.Generator) -> V
 
 
 def lower(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
-    """Return a smaller allowed value, at least about half of `value` where possible; None at the lower end."""
+    """Return a smaller allowed value, at least about half `value` where possible; None at the lower end."""
     return _beyond(space, name, value, rng, up=False)
 
 
@@ -60,7 +60,7 @@ def _beyond(space: Space, name: str, value: Value, rng: np.random.Generator, up:
 
 
 def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
-    """Return another allowed value: near `value` for numbers, any other for categories; None if there is no other."""
+    """Return another allowed value: near `value` for numbers, any for categories; None if there is no other."""
     parameter = space.parameter(name)
     if isinstance(parameter, Fixed) or parameter.cardinality <= 1:
         return None

@@ -21,7 +21,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Plan:
-    """A network's layers for images of one shape; `blocks` holds each block's layers and whether it ends with pooling."""
+    """A network's layers for images of one shape.
+
+    `blocks` holds each block's layers and whether it ends with pooling.
+    """
 
     blocks: tuple[tuple[tuple[Layer, ...], bool], ...]
     size: tuple[int, int]
@@ -41,7 +44,10 @@ class Plan:
 
 
 def plan(parameters: Mapping[str, Value], data: DataInfo) -> Plan:
-    """Plan a network. Raises BuildError, which names block and layer, when a feature map is too small to be halved."""
+    """Plan a network.
+
+    Raises BuildError, which names block and layer, when a feature map is too small to be halved.
+    """
     channels, *size = data.shape
     blocks = []
     for b in range(1, int(parameters["blocks"]) + 1):

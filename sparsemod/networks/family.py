@@ -1,7 +1,7 @@
 """The registry of network families, and the interface of a user's family.
 
-A family is a class with `space(data)` and `build(parameters, data)`; its constructor's arguments are the options. Or it is a function
-`build(parameters, data, *, options...)`, and the decorator takes its space:
+A family is a class with `space(data)` and `build(parameters, data)`; its constructor's arguments are the
+options. Or it is a function `build(parameters, data, *, options...)`, and the decorator takes its space:
 
     @family("tiny", space=[Integer("width", 4, 32)])
     def tiny(parameters, data):
@@ -30,7 +30,8 @@ T = TypeVar("T", bound=Callable[..., Any])
 class Family:
     """A family with chosen options: it provides the search space and builds the networks.
 
-    `name` is the registered name. This class checks the results of the family's code and translates its exceptions.
+    `name` is the registered name. This class checks the results of the family's code and translates its
+    exceptions.
     """
 
     def __init__(self, name: str, implementation: Any, options: Mapping[str, Value]) -> None:
@@ -42,7 +43,10 @@ class Family:
         return f"Family({self.name!r}, {self.options})"
 
     def space(self, data: DataInfo) -> Space:
-        """Return the space of the architecture's parameters for these data. Raises InvalidInput for data that the family cannot use."""
+        """Return the space of the architecture's parameters for these data.
+
+        Raises InvalidInput for data that the family cannot use.
+        """
         try:
             space = self.implementation.space(data)
         except SparsemodError:
@@ -61,10 +65,12 @@ class Family:
         return Space(parameters).check_reachable()
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
-        """Build a network with random weights from torch's global generator (seed it inside `torch.random.fork_rng`).
+        """Build a network with random weights.
 
-        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when the network cannot be built, InvalidInput for
-        data that the family cannot use.
+        They come from torch's global generator: seed it inside `torch.random.fork_rng`.
+
+        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when the network
+        cannot be built, InvalidInput for data that the family cannot use.
         """
         import torch
         from torch import nn
@@ -96,7 +102,10 @@ class Family:
 
 
 class FamilyFactory:
-    """The registered object: a call with a family's options returns a Family. `origin` is the decorated class or function."""
+    """The registered object: a call with a family's options returns a Family.
+
+    `origin` is the decorated class or function.
+    """
 
     def __init__(
         self, name: str, origin: Callable[..., Any], space: SpaceLike | Callable[..., Any] | None
@@ -121,7 +130,10 @@ class FamilyFactory:
         self._open = any(p.kind == p.VAR_KEYWORD for p in parameters)
 
     def __call__(self, **options: Value) -> Family:
-        """Return the family with these options. Raises InvalidInput, which names an option (`network.options...`)."""
+        """Return the family with these options.
+
+        Raises InvalidInput, which names an option (`network.options...`).
+        """
         known = self.__signature__.parameters
         for name, value in options.items():
             if name not in known and not self._open:
@@ -163,9 +175,12 @@ FAMILIES: Registry[FamilyFactory] = Registry(
 
 
 def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None) -> Callable[[T], T]:
-    """Decorator that registers a class with `space` and `build`, or a builder function with its `space` (or a function data -> space).
+    """Decorator that registers a class with `space` and `build`, or a builder function with its `space`.
 
-    Returns the class or function unchanged. Raises DuplicateName; InvalidInput when the space or the builder is missing.
+    The space may be a function of the data.
+
+    Returns the class or function unchanged. Raises DuplicateName; InvalidInput when the space or the builder
+    is missing.
     """
 
     def register(origin: T) -> T:
@@ -186,7 +201,9 @@ def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None
 
 
 def create_family(name: str, options: Mapping[str, Value] | None = None, *, imports: bool = False) -> Family:
-    """Create the family `name` with `options`, as in a spec's `network`. With `imports`, `name` may be `module:attribute`.
+    """Create the family `name` with `options`, as in a spec's `network`.
+
+    With `imports`, `name` may be `module:attribute`.
 
     Raises UnknownName for the field `network.family`, InvalidInput for `network.options...`.
     """

@@ -1,7 +1,8 @@
 """The family `mlp`: dense networks. Samples of any shape are flattened.
 
-Parameters, in order: `layers` (number of hidden layers), `l{i}_width` for each, `dropout` (before each hidden layer except the first and
-before the classifier). Each hidden layer is a linear map, batch norm (option) and relu.
+Parameters, in order: `layers` (number of hidden layers), `l{i}_width` for each, `dropout` (before each hidden
+layer except the first and before the classifier). Each hidden layer is a linear map, batch norm (option) and
+relu.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class Mlp:
     """Dense networks with relu.
 
-    Options: `max_layers` (hidden layers), `min_width`, `max_width`, `max_dropout`, `batch_norm`. Raises InvalidInput, which names the option.
+    Options: `max_layers` (hidden layers), `min_width`, `max_width`, `max_dropout`, `batch_norm`. Raises
+    InvalidInput, which names the option.
     """
 
     checked = True  # the output shape needs no check by a forward pass

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class WatchedFamily(Family):
-    """`family` plus the names of parameters, over all networks: `given` to `build`, and `read` by the family's code."""
+    """`family` plus the names of the parameters `given` to `build` and `read` by its code, over all networks."""
 
     def __init__(self, family: Family) -> None:
         super().__init__(family.name, family.implementation, family.options)

@@ -19,7 +19,10 @@ TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "ma
 
 
 def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: str) -> bytes:
-    """Return the plot as the content of a file; `kind` is png or svg. With one objective: its best value over the trials."""
+    """Return the plot as the content of a file; `kind` is png or svg.
+
+    With one objective: its best value over the trials.
+    """
     figure = draw(name, objectives, rows)
     out = io.BytesIO()
     # Omit the date, so that equal results give equal bytes.
@@ -29,7 +32,8 @@ def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: 
 
 def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
     """Draw the plot."""
-    # Figure instead of pyplot has no global state: any thread of a server may draw. The backend does not depend on the user's matplotlibrc.
+    # Figure instead of pyplot has no global state: any thread of a server may draw. The backend does not
+    # depend on the user's matplotlibrc.
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
 

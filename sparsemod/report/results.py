@@ -16,7 +16,7 @@ from sparsemod.report.rows import Row, front
 
 
 def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
-    """Return the row's ancestors, nearest first: index of the trial, and the operators from it to its child."""
+    """Return the row's ancestors, nearest first: index of the trial, and operators from it to its child."""
     ancestors: list[dict[str, Any]] = []
     child = row
     while child.candidate.parent is not None:
@@ -28,7 +28,7 @@ def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
 
 
 def trials_csv(rows: Sequence[Row]) -> str:
-    """Return one line per trial: identity, state, measured values (column names include the unit), then parameters."""
+    """Return one line per trial: identity, state, measured values (column names include units), parameters."""
     metrics = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
     parameters = list(dict.fromkeys(name for row in rows for name in row.candidate.parameters))
     return csv_header(metrics, parameters) + csv_lines(rows, metrics, parameters)
@@ -60,7 +60,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _csv(lines: Iterable[Sequence[Any]]) -> str:
-    """Format lines as CSV. Text that begins like a formula gets an apostrophe, so that a spreadsheet does not run it. Numbers are unchanged."""
+    """Format lines as CSV.
+
+    Text that begins like a formula gets an apostrophe, so that a spreadsheet does not run it. Numbers are
+    unchanged.
+    """
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(
         [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in line]
@@ -70,7 +74,7 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the front as plain data: parameters, measurements with provenance, lineage, artifacts, hypervolume and its history."""
+    """Return the front as plain data: points with provenance, lineage and artifacts; hypervolume and its history."""
     by_index = {row.index: row for row in rows}
     completed = [row for row in rows if row.state is TrialState.COMPLETED]
     history = objectives.history([row.values() for row in completed])
@@ -98,7 +102,7 @@ def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[s
 
 
 def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg to `folder`; return file name -> path.
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg to `folder`; return file name -> path.
 
     Each file appears complete or not at all. No plots are written when the front is empty.
     """

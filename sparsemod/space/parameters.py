@@ -68,7 +68,7 @@ class _Parameter(_Frozen):
 
 
 class Integer(_Parameter):
-    """Whole numbers `low`, `low + step`, ... up to and including `high`; `log` samples them on a logarithmic scale."""
+    """Whole numbers `low`, `low + step`, ..., `high`; `log` samples them on a logarithmic scale."""
 
     type: Literal["integer"] = "integer"
     low: int
@@ -269,14 +269,14 @@ Parameter = Integer | Real | Categorical | Fixed
 
 
 def is_numeric(parameter: Parameter) -> bool:
-    """Whether constraints may use the parameter: a number, a numeric constant, or an ordered list of numbers."""
+    """Whether constraints may use the parameter: number, numeric constant, or ordered list of numbers."""
     if isinstance(parameter, Categorical):
         return parameter.ordered and all(map(is_number, parameter.values))
     return not isinstance(parameter, Fixed) or is_number(parameter.value)
 
 
 class Constraint(_Frozen):
-    """A linear constraint on numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
+    """A linear constraint: the sum of coefficient x value over active numeric parameters is at most `bound`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

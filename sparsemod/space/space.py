@@ -1,7 +1,10 @@
-"""A search space: parameters with conditions and constraints. Only this module decides whether a candidate is valid.
+"""A search space: parameters with conditions and constraints.
 
-A candidate holds exactly its *active* parameters: those whose conditions hold. There are two encodings: `decode` maps the unit cube (one
-coordinate per parameter) to candidates, for Sobol points; `encode` maps candidates to features in [0, 1], for models.
+Only this module decides whether a candidate is valid.
+
+A candidate holds exactly its *active* parameters: those whose conditions hold. There are two encodings:
+`decode` maps the unit cube (one coordinate per parameter) to candidates, for Sobol points; `encode` maps
+candidates to features in [0, 1], for models.
 """
 
 import heapq
@@ -34,10 +37,12 @@ Values = dict[str, Value]
 
 
 class Space:
-    """An ordered set of parameters. It keeps the given order, but moves a parameter behind those that its conditions name.
+    """An ordered set of parameters.
 
-    Raises InvalidInput for a duplicate name, a condition on an unknown parameter, circular conditions, or a constraint on an unknown or
-    non-numeric parameter.
+    It keeps the given order, but moves a parameter behind those that its conditions name.
+
+    Raises InvalidInput for a duplicate name, a condition on an unknown parameter, circular conditions, or a
+    constraint on an unknown or non-numeric parameter.
     """
 
     def __init__(self, parameters: Iterable[Parameter], constraints: Iterable[Constraint] = ()) -> None:
@@ -61,8 +66,8 @@ class Space:
     def check_reachable(self, names: Iterable[str] | None = None) -> "Space":
         """Check that the parameters `names` (default: all) can become active; return the space itself.
 
-        Raises InvalidInput when a condition lists only values that the parameter it names cannot have. (A spec that narrows a space may make
-        parameters unreachable on purpose.)
+        Raises InvalidInput when a condition lists only values that the parameter it names cannot have. (A
+        spec that narrows a space may make parameters unreachable on purpose.)
         """
         for parameter in self.parameters if names is None else map(self.parameter, names):
             for condition in parameter.when:
@@ -101,8 +106,8 @@ class Space:
     def validate(self, values: Mapping[str, Any], field: str = "parameters") -> Values:
         """Return the candidate in canonical order and types.
 
-        It must hold exactly the active parameters, each within its bounds, and meet all constraints. Raises InvalidCandidate, which names
-        the parameter, shows the value and says what is allowed.
+        It must hold exactly the active parameters, each within its bounds, and meet all constraints. Raises
+        InvalidCandidate, which names the parameter, shows the value and says what is allowed.
         """
         result: Values = {}
         for name in values:
@@ -147,7 +152,7 @@ class Space:
         return True
 
     def complete(self, values: Mapping[str, Value]) -> Values:
-        """Turn `values` into a candidate: drop inactive parameters, add missing ones at their default, clip values to bounds.
+        """Turn `values` into a candidate: drop inactive parameters, add missing ones at their default, clip to bounds.
 
         Does not repair constraints.
         """
@@ -162,7 +167,8 @@ class Space:
         """Whether `values` meet all constraints."""
         return all(constraint.holds(values) for constraint in self.constraints)
 
-    # -- sampling and variation -----------------------------------------------------------------------------------------------------
+    # -- sampling and variation
+    # -----------------------------------------------------------------------------------------------------
 
     @cached_property
     def free(self) -> tuple[Parameter, ...]:
@@ -170,7 +176,10 @@ class Space:
         return tuple(p for p in self.parameters if p.cardinality > 1)
 
     def decode(self, unit: Floats) -> Values:
-        """Return the candidate at a point of the unit cube [0, 1)^len(free). It may break a constraint (see `meets_constraints`)."""
+        """Return the candidate at a point of the unit cube [0, 1)^len(free).
+
+        It may break a constraint (see `meets_constraints`).
+        """
         at = dict(zip((p.name for p in self.free), unit.tolist(), strict=True))
         result: Values = {}
         for parameter in self.parameters:
@@ -185,7 +194,10 @@ class Space:
         return np.array([p.unit(values[p.name]) if p.name in values else 0.5 for p in self.free])
 
     def sample(self, rng: np.random.Generator, tries: int = 10_000) -> Values:
-        """Draw a uniform random candidate that meets the constraints. Raises InvalidInput when `tries` draws find none."""
+        """Draw a uniform random candidate that meets the constraints.
+
+        Raises InvalidInput when `tries` draws find none.
+        """
         for _ in range(tries):
             values = self.decode(rng.random(len(self.free)))
             if self.meets_constraints(values):
@@ -201,7 +213,7 @@ class Space:
     def mutate(
         self, values: Mapping[str, Value], rng: np.random.Generator, strength: float = 0.15, tries: int = 100
     ) -> Values:
-        """Return a neighbour: change one or more active free parameters, numeric ones by about `strength` of their range.
+        """Return a neighbour: change active free parameters, numeric ones by about `strength` of their range.
 
         Returns a copy of `values` when every try breaks a constraint or no parameter is free.
         """
@@ -219,7 +231,10 @@ class Space:
         return dict(values)
 
     def crossover(self, a: Mapping[str, Value], b: Mapping[str, Value], rng: np.random.Generator) -> Values:
-        """Combine two candidates: each parameter comes from `a` or `b`, or is drawn if both lack it. May break a constraint."""
+        """Combine two candidates: each parameter comes from `a` or `b`, or is drawn if both lack it.
+
+        May break a constraint.
+        """
         mixed = {
             name: (a if name in a and (name not in b or rng.random() < 0.5) else b)[name]
             for name in {**a, **b}
@@ -253,7 +268,8 @@ class Space:
                 result[parameter.name] = parameter.from_unit(float(rng.random())) if value is None else value
         return result
 
-    # -- for models -----------------------------------------------------------------------------------------------------------------
+    # -- for models ------------------------------------------------------------------------------------------
+    # -----------------------
 
     @cached_property
     def features(self) -> tuple[str, ...]:
@@ -267,10 +283,10 @@ class Space:
         return tuple(names)
 
     def encode(self, values: Mapping[str, Value]) -> Floats:
-        """Return features in [0, 1]: numeric and ordered parameters by their place in the range, unordered ones one-hot.
+        """Return features in [0, 1]: numeric and ordered parameters by their place in the range, others one-hot.
 
-        Two unordered values become 0.25 or 0.75. An inactive parameter gets the middle of its range, or no bit of its one-hot code; the
-        parameters that it depends on, also features, show that it is inactive.
+        Two unordered values become 0.25 or 0.75. An inactive parameter gets the middle of its range, or no
+        bit of its one-hot code; the parameters that it depends on, also features, show that it is inactive.
         """
         row: list[float] = []
         for p in self.free:
@@ -283,7 +299,8 @@ class Space:
                 row.append(0.5 if value is None else p.unit(value))
         return np.array(row)
 
-    # -- identity -------------------------------------------------------------------------------------------------------------------
+    # -- identity --------------------------------------------------------------------------------------------
+    # -----------------------
 
     def key(self, values: Mapping[str, Value]) -> str:
         """Return a key that is equal for equal candidates, regardless of order and number types.
@@ -298,12 +315,13 @@ class Space:
 
     @cached_property
     def cardinality(self) -> float:
-        """Upper bound on the number of different candidates, ignoring conditions; infinite with a real parameter."""
-        # Multiply floats: an integer product could overflow to a negative number, which looks like a small space.
+        """Upper bound on the number of candidates, ignoring conditions; infinite with a real parameter."""
+        # Multiply floats: an integer product could overflow to a negative number, which looks like a small
+        # space.
         return math.prod(float(p.cardinality) for p in self.parameters)
 
     def override(self, changes: Mapping[str, Parameter]) -> "Space":
-        """Return the space with the parameters in `changes` replaced (conditions kept) or, if new, added at the end.
+        """Return the space with the parameters in `changes` replaced (conditions kept) or added at the end.
 
         A parameter never becomes active if a replacement removes the value that its condition requires.
         """
@@ -327,7 +345,10 @@ class Space:
 
 
 def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-    """Move each parameter behind those that its conditions name; else keep the given order. Raises InvalidInput."""
+    """Move each parameter behind those that its conditions name; else keep the given order.
+
+    Raises InvalidInput.
+    """
     places: dict[str, int] = {}
     for place, parameter in enumerate(parameters):
         if parameter.name in places:

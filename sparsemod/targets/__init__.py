@@ -1,7 +1,7 @@
 """Device profiles: memory sizes and instruction timing. Imports no torch.
 
-`device(name)` returns a `Device`, `device_names()` all names, `load_device(path)` reads a user's profile. A package adds devices through
-the entry point group `sparsemod.devices`.
+`device(name)` returns a `Device`, `device_names()` all names, `load_device(path)` reads a user's profile. A
+package adds devices through the entry point group `sparsemod.devices`.
 """
 
 from sparsemod.targets.device import Device

@@ -15,8 +15,9 @@ Positive = Annotated[float, Field(gt=0)]
 class Device(_Frozen):
     """A microcontroller or board.
 
-    `flash` and `ram` in bytes: the nominal flash size, and the largest contiguous RAM region for an activation arena. `clock`: the maximum
-    clock in Hz. `cycles_per_instruction` is a stated value unless it was calibrated on a board, so milliseconds are estimates.
+    `flash` and `ram` in bytes: the nominal flash size, and the largest contiguous RAM region for an
+    activation arena. `clock`: the maximum clock in Hz. `cycles_per_instruction` is a stated value unless it
+    was calibrated on a board, so milliseconds are estimates.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="The name in specs.")

@@ -8,10 +8,12 @@ from sparsemod.targets.profiles import device, device_names
 
 
 class DeviceFit(Record):
-    """A network's memory needs compared with a device's memory, in bytes. `over`: region -> bytes over its size; empty if the network fits.
+    """A network's memory needs compared with a device's memory, in bytes.
 
-    `milliseconds` is an estimate from instructions on the device's core, counted on that core or predicted by its model; None if neither is
-    known. `basis` names the source of the instructions and of flash and RAM.
+    `over`: region -> bytes over its size; empty if the network fits.
+
+    `milliseconds` is an estimate from instructions on the device's core, counted on that core or predicted by
+    its model; None if neither is known. `basis` names the source of the instructions and of flash and RAM.
     """
 
     device: str
@@ -31,7 +33,8 @@ def device_fits(
 ) -> tuple[DeviceFit, ...]:
     """Compare a trial's measurements with each device (default: all known devices).
 
-    Uses linked flash and RAM if measured, else model size and working memory, which exclude code and stack. Returns () without either.
+    Uses linked flash and RAM if measured, else model size and working memory, which exclude code and stack.
+    Returns () without either.
     """
     by_metric = {m.metric: m for m in measurements if m.split != "test"}
     flash = by_metric.get("flash") or by_metric.get("model_size")

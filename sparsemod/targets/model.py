@@ -15,8 +15,9 @@ class _Frozen(BaseModel):
 class Calibration(_Frozen):
     """How a model was fitted, and its errors on networks outside the fit.
 
-    `instructions`, `flash` and `ram` (static RAM and stack) are mean relative errors (0.03: 3 %). `worst` is the largest error of
-    instructions. `tau` is Kendall's rank correlation of predicted and measured instructions.
+    `instructions`, `flash` and `ram` (static RAM and stack) are mean relative errors (0.03: 3 %). `worst` is
+    the largest error of instructions. `tau` is Kendall's rank correlation of predicted and measured
+    instructions.
     """
 
     networks: Annotated[int, Field(ge=1)] = Field(description="Number of networks in the fit.")
@@ -36,8 +37,9 @@ class Calibration(_Frozen):
 class OperatorModel(_Frozen):
     """Instructions, code bytes and stack of this project's kernels on one core.
 
-    A layer runs one kernel; its instructions are the sum of feature x coefficient over the features of `sparsemod.measure.work`. Flash is the
-    sum of the network's constants, bytes per layer, bytes per used kernel, and a base. The stack is that of the deepest layer.
+    A layer runs one kernel; its instructions are the sum of feature x coefficient over the features of
+    `sparsemod.measure.work`. Flash is the sum of the network's constants, bytes per layer, bytes per used
+    kernel, and a base. The stack is that of the deepest layer.
     """
 
     core: str = Field(min_length=1, description="The core of the fit.")

@@ -1,8 +1,8 @@
-"""Read profiles: those of this package (`devices/*.yaml`, `cores/*.yaml`), those of other packages, and a user's files.
+"""Read profiles of this package (`devices/*.yaml`, `cores/*.yaml`), of other packages, and of the user.
 
-SPARSEMOD_DEVICES names folders (separated as in PATH) with a user's `NAME.yaml` files.
-To add a device, add a file `devices/NAME.yaml` with the fields of `Device`. To add a core, add a file `cores/CORE.yaml` with the fields of
-`OperatorModel`.
+SPARSEMOD_DEVICES names folders (separated as in PATH) with a user's `NAME.yaml` files. To add a device, add a
+file `devices/NAME.yaml` with the fields of `Device`. To add a core, add a file `cores/CORE.yaml` with the
+fields of `OperatorModel`.
 """
 
 import os
@@ -28,7 +28,8 @@ _Profile = TypeVar("_Profile", bound=BaseModel)
 def device(name: str, *, files: bool = False, field: str = "target.device") -> Device:
     """Return the device called `name`; with `files`, `name` may be the path of a .yaml profile.
 
-    Set `files` only in local commands, never for remote requests. Raises UnknownName, which names `field` and lists the known devices.
+    Set `files` only in local commands, never for remote requests. Raises UnknownName, which names `field` and
+    lists the known devices.
     """
     if files and name.endswith((".yaml", ".yml")):
         return load_device(name)
@@ -41,9 +42,10 @@ def device(name: str, *, files: bool = False, field: str = "target.device") -> D
 
 
 def adopt_device(name: str, folder: Path) -> str:
-    """Register the device of a .yaml path (relative to `folder`) and return its name; return any other name unchanged.
+    """Register the device of a .yaml path (relative to `folder`) and return its name; return other names as is.
 
-    For local commands only. Raises the errors of `load_device`, and DuplicateName when another device has the name.
+    For local commands only. Raises the errors of `load_device`, and DuplicateName when another device has the
+    name.
     """
     if not name.endswith((".yaml", ".yml")):
         return name
@@ -70,7 +72,10 @@ def _own_devices(folders: str) -> dict[str, Device]:
 
 
 def load_device(path: Path | str) -> Device:
-    """Read a device from a YAML file without registering it. Raises DataMissing, or InvalidInput, which names file and field."""
+    """Read a device from a YAML file without registering it.
+
+    Raises DataMissing, or InvalidInput, which names file and field.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -34,9 +34,9 @@ def cifar10(root: Path | None) -> Arrays:
 
     The training data are (50000, 3, 32, 32) uint8.
 
-    Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in `cifar-10-batches-bin` below `root/cifar10` and
-    below `root`, and in `root`; downloads the archive if a file is missing. Only the structure of local files is checked, so re-encoded or
-    shortened copies work.
+    Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in
+    `cifar-10-batches-bin` below `root/cifar10` and below `root`, and in `root`; downloads the archive if a
+    file is missing. Only the structure of local files is checked, so re-encoded or shortened copies work.
     Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files without such records.
     """
     base = data_root(root)

@@ -27,12 +27,16 @@ def csv_file(
     delimiter: str = ",",
     shape: str = "",
 ) -> Arrays:
-    """Your own table: the CSV file `path` (absolute, or relative to `root`), UTF-8, with the column names in its first line.
+    """Your own table: the CSV file `path` (absolute, or relative to `root`).
 
-    `label` names the column of the classes, numbers or text. `group` names a column of groups, such as subjects; a group stays in one split.
-    `split` names a column with train, validation or test for each row, the dataset's own splits. `ignore` lists columns to skip, separated
-    by commas. All other columns are features with a finite number in each row. `delimiter` is one character, or `tab`. `shape`, such as
-    "1, 28, 28" (channels, rows, columns), reshapes the features to images, in the order of the columns. Raises DataMissing, InvalidInput.
+    It is UTF-8 and its first line holds the column names.
+
+    `label` names the column of the classes, numbers or text. `group` names a column of groups, such as
+    subjects; a group stays in one split. `split` names a column with train, validation or test for each row,
+    the dataset's own splits. `ignore` lists columns to skip, separated by commas. All other columns are
+    features with a finite number in each row. `delimiter` is one character, or `tab`. `shape`, such as
+    "1, 28, 28" (channels, rows, columns), reshapes the features to images, in the order of the columns.
+    Raises DataMissing, InvalidInput.
     """
     options = {
         "path": path, "label": label, "group": group, "split": split,
@@ -72,7 +76,10 @@ def csv_file(
 
 
 class _Table:
-    """The file's cells as text. Raises InvalidInput, with the line, for a row whose length differs from the header's."""
+    """The file's cells as text.
+
+    Raises InvalidInput, with the line, for a row whose length differs from the header's.
+    """
 
     def __init__(self, place: Path, separator: str) -> None:
         self.rows: list[list[str]] = []
@@ -110,7 +117,10 @@ class _Table:
         return [row[at].strip() for row in self.rows]
 
     def numbers(self, names: list[str]) -> NDArray[np.float64]:
-        """Return these columns as numbers (rows, columns). Raises InvalidInput, with line and column, for a cell that is not a number."""
+        """Return these columns as numbers (rows, columns).
+
+        Raises InvalidInput, with line and column, for a cell that is not a number.
+        """
         out = np.empty((len(self.rows), len(names)))
         for place, name in enumerate(names):
             cells = self.column(name)
@@ -176,7 +186,10 @@ def _shaped(x: NDArray[np.float64], shape: str) -> NDArray[Any]:
 
 
 def _classes(cells: list[str], label: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return labels from 0 and class names. Names are in numeric order if all are numbers, else in alphabetical order."""
+    """Return labels from 0 and class names.
+
+    Names are in numeric order if all are numbers, else in alphabetical order.
+    """
     known = sorted(set(cells), key=_order if all(map(_is_number, cells)) else str)
     if "" in known:
         raise InvalidInput(f"column {label!r}", "", "a class in every row")

@@ -1,4 +1,7 @@
-"""scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, values 0..16, ten classes (UCI optdigits, test part)."""
+"""scikit-learn's handwritten digits: 1,797 grey images of 8 x 8, values 0..16, ten classes.
+
+Source: UCI optdigits, test part.
+"""
 
 import gzip
 import importlib.util

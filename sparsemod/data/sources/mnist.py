@@ -1,4 +1,7 @@
-"""MNIST: 60,000 + 10,000 grey images of 28 x 28, ten classes (LeCun, Cortes, Burges), from IDX files, gzipped or plain."""
+"""MNIST: 60,000 + 10,000 grey images of 28 x 28, ten classes (LeCun, Cortes, Burges).
+
+The IDX files may be gzipped.
+"""
 
 import gzip
 import struct
@@ -41,7 +44,8 @@ def mnist(root: Path | None) -> Arrays:
 
     The training data are (60000, 1, 28, 28) uint8.
 
-    Looks for the four files, with or without `.gz`, in `root/mnist` and in `root`; downloads missing files into `root/mnist`.
+    Looks for the four files, with or without `.gz`, in `root/mnist` and in `root`; downloads missing files
+    into `root/mnist`.
     Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files that are not IDX.
     """
     base = data_root(root)

@@ -1,4 +1,7 @@
-"""A user's arrays from a NumPy archive: x and y, or x_train and y_train; optionally x_val, y_val, x_test, y_test and groups."""
+"""A user's arrays from a NumPy archive.
+
+It holds x and y, or x_train and y_train; optionally x_val, y_val, x_test, y_test and groups.
+"""
 
 import zipfile
 from pathlib import Path
@@ -25,11 +28,12 @@ _SEQUENCES = ("channels-length", "time-features")
 def npz(root: Path | None, path: str, layout: Layout | None = None) -> Arrays:
     """Your own arrays: the NumPy archive `path` (absolute, or relative to `root`).
 
-    Samples are (N, F) vectors, (N, H, W) grey images, (N, C, H, W) images or, with layout "channels_last", (N, H, W, C) images. `layout` is
-    required when the shape looks channels last. Sequences are (N, C, L) with layout "channels-length", (N, T, F) with "time-features".
-    Labels are integers from 0, (N,) or (N, 1). `x_val` and `y_val` are the dataset's own validation split, `x_test` and `y_test` the
-    official test set. `groups` (N,) names the group of each sample; a group stays in one split.
-    Pickled content is rejected. Raises DataMissing, InvalidInput.
+    Samples are (N, F) vectors, (N, H, W) grey images, (N, C, H, W) images or, with layout "channels_last",
+    (N, H, W, C) images. `layout` is required when the shape looks channels last. Sequences are (N, C, L) with
+    layout "channels-length", (N, T, F) with "time-features". Labels are integers from 0, (N,) or (N, 1).
+    `x_val` and `y_val` are the dataset's own validation split, `x_test` and `y_test` the official test set.
+    `groups` (N,) names the group of each sample; a group stays in one split. Pickled content is rejected.
+    Raises DataMissing, InvalidInput.
     """
     if layout is not None and layout not in _LAYOUTS:
         raise InvalidInput("dataset.options.layout", layout, f"must be one of {', '.join(_LAYOUTS)}")
@@ -91,7 +95,7 @@ def _samples(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
         raise InvalidInput(
             "dataset.options.layout",
             None,
-            f"needed for samples of shape {x.shape[1:]}: channels_first if these are {first} channels of {rows} x {columns}, "
+            f"required for samples of shape {x.shape[1:]}: channels_first if these are {first} channels of {rows} x {columns}, "
             f"channels_last if they are {first} x {rows} with {columns} channels",
         )
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if layout == "channels_last" else x

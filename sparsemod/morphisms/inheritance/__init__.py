@@ -1,1 +1,1 @@
-"""Weight inheritance: the built-in families preserve the network's function where possible, other families copy what fits."""
+"""Weight inheritance: built-in families preserve the network's function where possible; others copy what fits."""

@@ -1,4 +1,4 @@
-"""Read a parent's layer as a linear map with taps, bias and optional batch norm, and write such a layer to a child's state."""
+"""Read a parent's layer as a linear map with bias and optional batch norm; write such a layer to a child."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class Norm:
 class Affine:
     """A linear layer with an optional batch norm after it.
 
-    `weight` (outputs, inputs, height, width), `bias` (outputs). In a separable layer, `depthwise` (inputs, 1, height, width) is the depthwise
-    part and `weight` the 1 x 1 part.
+    `weight` (outputs, inputs, height, width), `bias` (outputs). In a separable layer, `depthwise` (inputs, 1,
+    height, width) is the depthwise part and `weight` the 1 x 1 part.
     """
 
     weight: Tensor
@@ -50,7 +50,10 @@ class Affine:
         return int(self.weight.shape[0])
 
     def dense(self) -> Tensor:
-        """Return the linear map as one kernel; exact for a separable layer, because nothing is between its parts."""
+        """Return the linear map as one kernel.
+
+        It is exact for a separable layer, because nothing is between its parts.
+        """
         return self.weight if self.depthwise is None else self.weight * self.depthwise.transpose(0, 1)
 
     def scale(self) -> Tensor:
@@ -68,14 +71,17 @@ class Affine:
         return self.dense().abs().sum((1, 2, 3)) * self.scale().abs()
 
     def importance(self) -> Tensor:
-        """Return the cost of removing each output: its standard deviation after relu, without norm its strength.
+        """Return the cost of removing each output: its deviation after relu, without norm its strength.
 
         The mean costs nothing, because an offset can replace it.
         """
         return self.strength() if self.norm is None else self.moments()[1].sqrt()
 
     def slope(self) -> Tensor:
-        """Return the slope of the best linear approximation of each output's relu: Cov(relu(z), z) / Var(z), z normal; 1 without norm."""
+        """Return the slope of the best linear approximation of each relu; 1 without norm.
+
+        It is Cov(relu(z), z) / Var(z) for normal z.
+        """
         if self.norm is None:
             return torch.ones_like(self.bias)
         slope: Tensor = torch.special.ndtr(self.norm.beta / self.norm.gamma.abs().clamp_min(1e-6))
@@ -86,7 +92,10 @@ class Affine:
         return (self.strength() > 0) | (self.shift() > 0)
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of each output after relu, assuming normal outputs of the batch norm; 0 and 1 without norm."""
+        """Return mean and variance of each output after relu; 0 and 1 without norm.
+
+        Assumes that the outputs of the norm are normally distributed.
+        """
         if self.norm is None:
             return torch.zeros_like(self.bias), torch.ones_like(self.bias)
         spread = self.norm.gamma.abs().clamp_min(1e-6)
@@ -98,7 +107,10 @@ class Affine:
 
 
 def read(state: Mapping[str, Tensor], weight: str, norm: str, depthwise: str | None = None) -> Affine:
-    """Read the layer with the weight named `weight` and, if present, the batch norm with the prefix `norm`. Raises LayoutMismatch."""
+    """Read the layer with the weight named `weight` and, if present, the batch norm with the prefix `norm`.
+
+    Raises LayoutMismatch.
+    """
     try:
         kernel = _plain(state[weight])
         taps = None if depthwise is None else _plain(state[depthwise])
@@ -123,9 +135,12 @@ def write(
     layer: Affine,
     offset: Tensor,
 ) -> None:
-    """Copy bias and norm of the parent's outputs `source` to the child's outputs `rows`; `offset` is the amount missing in the child's sum.
+    """Copy bias and norm of the parent's outputs `source` to the child's outputs `rows`.
 
-    If only one of the two layers has a norm, the effect in evaluation mode stays the same (`factor` returns the factor for the weights).
+    `offset` is the amount missing in the child's sum.
+
+    If only one of the two layers has a norm, the effect in evaluation mode stays the same (`factor` returns
+    the factor for the weights).
     """
     bias_name = weight.removesuffix("weight") + "bias"
     if f"{norm}.running_mean" in state:
@@ -146,9 +161,9 @@ def write(
 def write_identity(
     state: dict[str, Tensor], weight: str, norm: str, rows: Tensor, mean: Tensor, variance: Tensor
 ) -> None:
-    """Set bias and norm of the child's outputs `rows` to the identity in evaluation mode, for any `mean` and `variance`.
+    """Set bias and norm of the child's outputs `rows` to the identity in evaluation mode.
 
-    If these are the mean and variance of the data, the layer starts as the identity in training mode too.
+    This holds for any `mean` and `variance`. With those of the data, training starts from the identity too.
     """
     if f"{norm}.running_mean" in state:
         variance = variance.clamp_min(1e-2)
@@ -159,7 +174,7 @@ def write_identity(
 
 
 def put(target: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Copy trained `weight` to the outputs `rows` of a child's weight; scale its other, new outputs to the size of the trained ones."""
+    """Copy trained `weight` to the outputs `rows` of a child's weight; scale the new outputs to the same size."""
     if 0 < len(rows) < len(target):
         new = torch.ones(len(target), dtype=torch.bool)
         new[rows] = False
@@ -188,10 +203,10 @@ def factor(state: Mapping[str, Tensor], norm: str, layer: Affine) -> Tensor:
 
 
 def choose(layer: Affine, outputs: int) -> tuple[Tensor, bool]:
-    """Return for each of the child's `outputs` the parent's output that it inherits (-1: new), and whether all live outputs are inherited.
+    """Return the parent's output for each of the child's `outputs` (-1: new), and whether no live output is lost.
 
-    If the layer does not shrink, outputs keep their places; else the most important ones remain, in order. Outputs that pruning has zeroed
-    are not inherited: they are new in the child.
+    If the layer does not shrink, outputs keep their places; else the most important ones remain, in order.
+    Outputs that pruning has zeroed are not inherited: they are new in the child.
     """
     alive = layer.alive()
     if outputs >= layer.outputs:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 Pairs = list[tuple[int | None, int | None]]
-"""(parent's index, child's index) in order; the child's is None for a removed item, the parent's is None for a new one."""
+"""(parent's index, child's index) in order: (i, None) for a removed item, (None, j) for a new one."""
 
 
 def align(
@@ -15,8 +15,9 @@ def align(
 ) -> Pairs:
     """Return the cheapest order-preserving assignment of `parents` to `children` items.
 
-    `match(i, j)`: cost of deriving child j from parent i, None if impossible. `remove(i, j)` and `insert(i, j)`: cost of dropping parent i
-    and of adding child j, after i parents and j children. Of equal costs, a match wins.
+    `match(i, j)`: cost of deriving child j from parent i, None if impossible. `remove(i, j)`: cost of
+    dropping parent i. `insert(i, j)`: cost of adding child j. All come after i parents and j children. Of
+    equal costs, a match wins.
     """
     best = [[0.0] * (children + 1) for _ in range(parents + 1)]
     step = [[""] * (children + 1) for _ in range(parents + 1)]
@@ -36,8 +37,8 @@ def align(
     pairs: Pairs = []
     i = j = 0
     while step[i][j]:
-        taken = step[i][j]
-        pairs.append((i if taken != "insert" else None, j if taken != "remove" else None))
-        i += taken != "insert"
-        j += taken != "remove"
+        action = step[i][j]
+        pairs.append((i if action != "insert" else None, j if action != "remove" else None))
+        i += action != "insert"
+        j += action != "remove"
     return pairs

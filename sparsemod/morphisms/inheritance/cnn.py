@@ -114,8 +114,8 @@ def _pairs(
             return None
         separable = (a.type == "separable", b.type == "separable")
         cost = {(True, False): 0.2, (False, True): 0.5}.get(separable, 0.0)
-        taken = layers[a.name].outputs
-        cost += 0.5 * (1 - b.filters / taken) if b.filters < taken else 0.2 * (1 - taken / b.filters)
+        outputs = layers[a.name].outputs
+        cost += 0.5 * (1 - b.filters / outputs) if b.filters < outputs else 0.2 * (1 - outputs / b.filters)
         return cost + (0.05 * (b.kernel - a.kernel) if b.kernel > a.kernel else 0.1 * (a.kernel - b.kernel))
 
     def remove(i: int, j: int) -> float:

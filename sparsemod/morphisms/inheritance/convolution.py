@@ -1,4 +1,4 @@
-"""Inheritance of one convolution layer: carried over from a layer of the parent, or new and, if wide enough, the identity."""
+"""Inheritance of one convolution: carried over from the parent, or new and, if wide enough, the identity."""
 
 import torch
 from torch import Tensor
@@ -70,7 +70,8 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
 def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, list[str]]:
     """Fill the child's new layer `prefix` so that it passes on its input. Returns the same as `carry`.
 
-    After a relu, the identity suffices. For raw data, relu passes only the positive part, so a second set of filters passes the negative part.
+    After a relu, the identity suffices. For raw data, relu passes only the positive part, so a second set of
+    filters passes the negative part.
     """
     separable = f"{prefix}.depthwise.weight" in state
     name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
@@ -105,14 +106,20 @@ def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, lis
 
 
 def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:
-    """Copy scale and shift of a batch norm, without its statistics, so that the next layer sees outputs of the usual scale."""
+    """Copy scale and shift of a batch norm, not its statistics.
+
+    The next layer then sees outputs of the usual scale.
+    """
     if layer.norm is not None and f"{norm}.running_mean" in state:
         state[f"{norm}.weight"][rows] = layer.norm.gamma[source]
         state[f"{norm}.bias"][rows] = layer.norm.beta[source]
 
 
 def resize_kernel(weight: Tensor, size: int) -> Tensor:
-    """Pad or crop kernels (.., k, k) to `size` x `size`; the tap on the output's pixel stays there under "same" padding."""
+    """Pad or crop kernels (.., k, k) to `size` x `size`.
+
+    The tap on the output's pixel stays there under "same" padding.
+    """
     old = int(weight.shape[-1])
     before = (size - 1) // 2 - (old - 1) // 2
     behind = size - old - before
@@ -127,7 +134,9 @@ def dirac(size: int, middle: int) -> Tensor:
 
 
 def factorize(weight: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return the nearest separable layer: depthwise (inputs, 1, k, k) of norm 1, pointwise (outputs, inputs, 1, 1), lost share of the norm.
+    """Return the nearest separable layer and the lost share of the norm.
+
+    Shapes: depthwise (inputs, 1, k, k) of norm 1, pointwise (outputs, inputs, 1, 1).
 
     Uses the best rank-1 approximation of each input channel's (outputs x taps) matrix.
     """

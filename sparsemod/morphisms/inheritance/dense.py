@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """A child's layer by its names in the state: its weight, and the prefix of its batch norm (which may be absent)."""
+    """Names of a child's layer in the state: its weight, and the prefix of its batch norm, if any."""
 
     weight: str
     norm: str
@@ -52,7 +52,9 @@ class Vector:
 def inherit_dense(
     parents: Sequence[Affine], children: Sequence[DenseLayer], vector: Vector, state: State
 ) -> tuple[bool, list[str]]:
-    """Fill the child's layers from the parent's; both end in the classifier. Return whether the function is preserved, and notes.
+    """Fill the child's layers from the parent's; both end in the classifier.
+
+    Return whether the function is preserved, and notes.
 
     Raises LayoutMismatch when the parent's first layer does not fit the vector.
     """
@@ -87,7 +89,7 @@ def inherit_dense(
 
 
 def _adapt(first: Affine, vector: Vector) -> tuple[Affine, bool]:
-    """Convert the parent's first layer to weights (outputs, parent's channels, rows, columns) on maps of the child's size."""
+    """Convert the first layer's weights to (outputs, parent's channels, rows, columns) of the child's maps."""
     height, width = vector.parent or (1, 1)
     channels = vector.signal.parents
     if first.weight.shape[1] != channels * height * width:
@@ -175,10 +177,12 @@ def _identity(state: State, layer: DenseLayer, signal: Signal, places: Size) -> 
 def _signed(
     state: State, layer: DenseLayer, signal: Signal, following: Affine
 ) -> tuple[Signal, Affine, bool]:
-    """Use x = relu(x) - relu(-x): the new layer gets the next layer's weights with both signs, and the next layer subtracts its outputs.
+    """Fill a new layer by x = relu(x) - relu(-x).
 
-    If units are too few for that, only the strongest directions of the next layer remain. Returns the signal after the new layer, the
-    changed next layer, and whether the function is preserved.
+    It gets the next layer's weights with both signs, and the next layer subtracts its outputs.
+
+    If units are too few for that, only the strongest directions of the next layer remain. Returns the signal
+    after the new layer, the changed next layer, and whether the function is preserved.
     """
     units = int(state[layer.weight].shape[0])
     weight = signal.through(following.weight).flatten(1)

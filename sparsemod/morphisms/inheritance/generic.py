@@ -1,4 +1,4 @@
-"""Inheritance in any other family: copy tensors of equal name and shape; of equal name only, copy the overlapping corner."""
+"""Inheritance in other families: copy tensors of equal name and shape, else the overlapping corner."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,10 @@ def inherit_generic(
     data: DataInfo,
     why: str | None = None,
 ) -> Inheritance:
-    """See `sparsemod.morphisms.inherit`. `preserved` is always false, because the structure is unknown. `why` becomes the first note."""
+    """See `sparsemod.morphisms.inherit`.
+
+    `preserved` is always false, because the structure is unknown. `why` becomes the first note.
+    """
     state = {name: tensor.detach().to("cpu").clone() for name, tensor in child_module.state_dict().items()}
     notes = [] if why is None else [why]
     equal = 0

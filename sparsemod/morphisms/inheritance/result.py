@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Inheritance:
     """The initial weights of a child.
 
-    `state_dict` loads strictly into its module. `preserved`: equal outputs of parent and child in evaluation mode. `notes`: the changes, layer
-    by layer.
+    `state_dict` loads strictly into its module. `preserved`: equal outputs of parent and child in evaluation
+    mode. `notes`: the changes, layer by layer.
     """
 
     state_dict: "dict[str, Tensor]"

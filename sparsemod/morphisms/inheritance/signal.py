@@ -10,11 +10,11 @@ from sparsemod.morphisms.inheritance.affine import Affine
 
 @dataclass(frozen=True)
 class Signal:
-    """The parent's channel p equals the child's activations times `mix[p]`, plus `offset[p]`, exactly or approximately.
+    """The parent's channel p is about the child's activations times `mix[p]`, plus `offset[p]`.
 
-    `mix` (parent's channels, child's channels): a new channel of the child is a column of zeros. `mean`, `variance` (child's channels):
-    estimates for the child's activations. `positive`: the signal is the output of a relu. `merged`: `mix` replaces a removed layer and is
-    only a rough approximation.
+    `mix` (parent's channels, child's channels): a new channel of the child is a column of zeros. `mean`,
+    `variance` (child's channels): estimates for the child's activations. `positive`: the signal is the output
+    of a relu. `merged`: `mix` replaces a removed layer and is only a rough approximation.
     """
 
     mix: Tensor
@@ -45,14 +45,17 @@ class Signal:
         return torch.nonzero(self.mix.abs().sum(0) > 0).flatten()
 
     def selection(self) -> Tensor | None:
-        """Return for each channel of the child the equal channel of the parent, -1 for a new one; None if channels are mixed."""
+        """Return the equal parent's channel of each channel, -1 for a new one; None if channels are mixed."""
         used = self.mix != 0
         if bool((used.sum(0) > 1).any()) or not torch.equal(self.mix[used], torch.ones(int(used.sum()))):
             return None
         return torch.where(used.any(0), used.to(torch.int64).argmax(0), -1)
 
     def through(self, weight: Tensor) -> Tensor:
-        """Convert weights (outputs, parent's channels, h, w) to weights on the child's channels. New channels get zeros."""
+        """Convert weights (outputs, parent's channels, h, w) to weights on the child's channels.
+
+        New channels get zeros.
+        """
         chosen = self.selection()
         if chosen is None:
             return torch.einsum("ophw,pc->ochw", weight, self.mix)
@@ -64,20 +67,23 @@ class Signal:
 
 
 def after(layer: Affine, source: Tensor) -> Signal:
-    """Return the signal after a layer and its relu; the child's outputs inherit the parent's outputs `source` (-1: new)."""
+    """Return the signal after a layer and its relu; the child inherits the outputs `source` (-1: new)."""
     mix = torch.zeros(layer.outputs, len(source))
-    taken = source >= 0
-    mix[source[taken], torch.nonzero(taken).flatten()] = 1.0
+    inherited = source >= 0
+    mix[source[inherited], torch.nonzero(inherited).flatten()] = 1.0
     mean, variance = layer.moments()
     # The mean replaces a missing channel.
     offset = torch.where(mix.any(1) | ~layer.alive(), torch.zeros_like(mean), mean)
     new_mean, new_variance = torch.full((len(source),), 0.4), torch.full((len(source),), 0.34)
-    new_mean[taken], new_variance[taken] = mean[source[taken]], variance[source[taken]]
+    new_mean[inherited], new_variance[inherited] = mean[source[inherited]], variance[source[inherited]]
     return Signal(mix, offset, new_mean, new_variance, True)
 
 
 def skipping(signal: Signal, layer: Affine) -> Signal:
-    """Return the signal past a removed layer of the parent: sum the layer's taps and replace its relu by the best linear approximation."""
+    """Return the signal past a removed layer of the parent.
+
+    The layer's taps are summed, and the best linear approximation replaces its relu.
+    """
     slope = layer.slope()
     weight = (layer.dense() * (layer.scale() * slope)[:, None, None, None]).sum((2, 3))
     offset = weight @ signal.offset + slope * layer.shift()

@@ -14,7 +14,8 @@ from sparsemod.space.space import Space, Values
 class ChangeValue(Operator):
     """Change one parameter that does not match `structure`: learning rate, sparsity and the like.
 
-    Without `structure`, change any parameter, for families without operators. Newly active parameters get their defaults.
+    Without `structure`, change any parameter, for families without operators. Newly active parameters get
+    their defaults.
     """
 
     name = "change"

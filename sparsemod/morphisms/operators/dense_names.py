@@ -9,7 +9,7 @@ from sparsemod.space.space import Values
 
 @dataclass(frozen=True)
 class DenseNames:
-    """`count` is the parameter with the number of layers; `{letter}{i}_width` is the width of layer i (from 1)."""
+    """`count` is the parameter for the number of layers, `{letter}{i}_width` for the width of layer i (from 1)."""
 
     count: str
     letter: str

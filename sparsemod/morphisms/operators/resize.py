@@ -12,7 +12,10 @@ from sparsemod.space.space import Space, Values
 
 
 class Resize(Operator):
-    """Increase (`up`) or decrease one parameter that `pattern` matches; its first group names the layer in the description."""
+    """Increase (`up`) or decrease one parameter that `pattern` matches.
+
+    Its first group names the layer in the description.
+    """
 
     up: bool
 

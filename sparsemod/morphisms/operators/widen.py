@@ -4,7 +4,10 @@ from sparsemod.morphisms.operators.resize import Resize
 
 
 class Widen(Resize):
-    """Add filters or units to a layer; new ones have no effect at first (Net2Net's widening, without copies)."""
+    """Add filters or units to a layer.
+
+    New ones have no effect at first (Net2Net's widening, without copies).
+    """
 
     name = "widen"
     preserves = True
