@@ -72,6 +72,7 @@ class UnknownName(InvalidInput):
 
 
 def _known(value: Any, names: Sequence[str]) -> str:
+    """Describe the known names, with suggestions close to `value`."""
     near = difflib.get_close_matches(str(value), names, 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"known: {', '.join(names) or 'none'}{hint}"

@@ -96,7 +96,7 @@ def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Nor
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
     stated = None if layout_name == default_layout(train.shape[1:]) else layout_name
-    # Over the samples and their positions: what is left are the channels.
+    # Reduce over samples and positions; the channels remain.
     axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
     offset, scale = METHODS[method](train, axes)
     low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
