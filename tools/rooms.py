@@ -19,12 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("sparsemod.errors",),
+    ("sparsemod.errors", "sparsemod.version"),
     (
         "sparsemod.files",
         "sparsemod.records",
         "sparsemod.registry",
         "sparsemod.stage_errors",
+        "sparsemod.templates",
         "sparsemod.units",
         "sparsemod.yaml_text",
     ),
@@ -39,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
     ("sparsemod.pipeline",),
+    ("sparsemod.interactive",),
     ("sparsemod.__init__",),
     ("service.settings", "service.schemas"),
     ("service.errors",),
@@ -157,7 +159,7 @@ def upward(found: Iterable[Import]) -> list[Import]:
     wrong = []
     for one in found:
         a, b = room(one.importer), room(one.imported)
-        if a == b or b in ("service.__init__", "sparsemod.__init__"):
+        if a == b or b == "service.__init__":
             continue
         if floor.get(b, len(FLOORS)) >= floor.get(a, -1):
             wrong.append(one)

@@ -11,16 +11,15 @@ from service.cli.common import (
     STATE_STYLES,
     ExperimentArgument,
     ServerOption,
-    as_id,
     complain,
     connect,
     console,
     counted,
     duration,
     parse_parameters,
-    which,
 )
 from service.cli.folders import local_folder
+from service.client.lookup import as_id, which
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -17,8 +17,8 @@ from service.cli.common import (
     counted,
     metric_text,
     require_folder,
-    which,
 )
+from service.client.lookup import which
 
 if TYPE_CHECKING:
     from service.client.client import Client

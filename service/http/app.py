@@ -50,8 +50,8 @@ from service.jobs.exports import Exports
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
-from sparsemod import __version__
 from sparsemod.errors import InvalidInput, SparsemodError, shorten
+from sparsemod.version import __version__
 
 log = structlog.get_logger("server")
 

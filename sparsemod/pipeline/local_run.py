@@ -75,7 +75,7 @@ class Finished(Record):
         """For reports."""
         r = self.result
         return Row(
-            self.index, self.candidate, r.state, r.measurements, r.epochs, self.seconds,
+            self.index, self.candidate, r.state, r.measurements, r.epochs, sum(r.seconds.values()),
             r.failure.message if r.failure else "", r.artifacts,
         )  # fmt: skip
 

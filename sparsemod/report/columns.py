@@ -21,7 +21,7 @@ class Column:
     """A column: `name` in a frame, `title` in a CSV file.
 
     `value` gives a trial's value, None where the trial has none; `cell` is that value in a CSV file. `unit` is "" for values without a unit.
-    `dtype` is the type of the column in a frame; "" leaves it to the values.
+    `dtype` is the type of the column in a frame, "text" for text; "" leaves it to the values.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Column:
 INDEX = Column("trial", "trial", lambda row: row.index, dtype="int64")
 
 _TRIAL = (
-    Column("state", "state", lambda row: row.state.value),
-    Column("round", "round", lambda row: row.candidate.round),
-    Column("origin", "origin", lambda row: row.candidate.origin),
+    Column("state", "state", lambda row: row.state.value, dtype="text"),
+    Column("round", "round", lambda row: row.candidate.round, dtype="text"),
+    Column("origin", "origin", lambda row: row.candidate.origin, dtype="text"),
     Column("parent", "parent", lambda row: row.candidate.parent, dtype="Int64"),
-    Column("operators", "operators", lambda row: "; ".join(row.candidate.operators) or None),
+    Column("operators", "operators", lambda row: "; ".join(row.candidate.operators) or None, dtype="text"),
     Column("epochs", "epochs", lambda row: row.epochs, "epochs", "float64", "{:g}".format),
     Column("seconds", "seconds", lambda row: row.seconds, "s", "float64", "{:.3f}".format),
-    Column("failure", "failure", lambda row: row.failure or None),
+    Column("failure", "failure", lambda row: row.failure or None, dtype="text"),
 )
 
 

@@ -9,14 +9,12 @@ from sparsemod.report.columns import INDEX, columns_of, units
 from sparsemod.report.rows import Row
 
 
-def frame(rows: Sequence[Row], columns_from: Sequence[Row] | None = None) -> pd.DataFrame:
+def frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line for each trial, with the columns of its CSV file; the index is the trial's index.
 
-    `attrs["units"]` maps a column to its unit. What a trial does not have is missing (NaN or NA). `columns_from`: the trials that decide
-    which metrics and parameters are columns, where these are not `rows` themselves.
+    `attrs["units"]` maps a column to its unit. What a trial does not have is missing (NaN or NA).
     """
-    source = rows if columns_from is None else columns_from
-    found = [column for column in columns_of(source) if column != INDEX]
+    found = [column for column in columns_of(rows) if column != INDEX]
     index = pd.Index([INDEX.value(row) for row in rows], dtype=INDEX.dtype, name=INDEX.name)
     data = {
         column.name: _series([column.value(row) for row in rows], column.dtype, index) for column in found
@@ -26,15 +24,21 @@ def frame(rows: Sequence[Row], columns_from: Sequence[Row] | None = None) -> pd.
     return made
 
 
+# The text type of pandas 3, also under pandas 2: missing text is NaN.
+_TEXT = pd.StringDtype(na_value=float("nan"))
+
+
 def _series(values: list[Any], dtype: str, index: "pd.Index[int]") -> "pd.Series[Any]":
     """A column. Without a `dtype`: whole numbers and truth values keep their kind where one is missing."""
-    if not dtype:
-        kinds = {type(value) for value in values if value is not None}
-        if kinds == {bool}:
-            dtype = "boolean"
-        elif kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
-            dtype = "Int64"
-        elif kinds and kinds <= {int, float}:
-            dtype = "float64"
-    # Text is inferred: its type depends on the version of pandas.
-    return pd.Series(values, index=index, dtype=dtype) if dtype else pd.Series(values or None, index=index)
+    kinds = {type(value) for value in values if value is not None}
+    chosen: Any = dtype or object
+    if dtype == "text" or (not dtype and kinds == {str}):
+        chosen = _TEXT
+    elif not dtype and kinds == {bool}:
+        chosen = "boolean"
+    elif not dtype and kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
+        chosen = "Int64"
+    elif not dtype and kinds and kinds <= {int, float}:
+        chosen = "float64"
+    made: pd.Series[Any] = pd.Series(values, index=index, dtype=chosen)
+    return made

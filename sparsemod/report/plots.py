@@ -110,8 +110,9 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
 
 
 def _positive(values: Iterable[float]) -> bool:
-    """Whether a logarithmic axis shows all of them: a network without an error would vanish from it."""
-    return all(value > 0 for value in values)
+    """Whether there are values and a logarithmic axis shows all of them: a network without an error would vanish from it."""
+    found = list(values)
+    return bool(found) and min(found) > 0
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -159,3 +160,12 @@ def label(metric: str) -> str:
     """The axis' title with its unit."""
     unit = {"fraction": "%", "B": "KB"}.get(METRICS[metric].unit, METRICS[metric].unit)
     return f"{METRICS[metric].title} [{unit}]"
+
+
+def panel(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str) -> None:
+    """Draw one pair of metrics with its legend on a matplotlib axes; with `x` "trial", the values of `y` over the trials."""
+    if x == "trial":
+        _progress(axis, Objectives((y,), {y: 1.0}, objectives.budgets), rows)
+    else:
+        _scatter(axis, objectives, rows, x, y)
+    axis.legend(frameon=False, fontsize=8)
