@@ -3,6 +3,8 @@
     python3 dev.py rooms            one line for each room, then what is wrong
     python3 dev.py rooms --files    the cycles between files too, with the imports that tie each
 
+Last come the entry points that pyproject.toml declares: code of a higher room that a lower one finds by a group's name.
+
 A room is a folder (or a single module) directly below `sparsemod` or `service`. `FLOORS` orders the rooms from the
 bottom up: a room may import rooms of lower floors and none of its own floor. Imports inside functions and under
 TYPE_CHECKING count like any other. Only the standard library is used here.
@@ -11,6 +13,7 @@ TYPE_CHECKING count like any other. Only the standard library is used here.
 import argparse
 import ast
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -174,6 +177,13 @@ def file_cycles(found: Iterable[Import]) -> list[list[str]]:
     return cycles(edges)
 
 
+def entry_points(root: Path = ROOT) -> dict[str, dict[str, str]]:
+    """The groups of entry points that pyproject.toml declares: group -> name -> place. They are no imports."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups: dict[str, dict[str, str]] = project.get("entry-points", {})
+    return groups
+
+
 def main(argv: list[str]) -> int:
     """Print the rooms; exit code 1 when there is a cycle or an upward import."""
     parser = argparse.ArgumentParser(prog="dev.py rooms", description=(__doc__ or "").splitlines()[0])
@@ -196,6 +206,9 @@ def main(argv: list[str]) -> int:
     count = sum(map(len, between.values()))
     print(f"\n{len(lines)} rooms, {count} arrows, {len(circles)} cycles between rooms, {len(tied)} between files, "
           f"{len(wrong)} upward imports")  # fmt: skip
+    for group, points in entry_points().items():
+        for name, place in points.items():
+            print(f"entry point {group}: {name} = {place}")
     for name in homeless:
         print(f"no floor: {name}")
     for circle in circles:
