@@ -19,8 +19,8 @@ generate = generator()
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
 
 
-# The tour's need what its commands leave behind: test_docs_tour.py takes it as a whole.
-RUN = [page for page in PAGES if blocks("python", (page,)) and page.name != "tour.md"]
+# The tour's need what its commands leave behind (test_docs_tour.py), those of python.md a server (test_docs_python.py).
+RUN = [page for page in PAGES if blocks("python", (page,)) and page.name not in ("tour.md", "python.md")]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)

@@ -68,7 +68,7 @@ class _Bar(Silent):
     def __init__(self, local: LocalRun, console: Console) -> None:
         self._local = local
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("left"),
+            TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn("trials"), TimeElapsedColumn(), TextColumn("left"),
             TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, auto_refresh=False,
         )  # fmt: skip
         self._task = self._progress.add_task(
