@@ -7,7 +7,7 @@ in is never searched for names again.
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateNotFound, select_autoescape
 
 
 @cache
@@ -26,3 +26,12 @@ def environment(package: str) -> Environment:
 def render(package: str, template: str, /, **values: Any) -> str:
     """The template called `template` of `package`, filled with `values`."""
     return environment(package).get_template(template).render(**values)
+
+
+def render_optional(package: str, template: str, /, **values: Any) -> str:
+    """As `render`, and "" where the package has no such template."""
+    try:
+        found = environment(package).get_template(template)
+    except TemplateNotFound:
+        return ""
+    return found.render(**values)
