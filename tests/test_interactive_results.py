@@ -17,7 +17,7 @@ from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, Unkn
 from sparsemod.interactive.progress import line
 from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.quantization import IntegerNetwork
-from sparsemod.records import TrialState
+from sparsemod.records import Failure, FailureKind, TrialResult, TrialState
 from sparsemod.report.results import trials_csv
 from sparsemod.spec.files import dump
 
@@ -191,8 +191,9 @@ def test_summaries_say_what_there_is(results: sm.Results, folder: Path) -> None:
 
 
 def test_results_without_a_front_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def evaluate(*_: object, **__: object) -> None:
-        raise RuntimeError("no <luck>")
+    def evaluate(*_: object, **__: object) -> TrialResult:
+        failure = Failure(kind=FailureKind.FAULT, message="RuntimeError: no <luck>")
+        return TrialResult(state=TrialState.FAILED, failure=failure)
 
     monkeypatch.setattr("sparsemod.pipeline.local_run.evaluate", evaluate)
     rounds = {

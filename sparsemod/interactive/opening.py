@@ -34,7 +34,8 @@ def run(
     `progress`: show a bar in a terminal and in a notebook, else a line for each trial.
 
     torch uses one thread meanwhile: tiny networks train fastest so, and equal seeds give equal results.
-    Raises InvalidInput for a mistake in the spec, Conflict for a folder of another spec or one in which a run is at work, SpaceEmpty.
+    Raises InvalidInput for a mistake in the spec, Conflict for a folder of another spec or one in which a run is at work,
+    SpaceEmpty when nothing meets the budgets, EnvironmentFailure when the machine lacks something, such as space.
     """
     from sparsemod.interactive.progress import Silent, bar
     from sparsemod.pipeline.local_run import LocalRun
