@@ -9,7 +9,7 @@ import pytest
 from support_docs import ROOT
 from support_trials import tiny_spec
 
-from sparsemod.report.source import CLIENTS
+from sparsemod.report.result_source import CLIENTS
 from sparsemod.spec.experiment import ExperimentSpec
 
 ROUNDS = {
@@ -20,11 +20,12 @@ ROUNDS = {
 
 
 def search(**changes: Any) -> ExperimentSpec:
-    """Four Sobol trials and a morph; two objectives; some candidates are infeasible."""
-    return tiny_spec(
-        name="a short search", network={"family": "mlp", "options": {"max_layers": 2, "max_width": 32}}, rounds=ROUNDS,
-        objectives=["error", "model_size"], budgets=["flash <= 2 KB"], seed=3, **changes,
-    )  # fmt: skip
+    """Four Sobol trials and a morph; two objectives; some candidates are infeasible. `changes` replace parts of the spec."""
+    parts: dict[str, Any] = {
+        "name": "a short search", "network": {"family": "mlp", "options": {"max_layers": 2, "max_width": 32}}, "rounds": ROUNDS,
+        "objectives": ["error", "model_size"], "budgets": ["flash <= 2 KB"], "seed": 3,
+    }  # fmt: skip
+    return tiny_spec(**{**parts, **changes})
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ def test_results_without_a_front_say_why(tmp_path: Path, monkeypatch: pytest.Mon
         "r2": {"trials": 0, "epochs": 1},
         "r3": {"trials": 0, "epochs": 1},
     }
-    failed = sm.run(search().to_dict() | {"rounds": rounds, "budgets": {}}, tmp_path / "run", progress=False)
+    failed = sm.run(search(rounds=rounds, budgets=[]), tmp_path / "run", progress=False)
     assert len(failed.front) == 0 and list(failed.front.columns) == list(failed.trials.columns)
     assert "no trial has completed; the last failure: RuntimeError: no <luck>" in repr(failed)
     assert "no &lt;luck&gt;" in failed._repr_html_()
@@ -220,8 +220,8 @@ def test_a_run_takes_files_data_and_specs_and_goes_on(
         again = sm.run(spec, folder)
         assert len(again.trials) == len(sm.load(folder).trials)
     assert capsys.readouterr().out == ""
-    with pytest.raises(InvalidSpec, match="rounds"):
-        sm.run(search().to_dict() | {"rounds": 3})
+    with pytest.raises(InvalidSpec, match="objectives"):
+        sm.run(search().to_dict() | {"objectives": 3})
     with pytest.raises(InvalidInput, match=r"device = 'gpu': one that is here: cpu"):
         sm.run(search(), tmp_path / "run", device="gpu")
     assert not (tmp_path / "run").exists()

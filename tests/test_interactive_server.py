@@ -20,7 +20,7 @@ from service.settings import Settings
 from sparsemod.errors import InvalidInput, NotFound, UnknownName
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.records import TrialState
-from sparsemod.report.source import CLIENTS
+from sparsemod.report.result_source import CLIENTS
 from sparsemod.spec.experiment import ExperimentSpec
 
 __all__ = ["clients"]

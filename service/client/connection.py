@@ -9,12 +9,12 @@ from service.client.lookup import which
 from service.schemas.report_rows import to_row
 from sparsemod.objectives import Objectives
 from sparsemod.records import Artifact
-from sparsemod.report.source import Listed, Snapshot
+from sparsemod.report.result_source import ListedExperiment, StoredResults
 from sparsemod.spec.experiment import ExperimentSpec
 
 
 class HttpSource:
-    """One experiment of a server, see `sparsemod.report.source.Source`."""
+    """One experiment of a server, see `sparsemod.report.result_source.ResultSource`."""
 
     def __init__(self, client: Client, experiment: int) -> None:
         self._client, self.experiment = client, experiment
@@ -24,20 +24,20 @@ class HttpSource:
         """Address of the server and number of the experiment."""
         return f"{self._client.url}/experiments/{self.experiment}"
 
-    def read(self) -> Snapshot:
-        """See Source. Budgets and reference point are those in force on the server, which may know a device that is unknown here."""
+    def read(self) -> StoredResults:
+        """See ResultSource. Budgets and reference point are those in force on the server, which may know a device that is unknown here."""
         view = self._client.experiment(self.experiment)
         objectives = Objectives(view.objectives, view.reference_point, view.budgets)
         trials = sorted(self._client.trials(self.experiment), key=lambda trial: trial.index)
-        return Snapshot(view.spec, objectives, tuple(map(to_row, trials)))
+        return StoredResults(view.spec, objectives, tuple(map(to_row, trials)))
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
-        """See Source."""
+        """See ResultSource."""
         return self._client.download(artifact.digest, path)
 
 
 class HttpConnection:
-    """A server, see `sparsemod.report.source.Connection`."""
+    """A server, see `sparsemod.report.result_source.Connection`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -47,10 +47,10 @@ class HttpConnection:
         """Its address."""
         return self._client.url
 
-    def experiments(self) -> Sequence[Listed]:
+    def experiments(self) -> Sequence[ListedExperiment]:
         """See Connection."""
         return [
-            Listed(
+            ListedExperiment(
                 e.id,
                 e.name,
                 e.state.value,

@@ -9,11 +9,11 @@ from sparsemod.files import digest_of
 from sparsemod.objectives import Objectives
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.records import Artifact
-from sparsemod.report.source import Snapshot
+from sparsemod.report.result_source import StoredResults
 
 
 class FolderSource:
-    """A Source. Raises NotFound for a folder without a run."""
+    """A ResultSource. Raises NotFound for a folder without a run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -24,15 +24,15 @@ class FolderSource:
         """The folder."""
         return str(self.folder)
 
-    def read(self) -> Snapshot:
-        """See Source. Raises InvalidInput for damaged files."""
+    def read(self) -> StoredResults:
+        """See ResultSource. Raises InvalidInput for damaged files."""
         self._held = LocalFolder(self.folder)
         spec = self._held.spec
         objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-        return Snapshot(spec, objectives, tuple(trial.row() for trial in self._held.trials))
+        return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
-        """See Source."""
+        """See ResultSource."""
         stored = self._held.artifact(artifact.digest)
         if not stored.is_file():
             raise NotFound("artifact", artifact.digest, str(self.folder))

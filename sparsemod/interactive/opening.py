@@ -37,7 +37,7 @@ def run(
     Raises InvalidInput for a mistake in the spec, Conflict for a folder of another spec or one in which a run is at work,
     SpaceEmpty when nothing meets the budgets, EnvironmentFailure when the machine lacks something, such as space.
     """
-    from sparsemod.interactive.progress import Silent, bar
+    from sparsemod.interactive.progress import NoProgress, bar
     from sparsemod.pipeline.local_run import LocalRun
     from sparsemod.training.process import one_thread, require_device
 
@@ -50,7 +50,7 @@ def run(
         local = LocalRun(file.spec, place, device=chosen)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
-        shown = stack.enter_context(bar(local) if progress else Silent())
+        shown = stack.enter_context(bar(local) if progress else NoProgress())
         try:
             local.run(shown.finished, shown.started)
         except KeyboardInterrupt:

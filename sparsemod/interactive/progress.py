@@ -22,7 +22,7 @@ from sparsemod.report.rows import front
 from sparsemod.units import METRICS
 
 
-class Silent:
+class NoProgress:
     """Shows nothing."""
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Silent:
         """A trial is over."""
 
 
-def bar(local: LocalRun) -> Silent:
+def bar(local: LocalRun) -> NoProgress:
     """What shows the progress of `local` here."""
     console = Console(highlight=False)
     if console.is_jupyter:
@@ -47,22 +47,22 @@ def bar(local: LocalRun) -> Silent:
     return _Terminal(local, console) if console.is_terminal else _Lines(local)
 
 
-class _Lines(Silent):
+class _Lines(NoProgress):
     """One line for each finished trial, and warnings on standard error."""
 
     def __init__(self, local: LocalRun) -> None:
         self._local = local
 
     def started(self, index: int, suggestion: Any) -> pipeline_trial.Reporter | None:
-        """See Silent."""
+        """See NoProgress."""
         return _Reporter(lambda point: None)
 
     def finished(self, trial: Finished) -> None:
-        """See Silent."""
+        """See NoProgress."""
         print(line(trial, self._local.problem.objectives), flush=True)
 
 
-class _Bar(Silent):
+class _Bar(NoProgress):
     """A bar over the planned trials, with the front so far and the epoch of the running trial."""
 
     def __init__(self, local: LocalRun, console: Console) -> None:
@@ -76,7 +76,7 @@ class _Bar(Silent):
         )
 
     def started(self, index: int, suggestion: Any) -> pipeline_trial.Reporter | None:
-        """See Silent."""
+        """See NoProgress."""
 
         def point(point: CurvePoint) -> None:
             words = f"trial {index}, epoch {point.epoch}/{suggestion.epochs}"
@@ -85,7 +85,7 @@ class _Bar(Silent):
         return _Reporter(point)
 
     def finished(self, trial: Finished) -> None:
-        """See Silent."""
+        """See NoProgress."""
         self._update(completed=self._counted(), note=self._front())
 
     def _update(self, **fields: Any) -> None:

@@ -12,8 +12,8 @@ from sparsemod.interactive.trial import Trial
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.report.frames import frame
+from sparsemod.report.result_source import ResultSource
 from sparsemod.report.rows import Row, front
-from sparsemod.report.source import Source
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import metric, parse_upper, show_value, title
@@ -32,7 +32,7 @@ class Results:
     metrics' own units, which `attrs["units"]` of a frame names: fractions, bytes, milliseconds. Measurements on test data are left out.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: ResultSource) -> None:
         self._source = source
         self.refresh()
 

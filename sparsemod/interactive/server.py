@@ -7,7 +7,7 @@ import pandas as pd
 
 from sparsemod.errors import InvalidInput
 from sparsemod.interactive.results import Results
-from sparsemod.report.source import CLIENTS, Connection
+from sparsemod.report.result_source import CLIENTS, Connection
 from sparsemod.spec.experiment import ExperimentSpec
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from sparsemod.errors import Conflict
 from sparsemod.records import Artifact, TrialState, Value
+from sparsemod.report.result_source import ResultSource
 from sparsemod.report.rows import Row
-from sparsemod.report.source import Source
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import METRICS, show_value, title
@@ -44,7 +44,9 @@ class Exported:
 class Trial:
     """A trial of an experiment. `values`: metric -> value, without those on test data; `sparsemod.units.METRICS` has their units."""
 
-    def __init__(self, source: Source, spec: ExperimentSpec, row: Row, objectives: Sequence[str]) -> None:
+    def __init__(
+        self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]
+    ) -> None:
         self._source, self._spec, self.row, self._objectives = source, spec, row, objectives
 
     @property

@@ -14,7 +14,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StoredResults:
     """An experiment at one moment: its spec, the objectives and budgets in force, and its trials by index."""
 
     spec: ExperimentSpec
@@ -22,7 +22,7 @@ class Snapshot:
     rows: tuple[Row, ...]
 
 
-class Source(Protocol):
+class ResultSource(Protocol):
     """One experiment, wherever it is stored."""
 
     @property
@@ -30,7 +30,7 @@ class Source(Protocol):
         """The folder, or the address of the server and the number of the experiment; for people."""
         ...
 
-    def read(self) -> Snapshot:
+    def read(self) -> StoredResults:
         """The experiment as it is now."""
         ...
 
@@ -40,7 +40,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedExperiment:
     """An experiment in a server's list. `trials`: how many trials are in which state."""
 
     id: int
@@ -58,15 +58,15 @@ class Connection(Protocol):
         """Its address."""
         ...
 
-    def experiments(self) -> Sequence[Listed]:
+    def experiments(self) -> Sequence[ListedExperiment]:
         """All experiments, newest first."""
         ...
 
-    def open(self, experiment: int | str) -> Source:
+    def open(self, experiment: int | str) -> ResultSource:
         """An experiment by id or name; the newest for "". Raises UnknownName."""
         ...
 
-    def submit(self, spec: ExperimentSpec | Mapping[str, Any]) -> Source:
+    def submit(self, spec: ExperimentSpec | Mapping[str, Any]) -> ResultSource:
         """A new experiment. Raises InvalidSpec."""
         ...
 
