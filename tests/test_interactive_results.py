@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,9 @@ from matplotlib.axes import Axes
 from support_interactive import search
 
 import sparsemod as sm
-from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, UnknownName
+from sparsemod.errors import Conflict, DigestMismatch, InvalidInput, InvalidSpec, NotFound, UnknownName
 from sparsemod.interactive.progress import line
-from sparsemod.pipeline.local_run import LocalRun
+from sparsemod.pipeline.local_run import LocalFolder, LocalRun
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import Failure, FailureKind, TrialResult, TrialState
 from sparsemod.report.results import trials_csv
@@ -59,8 +60,12 @@ def test_frames_hold_every_trial_and_the_front(results: sm.Results) -> None:
     assert list(trials.index) == list(range(len(trials))) and trials.index.name == "trial"
     assert set(trials["state"]) == {"completed", "infeasible"} and (trials["state"] == "completed").sum() == 5
     infeasible = trials[trials["state"] == "infeasible"]
-    assert infeasible["error"].isna().all() and (infeasible["flash"] > 2 * 1024).all()
-    assert front["error"].is_monotonic_increasing and front["model_size"].is_monotonic_decreasing
+    assert infeasible["error"].isna().all() and (infeasible["flash"] > 2500).all()
+    assert (
+        len(front) == 3
+        and front["error"].is_monotonic_increasing
+        and front["model_size"].is_monotonic_decreasing
+    )
     pd.testing.assert_frame_equal(pd.DataFrame(front), trials.loc[front.index])
     units = {"error": "fraction", "model_size": "B", "latency": "ms", "seconds": "s"}
     assert trials.attrs["units"].items() >= units.items() and front.attrs == trials.attrs
@@ -102,8 +107,11 @@ def test_best_takes_limits_with_units(results: sm.Results) -> None:
     front = results.front
     assert results.best().index == front.index[0]
     assert results.best(error="<= 100 %").index == front.index[-1]
-    middle = front["error"].iloc[0]
-    assert results.best(error=middle).index == front.index[0]
+    assert (
+        results.best(error=front["error"].iloc[1]).index
+        == results.best(error="<= 50 %").index
+        == front.index[1]
+    )
     assert (
         results.best("latency").values["latency"]
         == results.trials.query("state == 'completed'")["latency"].min()
@@ -120,6 +128,34 @@ def test_best_takes_limits_with_units(results: sm.Results) -> None:
         results.best(error=">= 3 %")
     with pytest.raises(UnknownName, match="metric = 'accuracy'"):
         results.best(accuracy="90 %")
+
+
+def test_budgets_that_were_tightened_hold_everywhere(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    before = sm.load(tmp_path / "run")
+    limit = before.front["model_size"].iloc[0] - 1
+    LocalFolder(tmp_path / "run").extend({}, {"model_size": limit})
+    after = before.refresh()
+    assert after.objectives.budgets["model_size"] == limit and len(after.front)
+    assert (after.front["model_size"] <= limit).all() and after.best().index == after.front.index[0]
+    assert (after.trials["model_size"] > limit).any()
+    legend = after.plot().get_legend()
+    assert legend is not None and "over budget" in {text.get_text() for text in legend.get_texts()}
+    plt.close("all")
+
+
+def test_files_that_are_gone_or_damaged_are_not_exported(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    point = sm.load(tmp_path / "run").front[0]
+    (artifact,) = (artifact for artifact in point.row.artifacts if artifact.kind == "network")
+    stored = tmp_path / "run" / "artifacts" / artifact.digest.removeprefix("sha256:")
+    stored.write_bytes(stored.read_bytes() + b"?")
+    with pytest.raises(DigestMismatch, match=artifact.digest):
+        point.network()
+    stored.unlink()
+    with pytest.raises(NotFound, match=f"no artifact '{artifact.digest}' in .*/run"):
+        point.export(tmp_path / "best", "c")
+    assert not (tmp_path / "best").exists()
 
 
 def test_plots_are_axes(results: sm.Results) -> None:
@@ -182,7 +218,7 @@ def test_summaries_say_what_there_is(results: sm.Results, folder: Path) -> None:
     ) and f"{count} on the front; {folder}" in repr(results)
     page = results._repr_html_()
     assert "<h4>a short search</h4>" in page
-    assert page.count("<tr>") == count + 1 and "flash ≤ 2048 B" in page and "hypervolume" in page
+    assert page.count("<tr>") == count + 1 and "flash ≤ 2500 B" in page and "hypervolume" in page
     point = results.front[0]
     assert repr(point).startswith(f"Trial({point.index}, completed: error ")
     assert (

@@ -46,7 +46,7 @@ def bridge(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[B
                 result = trial.result
                 if result.state is TrialState.INFEASIBLE:
                     costs = result.values()
-                    over = {"flash": costs["flash"] - 2048}
+                    over = {"flash": costs["flash"] - 2500}
                     fill(
                         store,
                         identity,
