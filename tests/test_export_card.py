@@ -95,7 +95,7 @@ def test_a_name_is_never_searched_for_placeholders(shape: tuple[int, ...]) -> No
     """The usage of every format is the same for every name, whatever words the name holds."""
     network = quantized(Every) if len(shape) == 3 else quantized(lambda: Wide(4), shape)
     words = ["name", "upper", "input", "last", "scale", "zero", "samples", "result", "raw", "scores", "shape"]
-    for wanted in EXPORTERS:
+    for wanted in EXPORTERS.names():
         plain = _usage(network, wanted, "qqq")
         assert "qqq" in plain and "{{" not in plain
         for name in (f"{word}_x" for word in words):

@@ -20,6 +20,7 @@ from sparsemod.pipeline.local_run import LocalFolder, LocalRun
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import Failure, FailureKind, TrialResult, TrialState
 from sparsemod.report.results import trials_csv
+from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import dump
 
 
@@ -188,12 +189,22 @@ def test_a_point_is_exported_with_its_card(results: sm.Results, tmp_path: Path) 
     )
     assert done.card.is_file() and [report.format for report in done.reports] == ["c", "onnx"]
     assert "c: equal in every byte" in repr(done) and "card.html" in done._repr_html_()
-    assert isinstance(point.network(), IntegerNetwork)
+    assert done.note == "" and isinstance(point.network(), IntegerNetwork)
     with pytest.raises(UnknownName, match="hex"):
         point.export(tmp_path / "no", "hex")
     infeasible = results.trials.index[results.trials["state"] == "infeasible"][0]
     with pytest.raises(Conflict, match=f"trial {infeasible} has no network: its state is infeasible"):
         results.trial(infeasible).export(tmp_path / "no", "c")
+
+
+def test_an_export_without_the_data_says_so(results: sm.Results, tmp_path: Path) -> None:
+    """As for an experiment of a server whose data are not here."""
+    away = {"name": "mnist", "root": str(tmp_path / "nothing")}
+    point = results.front[0]
+    point._spec = ExperimentSpec.parse(results.spec.to_dict() | {"dataset": away})
+    done = point.export(tmp_path / "best", "onnx")
+    assert "The files were checked on random inputs only: dataset 'mnist'" in repr(done)
+    assert "random inputs only" in done._repr_html_()
 
 
 def test_a_format_that_fails_is_an_error_and_the_others_are_there(

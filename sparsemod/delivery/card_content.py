@@ -197,7 +197,7 @@ def _constants(network: IntegerNetwork) -> Table | None:
     known = network.normalization
     if known is None:
         return None
-    each = "channel" if len(network.input_shape) == 3 else "feature"
+    each = "channel" if network.tensors[network.input].axes.positions else "feature"
     rows = [
         (str(index), f"{offset:.9g}", f"{scale:.9g}")
         for index, (offset, scale) in enumerate(zip(known.offset, known.scale, strict=True))
@@ -258,7 +258,7 @@ def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
         f"usage-{wanted}.txt",
         name=name,
         shape=given.shape,
-        channels_last=(*given.shape[1:], given.shape[0]) if len(given.shape) == 3 else given.shape,
+        channels_last=tuple(given.shape[axis] for axis in given.axes.memory),
         scale=given.scale,
         zero_point=given.zero_point,
         raw=network.normalization is not None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from sparsemod.interactive.folder import FolderSource
 from sparsemod.interactive.results import Results
+from sparsemod.plugins import Names
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import read_local
 from sparsemod.spec.plain import SpecFile
@@ -64,5 +65,5 @@ def _read(given: ExperimentSpec | Mapping[str, Any] | Path | str) -> SpecFile:
     if isinstance(given, ExperimentSpec):
         return SpecFile(given)
     if isinstance(given, Mapping):
-        return SpecFile(ExperimentSpec.parse(dict(given)))
+        return SpecFile(ExperimentSpec.parse(dict(given), names=Names.IMPORTED))
     return read_local(given)

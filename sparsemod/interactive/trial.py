@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """A network's exported files: the `folder`, the report `card` in it, and a report for each format in `reports`."""
+    """A network's exported files: the `folder`, the report `card` in it, and a report for each format in `reports`.
+
+    `note` says why the files were not checked on validation data, "" where they were.
+    """
 
     folder: Path
     card: Path
     reports: tuple["ExportReport", ...]
+    note: str = ""
+
+    def lines(self) -> list[str]:
+        """What became of each format, and the note."""
+        found = [line for report in self.reports for line in report.lines()]
+        return [*found, self.note] if self.note else found
 
     def __repr__(self) -> str:
-        return "\n".join(
-            [
-                f"exported to {self.folder}",
-                *(f"  {line}" for report in self.reports for line in report.lines()),
-            ]
-        )
+        return "\n".join([f"exported to {self.folder}", *(f"  {line}" for line in self.lines())])
 
     def _repr_html_(self) -> str:
         return render("sparsemod.interactive", "exported.html", exported=self)
@@ -122,7 +126,7 @@ class Trial:
             written = [report.format for report in done.reports if report.failure is None]
             rest = f"; {', '.join(written)} and the report card are in {folder}" if written else ""
             raise Conflict(f"trial {self.index} could not be exported as {words}{rest}")
-        return Exported(Path(folder), Path(folder) / PAGE, done.reports)
+        return Exported(Path(folder), Path(folder) / PAGE, done.reports, subject.note)
 
     def _content(self) -> bytes:
         networks: list[Artifact] = [artifact for artifact in self.row.artifacts if artifact.kind == "network"]

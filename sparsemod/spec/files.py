@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsemod.errors import InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.records import Value
 from sparsemod.spec.config_cfg import read_config
 from sparsemod.spec.experiment import ExperimentSpec
@@ -17,26 +18,28 @@ from sparsemod.targets import adopt_device
 from sparsemod.yaml_text import dump_yaml
 
 
-def load(path: Path | str) -> ExperimentSpec:
-    """The spec in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
-    return read(path).spec
+def load(path: Path | str, names: Names = Names.KNOWN) -> ExperimentSpec:
+    """The spec in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name. Raises InvalidSpec."""
+    return read(path, names).spec
 
 
-def read(path: Path | str) -> SpecFile:
-    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
+def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
+    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name.
+
+    Raises InvalidSpec.
+    """
     path = Path(path)
     if path.suffix.lower() in CONFIG_SUFFIXES:
-        return read_config(path)
+        return read_config(path, names)
     plain = read_plain(path)
-    return SpecFile(parse(plain, str(path)), plain=plain)
+    return SpecFile(parse(plain, str(path), names), plain=plain)
 
 
 def read_local(path: Path | str) -> SpecFile:
-    """`read` for an experiment that runs on this machine: `target.device` may be the path of a device profile beside the file.
-
-    Raises InvalidSpec, and what `adopt_device` raises.
+    """`read` for an experiment that runs on this machine: it may name methods as `module:attribute`, and `target.device` may be the path of a
+    device profile beside the file. Raises InvalidSpec, and what `adopt_device` raises.
     """
-    file = read(path)
+    file = read(path, Names.IMPORTED)
     with file.locating():
         name = adopt_device(file.spec.target.device, Path(path).parent)
     target = file.spec.target.model_copy(update={"device": name})
