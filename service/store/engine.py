@@ -26,7 +26,7 @@ BUSY_SECONDS = 30.0
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0004"
+HEAD = "0005"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same

@@ -339,12 +339,7 @@ def extended(
     """`spec` with more trials and other budgets. Its reference point stays, and becomes explicit, since its default follows the budgets; but
     what lies beyond it counts for nothing, so that a budget loosened beyond it takes it along."""
     data = spec.to_dict()
-    for name, more in rounds.items():
-        if name not in ("r1", "r2", "r3"):
-            raise InvalidInput(f"rounds.{name}", more, "r1, r2 or r3")
-        if more < 0:
-            raise InvalidInput(f"rounds.{name}", more, "a number of further trials, not negative")
-        data["rounds"][name]["trials"] += more
+    data["source"] = spec.source.extended(rounds).model_dump(mode="json")
     changed: set[str] = set()
     for name, limit in (budgets or {}).items():
         measured = metric(name, "budgets")

@@ -20,7 +20,7 @@ from service.store.tables import experiments, measurements, trials
 from service.store.trials import Trials
 from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
-from sparsemod.records import RoundName, TrialState
+from sparsemod.records import TrialState
 from sparsemod.report.results import Row
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -39,7 +39,7 @@ class _History:
     front: Any = None
     indices: list[int] = field(default_factory=list)
 
-    def add(self, index: int, round_name: RoundName, values: dict[str, float]) -> None:
+    def add(self, index: int, round_name: str, values: dict[str, float]) -> None:
         """Continue with a completed trial, in the order in which trials completed."""
         last = self.points[-1].hypervolume if self.points else 0.0
         if self.front is None:
@@ -103,7 +103,7 @@ class Fronts(Trials, Experiments):
                 spec = self._parsed(row["id"], row["spec_version"], row["spec"])
                 objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
                 history = _History(row["spec_version"], objectives)
-            fresh: dict[int, tuple[int, RoundName, int, dict[str, float]]] = {}
+            fresh: dict[int, tuple[int, str, int, dict[str, float]]] = {}
             for trial in connection.execute(
                 sa.select(
                     trials.c.index,

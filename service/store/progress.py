@@ -1,4 +1,7 @@
-"""How far experiments are: their trials by round and state, and what of them counts towards the rounds."""
+"""How far experiments are: their trials by round and state, and what of them counts towards the rounds.
+
+What a round is, the experiment's candidate source says; here it is a label of trials.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +10,10 @@ import sqlalchemy as sa
 
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
-from sparsemod.records import FailureKind, RoundName, TrialState
-
-ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
+from sparsemod.errors import InvalidInput
+from sparsemod.records import FailureKind, TrialState
+from sparsemod.sources.base import MANUAL, Round, SourceConfig
+from sparsemod.spec.source_choice import source_from
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
@@ -47,16 +51,36 @@ def totals(counts: Counts) -> dict[TrialState, int]:
     return found
 
 
+def source_of(spec: Mapping[str, Any]) -> SourceConfig | None:
+    """The candidate source of a stored spec; None where this server does not have it (any more): its trials are shown all the same."""
+    try:
+        return source_from(spec["source"])
+    except InvalidInput:
+        return None
+
+
 def progress(spec: Mapping[str, Any], counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a stored spec, and the manual trials as one more when there are any; of these, each one counts."""
+    """The rounds of a stored spec in their order, then those that only trials name: manual ones, of which each one counts."""
+    source = source_of(spec)
+    plan = () if source is None else source.plan()
+    epochs = 1 if source is None else source.manual_epochs
+    rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
+    others = [
+        Round(of, MANUAL.title if of == MANUAL.name else of, 0, epochs, misses_count=True) for of in rest
+    ]
     rounds: dict[str, RoundProgress] = {}
-    for name in ROUNDS:
-        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}
+    for part in (*plan, *others):
+        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == part.name}
         done = sum(count for state, count in own.items() if state.finished)
-        if name != "manual":
-            done -= sum(missed for (of, _), (_, missed) in counts.items() if of == name)
-            rounds[name] = RoundProgress(**spec["rounds"][name], done=done, counts=own)
-        elif own:
-            epochs = spec["rounds"]["r2"]["epochs"]
-            rounds[name] = RoundProgress(trials=sum(own.values()), epochs=epochs, done=done, counts=own)
+        if not part.misses_count:
+            done -= sum(missed for (of, _), (_, missed) in counts.items() if of == part.name)
+        planned = sum(own.values()) if part in others else part.trials
+        rounds[part.name] = RoundProgress(
+            title=part.title,
+            planned=part not in others,
+            trials=planned,
+            epochs=part.epochs,
+            done=done,
+            counts=own,
+        )
     return rounds

@@ -29,7 +29,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposal, Proposer
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
 BUILD_SECONDS = 60.0
 """How long one candidate may take to be built and screened."""
@@ -55,10 +55,10 @@ class SearchFailed(SparsemodError):
 
 
 def runs_own_code(spec: ExperimentSpec) -> bool:
-    """Whether the family or the dataset of `spec` comes from outside this package. Raises UnknownName."""
+    """Whether the family, the dataset or the candidate source of `spec` comes from outside this package. Raises UnknownName."""
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
-    source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
-    modules = (getattr(family, "origin", family).__module__, source.__module__)
+    dataset: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
+    modules = (getattr(family, "origin", family).__module__, dataset.__module__, type(spec.source).__module__)
     return not all(module.startswith("sparsemod.") for module in modules)
 
 
@@ -220,7 +220,7 @@ def _serve(
             if search is None:
                 search = build(spec, partial(_watched, board, dict(_keys(broken))))
             reason = search.done(observations)
-            found: Any = (reason, [] if reason is not None else search.suggest(observations, count))
+            found: Any = (reason, [] if reason is not None else search.next(observations, count))
         except SparsemodError as error:
             found = error
         except Exception as error:  # noqa: BLE001

@@ -4,6 +4,7 @@ It loads the data, resolves the family, draws candidates, and builds, captures, 
 says what is wrong, how many draws meet the budgets, and about how long the experiment will take.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -120,10 +121,7 @@ class _DryRun:
         )
         self.screen(problem)
         self.subject = "trial"
-        for values in [
-            problem.space.complete({}),
-            *(problem.space.sample(self.rng) for _ in range(self.candidates - 1)),
-        ]:
+        for values in itertools.islice(self.spec.source.samples(problem.space, self.rng), self.candidates):
             self.tried.append(self.attempt(problem, data, values))
         broken = [tried for tried in self.tried if tried.problem]
         for tried in broken:
@@ -146,11 +144,12 @@ class _DryRun:
         feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.all_budgets()}
         began = time.perf_counter()
         drawn = 0
-        # Where feasible candidates are rare, look as long as the search itself would before it calls the space empty.
-        while drawn < self.draws or (not feasible and drawn < self.spec.search.max_draws):
+        samples = self.spec.source.samples(problem.space, self.rng)
+        # Where feasible candidates are rare, look as long as the source itself would before it calls the space empty.
+        while drawn < self.draws or (not feasible and drawn < self.spec.source.patience):
             drawn += 1
             try:
-                costs = screen.costs(problem.space.sample(self.rng))
+                costs = screen.costs(next(samples))
             except BuildError as error:
                 unbuildable = str(error)
                 continue
@@ -199,7 +198,7 @@ class _DryRun:
         return Tried(values, costs, outcome.seconds * len(y) / count)
 
     def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:
-        if self.spec.rounds.r3.trials == 0:
+        if not self.spec.source.inherits:
             return
         for morph in Screen(problem).morphs(values, self.rng)[:1]:
             child = build(problem, morph.parameters, self.spec.seed)
@@ -213,11 +212,12 @@ class _DryRun:
         seconds = [tried.epoch_seconds for tried in self.tried if tried.epoch_seconds is not None]
         if not seconds:
             return
-        rounds = self.spec.rounds
-        epochs = sum(r.trials * r.epochs for r in (rounds.r1, rounds.r2, rounds.r3))
+        plan = self.spec.source.plan()
+        trials = sum(part.trials for part in plan)
+        epochs = sum(part.trials * part.epochs for part in plan)
         total = epochs * float(np.mean(seconds))
         self.find(
-            "ok", "time", f"about {_duration(total)} of training for {rounds.trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
+            "ok", "time", f"about {_duration(total)} of training for {trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
         )  # fmt: skip
 
 

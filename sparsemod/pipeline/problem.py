@@ -33,12 +33,12 @@ class Problem:
         `module:attribute`.
 
         Raises UnknownName for a family or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
-        the pipeline, and a budget or objective that cannot be known on the device.
+        the pipeline, settings of the source that do not fit the space, and a budget or objective that cannot be known on the device.
         """
         try:
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
-            _ = problem.space
+            spec.source.check(problem.space)
             _ = problem.objectives
         except InvalidSpec:
             raise
@@ -51,7 +51,8 @@ class Problem:
         """The family's parameters, narrowed by the spec, and the pipeline's parameters that the spec searches."""
         own = self.family.space(self.info)
         allowed = [*own.names, *PIPELINE_PARAMETERS]
-        for name, given in self.spec.space.items():
+        searched = self.spec.searched()
+        for name, given in searched.items():
             if name in own:
                 check_narrowed(own.parameter(name), given, self.spec.network.family)
             elif name not in allowed:
@@ -61,9 +62,9 @@ class Problem:
                     name,
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
                 )
-        space = own.override(self.spec.space)
+        space = own.override(searched)
         whole = Space(space.parameters, [*own.constraints, *self.spec.constraints])
-        return whole.check_reachable(name for name in self.spec.space if name not in own)
+        return whole.check_reachable(name for name in searched if name not in own)
 
     @cached_property
     def objectives(self) -> Objectives:

@@ -26,8 +26,9 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.values if isinstance(parameter, Categorical) else (parameter.low, parameter.high)
 
 
-def check_pipeline(parameter: Parameter) -> None:
-    """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput."""
+def check_pipeline(parameter: Parameter, within: str = "space") -> None:
+    """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput
+    with a field in `within`."""
     model, part = _PIPELINE[parameter.name]
     for value in extremes(parameter):
         try:
@@ -35,7 +36,7 @@ def check_pipeline(parameter: Parameter) -> None:
         except ValidationError as error:
             reason = error.errors()[0]["msg"].replace("Input should", "should")
             raise InvalidInput(
-                f"space.{parameter.name}", value, f"as in {part}.{parameter.name}: {reason}"
+                f"{within}.{parameter.name}", value, f"as in {part}.{parameter.name}: {reason}"
             ) from None
 
 

@@ -20,7 +20,10 @@ _PATTERNS = {
 
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
     """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
-    first, *others = (_translated(complaint, model, source) for complaint in error.errors())
+    first, *others = (
+        one for complaint in error.errors() for one in _with_others(_translated(complaint, model, source))
+    )
+    first.others = ()
     # Of a value that fits none of several forms, pydantic complains once for each form.
     fields = {first.field}
     for one in others:
@@ -30,11 +33,18 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
     return first
 
 
+def _with_others(error: InvalidSpec) -> Iterator[InvalidInput]:
+    yield error
+    yield from error.others
+
+
 def _translated(first: Any, model: type[BaseModel], source: str | None) -> InvalidSpec:
     path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
-        return InvalidSpec(cause.field, cause.value, cause.allowed, source)
+        found = InvalidSpec(cause.field, cause.value, cause.allowed, source)
+        found.others = tuple(InvalidSpec(o.field, o.value, o.allowed, source) for o in cause.others)
+        return found
     field = ".".join(str(part) for part in path) or "spec"
     if first["type"] == "extra_forbidden":
         allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"

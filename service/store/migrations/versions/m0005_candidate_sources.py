@@ -1,0 +1,25 @@
+"""Stored specs name their candidate source: `rounds` and `search` become the settings of the source `search`."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+Identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+experiments = sa.table("experiments", sa.column("id", Identity), sa.column("spec", sa.JSON))
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(experiments.c.id, experiments.c.spec)).all():
+        spec: dict[str, Any] = dict(row.spec)
+        if "source" in spec:
+            continue
+        rounds, search = spec.pop("rounds"), spec.pop("search")
+        spec["source"] = {"name": "search", "version": 1, "rounds": rounds, **search}
+        connection.execute(sa.update(experiments).where(experiments.c.id == row.id).values(spec=spec))

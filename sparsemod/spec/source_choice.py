@@ -1,0 +1,94 @@
+"""The spec's `source`: one of the registered candidate sources, chosen by its name; and the form that it had in earlier specs."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from sparsemod.errors import InvalidInput
+from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.spec.translation import translate
+
+DEFAULT = "search"
+
+Path = tuple[str, ...]
+
+
+class SourceChoice:
+    """Annotation of a field that holds the config of any registered source."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            source_from,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda config, info: config.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        members = [SOURCES.get(name) for name in SOURCES.names()]
+        return {"anyOf": [handler(member.__pydantic_core_schema__) for member in members]}
+
+
+def source_from(given: Any) -> SourceConfig:
+    """The config of a source from plain data. Raises InvalidInput, UnknownName."""
+    if isinstance(given, SourceConfig):
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidInput("source", given, "a mapping with `name` and the settings of that source")
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise InvalidInput("source.name", name, f"one of {', '.join(SOURCES.names())}")
+    member = SOURCES.get(name, field="source.name")
+    try:
+        return member.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        found = translate(error, member)
+        raise _within(found) from None
+
+
+def _within(error: InvalidInput) -> InvalidInput:
+    """The same error with fields as the spec names them."""
+    found = error if error.field.startswith("source.") else error.at("source")
+    if error.field == "spec":  # the config as a whole
+        found = InvalidInput("source", error.value, error.allowed)
+    found.others = tuple(_within(other) for other in error.others)
+    return found
+
+
+def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
+    """Keys at the top level of an earlier spec -> the source that owns them, and their place now.
+
+    Raises InvalidInput when `source` stands beside one of them.
+    """
+    found: dict[str, tuple[str, Path]] = {}
+    for name in SOURCES.names():
+        for key, place in SOURCES.get(name).top_level.items():
+            if key in data:
+                found[key] = (name, ("source", place) if place else ("source",))
+    for key in found:
+        if "source" in data:
+            raise InvalidInput(
+                key, data[key], "left out: `source` holds the settings of the candidate source"
+            )
+    return found
+
+
+def current(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the keys of an earlier form in their place under `source`. Raises InvalidInput."""
+    found = moves(data)
+    result = {key: value for key, value in data.items() if key not in found}
+    for key, (name, place) in found.items():
+        source = result.setdefault("source", {"name": name})
+        if len(place) > 1:
+            source[place[1]] = data[key]
+        elif isinstance(data[key], Mapping):
+            source.update(data[key])
+        else:
+            raise InvalidInput(key, data[key], "a mapping")
+    return result
