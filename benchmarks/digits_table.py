@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsemod.networks.cnn import Cnn, plan
+from sparsemod.networks.cnn import Cnn
+from sparsemod.networks.cnn_plan import plan
 from sparsemod.records import DataInfo, Value
 from sparsemod.space.parameters import Fixed, Real
 from sparsemod.space.space import Space

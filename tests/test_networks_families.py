@@ -13,7 +13,7 @@ from torch import nn
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
 from sparsemod.networks import FAMILIES, create_family
-from sparsemod.networks.cnn import plan
+from sparsemod.networks.cnn_plan import plan
 from sparsemod.records import DataInfo, Value
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)

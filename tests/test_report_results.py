@@ -11,7 +11,8 @@ import pytest
 from sparsemod.objectives import Objectives
 from sparsemod.records import Candidate, Measurement, TrialState
 from sparsemod.report.plots import draw, pareto_figure
-from sparsemod.report.results import Row, front, lineage, trials_csv, write_results
+from sparsemod.report.results import lineage, trials_csv, write_results
+from sparsemod.report.rows import Row, front
 
 NAMES = ("error", "model_size", "working_memory", "latency")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from service.cli.common import connect, console, duration, require_folder
+from service.cli.embedded import local_url, programs
 from service.cli.picture import check_path, recorder, write_svg
 from service.cli.results import write_files
-from service.cli.serving import local_url, programs
 from service.cli.view import front_table, line
 from service.cli.watching import Watcher, follow
 from service.processes.supervisor import Supervisor, require_free_port, wait_until_ready

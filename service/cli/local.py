@@ -209,7 +209,7 @@ class _Follower:
 
         from service.cli.view import Point, Progress, Snapshot
         from service.cli.watching import time_left
-        from sparsemod.report.results import front
+        from sparsemod.report.rows import front
 
         local = self._local
         spec = local.spec

@@ -20,12 +20,10 @@ from service.cli.common import (
     require_folder,
 )
 from service.cli.health import health
-from service.client.credentials import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from service.processes.supervisor import Program
     from service.settings import Settings
     from service.store import Store
 
@@ -85,6 +83,7 @@ def serve(
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    from service.cli.embedded import local_url, programs
     from service.processes.supervisor import require_free_port
     from service.settings import is_local
 
@@ -153,6 +152,7 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
     import uvicorn
     from sqlalchemy import make_url
 
+    from service.cli.embedded import local_url
     from service.http.app import create_app
 
     application = create_app(given)
@@ -194,49 +194,6 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def local_url(host: str, port: int) -> str:
-    """The address under which this machine reaches a server that listens on `host`."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{reachable}:{port}"
-
-
-def programs(
-    host: str,
-    port: int,
-    data_dir: Path,
-    database: str,
-    workers: int,
-    *,
-    token: str = "",
-    logs: Path | None = None,
-    drain: float = 20.0,
-) -> list["Program"]:
-    """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
-    from service.processes.supervisor import Program, command
-
-    # A database URL may hold a password, which has no business in a list of processes.
-    environment = {"SPARSEMOD_DATABASE_URL": database} if database else {}
-    place = ["--data-dir", str(data_dir)]
-    url = local_url(host, port)
-    api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
-    # A suggester that is started again under its old name need not wait for its old lease to run out.
-    name = f"{socket.gethostname()}:{port}"
-
-    def program(name: str, line: list[str], seconds: float, **more: str) -> Program:
-        output = logs / f"{name}.log" if logs else None
-        return Program(name, line, stop_seconds=seconds, output=output, environment={**environment, **more})
-
-    found = [
-        program("server", api, 10.0),
-        program("suggester", command("suggester", *place, "--name", name), 15.0, OMP_NUM_THREADS="1"),
-    ]
-    shown = {VARIABLE: token} if token else {}  # in the environment: a command line is seen by everybody
-    for number in range(1, workers + 1):
-        line = command("worker", "--cpu", "--server", url, "--name", f"local-{number}", "--drain", str(drain))
-        found.append(program(f"worker-{number}", line, drain + 30.0, **shown))
-    return found
 
 
 def suggester(

@@ -1,7 +1,7 @@
 """Trials as the reports see them."""
 
 from service.schemas.trials import TrialView
-from sparsemod.report.results import Row
+from sparsemod.report.rows import Row
 
 
 def to_row(trial: TrialView) -> Row:

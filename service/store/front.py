@@ -21,7 +21,7 @@ from service.store.trials import Trials
 from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import TrialState
-from sparsemod.report.results import Row
+from sparsemod.report.rows import Row
 from sparsemod.spec.experiment import ExperimentSpec
 
 _KEPT = 64

@@ -4,7 +4,8 @@
 network's function where the change allows it (`inheritance/`).
 """
 
-from sparsemod.morphisms.morphism_set import MORPHISMS, Inheritance, MorphismSet, inherit, morphs
+from sparsemod.morphisms.inheritance.result import Inheritance
+from sparsemod.morphisms.morphism_set import MORPHISMS, MorphismSet, inherit, morphs
 from sparsemod.morphisms.operator import Morph, Operator
 
 __all__ = ["MORPHISMS", "Inheritance", "Morph", "MorphismSet", "Operator", "inherit", "morphs"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import operators
+from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.operator import Morph, Operator
 from sparsemod.networks.family import Family
 from sparsemod.records import DataInfo, Value
@@ -16,16 +17,6 @@ from sparsemod.space.space import Space
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class Inheritance:
-    """The weights that a child starts from: a state that its module loads strictly, whether the function is kept (equal outputs in evaluation
-    mode), and what was done, a note per layer."""
-
-    state_dict: "dict[str, Tensor]"
-    preserved: bool
-    notes: tuple[str, ...]
 
 
 Inherit = Callable[

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from sparsemod.networks.cnn import Layer, Plan
+from sparsemod.networks.cnn_plan import Layer, Plan
 from sparsemod.networks.initialization import he_normal
 from sparsemod.records import DataInfo
 

@@ -25,7 +25,8 @@ from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposal, Proposer
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
-from sparsemod.report.results import Row, write_atomically, write_results
+from sparsemod.report.results import write_atomically, write_results
+from sparsemod.report.rows import Row
 from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.training import augmentation

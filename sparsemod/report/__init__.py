@@ -1,5 +1,6 @@
 """Results as files: tables (CSV, JSON) and plots (PNG, SVG)."""
 
-from sparsemod.report.results import Row, write_results
+from sparsemod.report.results import write_results
+from sparsemod.report.rows import Row
 
 __all__ = ["Row", "write_results"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsemod.objectives import Objectives, nondominated
 from sparsemod.records import TrialState
-from sparsemod.report.results import Row, front
+from sparsemod.report.rows import Row, front
 from sparsemod.units import METRICS
 
 if TYPE_CHECKING:

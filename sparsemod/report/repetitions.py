@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsemod.records import TrialState, Value
-from sparsemod.report.results import Row
+from sparsemod.report.rows import Row
 
 
 @dataclass(frozen=True)

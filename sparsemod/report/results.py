@@ -6,37 +6,14 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparsemod.objectives import Objectives
-from sparsemod.records import Artifact, Candidate, Measurement, TrialState
-
-
-@dataclass(frozen=True)
-class Row:
-    """A trial as reports see it."""
-
-    index: int
-    candidate: Candidate
-    state: TrialState
-    measurements: tuple[Measurement, ...] = ()
-    epochs: float = 0.0
-    seconds: float = 0.0
-    failure: str = ""
-    artifacts: tuple[Artifact, ...] = ()
-
-    def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
-
-
-def front(objectives: Objectives, rows: Sequence[Row]) -> list[Row]:
-    """The completed rows on the Pareto front, by their first objective."""
-    completed = [row for row in rows if row.state is TrialState.COMPLETED]
-    chosen = [completed[i] for i in objectives.front([row.values() for row in completed])]
-    return sorted(chosen, key=lambda row: row.values()[objectives.names[0]])
+from sparsemod.records import TrialState
+from sparsemod.report.plots import pareto_figure
+from sparsemod.report.repetitions import repetitions, repetitions_csv
+from sparsemod.report.rows import Row, front
 
 
 def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
@@ -111,9 +88,6 @@ def write_results(
 
     Each file appears whole or not at all. The plots are left out when no trial has completed.
     """
-    from sparsemod.report.plots import pareto_figure
-    from sparsemod.report.repetitions import repetitions, repetitions_csv
-
     folder.mkdir(parents=True, exist_ok=True)
     best = front(objectives, rows)
     files: dict[str, bytes] = {

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Response
 from service.http.routes.common import ExperimentId, StoreDep, failures
 from service.schemas.exports import PointDevices
 from service.schemas.trials import ParetoView
-from sparsemod.report.results import front, trials_csv
+from sparsemod.report.results import trials_csv
+from sparsemod.report.rows import front
 from sparsemod.targets import device_fits
 
 router = APIRouter(tags=["results"])

@@ -10,9 +10,9 @@ from sparsemod.morphisms.inheritance.align import align
 from sparsemod.morphisms.inheritance.convolution import carry, insert
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
 from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal, skipping
-from sparsemod.morphisms.morphism_set import Inheritance
-from sparsemod.networks.cnn import Layer, Plan, plan
+from sparsemod.networks.cnn_plan import Layer, Plan, plan
 from sparsemod.records import DataInfo, Value
 
 

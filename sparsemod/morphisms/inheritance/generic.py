@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from sparsemod.morphisms.morphism_set import Inheritance
+from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.records import DataInfo, Value
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from sparsemod.morphisms.inheritance.affine import LayoutMismatch, read
 from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_dense
 from sparsemod.morphisms.inheritance.generic import inherit_generic
+from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal
-from sparsemod.morphisms.morphism_set import Inheritance
 from sparsemod.records import DataInfo, Value
 
 

@@ -1,0 +1,32 @@
+"""Trials as reports see them, and those on the front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsemod.objectives import Objectives
+from sparsemod.records import Artifact, Candidate, Measurement, TrialState
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as reports see it."""
+
+    index: int
+    candidate: Candidate
+    state: TrialState
+    measurements: tuple[Measurement, ...] = ()
+    epochs: float = 0.0
+    seconds: float = 0.0
+    failure: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value, test data excluded."""
+        return {m.metric: m.value for m in self.measurements if m.split != "test"}
+
+
+def front(objectives: Objectives, rows: Sequence[Row]) -> list[Row]:
+    """The completed rows on the Pareto front, by their first objective."""
+    completed = [row for row in rows if row.state is TrialState.COMPLETED]
+    chosen = [completed[i] for i in objectives.front([row.values() for row in completed])]
+    return sorted(chosen, key=lambda row: row.values()[objectives.names[0]])
