@@ -10,9 +10,8 @@ import sqlalchemy as sa
 
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
-from sparsemod.errors import InvalidInput
 from sparsemod.records import FailureKind, TrialState
-from sparsemod.sources.base import MANUAL, Round, SourceConfig
+from sparsemod.sources.base import MANUAL, Round
 from sparsemod.spec.source_choice import source_from
 
 Counts = dict[tuple[str, str], tuple[int, int]]
@@ -51,19 +50,10 @@ def totals(counts: Counts) -> dict[TrialState, int]:
     return found
 
 
-def source_of(spec: Mapping[str, Any]) -> SourceConfig | None:
-    """The candidate source of a stored spec; None where this server does not have it (any more): its trials are shown all the same."""
-    try:
-        return source_from(spec["source"])
-    except InvalidInput:
-        return None
-
-
 def progress(spec: Mapping[str, Any], counts: Counts) -> dict[str, RoundProgress]:
     """The rounds of a stored spec in their order, then those that only trials name: manual ones, of which each one counts."""
-    source = source_of(spec)
-    plan = () if source is None else source.plan()
-    epochs = 1 if source is None else source.manual_epochs
+    source = source_from(spec["source"])
+    plan, epochs = source.plan(), source.manual_epochs
     rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
     others = [
         Round(of, MANUAL.title if of == MANUAL.name else of, 0, epochs, misses_count=True) for of in rest

@@ -4,17 +4,36 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from sparsemod.errors import InvalidInput
-from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.sources.base import SOURCES, Round, Source, SourceConfig, SourceContext
+from sparsemod.space.space import Space
 from sparsemod.spec.translation import translate
 
 DEFAULT = "search"
 
 Path = tuple[str, ...]
+
+
+class UnknownSource(SourceConfig):
+    """A source that this process does not have, kept as it is: a client may read, and submit, the spec of a server that has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def create(self, context: SourceContext) -> Source:
+        """Raises UnknownName."""
+        raise UnknownName("source.name", self.name, SOURCES.names())
+
+    def plan(self) -> tuple[Round, ...]:
+        """Nothing is known of its rounds."""
+        return ()
+
+    def check(self, space: Space) -> None:
+        """Raises UnknownName."""
+        raise UnknownName("source.name", self.name, SOURCES.names())
 
 
 class SourceChoice:
@@ -36,7 +55,7 @@ class SourceChoice:
 
 
 def source_from(given: Any) -> SourceConfig:
-    """The config of a source from plain data. Raises InvalidInput, UnknownName."""
+    """The config of a source from plain data; an UnknownSource where no source of that name is registered here. Raises InvalidInput."""
     if isinstance(given, SourceConfig):
         return given
     if not isinstance(given, Mapping):
@@ -44,7 +63,7 @@ def source_from(given: Any) -> SourceConfig:
     name = given.get("name")
     if not isinstance(name, str):
         raise InvalidInput("source.name", name, f"one of {', '.join(SOURCES.names())}")
-    member = SOURCES.get(name, field="source.name")
+    member = SOURCES.get(name) if name in SOURCES.names() else UnknownSource
     try:
         return member.model_validate_json(json.dumps(given))
     except ValidationError as error:
