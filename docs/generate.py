@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
@@ -46,9 +47,13 @@ def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[t
     """Every part of a spec with its dotted path, the spec itself first."""
     yield path, model
     for name, info in model.model_fields.items():
+        inside = f"{path}.{name}" if path else name
         for inner in _models(info.annotation):
-            if inner not in PARAMETERS:
-                yield from parts(inner, f"{path}.{name}" if path else name)
+            if inner is SourceConfig:  # a union by name
+                for member in SOURCES.names():
+                    yield from parts(SOURCES.get(member), inside)
+            elif inner not in PARAMETERS:
+                yield from parts(inner, inside)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -66,7 +71,10 @@ def spec_reference() -> str:
             continue
         seen.add(model)
         schema = model.model_json_schema()
-        lines += [f"### {f'`{path}`' if path else 'The top level'}", "", _first_line(model), ""]
+        heading = f"`{path}`" if path else "The top level"
+        if issubclass(model, SourceConfig):
+            heading += f": `{model.model_fields['name'].default}`"
+        lines += [f"### {heading}", "", _first_line(model), ""]
         lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
         for name, info in model.model_fields.items():
             values = _values(schema["properties"][name], schema.get("$defs", {}))
@@ -247,6 +255,9 @@ GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "config_keys": config_keys,
     "own_network": lambda: example("own_network.py", "python"),
+    "own_source": lambda: example("own_source.py", "python"),
+    "own_source_spec": lambda: example("own_source.yaml", "yaml"),
+    "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,
     "http_api": http_api,

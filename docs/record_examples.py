@@ -31,10 +31,13 @@ SPEC = {
     "name": "digits on an M4",
     "dataset": {"name": "digits"},
     "network": {"family": "mlp", "options": {"max_layers": 1, "max_width": 32}},
-    "rounds": {
-        "r1": {"trials": 8, "epochs": 8},
-        "r2": {"trials": 3, "epochs": 8},
-        "r3": {"trials": 2, "epochs": 4},
+    "source": {
+        "name": "search",
+        "rounds": {
+            "r1": {"trials": 8, "epochs": 8},
+            "r2": {"trials": 3, "epochs": 8},
+            "r3": {"trials": 2, "epochs": 4},
+        },
     },
     "objectives": ["error", "model_size"],
     "budgets": ["flash <= 4 KB"],

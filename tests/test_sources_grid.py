@@ -183,7 +183,7 @@ def test_a_source_that_is_not_here_is_kept_but_not_run():
     spec = ExperimentSpec.parse(data)
     assert ExperimentSpec.parse(spec.to_dict()) == spec and spec.to_dict()["source"]["turns"] == [1, 2]
     assert "spiral" not in SOURCES.names()
-    with pytest.raises(InvalidInput, match="source.name = 'spiral': known: grid, search"):
+    with pytest.raises(InvalidInput, match=r"source\.name = 'spiral': known: grid, search"):
         Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
 
 

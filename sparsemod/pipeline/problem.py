@@ -15,6 +15,7 @@ from sparsemod.objectives import Objectives
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_narrowed
 from sparsemod.spec.training import TrainingSpec
 
@@ -38,6 +39,7 @@ class Problem:
         try:
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
+            check_known(spec.pipeline)
             spec.source.check(problem.space)
             _ = problem.objectives
         except InvalidSpec:

@@ -1,96 +1,19 @@
-"""One trial, one pipeline: build -> screen -> inherit -> train -> prune -> quantize -> measure. Nothing else evaluates candidates.
+"""One trial, one pipeline: the stages that the spec composes. Nothing else evaluates candidates.
 
 The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all come through `evaluate`.
 """
 
-import hashlib
-import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
-import numpy as np
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import nn
-
-from sparsemod.data import Dataset, Split
+from sparsemod.data import Dataset
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
-from sparsemod.morphisms import inherit
-from sparsemod.pipeline.on_device import linked_size, measure_on_device
 from sparsemod.pipeline.problem import Problem
-from sparsemod.pipeline.screening import build, measured_costs, planned_costs
-from sparsemod.pruning import create_pruner, shrink
-from sparsemod.quantization import Quantized, quantize
-from sparsemod.records import (
-    Artifact,
-    Candidate,
-    CurvePoint,
-    Failure,
-    FailureKind,
-    Measurement,
-    TrialResult,
-    TrialState,
-    Value,
-)
+from sparsemod.pipeline.reporter import ParentWeights, Reporter, Silent
+from sparsemod.pipeline.work import Mode, Work
+from sparsemod.records import Candidate, TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.training import Resident, TrainingOutcome, train
-from sparsemod.units import over_budget
 
-Mode = Literal["search", "test"]
-
-
-class Reporter(Protocol):
-    """Whom a running trial tells what it does, and whom it asks whether to go on."""
-
-    def stage(self, name: str) -> None:
-        """The pipeline enters a stage."""
-
-    def point(self, point: CurvePoint) -> None:
-        """An epoch is over."""
-
-    def log(self, message: str, level: str = "info") -> None:
-        """Something worth knowing."""
-
-    def checkpoint(self, data: bytes) -> None:
-        """The state of training, from which `evaluate(..., resume=data)` goes on."""
-
-    def should_stop(self) -> bool:
-        """Whether to end early; asked between epochs."""
-        ...
-
-
-class Silent:
-    """A reporter that nobody listens to."""
-
-    def stage(self, name: str) -> None:
-        """See Reporter."""
-
-    def point(self, point: CurvePoint) -> None:
-        """See Reporter."""
-
-    def log(self, message: str, level: str = "info") -> None:
-        """See Reporter."""
-
-    def checkpoint(self, data: bytes) -> None:
-        """See Reporter."""
-
-    def should_stop(self) -> bool:
-        """Never."""
-        return False
-
-
-@dataclass(frozen=True)
-class ParentWeights:
-    """A finished trial to inherit from: its parameters, its `weights` artifact (safetensors), the epochs of training in it."""
-
-    parameters: Mapping[str, Value]
-    state: bytes
-    epochs: float
+__all__ = ["Mode", "ParentWeights", "Reporter", "Silent", "evaluate"]
 
 
 def evaluate(
@@ -120,239 +43,23 @@ def evaluate(
     Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued.
     """
     problem = Problem.of(spec, data.info, imports=imports)
-    trial = _Trial(problem, problem.candidate(candidate), epochs, seed, data, device, reporter or Silent())
+    work = Work(
+        problem=problem, values=problem.candidate(candidate).parameters, epochs=epochs, seed=seed, data=data, device=device,
+        reporter=reporter or Silent(), parent=parent, resume=resume, workdir=workdir, mode=mode,
+    )  # fmt: skip
     try:
-        return trial.run(parent, resume, workdir, mode)
+        ended = work.run(spec.pipeline)
     except (BuildError, Unsupported) as error:
-        trial.reporter.log(str(error), "error")
-        return trial.failed(str(error))
+        work.reporter.log(str(error), "error")
+        return work.failed(str(error))
     except InvalidInput as error:
         # A searched setting that does not go with this network, such as a batch of one sample with batch norm: its own failure, not the spec's.
-        if error.field not in {f"training.{name}" for name in trial.values}:
+        if error.field not in {f"training.{name}" for name in work.values}:
             raise
-        trial.reporter.log(str(error), "error")
-        return trial.failed(str(error))
-
-
-class _Trial:
-    """One call of `evaluate`."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        candidate: Candidate,
-        epochs: int,
-        seed: int,
-        data: Dataset,
-        device: str,
-        reporter: Reporter,
-    ) -> None:
-        self.problem, self.values, self.epochs, self.seed = problem, candidate.parameters, epochs, seed
-        self.data, self.device, self.reporter = data, device, reporter
-        self.seconds: dict[str, float] = {}
-        self.notes: list[str] = []
-        self.curve: Sequence[CurvePoint] = ()
-        self.inherited_epochs = 0.0
-        self.artifacts: list[Artifact] = []
-
-    def run(
-        self, parent: ParentWeights | None, resume: bytes | None, workdir: Path | None, mode: Mode
-    ) -> TrialResult:
-        """The pipeline."""
-        with self.stage("build"):
-            module = build(self.problem, self.values, self.seed)
-        with self.stage("screen"):
-            planned = planned_costs(self.problem, self.values, module)
-            over = self.problem.objectives.over_budget({name: m.value for name, m in planned.items()})
-        if over:
-            self.notes += [over_budget(name, excess) for name, excess in over.items()]
-            return self.result(TrialState.INFEASIBLE, planned.values())
-        if parent is not None:
-            with self.stage("inherit"):
-                self.inherit(module, parent)
-        with self.stage("train"):
-            outcome = self.train(module, resume)
-        if outcome.stopped:
-            return self.result(TrialState.STOPPED)
-        if outcome.best_epoch is None:
-            message = f"training diverged in epoch {outcome.diverged}: no epoch with usable weights"
-            return self.failed(message, planned.values())
-        with self.stage("prune"):
-            self.keep(workdir, "weights", "weights.safetensors", lambda: save_tensors(_plain_state(module)))
-            deployable = self.shrunk(module.to("cpu"))
-        with self.stage("quantize"):
-            network = self.quantize(deployable)
-            self.keep(workdir, "network", "network.npz", network.to_bytes)
-        with self.stage("measure"):
-            measurements = self.measure(deployable, network, planned)
-            if mode == "test":
-                measurements.append(_error(network, self.data.test_split(), "error"))
-        for note in self.notes:
-            self.reporter.log(note)
-        return self.result(TrialState.COMPLETED, measurements)
-
-    def inherit(self, module: nn.Module, parent: ParentWeights) -> None:
-        """Load what `parent` has learned into `module`."""
-        inheritance = inherit(
-            self.problem.family,
-            self.problem.architecture(parent.parameters),
-            load_tensors(parent.state),
-            self.problem.architecture(self.values),
-            module,
-            self.problem.info,
-        )
-        module.load_state_dict(inheritance.state_dict)
-        self.inherited_epochs = parent.epochs
-        kept = "kept" if inheritance.preserved else "not kept"
-        self.notes += [f"inherited weights, function {kept}", *inheritance.notes]
-
-    def train(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
-        """Train, pruning on the way; `module` then holds the best weights at full sparsity."""
-        if resume is not None:
-            start = _plain_state(module)
-            try:
-                return self.epochs_of(module, resume)
-            except InvalidInput as error:
-                if not error.field.startswith("resume"):
-                    raise
-                # The checkpoint only saves time: without it the trial begins anew, instead of failing at every attempt.
-                self.notes.append(f"began anew, the checkpoint cannot be continued: {error}")
-                self.reporter.log(self.notes[-1], "warning")
-                module.load_state_dict(start)
-        return self.epochs_of(module, None)
-
-    def epochs_of(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
-        """The training itself."""
-        pruner = create_pruner(
-            self.problem.spec.pruning, self.problem.sparsity(self.values), self.data.info.shape
-        )
-        outcome = train(
-            module,
-            Resident.of(self.data, self.device),
-            self.problem.training(self.values),
-            epochs=self.epochs,
-            seed=self.seed,
-            device=self.device,
-            pruner=pruner,
-            on_epoch=self.reporter.point,
-            should_stop=self.reporter.should_stop,
-            resume=resume,
-            on_checkpoint=self.reporter.checkpoint,
-        )
-        self.curve = outcome.curve
-        if outcome.diverged is not None:
-            self.notes.append(
-                f"training diverged in epoch {outcome.diverged}; the best weights before are kept"
-            )
-        return outcome
-
-    def shrunk(self, module: nn.Module) -> nn.Module:
-        """The network to deploy: with filter pruning, physically smaller."""
-        if self.problem.spec.pruning.method != "filters" or self.problem.sparsity(self.values) == 0:
-            return module
-        return shrink(module, self.data.info.shape)
-
-    def quantize(self, module: nn.Module) -> Quantized:
-        """The network whose accuracy counts, calibrated on training samples."""
-        spec = self.problem.spec.quantization
-        x, _ = self.data.train.tensors()
-        chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
-        try:
-            return quantize(module, x[torch.from_numpy(np.sort(chosen))], spec.scheme)
-        except InvalidInput as error:
-            # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
-            raise BuildError(f"the trained network cannot be quantized: {error}") from error
-
-    def measure(
-        self, module: nn.Module, network: Quantized, planned: Mapping[str, Measurement]
-    ) -> list[Measurement]:
-        """Everything about the finished network; the error is the integer network's on validation data."""
-        found = measured_costs(self.problem, module, network)
-        found["model_size"] = linked_size(network, found["model_size"])
-        measured, notes = measure_on_device(self.problem, network, found)
-        found |= measured
-        self.notes += notes
-        x, y = self.data.validation.tensors()
-        with torch.inference_mode():
-            # Torch's default memory format: a module of the user's may ask for it by `view`.
-            plain = x.clone(memory_format=torch.contiguous_format)
-            wrong = int((module.eval()(plain).argmax(1) != y).sum()) / len(y)
-        floating = Measurement(
-            metric="float_error", value=wrong, unit="fraction", method=f"float network before quantization on {len(y)} samples",
-            target="host", split="validation", standard_error=_standard_error(wrong, len(y)),
-        )  # fmt: skip
-        for name in self.problem.spec.objectives:
-            if name in planned and found[name].value != planned[name].value:
-                self.notes.append(
-                    f"{name}: planned {planned[name].value:g}, measured {found[name].value:g} {found[name].unit}"
-                )
-        values = {name: measurement.value for name, measurement in found.items()}
-        for name, excess in self.problem.objectives.over_budget(values).items():
-            self.notes.append(
-                f"{over_budget(name, excess)}: measured so; before training it was planned within it"
-            )
-        return [_error(network, self.data.validation, "error"), floating, *found.values()]
-
-    def keep(self, workdir: Path | None, kind: str, name: str, content: Callable[[], bytes]) -> None:
-        """Write an artifact, when there is a place for it."""
-        if workdir is None:
-            return
-        data = content()
-        (workdir / name).write_bytes(data)
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
-
-    def failed(self, message: str, measurements: Iterable[Measurement] = ()) -> TrialResult:
-        """A failure that no retry would mend; what was measured before it stays known."""
-        failure = Failure(kind=FailureKind.INVALID, message=message)
-        return self.result(TrialState.FAILED, measurements, failure)
-
-    def result(
-        self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
-    ) -> TrialResult:
-        """What was found."""
-        return TrialResult(
-            state=state,
-            measurements=tuple(measurements),
-            curve=tuple(self.curve),
-            seconds=self.seconds,
-            notes=tuple(self.notes),
-            failure=failure,
-            artifacts=tuple(self.artifacts),
-            epochs=self.inherited_epochs + len(self.curve),
-        )
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Announce and time a stage."""
-        self.reporter.stage(name)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = time.perf_counter() - started
-            self.reporter.log(f"{name}: {self.seconds[name]:.2f} s")
-
-
-def _error(network: Quantized, split: Split, metric: str) -> Measurement:
-    wrong = float(np.mean(network.predict(split.x) != split.y))
-    return Measurement(
-        metric=metric,
-        value=wrong,
-        unit="fraction",
-        method=f"{network.title} on {len(split)} samples",
-        target="host",
-        split="test" if split.name == "test" else "validation",
-        standard_error=_standard_error(wrong, len(split)),
-    )
-
-
-def _standard_error(share: float, samples: int) -> float:
-    """Of a binomial share."""
-    return math.sqrt(share * (1 - share) / samples)
-
-
-def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in module.state_dict().items()
-    }
+        work.reporter.log(str(error), "error")
+        return work.failed(str(error))
+    if ended is not None:
+        return ended
+    for note in work.notes:
+        work.reporter.log(note)
+    return work.result(TrialState.COMPLETED, work.measurements)

@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.records import Value
-from sparsemod.sources.base import SourceConfig
+from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
+from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
-from sparsemod.spec.source_choice import DEFAULT, SourceChoice, current, source_from
+from sparsemod.spec.plugin_choice import Choice
+from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import PruningSpec, QuantizationSpec, TrainingSpec
 from sparsemod.spec.translation import parameter_from, plain_json, translate
+from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
 
@@ -123,8 +126,13 @@ class ExperimentSpec(Part):
     constraints: tuple[Constraint, ...] = Field(
         (), description="Linear constraints between numeric parameters."
     )
-    source: Annotated[SourceConfig, SourceChoice] = Field(
-        default_factory=_default_source, description="Where candidates come from."
+    source: Annotated[SourceConfig, Choice(SOURCES, source_from)] = Field(
+        default_factory=_default_source,
+        description="Where candidates come from: the settings of a source, chosen by its `name`.",
+    )
+    pipeline: tuple[Annotated[Stage, Choice(STAGES, lambda stage: stage, named=True)], ...] = Field(
+        default_factory=default_pipeline,
+        description="What is done with a candidate: names of stages, or mappings with `name` and settings, in order.",
     )
     objectives: tuple[str, ...] = Field(
         OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
@@ -168,6 +176,11 @@ class ExperimentSpec(Part):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data that `parse` reads back to an equal spec."""
         return self.model_dump(mode="json")
+
+    @field_validator("pipeline", mode="before")
+    @classmethod
+    def _pipeline(cls, value: Any) -> Any:
+        return pipeline_from(value)
 
     @field_validator("space", mode="before")
     @classmethod

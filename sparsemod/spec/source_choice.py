@@ -1,17 +1,14 @@
 """The spec's `source`: one of the registered candidate sources, chosen by its name; and the form that it had in earlier specs."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import ConfigDict
 
 from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.sources.base import SOURCES, Round, Source, SourceConfig, SourceContext
 from sparsemod.space.space import Space
-from sparsemod.spec.translation import translate
+from sparsemod.spec.plugin_choice import validated
 
 DEFAULT = "search"
 
@@ -36,24 +33,6 @@ class UnknownSource(SourceConfig):
         raise UnknownName("source.name", self.name, SOURCES.names())
 
 
-class SourceChoice:
-    """Annotation of a field that holds the config of any registered source."""
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            source_from,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda config, info: config.model_dump(mode=info.mode), info_arg=True
-            ),
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        members = [SOURCES.get(name) for name in SOURCES.names()]
-        return {"anyOf": [handler(member.__pydantic_core_schema__) for member in members]}
-
-
 def source_from(given: Any) -> SourceConfig:
     """The config of a source from plain data; an UnknownSource where no source of that name is registered here. Raises InvalidInput."""
     if isinstance(given, SourceConfig):
@@ -64,20 +43,7 @@ def source_from(given: Any) -> SourceConfig:
     if not isinstance(name, str):
         raise InvalidInput("source.name", name, f"one of {', '.join(SOURCES.names())}")
     member = SOURCES.get(name) if name in SOURCES.names() else UnknownSource
-    try:
-        return member.model_validate_json(json.dumps(given))
-    except ValidationError as error:
-        found = translate(error, member)
-        raise _within(found) from None
-
-
-def _within(error: InvalidInput) -> InvalidInput:
-    """The same error with fields as the spec names them."""
-    found = error if error.field.startswith("source.") else error.at("source")
-    if error.field == "spec":  # the config as a whole
-        found = InvalidInput("source", error.value, error.allowed)
-    found.others = tuple(_within(other) for other in error.others)
-    return found
+    return validated(member, given, "source")
 
 
 def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
