@@ -17,11 +17,15 @@ from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.stages.base import STAGES, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
 """Described by hand on the page, with examples; everything else in a spec is described by its own fields."""
+
+UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
+"""Parts of a spec that are one of several, chosen by `name`."""
 
 WORDS = {
     "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
@@ -49,9 +53,10 @@ def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[t
     for name, info in model.model_fields.items():
         inside = f"{path}.{name}" if path else name
         for inner in _models(info.annotation):
-            if inner is SourceConfig:  # a union by name
-                for member in SOURCES.names():
-                    yield from parts(SOURCES.get(member), inside)
+            if inner in UNIONS:
+                registry = UNIONS[inner]
+                for member in registry.names():
+                    yield from parts(registry.get(member), inside)
             elif inner not in PARAMETERS:
                 yield from parts(inner, inside)
 
@@ -72,7 +77,7 @@ def spec_reference() -> str:
         seen.add(model)
         schema = model.model_json_schema()
         heading = f"`{path}`" if path else "The top level"
-        if issubclass(model, SourceConfig):
+        if issubclass(model, tuple(UNIONS)):
             heading += f": `{model.model_fields['name'].default}`"
         lines += [f"### {heading}", "", _first_line(model), ""]
         lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
@@ -109,6 +114,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
+    if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
+        return f"`{json.dumps([stage.name for stage in value])}`"
     if isinstance(value, BaseModel):
         given = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
@@ -257,6 +264,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "own_network": lambda: example("own_network.py", "python"),
     "own_source": lambda: example("own_source.py", "python"),
     "own_source_spec": lambda: example("own_source.yaml", "yaml"),
+    "own_stage": lambda: example("own_stage.py", "python"),
+    "own_stage_spec": lambda: example("own_stage.yaml", "yaml"),
     "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,

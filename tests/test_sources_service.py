@@ -1,5 +1,5 @@
-"""Experiments whose source is no search, through check, run, submit, server, suggester, worker and page: a grid, and the source of an example
-outside the package."""
+"""Experiments whose source is no search, through check, run, submit, server, suggester, worker and page: a grid, and the source
+of an example outside the package; with a stage that is an example outside the package, too."""
 
 import json
 import os
@@ -31,11 +31,13 @@ name: tiny grid
 dataset: {name: digits, limit: 600}
 network: {family: mlp, options: {max_layers: 1, max_width: 16}}
 source: {name: grid, values: {l1_width: [6, 16], learning_rate: [0.003, 0.03]}, repetitions: 2, epochs: 1}
+pipeline: [build, screen, train, {name: clip, deviations: 2.0}, prune, quantize, measure]
 objectives: [error, model_size]
 budgets: ["size <= 1 KB"]
 training: {batch_size: 64}
 measure: {device: model}
 """
+IMPORTS = ("--import", "own_source", "--import", "own_stage")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -72,7 +74,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     words = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--workers", "1"]
-    words += ["--data-dir", str(folder / "data"), "--import", "own_source"]
+    words += ["--data-dir", str(folder / "data"), *IMPORTS]
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(words, cwd=EXAMPLES, env=ENVIRONMENT, stdout=log, stderr=log) as service,
@@ -81,7 +83,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
             folders = []
             for number, spec in enumerate(specs, 1):
                 folders.append(folder / f"local-{number}")
-                command("run", spec, "--import", "own_source", "--out", folders[-1])
+                command("run", spec, *IMPORTS, "--out", folders[-1])
             with Client(url) as client:
                 limit = time.monotonic() + 200
                 while not answers(client):
@@ -132,6 +134,16 @@ def test_repetitions_have_equal_parameters_and_different_seeds(runs: Runs) -> No
         assert group.metrics["error"].deviation == pytest.approx(
             abs(errors[0] - errors[1]) / 2**0.5, abs=1e-12
         )
+
+
+def test_a_stage_outside_the_package_works_in_both(runs: Runs) -> None:
+    for trial in runs.served(1):
+        if trial.state is TrialState.COMPLETED:
+            assert any(note.startswith("clipped ") and note != "clipped 0 weights" for note in trial.notes)
+            assert set(trial.seconds) == {"build", "screen", "train", "clip", "prune", "quantize", "measure"}
+    assert [t.result.notes for t in runs.local(1)] == [t.notes for t in runs.served(1)]
+    checked = command("check", "own_stage.yaml", "--import", "own_stage", "--candidates", "1")
+    assert "1 of 1 candidates went through the whole pipeline" in " ".join(checked.split())
 
 
 def test_progress_has_the_rounds_of_the_source(runs: Runs) -> None:

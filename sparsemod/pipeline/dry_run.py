@@ -7,23 +7,23 @@ says what is wrong, how many draws meet the budgets, and about how long the expe
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from torch import Tensor
 
-from sparsemod.data import Dataset, load
+from sparsemod.data import Dataset, Split, load
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.morphisms import inherit
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.reporter import Silent
 from sparsemod.pipeline.screening import Screen, build
-from sparsemod.pruning import create_pruner, shrink
-from sparsemod.quantization import quantize
-from sparsemod.records import Value
+from sparsemod.pipeline.work import Work
+from sparsemod.records import TrialState, Value
 from sparsemod.registry import told
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.training import Resident, augmentation, train
+from sparsemod.training import augmentation
 from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
@@ -173,29 +173,37 @@ class _DryRun:
         costs: dict[str, float] = {}
         try:
             costs = {n: v for n, v in Screen(problem).costs(values).items() if n in METRICS}
-            module = build(problem, values, self.spec.seed)
-            x, y = data.train.tensors()
-            training = problem.training(values)
-            count = min(len(y), training.batch_size)
-            # The same share of the validation data, so that the seconds of both scale to a whole epoch.
-            held, labels = data.validation.tensors()
-            part = max(1, len(labels) * count // len(y))
-            batch = Resident.from_tensors(x[:count], y[:count], held[:part], labels[:part])
-            pruner = create_pruner(self.spec.pruning, problem.sparsity(values), data.info.shape)
-            outcome = train(module, batch, training, epochs=1, seed=self.spec.seed, pruner=pruner)
-            if outcome.best_epoch is None:
-                return Tried(
-                    values, costs, problem="one batch of training gave infinite or undefined weights"
-                )
-            if self.spec.pruning.method == "filters" and problem.sparsity(values) > 0:
-                module = shrink(module, data.info.shape)
-            quantize(module, x[:count], self.spec.quantization.scheme).predict(data.validation.x[:16])
+            work = self.work(problem, data, values)
+            for stage in self.spec.pipeline:
+                ended = work.run((stage,))
+                # A candidate over a budget goes on: what is looked for here is what cannot work.
+                if ended is not None and ended.state is not TrialState.INFEASIBLE:
+                    message = ended.failure.message if ended.failure else f"ended in stage {stage.name}"
+                    return Tried(values, costs, problem=f"with one batch: {message}")
             self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
         except SparsemodError as error:
             return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
             return Tried(values, costs, problem=told(error))
-        return Tried(values, costs, outcome.seconds * len(y) / count)
+        # What is no training takes as long with all data, or nearly so.
+        uncertain = {stage.name for stage in self.spec.pipeline if not stage.certain}
+        seconds = sum(took for name, took in work.seconds.items() if name in uncertain)
+        return Tried(values, costs, seconds * len(data.train) / len(work.data.train))
+
+    def work(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Work:
+        """A trial of one epoch on one batch, and on the same share of the validation data; device costs by the model."""
+        count = min(len(data.train), problem.training(values).batch_size)
+        part = max(1, len(data.validation) * count // len(data.train))
+        few = replace(
+            data,
+            train=Split("train", data.train.x[:count], data.train.y[:count]),
+            validation=Split("validation", data.validation.x[:part], data.validation.y[:part]),
+        )
+        measure = self.spec.measure.model_copy(update={"device": "model"})
+        problem = replace(problem, spec=self.spec.model_copy(update={"measure": measure}))
+        return Work(
+            problem=problem, values=values, epochs=1, seed=self.spec.seed, data=few, device="cpu", reporter=Silent()
+        )  # fmt: skip
 
     def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:
         if not self.spec.source.inherits:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from sparsemod.errors import InvalidInput
-from sparsemod.pruning import Pruner
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
+from sparsemod.training.loop import Pruner
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work

@@ -7,22 +7,26 @@ from sparsemod.stages.base import RESULT, STAGES, Stage
 
 
 def compose(
-    stages: Sequence[Stage], holds: frozenset[str] = frozenset(), field: str = "pipeline"
+    stages: Sequence[Stage],
+    holds: frozenset[str] = frozenset(),
+    field: str = "pipeline",
+    *,
+    repeated: bool = False,
 ) -> frozenset[str]:
-    """What holds after `stages`, where `holds` held before the first of them.
+    """What holds after `stages`, where `holds` held before the first of them. With `repeated` they come again and again, as in a loop.
 
     Raises InvalidInput that names the stage whose needs are not met, and the other stage: the one that should stand before it, or the one
     that ended what it needs.
     """
     ended: dict[str, str] = {}
-    for place, stage in enumerate(stages):
-        for word in sorted(stage.needs - holds):
-            raise InvalidInput(
-                f"{field}.{place}", stage.name, _missing(stage, word, stages[place + 1 :], ended)
-            )
-        after = stage.after(holds)
-        ended |= {word: stage.name for word in holds - after}
-        holds = after
+    for _ in range(1 + repeated):  # the second round stands for all later ones
+        for place, stage in enumerate(stages):
+            for word in sorted(stage.needs - holds):
+                words = _missing(stage, word, stages[place + 1 :], ended)
+                raise InvalidInput(f"{field}.{place}", stage.name, words)
+            after = stage.after(holds)
+            ended |= {word: stage.name for word in holds - after}
+            holds = after
     return holds
 
 
