@@ -19,6 +19,7 @@ def test_a_good_spec_goes_through(family, pruning):
     )
     assert report.ok, report.findings
     assert [tried.problem for tried in report.tried] == [None, None]
+    assert not any("in none of the networks" in finding.message for finding in report.findings)
     assert all(tried.epoch_seconds > 0 and tried.costs["model_size"] > 0 for tried in report.tried)
     subjects = [finding.subject for finding in report.findings]
     assert [s for s in dict.fromkeys(subjects)] == ["data", "space", "budgets", "trial", "time"]
@@ -82,6 +83,108 @@ def viewing(parameters, data):
 def breaking(parameters, data):
     return Breaking(parameters["width"], data.classes)
 """
+
+
+UNREAD = """
+import copy, json, math
+from torch import nn
+from sparsemod.networks.family import family
+from sparsemod.space.parameters import Categorical, Condition, Fixed, Integer, Real
+
+SPACE = [
+    Integer("width", 2, 8),
+    Real("prune_threshold", 0.1, 0.9),
+    Real("learning_gamma", 0.1, 0.9),
+    Fixed("bits", 8),
+    Integer("dead", 1, 2, when=(Condition(parameter="width", values=(2, 3, 4, 5, 6, 7, 8)),)),
+]
+
+
+def net(width, data):
+    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(data.shape), width), nn.ReLU(), nn.Linear(width, data.classes))
+
+
+@family("some_test", space=SPACE)
+def some(parameters, data):
+    assert "prune_threshold" in parameters and len(list(parameters)) == 5 and isinstance(parameters, dict)
+    parameters.get("dead")
+    return net(parameters["width"], data)
+
+
+def keywords(width, prune_threshold, learning_gamma, bits, dead):
+    return width
+
+
+WAYS = {
+    "copied": lambda p: dict(p)["width"],
+    "keywords": lambda p: keywords(**p),
+    "spread": lambda p: {**p}["width"],
+    "items": lambda p: [value for name, value in p.items() if name == "width"][0],
+    "values": lambda p: list(p.values())[0],
+    "copy": lambda p: p.copy()["width"],
+    "copy.copy": lambda p: copy.copy(p)["width"],
+    "deepcopy": lambda p: copy.deepcopy(p)["width"],
+    "json": lambda p: json.loads(json.dumps(p))["width"],
+    "or": lambda p: (p | {"more": 1})["width"],
+    "update": lambda p: (lambda held: held.update(p) or held)({})["width"],
+}
+
+
+@family("whole_test", space=SPACE)
+def whole(parameters, data, way="copied"):
+    return net(WAYS[way](parameters), data)
+"""
+
+
+@pytest.fixture
+def unread(tmp_path, monkeypatch):
+    (tmp_path / "dry_run_unread.py").write_text(UNREAD)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "dry_run_unread", raising=False)
+    FAMILIES.names()
+    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))
+
+
+def unread_of(**network):
+    report = check(tiny_spec(network=network, space={}, rounds=ONE_ROUND), candidates=1, draws=2)
+    assert report.ok, report.findings
+    return [f.message for f in report.findings if f.level == "warning" and "reads" in f.message]
+
+
+ONE_ROUND = {
+    "r1": {"trials": 1, "epochs": 1},
+    "r2": {"trials": 0, "epochs": 1},
+    "r3": {"trials": 0, "epochs": 1},
+}
+
+
+@pytest.mark.usefixtures("unread")
+def test_a_searched_parameter_that_nothing_reads_is_named():
+    (words,) = unread_of(family="dry_run_unread:some")
+    assert words.startswith(
+        "family some_test reads prune_threshold, learning_gamma in none of the networks tried"
+    )
+
+
+@pytest.mark.usefixtures("unread")
+@pytest.mark.parametrize(
+    "way",
+    [
+        "copied",
+        "keywords",
+        "spread",
+        "items",
+        "values",
+        "copy",
+        "copy.copy",
+        "deepcopy",
+        "json",
+        "or",
+        "update",
+    ],
+)
+def test_a_family_that_takes_all_parameters_together_has_read_them(way):
+    assert unread_of(family="dry_run_unread:whole", options={"way": way}) == []
 
 
 @pytest.fixture

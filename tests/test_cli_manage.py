@@ -14,6 +14,7 @@ from support_store import completed, point
 from support_suggester import make_spec
 
 from service.client.client import Client
+from service.http.routes.importance import _view
 from service.schemas.logins import Scope
 from service.schemas.trials import LogLine
 from service.suggester.suggester import Suggester
@@ -155,9 +156,9 @@ def test_what_the_server_computes(
     assert f"{graph['parameters']:,} parameters" in table
     found = json.loads(cli(capsys, "importance", "1", "--json"))
     table = cli(capsys, "importance", "1")
-    if found["metrics"]:
+    if set(found["metrics"]) - set(found["unexplained"]):
         assert "R² of the model" in table and "l1_width" in table
-    else:
+    elif not found["metrics"]:
         assert table.strip() == found["reason"]
     cli(capsys, "ax", "1", "--out", str(tmp_path / "new" / "ax.json"))
     assert json.loads((tmp_path / "new" / "ax.json").read_text())["_type"] == "Client"
@@ -199,3 +200,54 @@ def test_whoami_and_owners(
         monkeypatch.setenv("SPARSEMOD_TOKEN", bob)
         assert "experiment 2 belongs to ada" in cli(capsys, "delete", "2", "--yes", code=2)
         assert "this needs admin" in cli(capsys, "drain", "w", code=2)
+
+
+def test_an_experiment_whose_name_is_a_number(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    identity = running.store.create_experiment(make_spec(name="1")).id
+    other = running.store.create_experiment(make_spec(name="Gr\u00f6\u00dfe \u0663")).id
+    assert json.loads(cli(capsys, "show", "1", "--json"))["name"] == "finished"
+    assert json.loads(cli(capsys, "show", "name:1", "--json"))["id"] == identity
+    assert json.loads(cli(capsys, "show", "Gro\u0308\u00dfe \u0663", "--json"))["id"] == other
+    assert json.loads(cli(capsys, "show", str(identity), "--json"))["name"] == "1"
+    running.store.create_experiment(make_spec(name="1"))
+    words = cli(capsys, "delete", "name:1", "--yes", code=2)
+    assert f"error experiment = 'name:1': an id: {identity}, " in words
+    far = running.store.create_experiment(make_spec(name="987654")).id
+    assert json.loads(cli(capsys, "show", "987654", "--json"))["id"] == far
+    assert "is deleted" in cli(capsys, "delete", "987654", "--yes")
+    assert there(running, 1) and there(running, identity) and not there(running, far)
+
+
+def test_attach_fills_in_what_has_one_value(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"layers": 1, "dropout": [0.1], "batch_size": 32, "l1_width": {"low": 4, "high": 64, "step": 4}}
+    identity = running.store.create_experiment(make_spec(name="constants", space=space)).id
+    cli(capsys, "attach", "constants", "l1_width=12")
+    assert running.store.records(identity)[0].candidate.parameters == {
+        "layers": 1,
+        "l1_width": 12,
+        "dropout": 0.1,
+        "batch_size": 32,
+    }
+    words = cli(capsys, "attach", "constants", "l1_width=13", code=2)
+    assert "parameters.l1_width = 13: a whole number from 4 to 64 in steps of 4" in words
+    assert "parameters.l1_width = None: is missing" in cli(capsys, "attach", "constants", "layers=1", code=2)
+    cli(capsys, "stop", "constants")
+
+
+def test_importance_says_when_the_model_explains_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = {"l1_width": 0.9, "dropout": 0.2}
+    accuracy = {"error": -0.12, "model_size": 0.98, "latency": 0.0}
+    view = _view(1, 3, True, {"trials": 14, "metrics": dict.fromkeys(accuracy, shares), "accuracy": accuracy})
+    assert view.unexplained == ("error", "latency")
+    monkeypatch.setattr(Client, "importance", lambda client, experiment: view)
+    words = cli(capsys, "importance", "1").splitlines()
+    assert words[0].startswith(
+        "error: the model of 14 trials explains nothing; it predicts unseen trials no better"
+    )
+    assert words[0].endswith("(R² -0.12)") and words[1].startswith("latency: the model of 14 trials")
+    table = " ".join(words[2:])
+    assert "model size" in table and "90 %" in table and "0.98" in table and "error" not in table
+    view = _view(1, 3, True, {"trials": 14, "metrics": {"error": shares}, "accuracy": {"error": -0.12}})
+    assert len(cli(capsys, "importance", "1").splitlines()) == 1

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.search.pool import every
 from sparsemod.space.space import Categorical, Condition, Constraint, Fixed, Integer, Real, Space
 
 
@@ -20,6 +21,8 @@ def conditional_space(limit: float = 1e9) -> Space:
             Real("multiplier", 0.1, 2.0, when=(Condition(parameter="kind", values=("separable",)),)),
             Categorical("pool", (False, True)),
             Categorical("width", (8, 16, 32), ordered=True),
+            Integer("units", 4, 64, step=4),
+            Integer("taps", 8, 64, log=True, step=8),
             Real("learning_rate", 1e-4, 1e-1, log=True),
             Fixed("version", 3),
         ],
@@ -81,6 +84,7 @@ def test_integers_are_drawn_evenly():
         ({"blocks": 1}, "parameters.filters_2 = 7: only given when blocks in [2, 3]"),
         ({"learning_rate": 1.0}, "parameters.learning_rate = 1.0: a number from 0.0001 to 0.1"),
         ({"learning_rate": float("nan")}, "parameters.learning_rate = nan: a number"),
+        ({"units": 6}, "parameters.units = 6: a whole number from 4 to 64 in steps of 4"),
         ({"pool": 1}, "parameters.pool = 1: one of False, True"),
         ({"version": 4}, "parameters.version = 4: only 3"),
         ({"colour": 1}, "parameters.colour = 1: a parameter of the space: blocks"),
@@ -88,7 +92,7 @@ def test_integers_are_drawn_evenly():
 )
 def test_invalid_candidates_name_the_parameter(change, message):
     good = {
-        "blocks": 2, "filters_1": 5, "filters_2": 7, "kind": "conv", "pool": False, "width": 8, "learning_rate": 0.01, "version": 3,
+        "blocks": 2, "filters_1": 5, "filters_2": 7, "kind": "conv", "pool": False, "width": 8, "units": 12, "taps": 16, "learning_rate": 0.01, "version": 3,
     }  # fmt: skip
     space = conditional_space()
     assert space.validate(good)
@@ -115,10 +119,11 @@ def test_missing_parameter_and_broken_constraint():
 def test_space_refuses_bad_definitions():
     with pytest.raises(InvalidInput, match="each parameter once"):
         Space([Integer("a", 1, 2), Real("a", 1, 2)])
-    with pytest.raises(InvalidInput, match="a parameter listed before it: none"):
-        Space([Integer("a", 1, 2, when=(Condition(parameter="b", values=(1,)),)), Integer("b", 1, 2)])
-    with pytest.raises(InvalidInput, match="a numeric parameter"):
-        Space([Categorical("a", ("x",))], [Constraint(coefficients={"a": 1}, bound=1)])
+    with pytest.raises(InvalidInput, match=r"space.a.when = 'b': another parameter of the space: c"):
+        Space([Integer("a", 1, 2, when=(Condition(parameter="b", values=(1,)),)), Integer("c", 1, 2)])
+    for unfit in (Categorical("a", ("x",)), Categorical("a", (1, 2)), Fixed("a", "x"), Fixed("a", True)):
+        with pytest.raises(InvalidInput, match=r"a number, or a list of numbers with `ordered: true`: b$"):
+            Space([unfit, Integer("b", 1, 2)], [Constraint(coefficients={"a": 1}, bound=1)])
     with pytest.raises(InvalidInput, match="log needs low > 0"):
         Integer("a", 0, 5, log=True)
     with pytest.raises(InvalidInput, match="low <= high"):
@@ -149,3 +154,85 @@ def test_a_space_of_very_many_whole_numbers_is_large():
     space = Space([Integer(f"filters_{place}", 1, 100) for place in range(27)])
     assert space.cardinality == pytest.approx(1e54)
     assert Space([]).cardinality == 1
+
+
+def test_whole_numbers_with_a_step():
+    units = Integer("units", 4, 64, step=4)
+    multiples = list(range(4, 65, 4))
+    assert units.cardinality == 16
+    assert [n for n in range(-10, 80) if units.holds(n)] == multiples
+    assert [units.clip(n) for n in (-5, 5, 6.1, 63, 1e300)] == [4, 4, 8, 64, 64]
+    drawn = [units.from_unit((place + 0.5) / 1600) for place in range(1600)]
+    assert [drawn.count(n) for n in multiples] == [100] * 16
+    taps = Integer("taps", 8, 64, log=True, step=8)
+    assert [taps.from_unit(taps.unit(n)) for n in range(8, 65, 8)] == list(range(8, 65, 8))
+    assert taps.unit(16) - taps.unit(8) == pytest.approx(taps.unit(32) - taps.unit(16), rel=0.25)
+    assert [values["units"] for values in every(Space([units]))] == multiples
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (7, "units.high = 64: 4 + a whole number of steps of 7: 60 or 67"),
+        (0, "units.step = 0: should be greater than or equal to 1"),
+    ],
+)
+def test_a_step_leads_from_low_to_high(step, message):
+    with pytest.raises(InvalidInput) as caught:
+        Integer("units", 4, 64, step=step)
+    assert message in str(caught.value)
+
+
+@given(seeds)
+def test_moves_of_stepped_numbers_stay_on_their_steps(seed):
+    space, rng = (
+        Space([Integer("units", 3, 31, step=7), Integer("taps", 8, 64, log=True, step=8)]),
+        np.random.default_rng(seed),
+    )
+    values = space.sample(rng)
+    for _ in range(10):
+        moved = space.mutate(values, rng, strength=0.01)
+        assert space.validate(moved) == moved != values
+        values = moved
+
+
+def test_a_constraint_on_an_ordered_list_of_numbers():
+    space = Space(
+        [Categorical("width", (8, 16, 32), ordered=True), Integer("units", 4, 64, step=4)],
+        [Constraint(coefficients={"width": 1, "units": 1}, bound=24)],
+    )
+    found = {(values["width"], values["units"]) for values in every(space)}
+    assert found == {(w, u) for w in (8, 16, 32) for u in range(4, 65, 4) if w + u <= 24}
+    with pytest.raises(InvalidCandidate, match="must meet width"):
+        space.validate({"width": 32, "units": 4})
+
+
+def test_a_condition_may_stand_before_what_it_names():
+    first = Integer("a", 1, 2, when=(Condition(parameter="b", values=(1,)),))
+    space = Space(
+        [first, Integer("c", 1, 2), Integer("b", 1, 2, when=(Condition(parameter="c", values=(2,)),))]
+    )
+    assert space.names == ("c", "b", "a")
+    assert space.validate({"a": 2, "b": 1, "c": 2}) == {"c": 2, "b": 1, "a": 2}
+    assert space.complete({"c": 1}) == {"c": 1}
+    third = Integer("c", 1, 2, when=(Condition(parameter="a", values=(1,)),))
+    with pytest.raises(InvalidInput, match=r"space.a.when = 'b': no circle: a -> b -> c -> a"):
+        Space([first, Integer("b", 1, 2, when=(Condition(parameter="c", values=(2,)),)), third])
+    with pytest.raises(InvalidInput, match="no circle: a -> a"):
+        Space([Integer("a", 1, 2, when=(Condition(parameter="a", values=(1,)),))])
+
+
+def test_what_has_one_value_is_filled_in():
+    in_two = (Condition(parameter="blocks", values=(2,)),)
+    space = Space(
+        [
+            Fixed("bits", 8),
+            Integer("blocks", 1, 2),
+            Categorical("pool", ("max",), when=in_two),
+            Integer("n", 3, 3),
+        ]
+    )
+    assert space.validate(space.fill({"blocks": 1})) == {"bits": 8, "blocks": 1, "n": 3}
+    assert space.fill({"blocks": 2, "n": 4}) == {"blocks": 2, "n": 4, "bits": 8, "pool": "max"}
+    assert space.fill({}) == {"bits": 8, "n": 3}
+    assert space.key({"blocks": 2}) == space.key(space.fill({"blocks": 2}))

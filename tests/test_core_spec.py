@@ -10,6 +10,7 @@ import pytest
 from sparsemod.errors import InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.files import dump, loads
 from sparsemod.units import OBJECTIVES
 
 MINIMAL = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
@@ -124,7 +125,8 @@ def test_any_objectives_in_any_order():
         ({"space": {"a": {"low": 3, "high": 1}}}, "space.a", "low <= high"),
         ({"space": {"a": {"low": "x", "high": 1}}}, "space.a.low", "valid number"),
         ({"space": {"a": {"type": "colour"}}}, "space.a.type", "one of integer"),
-        ({"space": {"a": {"low": 1, "high": 2, "step": 3}}}, "space.a.step", "unknown key"),
+        ({"space": {"a": {"low": 1, "high": 2, "step": 3}}}, "space.a.high", "steps of 3: 1 or 4"),
+        ({"space": {"a": {"low": 1, "high": 2, "stride": 3}}}, "space.a.stride", "unknown key"),
         ({"space": {"a": []}}, "space.a.values", "at least 1"),
         ({"space": {"a": None}}, "space.a", "a constant, a list of values"),
         ({"space": {"sparsity": [0.1, 0.2]}}, "space.sparsity", "needs pruning.method"),
@@ -140,6 +142,10 @@ def test_any_objectives_in_any_order():
         ({"search": {"stop": {"patience": 3}}}, "source.stop.patience", "known here: tolerance, trials"),
         ({"seed": "1"}, "seed", "valid integer"),
         ({"name": "../x"}, "name", "letters, digits"),
+        ({"name": "a:b"}, "name", "letters, digits"),
+        ({"name": "\u0301a"}, "name", "letters, digits"),
+        ({"name": "a\u202eb"}, "name", "letters, digits"),
+        ({"name": "名" * 67}, "name", "at most 200 bytes in UTF-8; it has 201"),
         ({"version": 2}, "version", "should be 1"),
     ],
 )
@@ -166,3 +172,14 @@ def test_the_cold_core_loads_neither_torch_nor_ax():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         == "[]\n"
     )
+
+
+@pytest.mark.parametrize("name", ["Größe 3", "поиск", "数字探索", "αβγ_1", "बहुत", "بحث", "٣", "1", "名" * 66])
+def test_names_have_letters_of_any_alphabet(name):
+    spec = ExperimentSpec.parse({**MINIMAL, "name": name})
+    assert spec.name == name
+    assert loads(dump(spec)) == spec
+
+
+def test_a_name_has_one_spelling():
+    assert ExperimentSpec.parse({**MINIMAL, "name": "Gro\u0308ße"}).name == "Größe"

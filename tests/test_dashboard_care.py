@@ -130,7 +130,8 @@ def test_a_new_experiment_can_be_compared_at_once(watched: Watched, seeded: Seed
 def test_a_model_that_explains_nothing_ranks_nothing(watched: Watched) -> None:
     page = watched.page
     answer = {"experiment": 1, "revision": 1, "current": True, "trials": 14, "reason": None,
-              "metrics": {"error": {"width": 0.4}, "model_size": {"width": 0.9}}, "accuracy": {"error": -3.5, "model_size": 0.8}}  # fmt: skip
+              "metrics": {"error": {"width": 0.4}, "model_size": {"width": 0.9}}, "accuracy": {"error": -3.5, "model_size": 0.8},
+              "unexplained": ["error"]}  # fmt: skip
     page.route("**/experiments/1/importance", lambda route: route.fulfill(json=answer))
     watched.open("#/experiments/1")
     page.get_by_text("The model of 14 trials does not explain error yet").wait_for()

@@ -15,8 +15,10 @@ from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.morphisms import MORPHISMS, Inheritance, MorphismSet, Operator, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
 from sparsemod.morphisms.operators import CNN, MLP
+from sparsemod.morphisms.steps import change
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo
+from sparsemod.space.parameters import is_numeric
 from sparsemod.space.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
 
 SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp").space(TABLE)}
@@ -34,6 +36,9 @@ def narrowed(parameter: Parameter, draw: Any) -> Parameter:
         )
     if isinstance(parameter, Integer):
         low, high = sorted(draw(st.tuples(*[st.integers(parameter.low, parameter.high)] * 2)))
+        if kind == "bounds" and high > low and draw(st.booleans()):
+            step = draw(st.integers(1, high - low))
+            return Integer(parameter.name, low, high - (high - low) % step, step=step)
         if kind == "values":
             return Categorical(parameter.name, tuple(sorted({low, (low + high) // 2, high})), ordered=True)
         return Fixed(parameter.name, low) if kind == "fixed" else Integer(parameter.name, low, high)
@@ -51,7 +56,7 @@ def spaces(draw: Any, family: str) -> Space:
     made = space.override(changes)
     constraints = []
     first = "b1_l1_filters" if family == "cnn" else "l1_width"
-    if draw(st.booleans()) and not isinstance(made.parameter(first), Categorical):
+    if draw(st.booleans()) and is_numeric(made.parameter(first)):
         bound = float(made.parameter(first).default)
         constraints.append(Constraint(coefficients={first: 1.0}, bound=bound))
     return Space(made.parameters, constraints)
@@ -166,3 +171,34 @@ def test_data_without_images_are_no_problem_for_mlp() -> None:
     space = create_family("mlp").space(DataInfo(name="t", shape=(7,), classes=2))
     rng = np.random.default_rng(0)
     assert len(morphs("mlp", space, space.sample(rng), rng, 5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (0.5, 0.50001, "0.5->0.50001"),
+        (0.4999, 0.5, "0.4999->0.5"),
+        (0.25, 0.5, "0.25->0.5"),
+        (0.1, np.nextafter(0.1, 1.0), "0.1->0.10000000000000002"),
+        (1e-3, 1.0004e-3, "0.001->0.0010004"),
+        (8, 12, "8->12"),
+        ("conv", "down", "conv->down"),
+    ],
+)
+def test_a_change_shows_two_different_values(before: Any, after: Any, words: str) -> None:
+    assert change(before, after if not isinstance(after, np.floating) else float(after)) == words
+
+
+def test_no_morph_changes_a_value_into_itself() -> None:
+    space = Space([Real("dropout", 0.4995, 0.5005), Real("rate", 1e-3, 1.001e-3, log=True)])
+    rng = np.random.default_rng(0)
+    found = [
+        name
+        for _ in range(20)
+        for m in morphs("none", space, space.sample(rng), rng, 10)
+        for name in m.operators
+    ]
+    assert len(found) > 100
+    for name in found:
+        before, _, after = name.rpartition(" ")[2].partition("->")
+        assert before != after

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ax.api.client import Client
+from ax.api.configs import ChoiceParameterConfig
 from ax.generators.random.sobol import SobolGenerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +44,26 @@ def test_odd_parameters() -> None:
     for value in (1, "auto", True):
         back = from_ax(space, to_ax(space, {"mixed": value, "bits": 8, "a": 2, "b": 0.5}))
         assert back == {"mixed": value, "bits": 8, "a": 2, "b": 0.5} and type(back["mixed"]) is type(value)
+
+
+def test_whole_numbers_with_a_step_are_ordered_choices() -> None:
+    space = Space(
+        [Integer("units", 4, 16, step=4), Integer("taps", 8, 24, log=True, step=8), Integer("n", 1, 9)],
+        [Constraint(coefficients={"units": 1.0, "n": 1.0}, bound=15.0)],
+    )
+    units, taps, n = parameters(space)
+    assert isinstance(units, ChoiceParameterConfig) and isinstance(taps, ChoiceParameterConfig)
+    assert (units.values, units.is_ordered, units.parameter_type) == ([4, 8, 12, 16], True, "int")
+    assert taps.values == [8, 16, 24] and not isinstance(n, ChoiceParameterConfig)
+    assert constraints(space) == []
+    many = Space([Integer("many", 0, 10_000, step=5)])
+    assert not isinstance(parameters(many)[0], ChoiceParameterConfig) and constraints(many) == []
+    assert from_ax(many, {"many": 7}) == {"many": 5} and from_ax(many, {"many": 9_999}) == {"many": 10_000}
+    values = {"units": 12, "taps": 24, "n": 2}
+    assert from_ax(space, to_ax(space, values)) == values
+    opened = client(spec(("error", "model_size")), space, [pend(0, values)])._experiment
+    with quiet():
+        assert opened.trials[0].arms[0].parameters == values
 
 
 def test_sobol_points_are_ax_s_own_at_any_place() -> None:

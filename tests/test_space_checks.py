@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sparsemod.errors import InvalidCandidate, InvalidInput, InvalidSpec
@@ -10,6 +11,7 @@ from sparsemod.records import DataInfo
 from sparsemod.space.parameters import Categorical, Condition, Constraint, Integer
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.pipeline_parameters import check_narrowed
 
 DIGITS = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
 
@@ -86,6 +88,39 @@ def test_what_no_parameter_can_be() -> None:
     for value in (float("inf"), float("nan"), 10**400):
         with pytest.raises(InvalidCandidate, match="a whole number from 1 to 2"):
             Space([Integer("width", 1, 2)]).validate({"width": value})
+
+
+def test_narrowing_keeps_to_the_family_s_steps() -> None:
+    stepped = Integer("width", 4, 64, step=4)
+    for low, high, step in ((8, 32, 8), (4, 64, 4), (12, 12, 5)):
+        check_narrowed(stepped, Integer("width", low, high, step=step), "own")
+    check_narrowed(Integer("width", 1, 64), Integer("width", 4, 64, step=4), "own")
+    for low, high, step, wrong in ((4, 64, 2, 6), (8, 32, 1, 9), (6, 30, 4, 6)):
+        with pytest.raises(InvalidInput, match=rf"= {wrong}: .* from 4 to 64 in steps of 4"):
+            check_narrowed(stepped, Integer("width", low, high, step=step), "own")
+
+
+def test_a_spec_may_give_a_step() -> None:
+    spec = spec_with(
+        space={
+            "b1_l1_filters": {"low": 4, "high": 64, "step": 4},
+            "batch_size": {"low": 32, "high": 128, "step": 32, "log": True},
+        }
+    )
+    space = Problem.of(spec, DIGITS).space
+    assert ExperimentSpec.parse(spec.to_dict()) == spec
+    drawn = [space.sample(np.random.default_rng(seed)) for seed in range(60)]
+    assert {int(values["b1_l1_filters"]) % 4 for values in drawn} == {0}
+    assert {values["batch_size"] for values in drawn} == {32, 64, 96, 128}
+    schema = ExperimentSpec.model_json_schema()["$defs"]["Integer"]["properties"]["step"]
+    assert (schema["type"], schema["minimum"], schema["default"]) == ("integer", 1, 1)
+    for given, message in (
+        ({"low": 4, "high": 64, "step": 7}, r"space\.b1_l1_filters\.high = 64: .*60 or 67"),
+        ({"low": 4, "high": 64, "step": 0.5}, r"space\.b1_l1_filters\.step = 0\.5: .*integer"),
+        ({"low": 0.1, "high": 0.5, "step": 0.1}, r"space\.b1_l1_filters\.low = 0\.1: .*integer"),
+    ):
+        with pytest.raises(InvalidSpec, match=message):
+            spec_with(space={"b1_l1_filters": given})
 
 
 def test_narrowing_takes_every_form() -> None:

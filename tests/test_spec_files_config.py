@@ -6,7 +6,8 @@ import pytest
 
 from sparsemod.errors import InvalidSpec
 from sparsemod.spec.config_cfg import KEYS
-from sparsemod.spec.files import SpecFile, dump, load, loads, read
+from sparsemod.spec.files import dump, load, loads, read
+from sparsemod.spec.plain import SpecFile
 
 WHOLE = """\
 [experiment]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidSpec
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.files import MAX_BYTES, dump, load, loads, scalar
+from sparsemod.spec.files import dump, load, loads, scalar
+from sparsemod.spec.plain import MAX_BYTES
 
 SMALL = "dataset: {name: digits}\nnetwork: {family: cnn}\n"
 
@@ -61,6 +62,7 @@ training:
     [
         ("1e-3", 1e-3), ("1.5e3", 1500.0), ("010", 10), ("0x10", 16), ("-3", -3), ("+4", 4), (".5", 0.5),
         ("no", "no"), ("on", "on"), ("12:30", "12:30"), ("2020-01-01", "2020-01-01"), ("1_000", "1_000"),
+        ("0b11", "0b11"), ("0o17", 15), ("=", "="), ("1_0.5", "1_0.5"), ("-.5e2", -50.0), ("08", 8),
         ("true", True), ("False", False), ("'true'", "true"), ("'1e-3'", "1e-3"),
     ],
 )  # fmt: skip
@@ -86,7 +88,25 @@ def test_dump_is_read_back(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["yes", "1e-3", "010", "null", "~", "0o7", "1:30", "<<", "=", "é ☃", "a: b", "# a", " "]
+    "text",
+    [
+        "yes",
+        "1e-3",
+        "010",
+        "null",
+        "~",
+        "0o7",
+        "1:30",
+        "<<",
+        "=",
+        "é ☃",
+        "a: b",
+        "# a",
+        " ",
+        "1_000",
+        "2020-01-01",
+        "y",
+    ],
 )
 def test_dump_quotes_text_that_looks_like_something_else(text: str) -> None:
     spec = ExperimentSpec.parse(
@@ -109,6 +129,9 @@ def test_dump_quotes_text_that_looks_like_something_else(text: str) -> None:
         ("1: 2\n", 3, "1", "a key must be text"),
         ("name: [\n", 4, "spec", "well-formed"),
         ("name: !!python/object/apply:os.getpid []\n", 3, "spec", "well-formed"),
+        ("seed: &s 1\ntraining: {a: *t}\n", 4, "spec", "well-formed"),
+        ("space:\n  1_0: 3\n  1_0: 4\n", 5, "space.1_0", "line 4"),
+        ("space: {? [a] : 1}\n", 3, "space.a list or a mapping", "a key must be text"),
         ("include: other.yaml\n", 3, "include", "only possible in a file"),
     ],
 )

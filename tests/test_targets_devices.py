@@ -152,15 +152,15 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("ram: 65536", "ram: 64 KB", r"my-board\.yaml: ram = '64 KB': should be a valid integer"),
+        ("ram: 65536", "ram: 64 KB", r"my-board\.yaml:[0-9]+: ram = '64 KB': should be a valid integer"),
         ("ram: 65536", "ram: 0", "ram = 0"),
         ("ram: 65536\n", "", "ram = None: is missing; Bytes of the largest contiguous RAM"),
         ("source: me", "source: me\nwatts: 3", "watts = 3: unknown key; known here: name, title"),
         ("core: cortex-m33", "core: z80", "core = 'z80'"),
         ("name: my-board", "name: My Board", "name = 'My Board'"),
         ("cycles_per_instruction: 1", "cycles_per_instruction: .inf", "cycles_per_instruction"),
-        (PROFILE, "- 1", "a mapping with the keys"),
-        (PROFILE, "a: [", "not YAML"),
+        (PROFILE, "- 1", "a mapping of keys to values"),
+        (PROFILE, "a: [", "well-formed YAML"),
     ],
 )
 def test_mistakes_name_file_and_field(tmp_path: Path, old: str, new: str, message: str) -> None:

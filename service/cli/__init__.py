@@ -13,6 +13,7 @@ import typer
 
 from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token, workers
 from service.cli.common import AT_END, complain
+from service.cli.output import degrade, describe, discard_output
 from service.client.credentials import VARIABLE
 
 NO_SERVER = "`sparsemod serve` starts a server, --server or SPARSEMOD_SERVER names another"
@@ -89,10 +90,11 @@ def take_token(arguments: list[str]) -> list[str]:
 
 
 def _guarded(command: Callable[..., object], program: str, arguments: list[str]) -> None:
-    """Run the command; turn our own errors into a line for each mistake and exit code 2."""
+    """Run the command; turn our own errors and those of the operating system into a line each and exit code 2."""
     from service.processes.supervised import become_supervised
-    from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError
+    from sparsemod.errors import InvalidInput, NoAnswer, SparsemodError, shorten
 
+    degrade()
     become_supervised()
     # A user's own module, named in a spec or by --import, lies beside that spec as a rule: where the command was started.
     if os.getcwd() not in sys.path:
@@ -101,7 +103,7 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         arguments = take_token(arguments)
-        command(args=arguments, prog_name=program)
+        _run(command, program, arguments)
     except SparsemodError as error:
         if debug:
             raise
@@ -115,8 +117,30 @@ def _guarded(command: Callable[..., object], program: str, arguments: list[str])
             raise
         sys.exit(130)
     except BrokenPipeError:
-        # `sparsemod trials | head`: the reader has what it wanted. Keep Python from complaining when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # `sparsemod trials | head`: the reader has what it wanted.
+        discard_output()
         sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        discard_output()
+        complain(describe(error))
+        sys.exit(2)
+    except UnicodeEncodeError as error:
+        # The name of a file: standard output replaces what it cannot encode.
+        if debug:
+            raise
+        text = shorten(error.object)
+        complain(f"cannot write {text} in this locale's encoding, {error.encoding}; a UTF-8 locale can")
+        sys.exit(2)
     finally:
         AT_END.close()
+
+
+def _run(command: Callable[..., object], program: str, arguments: list[str]) -> None:
+    try:
+        command(args=arguments, prog_name=program)
+    except SystemExit:
+        # typer ends every command this way. A full disk behind `> FILE` shows at the flush, which Python would do after us.
+        sys.stdout.flush()
+        raise

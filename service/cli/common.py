@@ -1,8 +1,10 @@
 """What the commands share: options, the server's address, which experiment is meant, and how things are shown."""
 
 import contextlib
+import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,7 +24,10 @@ ServerOption = Annotated[
 ]
 ExperimentArgument = Annotated[
     str,
-    typer.Argument(help="Id or name of an experiment; the newest one when left out.", metavar="[EXPERIMENT]"),
+    typer.Argument(
+        help="Id or name of an experiment (`name:1` for one that is called 1); the newest one when left out.",
+        metavar="[EXPERIMENT]",
+    ),
 ]
 ImportOption = Annotated[
     list[str] | None,
@@ -67,7 +72,8 @@ def complain(text: str) -> None:
 
     line = Text("error ", style="bold red")
     line.append(text, style="not bold default")
-    console(stderr=True).print(line, soft_wrap=True)
+    with contextlib.suppress(OSError):  # a full disk behind `2> FILE`: the exit code still says it
+        console(stderr=True).print(line, soft_wrap=True)
 
 
 def counted(number: int, noun: str) -> str:
@@ -117,18 +123,34 @@ def quiet_retries() -> None:
 
 
 def which(client: "Client", wanted: str) -> Any:
-    """The experiment that the user means: by id, by name (the newest of that name), or the newest. Raises UnknownName, which names some
-    that are there."""
+    """The experiment that the user means: by id, by name (the newest of that name), or the newest. `name:TEXT` is always a name, for names
+    that are numbers. Raises UnknownName, which names some that are there."""
     from sparsemod.errors import NotFound, UnknownName
 
-    if wanted.isdecimal():
+    identity = as_id(wanted)
+    if identity is not None:
         with contextlib.suppress(NotFound):
-            return client.experiment(int(wanted))
+            return client.experiment(identity)
     newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
+    name = as_name(wanted)
     for experiment in newest:
-        if not wanted or experiment.name == wanted:
+        if not wanted or experiment.name == name:
             return experiment
     raise UnknownName("experiment", wanted or "the newest", _named(newest))
+
+
+NAME_PREFIX = "name:"
+"""No name of an experiment holds a colon."""
+
+
+def as_id(wanted: str) -> int | None:
+    """The id that the text is, None for a name."""
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() else None
+
+
+def as_name(wanted: str) -> str:
+    """The name that the text is, in the spelling of stored names."""
+    return unicodedata.normalize("NFC", wanted.removeprefix(NAME_PREFIX))
 
 
 def _named(experiments: "list[ExperimentSummary]") -> str:
@@ -183,4 +205,6 @@ def require_folder(path: Path, option: str) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(option, str(path), f"a folder that can be written ({error.strerror})") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidInput(option, str(path), f"a folder that can be written ({os.strerror(errno.EACCES)})")
     return path

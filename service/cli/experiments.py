@@ -11,6 +11,7 @@ from service.cli.common import (
     STATE_STYLES,
     ExperimentArgument,
     ServerOption,
+    as_id,
     connect,
     console,
     counted,
@@ -310,8 +311,8 @@ def delete(
 
     client = connect(server)
     found = which(client, experiment)
-    if not experiment.isdecimal():
-        same = sorted(one.id for one in client.experiments() if one.name == experiment)
+    if as_id(experiment) != found.id:
+        same = sorted(one.id for one in client.experiments() if one.name == found.name)
         if len(same) > 1:
             ids = ", ".join(map(str, same))
             raise InvalidInput("experiment", experiment, f"an id: {ids} have this name")

@@ -71,7 +71,7 @@ def export(
         done = _wait(client, found.id, index, formats) if remote else []
         view = client.trial(found.id, index)
         folder = require_folder(out / f"trial-{index}", "--output")
-        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n")
+        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
         for artifact in view.artifacts:
             # Names of artifacts come from elsewhere and must not become paths.
             client.download(artifact.digest, folder / Path(artifact.name).name)

@@ -30,4 +30,4 @@ def check_path(path: Path) -> None:
 
 def write_svg(console: Console, path: Path, title: str) -> None:
     """Write what `console` has printed since its beginning to `path`, under `title`."""
-    path.write_text(console.export_svg(title=title, code_format=FRAME, clear=False))
+    path.write_text(console.export_svg(title=title, code_format=FRAME, clear=False), encoding="utf-8")

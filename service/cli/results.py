@@ -229,33 +229,43 @@ def importance(
     from rich import box
     from rich.table import Table
 
-    from sparsemod.units import METRICS
-
     client = connect(server)
     view = client.importance(which(client, experiment).id)
     if json_output:
         typer.echo(view.model_dump_json(indent=1))
         return
+    explained = {name: shares for name, shares in view.metrics.items() if name not in view.unexplained}
     if not view.metrics:
         typer.echo(view.reason or "nothing is known yet")
+    for name in view.unexplained:
+        typer.echo(
+            f"{_title(name)}: the model of {counted(view.trials, 'trial')} explains nothing; it predicts unseen trials no better than "
+            f"their mean does (R² {view.accuracy.get(name, 0.0):.2f})"
+        )
+    if not explained:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("parameter")
-    for name in view.metrics:
-        table.add_column(METRICS[name].title if name in METRICS else name, justify="right")
+    for name in explained:
+        table.add_column(_title(name), justify="right")
     most = {
-        name: max(shares.get(name, 0.0) for shares in view.metrics.values())
-        for name in dict.fromkeys(name for shares in view.metrics.values() for name in shares)
+        name: max(shares.get(name, 0.0) for shares in explained.values())
+        for name in dict.fromkeys(name for shares in explained.values() for name in shares)
     }
     for name in sorted(most, key=lambda name: -most[name]):
-        shares = [found.get(name) for found in view.metrics.values()]
+        shares = [found.get(name) for found in explained.values()]
         table.add_row(name, *("-" if share is None else f"{100 * share:.0f} %" for share in shares))
-    fits = [view.accuracy.get(name) for name in view.metrics]
     table.add_section()
-    table.add_row("R² of the model", *("-" if fit is None else f"{fit:.2f}" for fit in fits))
+    table.add_row("R² of the model", *(f"{view.accuracy[name]:.2f}" for name in explained))
     console().print(table)
     late = "" if view.current else "; a newer answer is being computed"
     typer.echo(f"shares of each metric's variance over the space, from {view.trials} trials{late}", err=True)
+
+
+def _title(metric: str) -> str:
+    from sparsemod.units import METRICS
+
+    return METRICS[metric].title if metric in METRICS else metric
 
 
 def ax(

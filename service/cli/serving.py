@@ -99,7 +99,6 @@ def serve(
     from service.processes.supervisor import Supervisor, wait_until_ready
     from service.schemas.logins import Scope
 
-    require_folder(data_dir, "--data-dir")
     port = require_free_port(host, port)
     url = local_url(host, port)
     count = default_workers() if workers is None else workers
@@ -139,8 +138,11 @@ def _opened(found: "Settings") -> "Iterator[Store]":
 
 
 def settings(data_dir: Path, database: str) -> "Settings":
-    """The service's settings: what the command line says, else the environment."""
+    """The service's settings: what the command line says, else the environment. Raises InvalidInput for a data folder that cannot be
+    written."""
     from service.settings import Settings
+
+    require_folder(data_dir, "--data-dir")
 
     given: dict[str, Any] = {"data_dir": data_dir, "database_url": database}
     return Settings(**given)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import stamina
+
 from service.cli.common import console
 from service.cli.view import Point, Progress, Running, Snapshot, line, render
 from service.schemas.trials import ExperimentView, ParetoView, TrialView
@@ -124,24 +126,28 @@ def follow(
 
     A server that goes away is waited for, up to `patience` seconds; then ServerUnavailable is raised.
     """
+    last: Snapshot | None = None
+
+    def away(error: Exception) -> bool:
+        return isinstance(error, ServerUnavailable) and last is not None
+
     with _screen() as show:
-        last: Snapshot | None = None
-        away = 0.0
         while True:
-            try:
-                snapshot = watcher.snapshot()
-                away = 0.0
-            except ServerUnavailable as error:
-                away = away or time.monotonic()
-                if last is None or time.monotonic() - away > patience:
-                    raise
-                show(last, f"the server is away ({error}); waiting for it")
-                snapshot = None
-            if snapshot is not None:
-                last = snapshot
-                show(snapshot, "")
-                if snapshot.finished:
-                    return snapshot
+            for attempt in stamina.retry_context(
+                on=away, attempts=None, timeout=patience, wait_initial=0.1, wait_max=refresh, wait_jitter=0.1
+            ):
+                tend()
+                with attempt:
+                    try:
+                        snapshot = watcher.snapshot()
+                    except ServerUnavailable as error:
+                        if last is not None:
+                            show(last, f"the server is away ({error}); waiting for it")
+                        raise
+            last = snapshot
+            show(snapshot, "")
+            if snapshot.finished:
+                return snapshot
             until = time.monotonic() + refresh
             while time.monotonic() < until:
                 tend()

@@ -1,10 +1,10 @@
 """The client's part about what the server computes and knows: what the dashboard shows, for programs."""
 
-import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import httpx2
+import stamina
 from pydantic import BaseModel, TypeAdapter
 
 from service.schemas.dashboard import Catalogue, Checked, Importance, Timeline, TrialGraph
@@ -20,7 +20,7 @@ _FITS = TypeAdapter(tuple[PointDevices, ...])
 _TRIAL_FITS = TypeAdapter(tuple[DeviceFit, ...])
 
 LOOK_SECONDS = 0.5
-"""Pause between two questions for something that is being computed."""
+"""Longest pause between two questions for something that is being computed."""
 
 COMPUTING = 202
 """Status of an answer that says: not yet."""
@@ -76,12 +76,26 @@ class ViewCalls:
         return self._ask(Me, "GET", "/me")
 
     def _computed(self, model: type[M], path: str, patience: float) -> M:
-        until = time.monotonic() + patience
-        while (response := self._send("GET", path)).status_code == COMPUTING:
-            if time.monotonic() > until:
-                raise ServerUnavailable(f"{path} is still being computed after {patience:g} s")
-            time.sleep(LOOK_SECONDS)
+        try:
+            for attempt in stamina.retry_context(
+                on=_NotYet,
+                attempts=None,
+                timeout=patience,
+                wait_initial=0.1,
+                wait_max=LOOK_SECONDS,
+                wait_jitter=0.1,
+            ):
+                with attempt:
+                    response = self._send("GET", path)
+                    if response.status_code == COMPUTING:
+                        raise _NotYet
+        except _NotYet:
+            raise ServerUnavailable(f"{path} is still being computed after {patience:g} s") from None
         return self._parse(model, response)
+
+
+class _NotYet(Exception):
+    """What was asked for is being computed."""
 
 
 def spec_body(spec: ExperimentSpec | Mapping[str, Any] | str) -> dict[str, Any]:

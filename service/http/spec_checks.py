@@ -31,9 +31,9 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
 
 
 def check_candidate(spec: ExperimentSpec, parameters: Mapping[str, Value]) -> dict[str, Value]:
-    """A candidate's parameters in canonical order and types. Raises InvalidCandidate."""
+    """A candidate's parameters in canonical order and types, those with one value filled in. Raises InvalidCandidate."""
     problem = check_spec(spec)
-    return dict(parameters) if problem is None else problem.space.validate(dict(parameters))
+    return dict(parameters) if problem is None else problem.space.validate(problem.space.fill(parameters))
 
 
 def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:

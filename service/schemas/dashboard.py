@@ -99,7 +99,8 @@ class Importance(View):
 
     A total index is the share of the metric's variance over the search space that the parameter takes part in, alone or with others.
     `revision` is the experiment's when it was computed, `current` whether no trial has completed since; `accuracy` is the model's R² on
-    trials that it was not fitted to. Empty when there are too few trials, which `reason` says.
+    trials that it was not fitted to. `unexplained` names the metrics whose model predicts those trials no better than their mean does (R² of
+    at most 0): their indices mean nothing. Empty when there are too few trials, which `reason` says.
     """
 
     experiment: int
@@ -109,6 +110,7 @@ class Importance(View):
     metrics: dict[str, dict[str, float]]
     accuracy: dict[str, float]
     reason: str | None = None
+    unexplained: tuple[str, ...] = ()
 
 
 class GraphLayer(View):

@@ -5,13 +5,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
 from sparsemod.export.c import kernel_sources
 from sparsemod.targets import Calibration, OperatorModel
+from sparsemod.yaml_text import dump_yaml
 
 NETWORKS, HELD_OUT, SEED = 70, 30, 1
 
@@ -61,4 +60,4 @@ def kernels_digest() -> str:
 def write(model: OperatorModel, path: Path) -> None:
     """Store a model as YAML."""
     title = f"# Instructions, code bytes and stack of the C kernels on {model.core}; see docs/device.md. Made by the command below.\n"
-    path.write_text(title + yaml.safe_dump(model.model_dump(), sort_keys=False, width=120), encoding="utf-8")
+    path.write_text(title + dump_yaml(model.model_dump(), width=120), encoding="utf-8")

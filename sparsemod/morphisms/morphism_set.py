@@ -73,7 +73,7 @@ def morphs(
     """
     if n < 0:
         raise InvalidInput("n", n, "a number of children, at least 0")
-    parent = space.validate(parameters)
+    parent = space.validate(space.fill(parameters))
     known = {space.key(parent)}
     found: list[Morph] = []
     available = morphism_set(family).operators

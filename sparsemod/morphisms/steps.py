@@ -5,7 +5,7 @@ from typing import TypeVar
 import numpy as np
 
 from sparsemod.records import Value
-from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
+from sparsemod.space.parameters import Categorical, Fixed, Integer, Real, is_number
 from sparsemod.space.space import Space
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def _beyond(space: Space, name: str, value: Value, rng: np.random.Generator, up:
         end = parameter.high if up else parameter.low
         if (end <= now) if up else (end >= now):
             return None
-        step = max(1, round(now * rng.uniform(0.05, 1.0 if up else 0.5)))
+        step = max(parameter.step, round(now * rng.uniform(0.05, 1.0 if up else 0.5)))
         return parameter.clip(now + step if up else now - step)
     if isinstance(parameter, Categorical):
         beyond = [v for v in parameter.values if is_number(v) and (float(v) > now if up else float(v) < now)]
@@ -78,11 +78,12 @@ def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -
     return parameter.low if value != parameter.low else parameter.high
 
 
-def is_number(value: Value) -> bool:
-    """Whether a value is a number (a flag is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def show(value: Value) -> str:
-    """A value, short."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def change(before: Value, after: Value) -> str:
+    """`before->after`, with as many digits as tell the two apart, at least three."""
+    for digits in range(3, 17):
+        shown = [
+            f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in (before, after)
+        ]
+        if shown[0] != shown[1]:
+            return "->".join(shown)
+    return f"{before!r}->{after!r}"

@@ -16,6 +16,7 @@ from torch import Tensor
 from sparsemod.data import Dataset, Split, load
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.morphisms import inherit
+from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import Silent
 from sparsemod.pipeline.screening import Screen, build
@@ -119,10 +120,13 @@ class _DryRun:
             "space",
             f"{len(problem.space.parameters)} parameters, {len(free)} of them searched: {', '.join(free)}",
         )
+        family = WatchedFamily(problem.family)
+        problem = replace(problem, family=family)
         self.screen(problem)
         self.subject = "trial"
         for values in itertools.islice(self.spec.source.samples(problem.space, self.rng), self.candidates):
             self.tried.append(self.attempt(problem, data, values))
+        self.unread(problem, family)
         broken = [tried for tried in self.tried if tried.problem]
         for tried in broken:
             self.find(
@@ -137,6 +141,18 @@ class _DryRun:
                 f"{len(self.tried) - len(broken)} of {len(self.tried)} candidates went through the whole pipeline",
             )
         self.duration()
+
+    def unread(self, problem: Problem, family: WatchedFamily) -> None:
+        """Name the searched parameters of the family that no network was built from."""
+        searched = {parameter.name for parameter in problem.space.free}
+        names = [name for name in problem.space.names if name in (searched & family.given) - family.read]
+        if names:
+            self.find(
+                "warning",
+                "space",
+                f"family {family.name} reads {', '.join(names)} in none of the networks tried: the search would vary what changes nothing; "
+                "give one value, or read it in the family",
+            )
 
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"

@@ -74,8 +74,9 @@ class Problem:
         return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
 
     def candidate(self, candidate: Candidate) -> Candidate:
-        """The candidate with validated parameters in canonical order. Raises InvalidCandidate."""
-        return candidate.model_copy(update={"parameters": self.space.validate(candidate.parameters)})
+        """The candidate with validated parameters in canonical order, those with one value filled in. Raises InvalidCandidate."""
+        parameters = self.space.validate(self.space.fill(candidate.parameters))
+        return candidate.model_copy(update={"parameters": parameters})
 
     def architecture(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The parameters that the family builds from: those of the pipeline left out."""

@@ -2,7 +2,8 @@
 
 Ax's hierarchical spaces know one root and conditions on choices only, and its model flattens them again; so the space is flattened here, with a stated
 rule: an inactive parameter holds its default in Ax's eyes, and what Ax suggests for an inactive parameter is dropped. Fixed parameters stay
-outside. Values of mixed types travel as their JSON text.
+outside. Values of mixed types travel as their JSON text. Whole numbers with a step are ordered choices,
+very many of them a range whose values are rounded to their steps.
 """
 
 import json
@@ -15,12 +16,20 @@ from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
+MOST_CHOICES = 1000
+"""Values of a whole number with a step that Ax gets as a list."""
+
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
     """Ax's description of the free parameters."""
     found: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
-        if isinstance(p, Integer | Real):
+        if isinstance(p, Integer) and p.step > 1 and p.cardinality <= MOST_CHOICES:
+            values: Any = [p.at(place) for place in range(int(p.cardinality))]
+            found.append(
+                ChoiceParameterConfig(name=p.name, values=values, parameter_type="int", is_ordered=True)
+            )
+        elif isinstance(p, Integer | Real):
             found.append(
                 RangeParameterConfig(
                     name=p.name,
@@ -30,7 +39,7 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
                 )
             )
         elif isinstance(p, Categorical):
-            values: Any = [_out(p, v) for v in p.values]
+            values = [_out(p, v) for v in p.values]
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
             # Ax wants two-valued and text choices unordered, numbers sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
@@ -74,6 +83,7 @@ def _mixed(parameter: Categorical) -> bool:
 def _plain(parameter: Parameter) -> bool:
     return (
         isinstance(parameter, Integer | Real)
+        and getattr(parameter, "step", 1) == 1
         and not parameter.log
         and not parameter.when
         and parameter.cardinality > 1

@@ -130,7 +130,7 @@ def _value(parameter: object, place: int) -> Value:
     from sparsemod.space.parameters import Categorical, Integer
 
     if isinstance(parameter, Integer):
-        return parameter.low + place
+        return parameter.at(place)
     if isinstance(parameter, Categorical):
         return parameter.values[place]
     raise TypeError(f"{parameter!r} is not finite")

@@ -68,24 +68,31 @@ class _Parameter(_Frozen):
 
 
 class Integer(_Parameter):
-    """Whole numbers from `low` to `high`, both included; `log` spaces them evenly in the logarithm."""
+    """Whole numbers `low`, `low + step`, ... up to `high`, both ends included; `log` spaces them evenly in the logarithm."""
 
     type: Literal["integer"] = "integer"
     low: int
     high: int
     log: bool = False
+    step: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "Integer":
         _check_bounds(self.name, self.low, self.high, self.log)
+        rest = (self.high - self.low) % self.step
+        if rest:
+            below = self.high - rest
+            reached = f"{self.low} + a whole number of steps of {self.step}: {below} or {below + self.step}"
+            raise InvalidInput(f"{self.name}.high", self.high, reached)
         return self
 
     @property
     def cardinality(self) -> float:
-        return self.high - self.low + 1
+        return (self.high - self.low) // self.step + 1
 
     def allowed(self) -> str:
-        return f"a whole number from {self.low} to {self.high}"
+        steps = "" if self.step == 1 else f" in steps of {self.step}"
+        return f"a whole number from {self.low} to {self.high}{steps}"
 
     def check(self, value: Any) -> int:
         """The value as int. Raises InvalidCandidate."""
@@ -94,23 +101,31 @@ class Integer(_Parameter):
             or not isinstance(value, int | float)
             or not self.low <= value <= self.high
             or value != int(value)
+            or (int(value) - self.low) % self.step
         ):
             raise InvalidCandidate(self.name, value, self.allowed())
         return int(value)
 
+    def at(self, place: int) -> int:
+        """The value at `place`, counted from 0."""
+        return self.low + place * self.step
+
     def clip(self, value: Value) -> int:
         """The nearest allowed value."""
-        return int(min(max(round(float(value)), self.low), self.high))
+        within = min(max(float(value), self.low), self.high)
+        return min(self.at(round((within - self.low) / self.step)), self.high)
 
     def unit(self, value: Value) -> float:
-        return _unit(float(value), self.low - 0.5, self.high + 0.5, self.low, self.log)
+        half = self.step / 2
+        return _unit(float(value), self.low - half, self.high + half, self.low, self.log)
 
     def from_unit(self, unit: float) -> int:
-        # Each whole number owns the cell half a step around it, so that both ends are drawn as often as the others.
+        # Each value owns the cell half a step around it, so that both ends are drawn as often as the others.
+        half = self.step / 2
         if self.log:
-            low, high = math.log(max(self.low - 0.5, self.low * 0.5)), math.log(self.high + 0.5)
+            low, high = math.log(max(self.low - half, self.low * 0.5)), math.log(self.high + half)
             return self.clip(math.exp(low + unit * (high - low)))
-        return int(min(math.floor(self.low + unit * (self.high - self.low + 1)), self.high))
+        return min(self.at(math.floor(unit * self.cardinality)), self.high)
 
     @property
     def default(self) -> int:
@@ -253,6 +268,13 @@ class Fixed(_Parameter):
 Parameter = Integer | Real | Categorical | Fixed
 
 
+def is_numeric(parameter: Parameter) -> bool:
+    """Whether a constraint may hold the parameter: a number, a constant that is a number, or an ordered list of numbers."""
+    if isinstance(parameter, Categorical):
+        return parameter.ordered and all(map(is_number, parameter.values))
+    return not isinstance(parameter, Fixed) or is_number(parameter.value)
+
+
 class Constraint(_Frozen):
     """A linear constraint between numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
 
@@ -276,6 +298,11 @@ class Constraint(_Frozen):
             f"{name}" if factor == 1 else f"{factor:g} {name}" for name, factor in self.coefficients.items()
         )
         return f"{terms} <= {self.bound:g}"
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a number (a flag is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _identity(value: Any) -> tuple[bool, Any]:

@@ -4,6 +4,7 @@ A candidate holds exactly its *active* parameters: those whose conditions hold. 
 (one coordinate a parameter) onto candidates, for Sobol points; `encode` maps candidates to features in [0, 1] for models.
 """
 
+import heapq
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,16 @@ import numpy.typing as npt
 
 from sparsemod.errors import InvalidCandidate, InvalidInput, shorten
 from sparsemod.records import Value
-from sparsemod.space.parameters import Categorical, Condition, Constraint, Fixed, Integer, Parameter, Real
+from sparsemod.space.parameters import (
+    Categorical,
+    Condition,
+    Constraint,
+    Fixed,
+    Integer,
+    Parameter,
+    Real,
+    is_numeric,
+)
 
 __all__ = ["Categorical", "Condition", "Constraint", "Fixed", "Integer", "Parameter", "Real", "Space"]
 
@@ -24,35 +34,27 @@ Values = dict[str, Value]
 
 
 class Space:
-    """An ordered set of parameters. A condition may only refer to a parameter listed before (which excludes cycles).
+    """An ordered set of parameters. They keep the order in which they are given, except that a parameter moves behind those that its
+    conditions name.
 
-    Raises InvalidInput for a duplicate name, a condition or a constraint on an unknown, later or unsuitable parameter.
+    Raises InvalidInput for a duplicate name, a condition on an unknown parameter, conditions in a circle, a constraint on an unknown parameter
+    or on one that is not a number.
     """
 
     def __init__(self, parameters: Iterable[Parameter], constraints: Iterable[Constraint] = ()) -> None:
-        self.parameters = tuple(parameters)
+        self.parameters = _ordered(tuple(parameters))
         self.constraints = tuple(constraints)
-        self._by_name: dict[str, Parameter] = {}
-        for parameter in self.parameters:
-            if parameter.name in self._by_name:
-                raise InvalidInput("space", parameter.name, "each parameter once")
-            for condition in parameter.when:
-                self._check_condition(parameter.name, condition)
-            self._by_name[parameter.name] = parameter
+        self._by_name: dict[str, Parameter] = {parameter.name: parameter for parameter in self.parameters}
         for constraint in self.constraints:
             for name in constraint.coefficients:
-                if name not in self._by_name or isinstance(self._by_name[name], Categorical):
-                    numeric = [p.name for p in self.parameters if not isinstance(p, Categorical)]
+                if name not in self._by_name or not is_numeric(self._by_name[name]):
+                    numeric = [p.name for p in self.parameters if is_numeric(p)]
                     raise InvalidInput(
-                        "space.constraints", name, f"a numeric parameter of the space: {', '.join(numeric)}"
+                        "space.constraints",
+                        name,
+                        "a parameter of the space that is a number, or a list of numbers with `ordered: true`: "
+                        f"{', '.join(numeric) or 'there is none'}",
                     )
-
-    def _check_condition(self, name: str, condition: Condition) -> None:
-        if condition.parameter not in self._by_name:
-            earlier = ", ".join(self._by_name) or "none"
-            raise InvalidInput(
-                f"space.{name}.when", condition.parameter, f"a parameter listed before it: {earlier}"
-            )
 
     def __repr__(self) -> str:
         return f"Space({', '.join(self.names)})"
@@ -120,6 +122,15 @@ class Space:
                 raise InvalidCandidate(
                     field, {n: result.get(n) for n in constraint.coefficients}, f"must meet {constraint}"
                 )
+        return result
+
+    def fill(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`values` with the active parameters added that are missing and can have one value only."""
+        result = dict(values)
+        for parameter in self.parameters:
+            active = all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when)
+            if active and parameter.cardinality == 1:
+                result.setdefault(parameter.name, parameter.default)
         return result
 
     def is_valid(self, values: Mapping[str, Any]) -> bool:
@@ -214,8 +225,8 @@ class Space:
             return result
         direction = 1 if rng.random() < 0.5 else -1
         if isinstance(parameter, Integer):
-            step = parameter.clip(int(value) + direction)
-            return step if step != value else parameter.clip(int(value) - direction)
+            step = parameter.clip(int(value) + direction * parameter.step)
+            return step if step != value else parameter.clip(int(value) - direction * parameter.step)
         if isinstance(parameter, Categorical):
             place = parameter.place(value)
             near = place + direction if 0 <= place + direction < len(parameter.values) else place - direction
@@ -262,8 +273,8 @@ class Space:
     # -- identity -------------------------------------------------------------------------------------------------------------------
 
     def key(self, values: Mapping[str, Value]) -> str:
-        """Equal for equal candidates, whatever their order and the type of their numbers."""
-        ordered = {name: values[name] for name in self.names if name in values}
+        """Equal for equal candidates, whatever their order and the type of their numbers. Parameters with one value do not count."""
+        ordered = {p.name: values[p.name] for p in self.free if p.name in values}
         return json.dumps(
             {n: round(v, 12) if isinstance(v, float) else v for n, v in ordered.items()},
             separators=(",", ":"),
@@ -296,3 +307,44 @@ class Space:
             scale = ", log" if getattr(p, "log", False) else ""
             lines.append(f"{p.name}: {p.allowed()}{scale}{f' when {when}' if when else ''}")
         return "\n".join(lines)
+
+
+def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    """The parameters with each one behind those that its conditions name, otherwise in the order given. Raises InvalidInput."""
+    places: dict[str, int] = {}
+    for place, parameter in enumerate(parameters):
+        if parameter.name in places:
+            raise InvalidInput("space", parameter.name, "each parameter once")
+        places[parameter.name] = place
+    waiting: list[set[int]] = []
+    followers: dict[int, list[int]] = {}
+    for place, parameter in enumerate(parameters):
+        for condition in parameter.when:
+            if condition.parameter not in places:
+                others = ", ".join(name for name in places if name != parameter.name) or "there is none"
+                raise InvalidInput(
+                    f"space.{parameter.name}.when",
+                    condition.parameter,
+                    f"another parameter of the space: {others}",
+                )
+        waiting.append({places[condition.parameter] for condition in parameter.when})
+        for other in waiting[place]:
+            followers.setdefault(other, []).append(place)
+    ready = [place for place, others in enumerate(waiting) if not others]
+    found: list[Parameter] = []
+    while ready:
+        place = heapq.heappop(ready)
+        found.append(parameters[place])
+        for follower in followers.get(place, ()):
+            waiting[follower].discard(place)
+            if not waiting[follower]:
+                heapq.heappush(ready, follower)
+    if len(found) < len(parameters):
+        place = next(place for place, others in enumerate(waiting) if others)
+        chain: list[int] = []
+        while place not in chain:
+            chain.append(place)
+            place = min(waiting[place])
+        names = [parameters[at].name for at in [*chain[chain.index(place) :], place]]
+        raise InvalidInput(f"space.{names[0]}.when", names[1], f"no circle: {' -> '.join(names)}")
+    return tuple(found)

@@ -14,7 +14,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.sources.base import SOURCES
 from sparsemod.sources.config_keys import FLAGS, ConfigKey, Tree, flag, refuse, whole
 from sparsemod.sources.config_keys import text as text_key
-from sparsemod.spec.files import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
+from sparsemod.spec.plain import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
 from sparsemod.units import OBJECTIVES
 
 

@@ -4,6 +4,7 @@
 Files (YAML, INI) are read by `sparsemod.spec.files`. Values with units ("64 KB", "10 ms") are stored as floats in the metric's unit.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeli
 from sparsemod.spec.plugin_choice import Choice
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import PruningSpec, QuantizationSpec, TrainingSpec
-from sparsemod.spec.translation import parameter_from, plain_json, translate
+from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
@@ -98,6 +99,9 @@ class LimitsSpec(Part):
         return None if value is None else parse_bytes(value, "limits.memory")
 
 
+MOST_NAME_BYTES = 200
+"""Of an experiment's name, which is also the name of a folder."""
+
 _DEFAULT_REFERENCE = {
     "error": 1.0,
     "model_size": 512.0 * 1024,
@@ -114,8 +118,9 @@ class ExperimentSpec(Part):
     """Everything that decides an experiment. Equal specs on the same data give equal trials with one CPU worker."""
 
     version: Literal[1] = Field(1, description="Version of this format.")
-    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = (
-        Field("experiment", description="For people, and for the folder of results.")
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
+        "experiment",
+        description="For people, and for the folder of results: letters of any alphabet, digits, spaces and . _ -.",
     )
     dataset: DatasetSpec = Field(description="The data.")
     network: NetworkSpec = Field(description="The network family.")
@@ -181,6 +186,18 @@ class ExperimentSpec(Part):
     @classmethod
     def _pipeline(cls, value: Any) -> Any:
         return pipeline_from(value)
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _composed(cls, value: Any) -> Any:
+        """One spelling of letters that Unicode can compose in two ways, and a length that file systems accept."""
+        if not isinstance(value, str):
+            return value
+        composed = unicodedata.normalize("NFC", value)
+        size = len(composed.encode(errors="replace"))
+        if size > MOST_NAME_BYTES:
+            raise InvalidInput("name", value, f"at most {MOST_NAME_BYTES} bytes in UTF-8; it has {size}")
+        return composed
 
     @field_validator("space", mode="before")
     @classmethod

@@ -20,9 +20,11 @@ PIPELINE_PARAMETERS = tuple(_PIPELINE)
 
 
 def extremes(parameter: Parameter) -> tuple[Value, ...]:
-    """The values that are allowed only if all of the parameter's are: both bounds, or every listed value."""
+    """The values that are allowed only if all of the parameter's are: both bounds and the value one step up, or every listed value."""
     if isinstance(parameter, Fixed):
         return (parameter.value,)
+    if isinstance(parameter, Integer):
+        return (parameter.low, min(parameter.at(1), parameter.high), parameter.high)
     return parameter.values if isinstance(parameter, Categorical) else (parameter.low, parameter.high)
 
 

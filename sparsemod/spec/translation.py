@@ -12,9 +12,10 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 
 _MOST_OTHERS = 20
-_PATTERNS = {
-    r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$": "letters, digits, spaces and . _ -, the first one a letter or a digit"
-}
+NAME_PATTERN = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N} ._\-]*$"
+"""Of an experiment's name: letters, marks and digits of any alphabet."""
+
+_PATTERNS = {NAME_PATTERN: "letters, digits, spaces and . _ -, the first one a letter or a digit"}
 """Patterns of text in words."""
 
 
@@ -93,7 +94,7 @@ def parameter_from(name: str, given: Any) -> Parameter:
     fields = dict(given)
     kind = fields.get("type") or (
         "categorical" if "values" in fields else "fixed" if "value" in fields
-        else "integer" if all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
+        else "integer" if "step" in fields or all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
     )  # fmt: skip
     if kind not in _KINDS:
         raise InvalidInput(f"{field}.type", kind, f"one of {', '.join(_KINDS)}")

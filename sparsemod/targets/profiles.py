@@ -10,13 +10,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from sparsemod.errors import DataMissing, InvalidInput, UnknownName
+from sparsemod.errors import DataMissing, InvalidInput, InvalidSpec, UnknownName
 from sparsemod.registry import Registry
 from sparsemod.targets.device import Device
 from sparsemod.targets.model import OperatorModel
+from sparsemod.yaml_text import parse_yaml
 
 DEFAULT_DEVICE = "stm32f446"
 FOLDERS = "SPARSEMOD_DEVICES"
@@ -104,18 +104,16 @@ def operator_model(core: str) -> OperatorModel:
 
 def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidInput("device profile", "not YAML", str(error).replace("\n", " "), source) from None
-    if not isinstance(data, dict):
-        raise InvalidInput(
-            "device profile", data, f"a mapping with the keys {', '.join(model.model_fields)}", source
-        )
+        data, places = parse_yaml(text, source)
+    except InvalidSpec as error:
+        field = "device profile" if error.field == "spec" else error.field
+        raise InvalidInput(field, error.value, error.allowed, error.source) from None
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
+        source = places.get(first["loc"], source)
         if first["type"] == "extra_forbidden":
             allowed = f"unknown key; known here: {', '.join(model.model_fields)}"
         elif first["type"] == "missing":

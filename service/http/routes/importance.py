@@ -33,8 +33,15 @@ def show_importance(request: Request, store: StoreDep, experiment: ExperimentId)
 
     found = computed.ask(experiment, "importance", key, task)
     if found is not None:
-        return Importance(experiment=experiment, revision=view.revision, current=True, **found)
+        return _view(experiment, view.revision, True, found)
     earlier = store.derived(experiment, "importance")
     if earlier is not None:
-        return Importance(experiment=experiment, revision=view.revision, current=False, **earlier[1])
+        return _view(experiment, view.revision, False, earlier[1])
     return JSONResponse(Computing().model_dump(), 202, {"retry-after": "1"})
+
+
+def _view(experiment: int, revision: int, current: bool, content: dict[str, Any]) -> Importance:
+    unexplained = tuple(name for name in content["metrics"] if content["accuracy"][name] <= 0.0)
+    return Importance(
+        experiment=experiment, revision=revision, current=current, unexplained=unexplained, **content
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.operator import Operator
-from sparsemod.morphisms.steps import elsewhere, show, shuffled
+from sparsemod.morphisms.steps import change, elsewhere, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
@@ -31,7 +31,7 @@ class ChangeValue(Operator):
             if value is not None:
                 yield (
                     space.complete({**parameters, name: value}),
-                    f"{name} {show(parameters[name])}->{show(value)}",
+                    f"{name} {change(parameters[name], value)}",
                 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.operator import Operator
-from sparsemod.morphisms.steps import higher, lower, show, shuffled
+from sparsemod.morphisms.steps import change, higher, lower, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
@@ -28,4 +28,4 @@ class Resize(Operator):
             name = match.group()
             value = (higher if self.up else lower)(space, name, parameters[name], rng)
             if value is not None:
-                yield {**parameters, name: value}, f"{match.group(1)} {show(parameters[name])}->{show(value)}"
+                yield {**parameters, name: value}, f"{match.group(1)} {change(parameters[name], value)}"

@@ -36,7 +36,7 @@ class Inherit(Stage):
         module, problem = work.network(), work.problem
         inheritance = inherit(
             problem.family,
-            problem.architecture(work.parent.parameters),
+            problem.architecture(problem.space.fill(work.parent.parameters)),
             load_tensors(work.parent.state),
             problem.architecture(work.values),
             module,

@@ -34,8 +34,7 @@ export function Importance({ experiment }) {
   const shares = Object.entries(/** @type {Record<string, number>} */ (found?.metrics?.[metric] ?? {})).sort((a, b) => b[1] - a[1]).slice(0, 12);
   const most = Math.max(...shares.map(([, share]) => share), 1e-9);
   const fit = found?.accuracy?.[metric];
-  // Worse than always saying the mean: such a model knows nothing of what matters.
-  const blind = fit !== undefined && fit <= 0;
+  const blind = found?.unexplained?.includes(metric);
   return html`<${Card} title="What matters" note=${fit === undefined || blind ? "" : `R² of the model ${fit.toFixed(2)}`}
     aside=${metrics.length > 1 && html`<${Pick} label="for" value=${metric} options=${metrics.map((name) => [name, phrase(name)])} onChange=${(/** @type {string} */ imp) => ask({ imp })} />`}>
     <${Problem} error=${error} what="Parameter importance" />

@@ -1,0 +1,193 @@
+"""The data of spec files before they become a spec: where each key stands, included files, mistakes with their line."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.source_choice import current, moves
+from sparsemod.yaml_text import Place, parse_yaml
+
+YAML_SUFFIXES = (".yaml", ".yml", ".json")
+CONFIG_SUFFIXES = (".cfg", ".ini")
+INCLUDE = "include"
+MAX_BYTES = 1_000_000
+"""Of one file: a spec is a page or two; anything larger is not a spec."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A file's data before validation, and for each key the place ("file:line") it comes from."""
+
+    data: dict[str, Any]
+    places: dict[Place, str] = field(default_factory=dict)
+
+    def place(self, dotted: str) -> str | None:
+        """Where the key with this dotted name stands, or the nearest key around it."""
+        key: Place = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+        while key:
+            if key in self.places:
+                return self.places[key]
+            key = key[:-1]
+        return None
+
+    def over(self, base: "Plain") -> "Plain":
+        """These keys laid over `base`: mappings are merged key by key, anything else is replaced."""
+        places = {
+            key: place for key, place in base.places.items() if not _replaced(key, base.data, self.data)
+        }
+        return Plain(_merged(base.data, self.data), places | self.places)
+
+    def current(self) -> "Plain":
+        """These keys where the present form of a spec has them. Raises InvalidSpec."""
+        try:
+            moved, data = moves(self.data), current(self.data)
+        except InvalidInput as error:
+            raise InvalidSpec(error.field, error.value, error.allowed, self.place(error.field)) from None
+        places: dict[Place, str] = {}
+        for key, place in self.places.items():
+            if key and key[0] in moved:
+                target = moved[str(key[0])][1]
+                places.setdefault(("source",), place)
+                places[(*target, *key[1:])] = place
+            else:
+                places[key] = place
+        return Plain(data, places)
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A file's experiment, and the settings of SpArSeMod's `config.cfg` that are no part of an experiment.
+
+    `root` is the folder of results, None where the file names none; `debug` asks that a network that cannot be built ends the run
+    instead of being recorded as a failed trial. `plain` and `keys` (a field of the spec -> the key of a `config.cfg` that it comes from)
+    tell where in the file a mistake stands that shows only later, when the family, the data or the device is known.
+    """
+
+    spec: ExperimentSpec
+    root: Path | None = None
+    debug: bool = False
+    plain: Plain = field(default_factory=lambda: Plain({}), repr=False)
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def located(self, error: InvalidInput) -> InvalidInput:
+        """The same error with the file and line that its field comes from; as it is when it names a place or the field is not the file's."""
+        place = self.plain.place(error.field)
+        if error.source is not None or place is None:
+            return error
+        key = self.keys.get(error.field)
+        return type(error)(
+            f"{key} ({error.field})" if key else error.field, error.value, error.allowed, place
+        )
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Within it an InvalidInput leaves as `located` tells it."""
+        try:
+            yield
+        except InvalidInput as error:
+            found = self.located(error)
+            if found is error:
+                raise
+            raise found from error
+
+
+def parse(plain: Plain, source: str) -> ExperimentSpec:
+    """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
+    try:
+        return ExperimentSpec.parse(plain.data, source)
+    except InvalidInput as error:
+        found = _placed(error, plain)
+        found.others = tuple(_placed(other, plain) for other in error.others)
+        raise found from None
+
+
+def _placed(error: InvalidInput, plain: Plain) -> InvalidInput:
+    return type(error)(error.field, error.value, error.allowed, plain.place(error.field) or error.source)
+
+
+def read_plain(path: Path, including: tuple[Path, ...] = ()) -> Plain:
+    """The data of a YAML file over those of the files that it includes, in their order. Raises InvalidSpec."""
+    resolved = path.resolve()
+    if resolved in including:
+        chain = " -> ".join(str(file) for file in (*including, resolved))
+        raise InvalidSpec(
+            INCLUDE, str(path), f"a file that does not include itself: {chain}", str(including[-1])
+        )
+    plain = parse_plain(read_text(path), str(path))
+    if INCLUDE not in plain.data:
+        return plain
+    place, given = plain.place(INCLUDE), plain.data.pop(INCLUDE)
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InvalidSpec(INCLUDE, given, "a file name, or a list of them, relative to this file", place)
+    base = Plain({})
+    for name in names:
+        file = path.parent / name
+        if file.suffix.lower() not in YAML_SUFFIXES or not file.is_file():
+            known = "an existing file ending in " + ", ".join(YAML_SUFFIXES)
+            raise InvalidSpec(INCLUDE, name, f"{known}, relative to {path.parent}", place)
+        base = read_plain(file, (*including, resolved)).over(base)
+    return plain.over(base)
+
+
+def read_text(path: Path) -> str:
+    """The text of a spec file. Raises InvalidSpec when it cannot be read."""
+    known = f"an existing text file ending in {', '.join(YAML_SUFFIXES + CONFIG_SUFFIXES)}"
+    if path.suffix.lower() not in YAML_SUFFIXES + CONFIG_SUFFIXES:
+        raise InvalidSpec("file", str(path), known)
+    try:
+        with path.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InvalidSpec("file", str(path), f"at most {MAX_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidSpec("file", str(path), f"{known}; {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidSpec("file", str(path), f"UTF-8 text; byte {error.start} is none") from None
+
+
+def parse_plain(text: str, source: str) -> Plain:
+    """The data of a YAML or JSON text, in the present form of a spec. Raises InvalidSpec."""
+    return Plain(*parse_yaml(text, source)).current()
+
+
+# -- merging ---------------------------------------------------------------------------------------------------------------------
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any], path: Place = ()) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in top.items():
+        held = base.get(key)
+        if isinstance(held, Mapping) and isinstance(value, Mapping) and not _whole((*path, key), held, value):
+            result[key] = _merged(held, value, (*path, key))
+        else:
+            result[key] = value
+    return result
+
+
+def _whole(path: Place, below: Any, above: Any) -> bool:
+    """Whether the mapping `above` at `path` replaces `below` instead of being merged with it."""
+    if path == ("source",):  # settings of one source are none of another
+        return "name" in above and "name" in below and above["name"] != below["name"]
+    # A parameter of the space is one value: {low, high} of one file and {values} of another must not mix.
+    return len(path) == 2 and path[0] == "space"
+
+
+def _replaced(key: Place, base: Mapping[str, Any], top: Mapping[str, Any]) -> bool:
+    """Whether the value of `base` at `key` is hidden by `top`."""
+    below: Any = base
+    above: Any = top
+    for depth, part in enumerate(key):
+        if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+            return True
+        if _whole(key[:depth], below, above):
+            return True
+        if part not in above:
+            return False
+        below, above = below[part], above[part]
+    return True
