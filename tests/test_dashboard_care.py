@@ -211,7 +211,7 @@ def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> No
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_label("Sobol: trials").fill("some")
-    page.get_by_label("Morphs: epochs of each").fill("0")
+    page.get_by_label("Morphs: epochs").fill("0")
     page.get_by_label("Latency at most").fill("20 KB")
     for box in page.get_by_role("checkbox").all():
         box.uncheck()

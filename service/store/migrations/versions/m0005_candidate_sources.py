@@ -20,6 +20,6 @@ def upgrade() -> None:
         spec: dict[str, Any] = dict(row.spec)
         if "source" in spec:
             continue
-        rounds, search = spec.pop("rounds"), spec.pop("search")
-        spec["source"] = {"name": "search", "version": 1, "rounds": rounds, **search}
+        rounds = {"rounds": spec.pop("rounds")} if "rounds" in spec else {}
+        spec["source"] = {"name": "search", "version": 1, **rounds, **spec.pop("search", {})}
         connection.execute(sa.update(experiments).where(experiments.c.id == row.id).values(spec=spec))
