@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from service.http.app import create_app
@@ -21,6 +22,7 @@ from service.http.description import EXAMPLES
 from service.schemas.logins import Login, Me, Scope
 from service.settings import Settings
 from service.store import open_store
+from service.store.tables import experiments
 from service.suggester.suggester import Suggester
 from sparsemod.data import load
 from sparsemod.pipeline.trial import ParentWeights, Silent, evaluate
@@ -173,6 +175,10 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         ask("POST", "/experiments/{experiment}/trials/{index}/stop", **made, index=number)
         for verb in ("stop", "resume"):
             ask("POST", f"/experiments/{{experiment}}/{verb}", **made)
+        with store.engine.begin() as connection:  # as if a newer program had stored it
+            newer = {**store.experiment(made["experiment"]).spec.to_dict(), "version": 2}
+            connection.execute(sa.update(experiments).values(spec=newer))
+        ask("POST", "/experiments/{experiment}/mend", {"spec": SPEC}, **made)
         ask.found["POST /login"] = {
             "body": {"token": "sm_the-token-that-token-create-printed"},
             "200": Me(open=False, login=Login(token=1, owner="ada", scopes=(Scope.WRITE,))).model_dump(

@@ -25,6 +25,10 @@ class TooLarge(errors.InvalidInput):
     """A body beyond the limit."""
 
 
+class TooSlow(errors.SparsemodError):
+    """A body that did not come in time."""
+
+
 class AccessDenied(errors.SparsemodError):
     """The server does not do this for who asks; LoginNeeded and Forbidden say why."""
 
@@ -45,6 +49,8 @@ def status_of(error: errors.SparsemodError) -> int:
     """The HTTP status for an error of ours."""
     if isinstance(error, TooLarge):
         return 413
+    if isinstance(error, TooSlow):
+        return 408
     if isinstance(error, AccessDenied):
         return 401 if isinstance(error, LoginNeeded) else 403
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which a worker counts as lost and its trial is queued again.",
     )
     max_request_bytes: int = Field(
-        8 * 1024**2, ge=1024, description="Largest body of a request, uploads of artifacts excepted."
+        8 * 1024**2,
+        ge=1024,
+        description="Largest report of a worker. Specs have a limit of 1 MB, other requests of 64 KiB, uploads one of their own.",
     )
     max_artifact_bytes: int = Field(512 * 1024**2, ge=1, description="Largest artifact.")
     imports: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -53,6 +55,23 @@ class Settings(BaseSettings):
         180.0,
         gt=0,
         description="Longest time that the graph of a network or the importance of parameters may take to compute.",
+    )
+
+    database_lock_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Longest time that a statement waits for a lock in the database. Then the request is answered with 503.",
+    )
+
+    database_statement_seconds: float = Field(
+        60.0, gt=0, le=86_400, description="Longest time that a statement may run in the database."
+    )
+
+    min_free_bytes: int = Field(
+        100 * 1024**2,
+        ge=0,
+        description="Free space on the disk of the data folder below which the server is not ready (`/health` answers 503).",
     )
 
     @field_validator("imports", "dataset_dirs", mode="before")

@@ -26,6 +26,8 @@ Foreign exceptions (pydantic, SQLAlchemy, httpx2, torch.export) are translated w
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+_SHOWN = 20  # further operators that one message names
+
 
 class SparsemodError(Exception):
     """Base of all; `str()` is one sentence meant for the user."""
@@ -80,15 +82,43 @@ class BuildError(SparsemodError):
 
 
 class Unsupported(SparsemodError):
-    """An operator that `by` (capture, a cost rule, an integer kernel, an exporter) cannot express."""
+    """An operator that `by` (capture, a cost rule, an integer kernel, an exporter) cannot express.
+
+    `place` is the file and line that calls it, where it is called in a `forward` and not by a layer of its own; `others` are further such
+    operators of the same network.
+    """
 
     def __init__(
-        self, operator: str, layer: str, by: str, supported: Sequence[str] = (), hint: str = ""
+        self,
+        operator: str,
+        layer: str,
+        by: str,
+        supported: Sequence[str] = (),
+        hint: str = "",
+        *,
+        place: str = "",
+        others: "Sequence[Unsupported]" = (),
     ) -> None:
         self.operator, self.layer, self.by, self.supported = operator, layer, by, tuple(supported)
+        self.hint, self.place, self.others = hint, place, tuple(others)
         known = f"; supported: {', '.join(supported)}" if supported else ""
-        more = f" ({hint})" if hint else ""
-        super().__init__(f"{by} does not support operator {operator!r} at layer {layer!r}{known}{more}")
+        more = f"; nor {'; nor '.join(other.where for other in self.others[:_SHOWN])}" if others else ""
+        rest = len(self.others) - _SHOWN
+        more += f"; and {rest} more" if rest > 0 else ""
+        super().__init__(f"{by} does not support operator {self.where}{more}{known}")
+
+    @property
+    def where(self) -> str:
+        """Operator, layer, place and reason in a phrase."""
+        place = f", {self.place}" if self.place else ""
+        reason = f" ({self.hint})" if self.hint else ""
+        return f"{self.operator!r} at layer {self.layer!r}{place}{reason}"
+
+    def beside(self, others: "Sequence[Unsupported]") -> "Unsupported":
+        """The same error with `others` named too."""
+        return Unsupported(
+            self.operator, self.layer, self.by, self.supported, self.hint, place=self.place, others=others
+        )
 
 
 class DataMissing(SparsemodError):

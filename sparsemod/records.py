@@ -79,10 +79,14 @@ class Measurement(Record):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
+MAX_EPOCH = 1_000_000
+"""Ten times the most epochs that a spec may ask for."""
+
+
 class CurvePoint(Record):
     """One epoch of a learning curve; `epoch` counts from 1, `seconds` is wall time since training began."""
 
-    epoch: Annotated[int, Field(ge=1)]
+    epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
     train_loss: float
     validation_loss: float
     validation_error: float

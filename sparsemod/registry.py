@@ -5,11 +5,15 @@ also what saved files hold. Local commands may name one as `module:attribute`; t
 """
 
 import importlib
+import os
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import CodeType
 from typing import Generic, TypeVar
 
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
@@ -28,6 +32,10 @@ class Registry(Generic[T]):
         self.kind, self.group = kind, group
         self._builtin = builtin
         self._members: dict[str, T] = {}
+        self._runs: dict[str, _Run] = {}
+        self._filed: list[
+            tuple[str, T]
+        ] = []  # every plug-in ever filed, also those that a later run replaced
         self._broken: dict[str, tuple[EntryPoint, Exception]] = {}
         self._loaded = False
 
@@ -41,16 +49,27 @@ class Registry(Generic[T]):
         return file
 
     def add(self, name: str, member: T) -> None:
-        """File `member` under `name`. Raises InvalidInput for an unusable name, DuplicateName for one that is taken."""
+        """File `member` under `name`. Raises InvalidInput for an unusable name, DuplicateName for one that is taken.
+
+        A name is free again only for a second run of the code that took it: a module that is imported both as `__main__` and by name,
+        a reload, or a cell of an interactive session.
+        """
         if not name or ":" in name or name != name.strip():
             raise InvalidInput(
                 self.kind, name, "a name must not be empty, hold ':' or begin or end with a space"
             )
+        run = _Run.now(member)
         held = self._members.get(name)
-        # A module that is imported twice (once as __main__, once by name) registers the same thing again: not a clash.
-        if held is not None and _origin(held) != _origin(member):
-            raise DuplicateName(self.kind, name, f"already registered by {'.'.join(_origin(held))}")
-        self._members[name] = member
+        if (
+            held is not None and held == member
+        ):  # functions and classes are equal to themselves alone, profiles by value
+            return
+        if held is not None and not run.repeats(self._runs.get(name, run)):
+            raise DuplicateName(
+                self.kind, name, f"already registered by {_words(held)}; {_words(member)} needs another name"
+            )
+        self._members[name], self._runs[name] = member, run
+        self._filed.append((name, member))
 
     def names(self) -> tuple[str, ...]:
         """All known names, sorted."""
@@ -103,30 +122,76 @@ class Registry(Generic[T]):
             member: T = getattr(module, attribute)
         except AttributeError:
             raise UnknownName(field, name, f"module {module_name!r} has no {attribute!r}") from None
-        return self._registered(member)
+        return self._registered(member, field, name)
 
-    def _registered(self, member: T) -> T:
-        """What a decorator filed for `member`: an attribute of a module may be the undecorated object."""
-        return next((held for held in self._members.values() if _origin(held) == _origin(member)), member)
+    def _registered(self, member: T, field: str, name: str) -> T:
+        """The plug-in that a decorator filed for this very object; the object itself when none was.
+
+        Raises InvalidInput when the object is registered under several names with different settings.
+        """
+        found = {
+            known: held
+            for known, held in self._filed
+            if known in self._members and (held is member or getattr(held, "origin", None) is member)
+        }
+        if len({id(held) for held in found.values()}) > 1:
+            raise InvalidInput(field, name, f"is registered under several names; use one: {', '.join(found)}")
+        return next(iter(found.values()), member)
 
     def _load(self) -> None:
         if self._loaded:
             return
         self._loaded = True
-        for module in self._builtin:
-            importlib.import_module(module)
+        try:
+            for module in self._builtin:
+                importlib.import_module(module)
+        except BaseException:
+            self._loaded = False  # every look-up reports it, not the first alone
+            raise
         for point in entry_points(group=self.group):
-            if point.name in self._members:
-                continue
             try:
-                self.add(point.name, self._registered(point.load()))
-            except Exception as error:  # noqa: BLE001 - another package's code: only whoever asks for it need know
+                self.add(point.name, self._registered(point.load(), self.kind, point.name))
+            except Exception as error:  # noqa: BLE001 - another package's code: only a look-up of this name reports it
                 self._broken[point.name] = (point, error)
 
 
-def _origin(member: object) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Run:
+    """One execution of a module's code, in which a plug-in is registered."""
+
+    code: CodeType | None
+    file: str | None
+    qualname: str
+
+    @classmethod
+    def now(cls, member: object) -> "_Run":
+        """The execution that is under way: the nearest module-level frame of the stack."""
+        inner = getattr(member, "origin", member)
+        qualname = getattr(inner, "__qualname__", type(inner).__qualname__)
+        frame = sys._getframe(1)
+        while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+            frame = frame.f_back
+        if frame.f_code.co_name != "<module>":
+            return cls(None, None, qualname)
+        file = frame.f_globals.get("__file__")
+        return cls(frame.f_code, os.path.realpath(file) if isinstance(file, str) else None, qualname)
+
+    def repeats(self, earlier: "_Run") -> bool:
+        """Whether this is another execution of the code of `earlier`. Code typed in an interactive session has no file: there the
+        definition's name decides."""
+        if self.code is None or earlier.code is None or self.code is earlier.code:
+            return False
+        if self.file is None and earlier.file is None:
+            return self.qualname == earlier.qualname
+        return self.file == earlier.file
+
+
+def _words(member: object) -> str:
     inner = getattr(member, "origin", member)
-    return getattr(inner, "__module__", ""), getattr(inner, "__qualname__", repr(inner))
+    code = getattr(inner, "__code__", None)
+    line = f", line {code.co_firstlineno}" if isinstance(code, CodeType) else ""
+    name = getattr(inner, "__qualname__", None) or repr(inner)
+    return f"{getattr(inner, '__module__', '')}.{name}{line}"
 
 
 def _cannot_import(field: str, name: str, module: str, error: Exception) -> InvalidInput:

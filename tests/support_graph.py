@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparsemod.graph import Graph, capture, deployed, run_float
+from sparsemod.graph.capture import evaluating
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -167,3 +170,32 @@ class LeNet(nn.Module):
         x = functional.max_pool2d(torch.relu(self.conv2(x)), 2)
         x = torch.relu(self.fc1(x.flatten(1)))
         return self.fc3(torch.relu(self.fc2(x)))
+
+
+class Function(nn.Module):
+    """A module from a function of (layers, x)."""
+
+    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.function, self.layers = function, nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.layers, x)
+
+
+def check_capture(module: nn.Module, shape: tuple[int, ...], seed: int = 0) -> Graph:
+    graph = capture(module, shape)
+    x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
+    with evaluating(module), torch.no_grad():
+        expected = module(x.clone())
+    torch.testing.assert_close(run_float(graph, x), expected)
+    torch.testing.assert_close(run_float(deployed(graph), x), expected, rtol=1e-5, atol=1e-5)
+    return graph
+
+
+def kinds(graph: Graph) -> list[str]:
+    return [operator.kind for operator in graph.operators]
+
+
+def conv(inputs: int = 2, outputs: int = 3, kernel: int = 3, **more: object) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, **more)

@@ -19,7 +19,7 @@ from service.schemas.logins import Scope
 DIGEST = "sha256:" + "0" * 64
 ROUTES = sorted(
     {
-        (method, route.path)
+        (method, route.path_format)
         for part in PARTS
         for route in part.router.routes
         if isinstance(route, APIRoute)
@@ -30,7 +30,7 @@ ROUTES = sorted(
 
 def address(path: str) -> str:
     """A path of nothing that exists: who gets through gets 404, 409 or 422."""
-    values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name:path": "nobody"}
+    values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name": "nobody"}
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
     assert "{" not in path

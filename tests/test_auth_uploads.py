@@ -59,6 +59,7 @@ def array(values: Any) -> bytes:
 PICKLES = [pickle.dumps({"w": [1.0]}, protocol) for protocol in (2, 3, 4, 5)]
 TORCH = archive(archive_data__pkl=PICKLES[0])
 OBJECTS = [array([{"w": 1}]), archive(w__npy=array([{"w": 1}]))]
+RENAMED = [archive(w__bin=PICKLES[0]), archive(w=PICKLES[3]), archive(w__txt=array([{"w": 1}]))]
 
 
 def saved_by_torch() -> bytes:
@@ -80,7 +81,7 @@ def put(http: TestClient, content: bytes) -> Any:
     return http.put(f"/artifacts/{digest}", content=content)
 
 
-@pytest.mark.parametrize("content", [*PICKLES, TORCH, saved_by_torch(), *OBJECTS])
+@pytest.mark.parametrize("content", [*PICKLES, TORCH, saved_by_torch(), *OBJECTS, *RENAMED])
 def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: bytes) -> None:
     answer = put(http, content)
     assert answer.status_code == 422 and "safetensors" in answer.json()["error"]["allowed"]
@@ -166,7 +167,7 @@ def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) ->
 def test_too_large_says_what_to_change(http: TestClient) -> None:
     found = put(http, b"x" * 6_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
-    found = http.post("/claims", content=b" " * 9_000_000)
+    found = http.post("/attempts/1/finish", content=b" " * 9_000_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
 
 

@@ -1,7 +1,9 @@
 """The dry run finds what is wrong before hours are spent."""
 
+import re
 import sys
 
+import numpy as np
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
@@ -77,6 +79,24 @@ class Breaking(Net):
 @family("viewing_test", space=[Integer("width", 2, 8)])
 def viewing(parameters, data):
     return Net(parameters["width"], data.classes)
+
+
+class Smooth(Net):
+    def __init__(self, width, classes):
+        super().__init__(width, classes)
+        self.act = nn.GELU() if width > 4 else nn.ReLU()
+        self.width = width
+
+    def forward(self, x):
+        x = self.act(self.convolution(x))
+        if self.width > 4:
+            x = nn.functional.silu(x)
+        return self.classifier(x.flatten(1))
+
+
+@family("smooth_test", space=[Integer("width", 2, 8)])
+def smooth(parameters, data):
+    return Smooth(parameters["width"], data.classes)
 
 
 @family("breaking_test", space=[Integer("width", 2, 8)])
@@ -217,3 +237,50 @@ def test_a_network_that_breaks_in_training_is_reported_with_its_line():
     assert found[0].startswith(
         "RuntimeError: not in training (dry_run_networks.py, line 22) with {'width': 5}"
     )
+
+
+@pytest.mark.usefixtures("own")
+def test_draws_that_cannot_be_deployed_are_listed_with_all_their_operators():
+    spec = tiny_spec(network={"family": "dry_run_networks:smooth"}, space={})
+    report = check(spec, candidates=1, draws=12)
+    refused = [f for f in report.findings if f.subject == "space" and f.level == "warning"]
+    assert len(refused) == 1, report.findings
+    assert re.match(r"\d+ of 12 draws cannot be built or deployed: ", refused[0].message)
+    assert (
+        "'gelu' at layer 'act'; nor 'silu' at layer 'forward', dry_run_networks.py, line"
+        in refused[0].message
+    )
+    assert {"budgets", "trial"} <= {f.subject for f in report.findings}, "the dry run goes on"
+
+
+@pytest.mark.usefixtures("own")
+def test_a_space_of_which_nothing_can_be_deployed_is_an_error():
+    spec = tiny_spec(network={"family": "dry_run_networks:smooth"}, space={"width": {"low": 5, "high": 8}})
+    report = check(spec, candidates=1, draws=3)
+    found = [f.message for f in report.findings if f.level == "error"]
+    assert found[0].startswith("3 of 3 draws cannot be built or deployed: capture does not support"), found
+
+
+def test_groups_and_an_odd_layout_are_mentioned(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "a.npz",
+        x=rng.normal(size=(240, 8, 6, 3)),
+        y=np.arange(240) % 2,
+        groups=np.repeat(np.arange(12), 20),
+    )
+    dataset = {"name": "npz", "options": {"path": str(tmp_path / "a.npz"), "layout": "channels_last"}}
+    report = check(tiny_spec(dataset=dataset), candidates=1, draws=2)
+    assert any(
+        "whole groups in each split: 8 train, 2 validation, 2 test" in f.message for f in report.findings
+    )
+    (tmp_path / "odd_shapes.py").write_text(
+        "import numpy as np\nfrom sparsemod.data import Arrays\n\n"
+        "def images(root):\n    return Arrays(np.random.default_rng(0).normal(size=(60, 8, 6, 3)), np.arange(60) % 2)\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        report = check(tiny_spec(dataset={"name": "odd_shapes:images"}), candidates=1, draws=2)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert any(f.level == "warning" and f.message.startswith("8 channels of 6 x 3?") for f in report.findings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from safetensors.numpy import save
 from support_cli import Service, cli, served
 from support_store import completed, point
@@ -17,6 +18,7 @@ from service.client.client import Client
 from service.http.routes.importance import _view
 from service.schemas.logins import Scope
 from service.schemas.trials import LogLine
+from service.store.tables import experiments
 from service.suggester.suggester import Suggester
 from sparsemod.errors import NotFound
 from sparsemod.records import Artifact
@@ -200,6 +202,29 @@ def test_whoami_and_owners(
         monkeypatch.setenv("SPARSEMOD_TOKEN", bob)
         assert "experiment 2 belongs to ada" in cli(capsys, "delete", "2", "--yes", code=2)
         assert "this needs admin" in cli(capsys, "drain", "w", code=2)
+
+
+def test_mend_replaces_a_spec_that_is_not_valid_any_more(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = make_spec(name="mended")
+    identity = running.store.create_experiment(good).id
+    number = str(identity)
+    with running.store.engine.begin() as connection:
+        stored = {**good.to_dict(), "seed": "of the future"}
+        connection.execute(sa.update(experiments).where(experiments.c.id == identity).values(spec=stored))
+    assert "its spec is not valid" in cli(capsys, "list")
+    words = " ".join(cli(capsys, "show", number).split())
+    assert "seed = 'of the future'" in words and f"sparsemod mend {number} SPEC" in words
+    assert "name: mended" in cli(capsys, "show", number, "--spec")
+    assert "of the future" in json.loads(cli(capsys, "show", number, "--json"))["spec_error"]
+    assert "is not valid" in cli(capsys, "extend", number, "--more", "r1=1", code=2)
+    file = tmp_path / "mended.yaml"
+    file.write_text(dump(good))
+    assert "has a valid spec and is running" in cli(capsys, "mend", number, str(file))
+    assert running.store.experiment(identity).spec_error is None
+    file.write_text(dump(make_spec(name="mended", seed=7)))
+    assert "`extend` changes it" in cli(capsys, "mend", "mended", str(file), code=2)
 
 
 def test_an_experiment_whose_name_is_a_number(running: Service, capsys: pytest.CaptureFixture[str]) -> None:

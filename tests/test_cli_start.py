@@ -85,7 +85,7 @@ def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["list", "--server", "http://127.0.0.1:9"], "`sparsemod serve` starts a server"),
         (["worker", "--gpu", "0", "--cpu"], "error --gpu = 0: not together with --cpu"),
-        (["extend", "1"], "error extend = 'nothing': at least one of --r1"),
+        (["extend", "1"], "error extend = 'nothing': at least one of --more"),
         (["extend", "1", "--budget", "speed <= 3"], "error --budget = 'speed'"),
         (["attach", "1", "filters"], "error parameter = 'filters': NAME=VALUE"),
         (["show", "1", "--log"], "error --log = 'no trial': only with --trial N"),
@@ -159,7 +159,7 @@ def test_a_database_that_does_not_answer_is_not_taken_for_a_server(
 ) -> None:
     url = "postgresql://127.0.0.1:9/none"
     with pytest.raises(SystemExit) as end:
-        main(["serve", "--only-server", "--database", url, "--data-dir", str(tmp_path), "--port", "0"])
+        main(["token", "list", "--database", url, "--data-dir", str(tmp_path)])
     captured = capsys.readouterr()
     assert end.value.code == 2
     assert "the database does not answer" in captured.err

@@ -1,11 +1,18 @@
 """Plug-ins: by decorator, by an installed package's entry point, by module:attribute; clashes are errors."""
 
+import importlib
+import runpy
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from sparsemod.data.source import DATASETS
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
+from sparsemod.networks import FAMILIES, create_family, family
+from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
+from sparsemod.space.parameters import Integer
 
 
 def plug_in() -> str:
@@ -90,3 +97,108 @@ def test_a_broken_entry_point_costs_nobody_else_anything(tmp_path):
         match="colour = 'gone': its entry point paints:gone of paints cannot be loaded: AttributeError",
     ):
         registry.get("gone")
+
+
+FACTORY = """
+from sparsemod.networks.family import family
+from sparsemod.space.parameters import Integer
+from sparsemod.data import dataset
+
+
+def make(name, depth):
+    @family(name, space=[Integer("width", depth, 99)])
+    def build(parameters, data):
+        raise NotImplementedError
+    return build
+
+
+def source(name, size):
+    @dataset(name)
+    def load(root):
+        return size
+    return load
+
+
+shallow, deep = make("shallow_test", 1), make("deep_test", 9)
+few, many = source("few_test", 1), source("many_test", 9)
+quiet = family("quiet_test", space=[Integer("width", 2, 9)])(lambda parameters, data: None)
+loud = family("loud_test", space=[Integer("width", 3, 9)])(lambda parameters, data: None)
+"""
+
+
+@pytest.fixture
+def factories(tmp_path, monkeypatch):
+    """A module with two families of one factory, two of lambdas, and two datasets of one factory."""
+    (tmp_path / "factories_test.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "factories_test", raising=False)
+    for registry in (FAMILIES, DATASETS):
+        registry.names()
+        monkeypatch.setattr(registry, "_members", dict(registry._members))
+    return tmp_path / "factories_test.py"
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_plug_in_is_found_by_identity():
+    data = DataInfo(name="digits", shape=(64,), classes=10)
+    for attribute, name, low in (
+        ("deep", "deep_test", 9), ("shallow", "shallow_test", 1), ("loud", "loud_test", 3), ("quiet", "quiet_test", 2),
+    ):  # fmt: skip
+        found = create_family(f"factories_test:{attribute}", imports=True)
+        assert (found.name, found.space(data).parameter("width").low) == (name, low)
+        assert create_family(name).space(data).parameter("width").low == low
+    assert DATASETS.get("factories_test:many", imports=True)(None) == 9
+    assert DATASETS.get("many_test")(None) == 9
+
+
+def test_one_factory_cannot_take_a_name_twice(factories):
+    factories.write_text(FACTORY + 'make("deep_test", 5)\n')
+    with pytest.raises(
+        InvalidInput, match=r"'deep_test': already registered by factories_test.make.<locals>.build, line"
+    ):
+        FAMILIES.get("factories_test:deep", imports=True)
+    # The same function with two spaces is two families.
+    family("twice_test", space=[Integer("width", 1, 2)])(plug_in)
+    with pytest.raises(DuplicateName):
+        family("twice_test", space=[Integer("width", 1, 3)])(plug_in)
+
+
+def test_an_object_of_two_names_must_be_named():
+    registry = Registry("colour", "sparsemod.none")
+    for name in ("red", "blue"):
+        registry.add(name, SimpleNamespace(origin=plug_in))
+    with pytest.raises(InvalidInput, match="registered under several names; use one: red, blue"):
+        registry.get(f"{__name__}:plug_in", imports=True)
+
+
+def test_a_module_may_run_twice(factories):
+    """Once as __main__ and once by name, or because it is reloaded: the second run takes the place of the first."""
+    runpy.run_path(str(factories), run_name="__main__")
+    module = importlib.import_module("factories_test")
+    assert FAMILIES.get("deep_test").origin is module.deep
+    importlib.reload(module)
+    assert FAMILIES.get("deep_test").origin is module.deep
+    assert create_family("factories_test:deep", imports=True).name == "deep_test"
+    other = factories.with_name("others_test.py")
+    other.write_text(FACTORY)
+    with pytest.raises(DuplicateName, match="shallow_test"):
+        importlib.import_module("others_test")
+
+
+def test_an_interactive_session_may_define_a_family_again():
+    registry = Registry("colour", "sparsemod.none")
+    session = {"registry": registry, "__name__": "__main__"}
+    cell = "@registry.register('red')\ndef red():\n    return {}\n"
+    for answer in (1, 2):
+        exec(compile(cell.format(answer), "<stdin>", "exec"), session)  # noqa: S102
+    assert registry.get("red")() == 2
+    with pytest.raises(DuplicateName):
+        exec(compile(cell.format(3).replace("def red", "def blue"), "<stdin>", "exec"), session)  # noqa: S102
+
+
+@pytest.mark.usefixtures("package")
+def test_an_entry_point_cannot_take_a_taken_name():
+    registry = Registry("colour", "sparsemod.test_colours")
+    registry.add("green", plug_in)
+    with pytest.raises(InvalidInput, match=r"entry point paints:green.*DuplicateName: .*already registered"):
+        registry.get("green")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from support_dashboard import Watched, browser, violations
 from support_store import completed, fill, spec
 from support_stream import served
@@ -13,6 +14,7 @@ from service.http.app import create_app
 from service.schemas.trials import LogLine
 from service.settings import Settings
 from service.store import Store
+from service.store.tables import experiments
 
 LINES = 2_300
 MISTAKES = """version: 1
@@ -124,6 +126,23 @@ def test_a_new_experiment_can_be_compared_at_once(watched: Watched, seeded: Seed
     made = seeded.store.create_experiment(spec(name="late", dataset={"name": "digits", "limit": 500})).id
     page.get_by_label(f"late #{made}").check()
     page.get_by_text("the errors are on different data").wait_for()
+    seeded.store.delete_experiment(made)
+
+
+def test_a_stored_spec_that_is_not_valid_is_shown_with_its_reason(watched: Watched, seeded: Seeded) -> None:
+    made = seeded.store.create_experiment(spec(name="poison", objectives=["error", "model_size"])).id
+    with seeded.store.engine.begin() as connection:
+        row = sa.update(experiments).where(experiments.c.id == made)
+        connection.execute(row.values(spec={"name": "poison", "from": "the future"}))
+    page = watched.open("#/")
+    page.locator("article", has_text=f"#{made}").locator(".problem").wait_for()
+    page = watched.open(f"#/experiments/{made}")
+    page.get_by_text(f"sparsemod mend {made} SPEC").wait_for()
+    page.get_by_text("As it is stored").click()
+    page.get_by_text('"from": "the future"').wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.locator(".view-head .state.stopped").wait_for()
+    assert violations(page) == []
     seeded.store.delete_experiment(made)
 
 

@@ -75,7 +75,7 @@ def test_the_page_says_what_may_run(http: TestClient) -> None:
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
-    for name in re.findall(r'"(/dashboard/[^"]+)"', answer.text):
+    for name in re.findall(r'"\.(/dashboard/[^"]+)"', answer.text):
         assert http.get(name).status_code == 200, name
 
 
@@ -109,7 +109,9 @@ def test_only_the_pages_own_files_are_served(http: TestClient, name: str) -> Non
 def imported_by(name: str) -> set[str]:
     """The modules that one loads at once, itself among them: names within the dashboard's folder."""
     libraries = dict(
-        re.findall(r'"([^"]+)": "/dashboard/([^"]+)"', (DASHBOARD / "index.html").read_text(encoding="utf-8"))
+        re.findall(
+            r'"([^"]+)": "\./dashboard/([^"]+)"', (DASHBOARD / "index.html").read_text(encoding="utf-8")
+        )
     )
     seen: set[str] = set()
     waiting = [name]

@@ -79,8 +79,8 @@ def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
 
 
 def test_every_language_of_a_block_is_tested() -> None:
-    # bash: test_compose_file.py and test_compose_topology.py; json: test_docs_http.py; the rest here and in test_docs_pages.py.
-    known = {"bash", "c", "console", "ini", "json", "python", "toml", "yaml"}
+    # bash: test_compose_file.py and test_compose_topology.py; json: test_docs_http.py; nginx, caddy: test_service_subpath.py; the rest here and in test_docs_pages.py.
+    known = {"bash", "c", "caddy", "console", "ini", "json", "nginx", "python", "toml", "yaml"}
     fences = {word for page in PAGES for word in re.findall(r"^```(\w+)", page.read_text(), re.MULTILINE)}
     assert fences <= known
 

@@ -5,29 +5,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from hypothesis import given, settings
-from support_graph import LeNet, networks
+from support_graph import Function, LeNet, check_capture, conv, kinds, networks
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
-from sparsemod.graph import Graph, capture, deployed, run_float
+from sparsemod.graph import Graph, capture, run_float
 from sparsemod.graph.capture import _graph as translate
 from sparsemod.graph.capture import evaluating, example_for
 from sparsemod.graph.trace import exported, recorded
 
 # torch says so once per process, of the module itself: even kernels cost it a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
-
-
-class Function(nn.Module):
-    """A module from a function of (layers, x)."""
-
-    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.layers, x)
 
 
 def both(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, Graph]:
@@ -38,26 +27,8 @@ def both(module: nn.Module, shape: tuple[int, ...]) -> tuple[Graph, Graph]:
         )
 
 
-def check(module: nn.Module, shape: tuple[int, ...], seed: int = 0) -> Graph:
-    graph = capture(module, shape)
-    x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(seed))
-    with evaluating(module), torch.no_grad():
-        expected = module(x.clone())
-    torch.testing.assert_close(run_float(graph, x), expected)
-    torch.testing.assert_close(run_float(deployed(graph), x), expected, rtol=1e-5, atol=1e-5)
-    return graph
-
-
-def kinds(graph: Graph) -> list[str]:
-    return [operator.kind for operator in graph.operators]
-
-
-def conv(inputs: int = 2, outputs: int = 3, kernel: int = 3, **more: object) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, **more)
-
-
 def test_names_are_layer_paths_and_shapes_have_no_batch() -> None:
-    graph = check(LeNet(), (1, 28, 28))
+    graph = check_capture(LeNet(), (1, 28, 28))
     assert [o.name for o in graph.operators] == [
         "conv1", "relu", "max_pool", "conv2", "relu_2", "max_pool_2", "flatten", "fc1", "relu_3", "fc2", "relu_4", "fc3",
     ]  # fmt: skip
@@ -77,7 +48,7 @@ def test_every_kind_of_layer() -> None:
         nn.Conv2d(4, 4, 3, groups=4, padding=2, dilation=2), nn.ReLU(inplace=True), nn.AvgPool2d(2), nn.Dropout2d(0.3),
         nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Linear(4, 3),
     )  # fmt: skip
-    graph = check(module, (2, 9, 9))
+    graph = check_capture(module, (2, 9, 9))
     assert kinds(graph) == [
         "conv", "batch_norm", "relu6", "max_pool", "conv", "relu", "avg_pool", "global_avg_pool", "flatten", "linear"
     ]  # fmt: skip
@@ -107,7 +78,7 @@ def test_every_kind_of_layer() -> None:
 )  # fmt: skip
 def test_functions(function: Callable[..., Tensor], expected: list[str]) -> None:
     module = Function(function, conv(), conv())
-    assert kinds(check(module, (2, 8, 8))) == expected
+    assert kinds(check_capture(module, (2, 8, 8))) == expected
     fast, truth = both(module, (2, 8, 8))
     assert [(o.kind, o.inputs, o.attributes.get("padding")) for o in fast.operators] == [
         (o.kind, o.inputs, o.attributes.get("padding")) for o in truth.operators
@@ -127,14 +98,14 @@ def test_in_place_operators_change_every_alias() -> None:
         z += m[1](x)
         return torch.relu_(z) + y  # y is the relu's result by now
 
-    graph = check(Function(aliased, conv(), conv()), (2, 8, 8))
+    graph = check_capture(Function(aliased, conv(), conv()), (2, 8, 8))
     assert graph.operators[-1].inputs == ("relu", "relu")
 
     def copied(m: nn.ModuleList, x: Tensor) -> Tensor:
         y = m[0](x)
         return torch.relu_(y.clone()) + y
 
-    assert check(Function(copied, conv()), (2, 8, 8)).operators[-1].inputs == ("relu", "layers.0")
+    assert check_capture(Function(copied, conv()), (2, 8, 8)).operators[-1].inputs == ("relu", "layers.0")
 
     def viewed(m: nn.ModuleList, x: Tensor) -> Tensor:
         y = m[0](x)
@@ -154,7 +125,7 @@ def test_in_place_changes_of_constants_stay_out_of_the_module() -> None:
 
     module = Function(masked, conv())
     before = module.layers[0].weight.clone()
-    graph = check(module, (2, 8, 8))
+    graph = check_capture(module, (2, 8, 8))
     assert (
         torch.equal(before, module.layers[0].weight)
         and not graph.state[str(graph.operators[0].weight)][0].any()
@@ -166,7 +137,7 @@ def test_shared_layers_and_dead_code() -> None:
         m[1](x).sigmoid()  # read by nobody
         return m[0](m[0](x))
 
-    graph = check(Function(shared, conv(2, 2), conv()), (2, 8, 8))
+    graph = check_capture(Function(shared, conv(2, 2), conv()), (2, 8, 8))
     assert [o.name for o in graph.operators] == ["layers.0", "layers.0.conv"]
     assert {o.weight for o in graph.operators} == {"layers.0.weight"} and set(graph.state) == {
         "layers.0.weight",
@@ -176,9 +147,9 @@ def test_shared_layers_and_dead_code() -> None:
 
 def test_vectors_and_computed_matrices() -> None:
     module = Function(lambda m, x: torch.relu(m[0](x)) @ m[1].weight.t(), nn.Linear(5, 4), nn.Linear(4, 3))
-    graph = check(module, (5,))
+    graph = check_capture(module, (5,))
     assert kinds(graph) == ["linear", "relu", "linear"]
-    assert kinds(check(nn.utils.parametrizations.weight_norm(conv()), (2, 8, 8))) == ["conv"]
+    assert kinds(check_capture(nn.utils.parametrizations.weight_norm(conv()), (2, 8, 8))) == ["conv"]
 
 
 @given(networks())

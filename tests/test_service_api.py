@@ -121,8 +121,8 @@ def test_a_bad_spec_names_the_field(http: TestClient, change: Any, field: str, a
     [
         (("GET", "/nowhere"), 404, "NotFound"),
         (("GET", "/experiments/7"), 404, "NotFound"),
-        (("GET", "/experiments/x"), 422, "InvalidInput"),
-        (("GET", "/experiments/0"), 422, "InvalidInput"),
+        (("GET", "/experiments/x"), 404, "NotFound"),
+        (("GET", "/experiments/0"), 404, "NotFound"),
         (("DELETE", "/experiments"), 405, "MethodNotAllowed"),
         (("GET", "/experiments?limit=0"), 422, "InvalidInput"),
         (("GET", "/pareto/7"), 404, "NotFound"),

@@ -247,7 +247,7 @@ def test_every_exception_of_ours_has_a_status() -> None:
 
 
 PAGE_ONLY = {
-    "GET /", "GET /docs", "GET /dashboard/{name:path}", "POST /login", "POST /logout", "GET /experiments/{experiment}/points",
+    "GET /", "GET /docs", "GET /dashboard/{name}", "POST /login", "POST /logout", "GET /experiments/{experiment}/points",
     "GET /stream", "GET /experiments/{experiment}/stream",
 }  # fmt: skip
 """Pages, cookies, columns for plots, and streams; programs ask for pages of trials, and for events."""

@@ -102,7 +102,7 @@ def test_deep_nesting_is_refused(http: TestClient, depth: int) -> None:
 @pytest.mark.parametrize("text", ["[" * 2_000_000, '"' + "x" * 2_000_000 + '"'])
 def test_a_long_text_is_refused_before_it_is_read(http: TestClient, text: str) -> None:
     answer = http.post("/experiments", content=text, headers={"content-type": "application/yaml"})
-    assert answer.status_code == 422
+    assert answer.status_code == 413
     assert "at most" in answer.json()["error"]["allowed"]
 
 

@@ -90,13 +90,11 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     tight = store.extend(made, {}, {"model_size": 600})
     assert tight.spec.reference() == {"error": 1.0, "model_size": 1000.0}
     assert [p.index for p in store.pareto(made).points] == [1]
-    name, objectives, rows = store.results(made)
     # Flash and RAM are the device's own.
-    assert name == "store test"
-    assert objectives.budgets == {"model_size": 600.0, "flash": 524288.0, "ram": 131072.0}
-    view = store.experiment(made)
-    assert (view.budgets, view.reference_point) == (objectives.budgets, objectives.reference)
-    assert [row.index for row in rows] == [1, 0, 2, 3]
+    view, found = store.experiment(made), store.pareto(made)
+    assert found.name == "store test"
+    assert found.budgets == {"model_size": 600.0, "flash": 524288.0, "ram": 131072.0}
+    assert (view.budgets, view.reference_point) == (found.budgets, found.reference_point)
 
 
 def test_an_empty_front(store: Store) -> None:

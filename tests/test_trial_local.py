@@ -123,7 +123,7 @@ def test_unknown_augmentations_end_a_run_before_its_first_trial(tmp_path):
 
 
 def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeypatch):
-    from sparsemod import local
+    from sparsemod.pipeline import local_run as local
 
     def evaluate(spec, candidate, **options):
         if candidate.round == "r1" and evaluate.calls == 0:

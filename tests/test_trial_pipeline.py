@@ -266,3 +266,17 @@ def test_a_network_whose_sums_overflow_32_bits_is_a_recorded_failure(tmp_path, m
     result = evaluate(spec, manual({}), epochs=1, seed=0, data=tiny_data(spec), imports=True)
     assert result.state is TrialState.FAILED and result.failure.kind is FailureKind.INVALID
     assert result.failure.message.startswith("the trained network cannot be quantized: ")
+
+
+def test_the_spec_chooses_the_rule_of_activation_ranges(tmp_path):
+    scales = {}
+    for rule in ("min_max", "percentile", "mse"):
+        spec = tiny_spec(quantization={"activation_ranges": rule})
+        (tmp_path / rule).mkdir()
+        result = run(spec, workdir=tmp_path / rule)
+        network = IntegerNetwork.from_bytes((tmp_path / rule / "network.npz").read_bytes())
+        assert result.state is TrialState.COMPLETED
+        scales[rule] = network.tensors[network.output].scale
+    assert scales["percentile"] < scales["min_max"] and scales["mse"] <= scales["min_max"]
+    with pytest.raises(InvalidInput, match=r"quantization\.activation_ranges"):
+        tiny_spec(quantization={"activation_ranges": "entropy"})

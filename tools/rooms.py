@@ -20,7 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors",),
-    ("sparsemod.files", "sparsemod.records", "sparsemod.registry", "sparsemod.units", "sparsemod.yaml_text"),
+    (
+        "sparsemod.files",
+        "sparsemod.records",
+        "sparsemod.registry",
+        "sparsemod.stage_errors",
+        "sparsemod.units",
+        "sparsemod.yaml_text",
+    ),
     ("sparsemod.objectives", "sparsemod.space"),
     ("sparsemod.targets",),
     ("sparsemod.spec",),

@@ -23,6 +23,7 @@ def programs(
     token: str = "",
     logs: Path | None = None,
     drain: float = 20.0,
+    root_path: str = "",
 ) -> list[Program]:
     """The processes of an embedded service, in the order of starting; `token` is the workers'. With `logs` their output goes to files in that folder."""
     # A database URL may hold a password, which has no business in a list of processes.
@@ -30,6 +31,7 @@ def programs(
     place = ["--data-dir", str(data_dir)]
     url = local_url(host, port)
     api = command("serve", "--only-server", "--host", host, "--port", str(port), *place)
+    api += ["--root-path", root_path] if root_path else []
     # A suggester that is started again under its old name need not wait for its old lease to run out.
     name = f"{socket.gethostname()}:{port}"
 

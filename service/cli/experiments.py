@@ -1,4 +1,4 @@
-"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `attach`, `delete`: experiments on a server."""
+"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `mend`, `attach`, `delete`: experiments on a server."""
 
 import time
 from pathlib import Path
@@ -12,6 +12,7 @@ from service.cli.common import (
     ExperimentArgument,
     ServerOption,
     as_id,
+    complain,
     connect,
     console,
     counted,
@@ -19,9 +20,13 @@ from service.cli.common import (
     parse_parameters,
     which,
 )
+from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from service.client.client import Client
+    from service.schemas.trials import ExperimentSummary
 
 LOOK_SECONDS = 1.0
 """Pause between two looks at a log that is followed."""
@@ -124,7 +129,7 @@ def list_experiments(
             str(item.id),
             Text(item.name, style="bold"),
             *([item.owner or "-"] if owners else []),
-            Text(item.state, style=STATE_STYLES.get(item.state, "")),
+            _state(item),
             Text(bar(done, total, 16), style="cyan"),
             f"{done}/{total}",
             str(item.counts.get(TrialState.INFEASIBLE, 0)),
@@ -132,6 +137,13 @@ def list_experiments(
             age,
         )
     console().print(table)
+
+
+def _state(item: "ExperimentSummary") -> "Text":
+    from rich.text import Text
+
+    found = Text(item.state, style=STATE_STYLES.get(item.state, ""))
+    return found if item.spec_error is None else found.append(", its spec is not valid", style="red")
 
 
 def show(
@@ -194,6 +206,8 @@ def show(
     elif spec:
         from sparsemod.spec.files import dump
 
+        if (trouble := full.spec_trouble()) is not None:
+            complain(trouble)
         typer.echo(dump(full.spec), nl=False)
     else:
         from service.cli.view import render
@@ -246,7 +260,13 @@ def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_S
 
 
 def extend(
-    experiment: ExperimentArgument = "",
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="Id or name of an experiment, or the folder of a local run; the newest experiment when left out.",
+            metavar="[EXPERIMENT]",
+        ),
+    ] = "",
     more: Annotated[
         list[str] | None,
         typer.Option("--more", help="ROUND=N: so many more trials of a round, such as r3=20 or grid=12."),
@@ -276,12 +296,35 @@ def extend(
         rounds[name] = int(count)
     if not any(rounds.values()) and not budgets:
         raise InvalidInput("extend", "nothing", "at least one of --more, --budget")
+    folder = local_folder(experiment)
+    if folder is not None:
+        total = sum(part.trials for part in folder.extend(rounds, budgets or None).source.plan())
+        typer.echo(
+            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+        )
+        return
     client = connect(server)
     found = client.extend(which(client, experiment).id, rounds=rounds, budgets=budgets or None)
     total = sum(part.trials for part in found.rounds.values())
     typer.echo(
         f"experiment {found.id} ({found.name}) is {found.state}, {counted(total, 'trial')} in its rounds"
     )
+
+
+def mend(
+    experiment: Annotated[str, typer.Argument(help="Id or name of an experiment.")],
+    spec: Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")],
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Replace the stored spec of an experiment that is not valid any more, for example after an update of the server. Trials stay.
+
+    `sparsemod show ID --spec` prints what can be read of the stored spec, `--json` the spec as it is stored.
+    """
+    from sparsemod.spec.files import load
+
+    client = connect(server)
+    found = client.mend(which(client, experiment).id, load(spec))
+    typer.echo(f"experiment {found.id} ({found.name}) has a valid spec and is {found.state}")
 
 
 def attach(
@@ -336,6 +379,7 @@ COMMANDS = {
     "stop": stop,
     "resume": resume,
     "extend": extend,
+    "mend": mend,
     "attach": attach,
     "delete": delete,
 }

@@ -8,25 +8,34 @@ import typer
 
 from service.cli.common import (
     DEFAULT_SERVER,
-    ExperimentArgument,
+    ImportOption,
     ServerOption,
     connect,
+    import_modules,
     require_folder,
     which,
 )
+from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
     from service.client.client import Client
     from service.schemas.exports import ExportView
     from service.schemas.trials import ExperimentView, TrialView
     from sparsemod.export import ExportReport
+    from sparsemod.pipeline.local_run import Finished, LocalFolder
 
 LOOK_SECONDS = 0.5
 """Pause between two looks at what the server makes."""
 
 
 def export(
-    experiment: ExperimentArgument = "",
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            help="Id or name of an experiment, or the folder of a local run; the newest experiment when left out.",
+            metavar="[EXPERIMENT]",
+        ),
+    ] = "",
     trial: Annotated[
         list[int] | None, typer.Argument(help="These trials. Default: all points of the Pareto front.", min=0)
     ] = None,
@@ -47,6 +56,7 @@ def export(
         typer.Option("--remote", help="With --to: let the server make the formats, and fetch its files."),
     ] = False,
     server: ServerOption = DEFAULT_SERVER,
+    imports: ImportOption = None,
 ) -> None:
     """Write the files of trials: weights and integer networks; with --to, C projects, ONNX and .tflite files, checked, with a report card.
 
@@ -55,9 +65,18 @@ def export(
     from service.schemas.exports import ExportState
     from sparsemod.errors import Conflict, InvalidInput, NotFound
 
+    import_modules(imports)
     formats = parse_formats(to)
     if remote and not formats:
         raise InvalidInput("--remote", "given", "only with --to FORMATS")
+    held = local_folder(experiment)
+    if held is not None:
+        if remote:
+            raise InvalidInput(
+                "--remote", "given", f"only for an experiment of a server; {experiment} is a folder"
+            )
+        _export_folder(held, trial, formats, out, device)
+        return
     client = connect(server)
     found = which(client, experiment)
     indices = trial or [point.index for point in client.pareto(found.id).points]
@@ -84,7 +103,32 @@ def export(
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
-            failed += _deliver(client, client.experiment(found.id), view, folder, formats, device)
+            failed += _deliver(client.experiment(found.id), view, folder, formats, device)
+    if failed:
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+
+
+def _export_folder(
+    held: "LocalFolder", trial: list[int] | None, formats: tuple[str, ...], out: Path, device: str
+) -> None:
+    """The same for the trials of a local run."""
+    import shutil
+
+    from sparsemod.errors import Conflict, NotFound
+
+    indices = trial or held.front()
+    if not indices:
+        raise NotFound("Pareto point of the run in", str(held.folder))
+    failed = 0
+    for view in [held.trial(index) for index in indices]:
+        folder = require_folder(out / f"trial-{view.index}", "--output")
+        (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        for artifact in view.artifacts:
+            shutil.copyfile(held.artifact(artifact.digest), folder / Path(artifact.name).name)
+        names = ", ".join(artifact.name for artifact in view.artifacts)
+        typer.echo(f"{folder}: {names or f'no files: its state is {view.state}'}")
+        if formats:
+            failed += _deliver(held, view, folder, formats, device)
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
@@ -113,9 +157,8 @@ def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...
 
 
 def _deliver(
-    client: "Client",
-    experiment: "ExperimentView",
-    view: "TrialView",
+    experiment: "ExperimentView | LocalFolder",
+    view: "TrialView | Finished",
     folder: Path,
     formats: tuple[str, ...],
     device: str,

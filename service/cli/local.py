@@ -20,6 +20,7 @@ from service.cli.common import (
     metric_text,
     which,
 )
+from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import Finished, LocalRun
@@ -29,7 +30,13 @@ SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cf
 
 
 def run(
-    spec: SpecArgument,
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            help="Spec file: .yaml, .json, .cfg or .ini; or the folder of a run, which goes on.",
+            metavar="SPEC",
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
@@ -40,13 +47,19 @@ def run(
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment here, one trial after the other, without a server."""
+    from sparsemod.errors import InvalidInput
     from sparsemod.spec.files import read
+    from sparsemod.spec.plain import SpecFile
 
     import_modules(imports)
-    file = read(spec)
+    held = local_folder(str(spec)) if spec.is_dir() else None
+    if held is not None and out is not None and out.resolve() != spec.resolve():
+        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
+    file = read(spec) if held is None else SpecFile(held.spec)
     with file.locating():
-        known = _with_its_device(file.spec, spec)
+        known = _with_its_device(file.spec, spec) if held is None else held.spec
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
+    folder = folder if held is None else held.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.pipeline.local_run import LocalRun
@@ -291,7 +304,9 @@ def check(
 
 
 def test(
-    experiment: Annotated[str, typer.Argument(help="Id or name of an experiment on the server.")],
+    experiment: Annotated[
+        str, typer.Argument(help="Id or name of an experiment on the server, or the folder of a local run.")
+    ],
     trial: Annotated[int, typer.Argument(help="The trial whose network is trained again.", min=0)],
     epochs: Annotated[
         int | None, typer.Option(help="Epochs; default: four times the trial's.", min=1)
@@ -312,18 +327,26 @@ def test(
     from rich.table import Table
 
     import_modules(imports)
-    client = connect(server)
-    found = client.experiment(which(client, experiment).id)
-    view = client.trial(found.id, trial)
-    longer = epochs or 4 * view.epochs
+    folder = local_folder(experiment)
+    view: Any
+    if folder is not None:
+        identity: int | str = str(folder.folder)
+        spec, view = folder.spec, folder.trial(trial)
+        longer = epochs or 4 * view.planned_epochs
+    else:
+        client = connect(server)
+        found = client.experiment(which(client, experiment).id)
+        identity, spec, view = found.id, found.spec, client.trial(found.id, trial)
+        longer = epochs or 4 * view.epochs
     _one_thread()
+    chosen = require_device(device)
     results = [
-        _test_once(found.spec, view, longer, number, require_device(device)) for number in range(seeds)
+        _test_once(spec, view, longer, number, chosen, imports=folder is not None) for number in range(seeds)
     ]
     summary = summarize(results)
     if json_output:
         document = {
-            "experiment": found.id,
+            "experiment": identity,
             "trial": trial,
             "epochs": longer,
             "parameters": view.candidate.parameters,
@@ -348,7 +371,9 @@ def test(
     )
 
 
-def _test_once(spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str) -> dict[str, float]:
+def _test_once(
+    spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str, *, imports: bool
+) -> dict[str, float]:
     from sparsemod.data import load
     from sparsemod.errors import BuildError
     from sparsemod.pipeline.problem import trial_seed
@@ -357,8 +382,8 @@ def _test_once(spec: "ExperimentSpec", view: Any, epochs: int, number: int, devi
     # Seeds of their own: the search has seen what the trial's own seed gives.
     seed = trial_seed(view.seed, 1_000_000 + number)
     result = evaluate(
-        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test"
-    )
+        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
+    )  # fmt: skip
     tested = [item for item in result.measurements if item.metric == "error" and item.split == "test"]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -22,8 +23,6 @@ from service.cli.common import (
 from service.cli.health import health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.settings import Settings
     from service.store import Store
 
@@ -51,7 +50,7 @@ def configure_logs() -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
             # Plain tracebacks: richer ones show local variables, and with them tokens.
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
@@ -80,38 +79,63 @@ def serve(
     only_server: Annotated[
         bool, typer.Option("--only-server", help="The HTTP API alone: no suggester, no workers.")
     ] = False,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            help="Path under which a reverse proxy shows the server; the proxy takes it off.",
+            metavar="/PATH",
+            envvar="SPARSEMOD_ROOT_PATH",
+        ),
+    ] = "",
     imports: ImportOption = None,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C ends them in order."""
+    import structlog
+
     from service.cli.embedded import local_url, programs
     from service.processes.supervisor import require_free_port
     from service.settings import is_local
+    from service.store import open_patiently, open_store
+    from sparsemod.errors import InvalidInput, ServerUnavailable
 
     import_modules(imports)
     configure_logs()
+    log = structlog.get_logger("supervisor")
+    if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path) is None:
+        raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a slash at its end")
     found = settings(data_dir, database)
+    port = require_free_port(host, port)
+    require_folder(data_dir, "--data-dir")
+    stop = StopRequest()
+    store = open_patiently(found, lambda: stop.requested)
+    if store is None:
+        return
     if not is_local(host):
-        with _opened(found) as store:
-            found.check_host(host, store.closed())
+        found.check_host(host, store.closed())
     if only_server:
-        _serve_here(host, require_free_port(host, port), found)
+        _serve_here(host, port, found, store, root_path)
         return
     from service.processes.supervisor import Supervisor, wait_until_ready
     from service.schemas.logins import Scope
 
-    port = require_free_port(host, port)
     url = local_url(host, port)
     count = default_workers() if workers is None else workers
     name = f"workers of {socket.gethostname()}:{port}"
-    with _opened(found) as store:
+    with contextlib.closing(store):
         # Made whether or not there are logins yet: there may be some tomorrow. It does not count as the first token.
         store.forget_internal(name)
         token, _ = store.create_token(name, [Scope.WORKER], internal=True)
-    supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token))
-    stop = StopRequest()
+    supervisor = Supervisor(programs(host, port, data_dir, database, count, token=token, root_path=root_path))
     supervisor.start()
     try:
-        wait_until_ready(url, supervisor)
+        while not stop.requested:
+            try:
+                wait_until_ready(url, supervisor, 5.0)
+                break
+            except ServerUnavailable as error:
+                log.warning("the server is not ready yet", reason=str(error))
+        if stop.requested:
+            return
         plural = "worker" if count == 1 else "workers"
         typer.echo(
             f"sparsemod serves {url} with {count} {plural}, data in {data_dir.resolve()}. Ctrl-C ends it.",
@@ -122,19 +146,11 @@ def serve(
             time.sleep(0.2)
     finally:
         supervisor.stop()
-        with _opened(found) as store:
-            store.forget_internal(name)
-
-
-@contextlib.contextmanager
-def _opened(found: "Settings") -> "Iterator[Store]":
-    from service.store import open_store
-
-    store = open_store(found)
-    try:
-        yield store
-    finally:
-        store.close()
+        try:
+            with contextlib.closing(open_store(found)) as store:
+                store.forget_internal(name)
+        except ServerUnavailable as error:
+            log.warning("the token of the local workers stays until it is revoked", reason=str(error))
 
 
 def settings(data_dir: Path, database: str) -> "Settings":
@@ -148,16 +164,17 @@ def settings(data_dir: Path, database: str) -> "Settings":
     return Settings(**given)
 
 
-def _serve_here(host: str, port: int, given: "Settings") -> None:
-    """The HTTP server in this process."""
+def _serve_here(host: str, port: int, given: "Settings", store: "Store", root_path: str) -> None:
+    """The HTTP server in this process, on an open store."""
     import structlog
     import uvicorn
     from sqlalchemy import make_url
 
     from service.cli.embedded import local_url
     from service.http.app import create_app
+    from service.http.connections import MOST_CONNECTIONS, TimedProtocol
 
-    application = create_app(given)
+    application = create_app(given, store=store)
     log = structlog.get_logger("server")
     log.info(
         "listening",
@@ -171,8 +188,9 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
-    )
+        application, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+        root_path=root_path, http=TimedProtocol, limit_concurrency=MOST_CONNECTIONS,
+    )  # fmt: skip
     server = Server(config)
 
     def end(number: int, frame: Any) -> None:
@@ -181,7 +199,8 @@ def _serve_here(host: str, port: int, given: "Settings") -> None:
     # uvicorn raises the signal that ended it once more, which would make an orderly end look like a kill.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    server.run()
+    with contextlib.closing(store):
+        server.run()
 
 
 class StopRequest:

@@ -84,7 +84,7 @@ def build_snapshot(
         identity=experiment.id,
         name=experiment.name,
         state=str(experiment.state),
-        reason=experiment.reason,
+        reason=experiment.spec_trouble() or experiment.reason,
         rounds=rounds,
         counts={str(state): count for state, count in experiment.counts.items()},
         objectives=pareto.objectives,

@@ -124,6 +124,10 @@ class Client(ExportCalls, ViewCalls):
         body = {"rounds": dict(rounds or {}), "budgets": None if budgets is None else dict(budgets)}
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/extend", body=body, keyed=True)
 
+    def mend(self, experiment: int, spec: ExperimentSpec | Mapping[str, Any] | str) -> ExperimentView:
+        """Replace a stored spec that does not validate on the server any more."""
+        return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/mend", **spec_body(spec))
+
     def delete(self, experiment: int) -> None:
         """Delete an experiment for ever: its trials, and the files that no other one refers to. Raises NotFound."""
         self.experiment(experiment)

@@ -35,8 +35,15 @@ class ExportCalls:
 
     def exports(self, experiment: int, index: int | None = None) -> list[ExportView]:
         """Exports of one trial, or of all: those that are done, and those on their way."""
-        place = "" if index is None else f"/trials/{index}"
-        return self._exported("GET", f"/experiments/{experiment}{place}/exports", None)
+        if index is not None:
+            return self._exported("GET", f"/experiments/{experiment}/trials/{index}/exports", None)
+        found: list[ExportView] = []
+        while True:
+            after = found[-1].trial if found else -1
+            page = self._exported("GET", f"/experiments/{experiment}/exports?after={after}&limit=1000", None)
+            if not page:
+                return found
+            found += page
 
     def _exported(self, method: str, path: str, body: Mapping[str, Any] | None) -> list[ExportView]:
         return self._list(_EXPORTS, path, method, body=body)

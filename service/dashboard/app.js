@@ -62,7 +62,7 @@ function Header() {
       event.preventDefault();
       document.getElementById("main")?.focus();
     }}>Skip to content</a>
-    <a class="brand" href="#/"><img src="/dashboard/icon.svg" alt="" width="22" height="22" />sparsemod</a>
+    <a class="brand" href="#/"><img src="./dashboard/icon.svg" alt="" width="22" height="22" />sparsemod</a>
     <nav aria-label="Main">
       <${Tab} to="#/" on=${first === "" || first === "experiments" || first === "new"}>Experiments<//>
       <${Tab} to="#/compare" on=${first === "compare"}>Compare<//>
@@ -70,7 +70,7 @@ function Header() {
     </nav>
     <span class="grow"></span>
     <span class=${`link-state ${state}`} role="status">${state === "reconnecting" ? "Reconnecting…" : state === "live" ? "Live" : ""}</span>
-    <a class="quiet" href="/docs">API</a>
+    <a class="quiet" href="./docs">API</a>
     <button type="button" class="quiet" aria-pressed=${dark.value} onClick=${toggleTheme}>${dark.value ? "Light" : "Dark"}</button>
     ${me.value?.login && html`<button type="button" class="quiet" title=${`Signed in as ${me.value.login.owner} (${me.value.login.scopes.join(", ")})`} onClick=${signOut}>Sign out <span class="dim">${me.value.login.owner}</span></button>`}
   </header>`;

@@ -21,16 +21,17 @@
     "views/experiment/trials.js",
   ];
   const found = /^#\/experiments\/(\d+)(?:$|\?)/.exec(location.hash);
+  // Addresses are relative to the page: behind a reverse proxy the server may be shown under a sub-path.
   // The data come first: a browser asks a server for six things at a time.
   for (const path of found ? [`/experiments/${found[1]}/points`, `/experiments/${found[1]}`] : []) {
-    const answer = fetch(path, { headers: { accept: "application/json" } });
+    const answer = fetch(`.${path}`, { headers: { accept: "application/json" } });
     answer.catch(() => null); // whoever takes it, see lib/api.js, is told
     window.begun = { ...window.begun, [path]: answer };
   }
   for (const name of found ? [...page, ...experiment] : page) {
     const link = document.createElement("link");
     link.rel = "modulepreload";
-    link.href = `/dashboard/${name}`;
+    link.href = `./dashboard/${name}`;
     document.head.append(link);
   }
 })();

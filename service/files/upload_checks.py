@@ -34,21 +34,21 @@ _NETWORK = "an .npz archive of plain arrays and its header.json"
 
 
 def refuse_pickled(path: Path) -> None:
-    """Refuse a file that is, or holds, a pickle, whatever it is said to be. Raises InvalidInput."""
+    """Refuse a file that is, or an archive with a member that is, a pickle of protocol 2 to 5 or an array of objects. Raises InvalidInput.
+
+    Judged by content; in archives a member's name ending in .pkl or .pickle is enough. Pickles of protocols 0 and 1 are text and cannot be
+    told from other text: as weights or a network `check_artifact` refuses them.
+    """
     with path.open("rb") as file:
         start = file.read(3)
-    # Protocols 2 to 5 begin so; older ones are text. A zero is no instruction of a pickle, but a safetensors header of, say, 640 bytes
-    # begins with 0x80 0x02 0x00.
-    if len(start) == 3 and start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] != 0:
+    if _begins_pickle(start):
         raise InvalidInput("body", "pickled data", _PLAIN)
     if start[:2] == b"PK" and zipfile.is_zipfile(path):
         _check_list(path, "body")
         try:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()[: _MEMBERS_LIMIT + 1]
-                objects = next(
-                    (name for name in names if name.endswith(".npy") and _objects(archive, name)), None
-                )
+                objects = next((name for name in names if _runs_code(archive, name)), None)
         except _DAMAGE as error:  # some program might still find something to unpack in it
             raise InvalidInput("body", "a damaged archive", "a whole one") from error
         pickled = next((name for name in names if name.endswith((".pkl", ".pickle"))), objects)
@@ -60,9 +60,23 @@ def refuse_pickled(path: Path) -> None:
                 raise InvalidInput("body", "an array of pickled objects", _PLAIN)
 
 
-def _objects(archive: zipfile.ZipFile, name: str) -> bool:
-    with archive.open(name) as file:
-        return _certainly_objects(io.BytesIO(file.read(_ARRAY_HEADER)))
+def _begins_pickle(start: bytes) -> bool:
+    # A zero is no instruction of a pickle, but a safetensors header of, say, 640 bytes begins with 0x80 0x02 0x00.
+    return len(start) >= 3 and start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] != 0
+
+
+def _runs_code(archive: zipfile.ZipFile, name: str) -> bool:
+    """Whether the member is a pickle or an array of objects, whatever its name."""
+    try:
+        with archive.open(name) as file:
+            start = file.read(_ARRAY_HEADER)
+    except _DAMAGE:
+        if name.endswith(".npy"):
+            raise
+        return False  # no program that reads archives finds anything in it
+    return _begins_pickle(start) or (
+        start.startswith(np.lib.format.MAGIC_PREFIX) and _certainly_objects(io.BytesIO(start))
+    )
 
 
 def _certainly_objects(file: IO[bytes]) -> bool:

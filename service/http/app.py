@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.errors import answer, status_of
 from service.files.artifacts import ArtifactFiles
@@ -23,7 +24,9 @@ from service.http.description import Described
 from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
+from service.http.pools import Pool, Turns
 from service.http.query import known_query
+from service.http.readiness import Readiness
 from service.http.routes import (
     artifacts,
     catalogue,
@@ -117,6 +120,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.ax = AxExport(held, settings)
     app.state.exports = Exports(held, app.state.files, settings)
     app.state.feed = Feed(held)
+    app.state.readiness = Readiness(held, app.state.files, settings)
+    app.state.transfers = Pool("uploads and downloads", 8)
     app.state.points = OrderedDict()  # see service.http.routes.points
     app.state.computed = Computed(held, settings)
     for part in PARTS:
@@ -126,11 +131,13 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(
         BodyLimit, limit=settings.max_request_bytes, artifact_limit=settings.max_artifact_bytes
     )
+    app.add_middleware(Turns)
     # Added last, it comes first: a body is not even looked at before it is known whose it is.
     app.add_middleware(Guard, store=held, routers=[part.router for part in PARTS])
     app.add_exception_handler(SparsemodError, _on_own)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_unexpected)
     return app
 
@@ -203,6 +210,12 @@ async def _on_http(request: Request, error: Exception) -> Response:
     message = f"{request.method} {shorten(request.url.path)}: {error.detail}"
     detail = ErrorDetail(type=kinds.get(error.status_code, "BadRequest"), message=message)
     return _json(error.status_code, ErrorAnswer(error=detail), error.headers)
+
+
+async def _on_gone(request: Request, _: Exception) -> Response:
+    """The client ended the connection in the middle of its body: nobody reads the answer, and nothing of the body was kept."""
+    log.info("client went away", method=request.method, path=request.url.path)
+    return Response(status_code=400)
 
 
 async def _on_unexpected(request: Request, error: Exception) -> Response:

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute, APIRouter
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -24,6 +23,8 @@ from starlette.types import Scope as Connection
 
 from service.errors import Forbidden, LoginNeeded
 from service.http.early_answer import refuse
+from service.http.pools import Pool
+from service.http.request_path import inner_path
 from service.schemas.logins import Login, Scope
 from service.settings import is_address, is_local
 from service.store import Store
@@ -69,6 +70,7 @@ RULES: dict[str, Rule] = {
     "POST /experiments/{experiment}/stop": OWN,
     "POST /experiments/{experiment}/resume": OWN,
     "POST /experiments/{experiment}/extend": OWN,
+    "POST /experiments/{experiment}/mend": OWN,
     "GET /experiments/{experiment}/events": READ,
     "GET /experiments/{experiment}/stream": READ,
     "GET /experiments/{experiment}/points": READ,
@@ -96,7 +98,7 @@ RULES: dict[str, Rule] = {
     "PUT /artifacts/{digest}": WORK,
     "GET /catalogue": READ,
     "GET /workers": READ,
-    "POST /workers/{name:path}/drain": ADMIN,
+    "POST /workers/{name}/drain": ADMIN,
     "POST /claims": WORK,
     "POST /attempts/{attempt}/heartbeat": REPORT,
     "POST /attempts/{attempt}/points": REPORT,
@@ -108,9 +110,9 @@ RULES: dict[str, Rule] = {
     "GET /me": PUBLIC,
     "GET /": PUBLIC,
     "GET /docs": PUBLIC,
-    "GET /dashboard/{name:path}": PUBLIC,
+    "GET /dashboard/{name}": PUBLIC,
 }
-"""Method and path of every endpoint."""
+"""Method and path of every endpoint, without the converters of path parameters."""
 
 
 class MissingRule(SparsemodError):
@@ -124,6 +126,7 @@ class Guard:
         self._app, self._store = app, store
         self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
         self._closed = False
+        self._pool = Pool("checks of tokens", 8)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -135,19 +138,26 @@ class Guard:
                 rule, parameters = found
                 login = await self._admit(scope, rule)
                 if rule.owned or rule.bound:
-                    await run_in_threadpool(self._theirs, rule, parameters, login)
+                    await self._pool.run(self._theirs, rule, parameters, login)
                 scope["sparsemod_login"] = login
+                scope["sparsemod_admitted"] = parameters
         except SparsemodError as error:
             await refuse(error, receive, send)
             return
         await self._app(scope, receive, send)
 
     def _rule(self, scope: Connection) -> tuple[Rule, dict[str, Any]] | None:
-        """The rule of the endpoint that this request will reach, None when there is none: then nothing of ours is reached."""
+        """The rule of the endpoint that this request will reach and the parameters that the endpoint gets, None when there is no endpoint.
+
+        Raises NotFound for an id that is spelled in another way than the server's own.
+        """
         for route, rule in self._routes:
             match, inner = route.matches(scope)
             if match is Match.FULL:
-                return rule, inner.get("path_params", {})
+                parameters = inner.get("path_params", {})
+                if _canonical(scope, route, parameters):
+                    return rule, parameters
+                raise NotFound("page", scope["path"])
         return None
 
     async def _admit(self, scope: Connection, rule: Rule) -> Login | None:
@@ -159,11 +169,11 @@ class Guard:
         if not rule.scopes:
             return None
         if not self._closed:
-            self._closed = await run_in_threadpool(self._store.closed)
+            self._closed = await self._pool.run(self._store.closed)
         if not self._closed:
             _from_here(scope, headers)
             return None
-        login, by_cookie = await who(self._store, headers)
+        login, by_cookie = await self._pool.run(who, self._store, headers)
         if login is None:
             raise LoginNeeded(f"this needs a token that is good. {HOW_TO}")
         if by_cookie and unsafe and "origin" not in headers:
@@ -181,15 +191,15 @@ class Guard:
             return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
-                number = int(parameters["experiment"])
+                number: int = parameters["experiment"]
                 owner = self._store.owner_of(number)
                 if owner not in (None, login.owner):
                     raise Forbidden(f"experiment {number} belongs to {owner}")
             if rule.bound:
-                number = int(parameters["attempt"])
+                number = parameters["attempt"]
                 if self._store.login_of_attempt(number) not in (None, login.token):
                     raise Forbidden(f"attempt {number} was claimed with another token")
-        except (NotFound, ValueError, OverflowError):
+        except NotFound:
             return  # the endpoint says so, in its own words
 
 
@@ -200,30 +210,45 @@ def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
         if not isinstance(route, APIRoute):
             raise MissingRule(f"{route!r} is no endpoint that can be guarded")
         for method in sorted(route.methods or ()):
-            if f"{method} {route.path}" not in RULES:
-                raise MissingRule(f"service.http.auth.RULES says nothing about {method} {route.path}")
-            found.append((route, RULES[f"{method} {route.path}"]))
+            line = f"{method} {route.path_format}"
+            if line not in RULES:
+                raise MissingRule(f"service.http.auth.RULES says nothing about {line}")
+            found.append((route, RULES[line]))
     return found
 
 
-def guarded(request: Request) -> None:
+def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:
+    """Whether a path with ids is spelled in the one way in which the server itself would spell it.
+
+    The router sees the path with its percent signs decoded. A path such as `/experiments/%33`, or one with a line feed at its end, matches
+    the route of `/experiments/3`; a proxy in front of the server, or a log, takes it for another one.
+    """
+    if not any(isinstance(value, int) for value in parameters.values()):
+        return True
+    spelled = route.path_format.format(**parameters).encode()
+    raw: bytes | None = scope.get("raw_path")
+    return inner_path(scope).encode() == spelled and (raw is None or raw.endswith(spelled))
+
+
+async def guarded(request: Request) -> None:
     """A second lock, as a dependency of every endpoint: it fails for a request that did not come through the guard."""
-    if "sparsemod_login" not in request.scope:
+    # The endpoint acts on the parameters that the guard has looked at, or not at all.
+    if request.scope.get("sparsemod_admitted") != request.path_params:
         raise Forbidden("nobody has said who may use this")
 
 
-async def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
+def who(store: Store, headers: Headers) -> tuple[Login | None, bool]:
     """Who asks, and whether a cookie says so. A token goes before a cookie."""
     kind, _, secret = headers.get("authorization", "").partition(" ")
     if kind:
         secret = secret.strip()
         if kind.lower() != "bearer" or not secret:
             return None, False
-        return await run_in_threadpool(store.token_login, secret), False
+        return store.token_login(secret), False
     session = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
     if not session:
         return None, False
-    return await run_in_threadpool(store.session_login, session), True
+    return store.session_login(session), True
 
 
 def _same_origin(headers: Headers) -> bool:

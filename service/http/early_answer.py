@@ -22,6 +22,8 @@ async def refuse(error: SparsemodError, receive: Receive | None, send: Send) -> 
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),
     ]
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
     if status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="sparsemod"'))
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,38 +1,89 @@
-"""Bodies beyond their limit are refused: by their announced length at once, else as soon as they pass it. Answers are compressed."""
+"""Limits of requests and answers: sizes of bodies, by what they are for, and the time that a client may take to send or to read."""
+
+import asyncio
+import re
+import time
 
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import TooLarge
+from service.errors import TooLarge, TooSlow
 from service.http.early_answer import refuse
+from service.http.request_path import inner_path
+
+SMALL_BYTES = 64 * 1024
+"""Largest body of a request that is neither a spec, nor a worker's report, nor a file."""
+
+SPEC_BYTES = 1_000_000
+"""Largest spec: a spec is a page or two."""
+
+SILENT_SECONDS = 30.0
+"""How long a client may send nothing in the middle of a body."""
+
+BODY_SECONDS = 60.0
+"""How long the body of a request may take to come, uploads excepted."""
+
+READ_SECONDS = 60.0
+"""How long a client may take to read a piece of an answer."""
+
+_SPECS = re.compile(r"/experiments(/check|/[0-9]+/mend)?")
+_REPORTS = re.compile(r"/attempts/[0-9]+/(points|finish)")
+
+
+class _ReaderGone(Exception):
+    """The client does not read its answer."""
 
 
 class BodyLimit:
-    """ASGI middleware: `limit` bytes for every request, `artifact_limit` for uploads."""
+    """ASGI middleware: `artifact_limit` bytes for uploads, `limit` for a worker's reports, less for everything else.
+
+    A body beyond its limit is refused: by its announced length at once, else as soon as it passes it. A client that stops in the middle of a
+    body, or does not read its answer, loses the connection.
+    """
 
     def __init__(self, app: ASGIApp, limit: int, artifact_limit: int) -> None:
         self._app, self._limit, self._artifact_limit = app, limit, artifact_limit
+
+    def _limit_of(self, scope: Scope) -> tuple[int, str, bool]:
+        """Bytes, where the limit comes from, whether it is an upload."""
+        path = inner_path(scope)
+        if scope["method"] == "PUT" and path.startswith("/artifacts/"):
+            return self._artifact_limit, "the server's SPARSEMOD_MAX_ARTIFACT_BYTES", True
+        size, kind = SMALL_BYTES, "the limit for requests of this kind"
+        if _SPECS.fullmatch(path):
+            size, kind = SPEC_BYTES, "the limit for specs"
+        elif _REPORTS.fullmatch(path):
+            size = self._limit
+        if size >= self._limit:
+            return self._limit, "the server's SPARSEMOD_MAX_REQUEST_BYTES", False
+        return size, kind, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        upload = scope["method"] == "PUT" and scope["path"].startswith("/artifacts/")
-        limit = self._artifact_limit if upload else self._limit
-        setting = "SPARSEMOD_MAX_ARTIFACT_BYTES" if upload else "SPARSEMOD_MAX_REQUEST_BYTES"
-        error = TooLarge(
-            "body", f"more than {limit} bytes", f"at most {limit} bytes (the server's {setting})"
-        )
+        limit, source, upload = self._limit_of(scope)
+        error = TooLarge("body", f"more than {limit} bytes", f"at most {limit} bytes ({source})")
         length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if length.isdigit() and int(length) > limit:
             await refuse(error, receive, send)
             return
         seen = 0
+        slow: TooSlow | None = None
         begun = ended = False
+        begin = time.monotonic()
 
         async def counted() -> Message:
-            nonlocal seen, ended
-            message = await receive()
+            nonlocal seen, ended, slow
+            if ended:  # what comes now is the end of the connection
+                return await receive()
+            left = SILENT_SECONDS if upload else min(SILENT_SECONDS, begin + BODY_SECONDS - time.monotonic())
+            try:
+                async with asyncio.timeout(left):
+                    message = await receive()
+            except TimeoutError:
+                slow = TooSlow(f"the body of the request did not come within {left:.0f} s")
+                raise slow from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 ended = not message.get("more_body", False)
@@ -41,24 +92,32 @@ class BodyLimit:
             return message
 
         async def answered(message: Message) -> None:
-            # Whoever read the body may have turned our exception into an answer of its own.
+            # The endpoint may have turned our exception into an answer of its own.
             nonlocal begun
-            if seen > limit and not begun:
+            wrong = error if seen > limit else slow
+            if wrong is not None and not begun:
                 if message["type"] == "http.response.start":
-                    await refuse(error, None if ended else receive, send)
+                    await refuse(wrong, None if ended or slow else receive, send)
                 return
             begun = True
-            await send(message)
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                raise _ReaderGone from None
 
-        await self._app(scope, counted, answered)
+        try:
+            await self._app(scope, counted, answered)
+        except _ReaderGone:
+            return  # the server closes a connection whose answer was not ended
 
 
 class Packed:
-    """ASGI middleware: answers of some size are compressed for who can read that. Files are not: their length is part of what is promised."""
+    """ASGI middleware: answers of some size are compressed for clients that can read that. Files are not: their length is part of what is promised."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain, self._packing = app, GZipMiddleware(app, minimum_size=1000, compresslevel=3)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        files = scope["type"] == "http" and scope["path"].startswith("/artifacts/")
+        files = scope["type"] == "http" and inner_path(scope).startswith("/artifacts/")
         await (self._plain if files else self._packing)(scope, receive, send)

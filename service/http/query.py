@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from sparsemod.errors import InvalidInput
 
 
-def known_query(request: Request) -> None:
+async def known_query(request: Request) -> None:
     """A dependency of every endpoint that the description shows (pages are left alone). Raises InvalidInput."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:

@@ -75,15 +75,17 @@ class Exports:
         self._wake.set()
         return known
 
-    def listed(self, experiment: int, index: int | None = None) -> list[ExportView]:
-        """Exports of an experiment or of one trial: stored ones, and those that wait or run. Raises NotFound."""
-        # Read before the trials: what ends in between is shown as running, and never without its files.
+    def listed(self, experiment: int, index: int) -> list[ExportView]:
+        """Exports of one trial: stored ones, and those that wait or run. Raises NotFound."""
+        # Read before the trial: what ends in between is shown as running, and never without its files.
         records = self._store.exports(experiment, index)
-        if index is None:
-            self._store.experiment(experiment)
-            trials, _ = self._store.trials(experiment)
-        else:
-            trials = [self._store.trial(experiment, index)]
+        return self._views(experiment, self._store.trial(experiment, index), records)
+
+    def page(self, experiment: int, after: int, limit: int) -> list[ExportView]:
+        """The same for the first `limit` trials with exports whose index is above `after`. Raises NotFound."""
+        records = self._store.exports(experiment)
+        self._store.experiment(experiment)
+        trials = self._store.trials_at(experiment, self._store.exported_trials(experiment, after, limit))
         return [view for trial in trials for view in self._views(experiment, trial, records)]
 
     def close(self) -> None:

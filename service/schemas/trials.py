@@ -106,6 +106,10 @@ class ExperimentSummary(View):
     )
     state: ExperimentState
     reason: str | None = Field(None, description="Why it is done, or failed.")
+    spec_error: str | None = Field(
+        None,
+        description="Why the stored spec does not validate on this server. Until it is mended, no trial is suggested or handed out.",
+    )
     objectives: tuple[str, ...]
     counts: dict[TrialState, int] = Field(description="Trials by state.")
     rounds: dict[Label, RoundProgress] = Field(description="By label, in the order of the source.")
@@ -118,11 +122,22 @@ class ExperimentSummary(View):
     )
     revision: int = Field(description="Counter of its last event: from it one can ask for what came after.")
 
+    def spec_trouble(self) -> str | None:
+        """`spec_error` as a sentence with what can be done; None for a valid spec."""
+        if self.spec_error is None:
+            return None
+        return f"its stored spec is not valid: {self.spec_error}; `sparsemod mend {self.id} SPEC` replaces it"
+
 
 class ExperimentView(ExperimentSummary):
     """An experiment. `budgets` and `reference_point` are those in force: the spec's own, and what its device sets where it has none."""
 
-    spec: ExperimentSpec
+    spec: ExperimentSpec = Field(
+        description="Where the stored spec does not validate (see `spec_error`): what can be read of it, with defaults for the rest."
+    )
+    stored_spec: Any | None = Field(
+        None, description="The spec as it is stored, shown only when it does not validate."
+    )
     budgets: dict[str, float]
     reference_point: dict[str, float]
 
@@ -371,9 +386,10 @@ class ArtifactInfo(View):
 
 
 class Health(View):
-    """Whether the server and its database answer."""
+    """The server can work: its database takes a write, and its disk has room for artifacts."""
 
     status: Literal["ok"]
     version: str
     database: Literal["sqlite", "postgresql"]
     schema_version: str
+    free_bytes: int = Field(description="Free space on the disk of the artifacts.")

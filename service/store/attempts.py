@@ -6,10 +6,13 @@ comes after the lease was lost raises StaleLease and changes nothing.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
+from pydantic import ValidationError
 
 from service.schemas.trials import (
     AttemptState,
@@ -20,9 +23,11 @@ from service.schemas.trials import (
     ParentTrial,
     WorkerView,
 )
+from service.store.engine import Clock
 from service.store.experiments import moment
 from service.store.files import hold
 from service.store.reports import TRIAL_OF, Reports
+from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
     attempts,
     experiments,
@@ -34,6 +39,8 @@ from service.store.tables import (
 from sparsemod.errors import Conflict, NotFound
 from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
+log = structlog.get_logger("store")
+
 SEEN_EVERY_SECONDS = 5.0
 """How often an idle worker's sign of life is written down."""
 
@@ -43,7 +50,13 @@ FORGET_WORKER_SECONDS = 3600.0
 _CLAIMABLE = (
     sa.select(trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(trials.c.state == TrialState.QUEUED.value, experiments.c.state == ExperimentState.RUNNING.value)
+    .where(
+        trials.c.state == TrialState.QUEUED.value,
+        experiments.c.state == ExperimentState.RUNNING.value,
+        # Parameters that hold lists; 0 is in each of them, because an empty list would need another statement.
+        experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
+        trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
+    )
     .order_by(trials.c.id)
     .limit(1)
 )
@@ -58,7 +71,7 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
 )
 _ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
 _CLAIMED = (
-    sa.select(trials, attempts.c.token, experiments.c.spec, experiments.c.spec_version)
+    sa.select(trials, attempts.c.token, experiments.c.spec)
     .join(attempts, attempts.c.trial_id == trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(attempts.c.id == sa.bindparam("which"))
@@ -78,8 +91,21 @@ _LOOK = sa.select(
 )
 
 
+class _Unreadable(Exception):
+    """A claim that cannot be made, because what is stored of an experiment, or of one trial (by id), does not validate."""
+
+    def __init__(self, experiment: int, trial: int | None, reason: str) -> None:
+        self.experiment, self.trial, self.reason = experiment, trial, reason
+        super().__init__(reason)
+
+
 class Attempts(Reports):
     """The part of the store that workers use."""
+
+    def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
+        super().__init__(engine, clock, lease_seconds)
+        self._barred: set[int] = set()  # experiments
+        self._barred_trials: set[int] = set()  # by id
 
     lenient_until = 0.0
     """No lease is taken away before this moment of `clock`. A server that starts sets it: as long as it was away, nobody could renew."""
@@ -94,11 +120,29 @@ class Attempts(Reports):
     ) -> Claim | None:
         """The oldest queued trial of a running experiment, or None, which a draining worker always gets.
 
-        A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s.
+        A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s. An experiment of which no claim can
+        be made, because what is stored of it does not validate, is passed over.
         """
+        while True:
+            try:
+                return self._try_claim(worker, device, slots, request, login)
+            except _Unreadable as error:
+                # Each turn bars one more experiment or trial, so this ends.
+                log.error(
+                    "what is stored cannot be handed out", experiment=error.experiment, reason=error.reason
+                )
+                (self._barred if error.trial is None else self._barred_trials).add(
+                    error.experiment if error.trial is None else error.trial
+                )
+
+    def _try_claim(
+        self, worker: str, device: str, slots: int, request: str | None, login: int | None
+    ) -> Claim | None:
+        """One attempt at a claim. Raises Conflict, _Unreadable."""
         now = self.clock()
         with self._read() as connection:
-            claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now)
+            barred = self._still_barred(connection)
+            claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now, barred)
         # Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken.
         if not (claimable or lost or repeated or not fresh):
             return None
@@ -117,11 +161,11 @@ class Attempts(Reports):
                     if known["login"] != login:
                         raise Conflict(f"request {request!r} was used before, with another token")
                     running = known["state"] == AttemptState.RUNNING
-                    return self._claim(connection, known["id"]) if running else None
+                    return self._repeated(connection, known["id"]) if running else None
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
-            trial = connection.execute(statement).one_or_none()
+            trial = connection.execute(statement, barred).one_or_none()
             if trial is None:
                 return None
             attempt = {
@@ -140,11 +184,18 @@ class Attempts(Reports):
             return self._claim(connection, attempt_id)
 
     def _look(
-        self, connection: sa.Connection, worker: str, request: str | None, now: float
+        self,
+        connection: sa.Connection,
+        worker: str,
+        request: str | None,
+        now: float,
+        barred: Mapping[str, list[int]],
     ) -> tuple[bool, bool, bool, bool, bool]:
         """Whether there is a trial to claim, a lease that ran out, an earlier claim of this request, a fresh sign of life of the worker;
         whether the worker drains."""
-        bound = {"now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS}
+        bound = {
+            "now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
+        }  # fmt: skip
         claimable, lost, repeated, fresh, draining = map(bool, connection.execute(_LOOK, bound).one())
         lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
@@ -159,15 +210,40 @@ class Attempts(Reports):
             )
         )
 
+    def _still_barred(self, connection: sa.Connection) -> dict[str, list[int]]:
+        """The parameters that keep claims from what cannot be handed out. A spec that was mended is let in again."""
+        if self._barred:
+            rows = connection.execute(
+                sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.id.in_(self._barred))
+            )
+            self._barred = {row.id for row in rows if self._stored(row.id, row.spec).error is not None}
+        return {"barred": [0, *self._barred], "barred_trials": [0, *self._barred_trials]}
+
+    def _repeated(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
+        """The claim of an attempt that runs; None where its experiment has become unreadable since."""
+        try:
+            return self._claim(connection, attempt_id)
+        except _Unreadable:
+            return None
+
     def _claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
+        """Raises _Unreadable."""
         row = connection.execute(_CLAIMED, {"which": attempt_id}).one()
+        try:
+            return self._made_claim(connection, attempt_id, row)
+        except StoredSpecInvalid as error:
+            raise _Unreadable(row.experiment_id, None, str(error)) from error
+        except ValidationError as error:
+            raise _Unreadable(row.experiment_id, row.id, str(error)) from error
+
+    def _made_claim(self, connection: sa.Connection, attempt_id: int, row: Any) -> Claim:
         return Claim(
             attempt=attempt_id,
             token=row.token,
             lease_seconds=self.lease_seconds,
             experiment=row.experiment_id,
             trial=row._mapping["index"],
-            spec=self._parsed(row.experiment_id, row.spec_version, row.spec),
+            spec=self._parsed(row.experiment_id, row.spec),
             candidate=Candidate(
                 parameters=row.parameters,
                 origin=row.origin,

@@ -4,7 +4,10 @@ SQLite runs in WAL mode (readers never wait for the writer); a writer begins wit
 lock. PostgreSQL runs in READ COMMITTED; what must not be done twice is decided by row locks and conditional updates.
 """
 
+import errno
 import json
+import math
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -17,12 +20,27 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from service.store.stored_spec import StoredSpec, StoredSpecInvalid, read_stored
 from service.store.tables import events, experiments
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
 from sparsemod.spec.experiment import ExperimentSpec
 
-BUSY_SECONDS = 30.0
-"""How long a writer waits for another one on SQLite."""
+LOCK_SECONDS = 10.0
+"""How long a statement waits for a lock that somebody else holds, and a thread for a connection."""
+
+STATEMENT_SECONDS = 60.0
+"""How long a statement may run, the reading of its rows included on SQLite."""
+
+CONNECT_SECONDS = 10
+"""How long a connection to PostgreSQL may take, and how long it may be silent before it counts as broken."""
+
+MIGRATION_SECONDS = 300.0
+"""How long a migration waits for another one."""
+
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG}
+
+_STEPS = 20_000
+"""SQLite looks at its time limit each time it has executed so many instructions."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -31,7 +49,7 @@ HEAD = "0005"
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
 
-_SPECS_KEPT = 64
+_SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
@@ -46,8 +64,13 @@ _COUNT_EVENT = (
 _ADD_EVENT = sa.insert(events)
 
 
-def open_engine(url: str) -> sa.Engine:
-    """An engine for `url`, its database brought to the newest schema. Raises InvalidInput for a URL that cannot be used, ServerUnavailable."""
+def open_engine(
+    url: str, lock_seconds: float = LOCK_SECONDS, statement_seconds: float = STATEMENT_SECONDS
+) -> sa.Engine:
+    """An engine for `url`, its database brought to the newest schema. No statement waits or runs longer than the limits.
+
+    Raises InvalidInput for a URL that cannot be used, ServerUnavailable.
+    """
     try:
         parsed = sa.make_url(url)
     except exc.ArgumentError:
@@ -61,14 +84,22 @@ def open_engine(url: str) -> sa.Engine:
     if backend == "sqlite":
         if parsed.database in (None, "", ":memory:"):
             raise InvalidInput("database_url", url, "a file: several processes share it")
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        options["connect_args"] = {"timeout": BUSY_SECONDS}
+        _make_private(Path(str(parsed.database)))
+        options["connect_args"] = {"timeout": lock_seconds}
     else:
         options["pool_pre_ping"] = True  # a restarted server has closed our idle connections
-    engine = sa.create_engine(parsed, pool_size=10, max_overflow=40, **options)
+        options["connect_args"] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": 1000 * CONNECT_SECONDS,
+            "keepalives_idle": CONNECT_SECONDS,
+        }
+    engine = sa.create_engine(parsed, pool_size=10, max_overflow=40, pool_timeout=lock_seconds, **options)
     if backend == "sqlite":
-        sa.event.listen(engine, "connect", _on_sqlite_connect)
+        sa.event.listen(engine, "connect", partial(_on_sqlite_connect, lock_seconds))
         sa.event.listen(engine, "begin", _on_sqlite_begin)
+        sa.event.listen(engine, "before_cursor_execute", partial(_on_sqlite_execute, statement_seconds))
+    else:
+        sa.event.listen(engine, "connect", partial(_on_postgres_connect, lock_seconds, statement_seconds))
     try:
         with translated():
             _migrate(engine)
@@ -78,17 +109,56 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def _on_sqlite_connect(connection: Any, _: Any) -> None:
+def _make_private(path: Path) -> None:
+    """Make the file of an SQLite database if there is none, for its owner alone. SQLite gives the files beside it the same mode.
+
+    Other users lose their access to a file that is there already; that of its group is left as it is. Raises InvalidInput for a place that
+    cannot be used, ServerUnavailable for a disk that does not work at the moment.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            if file.exists() and (found := file.stat()).st_mode & 0o007 and found.st_uid == os.geteuid():
+                file.chmod(found.st_mode & 0o770)
+    except OSError as error:
+        if error.errno in _UNUSABLE:
+            allowed = f"a file that can be made and written ({error.strerror})"
+            raise InvalidInput("database_url", str(path), allowed) from error
+        raise ServerUnavailable(f"the database {path} cannot be opened: {error.strerror}") from error
+
+
+def _on_postgres_connect(lock_seconds: float, statement_seconds: float, connection: Any, _: Any) -> None:
+    limits = {
+        "lock_timeout": lock_seconds,
+        "statement_timeout": statement_seconds,
+        "idle_in_transaction_session_timeout": statement_seconds,
+    }
+    connection.autocommit = True
+    for name, seconds in limits.items():
+        connection.execute(f"SET {name} = {max(1, round(1000 * seconds))}")
+    connection.autocommit = False
+
+
+def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> None:
+    # SQLite has no time limit for statements: it asks this function now and then whether to go on.
+    deadline = record.info["deadline"] = [math.inf]
+    connection.set_progress_handler(lambda: time.monotonic() > deadline[0], _STEPS)
     connection.isolation_level = (
         None  # the driver's own idea of when to BEGIN is turned off, see _on_sqlite_begin
     )
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    cursor.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
     # In WAL mode NORMAL survives a killed process; only a power cut may lose the last commits (never corrupt).
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _on_sqlite_execute(statement_seconds: float, connection: sa.Connection, *_: Any) -> None:
+    unlimited = connection.get_execution_options().get("sparsemod_unlimited", False)
+    connection.info["deadline"][0] = math.inf if unlimited else time.monotonic() + statement_seconds
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:
@@ -105,9 +175,12 @@ def _migrate(engine: sa.Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.connect().execution_options(sparsemod_write=True) as connection, connection.begin():
+    unlimited = engine.connect().execution_options(sparsemod_write=True, sparsemod_unlimited=True)
+    with unlimited as connection, connection.begin():
         # Server and suggester may start on an empty database at once: one of them makes the tables, the other finds them.
         if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * MIGRATION_SECONDS)}")
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config.attributes["connection"] = connection
         try:
@@ -135,8 +208,17 @@ def translated() -> Iterator[None]:
         raise Conflict(f"contradicts what is stored: {error.orig}") from error
     except exc.DataError as error:
         raise InvalidInput("value", str(error.orig), "something that the database can hold") from error
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        raise ServerUnavailable(f"the database does not answer: {getattr(error, 'orig', error)}") from error
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        reason = _REASONS.get(reason, reason)
+        raise ServerUnavailable(f"the database does not answer: {reason}") from error
+
+
+_REASONS = {
+    "interrupted": "a statement took longer than SPARSEMOD_DATABASE_STATEMENT_SECONDS",
+    "database is locked": "another process holds its lock for longer than SPARSEMOD_DATABASE_LOCK_SECONDS (database is locked)",
+}
+"""What SQLite says, in words."""
 
 
 class Base:
@@ -149,18 +231,26 @@ class Base:
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         self.engine, self.clock, self.lease_seconds = engine, clock, lease_seconds
         self._postgres = engine.dialect.name == "postgresql"
-        self._specs: OrderedDict[tuple[int, int], ExperimentSpec] = OrderedDict()
+        self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._specs_lock = threading.Lock()
 
-    def _parsed(self, experiment_id: int, version: int, data: Any) -> ExperimentSpec:
-        """A stored spec; it is parsed once per version."""
-        key = (experiment_id, version)
+    def _stored(self, experiment_id: int, data: Any) -> StoredSpec:
+        """A stored spec, valid or not; it is parsed once, and again when the stored data have changed."""
         with self._specs_lock:
-            if key not in self._specs:
-                self._specs[key] = ExperimentSpec.parse(data)
-                if len(self._specs) > _SPECS_KEPT:
-                    self._specs.popitem(last=False)
-            return self._specs[key]
+            known = self._specs.get(experiment_id)
+            if known is None or known.data != data:
+                self._specs[experiment_id] = known = read_stored(data)
+            self._specs.move_to_end(experiment_id)
+            if len(self._specs) > _SPECS_KEPT:
+                self._specs.popitem(last=False)
+            return known
+
+    def _parsed(self, experiment_id: int, data: Any) -> ExperimentSpec:
+        """A stored spec that is valid. Raises StoredSpecInvalid."""
+        found = self._stored(experiment_id, data)
+        if found.error is not None:
+            raise StoredSpecInvalid(experiment_id, str(found.error))
+        return found.spec
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from service.schemas.trials import Event, ExperimentState, ExperimentSummary, ExperimentView
 from service.store.engine import Base, Row
 from service.store.progress import Counts, counted, progress, totals
-from service.store.tables import deletions, events, experiments, requests, trials
-from sparsemod.errors import Conflict, InvalidInput, NotFound, UnknownName
+from service.store.tables import deletions, events, experiments, measurements, requests, trials
+from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, UnknownName
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.units import metric
+from sparsemod.spec.extension import extended
 
 _PACE_TRIALS = 30
 _RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
@@ -62,6 +62,11 @@ class Experiments(Base):
         with self._read() as connection:
             return self._experiment(connection, experiment_id)
 
+    def valid_spec(self, experiment_id: int) -> ExperimentSpec:
+        """An experiment's spec. Raises NotFound, StoredSpecInvalid."""
+        with self._read() as connection:
+            return self._parsed(experiment_id, self._row(connection, experiment_id)["spec"])
+
     def experiments(
         self, limit: int = 100, offset: int = 0, state: ExperimentState | None = None
     ) -> tuple[list[ExperimentSummary], int]:
@@ -78,7 +83,8 @@ class Experiments(Base):
             counts = self._counts(connection, [row["id"] for row in found])
             return [
                 ExperimentSummary(
-                    **_summary(row, counts[row["id"]]), trials_per_minute=self._pace(connection, row["id"])
+                    **self._summary(row, counts[row["id"]]),
+                    trials_per_minute=self._pace(connection, row["id"]),
                 )
                 for row in found
             ], total
@@ -185,7 +191,7 @@ class Experiments(Base):
                 raise Conflict(
                     f"experiment {experiment_id} has failed ({row['reason']}): only other budgets can help"
                 )
-            spec = extended(ExperimentSpec.parse(row["spec"]), rounds, budgets)
+            spec = extended(self._parsed(experiment_id, row["spec"]), rounds, budgets)
             over = row["state"] in (ExperimentState.DONE, ExperimentState.FAILED)
             state = ExperimentState.RUNNING.value if over else row["state"]
             connection.execute(
@@ -203,6 +209,52 @@ class Experiments(Base):
                 connection, experiment_id, "experiment", {"state": state, "change": "extended", **asked}, now
             )
             return self._experiment(connection, experiment_id)
+
+    def mend(self, experiment_id: int, spec: ExperimentSpec) -> ExperimentView:
+        """Replace a stored spec that does not validate. An experiment that has failed runs again; its trials stay as they are.
+
+        The same request again changes nothing. Raises NotFound, Conflict when the stored spec is valid.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            lock = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
+            row = connection.execute(lock).mappings().one_or_none()
+            if row is None:
+                raise NotFound("experiment", experiment_id)
+            stored = self._stored(experiment_id, row["spec"])
+            if stored.error is None and stored.spec == spec:
+                return self._experiment(connection, experiment_id)
+            if stored.error is None:
+                raise Conflict(f"the stored spec of experiment {experiment_id} is valid; `extend` changes it")
+            self._check_measured(connection, experiment_id, spec)
+            failed = row["state"] == ExperimentState.FAILED
+            state = ExperimentState.RUNNING.value if failed else row["state"]
+            change: dict[str, Any] = {"state": state, "spec": spec.to_dict()}
+            if failed:
+                change |= {"reason": None, "finished_at": None}
+            connection.execute(
+                sa.update(experiments)
+                .where(experiments.c.id == experiment_id)
+                .values(spec_version=row["spec_version"] + 1, **change)
+            )
+            self._event(connection, experiment_id, "experiment", {"state": state, "change": "mended"}, now)
+            return self._experiment(connection, experiment_id)
+
+    def _check_measured(self, connection: sa.Connection, experiment_id: int, spec: ExperimentSpec) -> None:
+        """Raises InvalidSpec for an objective of which some completed trial has no value."""
+        completed = sa.select(trials.c.id).where(
+            trials.c.experiment_id == experiment_id, trials.c.state == TrialState.COMPLETED
+        )
+        total = connection.execute(sa.select(sa.func.count()).select_from(completed.subquery())).scalar_one()
+        counts = sa.select(measurements.c.metric, sa.func.count(measurements.c.trial_id.distinct()))
+        counts = counts.where(
+            measurements.c.trial_id.in_(completed), measurements.c.split.is_distinct_from("test")
+        )
+        found = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
+        for place, name in enumerate(spec.objectives):
+            if found.get(name, 0) < total:
+                known = ", ".join(sorted(name for name, count in found.items() if count == total))
+                raise InvalidSpec(f"objectives.{place}", name, f"what all completed trials have: {known}")
 
     def events(self, experiment_id: int, after: int = 0, limit: int = 1000) -> list[Event]:
         """What happened after the event numbered `after`, oldest first. Raises NotFound."""
@@ -236,15 +288,34 @@ class Experiments(Base):
     def _experiment(self, connection: sa.Connection, experiment_id: int) -> ExperimentView:
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
-        spec = self._parsed(row["id"], row["spec_version"], row["spec"])
-        budgets, reference = _in_force(spec)
+        stored = self._stored(row["id"], row["spec"])
+        budgets, reference = _in_force(stored.spec)
         return ExperimentView(
-            **_summary(row, counts),
+            **self._summary(row, counts),
             trials_per_minute=self._pace(connection, experiment_id),
-            spec=spec,
+            spec=stored.spec,
+            stored_spec=None if stored.error is None else row["spec"],
             budgets=budgets,
             reference_point=reference,
         )
+
+    def _summary(self, row: Row, counts: Counts) -> dict[str, Any]:
+        stored = self._stored(row["id"], row["spec"])
+        return {
+            "id": row["id"],
+            "name": row["name"],
+            "owner": row["owner"],
+            "state": ExperimentState(row["state"]),
+            "reason": row["reason"],
+            "spec_error": None if stored.error is None else str(stored.error),
+            "objectives": stored.spec.objectives,
+            "counts": totals(counts),
+            "rounds": progress(stored.spec.source, counts),
+            "created_at": moment(row["created_at"]),
+            "updated_at": moment(row["updated_at"]),
+            "finished_at": moment_or_none(row["finished_at"]),
+            "revision": row["events"],
+        }
 
     def _counts(self, connection: sa.Connection, identities: list[int]) -> dict[int, Counts]:
         found: dict[int, Counts] = {identity: {} for identity in identities}
@@ -307,23 +378,6 @@ def moment_or_none(seconds: float | None) -> datetime | None:
     return None if seconds is None else moment(seconds)
 
 
-def _summary(row: Row, counts: Counts) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "name": row["name"],
-        "owner": row["owner"],
-        "state": ExperimentState(row["state"]),
-        "reason": row["reason"],
-        "objectives": tuple(row["spec"]["objectives"]),
-        "counts": totals(counts),
-        "rounds": progress(row["spec"], counts),
-        "created_at": moment(row["created_at"]),
-        "updated_at": moment(row["updated_at"]),
-        "finished_at": moment_or_none(row["finished_at"]),
-        "revision": row["events"],
-    }
-
-
 def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
     """(budgets, reference point), with what the device sets."""
     try:
@@ -331,34 +385,3 @@ def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]
     except UnknownName:
         # A device that this server knows no more: the experiment is shown all the same, with what its spec says.
         return spec.budgets, spec.reference_point
-
-
-def extended(
-    spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
-) -> ExperimentSpec:
-    """`spec` with more trials and other budgets. Its reference point stays, and becomes explicit, since its default follows the budgets; but
-    what lies beyond it counts for nothing, so that a budget loosened beyond it takes it along."""
-    data = spec.to_dict()
-    data["source"] = spec.source.extended(rounds).model_dump(mode="json")
-    changed: set[str] = set()
-    for name, limit in (budgets or {}).items():
-        measured = metric(name, "budgets")
-        if measured.name in changed:
-            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this is {measured.name} again")
-        changed.add(measured.name)
-        if limit is None:
-            data["budgets"].pop(measured.name, None)
-        else:
-            data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
-    changed_spec = ExperimentSpec.parse(data)
-    reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
-    for name, value in reference.items():
-        # A reference point below the budget was meant so.
-        if after[name] > value >= before[name]:
-            reference[name] = after[name]
-    return changed_spec.model_copy(update={"reference_point": reference})
-
-
-def _default_reference(spec: ExperimentSpec) -> dict[str, float]:
-    """The reference point that `spec` would have if it gave none."""
-    return spec.model_copy(update={"reference_point": {}}).reference()

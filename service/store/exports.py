@@ -142,6 +142,25 @@ class ExportJobs(Base):
                 found.update({(row.trial, name): ExportRecord(state, failure) for name in row.formats})
         return found
 
+    def exported_trials(self, experiment_id: int, after: int, limit: int) -> list[int]:
+        """The first `limit` trials with an index above `after` of which an export was asked for or is stored."""
+        asked = sa.select(export_jobs.c.trial_id).where(export_jobs.c.experiment_id == experiment_id)
+        stored = sa.select(trial_artifacts.c.trial_id).where(
+            trial_artifacts.c.trial_id == trials.c.id, trial_artifacts.c.kind.like("verification.%")
+        )
+        query = (
+            sa.select(trials.c.index)
+            .where(
+                trials.c.experiment_id == experiment_id,
+                trials.c.index > after,
+                sa.or_(trials.c.id.in_(asked), stored.exists()),
+            )
+            .order_by(trials.c.index)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return list(connection.execute(query).scalars())
+
     def claim_export(self, server: str) -> ExportJob | None:
         """The export that has waited longest, for `server` to make, or None."""
         now = self.clock()

@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from service.schemas.report_rows import to_row
 from service.schemas.trials import Ancestor, HistoryPoint, ParetoPoint, ParetoView, TrialView
 from service.store.engine import Clock
 from service.store.experiments import Experiments
-from service.store.tables import experiments, measurements, trials
+from service.store.tables import measurements, trials
 from service.store.trials import Trials
-from sparsemod.errors import NotFound
 from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import TrialState
-from sparsemod.report.rows import Row
-from sparsemod.spec.experiment import ExperimentSpec
 
 _KEPT = 64
 """Experiments whose history stays in memory."""
@@ -40,12 +36,18 @@ class _History:
     indices: list[int] = field(default_factory=list)
 
     def add(self, index: int, round_name: str, values: dict[str, float]) -> None:
-        """Continue with a completed trial, in the order in which trials completed."""
+        """Continue with a completed trial, in the order in which trials completed. One that lacks a value of some objective (the spec was
+        mended since) is no point of the front."""
         last = self.points[-1].hypervolume if self.points else 0.0
         if self.front is None:
             self.front = np.empty((0, len(self.objectives.names)))
-        point = self.objectives.vector(values)
-        if self.objectives.feasible(values) and not np.any(np.all(self.front <= point, axis=1)):
+        complete = all(name in values for name in self.objectives.names)
+        point = self.objectives.vector(values) if complete else None
+        if (
+            point is not None
+            and self.objectives.feasible(values)
+            and not np.any(np.all(self.front <= point, axis=1))
+        ):
             keep = ~np.all(point <= self.front, axis=1)
             self.front = np.vstack([self.front[keep], point])
             self.indices = [i for i, kept in zip(self.indices, keep, strict=True) if kept] + [index]
@@ -100,7 +102,7 @@ class Fronts(Trials, Experiments):
         with self._history_lock:
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
-                spec = self._parsed(row["id"], row["spec_version"], row["spec"])
+                spec = self._stored(row["id"], row["spec"]).spec
                 objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
                 history = _History(row["spec_version"], objectives)
             fresh: dict[int, tuple[int, str, int, dict[str, float]]] = {}
@@ -140,32 +142,6 @@ class Fronts(Trials, Experiments):
                 None,
                 list(history.indices),
             )
-
-    def rows(self, experiment_id: int) -> list[Row]:
-        """All trials as reports want them, in the order of their completion, unfinished ones last. Raises NotFound."""
-        with self._read() as connection:
-            self._row(connection, experiment_id)
-            query = (
-                sa.select(trials)
-                .where(trials.c.experiment_id == experiment_id)
-                .order_by(trials.c.finished_event.asc().nulls_last(), trials.c.index)
-            )
-            found = self._views(connection, list(connection.execute(query).mappings()), experiment_id)
-        return [to_row(view) for view in found]
-
-    def results(self, experiment_id: int) -> tuple[str, Objectives, list[Row]]:
-        """Name, objectives and rows of an experiment: what `sparsemod.report.results` needs. Raises NotFound."""
-        with self._read() as connection:
-            query = sa.select(experiments.c.name, experiments.c.spec).where(experiments.c.id == experiment_id)
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFound("experiment", experiment_id)
-        spec = ExperimentSpec.parse(row.spec)
-        return (
-            row.name,
-            Objectives(spec.objectives, spec.reference(), spec.all_budgets()),
-            self.rows(experiment_id),
-        )
 
 
 def _point(view: TrialView, parents: dict[int, tuple[int, tuple[str, ...]]]) -> ParetoPoint:

@@ -3,7 +3,6 @@
 What a round is, the experiment's candidate source says; here it is a label of trials.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,8 +10,7 @@ import sqlalchemy as sa
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
 from sparsemod.records import FailureKind, TrialState
-from sparsemod.sources.base import MANUAL, Round
-from sparsemod.spec.source_choice import source_from
+from sparsemod.sources.base import MANUAL, Round, SourceConfig
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
@@ -50,9 +48,8 @@ def totals(counts: Counts) -> dict[TrialState, int]:
     return found
 
 
-def progress(spec: Mapping[str, Any], counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a stored spec in their order, then those that only trials name: manual ones, of which each one counts."""
-    source = source_from(spec["source"])
+def progress(source: SourceConfig, counts: Counts) -> dict[str, RoundProgress]:
+    """The rounds of a source in their order, then those that only trials name: manual ones, of which each one counts."""
     plan, epochs = source.plan(), source.manual_epochs
     rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
     others = [

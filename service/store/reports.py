@@ -61,7 +61,9 @@ class Reports(Base):
                     trial=trial._mapping["index"],
                     state=TrialState(row.outcome),
                 )
-            _check(result, trial.spec["objectives"])
+            stored = self._stored(trial.experiment_id, trial.spec)
+            # Which objectives the trial was asked for is not known where the spec has become invalid since.
+            _check(result, () if stored.error is not None else stored.spec.objectives)
             self._store_points(connection, attempt_id, result.curve)
             state, ending = self._verdict(connection, trial, result)
             failure = None if result.failure is None else result.failure.model_dump(mode="json")
@@ -100,7 +102,8 @@ class Reports(Base):
                 attempts.c.state.in_([AttemptState.FAILED.value, AttemptState.LOST.value]),
             )
         ).scalar_one()
-        return TrialState.FAILED if faults + 1 >= trial.spec["limits"]["attempts"] else TrialState.QUEUED
+        allowed = self._stored(trial.experiment_id, trial.spec).spec.limits.attempts
+        return TrialState.FAILED if faults + 1 >= allowed else TrialState.QUEUED
 
     def _settle(
         self,

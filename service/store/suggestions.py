@@ -15,7 +15,6 @@ from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
 from sparsemod.sources.base import MANUAL
-from sparsemod.spec.source_choice import source_from
 from sparsemod.units import over_budget
 
 __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
@@ -165,7 +164,9 @@ class Suggestions(Trials, Experiments):
                     f"experiment {experiment_id} has failed ({row['reason']}): nothing can be queued"
                 )
             candidate = Candidate(parameters=dict(parameters), origin=MANUAL.name, round=MANUAL.name)
-            manual = _Manual(candidate, epochs or source_from(row["spec"]["source"]).manual_epochs)
+            manual = _Manual(
+                candidate, epochs or self._parsed(experiment_id, row["spec"]).source.manual_epochs
+            )
             made = self._append(connection, row, manual, now, 0)
             index = int(made["index"])
             change: dict[str, Any] = {"next_index": index + 1}
@@ -191,7 +192,10 @@ class Suggestions(Trials, Experiments):
     def _append(
         self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
     ) -> Mapping[str, Any]:
-        """Insert a trial; its row. What was just written is not read back: that costs as much as the insertion."""
+        """Insert a trial; its row. What was just written is not read back: that costs as much as the insertion.
+
+        Raises StoredSpecInvalid.
+        """
         index = int(row["next_index"]) + place
         c = item.candidate
         state, failure, notes = TrialState.QUEUED, None, []
@@ -206,7 +210,7 @@ class Suggestions(Trials, Experiments):
         values = {
             "experiment_id": row["id"], "index": index, "state": state.value, "origin": c.origin, "round": c.round, "parent": c.parent,
             "parameters": dict(c.parameters), "operators": list(c.operators), "epochs": item.epochs,
-            "seed": trial_seed(row["spec"]["seed"], index), "costs": costs, "stop_requested": False, "trained_epochs": 0.0,
+            "seed": trial_seed(self._parsed(row["id"], row["spec"]).seed, index), "costs": costs, "stop_requested": False, "trained_epochs": 0.0,
             "seconds": {}, "notes": notes, "failure": None if failure is None else failure.model_dump(mode="json"),
             "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
             "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,

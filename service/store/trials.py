@@ -1,6 +1,6 @@
 """Trials as users see them: one, a filtered and sorted page, curve, log; and the same as rows for reports."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ from service.store.tables import (
     trials,
 )
 from sparsemod.errors import Conflict, InvalidInput, NotFound
-from sparsemod.records import Candidate, CurvePoint, Failure, Measurement, TrialState
+from sparsemod.records import MAX_EPOCH, Candidate, CurvePoint, Failure, Measurement, TrialState
 from sparsemod.units import METRICS
 
 SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
@@ -52,13 +52,54 @@ class Trials(Base):
 
         Raises NotFound, InvalidInput for an unknown `sort`.
         """
+        conditions, query = self._sorted(
+            sa.select(trials), experiment_id, state, round, origin, sort, descending
+        )
+        with self._read() as connection:
+            self._require(connection, experiment_id)
+            total = connection.execute(
+                sa.select(sa.func.count()).select_from(trials).where(*conditions)
+            ).scalar_one()
+            rows = list(connection.execute(query.limit(limit).offset(offset)).mappings())
+            whole = limit is None and len(rows) == total and not any((state, round, origin))
+            return self._views(connection, rows, experiment_id if whole else None), total
+
+    def trial_indices(
+        self,
+        experiment_id: int,
+        *,
+        state: TrialState | None = None,
+        round: str | None = None,
+        origin: str | None = None,
+        sort: str = "index",
+        descending: bool = False,
+    ) -> list[int]:
+        """The indices of all trials that `trials` would give, in its order. Raises NotFound, InvalidInput for an unknown `sort`."""
+        _, query = self._sorted(
+            sa.select(trials.c.index), experiment_id, state, round, origin, sort, descending
+        )
+        with self._read() as connection:
+            self._require(connection, experiment_id)
+            return list(connection.execute(query).scalars())
+
+    def _sorted(
+        self,
+        query: sa.Select[Any],
+        experiment_id: int,
+        state: TrialState | None,
+        round: str | None,
+        origin: str | None,
+        sort: str,
+        descending: bool,
+    ) -> tuple[list[Any], sa.Select[Any]]:
+        """The conditions, and `query` with them and with the order."""
         conditions: list[Any] = [trials.c.experiment_id == experiment_id]
         conditions += [
             trials.c[column] == value
             for column, value in (("state", state), ("round", round), ("origin", origin))
             if value is not None
         ]
-        query = sa.select(trials).where(*conditions)
+        query = query.where(*conditions)
         if sort in SORTS:
             key: Any = trials.c[sort]
         elif sort in METRICS:
@@ -74,15 +115,50 @@ class Trials(Base):
             key = metric.c.value
         else:
             raise InvalidInput("sort", sort, f"one of {', '.join((*SORTS, *METRICS))}")
-        query = query.order_by((key.desc() if descending else key.asc()).nulls_last(), trials.c.index)
+        return conditions, query.order_by(
+            (key.desc() if descending else key.asc()).nulls_last(), trials.c.index
+        )
+
+    def trials_at(self, experiment_id: int, indices: Sequence[int]) -> list[TrialView]:
+        """The trials with these indices, in the order of `indices`, without their attempts; those that are not there are left out."""
+        found: dict[int, TrialView] = {}
         with self._read() as connection:
-            self._require(connection, experiment_id)
-            total = connection.execute(
-                sa.select(sa.func.count()).select_from(trials).where(*conditions)
-            ).scalar_one()
-            rows = list(connection.execute(query.limit(limit).offset(offset)).mappings())
-            whole = limit is None and len(rows) == total and not any((state, round, origin))
-            return self._views(connection, rows, experiment_id if whole else None), total
+            for start in range(0, len(indices), 500):
+                part = indices[start : start + 500]
+                query = sa.select(trials).where(
+                    trials.c.experiment_id == experiment_id, trials.c.index.in_(part)
+                )
+                for view in self._views(connection, list(connection.execute(query).mappings())):
+                    found[view.index] = view
+        return [found[index] for index in indices if index in found]
+
+    def csv_columns(self, experiment_id: int, indices: Collection[int]) -> tuple[dict[str, str], list[str]]:
+        """The columns of a table of these trials: metrics with their units, and parameters, each in the order in which trials have them."""
+        wanted = set(indices)
+        metrics: dict[str, str] = {}
+        parameters: dict[str, None] = {}
+        with self._read() as connection:
+            # Most trials have equal columns: each set of names is looked at once.
+            seen: set[tuple[str, ...]] = set()
+            rows = sa.select(trials.c.index, trials.c.parameters).where(
+                trials.c.experiment_id == experiment_id
+            )
+            for index, values in connection.execute(rows.order_by(trials.c.index)):
+                names = tuple(values)
+                if index in wanted and names not in seen:
+                    seen.add(names)
+                    parameters.update(dict.fromkeys(names))
+            first = sa.func.min(measurements.c.position)
+            units = (
+                sa.select(measurements.c.metric, measurements.c.unit, first)
+                .join(trials, trials.c.id == measurements.c.trial_id)
+                .where(trials.c.experiment_id == experiment_id, measurements.c.split.is_distinct_from("test"))
+                .group_by(measurements.c.metric, measurements.c.unit)
+                .order_by(first, measurements.c.metric)
+            )
+            for name, unit, _ in connection.execute(units):
+                metrics.setdefault(name, unit)
+        return metrics, list(parameters)
 
     def curve(self, experiment_id: int, index: int) -> list[CurvePoint]:
         """The learning curve by epoch; where a later attempt trained an epoch again, its point counts. Raises NotFound."""
@@ -91,7 +167,8 @@ class Trials(Base):
             rows = connection.execute(
                 sa.select(curve_points)
                 .join(attempts, attempts.c.id == curve_points.c.attempt_id)
-                .where(attempts.c.trial_id == trial_id)
+                # Earlier versions stored any epoch.
+                .where(attempts.c.trial_id == trial_id, curve_points.c.epoch <= MAX_EPOCH)
                 .order_by(curve_points.c.attempt_id)
             ).mappings()
             points = {row["epoch"]: _point(row) for row in rows}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from service.schemas.trials import ExperimentState, ExperimentView
-from service.store import Store
+from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease, TrialRecord
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_own_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
@@ -99,6 +99,7 @@ class Suggester:
         self._store, self._ahead, self._seconds = store, ahead, lease_seconds
         self._holder = holder or f"{socket.gethostname()}-{os.getpid()}"
         self._held: dict[int, _Held] = {}
+        self._complaints: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
@@ -154,7 +155,18 @@ class Suggester:
                     lost.close()
             except Conflict as error:
                 log.info("experiment changed meanwhile", experiment=identity, reason=str(error))
+            except ServerUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001
+                # What is stored of one experiment may be of any shape: the others get their suggestions all the same.
+                self._complain(identity, f"{type(error).__name__}: {error}")
         return busy
+
+    def _complain(self, identity: int, reason: str) -> None:
+        """Log why an experiment gets no suggestions, once for each reason."""
+        if self._complaints.get(identity) != reason:
+            self._complaints[identity] = reason
+            log.error("no suggestions", experiment=identity, reason=reason)
 
     def _hold(self, identity: int) -> _Held | None:
         """The experiment if its lease is ours or can be had."""
@@ -174,6 +186,9 @@ class Suggester:
         """Fill the queue of one experiment, or end it."""
         identity = held.lease.experiment
         view = self._store.experiment(identity)
+        if view.spec_error is not None:
+            self._complain(identity, f"its stored spec is not valid: {view.spec_error}")
+            return False
         if view.revision == held.revision:
             return False
         wanted = self._wanted(view)
@@ -264,7 +279,7 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    store = open_patiently(settings, stop)
+    store = open_patiently(settings, stop.is_set)
     if store is None:
         return
     import torch
@@ -273,16 +288,3 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
     torch.set_num_threads(1)
     log.info("ready")
     Suggester(store, holder=holder, ahead=ahead).run(stop)
-
-
-def open_patiently(settings: Any, stop: threading.Event) -> Store | None:
-    """The store, once its database answers; None when told to stop before that. Raises InvalidInput for an impossible URL."""
-    pause = RETRY_SECONDS[0]
-    while not stop.is_set():
-        try:
-            return Store.open(settings.url, lease_seconds=settings.lease_seconds)
-        except ServerUnavailable as error:
-            log.warning("database away, will try again", reason=str(error))
-            stop.wait(pause)
-            pause = min(2 * pause, RETRY_SECONDS[1])
-    return None

@@ -12,6 +12,7 @@ from sparsemod.errors import InvalidInput
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
 
+_FEW_CHANNELS = 4  # red, green, blue, and one more
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -21,7 +22,9 @@ class Arrays:
 
     `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or floats that float32 can hold; `y` their labels,
     (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
-    of it reaches training or validation. `classes` is inferred from `y` when None; `names` are the classes' names.
+    of it reaches training or validation. `val_x` and `val_y` are likewise the dataset's own validation split. `classes` is inferred from `y` when
+    None; `names` are the classes' names. `groups` (N,), integers or text, says which samples belong together, such as those of one subject: a
+    group is never divided between splits.
 
     Raises InvalidInput at construction for anything else, naming the array, the value found and what is allowed.
     """
@@ -32,13 +35,15 @@ class Arrays:
     test_y: NDArray[Any] | None = None
     classes: int | None = None
     names: tuple[str, ...] | None = None
+    val_x: Samples | None = None
+    val_y: NDArray[Any] | None = None
+    groups: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
         _check_labels("y", self.y, len(self.x))
-        if (self.test_x is None) != (self.test_y is None):
-            missing = "test_x" if self.test_x is None else "test_y"
-            raise InvalidInput(missing, None, "an official test set needs both test_x and test_y")
+        if self.groups is not None:
+            _check_groups(self.groups, len(self.x))
         classes = self.classes if self.classes is not None else int(self.y.max()) + 1
         if classes < 2:
             raise InvalidInput("classes", classes, "at least 2 classes are needed to learn anything")
@@ -53,20 +58,28 @@ class Arrays:
             raise InvalidInput(
                 "y", present.tolist(), f"every label 0..{classes - 1} must occur; absent: {absent}"
             )
-        if self.test_x is not None and self.test_y is not None:
-            _check_samples("test_x", self.test_x)
-            if self.test_x.shape[1:] != self.x.shape[1:]:
-                raise InvalidInput(
-                    "test_x", self.test_x.shape[1:], f"samples must have the shape of x: {self.x.shape[1:]}"
-                )
-            _check_labels("test_y", self.test_y, len(self.test_x))
-            if int(self.test_y.max()) >= classes:
-                raise InvalidInput(
-                    "test_y", int(self.test_y.max()), f"labels must be 0..{classes - 1}, as in y"
-                )
+        self._check_own("test", self.test_x, self.test_y, classes)
+        self._check_own("val", self.val_x, self.val_y, classes)
         if self.names is not None and len(self.names) != classes:
             raise InvalidInput("names", self.names, f"one name for each of the {classes} classes")
         object.__setattr__(self, "classes", classes)
+
+    def _check_own(self, part: str, x: Samples | None, y: NDArray[Any] | None, classes: int) -> None:
+        """A split that the dataset brings: both arrays or neither, of the shape and the classes of x and y."""
+        if x is None or y is None:
+            if (x is None) != (y is None):
+                missing = f"{part}_x" if x is None else f"{part}_y"
+                kind = "an official test set" if part == "test" else "an own validation set"
+                raise InvalidInput(missing, None, f"{kind} needs both {part}_x and {part}_y")
+            return
+        _check_samples(f"{part}_x", x)
+        if x.shape[1:] != self.x.shape[1:]:
+            raise InvalidInput(
+                f"{part}_x", x.shape[1:], f"samples must have the shape of x: {self.x.shape[1:]}"
+            )
+        _check_labels(f"{part}_y", y, len(x))
+        if int(y.max()) >= classes:
+            raise InvalidInput(f"{part}_y", int(y.max()), f"labels must be 0..{classes - 1}, as in y")
 
     @property
     def class_count(self) -> int:
@@ -77,6 +90,11 @@ class Arrays:
     def shape(self) -> tuple[int, ...]:
         """One sample's shape: (C, H, W) or (F,)."""
         return tuple(self.x.shape[1:])
+
+
+def looks_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether a sample's shape (three axes) may be (H, W, C) where (C, H, W) is expected: few entries in the last axis, more in the first."""
+    return len(shape) == 3 and shape[2] <= _FEW_CHANNELS < shape[0]
 
 
 def _check_samples(field: str, x: object) -> None:
@@ -109,3 +127,12 @@ def _check_labels(field: str, y: object, count: int) -> None:
         raise InvalidInput(field, len(y), f"must have one label for each of the {count} samples")
     if int(y.min()) < 0:
         raise InvalidInput(field, int(y.min()), "labels count from 0")
+
+
+def _check_groups(groups: object, count: int) -> None:
+    if not isinstance(groups, np.ndarray):
+        raise InvalidInput("groups", type(groups).__name__, "must be a numpy array")
+    if groups.shape != (count,):
+        raise InvalidInput("groups", groups.shape, f"must have one group for each of the {count} samples")
+    if groups.dtype.kind not in "uiUS":
+        raise InvalidInput("groups", str(groups.dtype), "groups must be integers or text")

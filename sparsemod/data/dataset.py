@@ -14,7 +14,7 @@ from sparsemod.data.arrays import Arrays, Labels
 from sparsemod.data.normalization import Floats, Normalization, fit
 from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
-from sparsemod.data.splits import stratified, subset
+from sparsemod.data.splits import grouped, stratified, subset
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.records import DataInfo
 from sparsemod.registry import told
@@ -61,6 +61,8 @@ class Dataset:
     normalization: Normalization
     names: tuple[str, ...]
     official_test: bool  # whether the test split is the dataset's own
+    own_validation: bool  # whether the validation split is
+    groups: dict[str, int] | None  # groups in each drawn split, None for data without groups
     _test_x: NDArray[Any] = field(repr=False)
     _test_y: Labels = field(repr=False)
 
@@ -80,8 +82,9 @@ _cache: "OrderedDict[str, Dataset]" = OrderedDict()
 def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
     """The dataset that `spec` describes, divided and normalized. Equal specs in one process give the same object.
 
-    An official test set is the test split, whole; otherwise `splits.test` of the samples are. `limit` holds for everything but an official
-    test set. The option `normalization` ("standard", the default: mean 0 and deviation 1 per channel; "symmetric": [-1, 1]; "unit": [0, 1])
+    An official test set is the test split, whole; otherwise `splits.test` of the samples are; likewise for the dataset's own validation set
+    and `splits.validation`. Where the arrays have groups, no group is divided between drawn splits. `limit` holds for everything but the
+    splits that the dataset brings. The option `normalization` ("standard", the default: mean 0 and deviation 1 per channel; "symmetric": [-1, 1]; "unit": [0, 1])
     belongs to every dataset. With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
@@ -131,30 +134,50 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
 
 
 def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
-    x, y = arrays.x, arrays.y.astype(np.int64)
+    x, y, groups = arrays.x, arrays.y.astype(np.int64), arrays.groups
     if spec.limit is not None and spec.limit < len(y):
         chosen = subset(y, spec.limit, spec.splits.seed)
         x, y = x[chosen], y[chosen]
-    sizes: dict[str, float] = {"validation": spec.splits.validation}
+        groups = None if groups is None else groups[chosen]
+    sizes: dict[str, float] = {}
+    if arrays.val_x is None:
+        sizes["validation"] = spec.splits.validation
     if arrays.test_x is None:
         sizes["test"] = spec.splits.test
     try:
-        parts = stratified(y, sizes, spec.splits.seed)
+        if groups is None:
+            parts = stratified(y, sizes, spec.splits.seed)
+        else:
+            parts = grouped(y, groups, sizes, spec.splits.seed)
     except InvalidInput as error:
         raise error.at("dataset") from None
     train_x = x[parts["train"]]
     normalization = fit(method, train_x)
-    if arrays.test_x is None or arrays.test_y is None:
-        test_x, test_y = x[parts["test"]], y[parts["test"]]
-    else:
-        test_x, test_y = arrays.test_x, arrays.test_y.astype(np.int64)
+
+    def part(
+        name: str, own_x: NDArray[Any] | None, own_y: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], Labels]:
+        if own_x is None or own_y is None:
+            return x[parts[name]], y[parts[name]]
+        return own_x, own_y.astype(np.int64)
+
+    validation_x, validation_y = part("validation", arrays.val_x, arrays.val_y)
+    test_x, test_y = part("test", arrays.test_x, arrays.test_y)
     return Dataset(
         info=DataInfo(name=spec.name, shape=arrays.shape, classes=arrays.class_count),
         train=Split("train", normalization.apply(train_x), y[parts["train"]]),
-        validation=Split("validation", normalization.apply(x[parts["validation"]]), y[parts["validation"]]),
+        validation=Split("validation", normalization.apply(validation_x), validation_y),
         normalization=normalization,
         names=arrays.names or tuple(str(label) for label in range(arrays.class_count)),
         official_test=arrays.test_x is not None,
+        own_validation=arrays.val_x is not None,
+        groups=None
+        if groups is None
+        else {
+            name: len(np.unique(groups[parts[name]]))
+            for name in ("train", "validation", "test")
+            if name in parts
+        },
         _test_x=test_x,
         _test_y=test_y,
     )

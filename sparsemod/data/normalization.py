@@ -11,6 +11,8 @@ from sparsemod.errors import UnknownName
 
 Floats = NDArray[np.float32]
 
+_RESOLUTION = float(np.finfo(np.float32).eps)
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -32,7 +34,8 @@ class Normalization:
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                out[:, channel] = (x[:, channel] - offset) / scale
+                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
 
@@ -72,12 +75,16 @@ METHODS: dict[str, Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[n
 
 
 def fit(method: str, train: NDArray[Any]) -> Normalization:
-    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples. A constant channel keeps scale 1.
+    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples.
 
-    Raises UnknownName.
+    A channel whose values all lie within float32's resolution at their magnitude is constant: its scale is 1, its offset its smallest
+    value. Networks read float32, so that smaller differences are rounding, whatever the samples' own type. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
     offset, scale = METHODS[method](train)
-    scale = np.where(scale > 0, scale, 1.0)
+    axes = (0, 2, 3) if train.ndim == 4 else (0,)
+    low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
+    constant = high - low <= _RESOLUTION * np.maximum(np.abs(low), np.abs(high))
+    offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
     return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()))

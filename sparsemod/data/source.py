@@ -30,6 +30,7 @@ DATASETS: Registry[Callable[..., Arrays]] = Registry(
     builtin=(
         "sparsemod.data.sources.cifar10",
         "sparsemod.data.sources.cifar10_binary",
+        "sparsemod.data.sources.csv_file",
         "sparsemod.data.sources.digits",
         "sparsemod.data.sources.mnist",
         "sparsemod.data.sources.npz",
@@ -51,6 +52,7 @@ def dataset(
 
     def register(source: S) -> S:
         DATASETS.add(name, source)
+        _DECLARED.pop(name, None)
         if shape is not None and classes is not None:
             _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes)
         return source

@@ -1,6 +1,7 @@
-"""Disjoint, stratified, seeded division of samples."""
+"""Disjoint, seeded division of samples: stratified by class, and of whole groups where samples belong together."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput
 
 Indices = NDArray[np.int64]
+
+_ORDERS = 20  # orders of the groups that are tried
+_LACKING = 1e6  # distance that a class costs of which a part has no sample
 
 
 def stratified(
@@ -55,6 +59,72 @@ def stratified(
         taken, free = taken + share, free - share
     result[rest] = np.sort(np.concatenate([m[t:] for m, t in zip(members, taken, strict=True)]))
     return result
+
+
+def grouped(
+    labels: NDArray[np.int64],
+    groups: NDArray[Any],
+    sizes: Mapping[str, float],
+    seed: int,
+    *,
+    rest: str = "train",
+) -> dict[str, Indices]:
+    """As `stratified`, but of whole groups: `groups` (N,) says which samples belong together, such as those of one subject.
+
+    Parts come as close to their sizes and to the classes' proportions as whole groups allow: the largest groups first, each to the part
+    that lacks it most, the best of several seeded orders. Each part gets at least one sample of every class.
+    Raises InvalidInput for impossible sizes, and when no division was found in which every part has every class.
+    """
+    if not sizes:
+        return {rest: np.arange(len(labels))}
+    counts = {name: _count(name, size, len(labels)) for name, size in sizes.items()}
+    names = [*counts, rest]
+    classes, label_of = np.unique(labels, return_inverse=True)
+    known, group_of = np.unique(groups, return_inverse=True)
+    if len(known) < len(names):
+        allowed = f"at least one group for each of {', '.join(names)}"
+        raise InvalidInput("splits", f"{len(known)} groups", allowed)
+    table = np.zeros((len(known), len(classes)))
+    np.add.at(table, (group_of, label_of), 1)
+    scarce = int((table > 0).sum(axis=0).argmin())
+    holding = int((table[:, scarce] > 0).sum())
+    if holding < len(names):
+        allowed = f"class {int(classes[scarce])} occurs in {holding} groups; {', '.join(names)} need one each"
+        raise InvalidInput("splits", holding, allowed)
+    shares = np.array([*counts.values(), len(labels) - sum(counts.values())]) / len(labels)
+    generator = np.random.default_rng(seed)
+    best: tuple[float, Indices] | None = None
+    for _ in range(max(1, min(_ORDERS, 20_000 // len(known)))):
+        order = generator.permutation(len(known))
+        order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
+        found = _assign(table, order, shares)
+        best = found if best is None or found[0] < best[0] else best
+    if best is None or best[0] >= _LACKING:
+        raise InvalidInput(
+            "splits", dict(sizes), f"no division of the {len(known)} groups gives every part every class"
+        )
+    part_of = best[1][group_of]
+    return {name: np.flatnonzero(part_of == place) for place, name in enumerate(names)}
+
+
+def _assign(table: NDArray[np.float64], order: Indices, shares: NDArray[np.float64]) -> tuple[float, Indices]:
+    """Each group, in this order, to the part where it brings the counts closest to their shares: (distance, part of each group)."""
+    totals = table.sum(axis=0)
+    wanted = shares[:, None] * totals
+    held = np.zeros_like(wanted)
+    chosen = np.zeros(len(table), np.int64)
+
+    def distance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        apart = (((counts - wanted) / np.maximum(wanted, 1)) ** 2).sum(axis=(-2, -1))
+        return np.asarray(apart + _LACKING * (counts == 0).sum(axis=(-2, -1)))
+
+    parts = np.arange(len(shares))
+    for group in order:
+        tried = np.repeat(held[None], len(shares), axis=0)
+        tried[parts, parts] += table[group]
+        place = int(distance(tried).argmin())
+        held, chosen[group] = tried[place], place
+    return float(distance(held)), chosen
 
 
 def subset(labels: NDArray[np.int64], limit: int, seed: int) -> Indices:

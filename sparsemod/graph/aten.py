@@ -148,6 +148,10 @@ def _avg_pool(call: Call) -> None:
     if call["divisor_override"] is not None:
         raise call.unsupported("with divisor_override")
     kernel = pair(call["kernel_size"])
+    if kernel == call.shape("self")[1:] and not any(pair(call["padding"])):
+        # One window over everything: as a mean it gets a scale of its own, an average pool keeps its input's.
+        call.emit("global_avg_pool", (call.tensor("self"),), {"keep": True})
+        return
     call.emit("avg_pool", (call.tensor("self"),), {
         "kernel": kernel, "stride": pair(call["stride"] or kernel), "padding": four(call["padding"]),
         "ceil_mode": bool(call["ceil_mode"]), "count_include_pad": bool(call["count_include_pad"]),
@@ -253,5 +257,8 @@ def _pad(call: Call) -> None:
     constant = call.arguments.get("mode", "constant") == "constant" and value in (None, 0)
     if not constant or min(sizes) < 0 or any(sizes[4:]) or len(call.shape("self")) != 3:
         raise call.unsupported("only zeros around rows and columns")
+    if not any(sizes):
+        call.alias("self", copy=True)
+        return
     left, right, top, bottom = (int(size) for size in sizes[:4])
     call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)})

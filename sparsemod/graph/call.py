@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from sparsemod.errors import Unsupported
-from sparsemod.graph.operators import KINDS, Operator
+from sparsemod.graph.operators import ANY_RANK, KINDS, LAYOUTS, RANKS, Operator
+from sparsemod.graph.trace import call_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,8 @@ class Call:
 
     def unsupported(self, hint: str = "") -> Unsupported:
         """The error that names this operator and its layer."""
-        return Unsupported(self.operator, self.path or "forward", "capture", KINDS, hint)
+        place = "" if self._is_leaf() else call_place(self.node)
+        return Unsupported(self.operator, self.path or "forward", "capture", KINDS, hint, place=place)
 
     def tensor(self, name: str) -> str:
         """The tensor given as argument `name`. Raises Unsupported when it is a constant."""
@@ -116,7 +118,14 @@ class Call:
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
         **more: Constant,
     ) -> str:  # fmt: skip
-        """Append an operator and make its output this call's result. `more` are further constants, filed as attributes."""
+        """Append an operator and make its output this call's result. `more` are further constants, filed as attributes.
+
+        Raises Unsupported for inputs of a rank that `kind` does not have.
+        """
+        for given in inputs:
+            if len(self.walker.shapes[given]) not in RANKS.get(kind, ANY_RANK):
+                forms = " or ".join(LAYOUTS[rank] for rank in RANKS[kind])
+                raise self.unsupported(f"its input has shape {self.walker.shapes[given]}, not {forms}")
         name = self._name(kind)
         keys = {role: self._file(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(

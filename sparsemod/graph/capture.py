@@ -12,6 +12,7 @@ from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupport
 from sparsemod.graph.operators import Graph
 from sparsemod.graph.trace import BATCH, Program, exported, recorded
 from sparsemod.graph.walk import Walker
+from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, type_name
 
 
 def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
@@ -20,9 +21,10 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
     Needs: one input (N, *shape), one output (N, classes), and Python control flow that does not depend on the input's values.
     Guarantees: the same outputs (`run_float`); the module's mode, weights and gradients are not touched; the state is a float32 copy.
 
-    Raises InvalidInput for a shape that is none, BuildError when the module fails on this shape, Unsupported for an operator that no
-    cost model, kernel or exporter knows.
+    Raises InvalidInput for a shape that is none and for what is no such module, BuildError when the module fails on this shape or cannot
+    be traced, Unsupported for operators that no cost model, kernel or exporter knows (all of them in one error).
     """
+    _check_module(module)
     if not 1 <= len(shape) <= 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise InvalidInput("shape", tuple(shape), "(C, H, W) or (F,), positive whole numbers")
     example = example_for(module, shape)
@@ -31,14 +33,16 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
         warnings.simplefilter("ignore")
         try:
             return _graph(module, recorded(module, example), shape)
-        except Exception:  # noqa: BLE001, S110 - not an error yet: torch.export decides, and has the better words
-            pass
+        except Exception as error:  # not an error yet: torch.export decides, and has the better words
+            if is_out_of_memory(error):
+                raise
         _run(module, example)
         try:
             program = exported(module, example)
         except Exception as error:
             raise _cannot_capture(module, error) from error
-        return _graph(module, program, shape)
+        with stage_errors("capture"):
+            return _graph(module, program, shape)
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -107,12 +111,32 @@ def _run(module: nn.Module, example: Tensor) -> None:
             handle.remove()
 
 
-def _cannot_capture(module: nn.Module, error: Exception) -> Unsupported:
-    """The module runs, but torch.export cannot capture it."""
-    name = type(error).__name__
-    what = "data-dependent control flow" if "Guard" in name or "DataDependent" in name else name
-    hint = f"forward must not depend on the input's values; torch.export says: {_first_line(error)}"
-    return Unsupported(what, type(module).__name__, "capture", hint=hint)
+_EAGER = "the plain nn.Module that it was made from"
+
+
+def _check_module(module: object) -> None:
+    """Raises InvalidInput for anything but a module of Python code."""
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InvalidInput("network", f"a TorchScript module ({type_name(module)})", _EAGER)
+    if isinstance(module, torch.export.ExportedProgram):
+        raise InvalidInput("network", "an ExportedProgram", _EAGER)
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        raise InvalidInput("network", f"the class {module.__name__}", "an instance of it")
+    if not isinstance(module, nn.Module):
+        raise InvalidInput("network", type_name(module), "a torch.nn.Module or a captured graph")
+
+
+def _cannot_capture(module: nn.Module, error: Exception) -> SparsemodError:
+    """The module runs, but torch.export cannot trace it."""
+    kind = type(error).__name__
+    if "DataDependent" in kind:
+        hint = f"forward must not depend on the input's values; torch.export says: {_first_line(error)}"
+        what = "data-dependent control flow"
+        return Unsupported(what, type(module).__name__, "capture", hint=hint)
+    return BuildError(
+        f"the network runs, but torch.export cannot trace it: {kind}: {_first_line(error)} ({place_of(error)})",
+        type(module).__name__,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsemod.graph.operators import Graph, Operator
+from sparsemod.errors import Unsupported
+from sparsemod.graph.operators import RANKS, Graph, Operator
+from sparsemod.stage_errors import stage_errors
 
 _FUSING = ("conv", "linear", "add")  # kinds that can end in an activation
 _ORDER_PRESERVING = ("max_pool", "flatten")  # an activation may move in front of these
 
 
+@stage_errors("deployment")
 def deployed(graph: Graph) -> Graph:
     """The graph as it is deployed: no batch norm, and relu / relu6 as `activation` of conv, linear and add where nothing else reads their result.
 
@@ -152,6 +155,11 @@ def _fold_forward(work: _Work) -> None:
 def _replace_batch_norms(work: _Work) -> None:
     """Needs a batch norm that nothing could take in. Makes it a depthwise 1 x 1 conv, or on vectors a linear with a diagonal matrix."""
     for norm in work.each("batch_norm"):
+        if len(work.shapes[norm.output]) not in RANKS["batch_norm"]:
+            shape = work.shapes[norm.output]
+            raise Unsupported(
+                "batch_norm", norm.name, "deployment", hint=f"shape {shape}, not (F,) or (C, H, W)"
+            )
         scale, shift = _affine(work, norm)
         kind = work.state[norm.attributes["mean"]].dtype
         channels = len(scale)

@@ -29,6 +29,15 @@ KINDS = (
 )  # fmt: skip
 """Every kind of operator that a graph can hold."""
 
+ANY_RANK = (1, 2, 3)
+RANKS: Mapping[str, tuple[int, ...]] = {
+    "conv": (3,), "linear": (1,), "batch_norm": (1, 3), "pad": (3,),
+    "max_pool": (3,), "avg_pool": (3,), "global_avg_pool": (3,),
+}  # fmt: skip
+"""Ranks (without the batch axis) of a kind's inputs; other kinds take any. `pad` exists only during a capture."""
+
+LAYOUTS: Mapping[int, str] = {1: "(F,)", 2: "(C, L)", 3: "(C, H, W)"}
+
 
 @dataclass(frozen=True)
 class Operator:

@@ -7,10 +7,13 @@ it calls: about a tenth of that, because nothing is symbolic. It refuses whateve
 
 import logging
 import operator
+import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -154,6 +157,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         node = self.graph.call_function(func, self.nodes(args), self.nodes(kwargs))
         node.meta["nn_module_stack"] = {path: (path, kind) for path, kind in self._stack}
+        node.meta["place"] = _calling_line()
         result = _known(func, args) if func in _SAME_SHAPE and not kwargs else None
         result = func(*args, **kwargs) if result is None else result
         if isinstance(result, Tensor):
@@ -186,3 +190,32 @@ class _Recorder(TorchDispatchMode):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def call_place(node: Node) -> str:
+    """File and line of the module's code that made this call, as `net.py, line 12`; empty where it is not known."""
+    place = node.meta.get("place")
+    if place is None:
+        found = [
+            match for match in _FRAME.findall(node.meta.get("stack_trace") or "") if _is_outside(match[0])
+        ]
+        place = (found[-1][0], int(found[-1][1])) if found else None
+    return f"{Path(place[0]).name}, line {place[1]}" if place else ""
+
+
+def _calling_line() -> tuple[str, int] | None:
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        if _is_outside(frame.f_code.co_filename):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _is_outside(file: str) -> bool:
+    return not file.startswith((_TORCH, _HERE, "<"))

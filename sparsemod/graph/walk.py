@@ -5,6 +5,7 @@ are computed (masks, parametrizations, buckets): whatever does not depend on the
 """
 
 import operator as python_operator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,13 +17,15 @@ from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.operators import KINDS, Graph, Operator
-from sparsemod.graph.trace import CannotFollow, Program
+from sparsemod.graph.trace import BATCH, CannotFollow, Program
 
 INPUT = "input"
+UNKNOWN = object()
+"""Stands for what an unsupported operator made, where that has no batch axis."""
 
 
 class Walker:
-    """Translates a program node by node."""
+    """Translates a program node by node. An unsupported operator does not end the walk, so that one error names them all."""
 
     def __init__(self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str]) -> None:
         self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
@@ -41,6 +44,7 @@ class Walker:
             node: node for node in self.values
         }  # whose memory a node's tensor shares
         self.order = {node: place for place, node in enumerate(self.nodes)}
+        self.refused: list[Unsupported] = []
 
     def graph(self) -> Graph:
         """The whole program."""
@@ -48,9 +52,14 @@ class Walker:
         output = None
         for node in self.nodes:
             if node.op == "output":
+                if self.refused:
+                    raise self.refused[0].beside(self.refused[1:])
                 output = self._output(node)
             elif node.op == "call_function" and node in live:
-                self._translate(node)
+                try:
+                    self._translate(node)
+                except Unsupported as error:
+                    self._refuse(node, error)
         if output is None:
             raise BuildError("the network returns nothing")
         operators = _fuse_pads(_needed(self.operators, output), output)
@@ -81,8 +90,31 @@ class Walker:
             )
         return results[0]
 
+    def _refuse(self, node: Node, error: Unsupported) -> None:
+        """Note the error, and let the walk go on with a tensor that stands for the operator's result."""
+        if error.where not in {known.where for known in self.refused}:
+            self.refused.append(error)
+        held = node.meta.get("val")
+        parts = held if isinstance(held, tuple | list) else [held]
+        made = tuple(self._stand_in(f"{error.operator}:{len(self.shapes)}", part) for part in parts)
+        self.values[node] = made if isinstance(held, tuple | list) else made[0]
+        self.storage[node] = node
+
+    def _stand_in(self, name: str, held: Any) -> Any:
+        if not isinstance(held, Tensor) or held.ndim < 2 or held.shape[0] != BATCH:
+            return UNKNOWN
+        self.shapes[name] = tuple(int(size) for size in held.shape[1:])
+        return name
+
     def _translate(self, node: Node) -> None:
         call = Call(self, node)
+        if any(self.values[source] is UNKNOWN for source in node.all_input_nodes):
+            # What an unsupported operator made has no shape that could be judged; an operator without a translation is one all the same.
+            known = node.target is python_operator.getitem or str(node.target) in TRANSLATIONS
+            self.values[node], self.storage[node] = UNKNOWN, node
+            if not known:
+                raise call.unsupported()
+            return
         if node.target is python_operator.getitem:
             source, index = node.args
             self.values[node] = self.values[source][index]  # type: ignore[index]
@@ -152,22 +184,21 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
 
 
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
-    """Zero padding in front of a convolution becomes the convolution's own. Raises Unsupported for padding elsewhere."""
-    pads = {operator.output: operator for operator in operators if operator.kind == "pad"}
+    """Zero padding in front of a convolution, once or several times, becomes the convolution's own. Raises Unsupported for padding elsewhere."""
+    pads: dict[str, Operator] = {}
     result = []
     for operator in operators:
-        if operator.kind == "pad":
-            continue
         padded = [pads[name] for name in operator.inputs if name in pads]
-        if padded and operator.kind != "conv":
+        if padded and operator.kind not in ("conv", "pad"):
             raise _pad_unsupported(padded[0])
         if padded:
             sums = zip(operator.attributes["padding"], padded[0].attributes["padding"], strict=True)
             attributes = {**operator.attributes, "padding": tuple(a + b for a, b in sums)}
-            operator = Operator(
-                operator.name, operator.kind, padded[0].inputs, operator.output, attributes, operator.weight, operator.bias
-            )  # fmt: skip
-        result.append(operator)
+            operator = replace(operator, inputs=padded[0].inputs, attributes=attributes)
+        if operator.kind == "pad":
+            pads[operator.output] = operator
+        else:
+            result.append(operator)
     if output in pads:
         raise _pad_unsupported(pads[output])
     return tuple(result)

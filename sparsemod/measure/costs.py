@@ -13,6 +13,7 @@ from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import predict, predictions
 from sparsemod.pruning.plan import planned_pruned
 from sparsemod.records import Measurement
+from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import Device, calibrated_cores, operator_model
 
 ModelSize = Literal["deployed", "sparse", "nonzeros"]
@@ -35,6 +36,7 @@ _MEMORY_METHODS: dict[str, str] = {
 }
 
 
+@stage_errors("the cost model")
 def costs(
     graph: Graph,
     device: Device,

@@ -14,7 +14,8 @@ import numpy as np
 from torch import Tensor
 
 from sparsemod.data import Dataset, Split, load
-from sparsemod.errors import BuildError, InvalidInput, SparsemodError
+from sparsemod.data.arrays import looks_channels_last
+from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
@@ -28,6 +29,8 @@ from sparsemod.training import augmentation
 from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
+
+_REASONS = 10  # different reasons why draws fail that are shown
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class _DryRun:
         self.find(
             "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
         )
+        self.data(data)
         if len(data.validation) < 100:
             self.find(
                 "warning",
@@ -142,6 +146,19 @@ class _DryRun:
             )
         self.duration()
 
+    def data(self, data: Dataset) -> None:
+        """What the division and the shape of the samples give reason to say."""
+        if data.groups is not None:
+            counts = ", ".join(f"{count:,} {name}" for name, count in data.groups.items())
+            self.find("ok", "data", f"whole groups in each split: {counts}")
+        if looks_channels_last(data.info.shape) and "layout" not in self.spec.dataset.options:
+            first, rows, columns = data.info.shape
+            self.find(
+                "warning",
+                "data",
+                f"{first} channels of {rows} x {columns}? Samples are (channels, rows, columns); {first} x {rows} images with {columns} channels must be transposed",
+            )
+
     def unread(self, problem: Problem, family: WatchedFamily) -> None:
         """Name the searched parameters of the family that no network was built from."""
         searched = {parameter.name for parameter in problem.space.free}
@@ -157,30 +174,36 @@ class _DryRun:
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"
         screen = Screen(problem)
-        feasible, unbuildable, smallest = 0, "", {metric: float("inf") for metric in self.spec.all_budgets()}
+        feasible, smallest = 0, {metric: float("inf") for metric in self.spec.all_budgets()}
+        refused: dict[str, int] = {}
         began = time.perf_counter()
         drawn = 0
         samples = self.spec.source.samples(problem.space, self.rng)
         # Where feasible candidates are rare, look as long as the source itself would before it calls the space empty.
-        while drawn < self.draws or (not feasible and drawn < self.spec.source.patience):
+        while drawn < self.draws or (
+            not feasible and sum(refused.values()) < drawn < self.spec.source.patience
+        ):
             drawn += 1
             try:
                 costs = screen.costs(next(samples))
-            except BuildError as error:
-                unbuildable = str(error)
+            except (BuildError, Unsupported) as error:
+                refused[str(error)] = refused.get(str(error), 0) + 1
                 continue
             feasible += problem.objectives.feasible(costs)
             smallest = {m: min(v, costs.get(m, v)) for m, v in smallest.items()}
         each = (time.perf_counter() - began) / drawn
-        if unbuildable:
-            self.find("warning", "space", f"some draws cannot be built, for example: {unbuildable}")
+        lost = sum(refused.values())
+        for message, count in sorted(refused.items(), key=lambda item: -item[1])[:_REASONS]:
+            level: Level = "error" if lost == drawn else "warning"
+            self.find(level, "space", f"{count} of {drawn} draws cannot be built or deployed: {message}")
+        if len(refused) > _REASONS:
+            self.find("warning", "space", f"{len(refused) - _REASONS} further reasons why draws fail")
         limits = ", ".join(
             f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
             for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
         )  # fmt: skip
-        level: Level = "ok" if feasible else "error"
         self.find(
-            level,
+            "ok" if feasible else "error",
             "budgets",
             f"{feasible} of {drawn} random candidates are feasible, {1000 * each:.0f} ms each{'; ' + limits if limits else ''}",
         )

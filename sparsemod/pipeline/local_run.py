@@ -1,6 +1,7 @@
 """An experiment without a server: one process, one folder, the same search and the same trials as the service's.
 
-FOLDER/spec.json        what is run; a folder never mixes two specs
+FOLDER/spec.json        what is run; a folder never mixes two specs, but can be extended
+FOLDER/device.yaml      the profile of its device
 FOLDER/trials.jsonl     a line for each finished trial, appended; with it a run that was interrupted goes on
 FOLDER/artifacts/       weights and integer networks, by digest
 FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
@@ -12,23 +13,36 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from sparsemod.data import Dataset, load
-from sparsemod.errors import Conflict, InvalidInput, SparsemodError
+from sparsemod.errors import Conflict, InvalidInput, NotFound, SparsemodError
+from sparsemod.objectives import Objectives
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposal, Proposer
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
-from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialResult, TrialState
+from sparsemod.records import (
+    Artifact,
+    Candidate,
+    Failure,
+    FailureKind,
+    Measurement,
+    Record,
+    TrialResult,
+    TrialState,
+)
 from sparsemod.report.results import write_atomically, write_results
-from sparsemod.report.rows import Row
+from sparsemod.report.rows import Row, front
 from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.extension import extended
+from sparsemod.targets import adopt_device, device, device_names
 from sparsemod.training import augmentation
 
 
@@ -41,6 +55,21 @@ class Finished(Record):
     seed: int
     result: TrialResult
     seconds: float
+
+    @property
+    def state(self) -> TrialState:
+        """How it ended."""
+        return self.result.state
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Its files."""
+        return self.result.artifacts
+
+    @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What was measured."""
+        return self.result.measurements
 
     def row(self) -> Row:
         """For reports."""
@@ -59,45 +88,14 @@ class Finished(Record):
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: the reason, all trials, and the files written."""
+class _Folder:
+    """The files of a run in `folder`."""
 
-    reason: str
-    rows: tuple[Row, ...]
-    files: dict[str, Path]
+    folder: Path
 
-
-class LocalRun:
-    """A run of `spec` in `folder`, which is created, or continued when it holds the same spec.
-
-    Raises Conflict for a folder with another spec, and whatever is wrong with the spec or its data.
-    """
-
-    def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
-        self.spec, self.folder, self.device = spec, folder, device
-        self.data: Dataset = load(spec.dataset)
-        self.problem = Problem.of(spec, self.data.info, imports=True)
-        # Built for its errors alone: the first trial would be late for them.
-        augmentation.build(spec.training.augmentation, self.data.info.shape)
-        self.search = Proposer.of(self.problem)
-        self._open()
-
-    def _open(self) -> None:
-        try:
-            (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            allowed = f"a folder that can be made and written ({error.strerror})"
-            raise InvalidInput("folder of results", str(self.folder), allowed) from error
-        path = self._spec_file
-        if path.exists():
-            if ExperimentSpec.parse(json.loads(path.read_text()), str(path)) != self.spec:
-                raise Conflict(
-                    f"{self.folder} holds results of another spec; choose another folder or remove it"
-                )
-        else:
-            write_atomically(path, (json.dumps(self.spec.to_dict(), indent=1) + "\n").encode())
-        self.trials = self._read()
+    def artifact(self, digest: str) -> Path:
+        """Where the artifact with this digest is kept."""
+        return self.folder / "artifacts" / digest.removeprefix("sha256:")
 
     @property
     def _spec_file(self) -> Path:
@@ -106,6 +104,21 @@ class LocalRun:
     @property
     def _journal(self) -> Path:
         return self.folder / "trials.jsonl"
+
+    @property
+    def _device_file(self) -> Path:
+        return self.folder / "device.yaml"
+
+    def _read_spec(self) -> ExperimentSpec:
+        path = self._spec_file
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(path.name, str(error), "the spec of a run, as JSON", str(path)) from error
+        return ExperimentSpec.parse(content, str(path))
+
+    def _write_spec(self, spec: ExperimentSpec) -> None:
+        write_atomically(self._spec_file, (json.dumps(spec.to_dict(), indent=1) + "\n").encode())
 
     def _read(self) -> list[Finished]:
         if not self._journal.exists():
@@ -128,6 +141,97 @@ class LocalRun:
                 ) from error
         return found
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock, which the system frees on a kill: two runs would both be trial 7. Raises Conflict."""
+        with (self.folder / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Conflict(f"another run is at work in {self.folder}") from error
+            yield
+
+
+class LocalFolder(_Folder):
+    """A local run as its folder holds it: `spec` and finished `trials`. Needs no data; a device of the user's own becomes known here.
+
+    Raises NotFound for a folder without a run, InvalidInput for damaged files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not self._spec_file.is_file():
+            raise NotFound("local run", str(folder), "this place: no spec.json is in it")
+        self.spec = self._read_spec()
+        self.trials = self._read()
+        if self._device_file.is_file() and self.spec.target.device not in device_names():
+            adopt_device(self._device_file.name, folder)
+
+    def front(self) -> list[int]:
+        """Indices of the trials on the Pareto front."""
+        objectives = Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+        return [row.index for row in front(objectives, [trial.row() for trial in self.trials])]
+
+    def trial(self, index: int) -> Finished:
+        """A finished trial. Raises NotFound."""
+        if not 0 <= index < len(self.trials):
+            raise NotFound("trial", index, f"{self.folder}, which has {len(self.trials)} finished trials")
+        return self.trials[index]
+
+    def extend(self, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None = None) -> ExperimentSpec:
+        """Write a spec with more trials and other budgets, see `extended`; the next run goes on with it.
+
+        Raises InvalidInput, Conflict while a run is at work in the folder.
+        """
+        with self._alone():
+            self.spec = extended(self._read_spec(), rounds, budgets)
+            self.spec.all_budgets()
+            self._write_spec(self.spec)
+        return self.spec
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the reason, all trials, and the files written."""
+
+    reason: str
+    rows: tuple[Row, ...]
+    files: dict[str, Path]
+
+
+class LocalRun(_Folder):
+    """A run of `spec` in `folder`, which is created, or continued when it holds the same spec.
+
+    Raises Conflict for a folder with another spec, and whatever is wrong with the spec or its data.
+    """
+
+    def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
+        self.spec, self.folder, self.device = spec, folder, device
+        self.data: Dataset = load(spec.dataset)
+        self.problem = Problem.of(spec, self.data.info, imports=True)
+        # Built for its errors alone: the first trial would be late for them.
+        augmentation.build(spec.training.augmentation, self.data.info.shape)
+        self.search = Proposer.of(self.problem)
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            allowed = f"a folder that can be made and written ({error.strerror})"
+            raise InvalidInput("folder of results", str(self.folder), allowed) from error
+        if self._spec_file.exists():
+            if self._read_spec() != self.spec:
+                raise Conflict(
+                    f"{self.folder} holds results of another spec; choose another folder or remove it. "
+                    f"`sparsemod extend {self.folder}` adds trials to it, `sparsemod run {self.folder}` goes on with its own spec"
+                )
+        else:
+            profile = device(self.spec.target.device).model_dump_json(indent=1, exclude_none=True)
+            write_atomically(self._device_file, (profile + "\n").encode())
+            self._write_spec(self.spec)
+        self.trials = self._read()
+
     def run(
         self,
         on_finished: Callable[[Finished], None] = lambda trial: None,
@@ -145,16 +249,6 @@ class LocalRun:
                     # Nothing that another spec could be mixed with: the mended one may take the folder.
                     self._spec_file.unlink(missing_ok=True)
         return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the folder's lock, which the system frees on a kill: two runs would both be trial 7. Raises Conflict."""
-        with (self.folder / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise Conflict(f"another run is at work in {self.folder}") from error
-            yield
 
     def _search(
         self,
@@ -221,10 +315,6 @@ class LocalRun:
         return ParentWeights(
             trial.candidate.parameters, self.artifact(weights[0].digest).read_bytes(), trial.result.epochs
         )
-
-    def artifact(self, digest: str) -> Path:
-        """Where the artifact with this digest is kept."""
-        return self.folder / "artifacts" / digest.removeprefix("sha256:")
 
     def _keep(self, finished: Finished) -> None:
         self.trials.append(finished)

@@ -16,10 +16,12 @@ from sparsemod.graph import Graph, Operator, capture
 from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, norm_keys
 from sparsemod.pruning.filters import named_tensors
 from sparsemod.pruning.plan import planned_keep
+from sparsemod.stage_errors import stage_errors
 
 Keep = NDArray[np.bool_]
 
 
+@stage_errors("pruning")
 def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
     """A copy of `module` without the filters that pruning set to zero; it computes the same function.
 
@@ -54,6 +56,7 @@ def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> 
     return _shrunk(masked, graph, channels, keep)
 
 
+@stage_errors("pruning")
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
     """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of
     `planned_shrink` without its work.

@@ -41,7 +41,7 @@ _RESCALE_MAX = 2.0**19
 _CLAMP_EARLY = ("max_pool", "relu", "relu6", "flatten")
 
 
-def quantize_static(graph: Graph, samples: Tensor, rule: str = "minmax") -> IntegerNetwork:
+def quantize_static(graph: Graph, samples: Tensor, rule: str = "min_max") -> IntegerNetwork:
     """The integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +32,41 @@ def trials_csv(rows: Sequence[Row]) -> str:
     """All trials, a line each: identity, state, measured values (with their unit in the column's name), then parameters."""
     metrics = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
     parameters = list(dict.fromkeys(name for row in rows for name in row.candidate.parameters))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    return csv_header(metrics, parameters) + csv_lines(rows, metrics, parameters)
+
+
+def csv_header(metrics: Mapping[str, str], parameters: Iterable[str]) -> str:
+    """The first line of `trials_csv`; `metrics`: metric -> unit."""
     fixed = ["trial", "state", "round", "origin", "parent", "operators", "epochs", "seconds", "failure"]
-    writer.writerow([*fixed, *(f"{metric} [{unit}]" for metric, unit in metrics.items()), *parameters])
+    return _csv([[*fixed, *(f"{metric} [{unit}]" for metric, unit in metrics.items()), *parameters]])
+
+
+def csv_lines(rows: Iterable[Row], metrics: Iterable[str], parameters: Iterable[str]) -> str:
+    """The lines of `trials_csv` for some trials, with these columns."""
+    metrics, parameters = list(metrics), list(parameters)
+    lines = []
     for row in rows:
         c, values = row.candidate, row.values()
-        writer.writerow(
+        lines.append(
             [
                 row.index, row.state.value, c.round, c.origin, "" if c.parent is None else c.parent, "; ".join(c.operators),
                 f"{row.epochs:g}", f"{row.seconds:.3f}", row.failure,
                 *(values.get(metric, "") for metric in metrics), *(c.parameters.get(name, "") for name in parameters),
             ]
         )  # fmt: skip
+    return _csv(lines)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _csv(lines: Iterable[Sequence[Any]]) -> str:
+    """Lines of CSV. A spreadsheet runs text that begins like a formula: such text gets an apostrophe before it. Numbers stay as they are."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in line]
+        for line in lines
+    )
     return out.getvalue()
 
 

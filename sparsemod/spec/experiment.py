@@ -36,10 +36,11 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class SplitsSpec(Part):
-    """How the data are divided: disjoint, stratified by class, drawn with a seed of their own."""
+    """How the data are divided: disjoint, stratified by class, drawn with a seed of their own. Groups of a dataset stay whole."""
 
     validation: Fraction = Field(
-        0.15, description="Share of the training data that steers the search; never trained on."
+        0.15,
+        description="Share of the training data that steers the search; never trained on. Ignored when the dataset brings its own validation set.",
     )
     test: Fraction = Field(
         0.15,

@@ -103,3 +103,7 @@ class QuantizationSpec(_Part):
     calibration_samples: int = Field(
         256, ge=1, description="Training samples that calibrate the activations' ranges."
     )
+    activation_ranges: Literal["min_max", "percentile", "mse"] = Field(
+        "min_max",
+        description="How an activation's range follows from those samples. `min_max`: all values; `percentile`: all but the outermost 0.01 % at each end; `mse`: the range of the smallest squared rounding error.",
+    )

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 
+MAX_VALUES = 10_000
+"""Of one spec: its validation takes time for each of them."""
+
 _MOST_OTHERS = 20
 NAME_PATTERN = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N} ._\-]*$"
 """Of an experiment's name: letters, marks and digits of any alphabet."""
@@ -21,13 +24,16 @@ _PATTERNS = {NAME_PATTERN: "letters, digits, spaces and . _ -, the first one a l
 
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
     """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
-    first, *others = (
-        one for complaint in error.errors() for one in _with_others(_translated(complaint, model, source))
+    complaints = error.errors(include_url=False)
+    first, *rest = (
+        one
+        for complaint in complaints[: _MOST_OTHERS + 1]
+        for one in _with_others(_translated(complaint, model, source))
     )
     first.others = ()
     # Of a value that fits none of several forms, pydantic complains once for each form.
     fields = {first.field}
-    for one in others:
+    for one in rest:
         if one.field not in fields and len(fields) <= _MOST_OTHERS:
             fields.add(one.field)
             first.others += (one,)
@@ -114,7 +120,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def plain_json(data: Mapping[str, Any], source: str | None) -> str:
     """`data` as JSON text. Raises InvalidSpec that names the field of what JSON cannot hold."""
-    for field, value in _leaves(data):
+    for count, (field, value) in enumerate(_leaves(data)):
+        if count >= MAX_VALUES:
+            raise InvalidSpec("spec", f"over {MAX_VALUES:,} values", "fewer", source)
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidSpec(field, value, "a finite number", source)
         if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):

@@ -61,7 +61,7 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
   try {
     const verb = method ?? (body === undefined ? "GET" : "POST");
     const early = verb === "GET" ? begun(path) : undefined;
-    response = await (early ?? fetch(path, { method: verb, headers, body, signal: abort }));
+    response = await (early ?? fetch(`.${path}`, { method: verb, headers, body, signal: abort }));
     if (!early) learn(response, begin);
   } catch (error) {
     if (abort?.aborted) throw error;

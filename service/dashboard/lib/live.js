@@ -60,7 +60,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
   const open = () => {
     timer = undefined;
     if (ended || document.hidden) return; // opened again by who looks
-    const mine = new EventSource(last === "" ? path : `${path}?after=${encodeURIComponent(last)}`);
+    const mine = new EventSource(last === "" ? `.${path}` : `.${path}?after=${encodeURIComponent(last)}`);
     source = mine;
     mine.onopen = () => {
       heard = Date.now();
@@ -131,7 +131,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
 async function missing(path) {
   const abort = new AbortController();
   try {
-    const response = await fetch(path, { signal: abort.signal });
+    const response = await fetch(`.${path}`, { signal: abort.signal });
     return response.status === 404;
   } catch {
     return false;

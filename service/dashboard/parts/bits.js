@@ -15,6 +15,10 @@ export function Problem({ error, what }) {
   }</p>`;
 }
 
+/** Why the stored spec of an experiment is not valid on this server, and what may be done. @param {{experiment: any}} properties */
+export const SpecError = ({ experiment }) => experiment.spec_error && html`<p class="problem" role="note">
+  No trials are suggested or handed out: the stored spec is not valid. ${experiment.spec_error}. <code>sparsemod mend ${experiment.id} SPEC</code> replaces it.</p>`;
+
 /** A number that matters. @param {{name: string, children?: any, title?: string}} properties */
 export const Figure = ({ name, children, title }) =>
   html`<div class="figure" title=${title}><dt>${name}</dt><dd>${children}</dd></div>`;

@@ -8,7 +8,7 @@ import { asked, go } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { brushed, rangesOf } from "../lib/selection.js";
 import { Actions } from "../parts/actions.js";
-import { Boundary, Clock, Figure, Problem, Progress, State } from "../parts/bits.js";
+import { Boundary, Clock, Figure, Problem, Progress, SpecError, State } from "../parts/bits.js";
 import { pace } from "./experiments.js";
 import { History } from "./experiment/history.js";
 import { Importance } from "./experiment/importance.js";
@@ -102,6 +102,7 @@ function Head({ experiment, front, onChange }) {
       <span class="grow"></span>
       <a class="button" href=${`#/compare?ids=${experiment.id}`}>Compare</a>
       <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>
+    <${SpecError} experiment=${experiment} />
     <section class="card head" aria-label="Progress"><div class="item-body">
       <div class="rounds">${roundsOf(experiment).map(([name, { done, trials }]) =>
         html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${done} total=${trials} />`)}</div>

@@ -6,7 +6,7 @@ import { calmly, follow, resets } from "../lib/live.js";
 import { ask, asked, offset as place } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { Actions } from "../parts/actions.js";
-import { Clock, Pick, Problem, Progress, State } from "../parts/bits.js";
+import { Clock, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
 
 const PAGE = 20;
 const STATES = ["running", "stopped", "done", "failed"];
@@ -126,6 +126,7 @@ function Item({ experiment, front }) {
       <span class="grow"></span>
       <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
     ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}
+    <${SpecError} experiment=${experiment} />
     <div class="item-body">
       <div class="rounds">${roundsOf(experiment).map(([name, round]) => html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${over(round)} total=${round.trials} />`)}</div>
       <dl class="figures">

@@ -1,12 +1,14 @@
 """Files, by digest."""
 
+from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 
 from service.files.artifacts import CHUNK
+from service.http.pools import Pool
 from service.http.routes.common import FilesDep, StoreDep, failures
 from service.schemas.trials import DIGEST_PATTERN, ArtifactInfo
 
@@ -14,7 +16,7 @@ router = APIRouter(prefix="/artifacts", tags=["artifacts"])
 
 DigestPath = Annotated[
     str,
-    Path(
+    PathParameter(
         pattern=DIGEST_PATTERN,
         description="sha256: and 64 hexadecimal digits.",
         examples=["sha256:" + "0" * 64],
@@ -29,10 +31,15 @@ _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "
     response_class=FileResponse,
     responses={200: {"content": _BINARY, "description": "The content."}, **failures(404)},
 )
-def download(store: StoreDep, files: FilesDep, digest: DigestPath) -> FileResponse:
+async def download(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> FileResponse:
     """The content; it never changes, so that it can be cached for ever."""
-    store.artifact(digest)
-    return FileResponse(files.open(digest), media_type="application/octet-stream", headers=_headers(digest))
+
+    def found() -> Path:
+        store.artifact(digest)
+        return files.open(digest)
+
+    path = await _pool(request).run(found)
+    return FileResponse(path, media_type="application/octet-stream", headers=_headers(digest))
 
 
 @router.head(
@@ -41,11 +48,16 @@ def download(store: StoreDep, files: FilesDep, digest: DigestPath) -> FileRespon
     response_class=Response,
     responses={200: {"description": "It is."}, **failures(404)},
 )
-def exists(store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
+async def exists(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
     """Answers like a download, without the content. The file stays for a day at least, also when nothing refers to it."""
-    info = store.ask_artifact(digest)
-    files.open(digest)
-    headers = {**_headers(digest), "content-length": str(info.size)}
+
+    def found() -> int:
+        info = store.ask_artifact(digest)
+        files.open(digest)
+        return info.size
+
+    size = await _pool(request).run(found)
+    headers = {**_headers(digest), "content-length": str(size)}
     return Response(status_code=200, media_type="application/octet-stream", headers=headers)
 
 
@@ -58,15 +70,21 @@ def exists(store: StoreDep, files: FilesDep, digest: DigestPath) -> Response:
 async def upload(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> ArtifactInfo:
     """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again."""
 
-    with await run_in_threadpool(files.receive, digest) as receiving:
+    pool = _pool(request)
+    with await pool.run(files.receive, digest) as receiving:
         held = bytearray()
         async for chunk in request.stream():
             held += chunk
             if len(held) >= CHUNK:
-                await run_in_threadpool(receiving.write, bytes(held))
+                await pool.run(receiving.write, bytes(held))
                 held.clear()
         receiving.write(bytes(held))
-        return await run_in_threadpool(receiving.commit, store)
+        return await pool.run(receiving.commit, store)
+
+
+def _pool(request: Request) -> Pool:
+    pool: Pool = request.app.state.transfers
+    return pool
 
 
 def _headers(digest: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Query, Request
+from starlette.convertors import Convertor, register_url_convertor
 
 from service.files.artifacts import ArtifactFiles
 from service.schemas.errors import ErrorAnswer
@@ -10,17 +11,53 @@ from service.schemas.logins import Login
 from service.store import Store
 
 
-def _store(request: Request) -> Store:
+class Decimal(Convertor[int]):
+    """A path segment that is a number in its one canonical spelling: ASCII digits without sign, point or leading zero.
+
+    It is the only parser of ids in paths. The guard and the endpoint get the integer that it returns, so they cannot disagree about which
+    experiment or attempt a request means. A segment in another spelling matches no route, which is answered with 404.
+    """
+
+    def convert(self, value: str) -> int:
+        """The number."""
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        """The number's spelling."""
+        return str(value)
+
+
+class Number(Decimal):
+    """The number of an experiment or an attempt."""
+
+    regex = "[1-9][0-9]{0,14}"
+
+
+class Index(Decimal):
+    """The index of a trial."""
+
+    regex = "0|[1-9][0-9]{0,8}"
+
+
+# Registered before any route is made: every module of routes imports this one.
+register_url_convertor("number", Number())
+register_url_convertor("index", Index())
+
+
+# Not plain functions: the framework would call each of them in a thread, and wait for a free one.
+
+
+async def _store(request: Request) -> Store:
     store: Store = request.app.state.store
     return store
 
 
-def _files(request: Request) -> ArtifactFiles:
+async def _files(request: Request) -> ArtifactFiles:
     files: ArtifactFiles = request.app.state.files
     return files
 
 
-def _login(request: Request) -> Login | None:
+async def _login(request: Request) -> Login | None:
     login: Login | None = request.scope["sparsemod_login"]
     return login
 
@@ -29,11 +66,11 @@ StoreDep = Annotated[Store, Depends(_store)]
 FilesDep = Annotated[ArtifactFiles, Depends(_files)]
 LoginDep = Annotated[Login | None, Depends(_login)]
 
-ExperimentId = Annotated[int, Path(ge=1, le=2**53, description="Number of the experiment.", examples=[1])]
+ExperimentId = Annotated[int, Path(ge=1, lt=10**15, description="Number of the experiment.", examples=[1])]
 TrialIndex = Annotated[
-    int, Path(ge=0, le=2**31 - 1, description="Index of the trial in its experiment.", examples=[0])
+    int, Path(ge=0, lt=10**9, description="Index of the trial in its experiment.", examples=[0])
 ]
-AttemptId = Annotated[int, Path(ge=1, le=2**53, description="Number of the attempt.", examples=[1])]
+AttemptId = Annotated[int, Path(ge=1, lt=10**15, description="Number of the attempt.", examples=[1])]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many items at most.")]
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1, description="How many items to leave out.")]
 Key = Annotated[

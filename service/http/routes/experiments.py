@@ -28,9 +28,9 @@ from service.schemas.trials import (
     ExtendExperiment,
     Page,
 )
-from service.store.experiments import extended
 from sparsemod.errors import InvalidInput
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.extension import extended
 
 router = APIRouter(tags=["experiments"])
 
@@ -69,6 +69,11 @@ async def _spec(request: Request) -> ExperimentSpec:
         return await run_in_threadpool(loads, text, "body")
     if kind != "application/json":
         raise InvalidInput("content-type", kind, f"application/json or {YAML_TYPES[0]}")
+    return await run_in_threadpool(_from_json, body)
+
+
+def _from_json(body: bytes) -> ExperimentSpec:
+    """The spec in `{"spec": {...}}`. Raises InvalidSpec, InvalidInput."""
     try:
         data = json.loads(body)
         create = CreateExperiment.model_validate(data)
@@ -118,7 +123,7 @@ async def create_experiment(
         return store.create_experiment(spec, key, None if login is None else login.owner)
 
     view = await run_in_threadpool(make)
-    response.headers["location"] = f"/experiments/{view.id}"
+    response.headers["location"] = f"{request.scope.get('root_path', '')}/experiments/{view.id}"
     return view
 
 
@@ -144,14 +149,17 @@ def list_experiments(
     return Page[ExperimentSummary](items=tuple(items), total=total)
 
 
-@router.get("/experiments/{experiment}", summary="Show an experiment", responses=failures(404))
+@router.get("/experiments/{experiment:number}", summary="Show an experiment", responses=failures(404))
 def show_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Its spec, state, rounds and how many trials are in which state."""
     return store.experiment(experiment)
 
 
 @router.delete(
-    "/experiments/{experiment}", status_code=204, summary="Delete an experiment", responses=failures(404)
+    "/experiments/{experiment:number}",
+    status_code=204,
+    summary="Delete an experiment",
+    responses=failures(404),
 )
 def delete_experiment(
     store: StoreDep, files: FilesDep, login: LoginDep, experiment: ExperimentId
@@ -165,20 +173,26 @@ def delete_experiment(
     return Response(status_code=204)
 
 
-@router.post("/experiments/{experiment}/stop", summary="Stop an experiment", responses=failures(404, 409))
+@router.post(
+    "/experiments/{experiment:number}/stop", summary="Stop an experiment", responses=failures(404, 409)
+)
 def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """No more trials are handed out; running ones end between two epochs and wait, with their checkpoint, for `resume`."""
     return store.stop(experiment)
 
 
-@router.post("/experiments/{experiment}/resume", summary="Resume an experiment", responses=failures(404, 409))
+@router.post(
+    "/experiments/{experiment:number}/resume", summary="Resume an experiment", responses=failures(404, 409)
+)
 def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
     """Go on after a stop."""
     return store.resume(experiment)
 
 
 @router.post(
-    "/experiments/{experiment}/extend", summary="Extend an experiment", responses=failures(400, 404, 409, 413)
+    "/experiments/{experiment:number}/extend",
+    summary="Extend an experiment",
+    responses=failures(400, 404, 409, 413),
 )
 def extend_experiment(
     store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
@@ -188,11 +202,30 @@ def extend_experiment(
     The reference point stays, so that hypervolumes stay comparable.
     """
     rounds: dict[str, int] = {str(name): more for name, more in change.rounds.items()}
-    check_spec(extended(store.experiment(experiment).spec, rounds, change.budgets))
+    check_spec(extended(store.valid_spec(experiment), rounds, change.budgets))
     return store.extend(experiment, rounds, change.budgets, key)
 
 
-@router.get("/experiments/{experiment}/events", summary="What happened since", responses=failures(404))
+@router.post(
+    "/experiments/{experiment:number}/mend",
+    summary="Replace an invalid spec",
+    openapi_extra=_BODY,
+    responses=failures(400, 404, 409, 413),
+)
+async def mend_experiment(request: Request, store: StoreDep, experiment: ExperimentId) -> ExperimentView:
+    """Replaces a stored spec that does not validate any more (`spec_error` says why), for example after an update of the server. The body is
+    that of a new experiment. The trials stay. An experiment that has failed runs again. 409 when the stored spec is valid.
+    """
+    spec = await _spec(request)
+
+    def mend() -> ExperimentView:
+        _check(request, spec)
+        return store.mend(experiment, spec)
+
+    return await run_in_threadpool(mend)
+
+
+@router.get("/experiments/{experiment:number}/events", summary="What happened since", responses=failures(404))
 def list_events(
     store: StoreDep,
     experiment: ExperimentId,
@@ -206,7 +239,7 @@ def list_events(
 
 
 @router.get(
-    "/experiments/{experiment}/ax",
+    "/experiments/{experiment:number}/ax",
     summary="The experiment for Ax",
     tags=["results"],
     responses={

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from service.http.routes.common import ExperimentId, StoreDep, TrialIndex, failures
 from service.jobs.exports import Exports
@@ -13,7 +13,7 @@ from sparsemod.targets import device
 router = APIRouter(tags=["exports"])
 
 
-def _exports(request: Request) -> Exports:
+async def _exports(request: Request) -> Exports:
     exports: Exports = request.app.state.exports
     return exports
 
@@ -22,7 +22,7 @@ ExportsDep = Annotated[Exports, Depends(_exports)]
 
 
 @router.post(
-    "/experiments/{experiment}/trials/{index}/exports",
+    "/experiments/{experiment:number}/trials/{index:index}/exports",
     status_code=202,
     summary="Export a trial's network",
     responses=failures(400, 404, 409, 413),
@@ -39,21 +39,30 @@ def export_trial(
 
 
 @router.get(
-    "/experiments/{experiment}/trials/{index}/exports", summary="A trial's exports", responses=failures(404)
+    "/experiments/{experiment:number}/trials/{index:index}/exports",
+    summary="A trial's exports",
+    responses=failures(404),
 )
 def list_trial_exports(exports: ExportsDep, experiment: ExperimentId, index: TrialIndex) -> list[ExportView]:
     """What was exported, with reports and files, and what is on its way."""
     return exports.listed(experiment, index)
 
 
-@router.get("/experiments/{experiment}/exports", summary="An experiment's exports", responses=failures(404))
-def list_exports(exports: ExportsDep, experiment: ExperimentId) -> list[ExportView]:
-    """The exports of all its trials."""
-    return exports.listed(experiment)
+@router.get(
+    "/experiments/{experiment:number}/exports", summary="An experiment's exports", responses=failures(404)
+)
+def list_exports(
+    exports: ExportsDep,
+    experiment: ExperimentId,
+    after: Annotated[int, Query(ge=-1, lt=10**9, description="Index of the last trial that is known.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Of how many trials at most.")] = 100,
+) -> list[ExportView]:
+    """The exports of its trials, by index, of at most `limit` trials. Those of further trials: ask again with `after`."""
+    return exports.page(experiment, after, limit)
 
 
 @router.post(
-    "/pareto/{experiment}/exports",
+    "/pareto/{experiment:number}/exports",
     status_code=202,
     summary="Export the Pareto front",
     responses=failures(400, 404, 409, 413),

@@ -15,7 +15,7 @@ router = APIRouter(tags=["trials"])
 
 
 @router.get(
-    "/experiments/{experiment}/trials/{index}/graph",
+    "/experiments/{experiment:number}/trials/{index:index}/graph",
     summary="A trial's network",
     response_model=TrialGraph,
     responses={202: {"model": Computing, "description": "It is being computed."}, **failures(400, 404)},

@@ -1,19 +1,19 @@
-"""Is it there?"""
+"""Is it there, and can it work?"""
 
-from typing import Literal, cast
+from fastapi import APIRouter, Request
 
-from fastapi import APIRouter
-
-from service.http.routes.common import StoreDep, failures
+from service.http.readiness import Readiness
+from service.http.routes.common import failures
 from service.schemas.trials import Health
-from sparsemod import __version__
 
 router = APIRouter(tags=["service"])
 
 
-@router.get("/health", summary="Is the service there?", responses=failures())
-def health(store: StoreDep) -> Health:
-    """Asks the database, too."""
-    version = store.check()
-    backend = cast(Literal["sqlite", "postgresql"], store.backend)
-    return Health(status="ok", version=__version__, database=backend, schema_version=version)
+@router.get("/health", summary="Can the service work?", responses=failures())
+async def health(request: Request) -> Health:
+    """200 when the database takes a write and the disk of the artifacts has room; else 503 with the reason, after a few seconds at most.
+
+    The answer may be a second old.
+    """
+    readiness: Readiness = request.app.state.readiness
+    return await readiness.ask()

@@ -14,7 +14,7 @@ router = APIRouter(tags=["results"])
 
 
 @router.get(
-    "/experiments/{experiment}/importance",
+    "/experiments/{experiment:number}/importance",
     summary="Importance of parameters",
     response_model=Importance,
     responses={202: {"model": Computing, "description": "It is being computed."}, **failures(400, 404)},

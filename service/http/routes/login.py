@@ -1,7 +1,6 @@
 """Logging in with a token, for the page: a browser keeps a session cookie instead of the token."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from starlette.requests import cookie_parser
 
 from service.errors import LoginNeeded
@@ -28,7 +27,7 @@ def log_in(request: Request, response: Response, store: StoreDep, wanted: LoginR
         httponly=True,
         samesite="strict",
         secure=request.url.scheme == "https",
-        path="/",
+        path=request.scope.get("root_path", "") or "/",
     )
     response.headers["cache-control"] = "no-store"
     return Me(open=False, login=login)
@@ -41,15 +40,17 @@ def log_out(request: Request, store: StoreDep) -> Response:
     if session:
         store.close_session(session)
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    response.delete_cookie(
+        COOKIE, path=request.scope.get("root_path", "") or "/", httponly=True, samesite="strict"
+    )
     return response
 
 
 @router.get("/me", summary="Who am I?", responses=failures())
-async def show_me(request: Request, response: Response, store: StoreDep) -> Me:
+def show_me(request: Request, response: Response, store: StoreDep) -> Me:
     """Whether there are logins here, and who is logged in."""
     response.headers["cache-control"] = "no-store"
-    if not await run_in_threadpool(store.closed):
+    if not store.closed():
         return Me(open=True)
-    login, _ = await who(store, request.headers)
+    login, _ = who(store, request.headers)
     return Me(open=False, login=login)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
+from service.http.pools import Pool
 from sparsemod.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
@@ -79,24 +80,28 @@ def _serve(name: str, encodings: str, known: str) -> Response:
     return Response(content, media_type=TYPES[suffix], headers=headers)
 
 
+# The page has threads of its own: it must come up when all requests for data wait.
+_POOL = Pool("requests for the page", 4)
+
+
 @router.get("/")
-def dashboard(encodings: Encodings = "", known: Known = "") -> Response:
+async def dashboard(encodings: Encodings = "", known: Known = "") -> Response:
     """The dashboard."""
-    return _serve("index.html", encodings, known)
+    return await _POOL.run(_serve, "index.html", encodings, known)
 
 
 @router.get("/dashboard/{name:path}")
-def dashboard_file(name: str, encodings: Encodings = "", known: Known = "") -> Response:
+async def dashboard_file(name: str, encodings: Encodings = "", known: Known = "") -> Response:
     """A module or a style of the dashboard. Raises NotFound."""
     if name not in _files():
         raise NotFound("page", name)
-    return _serve(name, encodings, known)
+    return await _POOL.run(_serve, name, encodings, known)
 
 
 @router.get("/docs")
-def docs() -> Response:
+async def docs() -> Response:
     """The endpoints, read from /openapi.json."""
-    content = (PAGES / "api.html").read_bytes()
+    content = await _POOL.run((PAGES / "api.html").read_bytes)
     headers = {
         "content-security-policy": _policy(content),
         "referrer-policy": "no-referrer",

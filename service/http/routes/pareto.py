@@ -6,16 +6,16 @@ from fastapi import APIRouter, Query, Response
 
 from service.http.routes.common import ExperimentId, StoreDep, failures
 from service.schemas.exports import PointDevices
+from service.schemas.report_rows import to_row
 from service.schemas.trials import ParetoView
 from sparsemod.report.results import trials_csv
-from sparsemod.report.rows import front
 from sparsemod.targets import device_fits
 
 router = APIRouter(tags=["results"])
 
 
 @router.get(
-    "/pareto/{experiment}",
+    "/pareto/{experiment:number}",
     summary="The Pareto front",
     response_model=ParetoView,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **failures(404)},
@@ -28,14 +28,15 @@ def show_pareto(
     """The completed trials that meet the budgets and that no other one dominates: parameters, measurements with their provenance, lineage,
     files; the hypervolume against the fixed reference point, and its history."""
     if format == "csv":
-        _, objectives, rows = store.results(experiment)
+        indices = [point.index for point in store.pareto(experiment).points]
+        rows = [to_row(trial) for trial in store.trials_at(experiment, indices)]
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-pareto.csv"'}
-        return Response(trials_csv(front(objectives, rows)), media_type="text/csv", headers=headers)
+        return Response(trials_csv(rows), media_type="text/csv", headers=headers)
     return store.pareto(experiment)
 
 
 @router.get(
-    "/pareto/{experiment}/devices",
+    "/pareto/{experiment:number}/devices",
     summary="Which devices each Pareto point fits",
     responses=failures(404),
 )

@@ -22,7 +22,7 @@ JSON = "application/json"
 
 
 @router.get(
-    "/experiments/{experiment}/points",
+    "/experiments/{experiment:number}/points",
     summary="Trials as columns",
     response_model=Points,
     responses=failures(404),

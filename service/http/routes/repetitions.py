@@ -14,7 +14,7 @@ router = APIRouter(tags=["results"])
 
 
 @router.get(
-    "/experiments/{experiment}/repetitions",
+    "/experiments/{experiment:number}/repetitions",
     summary="Mean and spread over repetitions",
     response_model=Page[RepetitionsView],
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **failures(404)},

@@ -35,7 +35,7 @@ After = Annotated[
 
 
 @router.get(
-    "/experiments/{experiment}/stream",
+    "/experiments/{experiment:number}/stream",
     summary="Follow an experiment",
     response_class=Response,
     responses={**_STREAM, **failures(404)},

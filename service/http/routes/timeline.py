@@ -10,7 +10,9 @@ from service.schemas.dashboard import Timeline
 router = APIRouter(tags=["trials"])
 
 
-@router.get("/experiments/{experiment}/timeline", summary="Timeline of workers", responses=failures(404))
+@router.get(
+    "/experiments/{experiment:number}/timeline", summary="Timeline of workers", responses=failures(404)
+)
 def show_timeline(
     store: StoreDep,
     experiment: ExperimentId,

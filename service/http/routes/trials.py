@@ -1,18 +1,24 @@
 """Trials: list, show, curve, log, devices, attach, stop."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from service.http.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
 from service.http.spec_checks import check_candidate
 from service.schemas.report_rows import to_row
 from service.schemas.trials import AttachTrial, LogLine, Page, TrialView
+from service.store import Store
 from sparsemod.records import CurvePoint, Label, Measurement, TrialState
-from sparsemod.report.results import trials_csv
+from sparsemod.report.results import csv_header, csv_lines
 from sparsemod.targets import DeviceFit, device_fits
 
-router = APIRouter(prefix="/experiments/{experiment}/trials", tags=["trials"])
+router = APIRouter(prefix="/experiments/{experiment:number}/trials", tags=["trials"])
+
+CSV_TRIALS = 500
+"""Trials that are read at once for a table."""
 
 Sort = Literal[
     "index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at",
@@ -41,53 +47,63 @@ def list_trials(
     ] = "json",
 ) -> Page[TrialView] | Response:
     """Filtered, sorted and paged; `total` counts all that match."""
-    whole = format == "csv"
-    items, total = store.trials(
-        experiment,
-        state=state,
-        round=round,
-        origin=origin,
-        sort=sort,
-        descending=order == "desc",
-        limit=None if whole else limit,
-        offset=0 if whole else offset,
-    )
-    if whole:
+    chosen: dict[str, Any] = {
+        "state": state, "round": round, "origin": origin, "sort": sort, "descending": order == "desc",
+    }  # fmt: skip
+    if format == "csv":
+        indices = store.trial_indices(experiment, **chosen)
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-trials.csv"'}
-        return Response(
-            trials_csv([to_row(trial) for trial in items]), media_type="text/csv", headers=headers
-        )
+        return StreamingResponse(_csv(store, experiment, indices), media_type="text/csv", headers=headers)
+    items, total = store.trials(experiment, **chosen, limit=limit, offset=offset)
     return Page[TrialView](items=tuple(items), total=total)
+
+
+def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
+    """The table piece by piece, so that neither the server's memory nor another request pays for a large one.
+
+    A trial that is deleted meanwhile is left out. An error ends the connection before the end of the answer, which a client notices.
+    """
+    metrics, parameters = store.csv_columns(experiment, indices)
+    yield csv_header(metrics, parameters)
+    for start in range(0, len(indices), CSV_TRIALS):
+        views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
+        yield csv_lines(map(to_row, views), metrics, parameters)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))
 def attach_trial(
-    store: StoreDep, response: Response, experiment: ExperimentId, trial: AttachTrial, key: Key = None
+    request: Request,
+    store: StoreDep,
+    response: Response,
+    experiment: ExperimentId,
+    trial: AttachTrial,
+    key: Key = None,
 ) -> TrialView:
     """Queue a candidate of your own. Its parameters must be valid in the experiment's space: exactly the active ones, within their bounds. Where
     only the worker knows the data's shape, it is the one to check them, and an invalid candidate becomes a failed trial.
 
     A candidate that was there before is trained again, with another seed.
     """
-    spec = store.experiment(experiment).spec
+    spec = store.valid_spec(experiment)
     view = store.attach(experiment, check_candidate(spec, trial.parameters), trial.epochs, key)
-    response.headers["location"] = f"/experiments/{experiment}/trials/{view.index}"
+    root = request.scope.get("root_path", "")
+    response.headers["location"] = f"{root}/experiments/{experiment}/trials/{view.index}"
     return view
 
 
-@router.get("/{index}", summary="Show a trial", responses=failures(404))
+@router.get("/{index:index}", summary="Show a trial", responses=failures(404))
 def show_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
     """Everything about a trial except curve and log."""
     return store.trial(experiment, index)
 
 
-@router.get("/{index}/curve", summary="A trial's learning curve", responses=failures(404))
+@router.get("/{index:index}/curve", summary="A trial's learning curve", responses=failures(404))
 def show_curve(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> list[CurvePoint]:
     """One point per epoch. A loss that is not a number is the text "NaN" or "Infinity"."""
     return store.curve(experiment, index)
 
 
-@router.get("/{index}/log", summary="A trial's log", responses=failures(404))
+@router.get("/{index:index}/log", summary="A trial's log", responses=failures(404))
 def show_log(
     store: StoreDep,
     experiment: ExperimentId,
@@ -99,7 +115,7 @@ def show_log(
     return store.log(experiment, index, after, limit)
 
 
-@router.get("/{index}/devices", summary="Which devices a trial fits", responses=failures(404))
+@router.get("/{index:index}/devices", summary="Which devices a trial fits", responses=failures(404))
 def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> tuple[DeviceFit, ...]:
     """It beside every device that the server knows: bytes needed and there, estimated time. From what was measured, else from the costs that
     were known before training; empty where there are neither."""
@@ -111,7 +127,7 @@ def show_trial_devices(store: StoreDep, experiment: ExperimentId, index: TrialIn
     return device_fits(trial.measurements) or device_fits(known)
 
 
-@router.post("/{index}/stop", summary="Stop a trial", responses=failures(404, 409))
+@router.post("/{index:index}/stop", summary="Stop a trial", responses=failures(404, 409))
 def stop_trial(store: StoreDep, experiment: ExperimentId, index: TrialIndex) -> TrialView:
     """A queued trial ends at once, a running one between two epochs."""
     return store.stop_trial(experiment, index)

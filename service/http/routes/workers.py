@@ -61,14 +61,16 @@ def claim(store: StoreDep, login: LoginDep, wanted: ClaimRequest) -> Claim | Res
     return Response(status_code=204) if found is None else found
 
 
-@router.post("/attempts/{attempt}/heartbeat", summary="Renew a lease", responses=failures(400, 404, 409, 413))
+@router.post(
+    "/attempts/{attempt:number}/heartbeat", summary="Renew a lease", responses=failures(400, 404, 409, 413)
+)
 def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
     """409 when the lease was lost: the worker should drop the trial."""
     return store.heartbeat(attempt, fence.token)
 
 
 @router.post(
-    "/attempts/{attempt}/points",
+    "/attempts/{attempt:number}/points",
     status_code=204,
     summary="Report curve and log",
     responses=failures(400, 404, 409, 413),
@@ -80,7 +82,7 @@ def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Respons
 
 
 @router.post(
-    "/attempts/{attempt}/checkpoint",
+    "/attempts/{attempt:number}/checkpoint",
     status_code=204,
     summary="Name a checkpoint",
     responses=failures(400, 404, 409, 413),
@@ -93,7 +95,9 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
     return Response(status_code=204)
 
 
-@router.post("/attempts/{attempt}/finish", summary="Report a result", responses=failures(400, 404, 409, 413))
+@router.post(
+    "/attempts/{attempt:number}/finish", summary="Report a result", responses=failures(400, 404, 409, 413)
+)
 def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
     """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
 

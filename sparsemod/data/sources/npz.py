@@ -1,4 +1,4 @@
-"""Anybody's arrays from a NumPy archive: x and y, or x_train, y_train, x_test and y_test."""
+"""Anybody's arrays from a NumPy archive: x and y, or x_train, y_train, with x_val, y_val, x_test, y_test and groups where there are any."""
 
 import zipfile
 from pathlib import Path
@@ -7,24 +7,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsemod.data.arrays import Arrays
+from sparsemod.data.arrays import Arrays, looks_channels_last
 from sparsemod.data.places import data_root
 from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
 
-_KEYS = "must hold x and y, or x_train and y_train and, for an official test set, x_test and y_test"
+_KEYS = (
+    "must hold x and y, or x_train and y_train; for an own validation set x_val and y_val, for an official test set x_test and y_test, "
+    "for samples that belong together groups"
+)
+_LAYOUTS = ("channels_first", "channels_last")
 
 
 @dataset("npz")
 def npz(
-    root: Path | None, path: str, layout: Literal["channels_first", "channels_last"] = "channels_first"
+    root: Path | None, path: str, layout: Literal["channels_first", "channels_last"] | None = None
 ) -> Arrays:
     """Your own arrays: the NumPy archive `path` (absolute, or relative to `root`).
 
-    Samples may be (N, F) vectors, (N, H, W) grey images, or (N, C, H, W) images; (N, H, W, C) with layout "channels_last".
-    Labels are integers from 0, (N,) or (N, 1). Pickled content is refused. Raises DataMissing, InvalidInput.
+    Samples may be (N, F) vectors, (N, H, W) grey images, or images (N, C, H, W) or, with layout "channels_last", (N, H, W, C). Images whose
+    shape looks like the other layout need `layout`. Labels are integers from 0, (N,) or (N, 1). `x_val` and `y_val` are an own validation
+    split, `x_test` and `y_test` an official test set, `groups` (N,) says which samples stay together in one split.
+    Pickled content is refused. Raises DataMissing, InvalidInput.
     """
-    if layout not in ("channels_first", "channels_last"):
+    if layout is not None and layout not in _LAYOUTS:
         raise InvalidInput("dataset.options.layout", layout, "must be channels_first or channels_last")
     if not isinstance(path, str) or not path:
         raise InvalidInput("dataset.options.path", path, "the name of a .npz file")
@@ -54,22 +60,37 @@ def npz(
         raise error.at(source=str(place)) from None
 
 
-def _arrays(held: dict[str, NDArray[Any]], layout: str) -> Arrays:
+def _arrays(held: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
     suffix = "_train" if "x_train" in held else ""
     if f"x{suffix}" not in held or f"y{suffix}" not in held:
         raise InvalidInput("arrays", sorted(held), _KEYS)
     x, y = _samples(held[f"x{suffix}"], layout), _labels(held[f"y{suffix}"])
-    if "x_test" not in held and "y_test" not in held:
-        return Arrays(x, y)
-    if "x_test" not in held or "y_test" not in held:
-        raise InvalidInput("arrays", sorted(held), _KEYS)
-    return Arrays(x, y, _samples(held["x_test"], layout), _labels(held["y_test"]))
+    own: dict[str, Any] = {}
+    for part in ("val", "test"):
+        present = [key for key in (f"x_{part}", f"y_{part}") if key in held]
+        if len(present) == 1:
+            raise InvalidInput("arrays", sorted(held), _KEYS)
+        if present:
+            own[f"{part}_x"] = _samples(held[f"x_{part}"], layout)
+            own[f"{part}_y"] = _labels(held[f"y_{part}"])
+    groups = held.get(f"groups{suffix}", held.get("groups"))
+    return Arrays(x, y, groups=None if groups is None else _labels(groups), **own)
 
 
-def _samples(x: NDArray[Any], layout: str) -> NDArray[Any]:
+def _samples(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
     if x.ndim == 3:
         return x[:, None]
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 and layout == "channels_last" else x
+    if x.ndim != 4:
+        return x
+    if layout is None and looks_channels_last(x.shape[1:]):
+        first, rows, columns = x.shape[1:]
+        raise InvalidInput(
+            "dataset.options.layout",
+            None,
+            f"needed for samples of shape {x.shape[1:]}: channels_first if these are {first} channels of {rows} x {columns}, "
+            f"channels_last if they are {first} x {rows} with {columns} channels",
+        )
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if layout == "channels_last" else x
 
 
 def _labels(y: NDArray[Any]) -> NDArray[Any]:

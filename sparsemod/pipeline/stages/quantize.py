@@ -32,7 +32,8 @@ class Quantize(Stage):
         x, _ = work.data.train.tensors()
         chosen = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            work.integer = quantize(work.network(), x[torch.from_numpy(np.sort(chosen))], spec.scheme)
+            samples = x[torch.from_numpy(np.sort(chosen))]
+            work.integer = quantize(work.network(), samples, spec.scheme, spec.activation_ranges)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -43,7 +43,7 @@ export function Trials({ experiment, columns, version, picked }) {
   const Head = (/** @type {any} */ { name, number }) => html`<th scope="col" class=${number ? "number" : ""} aria-sort=${sort === name ? (order === "asc" ? "ascending" : "descending") : undefined}>
     <button type="button" onClick=${() => by(name)}>${title(name)}<span aria-hidden="true">${sort === name ? (order === "asc" ? " ↑" : " ↓") : ""}</span></button></th>`;
   return html`<${Card} title="Trials" wide id="trials" note=${page ? (Object.values(filters).some(Boolean) ? `${page.total} match` : String(page.total)) : ""}
-    aside=${html`<span class="small"><a href=${`/experiments/${experiment.id}/trials?format=csv`} download>CSV of all</a> · <a href=${`/pareto/${experiment.id}?format=csv`} download>CSV of the front</a></span>`}>
+    aside=${html`<span class="small"><a href=${`./experiments/${experiment.id}/trials?format=csv`} download>CSV of all</a> · <a href=${`./pareto/${experiment.id}?format=csv`} download>CSV of the front</a></span>`}>
     <div class="controls">
       <${Pick} label="State" value=${filters.state} options=${[["", "any"], "queued", "running", "completed", "infeasible", "failed", "stopped"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
       <${Pick} label="Round" value=${filters.round} options=${[["", "any"], ...Object.keys(experiment.rounds).map((name) => [name, roundName(experiment, name)])]} onChange=${(/** @type {string} */ round) => ask({ round, offset: null })} />

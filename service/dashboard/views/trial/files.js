@@ -35,7 +35,7 @@ export function Files({ trial, owner, onChange }) {
   return html`<${Card} title="Files">
     ${trial.artifacts.length === 0 ? html`<p class="dim">A completed trial leaves its weights and its integer network here.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Files"><table>
       <thead><tr><th scope="col">File</th><th scope="col">Kind</th><th scope="col" class="number">Size</th><th scope="col">SHA-256</th></tr></thead>
-      <tbody>${trial.artifacts.map((/** @type {any} */ one) => html`<tr key=${`${one.kind}/${one.name}`}><td><a href=${one.url} download=${`trial-${trial.index}-${one.name}`}>${one.name}</a></td><td>${one.kind}</td>
+      <tbody>${trial.artifacts.map((/** @type {any} */ one) => html`<tr key=${`${one.kind}/${one.name}`}><td><a href=${`.${one.url}`} download=${`trial-${trial.index}-${one.name}`}>${one.name}</a></td><td>${one.kind}</td>
         <td class="number">${bytes(one.size)}</td><td><code title=${one.digest}>${one.digest.slice(7, 19)}…</code></td></tr>`)}</tbody></table></div>`}
     ${network && html`<h3>Exports</h3><div class="scroll" tabindex="0" role="group" aria-label="Exports"><table><tbody>${FORMATS.map(([format, words]) => {
       const one = made.find((other) => other.format === format);

@@ -1,0 +1,42 @@
+"""More trials and other budgets for an experiment that is there already, on a server or in a local folder."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparsemod.errors import InvalidInput
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.units import metric
+
+
+def extended(
+    spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
+) -> ExperimentSpec:
+    """`spec` with more trials (round -> how many more) and other budgets (metric -> limit, None removes it).
+
+    The reference point stays, and becomes explicit, since its default follows the budgets. What lies beyond it counts for nothing, so that a
+    budget loosened beyond it moves it along. Raises InvalidInput that names `rounds...` or `budgets...`.
+    """
+    data = spec.to_dict()
+    data["source"] = spec.source.extended(rounds).model_dump(mode="json")
+    changed: set[str] = set()
+    for name, limit in (budgets or {}).items():
+        measured = metric(name, "budgets")
+        if measured.name in changed:
+            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this is {measured.name} again")
+        changed.add(measured.name)
+        if limit is None:
+            data["budgets"].pop(measured.name, None)
+        else:
+            data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
+    changed_spec = ExperimentSpec.parse(data)
+    reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
+    for name, value in reference.items():
+        # A reference point below the budget was meant so.
+        if after[name] > value >= before[name]:
+            reference[name] = after[name]
+    return changed_spec.model_copy(update={"reference_point": reference})
+
+
+def _default_reference(spec: ExperimentSpec) -> dict[str, float]:
+    """The reference point that `spec` would have if it gave none."""
+    return spec.model_copy(update={"reference_point": {}}).reference()

@@ -1,0 +1,140 @@
+"""What a capture refuses and in which words, and paddings, of which it takes some."""
+
+import pytest
+import torch
+from support_graph import Function, check_capture, conv, kinds
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sparsemod.errors import BuildError, Unsupported
+from sparsemod.graph import capture
+from sparsemod.graph.aten import TRANSLATIONS
+from sparsemod.quantization import quantize
+
+# torch says so once per process, of the module itself: even kernels cost it a copy.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.ZeroPad2d(1), nn.ZeroPad2d((2, 0, 1, 3)), conv()],
+        [nn.ZeroPad2d(1), conv(kernel=4, padding="same")],
+        [nn.ZeroPad2d(1), nn.ZeroPad2d(2), nn.ZeroPad2d(1), conv(padding=1)],
+        [nn.ZeroPad2d(1), nn.Identity(), nn.Dropout(), nn.ZeroPad2d(0), conv()],
+        [nn.ZeroPad2d(0), nn.MaxPool2d(2)],
+    ],
+)
+def test_paddings_in_a_row_are_the_convolution_s_own(layers: list[nn.Module]) -> None:
+    graph = check_capture(nn.Sequential(*layers), (2, 8, 8))
+    assert len(graph.operators) == 1 and "pad" not in kinds(graph)
+    quantize(nn.Sequential(*layers), torch.randn(4, 2, 8, 8))
+
+
+def test_one_padding_may_have_several_readers() -> None:
+    def branches(m: nn.ModuleList, x: Tensor) -> Tensor:
+        once = functional.pad(x, (1, 1, 1, 1))
+        return m[0](once) + m[1](functional.pad(once, (1, 1, 1, 1)))
+
+    graph = check_capture(Function(branches, conv(), conv(kernel=5)), (2, 8, 8))
+    assert [o.attributes["padding"] for o in graph.operators if o.kind == "conv"] == [(1,) * 4, (2,) * 4]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1), nn.MaxPool2d(2)),
+        nn.Sequential(nn.ZeroPad2d(1), nn.ZeroPad2d(1)),
+        nn.Sequential(nn.ZeroPad2d(1), nn.ReLU(), conv()),
+    ],
+)
+def test_padding_elsewhere_is_refused(module: nn.Module) -> None:
+    with pytest.raises(Unsupported, match="zeros directly before a convolution"):
+        capture(module, (2, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("module", "operator"),
+    [
+        (nn.BatchNorm1d(3), "batch_norm"),
+        (nn.MaxPool2d(2), "max_pool2d"),
+        (nn.AvgPool2d(2), "avg_pool2d"),
+        (nn.AdaptiveAvgPool2d(1), "adaptive_avg_pool2d"),
+    ],
+)
+def test_an_input_of_another_rank_is_refused(module: nn.Module, operator: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        capture(module, (3, 8))
+    assert caught.value.operator == operator
+    assert "shape (3, 8), not (" in str(caught.value) or "batch axis" in str(caught.value)
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.act = conv(), nn.GELU()
+        self.first = int(self.forward.__code__.co_firstlineno)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.silu(self.conv(x))
+        x = self.act(x).permute(0, 2, 3, 1)
+        return x.sum((1, 2)).softmax(1)
+
+
+def test_every_unsupported_operator_is_named_at_once() -> None:
+    module = Functional()
+    with pytest.raises(Unsupported) as caught:
+        capture(module, (2, 8, 8))
+    error = caught.value
+    found = [(one.operator, one.layer, one.place) for one in (error, *error.others)]
+    line = module.first
+
+    def at(offset: int) -> str:
+        return f"test_graph_refused.py, line {line + offset}"
+
+    assert found == [
+        ("silu", "forward", at(1)), ("gelu", "act", ""), ("permute", "forward", at(2)),
+        ("sum", "forward", at(3)), ("softmax", "forward", at(3)),
+    ]  # fmt: skip
+    assert "'silu' at layer 'forward', test_graph_refused.py, line" in str(error)
+    assert all(f"'{name}'" in str(error) for name in ("gelu", "permute", "sum", "softmax"))
+
+
+def test_an_operator_without_a_batch_axis_hides_no_other() -> None:
+    def moved(m: nn.ModuleList, x: Tensor) -> Tensor:
+        return functional.relu(x.transpose(0, 1)).transpose(0, 1).sigmoid()
+
+    with pytest.raises(Unsupported) as caught:
+        capture(Function(moved), (2, 8, 8))
+    names = [one.operator for one in (caught.value, *caught.value.others)]
+    assert names[0] == "transpose" and names[-1] == "sigmoid" and "relu" not in names
+
+
+def test_what_cannot_be_traced_names_the_exception_as_such() -> None:
+    def converting(m: nn.ModuleList, x: Tensor) -> Tensor:
+        return m[0](torch.from_numpy(x.numpy()))
+
+    with pytest.raises(
+        BuildError, match=r"^Function: .* cannot trace it: \w+: .* \(test_graph.*, line \d+\)$"
+    ) as caught:
+        capture(Function(converting, conv()), (2, 8, 8))
+    assert "must not depend" not in str(caught.value) and not isinstance(caught.value, Unsupported)
+
+
+def test_a_fault_inside_capture_names_type_and_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(call: object) -> None:
+        raise LookupError("lost")
+
+    monkeypatch.setitem(TRANSLATIONS, "aten.conv2d.default", faulty)
+    monkeypatch.setitem(TRANSLATIONS, "aten.convolution.default", faulty)
+    with pytest.raises(BuildError, match=r"capture raised LookupError: lost \(test_graph_refused.py, line"):
+        capture(conv(), (2, 8, 8))
+
+
+def test_out_of_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(call: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setitem(TRANSLATIONS, "aten.convolution.default", hungry)
+    with pytest.raises(MemoryError):
+        capture(conv(), (2, 8, 8))
