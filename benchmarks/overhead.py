@@ -55,7 +55,7 @@ def start(*arguments: str) -> "subprocess.Popen[bytes]":
 def run(trials: int) -> dict[str, Any]:
     """Evaluate `trials` trials on one worker; medians in seconds."""
     spec_data = json.loads(json.dumps(SPEC))
-    spec_data["source"]["rounds"]["r1"]["trials"] = trials
+    spec_data["rounds"]["r1"]["trials"] = trials
     spec = ExperimentSpec.parse(spec_data)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import FailureKind, TrialState
-from sparsemod.search.source import RoundSpec, search_config
+from sparsemod.search.settings import RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec

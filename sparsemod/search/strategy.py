@@ -16,7 +16,7 @@ from sparsemod.search.costs import CostBook
 from sparsemod.search.gp import Fitter
 from sparsemod.search.history import History, Round
 from sparsemod.search.pool import ENUMERATED, Entry, Parent, Pool, every
-from sparsemod.search.source import search_config
+from sparsemod.search.settings import search_config
 from sparsemod.search.stopping import converged
 from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
 from sparsemod.space.space import Space

@@ -15,6 +15,7 @@ from sparsemod.sources.base import SOURCES
 from sparsemod.sources.config_keys import FLAGS, ConfigKey, Tree, flag, refuse, whole
 from sparsemod.sources.config_keys import text as text_key
 from sparsemod.spec.plain import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
+from sparsemod.spec.source_choice import DEFAULT, source_from
 from sparsemod.units import OBJECTIVES
 
 
@@ -23,7 +24,7 @@ def read_config(path: Path) -> SpecFile:
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
     # A file may give the trials of a round and leave its epochs out, or the other way round.
-    plain = Plain({"source": SOURCES.get("search")().model_dump()})
+    plain = Plain({"source": source_from({"name": DEFAULT}).model_dump()})
     owners: dict[str, str] = {}
     if INCLUDE in entries:
         text, place = entries.pop(INCLUDE)
@@ -151,7 +152,7 @@ _SPARSITY = {"type": "real", "low": 0.05, "high": 0.9}
 KEYS: dict[str, ConfigKey] = {
     "name": text_key("name", "name of the experiment"),
     "root": text_key(f"{_BESIDE}.root", "folder of results", "a folder"),
-    **SOURCES.get("search").config_keys,
+    **SOURCES.get(DEFAULT).config_keys,
     "objectives": ConfigKey(_OBJECTIVES, "how many objectives; they add up", _objectives),
     "flops": ConfigKey(_FLOPS, "latency is MACs divided by this number", _flops),
     "debug": flag(

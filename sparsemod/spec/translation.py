@@ -40,9 +40,10 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
     return first
 
 
-def _with_others(error: InvalidSpec) -> Iterator[InvalidInput]:
+def _with_others(error: InvalidSpec) -> Iterator[InvalidSpec]:
     yield error
-    yield from error.others
+    for other in error.others:
+        yield InvalidSpec(other.field, other.value, other.allowed, other.source or error.source)
 
 
 def _translated(first: Any, model: type[BaseModel], source: str | None) -> InvalidSpec:
@@ -50,7 +51,7 @@ def _translated(first: Any, model: type[BaseModel], source: str | None) -> Inval
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
         found = InvalidSpec(cause.field, cause.value, cause.allowed, source)
-        found.others = tuple(InvalidSpec(o.field, o.value, o.allowed, source) for o in cause.others)
+        found.others = tuple(cause.others)
         return found
     field = ".".join(str(part) for part in path) or "spec"
     if first["type"] == "extra_forbidden":
