@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.store import ExportJob, Store
 from service.store.exports import ExportRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.export.names import DEFAULT
 from sparsemod.export.report import ExportReport, FormatName
 from sparsemod.records import Artifact
 
@@ -56,9 +57,15 @@ class Exports:
         self._thread.start()
 
     def start(
-        self, experiment: int, indices: Sequence[int], formats: Sequence[FormatName], device: str | None
+        self,
+        experiment: int,
+        indices: Sequence[int],
+        formats: Sequence[FormatName],
+        device: str | None,
+        names: Mapping[int, str] | None = None,
     ) -> list[ExportView]:
-        """Queue the exports and say what is known of them. Those that wait or run already are not queued again.
+        """Queue the exports and say what is known of them. Those that wait or run already are not queued again. `names`: index -> the
+        model's name, where it is not the default.
 
         Raises NotFound, Conflict for a trial without a network, or when too many requests wait.
         """
@@ -68,7 +75,7 @@ class Exports:
                 raise Conflict(
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
-        self._store.queue_exports(experiment, indices, formats, target)
+        self._store.queue_exports(experiment, indices, formats, target, names)
         known = [
             found for index in indices for found in self.listed(experiment, index) if found.format in formats
         ]
@@ -115,7 +122,7 @@ class Exports:
             if record is not None and record.state is not ExportState.DONE:
                 state = record.state
                 if record.failure is not None:
-                    report = ExportReport(format=name, name="network", failure=record.failure)
+                    report = ExportReport(format=name, name=DEFAULT, failure=record.failure)
             elif not reports:
                 continue
             else:
@@ -210,6 +217,7 @@ class Exports:
             "imports": list(self._settings.imports),
             "formats": list(job.formats),
             "device": job.device,
+            "name": job.name,
             "index": trial.index,
             "network": str(self._files.open(network.digest)),
             "parameters": trial.candidate.parameters,

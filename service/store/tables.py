@@ -309,6 +309,9 @@ export_jobs = sa.Table(
     sa.Column("expires_at", sa.Double),
     sa.Column("ended_at", sa.Double),
     sa.Column("failure", sa.Text),  # why it failed, or why its last attempt did
+    sa.Column(
+        "name", sa.String(40)
+    ),  # what the model is called; by default after the experiment and the trial
     sa.Index(None, "experiment_id"),
     sa.Index(None, "trial_id"),
     sa.Index(None, "state", "expires_at"),

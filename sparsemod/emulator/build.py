@@ -72,14 +72,14 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
 
 
 def link(
-    machine: Machine, prepared: Path, network: Mapping[str, str], folder: Path, *, marks: bool = True
+    machine: Machine, prepared: Path, network: Mapping[str, str | bytes], folder: Path, *, marks: bool = True
 ) -> Path:
     """Compile the network's own files (name -> text) in `folder` and link them; `marks`: with a mark between layers.
 
     Raises DoesNotFit with the machine's region and the bytes over, EmulationError for C that does not compile.
     """
-    for name, text in network.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in network.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     places = {
         "_vectors_origin": machine.vectors,
         "_rom_origin": machine.rom,
@@ -94,7 +94,7 @@ def link(
             *FLAGS,
             *(("-include", str(prepared / "mark.h")) if marks else ()),
             f"-I{prepared}",
-            *(name for name in network if name.endswith(".c")),
+            *(name for name in network if name.endswith((".c", ".s"))),
             str(prepared / "harness.o"),
             str(prepared / "kernels.a"),
             "-nostartfiles",

@@ -10,9 +10,10 @@ from torch import nn
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
+from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import planned_shrink_graph
-from sparsemod.quantization import Quantized
+from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
 from sparsemod.targets import device
 
@@ -46,11 +47,18 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
     """Every cost of a finished network: `module` as deployed (physically shrunk), `network` its quantized form, whose zeros are counted."""
-    return _costs(problem, capture(module, problem.info.shape), nonzeros=network.layer_nonzeros())
+    encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
+    graph = capture(module, problem.info.shape)
+    return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 
 def _costs(
-    problem: Problem, graph: Graph, *, sparsity: float = 0.0, nonzeros: Mapping[str, int] | None = None
+    problem: Problem,
+    graph: Graph,
+    *,
+    sparsity: float = 0.0,
+    nonzeros: Mapping[str, int] | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
     spec = problem.spec
     return costs(
@@ -63,6 +71,8 @@ def _costs(
         working_memory=spec.measure.working_memory,
         latency=spec.measure.latency,
         operations_per_second=spec.target.operations_per_second,
+        goal=encoding_goal(problem),
+        encodings=encodings,
     )
 
 

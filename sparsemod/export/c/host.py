@@ -36,7 +36,7 @@ def host_run(
     """int8 outputs (N, *output shape) of the compiled C.
 
     `images` (N, *input shape), channels first as everywhere in Python: int8 goes in as it is, floats through the C
-    code's own quantization. Raises SparsemodError without a compiler, or when compiling or running fails.
+    code's own quantization: raw samples, where the network knows its normalization. Raises SparsemodError without a compiler, or when compiling or running fails.
     """
     return host_run_all([(network, images)], flags=flags)[0]
 
@@ -56,16 +56,11 @@ def host_run_all(
 
 
 def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -> Path:
-    units = []
     for project in projects:
         for path, content in project.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content, encoding="utf-8")
-        # One compiler process for both files of a network.
-        unit = f"{project.name}_unit.c"
-        own = [path for path in project.sources if "/" not in path]
-        (folder / unit).write_text("".join(f'#include "{path}"\n' for path in own), encoding="utf-8")
-        units.append(unit)
+    units = [f"{project.name}.c" for project in projects]
     kernels = sorted({path for project in projects for path in project.sources if "/" in path})
     (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
     command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]

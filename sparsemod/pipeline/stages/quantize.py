@@ -26,15 +26,20 @@ class Quantize(Stage):
         import numpy as np
         import torch
 
-        from sparsemod.quantization import quantize
+        from sparsemod.delivery.described import described
+        from sparsemod.pipeline.deployment import encoded
+        from sparsemod.quantization import IntegerNetwork, quantize
 
         spec = work.problem.spec.quantization
         x, _ = work.data.train.tensors()
         chosen = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            work.integer = quantize(work.network(), samples, spec.scheme, spec.activation_ranges)
+            network = quantize(work.network(), samples, spec.scheme, spec.activation_ranges)
+            if isinstance(network, IntegerNetwork):
+                network = encoded(described(network, work.data), work.network(), work.problem)
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error
-        work.keep("network", "network.npz", work.integer.to_bytes)
+        work.integer = network
+        work.keep("network", "network.npz", network.to_bytes)
