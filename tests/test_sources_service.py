@@ -136,6 +136,11 @@ def test_repetitions_have_equal_parameters_and_different_seeds(runs: Runs) -> No
         )
 
 
+def test_ax_gets_every_repetition(runs: Runs) -> None:
+    found = runs.client.ax(1)["experiment"]["trials"]
+    assert sorted(trial["run_metadata"]["sparsemod_index"] for trial in found.values()) == list(range(8))
+
+
 def test_a_stage_outside_the_package_works_in_both(runs: Runs) -> None:
     for trial in runs.served(1):
         if trial.state is TrialState.COMPLETED:
