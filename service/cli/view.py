@@ -36,9 +36,9 @@ class Progress:
     @property
     def words(self) -> str:
         """Label and title; one of them where they say the same."""
-        return (
-            self.title if self.title in ("", self.name) or not self.planned else f"{self.name} {self.title}"
-        )
+        if not self.title or self.title == self.name:
+            return self.name
+        return f"{self.name} {self.title}" if self.planned else self.title
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ const leaves = (settings, within = "") => Object.entries(settings).flatMap(([nam
   return Object.keys(value).length === 0 ? [[path, new Lists("")]] : leaves(value, path);
 });
 
+/** A source's settings as fields of the form, at their defaults: a spec gives them whole. @param {any} catalogue @param {string} name @returns {Record<string, any>} */
+const settingsOf = (catalogue, name) =>
+  Object.fromEntries(leaves(catalogue?.sources.find((/** @type {any} */ one) => one.name === name)?.defaults ?? {}).map(([path, value]) => [`source.${path}`, value instanceof Lists ? "" : value]));
+
 /** The first sentence. @param {string | undefined} text */
 const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
 
@@ -80,7 +84,10 @@ export function Create() {
   const tab = asked("from", "form");
   const key = useMemo(fresh, [form, yaml]);
   useEffect(() => {
-    get("/catalogue").then(setCatalogue, () => setCatalogue({ families: [], datasets: [], devices: [], sources: [] }));
+    get("/catalogue").then((found) => {
+      setCatalogue(found);
+      setForm((held) => ({ ...settingsOf(found, held["source.name"]), ...held }));
+    }, () => setCatalogue({ families: [], datasets: [], devices: [], sources: [] }));
   }, []);
 
   /** @param {string} name */
@@ -147,7 +154,7 @@ function Form({ form, error, catalogue, onChange }) {
       (/** @type {any} */ option) => field({ key: option.name, name: `dataset.options.${option.name}`, label: title(option.name), like: option.default }),
     )}</div></fieldset>`}
     <fieldset><legend>Candidates</legend><div class="fields">
-      ${field({ name: "source.name", label: "Source", listed: true, choices: catalogue?.sources, hint: sentence(source?.description), reset: () => options("source.") })}
+      ${field({ name: "source.name", label: "Source", listed: true, choices: catalogue?.sources, hint: sentence(source?.description), reset: (/** @type {string} */ chosen) => ({ ...options("source."), ...settingsOf(catalogue, chosen) }) })}
       ${leaves(source?.defaults ?? {}).map(([path, like]) => field({ key: path, name: `source.${path}`, label: settingName(source, path), like }))}</div></fieldset>
     <fieldset aria-describedby="e-objectives"><legend>Objectives, one to four, all minimized</legend><div class="checks">${OBJECTIVES.map(
       (name) => html`<label key=${name}><input type="checkbox" checked=${form.objectives.includes(name)}
@@ -168,7 +175,7 @@ function settingName(source, path) {
 
 /**
  * One field of the form. `choices` makes it a list, `like` (a default) decides its type.
- * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: () => any}} properties
+ * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: (chosen: string) => any}} properties
  */
 function Field({ name, label, form, error, onChange, choices, listed, hint, like, placeholder, reset }) {
   const wrong = at(error, name);
@@ -178,7 +185,7 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
   const set = (/** @type {any} */ event) => {
     const text = event.target.value;
     const number = typeof like === "number" && text !== "" && Number.isFinite(Number(text));
-    onChange({ ...reset?.(), [name]: number ? Number(text) : text });
+    onChange({ ...reset?.(text), [name]: number ? Number(text) : text });
   };
   let input;
   if (typeof like === "boolean") {
