@@ -8,7 +8,7 @@ from support_trials import manual, tiny_data, tiny_spec
 
 from sparsemod.calibration import calibrate, write
 from sparsemod.emulator.toolchain import _missing
-from sparsemod.errors import ToolsMissing
+from sparsemod.errors import EnvironmentFailure
 from sparsemod.objectives import Objectives
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import evaluate
@@ -78,7 +78,7 @@ def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     result = run(tiny_spec("cnn", space={}, measure={"device": "auto"}))
     assert any("apt-get install" in note and "operator model" in note for note in result.notes)
     assert "operator model" in {m.metric: m for m in result.measurements}["latency"].method
-    with pytest.raises(ToolsMissing, match="apt-get install"):
+    with pytest.raises(EnvironmentFailure, match="apt-get install"):
         run(emulated())
 
 

@@ -6,7 +6,6 @@ them as artifacts of the trial. A server that dies loses its lease, and another 
 
 import os
 import socket
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from service.store.exports import ExportRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.export.names import DEFAULT
 from sparsemod.export.report import ExportReport, FormatName
+from sparsemod.files import scratch
 from sparsemod.records import Artifact
 
 log = structlog.get_logger("exports")
@@ -191,8 +191,7 @@ class Exports:
     def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
         """(None, False) when the files are stored; else why not, and whether another attempt may go better."""
         try:
-            with tempfile.TemporaryDirectory(prefix="sparsemod-export-") as place:
-                folder = Path(place)
+            with scratch("sparsemod-export-") as folder:
                 answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
                 if "failure" in answer:
                     return answer["failure"], False

@@ -11,7 +11,6 @@ What is measured is the network alone: start-up code, input and output are kept 
 """
 
 import struct
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
+from sparsemod.files import scratch
 
 if TYPE_CHECKING:
     from sparsemod.quantization import IntegerNetwork
@@ -145,8 +145,7 @@ class Emulator:
                 raise DoesNotFit(region, needed - held)
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
-        with tempfile.TemporaryDirectory(prefix="sparsemod-emulator-") as name:
-            folder = Path(name)
+        with scratch("sparsemod-emulator-") as folder:
             sizes = section_sizes(link(self.machine, ready, program.network, folder, marks=marks))
             compiled = time.perf_counter()
             job = struct.pack("<3I", len(images), program.inputs, program.outputs) + images.tobytes()

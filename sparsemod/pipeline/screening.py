@@ -7,14 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline.deployment import encoding_goal
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import planned_shrink_graph
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
+from sparsemod.registry import told
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -84,17 +87,32 @@ class Screen:
         self._known: OrderedDict[str, dict[str, Measurement]] = OrderedDict()
 
     def measure(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
-        """Metric -> measurement of every cost. Raises BuildError, Unsupported."""
+        """Metric -> measurement of every cost.
+
+        Raises BuildError, Unsupported: whatever goes wrong with one candidate is its own failure. Raises EnvironmentFailure for what the
+        machine lacks.
+        """
         relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
         key = repr(sorted(relevant.items()))
         if key not in self._known:
-            self._known[key] = planned_costs(self.problem, values, build(self.problem, values, 0))
+            self._known[key] = self._screened(values)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return self._known[key]
 
+    def _screened(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
+        try:
+            return planned_costs(self.problem, values, build(self.problem, values, 0))
+        except (Exception, SystemExit) as error:
+            lacking = environment_failure(error)
+            if lacking is not None:
+                raise lacking from error
+            if isinstance(error, BuildError | Unsupported):
+                raise
+            raise BuildError(f"the network cannot be screened: {told(error)}") from error
+
     def costs(self, values: Mapping[str, Value]) -> dict[str, float]:
-        """Metric -> value of every cost. Raises BuildError, Unsupported."""
+        """Metric -> value of every cost. Raises what `measure` raises."""
         return {name: measurement.value for name, measurement in self.measure(values).items()}
 
     def morphs(self, values: Mapping[str, Value], rng: np.random.Generator) -> Sequence[Morph]:

@@ -6,7 +6,7 @@ The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all 
 from pathlib import Path
 
 from sparsemod.data import Dataset
-from sparsemod.errors import BuildError, InvalidInput, Unsupported
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import ParentWeights, Reporter, Silent
 from sparsemod.pipeline.work import Mode, Work
@@ -39,8 +39,10 @@ def evaluate(
     test split too, in a measurement of its own; nothing is ever chosen by it. With `imports`, the family may be `module:attribute`.
 
     The result is completed; infeasible (a budget is broken by the costs known before training); failed as invalid (cannot be built, captured
-    or quantized, cannot be trained with its own settings, or training diverged before any usable epoch); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
-    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued.
+    or quantized, cannot be trained with these settings, or training diverged before any usable epoch); failed as fault (a stage that is not
+    `certain` raised something else, or memory ran out); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
+    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued, EnvironmentFailure for what the machine
+    lacks: that says nothing about the candidate. Whatever else its code raises is in the result, with type, stage and place.
     """
     problem = Problem.of(spec, data.info, imports=imports)
     work = Work(
@@ -49,15 +51,11 @@ def evaluate(
     )  # fmt: skip
     try:
         ended = work.run(spec.pipeline)
-    except (BuildError, Unsupported) as error:
-        work.reporter.log(str(error), "error")
-        return work.failed(str(error))
-    except InvalidInput as error:
-        # A searched setting that does not go with this network, such as a batch of one sample with batch norm: its own failure, not the spec's.
-        if error.field not in {f"training.{name}" for name in work.values}:
-            raise
-        work.reporter.log(str(error), "error")
-        return work.failed(str(error))
+    except (Exception, SystemExit) as error:
+        lacking = environment_failure(error)
+        if lacking is not None:
+            raise lacking from error
+        return work.broken(error)
     if ended is not None:
         return ended
     for note in work.notes:

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from sparsemod.data import Dataset
+from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import ParentWeights, Reporter
 from sparsemod.quantization import Quantized
@@ -25,6 +27,8 @@ from sparsemod.records import (
     TrialState,
     Value,
 )
+from sparsemod.registry import told
+from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
 
 Mode = Literal["search", "test"]
@@ -95,10 +99,28 @@ class Work:
         self.artifacts = [artifact for artifact in self.artifacts if artifact.name != name]
         self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
 
-    def failed(self, message: str, measurements: Iterable[Measurement] = ()) -> TrialResult:
-        """A failure that no retry would mend; what was measured before it stays known."""
-        failure = Failure(kind=FailureKind.INVALID, message=message)
+    def failed(
+        self,
+        message: str,
+        measurements: Iterable[Measurement] = (),
+        detail: str = "",
+        kind: FailureKind = FailureKind.INVALID,
+    ) -> TrialResult:
+        """A failure, by default one that no retry would mend; what was measured before it stays known."""
+        failure = Failure(kind=kind, message=message, detail=detail)
         return self.result(TrialState.FAILED, measurements, failure)
+
+    def broken(self, error: BaseException) -> TrialResult:
+        """The failure that an exception of a stage is. `detail` holds its traceback; costs stay known once it was trained."""
+        known = tuple(self.planned.values()) if self.curve else ()
+        trace = "".join(traceback.format_exception(error))
+        ours = isinstance(error, BuildError | Unsupported | InvalidInput)
+        message = str(error) if ours else f"{self.at.name if self.at else 'pipeline'}: {told(error)}"
+        self.reporter.log(message, "error")
+        self.artifacts.clear()
+        certain = ours or (self.at is not None and self.at.certain)
+        lasting = certain and not is_out_of_memory(error)
+        return self.failed(message, known, trace, FailureKind.INVALID if lasting else FailureKind.FAULT)
 
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
@@ -118,11 +140,13 @@ class Work:
     @contextmanager
     def _entered(self, stage: Stage) -> Iterator[None]:
         """Announce and time a stage; a repeated one adds to its seconds."""
+        around = self.at
         self.at = stage
         self.reporter.stage(stage.name)
         started = time.perf_counter()
         try:
             yield
+            self.at = around  # after an exception it stays at the stage that raised it
         finally:
             seconds = time.perf_counter() - started
             self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + seconds

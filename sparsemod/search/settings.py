@@ -97,6 +97,10 @@ class SearchConfig(SourceConfig):
         le=100_000,
         description="Sobol draws without a feasible one before the space is called empty.",
     )
+    in_step: bool = Field(
+        False,
+        description="Suggest a batch only when the one before is over, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
+    )
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 
     def plan(self) -> tuple[Round, ...]:
@@ -124,6 +128,11 @@ class SearchConfig(SourceConfig):
     def batch(self) -> int:
         """Candidates chosen together."""
         return self.batch_size
+
+    @property
+    def waits(self) -> bool:
+        """As `in_step` says."""
+        return self.in_step
 
     @property
     def manual_epochs(self) -> int:

@@ -109,6 +109,11 @@ class SourceConfig(BaseModel):
         return 1
 
     @property
+    def waits(self) -> bool:
+        """Whether the service asks for candidates only when no trial is under way."""
+        return False
+
+    @property
     def manual_epochs(self) -> int:
         """Epochs of a candidate that a user attaches without naming any."""
         return max((part.epochs for part in self.plan()), default=1)

@@ -116,7 +116,8 @@ def _default_source() -> SourceConfig:
 
 
 class ExperimentSpec(Part):
-    """Everything that decides an experiment. Equal specs on the same data give equal trials with one CPU worker."""
+    """Everything that decides an experiment. Equal specs on the same data give equal trials on the CPU in a local run, and in the service with
+    `source.in_step`; else the service suggests while other trials are under way, and their number depends on the workers."""
 
     version: Literal[1] = Field(1, description="Version of this format.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(

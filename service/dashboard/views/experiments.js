@@ -126,6 +126,7 @@ function Item({ experiment, front }) {
       <span class="grow"></span>
       <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
     ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}
+    ${experiment.paused && html`<p class="bad small">paused: ${experiment.paused}</p>`}
     <${SpecError} experiment=${experiment} />
     <div class="item-body">
       <div class="rounds">${roundsOf(experiment).map(([name, round]) => html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${over(round)} total=${round.trials} />`)}</div>

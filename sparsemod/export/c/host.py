@@ -3,7 +3,6 @@
 import math
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.export.c.project import CProject, generate
+from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -46,8 +46,7 @@ def host_run_all(
 ) -> list[NDArray[np.int8]]:
     """`host_run` of many networks in one program, which is much quicker than one by one."""
     projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    with tempfile.TemporaryDirectory(prefix="sparsemod-c-") as place:
-        folder = Path(place)
+    with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)
         outputs = []
         for index, (network, images) in enumerate(cases):

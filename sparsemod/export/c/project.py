@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -16,6 +14,7 @@ from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.layers import Context, Emitted, emit
 from sparsemod.export.names import DEFAULT, checked_name
+from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
@@ -90,19 +89,13 @@ class CProject:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
             raise Conflict(f"{folder} holds other files; name a folder that is new or holds a C project")
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            made.chmod(0o755)
+        with scratch(f".{folder.name}-", folder.parent) as made:
             for path, content in self.files.items():
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 (made / path).write_text(content, encoding="utf-8", newline="\n")
-            old = made.with_name(made.name + "-old")
             if folder.exists():
-                os.replace(folder, old)
+                os.replace(folder, made.with_name("old"))
             os.replace(made, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         return folder
 
 
