@@ -16,7 +16,7 @@ SPEC = {
     "network": {"family": "mlp"},
     "objectives": ["error", "model_size"],
     "rounds": {r: {"trials": n, "epochs": 2} for r, n in (("r1", 3), ("r2", 0), ("r3", 0))},
-    "search": {"batch_size": 2, "acquisition": "ax", "max_draws": 70, "stop": None},
+    "search": {"batch_size": 2, "acquisition": "ax", "max_draws": 70, "in_step": True, "stop": None},
     "seed": 4,
 }
 
@@ -42,7 +42,8 @@ def test_stored_rounds_become_the_source_search(database: str) -> None:
     store = Store.open(database)
     found = store.experiment(1)
     assert found.spec.to_dict()["source"] == {
-        "name": "search", "version": 1, "rounds": SPEC["rounds"], "batch_size": 2, "acquisition": "ax", "max_draws": 70, "stop": None,
+        "name": "search", "version": 1, "rounds": SPEC["rounds"], "batch_size": 2, "acquisition": "ax", "max_draws": 70, "in_step": True,
+        "stop": None,
     }  # fmt: skip
     assert found.spec.seed == 4
     assert [(name, r.title, r.done, r.trials) for name, r in found.rounds.items()] == [

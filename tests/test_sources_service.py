@@ -189,6 +189,7 @@ def test_the_page_shows_both(runs: Runs) -> None:
         group = runs.client.repetitions(1)[0]
         shown = f"{100 * group.metrics['error'].mean:.2f} % ± {100 * group.metrics['error'].deviation:.2f} %"
         assert shown in rows.first.inner_text()
+        page.locator("#trials tbody tr").nth(7).wait_for()
         assert page.locator("#trials tbody tr").count() == 8
         assert violations(page) == []
         page = watched.open("#/experiments/2")
