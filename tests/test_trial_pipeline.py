@@ -325,6 +325,7 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
             {"pipeline": ["build", "screen", "own", "train", "prune", "quantize", "measure"]},
             "pipeline.2 = 'own': known: build, ",
         ),
+        ({"pruning": {"method": "own"}}, "pruning.method = 'own': known: "),
         ({"dataset": {"name": "faces"}}, "dataset.name = 'faces': known: "),
         (
             {"dataset": {"name": "npz", "options": {"path": "/nowhere/x.npz"}}},

@@ -13,8 +13,10 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.training_step import train_network
 from sparsemod.pipeline.trial import Silent, evaluate
 from sparsemod.pipeline.work import Work, plain_state
+from sparsemod.pruning.base import Context, Method
 from sparsemod.records import TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import PRUNING
 from sparsemod.spec.pipeline_choice import stages_from
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.stages.composition import check_pipeline, compose
@@ -35,27 +37,15 @@ def _stages() -> Iterator[None]:
         del STAGES._members[name]
 
 
-class Kept:
+class Kept(Method[Any]):
     """Keeps the zeros that are there while the rest is trained."""
 
-    at_target = True
-    sparsity = 0.0
-
-    def start(self, module: torch.nn.Module) -> None:
-        self.zeros = [(t, t.detach() == 0) for t in module.parameters() if t.ndim > 1]
-
-    def before_epoch(self, epoch: int, epochs: int) -> None: ...
+    def start(self, context: Context) -> None:
+        self.zeros = [(t, t.detach() == 0) for t in context.module.parameters() if t.ndim > 1]
 
     def after_step(self) -> None:
         for tensor, zero in self.zeros:
             tensor.data.masked_fill_(zero, 0.0)
-
-    def finish(self) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Any) -> None: ...
 
 
 class Remember(Stage):
@@ -100,7 +90,7 @@ class Rewind(Stage):
             early = work.kept["early"][name]
             tensor.data.copy_(torch.where(tensor != 0, early, 0.0) if tensor.ndim > 1 else early)
         work.kept.setdefault("rewound", []).append(plain_state(work.network()))
-        return train_network(work, epochs=self.epochs, pruner=lambda module: Kept())
+        return train_network(work, epochs=self.epochs, pruner=lambda module: Kept(PRUNING.config("none")))
 
 
 class Loop(Stage):

@@ -239,7 +239,7 @@ class _DryRun:
             validation=Split("validation", data.validation.x[:part], data.validation.y[:part]),
         )
         measure = self.spec.measure.model_copy(update={"device": "model"})
-        problem = replace(problem, spec=self.spec.model_copy(update={"measure": measure}))
+        problem = replace(problem, spec=problem.spec.model_copy(update={"measure": measure}))
         return Work(
             problem=problem, values=values, epochs=1, seed=self.spec.seed, data=few, device="cpu", reporter=Silent()
         )  # fmt: skip

@@ -1,17 +1,17 @@
 """The measurements of a finished network: error on validation data, costs with their provenance, and where they differ from the plan."""
 
-import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 from sparsemod.data import Split
 from sparsemod.pipeline.on_device import linked_size, measure_on_device
+from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import measured_costs
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement
+from sparsemod.training.metrics import METRICS
 from sparsemod.units import over_budget
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     with torch.inference_mode():
         # Torch's default memory format: a module of the user's may ask for it by `view`.
         plain = x.clone(memory_format=torch.contiguous_format)
-        wrong = int((module.eval()(plain).argmax(1) != y).sum()) / len(y)
+        score = METRICS.create(problem.spec.training.metric).score(module.eval()(plain).numpy(), y.numpy())
     floating = Measurement(
-        metric="float_error", value=wrong, unit="fraction", method=f"float network before quantization on {len(y)} samples",
-        target="host", split="validation", standard_error=_standard_error(wrong, len(y)),
+        metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+        target="host", split="validation", standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:
         if name in work.planned and found[name].value != work.planned[name].value:
@@ -45,23 +45,19 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
         work.notes.append(
             f"{over_budget(name, excess)}: measured so; before training it was planned within it"
         )
-    return [classification_error(network, work.data.validation), floating, *found.values()]
+    return [network_error(problem, network, work.data.validation), floating, *found.values()]
 
 
-def classification_error(network: Quantized, split: Split) -> Measurement:
-    """The share of `split` that `network` classifies wrongly, with its binomial standard error."""
-    wrong = float(np.mean(network.predict(split.x) != split.y))
+def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:
+    """The spec's metric of `network` on `split`, with its standard error."""
+    metric = problem.spec.training.metric
+    score = METRICS.create(metric).score(network.logits(split.x), split.y)
     return Measurement(
         metric="error",
-        value=wrong,
+        value=score.value,
         unit="fraction",
-        method=f"{network.title} on {len(split)} samples",
+        method=f"{'' if metric.name == 'error' else f'{metric.name} of the '}{network.title} on {len(split)} samples",
         target="host",
         split="test" if split.name == "test" else "validation",
-        standard_error=_standard_error(wrong, len(split)),
+        standard_error=score.standard_error,
     )
-
-
-def _standard_error(share: float, samples: int) -> float:
-    """Of a binomial share."""
-    return math.sqrt(share * (1 - share) / samples)

@@ -16,6 +16,8 @@ from sparsemod.data import Dataset
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import ParentWeights, Reporter
+from sparsemod.pruning import METHODS
+from sparsemod.pruning.base import Method
 from sparsemod.quantization import Quantized
 from sparsemod.records import (
     Artifact,
@@ -56,6 +58,7 @@ class Work:
 
     module: nn.Module | None = None
     integer: Quantized | None = None
+    method: Method[Any] | None = None
     planned: dict[str, Measurement] = field(default_factory=dict)
     measurements: list[Measurement] = field(default_factory=list)
     curve: Sequence[CurvePoint] = ()
@@ -88,6 +91,12 @@ class Work:
         if self.integer is None:
             raise RuntimeError("no stage has made the integer network")
         return self.integer
+
+    def pruning(self, *, new: bool = False) -> Method[Any]:
+        """The spec's pruning method with the candidate's own values: the object of the last training, or a `new` one for the next."""
+        if new or self.method is None:
+            self.method = METHODS.create(self.problem.pruning(self.values))
+        return self.method
 
     def keep(self, kind: str, name: str, content: Callable[[], bytes]) -> None:
         """Write an artifact, when there is a place for it; one of the same name is replaced."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.sources.base import SOURCES
 from sparsemod.sources.config_keys import FLAGS, ConfigKey, Tree, flag, refuse, whole
 from sparsemod.sources.config_keys import text as text_key
@@ -19,8 +20,11 @@ from sparsemod.spec.source_choice import DEFAULT, source_from
 from sparsemod.units import OBJECTIVES
 
 
-def read_config(path: Path) -> SpecFile:
-    """The experiment of an INI file and its settings beside it. Raises InvalidSpec, which names file, line and key."""
+def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
+    """The experiment of an INI file and its settings beside it. `names` says which methods it may name.
+
+    Raises InvalidSpec, which names file, line and key.
+    """
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
     # A file may give the trials of a round and leave its epochs out, or the other way round.
@@ -57,7 +61,7 @@ def read_config(path: Path) -> SpecFile:
                 str(path),
             )
     try:
-        spec = parse(plain, str(path))
+        spec = parse(plain, str(path), names)
     except InvalidInput as error:
         # The user wrote the key of the file, not the field of the spec.
         owner = owners.get(error.field)

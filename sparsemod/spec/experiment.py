@@ -11,15 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import NAMES, Names
 from sparsemod.records import Value
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
+from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec.plugin_choice import Choice
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
-from sparsemod.spec.training import PruningSpec, QuantizationSpec, TrainingSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
@@ -152,10 +154,12 @@ class ExperimentSpec(Part):
         {},
         description="Corner of the hypervolume box. Default: the budget where there is one, else error 1, 512 KB, 128 KB, 1 s.",
     )
-    training: TrainingSpec = Field(TrainingSpec(), description="How networks are trained.")
-    pruning: PruningSpec = Field(PruningSpec(), description="How networks are pruned.")
-    quantization: QuantizationSpec = Field(
-        QuantizationSpec(), description="How networks become integer networks."
+    training: TrainingSpec = Field(default_factory=TrainingSpec, description="How networks are trained.")
+    pruning: Pruning = Field(
+        default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
+    )
+    quantization: Quantization = Field(
+        default_factory=lambda: SCHEMES.config("static"), description="How networks become integer networks."
     )
     measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
     target: TargetSpec = Field(TargetSpec(), description="The device.")
@@ -168,17 +172,26 @@ class ExperimentSpec(Part):
     limits: LimitsSpec = Field(LimitsSpec(), description="Limits of an attempt.")
 
     @classmethod
-    def parse(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
-        """A spec from plain data (as read from JSON or YAML). Specs with `rounds` and `search` at the top level, as they were before there
-        were other sources, mean the source `search`. Raises InvalidSpec for the first mistake; `source` is named in it."""
+    def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
+        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name. Specs with `rounds` and `search` at the
+        top level, as they were before there were other sources, mean the source `search`.
+
+        Raises InvalidSpec for the first mistake; `source` is named in it.
+        """
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(plain_json(current(data), source))
+            return cls.model_validate_json(plain_json(current(data), source), context={NAMES: names})
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
             raise InvalidSpec(error.field, error.value, error.allowed, source) from None
+
+    @classmethod
+    def stored(cls, data: Any) -> "ExperimentSpec":
+        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
+        refuses them. Raises InvalidSpec."""
+        return cls.parse(data, names=Names.ANY)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data that `parse` reads back to an equal spec."""
@@ -281,7 +294,7 @@ class ExperimentSpec(Part):
                 None,
                 "needed by measure.latency = macs: multiply-adds per second",
             )
-        if self.quantization.scheme != "static":
+        if not self.quantization.integer:
             for name in LINKED:
                 other = "model_size" if name == "flash" else "working_memory"
                 why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
@@ -292,19 +305,18 @@ class ExperimentSpec(Part):
         searched = self.searched()
         for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
-                check_pipeline(parameter, "space" if name in self.space else "source.values")
-        if "sparsity" in searched and self.pruning.method == "none":
-            raise InvalidInput(
-                "space.sparsity" if "sparsity" in self.space else "source.values.sparsity",
-                "searched",
-                "needs pruning.method magnitude or filters (it is none)",
-            )
+                within = "space" if name in self.space else "source.values"
+                check_pipeline(parameter, self.training, self.pruning, within)
         return self
 
     def searched(self) -> dict[str, Parameter]:
         """`space`, and the pipeline parameters that the source varies by itself."""
         own = self.source.parameters()
         return {name: own[name] for name in PIPELINE_PARAMETERS if name in own} | self.space
+
+    def check_methods(self) -> None:
+        """Raises UnknownName for a method that is not known here."""
+        check_known(self)
 
     def reference(self) -> dict[str, float]:
         """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that
@@ -328,7 +340,7 @@ class ExperimentSpec(Part):
 
         found = device(self.target.device)
         limits = dict(self.budgets)
-        if self.quantization.scheme == "static" and found.model in calibrated_cores():
+        if self.quantization.integer and found.model in calibrated_cores():
             limits.setdefault("flash", float(found.flash))
             limits.setdefault("ram", float(found.ram))
             return limits

@@ -21,9 +21,9 @@ class Measure(Stage):
 
     def run(self, work: "Work") -> None:
         """In mode "test" the error on the test split comes on top; nothing is chosen by it."""
-        from sparsemod.pipeline.measuring import classification_error, measurements
+        from sparsemod.pipeline.measuring import measurements, network_error
 
         network = work.finished()
         work.measurements += measurements(work, work.network(), network)
         if work.mode == "test":
-            work.measurements.append(classification_error(network, work.data.test_split()))
+            work.measurements.append(network_error(work.problem, network, work.data.test_split()))

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from sparsemod.stage_errors import stage_errors
 from sparsemod.stages.base import STAGES, Stage
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("prune")
 class Prune(Stage):
-    """Keep the trained weights as an artifact, and take pruned filters out of the module: it becomes physically smaller."""
+    """Keep the trained weights as an artifact, and let the pruning method make the module to deploy, such as one without the pruned filters."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"trained"})
     gives: ClassVar[frozenset[str]] = frozenset({"deployable"})
@@ -25,11 +26,9 @@ class Prune(Stage):
         from safetensors.torch import save as save_tensors
 
         from sparsemod.pipeline.work import plain_state
-        from sparsemod.pruning import shrink
 
         module = work.network()
         work.keep("weights", "weights.safetensors", lambda: save_tensors(plain_state(module)))
-        module = module.to("cpu")
-        if work.problem.spec.pruning.method == "filters" and work.problem.sparsity(work.values) > 0:
-            module = shrink(module, work.data.info.shape)
-        work.module = module
+        method, info = work.pruning(), work.data.info
+        with stage_errors("pruning"):
+            work.module = method.transform(module.to("cpu"), info.shape, info.layout)

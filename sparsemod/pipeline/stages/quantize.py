@@ -35,7 +35,7 @@ class Quantize(Stage):
         chosen = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            network = quantize(work.network(), samples, spec.scheme, spec.activation_ranges)
+            network = quantize(work.network(), samples, spec, work.data.info.layout)
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, work.data), work.network(), work.problem)
         except InvalidInput as error:

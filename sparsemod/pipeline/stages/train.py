@@ -25,11 +25,5 @@ class Train(Stage):
     def run(self, work: "Work") -> TrialResult | None:
         """Ends the trial when it was stopped, and when no epoch gave usable weights."""
         from sparsemod.pipeline.training_step import train_network
-        from sparsemod.pruning import create_pruner
 
-        spec, sparsity, shape = (
-            work.problem.spec.pruning,
-            work.problem.sparsity(work.values),
-            work.data.info.shape,
-        )
-        return train_network(work, epochs=work.epochs, pruner=lambda _: create_pruner(spec, sparsity, shape))
+        return train_network(work, epochs=work.epochs, pruner=lambda _: work.pruning(new=True))
