@@ -97,7 +97,10 @@ class _Bar(NoProgress):
 
     def _counted(self) -> int:
         """Trials that count towards the planned ones."""
-        return sum(not trial.observation().miss for trial in self._local.trials)
+        counting = {part.name for part in self._local.spec.source.plan() if part.misses_count}
+        return sum(
+            trial.candidate.round in counting or not trial.observation().miss for trial in self._local.trials
+        )
 
     def _front(self) -> str:
         objectives = self._local.problem.objectives
@@ -155,8 +158,7 @@ class _Reporter(pipeline_trial.Silent):
 
 
 def _planned(local: LocalRun) -> int:
-    rounds = local.spec.rounds
-    return sum(one.trials for one in (rounds.r1, rounds.r2, rounds.r3))
+    return sum(part.trials for part in local.spec.source.plan())
 
 
 def line(trial: Finished, objectives: Objectives) -> str:

@@ -143,7 +143,8 @@ class Results:
             _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
         from sparsemod.report.plots import panel
 
-        panel(ax, self.objectives, self._rows, horizontal, vertical)
+        titles = {part.name: part.title for part in self.spec.source.plan()}
+        panel(ax, self.objectives, self._rows, horizontal, vertical, titles)
         ax.set_title(self.name, fontsize=11)
         return ax
 
