@@ -14,8 +14,10 @@ from sparsemod.layouts import TensorLayout, default_layout, layout
 Value = int | float | str | bool
 """A parameter's value. JSON distinguishes the four types."""
 
-Origin = Literal["sobol", "gp", "morphism", "manual"]
-RoundName = Literal["r1", "r2", "r3", "manual"]
+LABEL_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+
+Label = Annotated[str, Field(min_length=1, max_length=20, pattern=LABEL_PATTERN)]
+"""A word that a candidate source gives its candidates: how it chose one (`origin`), or to which part of the experiment it belongs (`round`)."""
 
 
 class Record(BaseModel):
@@ -134,8 +136,8 @@ class Candidate(Record):
     """A point of the search space and its origin. `parent` is the index of a trial of the same experiment."""
 
     parameters: dict[str, Value]
-    origin: Origin
-    round: RoundName
+    origin: Label
+    round: Label
     parent: int | None = None
     operators: tuple[str, ...] = ()
 

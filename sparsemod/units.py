@@ -115,10 +115,32 @@ def metric(name: str, field: str) -> Metric:
         raise UnknownName(field, name, [*METRICS, *ALIASES]) from None
 
 
+def show_value(name: str, value: float) -> str:
+    """A metric's value with its unit, for people; the plain number of a metric that is not in `METRICS`."""
+    return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
+
+
+def title(name: str) -> str:
+    """What a metric is called in tables and plots."""
+    return METRICS[name].title if name in METRICS else name
+
+
 def over_budget(name: str, excess: float) -> str:
     """Say in one sentence that a metric is `excess` (in its unit) over its budget."""
     shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
     return f"{name} is {shown} over its budget"
+
+
+def parse_upper(name: str, limit: str | float) -> tuple[str, float]:
+    """An upper limit of the metric `name` or its alias: `"<= 3 %"`, `"3 %"` or a number in the metric's unit. Raises UnknownName, InvalidInput."""
+    known = metric(name, "metric")
+    given = limit.strip().removeprefix("<=") if isinstance(limit, str) else limit
+    try:
+        return known.name, known.parse(given, name)
+    except InvalidInput as error:
+        raise InvalidInput(
+            name, limit, f"an upper limit, with or without <= before it: {error.allowed}"
+        ) from None
 
 
 def parse_limit(text: str, field: str) -> tuple[str, float]:

@@ -4,10 +4,9 @@ import contextlib
 import errno
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from service.client.client import Client
-    from service.schemas.trials import ExperimentSummary
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
@@ -40,9 +38,6 @@ ImportOption = Annotated[
 
 AT_END = contextlib.ExitStack()
 """What is closed when the command is over."""
-
-SHOWN = 8
-"""So many experiments an error names."""
 
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
@@ -122,45 +117,6 @@ def quiet_retries() -> None:
     stamina.instrumentation.set_on_retry_hooks([])
 
 
-def which(client: "Client", wanted: str) -> Any:
-    """The experiment that the user means: by id, by name (the newest of that name), or the newest. `name:TEXT` is always a name, for names
-    that are numbers. Raises UnknownName, which names some that are there."""
-    from sparsemod.errors import NotFound, UnknownName
-
-    identity = as_id(wanted)
-    if identity is not None:
-        with contextlib.suppress(NotFound):
-            return client.experiment(identity)
-    newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
-    name = as_name(wanted)
-    for experiment in newest:
-        if not wanted or experiment.name == name:
-            return experiment
-    raise UnknownName("experiment", wanted or "the newest", _named(newest))
-
-
-NAME_PREFIX = "name:"
-"""No name of an experiment holds a colon."""
-
-
-def as_id(wanted: str) -> int | None:
-    """The id that the text is, None for a name."""
-    return int(wanted) if wanted.isascii() and wanted.isdecimal() else None
-
-
-def as_name(wanted: str) -> str:
-    """The name that the text is, in the spelling of stored names."""
-    return unicodedata.normalize("NFC", wanted.removeprefix(NAME_PREFIX))
-
-
-def _named(experiments: "list[ExperimentSummary]") -> str:
-    if not experiments:
-        return "there is none yet; `sparsemod submit SPEC` starts one"
-    shown = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
-    more = len(experiments) - SHOWN
-    return f"an id or a name of {shown}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")
-
-
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
     """`name=value` pairs as a mapping; values are read as spec files read them. Raises InvalidInput."""
     from sparsemod.errors import InvalidInput
@@ -190,11 +146,9 @@ def duration(seconds: float) -> str:
 
 def metric_text(name: str, value: float | None) -> str:
     """A metric's value with its unit."""
-    from sparsemod.units import METRICS
+    from sparsemod.units import show_value
 
-    if value is None:
-        return "-"
-    return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
+    return "-" if value is None else show_value(name, value)
 
 
 def require_folder(path: Path, option: str) -> Path:

@@ -5,13 +5,15 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
+from sparsemod.report.columns import Column, columns_of
 from sparsemod.report.plots import pareto_figure
+from sparsemod.report.repetitions import repetitions, repetitions_csv
 from sparsemod.report.rows import Row, front
 
 
@@ -28,32 +30,19 @@ def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
 
 
 def trials_csv(rows: Sequence[Row]) -> str:
-    """Return one line per trial: identity, state, measured values (column names include units), parameters."""
-    metrics = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
-    parameters = list(dict.fromkeys(name for row in rows for name in row.candidate.parameters))
-    return csv_header(metrics, parameters) + csv_lines(rows, metrics, parameters)
+    """All trials, a line each, with the columns of `sparsemod.report.columns`; a metric's unit stands in the column's title."""
+    found = columns_of(rows)
+    return csv_header(found) + csv_lines(rows, found)
 
 
-def csv_header(metrics: Mapping[str, str], parameters: Iterable[str]) -> str:
-    """Return the header of `trials_csv`; `metrics`: metric -> unit."""
-    fixed = ["trial", "state", "round", "origin", "parent", "operators", "epochs", "seconds", "failure"]
-    return _csv([[*fixed, *(f"{metric} [{unit}]" for metric, unit in metrics.items()), *parameters]])
+def csv_header(found: Iterable[Column]) -> str:
+    """The first line of a table with these columns."""
+    return _csv([[column.title for column in found]])
 
 
-def csv_lines(rows: Iterable[Row], metrics: Iterable[str], parameters: Iterable[str]) -> str:
-    """Return the lines of `trials_csv` for some trials, with these columns."""
-    metrics, parameters = list(metrics), list(parameters)
-    lines = []
-    for row in rows:
-        c, values = row.candidate, row.values()
-        lines.append(
-            [
-                row.index, row.state.value, c.round, c.origin, "" if c.parent is None else c.parent, "; ".join(c.operators),
-                f"{row.epochs:g}", f"{row.seconds:.3f}", row.failure,
-                *(values.get(metric, "") for metric in metrics), *(c.parameters.get(name, "") for name in parameters),
-            ]
-        )  # fmt: skip
-    return _csv(lines)
+def csv_lines(rows: Iterable[Row], found: Collection[Column]) -> str:
+    """The lines of some trials in a table with these columns."""
+    return _csv([column.cell(column.value(row)) for column in found] for row in rows)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -101,8 +90,15 @@ def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[s
     }
 
 
-def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg to `folder`; return file name -> path.
+def write_results(
+    folder: Path,
+    name: str,
+    objectives: Objectives,
+    rows: Sequence[Row],
+    rounds: Mapping[str, str] | None = None,
+) -> dict[str, Path]:
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path. Where candidates were repeated,
+    repetitions.csv too. `rounds`: label -> title of the experiment's rounds, in order; default: the labels.
 
     Each file appears complete or not at all. No plots are written when the front is empty.
     """
@@ -113,9 +109,11 @@ def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequenc
         "pareto.csv": trials_csv(best).encode(),
         "pareto.json": (json.dumps(front_json(name, objectives, rows), indent=1) + "\n").encode(),
     }
+    if repetitions(rows):
+        files["repetitions.csv"] = repetitions_csv(rows).encode()
     if best:
         for kind in ("png", "svg"):
-            files[f"pareto.{kind}"] = pareto_figure(name, objectives, rows, kind)
+            files[f"pareto.{kind}"] = pareto_figure(name, objectives, rows, kind, rounds)
     for filename, content in files.items():
         write_atomically(folder / filename, content)
     return {filename: folder / filename for filename in files}
