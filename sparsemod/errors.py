@@ -1,45 +1,45 @@
 """Every exception that sparsemod raises on purpose.
 
     SparsemodError
-     +-- InvalidInput            a value that somebody gave us: names field, value, what is allowed (also a ValueError)
+     +-- InvalidInput            an input value is not acceptable; names field, value, what is allowed (also a ValueError)
      |    +-- InvalidSpec        in an experiment's spec
      |    +-- InvalidCandidate   in a candidate's parameters
-     |    +-- UnknownName        a plug-in that no registry holds
-     |    +-- DuplicateName      a plug-in registered twice
-     +-- BuildError              the network cannot be built (recorded as failure "invalid", never tried again)
-     +-- Unsupported             an operator that a capture, a rule, a kernel or an exporter cannot express
-     +-- DataMissing             files of a dataset are not there
+     |    +-- UnknownName        the plug-in is not registered
+     |    +-- DuplicateName      the plug-in's name is already registered
+     +-- BuildError              the network cannot be built (recorded as failure "invalid", never retried)
+     +-- Unsupported             a capture, a rule, a kernel or an exporter cannot express an operator
+     +-- DataMissing             files of a dataset are missing
      +-- ToolsMissing            programs of the emulated device or of an exporter are not installed
      +-- EmulationError          the emulated device could not run a network
      |    +-- DoesNotFit         code or data exceed a memory region
-     +-- DigestMismatch          a file is not the file that was asked for
-     +-- EnvironmentFailure      the place lacks something: no candidate is to blame, and it may be there again later
+     +-- DigestMismatch          a file's content does not match its digest
+     +-- EnvironmentFailure      the machine lacks something for now: the candidate is not the cause
      +-- SpaceEmpty              no candidate of the space meets the budgets
      +-- NotFound                no such experiment, trial, attempt or artifact
-     +-- Conflict                the request contradicts what is stored
-     |    +-- StaleLease         the attempt's lease was lost to somebody else
-     +-- ServerUnavailable       the server cannot be reached or is not ready
-          +-- NoAnswer           nobody answers at its address
+     +-- Conflict                the request contradicts the stored state
+     |    +-- StaleLease         another process holds the attempt's lease, or the attempt is over
+     +-- ServerUnavailable       the server is unreachable or not ready
+          +-- NoAnswer           the server's address does not answer
 
-Foreign exceptions (pydantic, SQLAlchemy, httpx2, torch.export) are translated where they enter.
+Exceptions of libraries (pydantic, SQLAlchemy, httpx2, torch.export) are translated at the call.
 """
 
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_SHOWN = 20  # further operators that one message names
+_SHOWN = 20  # limit of further operators in one message
 
 
 class SparsemodError(Exception):
-    """Base of all; `str()` is one sentence meant for the user."""
+    """Base class of all errors; `str()` is one sentence for the user."""
 
 
 class InvalidInput(SparsemodError, ValueError):
-    """A value that is not acceptable.
+    """An input value is not acceptable.
 
-    Attributes: `field` (dotted path, as in the file that was read), `value` (as given), `allowed` (text), `source` (file and line, if any),
-    `others` (further mistakes that were found in the same go).
+    Attributes: `field` (dotted path, as in the file), `value` (as given), `allowed` (text), `source` (file
+    and line, if any), `others` (further mistakes from the same check).
     """
 
     others: "tuple[InvalidInput, ...]" = ()
@@ -50,21 +50,21 @@ class InvalidInput(SparsemodError, ValueError):
         super().__init__(f"{place}{field} = {shorten(value)}: {allowed}")
 
     def at(self, prefix: str | None = None, source: str | None = None) -> "InvalidInput":
-        """The same error seen from further out: `prefix` goes before the field, `source` is the file."""
+        """Return a copy with `prefix` before the field, and with `source` as its source when given."""
         field = f"{prefix}.{self.field}" if prefix else self.field
         return type(self)(field, self.value, self.allowed, source or self.source)
 
 
 class InvalidSpec(InvalidInput):
-    """In an experiment's spec."""
+    """A value in an experiment's spec is not acceptable."""
 
 
 class InvalidCandidate(InvalidInput):
-    """In a candidate's parameters."""
+    """A value in a candidate's parameters is not acceptable."""
 
 
 class UnknownName(InvalidInput):
-    """A plug-in that is not registered; `known` holds the names that are."""
+    """A plug-in is not registered; `known` holds the registered names, or text about what is allowed."""
 
     def __init__(self, field: str, value: Any, known: Iterable[str] | str, source: str | None = None) -> None:
         allowed = known if isinstance(known, str) else _known(value, sorted(known))
@@ -72,17 +72,18 @@ class UnknownName(InvalidInput):
 
 
 def _known(value: Any, names: Sequence[str]) -> str:
+    """Describe the known names, with suggestions close to `value`."""
     near = difflib.get_close_matches(str(value), names, 3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return f"known: {', '.join(names) or 'none'}{hint}"
 
 
 class DuplicateName(InvalidInput):
-    """A name that is already registered."""
+    """A name is already registered."""
 
 
 class BuildError(SparsemodError):
-    """The network cannot be built from these parameters; `layer` names the place where it broke."""
+    """The network cannot be built from its parameters; `layer` names the failing layer."""
 
     def __init__(self, message: str, layer: str | None = None) -> None:
         self.layer = layer
@@ -90,10 +91,10 @@ class BuildError(SparsemodError):
 
 
 class Unsupported(SparsemodError):
-    """An operator that `by` (capture, a cost rule, an integer kernel, an exporter) cannot express.
+    """`by` (capture, a cost rule, an integer kernel, an exporter) cannot express an operator.
 
-    `place` is the file and line that calls it, where it is called in a `forward` and not by a layer of its own; `others` are further such
-    operators of the same network.
+    `place` is the file and line of the call if a `forward` calls the operator directly, not through a layer.
+    `others` are further unsupported operators of the same network.
     """
 
     def __init__(
@@ -117,20 +118,20 @@ class Unsupported(SparsemodError):
 
     @property
     def where(self) -> str:
-        """Operator, layer, place and reason in a phrase."""
+        """Operator, layer, place and reason as one phrase."""
         place = f", {self.place}" if self.place else ""
         reason = f" ({self.hint})" if self.hint else ""
         return f"{self.operator!r} at layer {self.layer!r}{place}{reason}"
 
     def beside(self, others: "Sequence[Unsupported]") -> "Unsupported":
-        """The same error with `others` named too."""
+        """Return a copy that also names `others`."""
         return Unsupported(
             self.operator, self.layer, self.by, self.supported, self.hint, place=self.place, others=others
         )
 
 
 class DataMissing(SparsemodError):
-    """Files of a dataset are absent: names them, the place where they belong and how to get them."""
+    """Files of a dataset are missing; the message names them, their folder and how to get them."""
 
     def __init__(self, dataset: str, files: Sequence[str], place: str, hint: str = "") -> None:
         self.dataset, self.files, self.place, self.hint = dataset, tuple(files), place, hint
@@ -139,11 +140,11 @@ class DataMissing(SparsemodError):
 
 
 class ToolsMissing(SparsemodError):
-    """Programs that are not installed; the sentence holds the command that installs them."""
+    """Programs are not installed; the message gives the command that installs them."""
 
 
 class EmulationError(SparsemodError):
-    """A network could not be compiled for the emulated device, or crashed on it."""
+    """A network did not compile for the emulated device, or crashed on it."""
 
 
 class DoesNotFit(EmulationError):
@@ -155,7 +156,7 @@ class DoesNotFit(EmulationError):
 
 
 class DigestMismatch(SparsemodError):
-    """A file whose content is not what its digest says."""
+    """A file's content does not match its digest."""
 
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.what, self.expected, self.found = what, expected, found
@@ -163,7 +164,10 @@ class DigestMismatch(SparsemodError):
 
 
 class EnvironmentFailure(SparsemodError):
-    """This machine lacks something (space, data, a module, a GPU) now. `whole`: it can evaluate nothing at all, not just this experiment."""
+    """This machine currently lacks something (disk space, data, a module, a GPU).
+
+    `whole`: it can evaluate no experiment at all, not only the current one.
+    """
 
     def __init__(self, message: str, whole: bool = False) -> None:
         self.whole = whole
@@ -171,11 +175,14 @@ class EnvironmentFailure(SparsemodError):
 
 
 class SpaceEmpty(SparsemodError):
-    """No candidate (or none that is new) of the search space meets the budgets."""
+    """No candidate, or no new candidate, of the search space meets the budgets."""
 
 
 class NotFound(SparsemodError):
-    """No such thing; `kind` is experiment, trial, attempt, artifact, ...; `within` says where it was looked for."""
+    """The object does not exist.
+
+    `kind` is experiment, trial, attempt, artifact, ...; `within` is the place of the search.
+    """
 
     def __init__(self, kind: str, identity: Any, within: str = "") -> None:
         self.kind, self.identity = kind, identity
@@ -183,22 +190,22 @@ class NotFound(SparsemodError):
 
 
 class Conflict(SparsemodError):
-    """The request contradicts what is stored; nothing was changed."""
+    """The request contradicts the stored state; nothing was changed."""
 
 
 class StaleLease(Conflict):
-    """The attempt belongs to somebody else by now, or is over; nothing was changed."""
+    """The attempt is over, or another process holds its lease; nothing was changed."""
 
 
 class ServerUnavailable(SparsemodError):
-    """The server cannot be reached, or not yet."""
+    """The server is unreachable or not ready."""
 
 
 class NoAnswer(ServerUnavailable):
-    """Nobody answers at the server's address."""
+    """The server's address does not answer."""
 
 
 def shorten(value: Any, limit: int = 80) -> str:
-    """`repr(value)`, cut in the middle beyond `limit` characters."""
+    """Return `repr(value)`; if it exceeds `limit` characters, `...` replaces its middle."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit // 2]}...{text[-limit // 4 :]}"

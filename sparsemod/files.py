@@ -1,4 +1,4 @@
-"""Digests and pieces of files, and temporary folders that do not outlive their process for long."""
+"""Digests and chunks of files, and temporary folders that are removed after their process ends."""
 
 import contextlib
 import fcntl
@@ -12,11 +12,11 @@ from pathlib import Path
 from sparsemod.errors import InvalidInput
 
 LOCK, WORK = "lock", "work"
-"""In a scratch folder: a file that its process has locked while it lives, and the folder that is worked in."""
+"""Names in a scratch folder: the file that its process keeps locked, and the folder with the content."""
 
 
 def digest_of(content: bytes | Path) -> str:
-    """The digest of bytes or of a file. Raises InvalidInput for one that cannot be read."""
+    """Return "sha256:<hex>" of bytes or of a file. Raises InvalidInput for an unreadable file."""
     if isinstance(content, bytes):
         return f"sha256:{hashlib.sha256(content).hexdigest()}"
     try:
@@ -27,20 +27,22 @@ def digest_of(content: bytes | Path) -> str:
 
 
 def chunks(path: Path) -> Iterator[bytes]:
-    """The content of a file, a piece at a time."""
+    """Yield the content of a file in chunks of 1 MiB."""
     with path.open("rb") as file:
         yield from iter(lambda: file.read(1 << 20), b"")
 
 
 @contextmanager
 def scratch(prefix: str, parent: Path | str | None = None) -> Iterator[Path]:
-    """An empty folder, removed at the end. It lies in one whose name begins with `prefix`, in `parent` (default: the system's place for such).
+    """Create an empty folder and remove it at the end.
 
-    Folders of the same prefix whose process is gone are removed first. The folder may be renamed to another place of the same disk.
+    It lies inside a folder whose name begins with `prefix`, in `parent` (default: the system's temporary
+    folder). Leftover folders with the same prefix whose process has ended are removed first. The caller may
+    rename the folder to another place on the same disk.
     """
     outer = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        # Locked before it has its name: whoever sees the name finds it locked.
+        # Lock the file before renaming it, so that no other process sees it unlocked under its final name.
         with (outer / "unlocked").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (outer / "unlocked").rename(outer / LOCK)
@@ -53,10 +55,11 @@ def scratch(prefix: str, parent: Path | str | None = None) -> Iterator[Path]:
 
 
 def sweep(prefix: str, parent: Path) -> None:
-    """Remove the folders in `parent` whose name begins with `prefix` and whose process is gone."""
+    """Remove the folders in `parent` whose name begins with `prefix` and whose process has ended."""
     for other in parent.iterdir():
         if not other.name.startswith(prefix):
             continue
-        with contextlib.suppress(OSError), (other / LOCK).open("rb") as left:  # gone, held, or another user's
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # OSError: already removed, still locked, or owned by another user.
+        with contextlib.suppress(OSError), (other / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(other, ignore_errors=True)

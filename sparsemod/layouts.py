@@ -1,14 +1,14 @@
-"""What the axes of one sample mean, by name, and how each layout lies in the memory of the generated C.
+"""Named layouts: the meaning of a sample's axes, and their order in the memory of the generated C code.
 
 | layout | shape | in C |
 | --- | --- | --- |
-| features | (F,) | as it is |
+| features | (F,) | unchanged |
 | channels-length | (C, L) | length, channels |
-| time-features | (T, F) | as it is: the features are the channels of each time step |
+| time-features | (T, F) | unchanged: the features are the channels of each time step |
 | channels-height-width | (C, H, W) | height, width, channels |
 
-Kernels work on images. `TensorLayout.image` is the image (C, H, W) that a sample is for them: a sequence is an image of height 1. A tensor lies
-channels last in C, so that a sequence of either layout has the same bytes.
+Kernels work on images. `TensorLayout.image` returns a sample's shape as an image (C, H, W): a sequence is an
+image of height 1. Tensors are channels last in C, so a sequence has the same bytes in either layout.
 """
 
 import math
@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class TensorLayout:
-    """A layout: its `name`, the names of its `axes`, the axis of the channels and the axes of the positions (rows before columns)."""
+    """A layout: its `name`, the names of its `axes`, the channel axis and the position axes (rows before columns)."""
 
     name: str
     axes: tuple[str, ...]
@@ -41,22 +41,22 @@ class TensorLayout:
 
     @property
     def memory(self) -> tuple[int, ...]:
-        """The axes in the order in which C holds them: positions, then channels."""
+        """The axes in C's memory order: positions, then channels."""
         return (*self.positions, self.channel)
 
     def image(self, shape: Shape) -> tuple[int, int, int]:
-        """(channels, rows, columns) as the kernels see a sample of this shape."""
+        """Convert a sample's shape to the kernels' (channels, rows, columns)."""
         rows, columns = (1, 1, *(shape[axis] for axis in self.positions))[-2:]
         return shape[self.channel], rows, columns
 
     def sample(self, image: Shape) -> Shape:
-        """The shape in this layout of an image (channels, rows, columns); the opposite of `image`."""
+        """Convert (channels, rows, columns) to a shape in this layout; the inverse of `image`."""
         sizes = (image[0], *image[len(image) - len(self.positions) :])
         places = (self.channel, *self.positions)
         return tuple(size for _, size in sorted(zip(places, sizes, strict=True)))
 
     def moves(self, shape: Shape) -> bool:
-        """Whether the elements of a sample lie in another order in C than in the array."""
+        """Whether C stores the elements of a sample in a different order than the array."""
         order = [axis for axis in self.memory if shape[axis] > 1]
         return order != sorted(order)
 
@@ -70,14 +70,14 @@ LAYOUTS: Mapping[str, TensorLayout] = {
         TensorLayout("channels-height-width", ("channels", "height", "width"), 0, (1, 2)),
     )
 }
-"""The layouts by name. The first one of each rank is the layout of a shape whose layout is not stated."""
+"""The layouts by name. The first one of each rank is the default for shapes of this rank."""
 
 RANKS = tuple(dict.fromkeys(layout.rank for layout in LAYOUTS.values()))
-"""The ranks that samples may have."""
+"""The possible ranks of samples."""
 
 
 def default_layout(shape: Shape) -> str:
-    """The name of the layout that a shape has when none is stated. Raises InvalidInput for a rank without a layout."""
+    """Return the name of the default layout of a shape. Raises InvalidInput for a rank without a layout."""
     for layout in LAYOUTS.values():
         if layout.rank == len(shape):
             return layout.name
@@ -85,38 +85,41 @@ def default_layout(shape: Shape) -> str:
 
 
 def layout(name: str | None, shape: Shape, field: str = "layout") -> TensorLayout:
-    """The layout called `name` (None: the default one of the shape). Raises UnknownName, InvalidInput where the rank does not fit."""
+    """Return the layout called `name` (None: the default of the shape).
+
+    Raises UnknownName, or InvalidInput when the ranks differ.
+    """
     wanted = default_layout(shape) if name is None else name
     if wanted not in LAYOUTS:
         raise UnknownName(field, wanted, LAYOUTS)
-    found = LAYOUTS[wanted]
-    if found.rank != len(shape):
-        raise InvalidInput(field, wanted, f"a layout of {len(shape)} axes, as the shape {shape} has")
-    return found
+    chosen = LAYOUTS[wanted]
+    if chosen.rank != len(shape):
+        raise InvalidInput(field, wanted, f"a layout of {len(shape)} axes, for the shape {shape}")
+    return chosen
 
 
 def described() -> str:
-    """All layouts with their axes, for error messages."""
-    return ", ".join(f"{name} {found.title}" for name, found in LAYOUTS.items())
+    """Describe all layouts with their axes, for error messages."""
+    return ", ".join(f"{name} {each.title}" for name, each in LAYOUTS.items())
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """The tensors of a network by name: `shapes` of one sample, and `layouts` where they are not the default ones."""
+    """The tensors of a network by name: `shapes` of one sample, and `layouts` other than the default."""
 
     shapes: Mapping[str, Shape]
     layouts: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, name: str) -> TensorLayout:
-        """A tensor's layout."""
+        """Return a tensor's layout."""
         return layout(self.layouts.get(name), self.shapes[name])
 
     def image(self, name: str) -> tuple[int, int, int]:
-        """A tensor as kernels see it: (channels, rows, columns)."""
+        """Return a tensor's shape for the kernels: (channels, rows, columns)."""
         return self.layout(name).image(self.shapes[name])
 
     def moves(self, name: str) -> bool:
-        """Whether C holds a tensor's elements in another order than the array does."""
+        """Whether C stores a tensor's elements in a different order than the array."""
         return self.layout(name).moves(self.shapes[name])
 
     def elements(self, name: str) -> int:

@@ -1,6 +1,7 @@
-"""What flows between search, trials, store and users: candidates, measurements, curves, results.
+"""Records that search, trials, store and users exchange: candidates, measurements, curves, results.
 
-Plain validated data that knows no database and no file format; each survives a round trip through JSON.
+They are validated data without knowledge of databases or file formats. Each survives a round trip through
+JSON.
 """
 
 from enum import StrEnum
@@ -11,25 +12,27 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sparsemod.layouts import TensorLayout, default_layout, layout
 
 Value = int | float | str | bool
-"""A parameter's value. JSON keeps the four apart."""
+"""A parameter's value. JSON distinguishes the four types."""
 
-Origin = Literal["sobol", "gp", "morphism", "manual"]
-RoundName = Literal["r1", "r2", "r3", "manual"]
+LABEL_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+
+Label = Annotated[str, Field(min_length=1, max_length=20, pattern=LABEL_PATTERN)]
+"""A word that a candidate source gives its candidates: how it chose one (`origin`), or to which part of the experiment it belongs (`round`)."""
 
 
 class Record(BaseModel):
-    """Frozen, strict about unknown keys, equal by value."""
+    """Base of the records: frozen, no unknown keys, compared by value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class TrialState(StrEnum):
-    """The states of a trial; each word's meaning in one line."""
+    """The states of a trial."""
 
     QUEUED = "queued"  # waits for a worker
     RUNNING = "running"  # a worker holds its lease
     COMPLETED = "completed"  # every objective was measured
-    INFEASIBLE = "infeasible"  # its costs break a budget: never trained
+    INFEASIBLE = "infeasible"  # exceeds a budget; never trained
     FAILED = "failed"  # cannot be built, or lost too many attempts
     STOPPED = "stopped"  # the user ended it
 
@@ -42,13 +45,15 @@ class TrialState(StrEnum):
 class FailureKind(StrEnum):
     """Why an attempt did not complete."""
 
-    INVALID = "invalid"  # the network cannot be built: never again
-    FAULT = "fault"  # worker lost, out of memory, time limit: retried up to a limit
-    ENVIRONMENT = "environment"  # the machine lacks something: spends no attempt, the trial is given back
+    INVALID = "invalid"  # the network cannot be built; never retried
+    FAULT = "fault"  # worker lost, out of memory, time limit; retried up to a limit
+    ENVIRONMENT = (
+        "environment"  # the machine lacks something; the trial returns to the queue, no attempt is counted
+    )
 
 
 class Failure(Record):
-    """What went wrong, for people (`message`) and for the retry rule (`kind`)."""
+    """Why an attempt failed: `message` for people, `kind` for the retry rule."""
 
     kind: FailureKind
     message: str
@@ -56,9 +61,12 @@ class Failure(Record):
 
 
 class DataInfo(Record):
-    """What a network must know of its data. `shape` is one sample's, whose axes `layout` names (see `sparsemod.layouts`).
+    """The facts about a dataset that a network needs.
 
-    A layout that is not stated is the first one with as many axes: features (F,), channels-length (C, L), channels-height-width (C, H, W).
+    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`).
+
+    The default layout is the first one with as many axes: features (F,), channels-length (C, L),
+    channels-height-width (C, H, W).
     """
 
     name: str
@@ -89,10 +97,10 @@ class DataInfo(Record):
 
 
 class Measurement(Record):
-    """One number with its unit, how it was obtained and on what.
+    """One number with its unit and how it was obtained.
 
-    `method` says how (for example "integer network on 270 samples"), `target` on what device or host, `split` which data (None where no
-    data are involved), `standard_error` in the same unit.
+    `method`: how it was measured, for example "integer network on 270 samples". `target`: the device or host.
+    `split`: the data, None if none were used. `standard_error`: in the same unit.
     """
 
     metric: str
@@ -106,11 +114,14 @@ class Measurement(Record):
 
 
 MAX_EPOCH = 1_000_000
-"""Ten times the most epochs that a spec may ask for."""
+"""Upper bound on an epoch number: ten times the largest number of epochs in a spec."""
 
 
 class CurvePoint(Record):
-    """One epoch of a learning curve; `epoch` counts from 1, `seconds` is wall time since training began."""
+    """One epoch of a learning curve.
+
+    `epoch` counts from 1, `seconds` is wall time from the start of training.
+    """
 
     epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
     train_loss: float
@@ -122,17 +133,17 @@ class CurvePoint(Record):
 
 
 class Candidate(Record):
-    """A point of the search space and where it came from. `parent` is a trial's index in the same experiment."""
+    """A point of the search space and its origin. `parent` is the index of a trial of the same experiment."""
 
     parameters: dict[str, Value]
-    origin: Origin
-    round: RoundName
+    origin: Label
+    round: Label
     parent: int | None = None
     operators: tuple[str, ...] = ()
 
 
 class Artifact(Record):
-    """A file of a trial: `kind` (weights, network, ...), content digest ("sha256:<hex>"), bytes, and the name it is downloaded under."""
+    """A file of a trial: `kind` (weights, network, ...), digest ("sha256:<hex>"), bytes, download name."""
 
     kind: str
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -141,7 +152,10 @@ class Artifact(Record):
 
 
 class TrialResult(Record):
-    """What one evaluation found. `seconds` maps a stage of the pipeline to wall seconds; `notes` are sentences worth keeping."""
+    """The result of one evaluation.
+
+    `seconds` maps pipeline stages to wall seconds; `notes` are sentences for the user.
+    """
 
     state: TrialState
     measurements: tuple[Measurement, ...] = ()
@@ -150,13 +164,16 @@ class TrialResult(Record):
     notes: tuple[str, ...] = ()
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
-    epochs: float = 0.0  # epochs of training in these weights, the inherited ones included
+    epochs: float = 0.0  # epochs behind these weights, including inherited ones
 
     def value(self, metric: str) -> float | None:
-        """The value of `metric`, None when it was not measured. A metric is measured at most once per split."""
-        found = [m for m in self.measurements if m.metric == metric and m.split != "test"]
-        return found[0].value if found else None
+        """Return the value of `metric`, None if it was not measured. Test data do not count.
+
+        A metric is measured at most once per split.
+        """
+        values = [m.value for m in self.measurements if m.metric == metric and m.split != "test"]
+        return values[0] if values else None
 
     def values(self) -> dict[str, float]:
-        """All metrics that do not come from test data."""
+        """Return metric -> value, without measurements on test data."""
         return {m.metric: m.value for m in self.measurements if m.split != "test"}

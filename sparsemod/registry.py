@@ -1,7 +1,8 @@
 """Named plug-ins of one kind: network families, datasets, pruning methods, devices, ...
 
-A plug-in is registered by a decorator, or by an installed package through an entry point, and referred to by its short name, which is
-also what saved files hold. Local commands may name one as `module:attribute`; the HTTP API never imports code on request.
+A decorator, or an entry point of an installed package, registers a plug-in under a short name. Specs and
+saved files use that name. Local commands also accept `module:attribute`; the HTTP API never imports code on
+request.
 """
 
 import importlib
@@ -24,8 +25,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The plug-ins of one kind, by name.
 
-    `kind` is the word used in error messages ("network family"); `group` the entry point group that other packages use;
-    `builtin` the modules to import before the first look-up, each of which registers its own plug-ins.
+    `kind` is the word for error messages ("network family"). `group` is the entry point group for other
+    packages. `builtin` are modules that register plug-ins on import; they are imported before the first
+    look-up.
     """
 
     def __init__(self, kind: str, group: str, builtin: tuple[str, ...] = ()) -> None:
@@ -33,53 +35,61 @@ class Registry(Generic[T]):
         self._builtin = builtin
         self._members: dict[str, T] = {}
         self._runs: dict[str, _Run] = {}
-        self._filed: list[
-            tuple[str, T]
-        ] = []  # every plug-in ever filed, also those that a later run replaced
+        # All plug-ins ever added, including those that a second run of their module replaced.
+        self._added: list[tuple[str, T]] = []
         self._broken: dict[str, tuple[EntryPoint, Exception]] = {}
         self._loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that files a plug-in under `name`. Raises DuplicateName when the name is taken by another one."""
+        """Decorator that registers a plug-in under `name`.
 
-        def file(member: T) -> T:
+        Raises DuplicateName when another plug-in has the name.
+        """
+
+        def add_member(member: T) -> T:
             self.add(name, member)
             return member
 
-        return file
+        return add_member
 
     def add(self, name: str, member: T) -> None:
-        """File `member` under `name`. Raises InvalidInput for an unusable name, DuplicateName for one that is taken.
+        """Register `member` under `name`.
 
-        A name is free again only for a second run of the code that took it: a module that is imported both as `__main__` and by name,
-        a reload, or a cell of an interactive session.
+        Raises InvalidInput for an unusable name, DuplicateName for a taken one.
+
+        Only a second run of the same code may replace a plug-in: a module that is imported both as `__main__`
+        and by name, a reload, or a cell of an interactive session.
         """
         if not name or ":" in name or name != name.strip():
             raise InvalidInput(
                 self.kind, name, "a name must not be empty, hold ':' or begin or end with a space"
             )
         run = _Run.now(member)
-        held = self._members.get(name)
-        if (
-            held is not None and held == member
-        ):  # functions and classes are equal to themselves alone, profiles by value
+        registered = self._members.get(name)
+        # Functions and classes compare by identity, device profiles by value.
+        if registered is not None and registered == member:
             return
-        if held is not None and not run.repeats(self._runs.get(name, run)):
+        if registered is not None and not run.repeats(self._runs.get(name, run)):
             raise DuplicateName(
-                self.kind, name, f"already registered by {_words(held)}; {_words(member)} needs another name"
+                self.kind,
+                name,
+                f"already registered by {_describe(registered)}; {_describe(member)} needs another name",
             )
         self._members[name], self._runs[name] = member, run
-        self._filed.append((name, member))
+        self._added.append((name, member))
 
     def names(self) -> tuple[str, ...]:
-        """All known names, sorted."""
+        """Return all registered names, sorted."""
         self._load()
         return tuple(sorted(self._members))
 
     def get(self, name: str, *, imports: bool = False, field: str | None = None) -> T:
-        """The plug-in called `name`; with `imports`, `name` may be `module:attribute` and the module is imported.
+        """Return the plug-in called `name`.
 
-        Raises UnknownName, InvalidInput when the plug-in's own module cannot be imported; `field` is the field named in its message.
+        With `imports`, `name` may be `module:attribute`; the module is then imported.
+
+        Raises UnknownName, or InvalidInput when the plug-in's module cannot be imported. Both name `field` in
+        the message.
         """
         field = field or self.kind
         if ":" in name:
@@ -95,7 +105,9 @@ class Registry(Generic[T]):
             point, error = self._broken[name]
             package = f" of {point.dist.name}" if point.dist is not None else ""
             raise InvalidInput(
-                field, name, f"its entry point {point.value}{package} cannot be loaded: {told(error)}"
+                field,
+                name,
+                f"its entry point {point.value}{package} cannot be loaded: {summarize_error(error)}",
             ) from error
         try:
             return self._members[name]
@@ -116,7 +128,7 @@ class Registry(Generic[T]):
                     field, name, f"no module {error.name!r} can be imported from here"
                 ) from None
             raise _cannot_import(field, name, module_name, error) from error
-        except Exception as error:  # the module's own code
+        except Exception as error:  # from the user's module
             raise _cannot_import(field, name, module_name, error) from error
         try:
             member: T = getattr(module, attribute)
@@ -125,18 +137,20 @@ class Registry(Generic[T]):
         return self._registered(member, field, name)
 
     def _registered(self, member: T, field: str, name: str) -> T:
-        """The plug-in that a decorator filed for this very object; the object itself when none was.
+        """Return the plug-in that a decorator registered for this object, else the object itself.
 
         Raises InvalidInput when the object is registered under several names with different settings.
         """
-        found = {
-            known: held
-            for known, held in self._filed
-            if known in self._members and (held is member or getattr(held, "origin", None) is member)
+        plugins = {
+            known: added
+            for known, added in self._added
+            if known in self._members and (added is member or getattr(added, "origin", None) is member)
         }
-        if len({id(held) for held in found.values()}) > 1:
-            raise InvalidInput(field, name, f"is registered under several names; use one: {', '.join(found)}")
-        return next(iter(found.values()), member)
+        if len({id(plugin) for plugin in plugins.values()}) > 1:
+            raise InvalidInput(
+                field, name, f"is registered under several names; use one: {', '.join(plugins)}"
+            )
+        return next(iter(plugins.values()), member)
 
     def _load(self) -> None:
         if self._loaded:
@@ -146,18 +160,18 @@ class Registry(Generic[T]):
             for module in self._builtin:
                 importlib.import_module(module)
         except BaseException:
-            self._loaded = False  # every look-up reports it, not the first alone
+            self._loaded = False  # so that every look-up raises the error, not only the first
             raise
         for point in entry_points(group=self.group):
             try:
                 self.add(point.name, self._registered(point.load(), self.kind, point.name))
-            except Exception as error:  # noqa: BLE001 - another package's code: only a look-up of this name reports it
+            except Exception as error:  # noqa: BLE001 - code of another package: only a look-up of this name reports it
                 self._broken[point.name] = (point, error)
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One execution of a module's code, in which a plug-in is registered."""
+    """One execution of the module code that registers a plug-in."""
 
     code: CodeType | None
     file: str | None
@@ -165,7 +179,7 @@ class _Run:
 
     @classmethod
     def now(cls, member: object) -> "_Run":
-        """The execution that is under way: the nearest module-level frame of the stack."""
+        """Return the current execution: the nearest module-level frame of the stack."""
         inner = getattr(member, "origin", member)
         qualname = getattr(inner, "__qualname__", type(inner).__qualname__)
         frame = sys._getframe(1)
@@ -177,8 +191,10 @@ class _Run:
         return cls(frame.f_code, os.path.realpath(file) if isinstance(file, str) else None, qualname)
 
     def repeats(self, earlier: "_Run") -> bool:
-        """Whether this is another execution of the code of `earlier`. Code typed in an interactive session has no file: there the
-        definition's name decides."""
+        """Whether this execution runs the code of `earlier` again.
+
+        Code of an interactive session has no file; there, equal qualified names count as the same code.
+        """
         if self.code is None or earlier.code is None or self.code is earlier.code:
             return False
         if self.file is None and earlier.file is None:
@@ -186,7 +202,7 @@ class _Run:
         return self.file == earlier.file
 
 
-def _words(member: object) -> str:
+def _describe(member: object) -> str:
     inner = getattr(member, "origin", member)
     code = getattr(inner, "__code__", None)
     line = f", line {code.co_firstlineno}" if isinstance(code, CodeType) else ""
@@ -195,20 +211,22 @@ def _words(member: object) -> str:
 
 
 def _cannot_import(field: str, name: str, module: str, error: Exception) -> InvalidInput:
-    return InvalidInput(field, name, f"a module that can be imported; {module} raised {told(error)}")
+    return InvalidInput(
+        field, name, f"a module that can be imported; {module} raised {summarize_error(error)}"
+    )
 
 
-def told(error: BaseException) -> str:
-    """An exception of somebody's own code in a line: its kind, its words, and the file and line of theirs where it came from."""
-    words = f"{type(error).__name__}: {error}"
+def summarize_error(error: BaseException) -> str:
+    """Summarize an exception of a user's code: type, message, and the user's file and line."""
+    summary = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:
-        return words  # a SyntaxError says where; its traceback ends within Python's import
-    last = next((frame for frame in reversed(frames) if _is_theirs(frame.filename)), frames[-1])
-    return f"{words} ({Path(last.filename).name}, line {last.lineno})"
+        return summary  # a SyntaxError names its line; its traceback ends in Python's import machinery
+    last = next((frame for frame in reversed(frames) if _is_user_file(frame.filename)), frames[-1])
+    return f"{summary} ({Path(last.filename).name}, line {last.lineno})"
 
 
-def _is_theirs(file: str) -> bool:
+def _is_user_file(file: str) -> bool:
     libraries = ("site-packages", "dist-packages")
     inside = any(part in file for part in libraries) or file.startswith(sysconfig.get_path("stdlib"))
     return not inside and Path(file).is_file()

@@ -1,4 +1,4 @@
-"""Exceptions of other code inside a stage that judges one network, as errors of that network."""
+"""Turn exceptions of foreign code inside a pipeline stage into errors of the network under test."""
 
 import traceback
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _LIBRARIES = ("site-packages", "dist-packages")
 
 @contextmanager
 def stage_errors(stage: str) -> Iterator[None]:
-    """Within it an exception that is not ours leaves as a BuildError that names the stage, the type, and the place (file and line).
+    """Convert a foreign exception in the block into a BuildError with stage, type and place (file and line).
 
-    So it fails the network under test, not the run around it. What the machine lacks (memory, OSErrors such as a full disk) leaves as it is:
-    it says nothing about the network.
+    The error then fails the network under test and not the whole run. SparsemodError, MemoryError, other
+    out-of-memory errors and OSError (such as a full disk) pass unchanged.
     """
     try:
         yield
@@ -24,26 +24,29 @@ def stage_errors(stage: str) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        words = str(error).strip().splitlines()
-        text = f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+        message = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {message[0]}" if message else type(error).__name__
         raise BuildError(f"{stage} raised {text} ({place_of(error)})") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, of the machine or of a GPU, was too small: for the error or its cause. torch's allocators raise RuntimeErrors."""
+    """Whether the error or its cause reports exhausted memory of the machine or of a GPU.
+
+    torch's allocators raise RuntimeErrors, so their message decides.
+    """
     if error.__cause__ is not None and is_out_of_memory(error.__cause__):
         return True
     if isinstance(error, MemoryError):
         return True
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    words = ("out of memory", "can't allocate memory")
+    phrases = ("out of memory", "can't allocate memory")
     return "OutOfMemoryError" in kinds or (
-        isinstance(error, RuntimeError) and any(part in str(error) for part in words)
+        isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in phrases)
     )
 
 
 def place_of(error: BaseException) -> str:
-    """File and line where the exception was raised: the deepest frame that is the user's or sparsemod's."""
+    """Return file and line of the exception: the deepest frame in the user's code or in sparsemod."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = str(Path(__file__).parent)
     chosen = next(
@@ -58,7 +61,7 @@ def place_of(error: BaseException) -> str:
 
 
 def type_name(value: object) -> str:
-    """The value's type as a sentence names it: `a torch.utils.data.DataLoader`."""
+    """Return the type's name, after its top-level package unless it is built in: `torch.DataLoader`."""
     kind = type(value)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}."
     return f"{module}{kind.__name__}"

@@ -1,6 +1,7 @@
-"""Human units of the metrics: bytes, milliseconds, multiply-adds, fractions.
+"""Units of the metrics for people: bytes, milliseconds, multiply-adds, fractions.
 
-Within the library every value is a float in the metric's own unit; text with units exists only at the edges.
+Inside the library every value is a float in the metric's unit. Only user input and output are text with
+units.
 """
 
 import re
@@ -27,16 +28,19 @@ _FRACTION = {"": 1.0, "%": 0.01}
 
 @dataclass(frozen=True)
 class Metric:
-    """A quantity that a trial reports; all of them are minimized. `unit` is the unit of every stored value."""
+    """A quantity that a trial reports; smaller is better. `unit` is the unit of every stored value."""
 
     name: str
     unit: str
     title: str
     units: dict[str, float]
-    default_unit: str  # of a bare number
+    default_unit: str  # unit of a number without a unit
 
     def parse(self, value: str | float, field: str) -> float:
-        """`"64 KB"`, `"10 ms"`, `"5 %"` or a bare number in the metric's unit, as a float. Raises InvalidInput."""
+        """Parse `"64 KB"`, `"10 ms"`, `"5 %"` or a number without unit; return a float in the metric's unit.
+
+        Raises InvalidInput.
+        """
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InvalidInput(field, value, self.allowed())
         if isinstance(value, int | float):
@@ -55,12 +59,12 @@ class Metric:
         return number * self.units[unit]
 
     def allowed(self) -> str:
-        """What a limit of this metric may look like."""
+        """Describe the accepted forms of a limit on this metric."""
         units = ", ".join(unit for unit in self.units if unit) or "no unit"
         return f"a positive number, alone ({self.unit}) or with one of the units {units}"
 
     def show(self, value: float) -> str:
-        """The value with a unit, for people."""
+        """Format the value with a unit, for people."""
         if self.unit == "B":
             return (
                 f"{value:.0f} B"
@@ -95,40 +99,62 @@ METRICS: dict[str, Metric] = {
     )
 }
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
-"""What is minimized where a spec does not say."""
+"""The objectives of a spec that names none."""
 LINKED = ("flash", "ram")
-"""What a network takes on its device with its code and stack: only an int8 network on a calibrated core has them."""
+"""Flash and RAM on the device with code and stack: known only for an int8 network on a calibrated core."""
 CHOICES = (*OBJECTIVES, *LINKED)
-"""What can be minimized: one to four of these."""
+"""The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
 
 
 def metric(name: str, field: str) -> Metric:
-    """The metric called `name` (or by an alias such as size or memory). Raises UnknownName."""
+    """Return the metric with this name or alias (such as size or memory). Raises UnknownName."""
     try:
         return METRICS[ALIASES.get(name, name)]
     except KeyError:
         raise UnknownName(field, name, [*METRICS, *ALIASES]) from None
 
 
+def show_value(name: str, value: float) -> str:
+    """A metric's value with its unit, for people; the plain number of a metric that is not in `METRICS`."""
+    return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
+
+
+def title(name: str) -> str:
+    """What a metric is called in tables and plots."""
+    return METRICS[name].title if name in METRICS else name
+
+
 def over_budget(name: str, excess: float) -> str:
-    """A sentence about a metric that is `excess` (in its unit) over its budget."""
+    """Say in one sentence that a metric is `excess` (in its unit) over its budget."""
     shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
     return f"{name} is {shown} over its budget"
 
 
+def parse_upper(name: str, limit: str | float) -> tuple[str, float]:
+    """An upper limit of the metric `name` or its alias: `"<= 3 %"`, `"3 %"` or a number in the metric's unit. Raises UnknownName, InvalidInput."""
+    known = metric(name, "metric")
+    given = limit.strip().removeprefix("<=") if isinstance(limit, str) else limit
+    try:
+        return known.name, known.parse(given, name)
+    except InvalidInput as error:
+        raise InvalidInput(
+            name, limit, f"an upper limit, with or without <= before it: {error.allowed}"
+        ) from None
+
+
 def parse_limit(text: str, field: str) -> tuple[str, float]:
-    """`"flash <= 64 KB"` as ("flash", 65536.0). Raises InvalidInput."""
+    """Parse a limit: `"flash <= 64 KB"` gives ("flash", 65536.0). Raises InvalidInput."""
     name, comparison, value = text.partition("<=")
     if not comparison:
         raise InvalidInput(field, text, "write METRIC <= VALUE UNIT, such as 'flash <= 64 KB'")
-    found = metric(name.strip().lower().replace(" ", "_"), field)
+    limited = metric(name.strip().lower().replace(" ", "_"), field)
     try:
-        return found.name, found.parse(value, field)
+        return limited.name, limited.parse(value, field)
     except InvalidInput as error:
         raise InvalidInput(field, text, f"METRIC <= {error.allowed}") from None
 
 
 def parse_bytes(value: str | int, field: str) -> int:
-    """`"4 GB"` or a number of bytes as bytes. Raises InvalidInput."""
+    """Parse `"4 GB"`, or a number of bytes, as bytes. Raises InvalidInput."""
     return int(METRICS["model_size"].parse(value, field))

@@ -1,6 +1,7 @@
-"""YAML texts by the core schema of YAML 1.2, with the line of every key: `1e-3` is a number; `no`, `12:30` and `2026-01-01` are text.
+"""Read and write YAML by the core schema of YAML 1.2, with the line of every key.
 
-ruamel.yaml reads and writes them. A key that stands twice is an error; so is a text whose aliases stand for very many values.
+`1e-3` is a number; `no`, `12:30` and `2026-01-01` are text. ruamel.yaml does the parsing. Duplicate keys are
+errors, as are aliases that expand to very many values.
 """
 
 import io
@@ -21,7 +22,7 @@ MAX_KEYS = 20_000
 MAX_TEXT = 500_000
 
 Place = tuple[str | int, ...]
-"""The keys and, in lists, the indices that lead to a value."""
+"""The path to a value: keys, and indices in lists."""
 
 _TAG = "tag:yaml.org,2002:"
 _NUMBERS = (f"{_TAG}int", f"{_TAG}float")
@@ -31,23 +32,23 @@ _SHORT_FLOAT = re.compile(r"[-+]?\.[0-9]+[eE][0-9]+")
 
 
 class _Resolver(VersionedResolver):
-    """ruamel.yaml's rules without those that YAML 1.2's core schema does not have (dates, `=`, `0b1`, `1_000`), and with `.5e2`."""
+    """YAML 1.2's core schema: ruamel.yaml's rules without dates, `=`, `0b1`, `1_000`; with `.5e2`."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is ScalarNode and implicit[0] and _SHORT_FLOAT.fullmatch(value):
             return Tag(suffix=f"{_TAG}float")
         tag = super().resolve(kind, value, implicit)
-        odd = str(tag) in _NUMBERS and ("_" in value or "0b" in value)
-        if odd or str(tag) in (f"{_TAG}timestamp", f"{_TAG}value"):
+        not_core = str(tag) in _NUMBERS and ("_" in value or "0b" in value)
+        if not_core or str(tag) in (f"{_TAG}timestamp", f"{_TAG}value"):
             return self.DEFAULT_SCALAR_TAG
         return tag
 
 
 def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]]:
-    """The mapping in a YAML text, and for each key and list item the place ("source:line") where it stands.
+    """Parse a YAML mapping; return it, and for each key and list item its place ("source:line").
 
-    Raises InvalidSpec for what is not YAML, not a mapping, too long (MAX_TEXT characters, MAX_KEYS keys and items with aliases counted), a key
-    that is no text, and a key that stands twice.
+    Raises InvalidSpec when the text is not YAML or not a mapping, is too long (MAX_TEXT characters, MAX_KEYS
+    keys and items with aliases expanded), or has a key that is not text or a duplicate key.
     """
     if len(text) > MAX_TEXT:
         raise InvalidSpec("spec", f"{len(text):,} characters", f"at most {MAX_TEXT:,}", source)
@@ -63,14 +64,14 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]
             mark = key.start_mark
             places.setdefault(place, f"{source}:{mark.line + 1}")
             marks.setdefault((mark.line, mark.column), place)
-            # A few lines of aliases can stand for billions of values.
+            # A few lines of aliases can expand to billions of values.
             if len(places) > MAX_KEYS:
                 raise InvalidSpec(
                     "spec", f"over {MAX_KEYS:,} keys and items", "fewer, aliases counted", source
                 )
         data = yaml.constructor.construct_document(node)
     except InvalidSpec:
-        raise  # it is a ValueError too
+        raise  # before the ValueError branch: InvalidSpec is a ValueError too
     except DuplicateKeyError as error:
         mark = error.problem_mark
         place = marks[mark.line, mark.column]
@@ -78,7 +79,7 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]
         raise InvalidSpec(
             ".".join(map(str, place)),
             place[-1],
-            f"each key once; it stands in line {first} too",
+            f"each key once; it is also in line {first}",
             f"{source}:{mark.line + 1}",
         ) from None
     except MarkedYAMLError as error:
@@ -93,11 +94,11 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]
 
 
 def dump_yaml(data: Mapping[str, Any], width: int = 110) -> str:
-    """Plain data as a YAML text that `parse_yaml` reads back to equal data; keys stay in their order."""
+    """Write plain data as YAML that `parse_yaml` reads back to equal data; keys keep their order."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    # ASCII only: written as they are, some line separators come back as another character.
+    # ASCII only: unescaped, some line separators are read back as other characters.
     yaml.allow_unicode = False
     yaml.width = width
     stream = io.StringIO()
@@ -106,7 +107,7 @@ def dump_yaml(data: Mapping[str, Any], width: int = 110) -> str:
 
 
 def _keys(node: Node, path: Place, source: str) -> Iterator[tuple[Place, Node]]:
-    """The path and the node of every key and list item. Raises InvalidSpec for a key that is no text."""
+    """Yield path and node of every key and list item. Raises InvalidSpec for a key that is not text."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
             name = key.value if isinstance(key, ScalarNode) else "a list or a mapping"

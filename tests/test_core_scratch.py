@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from sparsemod.data.download import HALF_SECONDS, forget_halves
+from sparsemod.data.download import PARTIAL_SECONDS, remove_partial_downloads
 from sparsemod.files import scratch
 
 KILLED = """
@@ -35,7 +35,7 @@ def test_folders_of_killed_processes_are_removed_and_those_of_living_ones_stay(t
 def test_downloads_that_broke_off_are_removed_once_they_are_old(tmp_path: Path) -> None:
     for name in (".a.bin.x.part", ".b.bin.y.part", "c.part"):
         (tmp_path / name).touch()
-    old = time.time() - HALF_SECONDS - 10
+    old = time.time() - PARTIAL_SECONDS - 10
     os.utime(tmp_path / ".a.bin.x.part", (old, old))
-    forget_halves(tmp_path)
+    remove_partial_downloads(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".b.bin.y.part", "c.part"}

@@ -91,7 +91,7 @@ def test_an_own_validation_split_is_taken_as_it_is(tmp_path: Path) -> None:
     np.savez(path, x_train=x, y_train=y, **own, x_test=x[:9], y_test=y[:9])
     assert load(spec).sizes == {"train": 90, "validation": 30, "test": 9}
     np.savez(path, x_train=x, y_train=y, x_val=x)
-    with pytest.raises(InvalidInput, match="own validation set x_val and y_val"):
+    with pytest.raises(InvalidInput, match="a validation set x_val and y_val"):
         load(spec)
 
 
@@ -101,7 +101,7 @@ X, Y = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
 @pytest.mark.parametrize(
     ("changes", "field", "allowed"),
     [
-        ({"val_x": X}, "val_y", "an own validation set needs both"),
+        ({"val_x": X}, "val_y", "a validation set needs both"),
         ({"val_x": np.zeros((2, 4)), "val_y": np.array([0, 1])}, "val_x", "shape of x"),
         ({"val_x": X[:2], "val_y": np.array([0, 3])}, "val_y", "0..2"),
         ({"groups": [1] * 6}, "groups", "numpy array"),

@@ -125,7 +125,7 @@ def test_one_missing_cifar_file_is_named(tmp_path: Path) -> None:
     write_cifar(tmp_path)
     (tmp_path / "data_batch_3.bin").unlink()
     with pytest.raises(
-        DataMissing, match=r"missing data_batch_3\.bin in .*; the other files lie there; their archive"
+        DataMissing, match=r"missing data_batch_3\.bin in .*; the other files are there; their archive"
     ):
         cifar10(tmp_path)
 

@@ -20,8 +20,8 @@ generate = generator()
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
 
 
-# The tour's need what its commands leave behind: test_docs_tour.py takes it as a whole.
-RUN = [page for page in PAGES if blocks("python", (page,)) and page.name != "tour.md"]
+# The tour's need what its commands leave behind (test_docs_tour.py), those of python.md a server (test_docs_python.py).
+RUN = [page for page in PAGES if blocks("python", (page,)) and page.name not in ("tour.md", "python.md")]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
@@ -90,7 +90,7 @@ def test_every_key_of_a_config_file_is_described() -> None:
 
 
 def test_the_readme_tells_what_the_demo_does() -> None:
-    rounds = load(ROOT / "service" / "cli" / "demo.yaml").rounds
+    rounds = load(ROOT / "service" / "cli" / "demo.yaml").source.rounds
     text = " ".join((ROOT / "README.md").read_text().split())
     assert (
         f"{rounds.r1.trials} Sobol trials, {rounds.r2.trials} chosen by a Gaussian process, {rounds.r3.trials} morphs"

@@ -2,6 +2,7 @@
 
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from support_export import Every, Wide, contents, measurement, quantized
 
 from sparsemod.delivery.card import PLOT
+from sparsemod.delivery.card_content import _usage
 from sparsemod.delivery.card_plot import blocks, memory_plot
 from sparsemod.delivery.deliver import CARD, PAGE, REPORTS, Delivered, Subject, deliver
 from sparsemod.delivery.needs import check_fit, fit, fits, need
 from sparsemod.errors import DoesNotFit, UnknownName
+from sparsemod.export import EXPORTERS
 from sparsemod.export.c import plan
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import Device, device, device_names
@@ -60,7 +63,7 @@ def test_a_card_says_everything(delivered: tuple[Path, Delivered]) -> None:
     assert Delivered.model_validate_json((folder / REPORTS).read_text()) == done and not done.failed
     assert set(done.fit) == set(device_names()) and next(iter(done.fit)) == "stm32f446"
     card = (folder / CARD).read_text()
-    assert card.startswith("# digits \\| <trial> 3\n")
+    assert card.startswith("# digits \\| \\<trial> 3\n")
     assert "**93.00 %**" in card and "**95.00 %**" in card and "test ± 1.00" in card
     for name in device_names():
         assert device(name).title in card
@@ -85,6 +88,36 @@ def test_a_page_stands_alone(delivered: tuple[Path, Delivered]) -> None:
     assert (folder / PLOT).read_bytes().startswith(b"\x89PNG")
     width, height = struct.unpack(">II", (folder / PLOT).read_bytes()[16:24])
     assert width > 900 and height > 400
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (64,)])
+def test_a_name_is_never_searched_for_placeholders(shape: tuple[int, ...]) -> None:
+    """The usage of every format is the same for every name, whatever words the name holds."""
+    network = quantized(Every) if len(shape) == 3 else quantized(lambda: Wide(4), shape)
+    words = ["name", "upper", "input", "last", "scale", "zero", "samples", "result", "raw", "scores", "shape"]
+    for wanted in EXPORTERS.names():
+        plain = _usage(network, wanted, "qqq")
+        assert "qqq" in plain and "{{" not in plain
+        for name in (f"{word}_x" for word in words):
+            assert _usage(network, wanted, name) == plain.replace("qqq", name).replace("QQQ", name.upper())
+
+
+def test_a_format_without_a_usage_has_no_section_for_it() -> None:
+    assert _usage(quantized(Every), "unheard_of", "qqq") == ""
+
+
+def test_no_text_of_a_card_is_markup(tmp_path: Path) -> None:
+    given = "a*b* `c` [d](e) <img src=x> | {{ name }}\nf"
+    network = replace(quantized(lambda: Wide(4)), classes=tuple(f"{i} {given}" for i in range(10)))
+    subject = Subject(network, given, subtitle=given, parameters={given: given}, note=given)
+    deliver(subject, tmp_path, ["onnx"], target="stm32f446")
+    shown = r"a\*b\* \`c\` \[d\](e) \<img src=x> \| {{ name }} f"
+    card = (tmp_path / CARD).read_text()
+    assert card.startswith(f"# {shown}\n\n{shown}\n") and f"| {shown} | {shown} |" in card
+    assert card.count(shown) == 5 + 10 and card.count("<img") == card.count(r"\<img")
+    parser = _Balanced()
+    parser.feed((tmp_path / PAGE).read_text())
+    assert parser.open == [] and parser.loads == []
 
 
 def test_equal_networks_give_equal_cards(delivered: tuple[Path, Delivered]) -> None:

@@ -94,7 +94,18 @@ def test_without_a_trial_all_points_of_the_front(tmp_path: Path, capsys: pytest.
 
 
 def test_a_name_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli(capsys, "export", "1", "0", "--to", "c", "--name", "gestures", "--output", str(tmp_path / "one"))
+    cli(
+        capsys,
+        "export",
+        "store test",
+        "0",
+        "--to",
+        "c",
+        "--name",
+        "gestures",
+        "--output",
+        str(tmp_path / "one"),
+    )
     header = (tmp_path / "one" / "trial-0" / "c" / "gestures.h").read_text()
     assert (
         "void gestures_run(" in header

@@ -189,7 +189,7 @@ def test_a_users_family_inherits_what_fits() -> None:
         child[0].weight[3:], fresh["0.weight"][3:]
     )
     assert torch.equal(child[2].bias, parent[2].bias)
-    assert not result.preserved and result.notes[0] == "1 of 4 tensors copied as they are"
+    assert not result.preserved and result.notes[0] == "1 of 4 tensors copied unchanged"
     assert "0.weight: (3, 4) -> (5, 4), the common corner copied" in result.notes
 
 

@@ -3,6 +3,8 @@
     python3 dev.py rooms            one line for each room, then the violations
     python3 dev.py rooms --files    also the imports that form each cycle between files
 
+Last come the entry points that pyproject.toml declares: code of a higher room that a lower one finds by a group's name.
+
 A room is a folder (or a single module) directly below `sparsemod` or `service`. `FLOORS` orders the rooms from the
 bottom up: a room may import only rooms of lower floors. Imports inside functions and under TYPE_CHECKING count like
 any other. This file uses only the standard library.
@@ -11,6 +13,7 @@ any other. This file uses only the standard library.
 import argparse
 import ast
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,19 +22,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("sparsemod.errors",),
+    ("sparsemod.errors", "sparsemod.version"),
     ("sparsemod.layouts",),
     (
         "sparsemod.files",
         "sparsemod.records",
         "sparsemod.registry",
         "sparsemod.stage_errors",
+        "sparsemod.templates",
         "sparsemod.units",
         "sparsemod.yaml_text",
     ),
     ("sparsemod.plugins",),
-    ("sparsemod.objectives", "sparsemod.space"),
-    ("sparsemod.targets",),
+    ("sparsemod.objectives", "sparsemod.space", "sparsemod.stages"),
+    ("sparsemod.sources", "sparsemod.targets"),
     ("sparsemod.spec", "sparsemod.kinds"),
     ("sparsemod.data", "sparsemod.graph", "sparsemod.arena", "sparsemod.networks"),
     ("sparsemod.pruning", "sparsemod.training", "sparsemod.morphisms", "sparsemod.report"),
@@ -41,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
     ("sparsemod.pipeline",),
+    ("sparsemod.interactive",),
     ("sparsemod.__init__",),
     ("service.settings", "service.schemas"),
     ("service.errors",),
@@ -159,7 +164,7 @@ def upward(edges: Iterable[Import]) -> list[Import]:
     wrong = []
     for one in edges:
         a, b = room(one.importer), room(one.imported)
-        if a == b or b in ("service.__init__", "sparsemod.__init__"):
+        if a == b or b == "service.__init__":
             continue
         if floor.get(b, len(FLOORS)) >= floor.get(a, -1):
             wrong.append(one)
@@ -172,6 +177,13 @@ def file_cycles(all_imports: Iterable[Import]) -> list[list[str]]:
     for one in all_imports:
         edges[one.importer].add(one.imported)
     return cycles(edges)
+
+
+def entry_points(root: Path = ROOT) -> dict[str, dict[str, str]]:
+    """The groups of entry points that pyproject.toml declares: group -> name -> place. They are no imports."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups: dict[str, dict[str, str]] = project.get("entry-points", {})
+    return groups
 
 
 def main(argv: list[str]) -> int:
@@ -196,6 +208,9 @@ def main(argv: list[str]) -> int:
     count = sum(map(len, between.values()))
     print(f"\n{len(lines)} rooms, {count} arrows, {len(circles)} cycles between rooms, {len(tied)} between files, "
           f"{len(wrong)} upward imports")  # fmt: skip
+    for group, points in entry_points().items():
+        for name, place in points.items():
+            print(f"entry point {group}: {name} = {place}")
     for name in homeless:
         print(f"no floor: {name}")
     for circle in circles:

@@ -55,7 +55,7 @@ def options(
 ) -> None:
     """Search networks for a device's budget; get back a Pareto front of measured int8 networks."""
     if version:
-        from sparsemod import __version__
+        from sparsemod.version import __version__
 
         typer.echo(f"sparsemod {__version__}")
         raise typer.Exit

@@ -4,15 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.common import (
-    DEFAULT_SERVER,
-    ImportOption,
-    ServerOption,
-    connect,
-    console,
-    import_modules,
-    which,
-)
+from service.cli.common import DEFAULT_SERVER, ImportOption, ServerOption, connect, console, import_modules
+from service.client.lookup import which
 
 if TYPE_CHECKING:
     from service.schemas.dashboard import DatasetView, FamilyView

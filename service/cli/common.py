@@ -4,10 +4,9 @@ import contextlib
 import errno
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from service.client.client import Client
-    from service.schemas.trials import ExperimentSummary
 
 DEFAULT_SERVER = "http://127.0.0.1:8080"
 
@@ -40,9 +38,6 @@ ImportOption = Annotated[
 
 AT_END = contextlib.ExitStack()
 """Resources to close when the command ends."""
-
-SHOWN = 8
-"""Largest number of experiments that an error names."""
 
 IMPORTS_VARIABLE = "SPARSEMOD_IMPORTS"
 """Environment variable through which --import reaches child processes: module names, separated by commas."""
@@ -87,7 +82,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     import importlib
 
     from sparsemod.errors import InvalidInput, SparsemodError
-    from sparsemod.registry import told
+    from sparsemod.registry import summarize_error
 
     known = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
     names = list(dict.fromkeys([*known, *(modules or ())]))
@@ -98,7 +93,7 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
             raise
         except Exception as error:  # the module's own code
             absent = isinstance(error, ModuleNotFoundError) and error.name in (name, name.split(".")[0])
-            why = f" from {os.getcwd()}" if absent else f"; it raised {told(error)}"
+            why = f" from {os.getcwd()}" if absent else f"; it raised {summarize_error(error)}"
             raise InvalidInput("--import", name, f"a module that can be imported{why}") from error
     if names:
         os.environ[IMPORTS_VARIABLE] = ",".join(names)
@@ -121,47 +116,6 @@ def quiet_retries() -> None:
     import stamina.instrumentation
 
     stamina.instrumentation.set_on_retry_hooks([])
-
-
-def which(client: "Client", text: str) -> Any:
-    """Return the experiment with this id or this name (the newest of that name), or the newest one for an empty text.
-
-    `name:TEXT` is always a name, for names that are numbers. Raises UnknownName, which lists some experiments.
-    """
-    from sparsemod.errors import NotFound, UnknownName
-
-    identity = as_id(text)
-    if identity is not None:
-        with contextlib.suppress(NotFound):
-            return client.experiment(identity)
-    newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
-    name = as_name(text)
-    for experiment in newest:
-        if not text or experiment.name == name:
-            return experiment
-    raise UnknownName("experiment", text or "the newest", _named(newest))
-
-
-NAME_PREFIX = "name:"
-"""Marks a text as a name. Names of experiments contain no colon."""
-
-
-def as_id(text: str) -> int | None:
-    """Return the id in the text, or None when it is a name."""
-    return int(text) if text.isascii() and text.isdecimal() else None
-
-
-def as_name(text: str) -> str:
-    """Return the name in the text, in the normal form of stored names."""
-    return unicodedata.normalize("NFC", text.removeprefix(NAME_PREFIX))
-
-
-def _named(experiments: "list[ExperimentSummary]") -> str:
-    if not experiments:
-        return "no experiment exists yet; `sparsemod submit SPEC` starts one"
-    shown = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
-    more = len(experiments) - SHOWN
-    return f"an id or a name of {shown}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")
 
 
 def parse_parameters(pairs: Iterable[str]) -> dict[str, int | float | str | bool]:
@@ -192,12 +146,10 @@ def duration(seconds: float) -> str:
 
 
 def metric_text(name: str, value: float | None) -> str:
-    """Return a metric's value with its unit."""
-    from sparsemod.units import METRICS
+    """A metric's value with its unit."""
+    from sparsemod.units import show_value
 
-    if value is None:
-        return "-"
-    return METRICS[name].show(value) if name in METRICS else f"{value:,.6g}"
+    return "-" if value is None else show_value(name, value)
 
 
 def require_folder(path: Path, option: str) -> Path:

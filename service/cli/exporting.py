@@ -13,15 +13,14 @@ from service.cli.common import (
     connect,
     import_modules,
     require_folder,
-    which,
 )
 from service.cli.folders import local_folder
+from service.client.lookup import which
 
 if TYPE_CHECKING:
     from service.client.client import Client
     from service.schemas.exports import ExportView
     from service.schemas.trials import ExperimentView, TrialView
-    from sparsemod.export import ExportReport
     from sparsemod.pipeline.local_run import Finished, LocalFolder
 
 LOOK_SECONDS = 0.5
@@ -94,7 +93,7 @@ def export(
     indices = trial or [point.index for point in client.pareto(stored.id).points]
     if not indices:
         raise NotFound("Pareto point of experiment", stored.id)
-    model_names = _model_names(stored.spec.name, indices, name)
+    model_names = _model_names(stored.name, indices, name)
     failed = 0
     if remote:
         for index in indices:
@@ -112,7 +111,7 @@ def export(
         )
         typer.echo(f"{folder}: {names}")
         for item in done:
-            for line in report_lines(item.report) if item.report else [f"{item.format}: {item.state}"]:
+            for line in item.report.lines() if item.report else [f"{item.format}: {item.state}"]:
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
@@ -205,30 +204,10 @@ def _deliver(
         typer.echo(subject.note, err=True)
     done = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
     for report in done.reports:
-        for line in report_lines(report):
+        for line in report.lines():
             typer.echo(f"  {line}")
     typer.echo(f"  {CARD}, {PAGE}: the report card")
     return len(done.failed)
-
-
-def report_lines(report: "ExportReport") -> list[str]:
-    """Return the result of one format, one line per check."""
-    if report.failure is not None:
-        return [f"{report.format}: failed: {report.failure}"]
-    lines = []
-    for check in report.verifications:
-        difference = (
-            "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
-        )
-        share = (
-            f"on {check.samples} samples"
-            if check.agreement is None
-            else f"same class for {100 * check.agreement:.2f} % of {check.samples} samples"
-        )
-        error = "" if check.error is None else f", error {100 * check.error:.2f} %"
-        lines.append(f"{report.format}: {difference}, {share}{error} ({check.runtime})")
-    lines += [f"{report.format}: not checked: {words}" for words in report.missing]
-    return lines or [f"{report.format}: written"]
 
 
 COMMANDS = {"export": export}

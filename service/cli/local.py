@@ -18,9 +18,9 @@ from service.cli.common import (
     duration,
     import_modules,
     metric_text,
-    which,
 )
 from service.cli.folders import local_folder
+from service.client.lookup import which
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import Finished, LocalRun
@@ -48,33 +48,23 @@ def run(
 ) -> None:
     """Run an experiment on this machine, one trial after the other, without a server."""
     from sparsemod.errors import InvalidInput
-    from sparsemod.plugins import Names
-    from sparsemod.spec.files import read
+    from sparsemod.spec.files import read_local
     from sparsemod.spec.plain import SpecFile
 
     import_modules(imports)
-    existing = local_folder(str(spec)) if spec.is_dir() else None
-    if existing is not None and out is not None and out.resolve() != spec.resolve():
-        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} continues in its folder")
-    file = read(spec, Names.IMPORTED) if existing is None else SpecFile(existing.spec)
-    with file.locating():
-        resolved = _with_its_device(file.spec, spec) if existing is None else existing.spec
+    held = local_folder(str(spec)) if spec.is_dir() else None
+    if held is not None and out is not None and out.resolve() != spec.resolve():
+        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
+    file = read_local(spec) if held is None else SpecFile(held.spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
-    folder = folder if existing is None else existing.folder
+    folder = folder if held is None else held.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.pipeline.local_run import LocalRun
+        from sparsemod.training.process import require_device
 
-        local = LocalRun(resolved, folder, device=require_device(device))
+        local = LocalRun(file.spec, folder, device=require_device(device, "--device"))
     _follow(local, file.debug)
-
-
-def _with_its_device(spec: "ExperimentSpec", path: Path) -> "ExperimentSpec":
-    """Return the spec with a registered device. `target.device` may be a path relative to the spec's file."""
-    from sparsemod.targets import adopt_device
-
-    name = adopt_device(spec.target.device, path.parent)
-    return spec.model_copy(update={"target": spec.target.model_copy(update={"device": name})})
 
 
 def _one_thread() -> None:
@@ -82,22 +72,6 @@ def _one_thread() -> None:
     from sparsemod.training.process import tune_process
 
     tune_process(1)
-
-
-def require_device(name: str) -> str:
-    """Return `name` when torch can use that device. Raises InvalidInput otherwise."""
-    import torch
-
-    from sparsemod.errors import InvalidInput
-
-    kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
-        return name
-    count = torch.cuda.device_count() if kind == "cuda" else 0
-    if kind != "cuda" or (number and not number.isdecimal()) or int(number or 0) >= count:
-        available = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
-        raise InvalidInput("--device", name, f"an available device: {available}")
-    return name
 
 
 def _follow(local: "LocalRun", debug: bool) -> None:
@@ -227,12 +201,20 @@ class _Follower:
         from sparsemod.report.rows import front
 
         local = self._local
-        counting = Counter(trial.candidate.round for trial in local.trials if not trial.observation().miss)
         spec = local.spec
+        misses = {trial.index for trial in local.trials if trial.observation().miss}
         rounds = [
-            Progress(name, counting[name], getattr(spec.rounds, name).trials)
-            for name in ("r1", "r2", "r3")
-            if getattr(spec.rounds, name).trials
+            Progress(
+                part.name,
+                sum(
+                    t.candidate.round == part.name and (part.misses_count or t.index not in misses)
+                    for t in local.trials
+                ),
+                part.trials,
+                part.title,
+            )
+            for part in spec.source.plan()
+            if part.trials
         ]
         objectives = local.problem.objectives
         rows = [trial.row() for trial in local.trials]
@@ -274,19 +256,16 @@ def check(
     """Dry-run a spec: build, capture, measure and train a few candidates on one batch, and report problems."""
     from rich.text import Text
 
-    from sparsemod.plugins import Names
-    from sparsemod.spec.files import read
+    from sparsemod.spec.files import read_local
 
     import_modules(imports)
-    file = read(spec, Names.IMPORTED)
-    with file.locating():
-        experiment = _with_its_device(file.spec, spec)
+    file = read_local(spec)
     output = console()
     with console(stderr=True).status("trying a few candidates"):
         _one_thread()
         from sparsemod.pipeline.dry_run import check as dry_run
 
-        report = dry_run(experiment, candidates=candidates, located=file.located)
+        report = dry_run(file.spec, candidates=candidates, located=file.located)
     marks = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "bold red")}
     for finding in report.findings:
         mark, style = marks[finding.level]
@@ -321,6 +300,8 @@ def test(
     from rich import box
     from rich.table import Table
 
+    from sparsemod.training.process import require_device
+
     import_modules(imports)
     folder = local_folder(experiment)
     view: Any
@@ -334,7 +315,7 @@ def test(
         identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
         longer = epochs or 4 * view.epochs
     _one_thread()
-    chosen = require_device(device)
+    chosen = require_device(device, "--device")
     results = [
         _test_once(spec, view, longer, number, chosen, imports=folder is not None) for number in range(seeds)
     ]

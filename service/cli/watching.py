@@ -64,7 +64,7 @@ def build_snapshot(
 ) -> Snapshot:
     """Return the view's data from the server's answers."""
     rounds = [
-        Progress(name, part.done, part.trials)
+        Progress(name, part.done, part.trials, part.title, part.planned)
         for name, part in experiment.rounds.items()
         if part.trials or any(part.counts.values())
     ]
@@ -102,9 +102,9 @@ def build_snapshot(
 
 
 def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
-    """Estimate the seconds until the rounds are complete, at `rate` trials per minute or else at the
-    average rate so far. Return None before the first trial has finished."""
-    parts = [part for part in rounds if part.name != "manual"]
+    """Seconds until the rounds are over if trials go on at `rate` a minute, without one as fast as they did on average; None before the first has
+    finished."""
+    parts = [part for part in rounds if part.planned]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)
     if rate:

@@ -40,6 +40,7 @@ from service.http.routes import (
     overview,
     pareto,
     points,
+    repetitions,
     stream,
     timeline,
     trials,
@@ -51,8 +52,8 @@ from service.jobs.exports import Exports
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.settings import Settings
 from service.store import Store, open_store
-from sparsemod import __version__
 from sparsemod.errors import InvalidInput, SparsemodError, shorten
+from sparsemod.version import __version__
 
 log = structlog.get_logger("server")
 
@@ -71,7 +72,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, importance, exports, artifacts, workers, catalogue, login, health, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, importance, exports, artifacts, workers, catalogue, login, health, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 

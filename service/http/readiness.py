@@ -12,8 +12,8 @@ from service.http.pools import Pool
 from service.schemas.trials import Health
 from service.settings import Settings
 from service.store import Store
-from sparsemod import __version__
 from sparsemod.errors import ServerUnavailable, SparsemodError
+from sparsemod.version import __version__
 
 FRESH_SECONDS = 1.0
 """How long an answer is reused: anyone may ask, and each check writes."""

@@ -14,10 +14,9 @@ from sparsemod.records import (
     Candidate,
     CurvePoint,
     Failure,
+    Label,
     Measurement,
-    Origin,
     Record,
-    RoundName,
     TrialResult,
     TrialState,
     Value,
@@ -47,9 +46,9 @@ class ExperimentState(StrEnum):
     """The states of an experiment."""
 
     RUNNING = "running"  # trials are suggested and handed out
-    STOPPED = "stopped"  # by the user; resume continues it
-    DONE = "done"  # all rounds are complete, or the stopping rule applied
-    FAILED = "failed"  # cannot continue; `reason` explains
+    STOPPED = "stopped"  # by the user; resume goes on where it stopped
+    DONE = "done"  # the candidate source has no more, or the stopping rule held
+    FAILED = "failed"  # cannot go on, `reason` says why
 
 
 class AttemptState(StrEnum):
@@ -76,7 +75,7 @@ class CreateExperiment(Request):
                 "name": "digits on an M4",
                 "dataset": {"name": "digits"},
                 "network": {"family": "cnn"},
-                "rounds": {"r1": {"trials": 10, "epochs": 5}},
+                "source": {"name": "grid", "values": {"head": ["flatten", "average"]}, "repetitions": 3},
                 "objectives": ["error", "model_size"],
                 "budgets": ["flash <= 64 KB"],
             }
@@ -85,9 +84,12 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """The plan and the progress of one round. `done` counts finished trials without infeasible draws and
-    networks that cannot be built, because those do not count towards `trials`."""
+    """One round: its `title`, what was asked for and how far it is. `done` counts trials that are over; where the source replaces infeasible
+    candidates and networks that cannot be built, as a search does, these count for nothing. `planned`: the source has it; a round of trials
+    attached by hand is not planned."""
 
+    title: str
+    planned: bool
     trials: int
     epochs: int
     done: int
@@ -114,7 +116,7 @@ class ExperimentSummary(View):
     )
     objectives: tuple[str, ...]
     counts: dict[TrialState, int] = Field(description="Trials by state.")
-    rounds: dict[RoundName, RoundProgress]
+    rounds: dict[Label, RoundProgress] = Field(description="By label, in the order of the source.")
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
@@ -160,10 +162,10 @@ class Retried(View):
 
 
 class ExtendExperiment(Request):
-    """More trials for some rounds, and new budgets:
-    metric -> limit (a number, or text with a unit); null removes a limit."""
+    """More trials by round, as the experiment's source allows, and other budgets: metric -> limit (a number or text with a unit), null removes
+    it."""
 
-    rounds: dict[Literal["r1", "r2", "r3"], Count] = Field(default_factory=dict, examples=[{"r3": 20}])
+    rounds: dict[Label, Count] = Field(default_factory=dict, examples=[{"grid": 12}])
     budgets: dict[str, str | float | None] | None = Field(
         None, examples=[{"model_size": "32 KB", "latency": None}]
     )
@@ -180,7 +182,8 @@ class Page(View, Generic[T]):
 
 
 class AttachTrial(Request):
-    """A candidate of the user; the server checks it against the experiment's space. `epochs`: default: those of r2."""
+    """A candidate of the user's own: checked against the experiment's space. `epochs`: default, those that the experiment's source
+    gives fresh networks."""
 
     parameters: dict[str, Value] = Field(examples=[{"blocks": 1, "filters": 8}])
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
@@ -255,8 +258,8 @@ class ParetoPoint(View):
     """A point of the front; `lineage` holds its ancestors, nearest first."""
 
     index: int
-    origin: Origin
-    round: RoundName
+    origin: Label
+    round: Label
     parameters: dict[str, Value]
     measurements: tuple[Measurement, ...]
     lineage: tuple[Ancestor, ...]
@@ -273,7 +276,7 @@ class HistoryPoint(View):
     trials: int
     hypervolume: float
     index: int
-    round: RoundName
+    round: Label
 
 
 class ParetoView(View):

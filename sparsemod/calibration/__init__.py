@@ -1,6 +1,7 @@
-"""Calibration: random networks, measured on the emulated core, give a core's operator model and its error on other networks.
+"""Calibration: fit a core's operator model to random networks on the emulated core; check it on other networks.
 
-`calibrate(core, networks=...)` -> `OperatorModel`; `write(model, path)` stores it where `sparsemod.targets.operator_model` reads it.
+`calibrate(core, networks=...)` returns an `OperatorModel`; `write(model, path)` stores it for
+`sparsemod.targets.operator_model`.
 """
 
 from sparsemod.calibration.calibrate import calibrate, write

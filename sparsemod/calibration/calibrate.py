@@ -1,4 +1,4 @@
-"""From a core's name to its calibrated model and the YAML file that stores it."""
+"""Calibrate a core's operator model and store it as YAML."""
 
 import datetime
 import hashlib
@@ -23,9 +23,10 @@ def calibrate(
     seed: int = SEED,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OperatorModel:
-    """Measure random networks on the emulated core and fit its model; other networks, drawn from another seed, judge it.
+    """Fit a core's model to random networks on the emulated core; compute its errors on networks of another seed.
 
-    `progress` is told (networks measured, all). Raises UnknownName for a core without a machine, ToolsMissing, EmulationError.
+    Calls `progress(measured networks, all networks)`. Raises UnknownName for a core without a machine,
+    ToolsMissing, EmulationError.
     """
     name, total, measured = machine(core).core, networks + held_out, []
     for count, draws in ((networks, 2 * seed), (held_out, 2 * seed + 1)):
@@ -33,31 +34,31 @@ def calibrate(
             measured.append(sample)
             progress(len(measured), total)
     model = fit(name, measured[:networks])
-    found = errors(model, measured[networks:])
+    held_out_errors = errors(model, measured[networks:])
     compiler, qemu = versions()
-    judged = Calibration(
+    calibration = Calibration(
         networks=networks,
         held_out=held_out,
-        instructions=round(found.instructions, 5),
-        worst=round(found.worst, 5),
-        flash=round(found.flash, 5),
-        ram=round(found.ram, 5),
-        tau=round(found.tau, 4),
+        instructions=round(held_out_errors.instructions, 5),
+        worst=round(held_out_errors.worst, 5),
+        flash=round(held_out_errors.flash, 5),
+        ram=round(held_out_errors.ram, 5),
+        tau=round(held_out_errors.tau, 4),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         compiler=f"{compiler} {machine(core).flags[0]} -O2",
         qemu=f"{qemu} {machine(core).board}",
         command=f"sparsemod calibrate --core {name} --networks {networks} --held-out {held_out} --seed {seed}",
         kernels=kernels_digest(),
     )
-    return model.model_copy(update={"calibration": judged})
+    return model.model_copy(update={"calibration": calibration})
 
 
 def kernels_digest() -> str:
-    """A digest of the kernels' sources: a calibration of others does not hold."""
+    """Return a digest of the kernels' sources; a calibration is valid only for the same digest."""
     return hashlib.sha256(repr(sorted(kernel_sources().items())).encode()).hexdigest()[:16]
 
 
 def write(model: OperatorModel, path: Path) -> None:
-    """Store a model as YAML."""
+    """Write a model to a YAML file."""
     title = f"# Instructions, code bytes and stack of the C kernels on {model.core}; see docs/device.md. Made by the command below.\n"
     path.write_text(title + dump_yaml(model.model_dump(), width=120), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Nonnegative least squares from measured layers and networks to a core's coefficients."""
+"""Fit a core's coefficients to measured layers and networks by nonnegative least squares."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Errors:
-    """Mean relative errors of instructions (and the largest), flash and RAM, and Kendall's tau of instructions."""
+    """Mean relative errors of instructions (and the worst), flash and RAM; Kendall's tau of instructions."""
 
     instructions: float
     worst: float
@@ -30,7 +30,7 @@ class Errors:
 
 
 def fit(core: str, samples: Sequence[Sample]) -> OperatorModel:
-    """The operator model of `core` that these networks ask for."""
+    """Fit the operator model of `core` to these networks."""
     code, layer_code = _flash(samples)
     return OperatorModel(
         core=core,
@@ -42,13 +42,13 @@ def fit(core: str, samples: Sequence[Sample]) -> OperatorModel:
 
 
 def errors(model: OperatorModel, samples: Sequence[Sample]) -> Errors:
-    """How far the model is off on these networks; those with a kernel that it was not fitted to cannot be judged.
+    """Return the model's errors on these networks, without those that use a kernel missing in the fit.
 
-    Raises InvalidInput where fewer than two are left.
+    Raises InvalidInput when fewer than two networks remain.
     """
     judged = [sample for sample in samples if all(work.kernel in model.instructions for work in sample.works)]
     if len(judged) < 2:
-        allowed = "more networks: almost every held-out one has a kernel that none of those has"
+        allowed = "more networks: almost every held-out network uses a kernel that no network of the fit has"
         raise InvalidInput("networks", len(samples) - len(judged), allowed)
     rows = [(predict(sample.graph, model, nonzeros=sample.nonzeros), sample.measured) for sample in judged]
     relative = np.array([abs(p.instructions / m.instructions - 1) for p, m in rows])
@@ -61,16 +61,21 @@ def errors(model: OperatorModel, samples: Sequence[Sample]) -> Errors:
 
 
 def _instructions(samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
-    """Per kernel, from its layers. A layer's weight is how much it matters in its own network."""
+    """Fit kernel -> feature -> instructions from the layers of each kernel.
+
+    Residuals are relative to the layer's instructions plus 2 % of its network's, so that small layers count
+    less.
+    """
     rows: dict[str, list[tuple[Mapping[str, float], float, float]]] = defaultdict(list)
     for sample in samples:
         for work in sample.works:
-            taken = sample.measured.per_layer[work.layer]
-            rows[work.kernel].append((work.features, taken, taken + 0.02 * sample.measured.instructions))
-    return {kernel: _solve([(f, y, w) for f, y, w in found]) for kernel, found in sorted(rows.items())}
+            count = sample.measured.per_layer[work.layer]
+            rows[work.kernel].append((work.features, count, count + 0.02 * sample.measured.instructions))
+    return {kernel: _solve(layers) for kernel, layers in sorted(rows.items())}
 
 
 def _solve(rows: Sequence[tuple[Mapping[str, float], float, float]]) -> dict[str, float]:
+    """Return feature -> positive coefficient for rows of (features, target, scale of the residual)."""
     names = list(dict.fromkeys(name for features, _, _ in rows for name in features))
     scales = np.array([w for _, _, w in rows])
     matrix = np.array([[f.get(name, 0.0) for name in names] for f, _, _ in rows]) / scales[:, None]
@@ -83,7 +88,7 @@ def _solve(rows: Sequence[tuple[Mapping[str, float], float, float]]) -> dict[str
 
 
 def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float]]:
-    """(bytes once per kernel, bytes per layer), after the constants, which are known."""
+    """Fit (bytes once per kernel, bytes per layer) to the flash beyond the constants, whose size is known."""
     kernels = sorted(
         {name for sample in samples for work in sample.works for name in (work.kernel, work.encoding)}
     )
@@ -94,16 +99,20 @@ def _flash(samples: Sequence[Sample]) -> tuple[dict[str, float], dict[str, float
         features |= {f"code {k}": float(k in used) for k in kernels}
         features |= {f"layer {k}": float(used.count(k)) for k in kernels}
         rows.append((features, float(sample.measured.flash - sample.constants), float(sample.measured.flash)))
-    found = _solve(rows)
-    code = {name.removeprefix("code "): v for name, v in found.items() if not name.startswith("layer ")}
-    layers = {name.removeprefix("layer "): v for name, v in found.items() if name.startswith("layer ")}
+    coefficients = _solve(rows)
+    code = {
+        name.removeprefix("code "): v for name, v in coefficients.items() if not name.startswith("layer ")
+    }
+    layers = {name.removeprefix("layer "): v for name, v in coefficients.items() if name.startswith("layer ")}
     return code, layers
 
 
 def _stack(samples: Sequence[Sample]) -> dict[str, float]:
-    """A network needs the stack of its deepest layer: so a kind of layer needs at most the least of the networks that have it.
+    """Return kind of layer -> bytes of stack, and `base`.
 
-    `base` is what is usually missing then: the compiler saves more or fewer registers in network_run.
+    A network needs the stack of its deepest layer, so a kind of layer needs at most the smallest stack of all
+    networks that contain it. `base` is the median of the remainder: the compiler saves a varying number of
+    registers in network_run.
     """
     least: dict[str, float] = {}
     for sample in samples:

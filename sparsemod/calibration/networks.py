@@ -1,6 +1,6 @@
-"""Random networks for calibration: half of them from the families, half with everything else that a graph may hold."""
+"""Random networks for calibration: half of them from the families, half with other operators."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ MACS = (5_000, 1_500_000)
 
 
 class Residual(nn.Module):
-    """x + inner(x), and relu."""
+    """relu(x + inner(x))."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Residual(nn.Module):
 
 
 class Gate(nn.Module):
-    """x + relu(x): an activation that no other layer can take in."""
+    """x + relu(x): an activation that cannot be fused into another layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -35,7 +35,7 @@ class Gate(nn.Module):
 
 
 class Parallel(nn.Module):
-    """Branches side by side."""
+    """Branches whose outputs are concatenated."""
 
     def __init__(self, *branches: nn.Module) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Parallel(nn.Module):
 
 
 def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
-    """(module with random weights, input shape)."""
+    """Return (module with random weights, input shape)."""
     kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
@@ -69,14 +69,14 @@ def _family(name: str, rng: np.random.Generator) -> tuple[nn.Module, tuple[int, 
 
 
 def _settle(module: nn.Module, rng: np.random.Generator) -> None:
-    """Batch norms as after training; in a third of the networks many weights are zero."""
+    """Make weights look trained: batch norms vary in scale; in a third of the networks many weights are zero."""
     sparse = rng.random() < 0.33
     for part in module.modules():
         if sparse and isinstance(part, nn.Conv2d | nn.Linear) and rng.random() < 0.8:
             share = rng.uniform(0.4, 0.98)
             with torch.no_grad():
                 part.weight[torch.rand(part.weight.shape) < share] = 0
-    # Batch norms as after training: not all of one scale.
+
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d | nn.BatchNorm1d):
             nn.init.uniform_(part.weight, 0.5, 1.5)
@@ -84,13 +84,13 @@ def _settle(module: nn.Module, rng: np.random.Generator) -> None:
 
 
 def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
-    """Convolutions of any kernel, stride, dilation, padding and grouping, pooling, residual and parallel branches, dense layers."""
+    """Return (module, input shape) with random convolutions, pooling, branches and dense layers."""
     shape = SHAPES[rng.integers(len(SHAPES))]
     channels, size = shape[0], [shape[1], shape[2]]
     layers: list[nn.Module] = []
     for _ in range(int(rng.integers(1, 7))):
-        made, channels, size = _BLOCKS[rng.integers(len(_BLOCKS))](rng, channels, size)
-        layers += made
+        block, channels, size = _BLOCKS[rng.integers(len(_BLOCKS))](rng, channels, size)
+        layers += block
     classes = int(rng.integers(2, 20))
     if rng.random() < 0.5:
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
@@ -109,10 +109,10 @@ def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
     return nn.Sequential(*layers), shape
 
 
-Made = tuple[list[nn.Module], int, list[int]]
+LayersChannelsSize = tuple[list[nn.Module], int, list[int]]
 
 
-def _convolution(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _convolution(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     filters = int(rng.integers(3, 40))
     kernel = int(rng.choice([1, 2, 3, 3, 3, 4, 5]))
     kernel = min(kernel, *size)
@@ -130,7 +130,7 @@ def _convolution(rng: np.random.Generator, channels: int, size: list[int]) -> Ma
     return [conv, nn.ReLU()] if rng.random() < 0.8 else [conv], filters, out
 
 
-def _depthwise(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _depthwise(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     filters, kernel = int(rng.integers(3, 40)), min(int(rng.choice([3, 3, 5])), *size)
     stride = int(rng.choice([1, 1, 2]))
     padding = kernel // 2
@@ -139,7 +139,7 @@ def _depthwise(rng: np.random.Generator, channels: int, size: list[int]) -> Made
     return [wise, nn.ReLU(), nn.Conv2d(channels, filters, 1), nn.ReLU()], filters, out
 
 
-def _pool(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _pool(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     if min(size) < 3:
         return [nn.Conv2d(channels, channels, 1)], channels, size
     kernel, stride = int(rng.choice([2, 2, 3])), int(rng.choice([1, 2, 2]))
@@ -148,13 +148,13 @@ def _pool(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
     return [pool], channels, [(s + 2 * padding - kernel) // stride + 1 for s in size]
 
 
-def _residual(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _residual(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     wide = int(rng.integers(4, 32))
     inner = nn.Conv2d(wide, wide, 3, padding=1) if rng.random() < 0.5 else nn.Conv2d(wide, wide, 1)
     return [nn.Conv2d(channels, wide, 1), nn.ReLU(), Residual(inner)], wide, size
 
 
-def _parallel(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _parallel(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     one, other = int(rng.integers(3, 20)), int(rng.integers(3, 20))
     branches: list[nn.Module] = [
         nn.Conv2d(channels, one, 1),
@@ -167,18 +167,12 @@ def _parallel(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
     return [Parallel(*branches)], total, size
 
 
-def _gate(rng: np.random.Generator, channels: int, size: list[int]) -> Made:
+def _gate(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     wide = int(rng.integers(4, 32))
     return [nn.Conv2d(channels, wide, int(rng.choice([1, 3])), padding="same"), Gate()], wide, size
 
 
-Block = Callable[[np.random.Generator, int, list[int]], Made]
+Block = Callable[[np.random.Generator, int, list[int]], LayersChannelsSize]
 _BLOCKS: tuple[Block, ...] = (
     _convolution, _convolution, _depthwise, _depthwise, _pool, _pool, _residual, _parallel, _gate,
 )  # fmt: skip
-
-
-def networks(rng: np.random.Generator) -> Iterator[tuple[nn.Module, tuple[int, ...]]]:
-    """An endless stream."""
-    while True:
-        yield random_network(rng)

@@ -1,4 +1,4 @@
-"""Random networks with what the emulated core measured of them."""
+"""Random networks and their measurements on the emulated core."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from sparsemod.quantization.static import quantize_static
 
 @dataclass(frozen=True)
 class Sample:
-    """A network's graph, the work of its layers, the bytes of its constants, and the measurement."""
+    """A network's graph, work of its layers, bytes of its constants, nonzeros per layer, and measurement."""
 
     graph: Graph
     works: tuple[Work, ...]
@@ -29,20 +29,22 @@ class Sample:
 
 
 def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
-    """`count` random networks, measured. Raises ToolsMissing, EmulationError."""
+    """Yield `count` random networks with their measurements. Raises ToolsMissing, EmulationError."""
     emulator = Emulator(core)
     for graph, network, images in integer_networks(count, seed):
-        left = dict(network.layer_nonzeros())
-        # The smallest forms, so that all readers of weights are met often enough.
+        nonzeros = dict(network.layer_nonzeros())
+        # Use the smallest encodings, so that every weight reader occurs often enough.
         network = replace(
             network,
-            encodings={work.layer: work.encoding for work in works(graph, left) if work.encoding != "none"},
+            encodings={
+                work.layer: work.encoding for work in works(graph, nonzeros) if work.encoding != "none"
+            },
         )
         yield Sample(
             graph,
-            works(graph, left),
-            constants(graph, left),
-            left,
+            works(graph, nonzeros),
+            constants(graph, nonzeros),
+            nonzeros,
             emulator.measure(network, network.quantize_input(images[:1])),
         )
 
@@ -50,10 +52,13 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
 def integer_networks(
     count: int, seed: int, limits: tuple[int, int] = MACS
 ) -> Iterator[tuple[Graph, IntegerNetwork, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]:
-    """`count` random networks of so many multiply-adds: graph, integer network, float images."""
+    """Yield `count` random networks: graph, integer network, float images.
+
+    `limits`: lowest and highest number of multiply-adds.
+    """
     rng = np.random.default_rng(seed)
-    found = 0
-    while found < count:
+    accepted = 0
+    while accepted < count:
         try:
             module, shape = random_network(rng)
             graph = deployed(capture(module, shape))
@@ -61,6 +66,6 @@ def integer_networks(
             continue
         if not limits[0] <= macs(graph) <= limits[1]:
             continue
-        found += 1
+        accepted += 1
         images = torch.from_numpy(rng.normal(size=(8, *shape)).astype(np.float32))
         yield graph, quantize_static(graph, images), images.numpy()

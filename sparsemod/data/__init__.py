@@ -1,4 +1,4 @@
-"""Datasets: named sources of arrays, and their seeded splits. Needs numpy only; torch is loaded by `Split.tensors()`."""
+"""Datasets: named sources of arrays, and their seeded splits. Only `Split.tensors()` imports torch."""
 
 from sparsemod.data.arrays import Arrays
 from sparsemod.data.dataset import Dataset, Split, load

@@ -1,4 +1,4 @@
-"""What a dataset's source returns: plain arrays, checked once."""
+"""The arrays that a dataset's source returns, validated at construction."""
 
 from dataclasses import dataclass
 from itertools import filterfalse, islice
@@ -13,7 +13,7 @@ from sparsemod.layouts import RANKS, described, layout
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
 
-_FEW_CHANNELS = 4  # red, green, blue, and one more
+_FEW_CHANNELS = 4  # red, green, blue, and one more channel
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -21,14 +21,18 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Arrays:
     """A dataset in memory.
 
-    `x` holds the samples (N, *shape) as integers or floats that float32 can hold: vectors (N, F), sequences (N, C, L) or, with `layout`
-    "time-features", (N, T, F), images (N, C, H, W); see `sparsemod.layouts`. `y` are their labels,
-    (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
-    of it reaches training or validation. `val_x` and `val_y` are likewise the dataset's own validation split. `classes` is inferred from `y` when
-    None; `names` are the classes' names. `groups` (N,), integers or text, says which samples belong together, such as those of one subject: a
-    group is never divided between splits.
+    `x`: samples (N, *shape), as integers or floats within float32's range. Vectors are (N, F), images
+    (N, C, H, W), sequences (N, C, L) or, with `layout` "time-features", (N, T, F); see `sparsemod.layouts`.
+    `y`: their labels, (N,) integers from 0.
+    `test_x`, `test_y`: the official test set, if any. It becomes the test split; training and validation
+    never see it.
+    `val_x`, `val_y`: the dataset's own validation split, if any.
+    `classes`: their number; None infers it from `y`. `names`: the names of the classes.
+    `groups`: (N,) integers or text, the group of each sample, such as its subject. Splits never divide a
+    group.
 
-    Raises InvalidInput at construction for anything else, naming the array, the value found and what is allowed.
+    Raises InvalidInput at construction for any other input; the message names the array, the value and what
+    is allowed.
     """
 
     x: Samples
@@ -57,7 +61,7 @@ class Arrays:
                 "y", int(present[-1]), f"labels must be 0..{classes - 1} for {classes} classes"
             )
         if len(present) < classes:
-            # Not a list of all labels first: one wild label would make it longer than memory.
+            # Do not list all labels first: one huge label would make the list larger than memory.
             absent = list(islice(filterfalse(set(present.tolist()).__contains__, range(classes)), 20))
             raise InvalidInput(
                 "y", present.tolist(), f"every label 0..{classes - 1} must occur; absent: {absent}"
@@ -69,11 +73,11 @@ class Arrays:
         object.__setattr__(self, "classes", classes)
 
     def _check_own(self, part: str, x: Samples | None, y: NDArray[Any] | None, classes: int) -> None:
-        """A split that the dataset brings: both arrays or neither, of the shape and the classes of x and y."""
+        """Check a provided split: both arrays or neither, with the shape and the classes of x and y."""
         if x is None or y is None:
             if (x is None) != (y is None):
                 missing = f"{part}_x" if x is None else f"{part}_y"
-                kind = "an official test set" if part == "test" else "an own validation set"
+                kind = "an official test set" if part == "test" else "a validation set"
                 raise InvalidInput(missing, None, f"{kind} needs both {part}_x and {part}_y")
             return
         _check_samples(f"{part}_x", x)
@@ -87,17 +91,17 @@ class Arrays:
 
     @property
     def class_count(self) -> int:
-        """The number of classes, given or inferred."""
+        """The number of classes, declared or inferred."""
         return self.classes if self.classes is not None else int(self.y.max()) + 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's shape."""
+        """The shape of one sample."""
         return tuple(self.x.shape[1:])
 
 
 def looks_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether a sample's shape (three axes) may be (H, W, C) where (C, H, W) is expected: few entries in the last axis, more in the first."""
+    """Whether a shape looks like (H, W, C) and not (C, H, W): few entries in the last axis, more in the first."""
     return len(shape) == 3 and shape[2] <= _FEW_CHANNELS < shape[0]
 
 

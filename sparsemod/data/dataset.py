@@ -1,4 +1,4 @@
-"""From a spec's `dataset` part to normalized, disjoint splits in memory."""
+"""Load the dataset of a spec as normalized, disjoint splits in memory."""
 
 import hashlib
 from collections import OrderedDict
@@ -17,20 +17,22 @@ from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.records import DataInfo
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import DatasetSpec
 
 if TYPE_CHECKING:
     import torch
 
-_KEPT = 4  # datasets held in this process; MNIST takes 190 MB, CIFAR-10 620 MB
+_CACHED = 4  # datasets cached in this process; MNIST takes 190 MB, CIFAR-10 620 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples of one purpose. `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
+    """The samples of one split.
 
-    Shared between trials: do not write to them.
+    `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
+
+    Trials share the arrays: do not write to them.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Split:
         return len(self.y)
 
     def tensors(self) -> "tuple[torch.Tensor, torch.Tensor]":
-        """`x` and `y` as CPU tensors over the same memory."""
+        """Return `x` and `y` as CPU tensors that share their memory."""
         return self._tensors
 
     @cached_property
@@ -53,26 +55,29 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Splits that have no sample in common. Training and validation are at hand; the test split has to be asked for by `test_split()`."""
+    """Disjoint splits of a dataset: `train`, `validation`, and the test split through `test_split()`."""
 
     info: DataInfo
     train: Split
     validation: Split
     normalization: Normalization
     names: tuple[str, ...]
-    official_test: bool  # whether the test split is the dataset's own
-    own_validation: bool  # whether the validation split is
-    groups: dict[str, int] | None  # groups in each drawn split, None for data without groups
+    official_test: bool  # whether the dataset provides the test split
+    own_validation: bool  # whether the dataset provides the validation split
+    groups: dict[str, int] | None  # number of groups in each drawn split, None for data without groups
     _test_x: NDArray[Any] = field(repr=False)
     _test_y: Labels = field(repr=False)
 
     def test_split(self) -> Split:
-        """The test split: for the one final report of a chosen network, never for a choice. Normalized with the training split's constants."""
+        """Return the test split, normalized with the training split's constants.
+
+        Use it only for the final report of a chosen network, never to choose one.
+        """
         return Split("test", self.normalization.apply(self._test_x), self._test_y)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples in each split."""
+        """Number of samples in each split."""
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self._test_y)}
 
 
@@ -80,12 +85,13 @@ _cache: "OrderedDict[str, Dataset]" = OrderedDict()
 
 
 def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
-    """The dataset that `spec` describes, divided and normalized. Equal specs in one process give the same object.
+    """Load, split and normalize the dataset of `spec`. Equal specs in one process give the same object.
 
-    An official test set is the test split, whole; otherwise `splits.test` of the samples are; likewise for the dataset's own validation set
-    and `splits.validation`. Where the arrays have groups, no group is divided between drawn splits. `limit` holds for everything but the
-    splits that the dataset brings. The option `normalization` ("standard", the default: mean 0 and deviation 1 per channel; "symmetric": [-1, 1]; "unit": [0, 1])
-    belongs to every dataset. With `imports`, `spec.name` may be `module:attribute`.
+    The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
+    The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
+    a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
+    ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
     key = _key(spec)
@@ -94,7 +100,7 @@ def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
         return _cache[key]
     loaded = _load(spec, imports)
     _cache[key] = loaded
-    while len(_cache) > _KEPT:
+    while len(_cache) > _CACHED:
         _cache.popitem(last=False)
     return loaded
 
@@ -103,7 +109,7 @@ def _key(spec: DatasetSpec) -> str:
     path = spec.options.get("path")
     stamp = ""
     if isinstance(path, str):
-        # A user's own file changes more easily than a published dataset does.
+        # A user's file may change between calls; a published dataset does not.
         place = data_root(spec.root) / Path(path).expanduser()
         stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
@@ -117,14 +123,14 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
     try:
         arrays = source(*bound.args, **bound.kwargs)
     except InvalidInput as error:
-        # What is wrong with the arrays themselves does not say whose they are.
-        named = error.source is not None or error.field.startswith("dataset.")
-        raise error if named else error.at(source=f"dataset {spec.name!r}") from error.__cause__
+        # Errors from `Arrays` name a field of the arrays but not the dataset: add it.
+        names_dataset = error.source is not None or error.field.startswith("dataset.")
+        raise error if names_dataset else error.at(source=f"dataset {spec.name!r}") from error.__cause__
     except (SparsemodError, MemoryError):
         raise
-    except Exception as error:  # the source's own code
+    except Exception as error:  # from the source's code
         raise InvalidInput(
-            "dataset", spec.name, f"with options {spec.options} its source raised {told(error)}"
+            "dataset", spec.name, f"with options {spec.options} its source raised {summarize_error(error)}"
         ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(

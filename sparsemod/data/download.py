@@ -1,4 +1,4 @@
-"""Fetching a dataset's files: with timeouts, checked by digest, put in place at once or not at all."""
+"""Download a dataset's files with timeouts and digest checks; a file appears complete or not at all."""
 
 import contextlib
 import gzip
@@ -20,13 +20,16 @@ from sparsemod.errors import DataMissing, DigestMismatch
 
 MIRROR_VARIABLE = "SPARSEMOD_DATA_MIRROR"
 OFFLINE_VARIABLE = "SPARSEMOD_OFFLINE"
-HALF_SECONDS = 3600.0
+PARTIAL_SECONDS = 3600.0
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch. `digest` is "md5:<hex>" or "sha256:<hex>" of its content, after unpacking when `unpacked` (a .gz file)."""
+    """A file to download.
+
+    `digest` is "md5:<hex>" or "sha256:<hex>" of its content; with `unpacked`, of the gunzipped content.
+    """
 
     name: str
     urls: tuple[str, ...]
@@ -35,11 +38,13 @@ class RemoteFile:
 
 
 def fetch(dataset: str, files: Sequence[RemoteFile], place: Path, *, timeout: float = 10.0) -> list[Path]:
-    """Bring `files` into the folder `place`; returns their paths. Files that are there already are left alone, unchecked.
+    """Download `files` into the folder `place`; return their paths. Existing files are kept unchecked.
 
-    $SPARSEMOD_DATA_MIRROR (a base address holding `<dataset>/<file>`) is asked before a file's own addresses; with $SPARSEMOD_OFFLINE set to
-    anything nothing is asked. `timeout` in seconds holds for each connection and each read.
-    Raises DataMissing when no address gives a file (it says how to get it), DigestMismatch when what came is not that file (nothing is kept).
+    Tries $SPARSEMOD_DATA_MIRROR (a base URL that holds `<dataset>/<file>`) before a file's own URLs.
+    Downloads nothing if $SPARSEMOD_OFFLINE is set to any non-empty value. `timeout`, in seconds, applies to
+    each connection and each read.
+    Raises DataMissing, which says how to get the file, when all URLs fail; DigestMismatch when the content is
+    wrong (nothing is kept).
     """
     missing = [file for file in files if not (place / file.name).is_file()]
     if missing and os.environ.get(OFFLINE_VARIABLE):
@@ -65,21 +70,21 @@ def _addresses(dataset: str, file: RemoteFile) -> list[str]:
 
 def _fetch_one(url: str, file: RemoteFile, place: Path, timeout: float) -> None:
     with urllib.request.urlopen(url, timeout=timeout) as answer:
-        place.mkdir(parents=True, exist_ok=True)  # only for something to put in
-        forget_halves(place)
+        place.mkdir(parents=True, exist_ok=True)  # only after the server has answered
+        remove_partial_downloads(place)
         _keep(url, answer, file, place)
 
 
-def forget_halves(place: Path) -> None:
-    """Remove downloads that broke off, as a kill leaves them: files that nobody has written to for HALF_SECONDS."""
-    for half in place.glob(".*.part"):
+def remove_partial_downloads(place: Path) -> None:
+    """Remove partial files of interrupted downloads: those not written to for PARTIAL_SECONDS."""
+    for partial in place.glob(".*.part"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - half.stat().st_mtime > HALF_SECONDS:
-                half.unlink()
+            if time.time() - partial.stat().st_mtime > PARTIAL_SECONDS:
+                partial.unlink()
 
 
 def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:
-    """Read `answer` into the folder, checked. Raises OSError, DigestMismatch."""
+    """Write `answer` to a file in the folder and check its digest. Raises OSError, DigestMismatch."""
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=place)
     temporary = Path(name)
     try:
@@ -90,9 +95,9 @@ def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:
                 out.write(chunk)
             if expected is not None and received != int(expected):
                 raise OSError(f"the connection ended after {received} of {expected} bytes")
-        found = digest_of(temporary, file.digest.partition(":")[0], unpacked=file.unpacked)
-        if found != file.digest:
-            raise DigestMismatch(f"{file.name} from {url}", file.digest, found)
+        digest = digest_of(temporary, file.digest.partition(":")[0], unpacked=file.unpacked)
+        if digest != file.digest:
+            raise DigestMismatch(f"{file.name} from {url}", file.digest, digest)
         temporary.replace(place / file.name)
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -100,7 +105,7 @@ def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:
 
 
 def digest_of(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
-    """ "<algorithm>:<hex>" of a file's content, after gunzipping it when `unpacked`."""
+    """Return "<algorithm>:<hex>" of a file's content, or of its gunzipped content when `unpacked`."""
     state = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path, "rb") if unpacked else path.open("rb") as content:
@@ -114,7 +119,10 @@ def digest_of(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
 def _missing(dataset: str, files: Sequence[RemoteFile], place: Path, failures: Sequence[str]) -> DataMissing:
     sources = "; ".join(f"{file.name} from {' or '.join(file.urls) or 'its publisher'}" for file in files)
     reasons = "; ".join(failures) or "no address is known"
-    hint = f"could not be downloaded ({reasons}). Put them there by hand ({sources}), or name the folder above it by dataset.root or $SPARSEMOD_DATA"
+    hint = (
+        f"could not be downloaded ({reasons}). Copy them to this folder ({sources}), or set dataset.root or "
+        "$SPARSEMOD_DATA to the folder that contains it"
+    )
     return DataMissing(dataset, [file.name for file in files], str(place), hint)
 
 

@@ -1,4 +1,4 @@
-"""Samples as the network sees them: (value - offset) / scale, per channel, with constants from the training split alone."""
+"""Normalization of samples: (value - offset) / scale per channel, with constants of the training split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,11 @@ _RESOLUTION = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Normalization:
-    """normalized = (raw - offset) / scale, with one value per channel, or per feature of vectors. `method` is how they were found; `layout`
-    names the axes of samples where it is not the default one of their shape."""
+    """normalized = (raw - offset) / scale, with one value per channel, or per feature of vectors.
+
+    `method` is the method that computed the constants. `layout` names the axes of samples if it is not the
+    default for their shape.
+    """
 
     method: str
     offset: tuple[float, ...]
@@ -26,7 +29,7 @@ class Normalization:
     layout: str | None = None
 
     def apply(self, x: NDArray[Any]) -> Floats:
-        """Raw samples (N, *shape) as normalized float32 of the same shape; images lie channels last in memory."""
+        """Normalize raw samples (N, *shape) to float32 of equal shape; images are channels last in memory."""
         if x.ndim != 4:
             axes = [1] * (x.ndim - 1)
             axes[layout(self.layout, x.shape[1:]).channel] = -1
@@ -36,11 +39,13 @@ class Normalization:
         out = np.empty((count, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         for channel, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
             if x.dtype == np.uint8:
-                # 256 possible values: a table look-up is several times faster than arithmetic on wide copies.
+                # uint8 has 256 values: a table look-up is several times faster than arithmetic on float64
+                # copies.
                 table = ((np.arange(256, dtype=np.float64) - offset) / scale).astype(np.float32)
                 out[:, channel] = table[x[:, channel]]
             else:
-                # In float64 whatever the samples are: the C code of an exported network computes the same numbers.
+                # Compute in float64 for every sample type: the C code of an exported network computes the
+                # same numbers.
                 out[:, channel] = (x[:, channel].astype(np.float64) - offset) / scale
         return out
 
@@ -82,15 +87,16 @@ METHODS: dict[str, Callable[[NDArray[Any], Axes], Constants]] = {
 
 
 def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Normalization:
-    """The constants of `method` ("standard", "symmetric" or "unit") for these training samples.
+    """Compute the constants of `method` ("standard", "symmetric" or "unit") from training samples.
 
-    A channel whose values all lie within float32's resolution at their magnitude is constant: its scale is 1, its offset its smallest
-    value. Networks read float32, so that smaller differences are rounding, whatever the samples' own type. Raises UnknownName.
+    A channel counts as constant when its range is within float32's resolution at its magnitude; it gets scale
+    1 and its smallest value as offset. Networks read float32, so smaller differences are rounding errors for
+    any sample type. Raises UnknownName.
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
     stated = None if layout_name == default_layout(train.shape[1:]) else layout_name
-    # Over the samples and their positions: what is left are the channels.
+    # Reduce over samples and positions; the channels remain.
     axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
     offset, scale = METHODS[method](train, axes)
     low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)

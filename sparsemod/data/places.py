@@ -1,4 +1,4 @@
-"""Where datasets lie on this machine."""
+"""Locations of datasets on this machine."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,10 @@ ROOT_VARIABLE = "SPARSEMOD_DATA"
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder of all datasets: `root`, else $SPARSEMOD_DATA, else the user's cache folder (which need not exist yet)."""
+    """Return the folder of all datasets: `root`, else $SPARSEMOD_DATA, else the user's cache folder.
+
+    It may not exist yet.
+    """
     if root is not None:
         return Path(root).expanduser()
     named = os.environ.get(ROOT_VARIABLE)
@@ -19,7 +22,7 @@ def data_root(root: str | Path | None) -> Path:
 
 
 def find(root: Path, folders: Sequence[str], names: Sequence[str]) -> Path | None:
-    """The first file called one of `names` in `root/folder` for one of `folders`, or in `root` itself."""
+    """Return the first file with one of `names` in `folders` below `root` or in `root` itself; None without one."""
     for folder in (*folders, "."):
         for name in names:
             path = root / folder / name

@@ -1,7 +1,7 @@
-"""Datasets by name.
+"""The registry of datasets.
 
-A dataset is a function `source(root, **options) -> Arrays`; `root` is the folder that holds the data of all datasets (or None), `options`
-are the keys of the spec's `dataset.options` that the function declares.
+A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None.
+`options` are the keys of the spec's `dataset.options`; the function declares them as parameters.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from sparsemod.spec.experiment import DatasetSpec
 
 
 class Source(Protocol):
-    """What is registered: returns the arrays, or raises DataMissing, DigestMismatch or InvalidInput."""
+    """A registered function: returns the arrays, or raises DataMissing, DigestMismatch or InvalidInput."""
 
     def __call__(self, root: Path | None, /, **options: Any) -> Arrays: ...
 
@@ -46,8 +46,8 @@ def dataset(
 ) -> Callable[[S], S]:
     """Decorator that registers a source under `name`. Raises DuplicateName.
 
-    A dataset that always has the same `shape` (of one sample, with its `layout`) and number of `classes` declares them here: a server can then
-    judge a spec's search space without having the data.
+    Declare `shape` (of one sample, with its `layout`) and the number of `classes` if they never change. A
+    server can then check a spec's search space without the data.
     """
 
     def register(source: S) -> S:
@@ -61,7 +61,7 @@ def dataset(
 
 
 def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArguments:
-    """The arguments with which `source` is called for `spec`. Raises InvalidInput for options that it does not declare, or that it lacks."""
+    """Return the arguments of `source` for `spec`. Raises InvalidInput for undeclared or missing options."""
     options = {name: value for name, value in spec.options.items() if name != "normalization"}
     if not callable(source):
         raise InvalidInput("dataset.name", spec.name, "a function that returns sparsemod.data.Arrays")
@@ -81,6 +81,9 @@ def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArgum
 
 
 def declared(name: str) -> DataInfo | None:
-    """What dataset `name` declares about itself, None when only loading it would tell. Raises UnknownName for the field `dataset.name`."""
+    """Return the declared shape and classes of dataset `name`, None if it declares none.
+
+    Raises UnknownName for the field `dataset.name`.
+    """
     DATASETS.get(name, field="dataset.name")
     return _DECLARED.get(name)

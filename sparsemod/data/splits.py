@@ -1,4 +1,4 @@
-"""Disjoint, seeded division of samples: stratified by class, and of whole groups where samples belong together."""
+"""Seeded splits into disjoint parts: stratified by class, or by whole groups of samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,18 +10,21 @@ from sparsemod.errors import InvalidInput
 
 Indices = NDArray[np.int64]
 
-_ORDERS = 20  # orders of the groups that are tried
-_LACKING = 1e6  # distance that a class costs of which a part has no sample
+_ORDERS = 20  # number of group orders to try
+_LACKING = 1e6  # penalty for each class without a sample in a part
 
 
 def stratified(
     labels: NDArray[np.int64], sizes: Mapping[str, float], seed: int, *, rest: str = "train"
 ) -> dict[str, Indices]:
-    """Indices of every named part and of `rest` (all that remain); parts are disjoint, together complete, each sorted.
+    """Split samples by class; return the sorted indices of every named part and of `rest`.
 
-    `sizes` are shares of all samples (float in (0, 1)) or counts (int). Each class is divided in the same proportion, by largest remainders,
-    with at least one sample of it in every part; equal arguments give equal parts.
-    Raises InvalidInput for impossible sizes, and for a class that has fewer samples than there are parts.
+    The parts are disjoint and complete.
+
+    `sizes` are shares of all samples (float in (0, 1)) or counts (int). Each class is split in the same
+    proportion, by largest remainders, with at least one sample in every part. Equal arguments give equal
+    parts.
+    Raises InvalidInput for impossible sizes, and for a class with fewer samples than parts.
     """
     total = len(labels)
     counts = {name: _count(name, size, total) for name, size in sizes.items()}
@@ -51,7 +54,7 @@ def stratified(
     taken = np.zeros_like(free)
     result: dict[str, Indices] = {}
     for place, (name, count) in enumerate(counts.items()):
-        # Every part still to come needs one sample of each class.
+        # Leave one sample of each class for every remaining part.
         share = _shares(class_sizes, count, free - (parts - 1 - place))
         result[name] = np.sort(
             np.concatenate([m[t : t + s] for m, t, s in zip(members, taken, share, strict=True)])
@@ -69,11 +72,12 @@ def grouped(
     *,
     rest: str = "train",
 ) -> dict[str, Indices]:
-    """As `stratified`, but of whole groups: `groups` (N,) says which samples belong together, such as those of one subject.
+    """Like `stratified`, but keep groups whole: `groups` (N,) is the group of each sample, such as its subject.
 
-    Parts come as close to their sizes and to the classes' proportions as whole groups allow: the largest groups first, each to the part
-    that lacks it most, the best of several seeded orders. Each part gets at least one sample of every class.
-    Raises InvalidInput for impossible sizes, and when no division was found in which every part has every class.
+    Approximates the sizes and the class proportions: it assigns the largest groups first, each to the part
+    where it reduces the distance most, and keeps the best of several seeded orders. Each part gets at least
+    one sample of every class.
+    Raises InvalidInput for impossible sizes, and when no tried division gives every part every class.
     """
     if not sizes:
         return {rest: np.arange(len(labels))}
@@ -97,8 +101,8 @@ def grouped(
     for _ in range(max(1, min(_ORDERS, 20_000 // len(known)))):
         order = generator.permutation(len(known))
         order = order[np.argsort(-table[order].sum(axis=1), kind="stable")]
-        found = _assign(table, order, shares)
-        best = found if best is None or found[0] < best[0] else best
+        assignment = _assign(table, order, shares)
+        best = assignment if best is None or assignment[0] < best[0] else best
     if best is None or best[0] >= _LACKING:
         raise InvalidInput(
             "splits", dict(sizes), f"no division of the {len(known)} groups gives every part every class"
@@ -108,27 +112,33 @@ def grouped(
 
 
 def _assign(table: NDArray[np.float64], order: Indices, shares: NDArray[np.float64]) -> tuple[float, Indices]:
-    """Each group, in this order, to the part where it brings the counts closest to their shares: (distance, part of each group)."""
+    """Assign each group, in this order, to the part where the counts come closest to their shares.
+
+    Returns (distance, part of each group).
+    """
     totals = table.sum(axis=0)
     wanted = shares[:, None] * totals
-    held = np.zeros_like(wanted)
+    counts = np.zeros_like(wanted)
     chosen = np.zeros(len(table), np.int64)
 
-    def distance(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        apart = (((counts - wanted) / np.maximum(wanted, 1)) ** 2).sum(axis=(-2, -1))
-        return np.asarray(apart + _LACKING * (counts == 0).sum(axis=(-2, -1)))
+    def distance(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        deviation = (((sums - wanted) / np.maximum(wanted, 1)) ** 2).sum(axis=(-2, -1))
+        return np.asarray(deviation + _LACKING * (sums == 0).sum(axis=(-2, -1)))
 
     parts = np.arange(len(shares))
     for group in order:
-        tried = np.repeat(held[None], len(shares), axis=0)
+        tried = np.repeat(counts[None], len(shares), axis=0)
         tried[parts, parts] += table[group]
         place = int(distance(tried).argmin())
-        held, chosen[group] = tried[place], place
-    return float(distance(held)), chosen
+        counts, chosen[group] = tried[place], place
+    return float(distance(counts)), chosen
 
 
 def subset(labels: NDArray[np.int64], limit: int, seed: int) -> Indices:
-    """Sorted indices of `limit` samples, stratified as `stratified` does. Raises InvalidInput when a class would be empty."""
+    """Return sorted indices of `limit` samples, stratified by class.
+
+    Raises InvalidInput when a class would be empty.
+    """
     if limit >= len(labels):
         return np.arange(len(labels))
     classes, class_sizes = np.unique(labels, return_counts=True)
@@ -161,11 +171,12 @@ def _count(name: str, size: float, total: int) -> int:
 
 
 def _shares(class_sizes: NDArray[np.int64], count: int, most: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`count` divided over the classes in proportion, at least 1 and at most `most` of each."""
+    """Divide `count` over the classes in proportion, at least 1 and at most `most` of each."""
     exact = class_sizes * (count / class_sizes.sum())
     share: NDArray[np.int64] = np.clip(np.floor(exact).astype(np.int64), 1, most)
     while (missing := count - int(share.sum())) != 0:
-        # One at a time: to the class furthest below its exact share, or from the one furthest above.
+        # Move one sample at a time: to the class furthest below its exact share, or from the class furthest
+        # above.
         movable = share < most if missing > 0 else share > 1
         if not movable.any():
             raise InvalidInput(

@@ -8,36 +8,8 @@ from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.report import ExportReport, Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Measurement, Value
+from sparsemod.templates import render_optional
 from sparsemod.units import METRICS
-
-USAGE = {
-    "c": """c/: add its .c files to your build, c/ to the include path; or, here:
-  make -C c
-
-#include "NAME.h"
-static int8_t output[UPPER_OUTPUT_SIZE];
-
-NAME_quantize(sample, NAME_input());   /* SAMPLES floats, channels last */
-NAME_run(NAME_input(), output);
-RESULT
-
-Flash it with your board's tool, for example:
-  arm-none-eabi-objcopy -O binary firmware.elf firmware.bin
-  st-flash write firmware.bin 0x08000000      # STM32
-  nrfjprog --program firmware.hex --reset     # nRF52
-  cp firmware.uf2 /media/RPI-RP2              # RP2040""",
-    "onnx": """import onnxruntime
-session = onnxruntime.InferenceSession("onnx/NAME.onnx")
-(logits,) = session.run(["output"], {"input": samples})   # float32 INPUT, channels first
-# samples are normalized: see Inputs and classes""",
-    "tflite": """from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter("tflite/NAME.tflite")           # int8 (1, LAST), channels last
-interpreter.allocate_tensors()
-# normalized sample / SCALE + (ZERO), rounded to int8: see Inputs and classes
-
-For TensorFlow Lite Micro:
-  xxd -i tflite/NAME.tflite > NAME_data.cc""",
-}
 
 
 def compose(
@@ -65,9 +37,9 @@ def compose(
         Section("Layers", _layer_words(network), _layers(network, found[0])),
         *([Section("Parameters", table=_parameters(parameters))] if parameters else []),
         *(
-            Section(f"How to use it: {report.format}", code=_usage(network, report.format, name))
+            Section(f"How to use it: {report.format}", code=code)
             for report in reports
-            if report.failure is None
+            if report.failure is None and (code := _usage(network, report.format, name))
         ),
     ]
     return Card(
@@ -279,35 +251,24 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
 
 
 def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
+    """How to use the files of a format, "" for a format without the template usage-FORMAT.txt."""
     given, made = network.tensors[network.input], network.tensors[network.output]
-    last = tuple(given.shape[axis] for axis in given.axes.memory)
-    words = {
-        "NAME": name,
-        "UPPER": name.upper(),
-        "INPUT": f"(N, {_list(given.shape)})",
-        "LAST": _list(last),
-        "SCALE": f"{given.scale:.9g}",
-        "SAMPLES": "normalized" if network.normalization is None else "raw",
-        "RESULT": (
-            f"int class_index = {name}_classify(output);"
-            if len(made.shape) == 1 and made.shape[0] > 1
-            else f"{name}_dequantize(output, real);"
-        ),
-        "ZERO": str(given.zero_point),
-    }
-    text = USAGE[wanted]
-    for key, value in words.items():
-        text = text.replace(key, value)
-    return text
+    return render_optional(
+        "sparsemod.delivery",
+        f"usage-{wanted}.txt",
+        name=name,
+        shape=given.shape,
+        channels_last=tuple(given.shape[axis] for axis in given.axes.memory),
+        scale=given.scale,
+        zero_point=given.zero_point,
+        raw=network.normalization is not None,
+        scores=len(made.shape) == 1 and made.shape[0] > 1,
+    )
 
 
 def _shape_words(network: IntegerNetwork) -> str:
     made = network.tensors[network.output].shape
     return f"int8 network, {_shape(network.input_shape)} in, {_shape(made)} out"
-
-
-def _list(shape: Iterable[int]) -> str:
-    return ", ".join(map(str, shape))
 
 
 def _shape(shape: Iterable[int]) -> str:

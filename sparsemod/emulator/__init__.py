@@ -1,6 +1,6 @@
-"""The emulated device: a network compiled for a Cortex-M and run in QEMU.
+"""The emulated device: compile a network for a Cortex-M and run it in QEMU.
 
-`Emulator(core).measure(network)` -> `Emulation`; `available(core)` says what is missing.
+`Emulator(core).measure(network)` returns an `Emulation`; `available(core)` names missing programs.
 """
 
 from sparsemod.emulator.emulator import Emulation, Emulator

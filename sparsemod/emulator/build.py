@@ -1,7 +1,8 @@
-"""From C sources to an ELF file for an emulated machine.
+"""Build an ELF file for an emulated machine from C sources.
 
-Start-up code and kernels do not depend on the network: they are compiled once per machine, compiler, flags and sources, and kept in the
-folder named by SPARSEMOD_CACHE (else XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the network's own file is compiled each time.
+Start-up code and kernels do not depend on the network. They are compiled once per machine, compiler, flags
+and sources, and cached in $SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~/.cache/sparsemod). Only the
+network's own files are compiled each time.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ MARK_BYTES = 4
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
+    """Return the folder of the cache for compiled kernels."""
     named = os.environ.get("SPARSEMOD_CACHE")
     if named:
         return Path(named).expanduser()
@@ -32,9 +33,9 @@ def cache_folder() -> Path:
 
 
 def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = None) -> Path:
-    """The folder with harness.o, kernels.a, the linker script, mark.h and the kernels' headers; made when it is not there yet.
+    """Return the folder with harness.o, kernels.a, linker script, mark.h and kernel headers; build it if missing.
 
-    `kernels` maps file names to text. Several processes may do this at once. Raises EmulationError.
+    `kernels` maps file names to text. Several processes may call this concurrently. Raises EmulationError.
     """
     resources = files("sparsemod.emulator")
     own = {name: (resources / name).read_text(encoding="utf-8") for name in ("harness.c", "memory.ld")}
@@ -49,7 +50,7 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
         try:
             making.rename(folder)
         except OSError:
-            # Somebody else was faster: theirs is the same.
+            # Another process was faster; its result is the same.
             if not folder.is_dir():
                 raise
     return folder
@@ -70,9 +71,10 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
 def link(
     machine: Machine, prepared: Path, network: Mapping[str, str | bytes], folder: Path, *, marks: bool = True
 ) -> Path:
-    """Compile the network's own files (name -> text) in `folder` and link them; `marks`: with a mark between layers.
+    """Compile the network's files (name -> text) in `folder` and link them; `marks` adds a mark between layers.
 
-    Raises DoesNotFit with the machine's region and the bytes over, EmulationError for C that does not compile.
+    Raises DoesNotFit with the machine's region and the bytes over, EmulationError when the C code does not
+    compile.
     """
     for name, content in network.items():
         (folder / name).parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from sparsemod.errors import InvalidInput
 
 
 def section_sizes(path: Path) -> dict[str, int]:
-    """Section name -> bytes. Raises InvalidInput for another kind of file."""
+    """Return section name -> bytes. Raises InvalidInput for other files."""
     data = path.read_bytes()
     if data[:6] != b"\x7fELF\x01\x01":
         raise InvalidInput("ELF file", str(path), "32 bits, little endian")

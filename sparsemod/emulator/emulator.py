@@ -1,13 +1,13 @@
-"""A network on an emulated Cortex-M: compiled, linked, run, measured.
+"""Compile, link, run and measure a network on an emulated Cortex-M.
 
-What is measured is the network alone: start-up code, input and output are kept apart.
+The measurements exclude start-up code, input and output:
 
-- flash: code, weights and tables as linked, with what they need of the C library;
-- static RAM: the arena and whatever else is linked into RAM;
-- stack: bytes touched below the caller's frame during one inference, found by painting;
-- instructions: executed by one inference, in all and per layer. QEMU's `-icount` makes them exact and equal in every run; it counts
-  instructions, not cycles;
-- outputs: the bytes that the network computed.
+- flash: code, weights and tables as linked, plus the required parts of the C library;
+- static RAM: the arena and everything else that is linked into RAM;
+- stack: bytes touched below the caller's frame during one inference, determined by painting the stack;
+- instructions: executed in one inference, in total and per layer. QEMU's `-icount` makes the counts exact and
+  reproducible; it counts instructions, not cycles;
+- outputs: the bytes that the network computes.
 """
 
 import struct
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 Int8 = NDArray[np.int8]
 
 _MAGIC = 0x53504D44
-_SHIFT = 8  # 2^8 ns of virtual time per instruction: several ticks of SysTick, so that none is lost
+_SHIFT = 8  # 2^8 ns of virtual time per instruction: several SysTick ticks, so that no instruction is lost
 _WRAP = 1 << 24
-_HANDLER = 5  # instructions of the timer's interrupt
+_HANDLER = 5  # instructions of the timer's interrupt handler
 _MARKS = 1000
 
 
 @dataclass(frozen=True)
 class Emulation:
-    """What one network needs on one core: bytes, instructions of one inference, outputs (N, *output shape).
+    """Measurements of one network on one core: bytes, instructions per inference, outputs (N, *output shape).
 
-    `per_layer` maps the layers to their instructions, in the order of execution; the rest of `instructions` is the return from the network.
-    `seconds` is the wall time of `compile` and `run` on this machine.
+    `per_layer` maps layers to instructions, in order of execution; the rest of `instructions` is the return
+    from the network. `seconds` is the wall time of `compile` and `run` on this machine.
     """
 
     core: str
@@ -69,14 +69,17 @@ class Emulation:
 
     @property
     def method(self) -> str:
-        """How and where it was measured, in one sentence."""
+        """How and where the network was measured, as one phrase."""
         return f"emulated ({self.qemu} {self.board}, {self.compiler} {' '.join(self.flags)}"
 
 
 class Emulator:
-    """Runs networks on the machine for `core`; `cache` holds compiled kernels, `timeout` seconds end a run.
+    """Run networks on the machine for `core`.
 
-    Raises UnknownName for a core without a machine, ToolsMissing (with the apt command) where the programs are not installed.
+    `cache`: folder of compiled kernels. `timeout`: limit of a run in seconds.
+
+    Raises UnknownName for a core without a machine, ToolsMissing (with the apt command) when programs are not
+    installed.
     """
 
     def __init__(self, core: str = "cortex-m4", *, cache: Path | None = None, timeout: float = 60.0) -> None:
@@ -85,46 +88,53 @@ class Emulator:
         require(core)
 
     def measure(self, network: "IntegerNetwork", images: Int8 | None = None) -> Emulation:
-        """Compile, run and measure. `images`: int8 inputs (N, *input shape), at least one; a grey one when not given.
+        """Compile, run and measure.
 
-        Stack and instructions are those of the first image. Raises Unsupported for a layer without a C kernel, DoesNotFit (region and
-        bytes over), EmulationError for a crash or a run that does not end.
+        `images`: at least one int8 input (N, *input shape); default: one input of zeros.
+
+        Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C
+        kernel, DoesNotFit (region and bytes over), EmulationError for a crash or a timeout.
         """
         shape, source = network.input_shape, network.tensors[network.input]
-        given = np.zeros((1, *shape), np.int8) if images is None else images
-        if given.dtype != np.int8 or given.shape[1:] != shape or not len(given):
+        inputs = np.zeros((1, *shape), np.int8) if images is None else images
+        if inputs.dtype != np.int8 or inputs.shape[1:] != shape or not len(inputs):
             raise InvalidInput(
-                "images", (str(given.dtype), given.shape), f"int8 of shape (N, {', '.join(map(str, shape))})"
+                "images",
+                (str(inputs.dtype), inputs.shape),
+                f"int8 of shape (N, {', '.join(map(str, shape))})",
             )
-        found = self.run(program(network), source.to_memory(given).reshape(len(given), -1))
-        outputs = network.tensors[network.output].from_memory(found.outputs)
-        return Emulation(**{**vars(found), "outputs": outputs})
+        emulation = self.run(program(network), source.to_memory(inputs).reshape(len(inputs), -1))
+        outputs = network.tensors[network.output].from_memory(emulation.outputs)
+        return Emulation(**{**vars(emulation), "outputs": outputs})
 
     def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
-        """What many networks compute, in one start: for each (network, int8 images) its outputs (N, *output shape).
+        """Run many (network, int8 images) in one start of QEMU; return the outputs (N, *output shape) of each.
 
-        Raises as `measure` does.
+        Raises the same errors as `measure`.
         """
         if not cases:
             return []
         source, images, places = many(cases)
-        found = self.run(source, images, marks=False).outputs
+        outputs = self.run(source, images, marks=False).outputs
         results = []
-        for (network, given), (start, size) in zip(cases, places, strict=True):
-            outputs = found[start : start + len(given), :size]
-            results.append(network.tensors[network.output].from_memory(outputs))
+        for (network, inputs), (start, size) in zip(cases, places, strict=True):
+            stored = outputs[start : start + len(inputs), :size]
+            results.append(network.tensors[network.output].from_memory(stored))
         return results
 
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:
-        """`measure` for C sources; `images` and outputs are flat, (N, elements)."""
+        """Compile, run and measure C sources; `images` and outputs are flat, (N, elements).
+
+        `marks`: count instructions per layer.
+        """
         if len(program.layers) > _MARKS:
             raise InvalidInput("layers", len(program.layers), f"at most {_MARKS}")
-        for region, needed, held in (
+        for region, needed, available in (
             ("ROM", program.constants, self.machine.rom_bytes),
             ("RAM", program.arena, self.machine.ram_bytes - STACK),
         ):
-            if needed > held:  # known without a compiler
-                raise DoesNotFit(region, needed - held)
+            if needed > available:  # fails before compilation
+                raise DoesNotFit(region, needed - available)
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
         with scratch("sparsemod-emulator-") as folder:
@@ -154,25 +164,25 @@ class Emulator:
         )
 
     def _start(self, folder: Path) -> None:
-        """Run QEMU in `folder`. Raises EmulationError unless the harness comes to its end."""
+        """Run QEMU in `folder`. Raises EmulationError unless the harness finishes."""
         command = ["qemu-system-arm", "-M", self.machine.board, *self.machine.options]
         command += ["-display", "none", "-monitor", "none", "-serial", "none", "-parallel", "none"]
         command += ["-semihosting-config", "enable=on,target=native", "-icount", f"shift={_SHIFT},sleep=off"]
         done = call([*command, "-kernel", "network.elf"], folder, self.timeout)
-        said = done.stdout + done.stderr
-        if done.returncode == 0 and "DONE" in said:
+        log = done.stdout + done.stderr
+        if done.returncode == 0 and "DONE" in log:
             return
         place = f"{self.machine.core} ({self.machine.board})"
-        if "NOROOM" in said:
+        if "NOROOM" in log:
             raise DoesNotFit("RAM", 1, f"{place}: no room for input and output")
-        if "FAULT" in said:
-            fault = said[said.index("FAULT") :].splitlines()[0]
+        if "FAULT" in log:
+            fault = log[log.index("FAULT") :].splitlines()[0]
             reserved = f" ({STACK} bytes)" if "stack" in fault else ""
             raise EmulationError(f"crashed on {place}: {fault}{reserved}")
-        if "Lockup" in said:
-            raise EmulationError(f"crashed on {place}: lock-up, as by a stack that exceeds {STACK} bytes")
-        words = said.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        raise EmulationError(f"{place}: {words[0]}")
+        if "Lockup" in log:
+            raise EmulationError(f"crashed on {place}: lock-up, probably a stack of more than {STACK} bytes")
+        last_line = log.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise EmulationError(f"{place}: {last_line[0]}")
 
 
 def _flash(sizes: Mapping[str, int]) -> int:
@@ -182,18 +192,19 @@ def _flash(sizes: Mapping[str, int]) -> int:
 def _parse(
     result: bytes, machine: Machine, layers: int, samples: int, program: Program
 ) -> tuple[int, int, list[int], Int8]:
-    """(stack, instructions, instructions per layer, outputs) from the harness's result file."""
+    """Read (stack, instructions, instructions per layer, outputs) from the harness's result file."""
     if len(result) < 20 or struct.unpack_from("<I", result)[0] != _MAGIC:
-        raise EmulationError("the emulated device left no result")
+        raise EmulationError("the emulated device wrote no result")
     _, stack, empty, between, words = struct.unpack_from("<5I", result)
     count, offset, size = words // 3, 20 + 4 * words, samples * program.outputs
     if count != layers + 2 or result[offset + size :] != struct.pack("<I", _MAGIC):
-        raise EmulationError(f"the emulated device left an incomplete result ({len(result)} bytes)")
+        raise EmulationError(f"the emulated device wrote an incomplete result ({len(result)} bytes)")
     per_instruction = machine.clock * 2.0**_SHIFT * 1e-9
     times, wraps = [], []
     for index in range(count):
         value, before, after = struct.unpack_from("<3I", result, 20 + 12 * index)
-        # The timer wrapped between the two readings of the wraps: a high value was read after that.
+        # If the timer wrapped between the two reads of the wrap counter, a high value was read after the
+        # wrap.
         wrapped = after if value > _WRAP // 2 else before
         times.append(wrapped * _WRAP - value)
         wraps.append(wrapped)
@@ -202,7 +213,7 @@ def _parse(
         for i in range(count - 1)
     ]
     mark, call_cost = round(between / per_instruction), round(empty / per_instruction)
-    gaps[0] -= call_cost - 1  # the empty function's own return stays, as the network returns too
+    gaps[0] -= call_cost - 1  # keep one return instruction, because the network returns too
     gaps[1:] = [gap - mark for gap in gaps[1:]]
     outputs = np.frombuffer(result, np.int8, size, offset).reshape(samples, program.outputs)
     return stack, sum(gaps), gaps[:-1] if layers else [], outputs.copy()

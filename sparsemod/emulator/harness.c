@@ -1,11 +1,11 @@
-/* What runs a network on the emulated core: start-up, stack painting, instruction counts, input and output through semihosting.
+/* Run a network on the emulated core: start-up, stack painting, instruction counts, input and output through semihosting.
  *
- * Job file (32-bit words, little endian): samples, input size, output size, then the inputs, one byte an element.
- * Result file: magic, stack bytes, ticks between the marks around an empty call, ticks between two marks that follow each other, number of
- * words of marks of one inference, three for each, those words, then the outputs of all samples, one byte an element, then the magic again.
+ * Job file (32-bit words, little endian): samples, input size, output size, then the inputs, one byte per element.
+ * Result file: magic, stack bytes, ticks between the marks around an empty call, ticks between two consecutive marks, number of words of
+ * marks of one inference (three per mark), those words, then the outputs of all samples, one byte per element, then the magic again.
  *
- * A tick of SysTick is less than an instruction (QEMU's -icount shift=8), so that counts are exact. Nothing here may call the C library:
- * what is linked from it is the network's.
+ * A SysTick tick is shorter than an instruction (QEMU's -icount shift=8), so counts are exact. This file must not call the C library,
+ * because linked library code counts as the network's.
  */
 #include <stdint.h>
 
@@ -35,7 +35,7 @@ __attribute__((section(".vectors"), used)) const void *const harness_vectors[16]
     0, 0, 0, (const void *)harness_fault, 0, 0, (const void *)harness_fault, (const void *)harness_tick,
 };
 
-/* Wraps of the timer, next free place, and (timer, wraps before it was read, wraps after), all written by the assembly below. */
+/* Timer wraps, next free mark, and marks (timer, wraps before its read, wraps after). The assembly below writes them. */
 uint32_t harness_wraps;
 uint32_t *harness_next;
 static uint32_t marks[3 * MARKS];
@@ -91,19 +91,19 @@ void harness_report_fault(const uint32_t *frame)
 
 __attribute__((naked)) void harness_fault(void)
 {
-    /* With a stack of its own: the network's may be what is broken. */
+    /* Reset the stack pointer: the network may have exhausted the stack. */
     __asm__ volatile("mov r0, sp\n ldr r1, =_stack_top\n mov sp, r1\n bl harness_report_fault\n .ltorg\n");
 }
 
-/* Five instructions for each wrap, the return among them: HANDLER of emulator.py. */
+/* Five instructions per wrap, including the return: _HANDLER in emulator.py. */
 __attribute__((naked)) void harness_tick(void)
 {
     __asm__ volatile(
         "ldr r0, =harness_wraps\n ldr r1, [r0]\n adds r1, #1\n str r1, [r0]\n bx lr\n .ltorg\n");
 }
 
-/* Called between layers; keeps every register but lr, so that it is one instruction of four bytes to its caller. The counter runs down.
- * Wraps are read twice, as the timer may wrap in between. */
+/* Called between layers. It preserves every register except lr, so the call is one instruction of four bytes. The counter counts down.
+ * Wraps are read twice, because the timer may wrap in between. */
 __attribute__((naked)) void harness_mark(void)
 {
     __asm__ volatile(
@@ -129,7 +129,7 @@ __attribute__((noipa)) static void two_marks(const int8_t *input, int8_t *output
     __asm__ volatile("bl harness_mark\n bl harness_mark\n" ::: "lr", "memory");
 }
 
-/* Sets marks[0] before and the last mark after the call; returns nothing, as it must cost the same for every function. */
+/* Set marks[0] before and the last mark after the call. Return nothing, so that the cost is the same for every function. */
 __attribute__((noipa)) static void timed(run_function *run, const int8_t *input, int8_t *output)
 {
     harness_next = marks;
@@ -137,7 +137,7 @@ __attribute__((noipa)) static void timed(run_function *run, const int8_t *input,
     SYSTICK_RELOAD = 0xffffff;
     SYSTICK_VALUE = 0;
     SYSTICK_CONTROL = 7;
-    /* The counter shows its reload value from the next tick on. */
+    /* The counter has its reload value from the next tick. */
     __asm__ volatile("nop\n nop\n nop\n nop" ::: "memory");
     harness_mark();
     run(input, output);
@@ -185,7 +185,7 @@ static uint32_t *stack_pointer(void)
     return pointer;
 }
 
-/* Bytes of stack that a run touches below the caller's frame. */
+/* Return the bytes of stack that a run touches below the caller's frame. */
 __attribute__((noipa)) static uint32_t stack_use(run_function *run, const int8_t *input, int8_t *output)
 {
     uint32_t *top = stack_pointer();

@@ -1,16 +1,20 @@
-"""The emulated machines: one per core, each with QEMU's board, the compiler's flags and the memory that the board has."""
+"""The emulated machines, one per core: QEMU's board, compiler flags and memory layout."""
 
 from dataclasses import dataclass
 
 from sparsemod.errors import UnknownName
 
-STACK = 32 * 1024  # bytes reserved; what a network really uses is measured
+STACK = 32 * 1024  # reserved bytes; the emulator measures the real use of a network
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A board of QEMU: `core` as device profiles name it, `board` as `-M` takes it, `flags` of the compiler, clock in Hz of SysTick,
-    addresses and sizes of memory; `vectors` is where the core looks after a reset."""
+    """A QEMU board.
+
+    `core`: name in device profiles. `board`: argument of `-M`. `flags`: compiler flags. `clock`: SysTick
+    clock in Hz. `vectors`: address of the vector table after a reset. `rom`, `ram`: addresses; `rom_bytes`,
+    `ram_bytes`: sizes. `options`: further arguments of QEMU.
+    """
 
     core: str
     board: str
@@ -29,7 +33,8 @@ _MB = 1024**2
 MACHINES: dict[str, Machine] = {
     machine.core: machine
     for machine in (
-        # The real board has 256 KB and 16 KB; QEMU's chip can be given more, so that networks for larger M0 chips fit.
+        # The real board has 256 KB flash and 16 KB RAM; QEMU allows more, so that networks for larger M0
+        # chips fit.
         Machine(
             "cortex-m0", "microbit", ("-mcpu=cortex-m0", "-mfloat-abi=soft"), 16_000_000, 0, 0x400, 4 * _MB - 0x400, 0x2000_0000, 4 * _MB,
             ("-global", f"nrf51-soc.flash-size={4 * _MB}", "-global", f"nrf51-soc.sram-size={4 * _MB}"),
@@ -38,7 +43,7 @@ MACHINES: dict[str, Machine] = {
         Machine("cortex-m4", "mps2-an386", ("-mcpu=cortex-m4", "-mfloat-abi=hard"), 25_000_000, 0, 0x400, 4 * _MB - 0x400, 0x2000_0000, 4 * _MB),
         Machine("cortex-m7", "mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard"), 25_000_000, 0, 0x400, 4 * _MB - 0x400, 0x2000_0000, 4 * _MB),
         Machine("cortex-m33", "mps2-an505", ("-mcpu=cortex-m33", "-mfloat-abi=hard"), 20_000_000, 0x1000_0000, 0x1000_0400, 4 * _MB - 0x400, 0x3800_0000, 4 * _MB),
-        # Tightly coupled memory, where the vectors must be, ends at 512 KB: the rest lies in SRAM.
+        # The vectors must be in tightly coupled memory, which ends at 512 KB; everything else is in SRAM.
         Machine("cortex-m55", "mps3-an547", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), 32_000_000, 0, 0x1100_0000, 2 * _MB, 0x3100_0000, 4 * _MB),
     )
 }  # fmt: skip
@@ -47,7 +52,10 @@ _SAME_INSTRUCTIONS = {"cortex-m0+": "cortex-m0", "cortex-m1": "cortex-m0"}
 
 
 def machine(core: str) -> Machine:
-    """The machine that runs code for `core` (cortex-m4, or m4). Cores with one instruction set share a machine. Raises UnknownName."""
+    """Return the machine for `core` (cortex-m4, or m4).
+
+    Cores with the same instruction set share a machine. Raises UnknownName.
+    """
     name = core.lower()
     if not name.startswith("cortex-"):
         name = f"cortex-{name}"

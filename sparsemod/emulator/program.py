@@ -1,4 +1,4 @@
-"""An integer network's C project as a program for the emulator, and its tensors' order in memory."""
+"""Convert an integer network's C project to a program for the emulator."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,12 @@ Int8 = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class Program:
-    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution. `constants`:
-    the bytes of its weights, biases and scales, which flash must hold at least."""
+    """The C sources of a network.
+
+    `kernels`: files that do not depend on the network. `network`: its own files. `layers`: names in order of
+    execution. `inputs`, `outputs`: elements per sample. `arena`: bytes. `constants`: bytes of weights, biases
+    and scales, a lower bound on flash.
+    """
 
     kernels: Mapping[str, str]
     network: Mapping[str, str | bytes]
@@ -28,33 +32,37 @@ class Program:
 
 
 def program(network: "IntegerNetwork") -> Program:
-    """The C project, its kernels apart. Raises Unsupported for a layer without a C kernel."""
+    """Generate the C project, with its kernels separate.
+
+    Raises Unsupported for a layer without a C kernel.
+    """
     from sparsemod.export.c import generate, kernel_sources
 
-    made = generate(network, name="network")
+    project = generate(network, name="network")
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=made.assembled(),
-        layers=tuple(layer.name for layer in made.layers),
-        constants=made.data_bytes,
+        network=project.assembled(),
+        layers=tuple(layer.name for layer in project.layers),
+        constants=project.data_bytes,
         inputs=int(np.prod(network.input_shape)),
         outputs=int(np.prod(network.tensors[network.output].shape)),
-        arena=made.arena.size,
+        arena=project.arena.size,
     )
 
 
 def many(
     cases: "Sequence[tuple[IntegerNetwork, Int8]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
-    """Several networks as one program, whose inputs begin with two bytes that choose one.
+    """Combine several networks in one program; the first two bytes of an input select the network.
 
-    Also the inputs of all of them, padded to one size, and per network (its first input, its output size).
+    Also returns the inputs of all networks, padded to one size, and for each network (index of its first
+    input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    made = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    own = {path: content for project in made for path, content in project.assembled().items()}
+    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    own = {path: content for project in projects for path, content in project.assembled().items()}
     flat = [
         network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
     ]

@@ -1,4 +1,4 @@
-"""The programs that the emulator needs, from Debian's packages, and how they are called."""
+"""Check for and call the programs that the emulator needs, from Debian packages."""
 
 import os
 import shutil
@@ -19,7 +19,10 @@ _OVERFLOW = "overflowed by "
 
 
 def available(core: str = "cortex-m4") -> str | None:
-    """None when networks can be emulated here; else a sentence with what is missing and the command that installs it."""
+    """Return None if networks can be emulated here, else a sentence.
+
+    It names the missing programs and the command that installs them.
+    """
     from sparsemod.emulator.machines import machine
 
     machine(core)
@@ -31,7 +34,7 @@ def _missing(path: str) -> str | None:
     absent = [program for program in PACKAGES if shutil.which(program, path=path) is None]
     packages = {PACKAGES[program] for program in absent}
     if not absent and not _has_library():
-        absent, packages = ["the C library for it (newlib)"], {C_LIBRARY}
+        absent, packages = ["the compiler's C library (newlib)"], {C_LIBRARY}
     if not absent:
         return None
     if "gcc-arm-none-eabi" in packages:
@@ -43,12 +46,12 @@ def _has_library() -> bool:
     done = subprocess.run(
         ["arm-none-eabi-gcc", "-print-file-name=libc.a"], capture_output=True, text=True, check=False
     )
-    # The bare name comes back for a file that was not found.
+    # If the compiler does not find the file, it prints the bare name.
     return done.returncode == 0 and os.path.isabs(done.stdout.strip())
 
 
 def require(core: str) -> None:
-    """Raises ToolsMissing with the sentence of `available`."""
+    """Raise ToolsMissing, with the sentence of `available`, when programs are missing."""
     missing = available(core)
     if missing is not None:
         raise ToolsMissing(missing)
@@ -56,7 +59,7 @@ def require(core: str) -> None:
 
 @cache
 def versions() -> tuple[str, str]:
-    """(compiler, QEMU), as "GCC 12.2.1" and "QEMU 7.2.22"."""
+    """Return the versions of compiler and QEMU, such as "GCC 12.2.1" and "QEMU 7.2.22"."""
     gcc = _output(["arm-none-eabi-gcc", "-dumpfullversion"])
     qemu = _output(["qemu-system-arm", "--version"]).split("version ")[-1].split()[0]
     return f"GCC {gcc.strip()}", f"QEMU {qemu}"
@@ -67,7 +70,10 @@ def _output(command: Sequence[str]) -> str:
 
 
 def compile_c(arguments: Sequence[str], folder: Path, seconds: float = 120.0) -> None:
-    """Run the compiler in `folder`. Raises DoesNotFit for a memory region that is too small, else EmulationError with its first error."""
+    """Run the compiler in `folder`.
+
+    Raises DoesNotFit when a memory region is too small, else EmulationError with the first errors.
+    """
     done = call(["arm-none-eabi-gcc", *arguments], folder, seconds)
     if done.returncode == 0:
         return
@@ -76,12 +82,15 @@ def compile_c(arguments: Sequence[str], folder: Path, seconds: float = 120.0) ->
         if _OVERFLOW in line:
             region = line.split("region `")[-1].split("'")[0]
             raise DoesNotFit(region, int(line.split(_OVERFLOW)[1].split()[0]))
-    wrong = [line for line in lines if "error" in line or "undefined" in line] or lines[:1]
-    raise EmulationError(f"compiler: {'; '.join(wrong[:3]) or f'exit status {done.returncode}'}")
+    errors = [line for line in lines if "error" in line or "undefined" in line] or lines[:1]
+    raise EmulationError(f"compiler: {'; '.join(errors[:3]) or f'exit status {done.returncode}'}")
 
 
 def call(command: Sequence[str], folder: Path, seconds: float) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end or to its time limit. Raises EmulationError when it has to be stopped or cannot start."""
+    """Run a program with a time limit in seconds.
+
+    Raises EmulationError when it exceeds the limit or cannot start.
+    """
     try:
         return subprocess.run(
             command,

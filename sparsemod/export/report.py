@@ -63,3 +63,21 @@ class ExportReport(Record):
     failure: str | None = None
     seconds: float = 0.0
     detail: dict[str, Any] = Field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """What became of the format, for people: a line for each check, for what was not checked, and for each note."""
+        if self.failure is not None:
+            return [f"{self.format}: failed: {self.failure}"]
+        lines = []
+        for check in self.verifications:
+            far = "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
+            share = (
+                f"on {check.samples} samples"
+                if check.agreement is None
+                else f"same class for {100 * check.agreement:.2f} % of {check.samples} samples"
+            )
+            error = "" if check.error is None else f", error {100 * check.error:.2f} %"
+            lines.append(f"{self.format}: {far}, {share}{error} ({check.runtime})")
+        lines += [f"{self.format}: not checked: {words}" for words in self.missing]
+        lines = lines or [f"{self.format}: written"]
+        return lines + [f"{self.format}: {words}" for words in self.notes]

@@ -1,7 +1,7 @@
-"""Morphs: changed copies of a candidate that inherit its trained weights.
+"""Morphs: modified copies of a candidate that inherit its trained weights.
 
-`morphs` changes parameters by operators (one file each in `operators/`) and needs no torch; `inherit` carries the weights over, keeping the
-network's function where the change allows it (`inheritance/`).
+`morphs` changes parameters with operators (one file each in `operators/`) and needs no torch. `inherit`
+transfers the weights and preserves the network's function where the change allows it (`inheritance/`).
 """
 
 from sparsemod.morphisms.inheritance.result import Inheritance

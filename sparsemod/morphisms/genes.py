@@ -1,6 +1,6 @@
-"""A candidate of the family `cnn` as a structure that operators can cut and splice: blocks of layers, head, dense layers.
+"""A candidate of the family `cnn` as an editable structure: blocks of layers.
 
-`CnnGenes(parameters)` reads a private copy; `parameters()` writes it back with everything renumbered.
+`CnnGenes(parameters)` reads a copy; `parameters()` writes a candidate with renumbered blocks and layers.
 """
 
 from collections.abc import Mapping
@@ -28,16 +28,19 @@ class BlockGenes:
     pool: Value
 
     def insert(self, place: int, layer: LayerGenes) -> "BlockGenes":
-        """With `layer` before the layer that is now number `place` (from 0)."""
+        """Return a copy with `layer` inserted at index `place` (from 0)."""
         return replace(self, layers=(*self.layers[:place], layer, *self.layers[place:]))
 
     def without(self, place: int) -> "BlockGenes":
-        """Without layer `place`."""
+        """Return a copy without the layer at index `place`."""
         return replace(self, layers=(*self.layers[:place], *self.layers[place + 1 :]))
 
 
 class CnnGenes:
-    """The structure of one candidate. `others` holds what does not belong to it (head, dropout, pipeline parameters, dense layers)."""
+    """The blocks of one candidate.
+
+    `others` holds all other parameters (head, dropout, dense layers, pipeline).
+    """
 
     def __init__(self, parameters: Mapping[str, Value]) -> None:
         self.others: Values = dict(parameters)
@@ -51,7 +54,7 @@ class CnnGenes:
             self.blocks.append(BlockGenes(layers, take(f"b{b}_pool")))
 
     def parameters(self) -> Values:
-        """The candidate, in the order of the family's space."""
+        """Return the candidate, in the order of the family's space."""
         values: Values = {"blocks": len(self.blocks)}
         for b, block in enumerate(self.blocks, 1):
             values[f"b{b}_layers"] = len(block.layers)
@@ -66,7 +69,7 @@ class CnnGenes:
         return values | self.others
 
     def before(self, b: int, place: int) -> LayerGenes | None:
-        """The layer that feeds place `place` of block `b` (both from 0); None at the input."""
+        """Return the layer before index `place` of block `b` (both from 0); None at the input."""
         earlier = [layer for block in self.blocks[:b] for layer in block.layers] + list(
             self.blocks[b].layers[:place]
         )
@@ -74,7 +77,7 @@ class CnnGenes:
 
 
 def fitting(space: Space, name: str, type: str, filters: Value, kernel: int) -> LayerGenes:
-    """A new layer that will be called `name`, with the allowed values nearest to the wanted ones."""
+    """Return a new layer for the name `name`, with the allowed values nearest to the wanted ones."""
     return LayerGenes(
         nearest(space, f"{name}_type", type),
         nearest(space, f"{name}_filters", filters),

@@ -1,4 +1,4 @@
-"""Which operators and which inheritance a family has, and the two calls that the rest of the project makes."""
+"""The operators and the inheritance of each family, and the two entry points `morphs` and `inherit`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 Inherit = Callable[
     [Mapping[str, Value], "Mapping[str, Tensor]", Mapping[str, Value], "nn.Module", DataInfo], Inheritance
 ]
-"""(parent's parameters, parent's state, child's parameters, child, data) -> what the child inherits."""
+"""(parent's parameters, parent's state, child's parameters, child's module, data) -> the child's inheritance."""
 
 
 @dataclass(frozen=True)
 class MorphismSet:
-    """A family's operators and its way to inherit. A family of one's own gets one by `MORPHISMS.add("its name", MorphismSet(...))`."""
+    """A family's operators and inheritance.
+
+    Add one for your own family by `MORPHISMS.add("its name", MorphismSet(...))`.
+    """
 
     operators: Sequence[Operator]
     inherit: Inherit
@@ -58,7 +61,7 @@ GENERIC = MorphismSet(operators.ANY, _any)
 
 
 def morphism_set(family: Family | str) -> MorphismSet:
-    """The set registered under the family's name; for families without one, "change a parameter, inherit what fits"."""
+    """Return the family's registered set, else the generic set: change one parameter, copy weights that fit."""
     name = family.name if isinstance(family, Family) else family
     return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
 
@@ -66,21 +69,22 @@ def morphism_set(family: Family | str) -> MorphismSet:
 def morphs(
     family: Family | str, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator, n: int
 ) -> list[Morph]:
-    """Up to `n` children of `parameters`: distinct, different from the parent, valid in `space`, each a dict of its own. One to three operators
-    make each (70, 20, 10 %). Fewer than `n` when a bounded number of tries finds no more.
+    """Return up to `n` children of `parameters`: distinct, different from the parent, valid, in separate dicts.
 
-    Raises InvalidCandidate when the parent is not valid in `space`.
+    One, two or three operators make each child (70, 20, 10 %). Returns fewer than `n` when a bounded number
+    of tries finds no more.
+    Raises InvalidCandidate when the parent is not valid in `space`, InvalidInput for a negative `n`.
     """
     if n < 0:
         raise InvalidInput("n", n, "a number of children, at least 0")
     parent = space.validate(space.fill(parameters))
     known = {space.key(parent)}
-    found: list[Morph] = []
+    children: list[Morph] = []
     available = morphism_set(family).operators
     weights = np.array([operator.weight for operator in available])
     weights /= weights.sum()
     for _ in range(20 + 20 * n):
-        if len(found) == n:
+        if len(children) == n:
             break
         values, names, preserving = dict(parent), list[str](), True
         for _ in range(1 + int(rng.choice(3, p=(0.7, 0.2, 0.1)))):
@@ -94,8 +98,8 @@ def morphs(
         key = space.key(values)
         if names and key not in known:
             known.add(key)
-            found.append(Morph(values, tuple(names), preserving))
-    return found
+            children.append(Morph(values, tuple(names), preserving))
+    return children
 
 
 def inherit(
@@ -106,9 +110,11 @@ def inherit(
     child_module: "nn.Module",
     data: DataInfo,
 ) -> Inheritance:
-    """What `child_module` (freshly built from `child_parameters`; not changed) takes over from its parent's trained state.
+    """Compute the weights that `child_module` inherits from its parent's trained state.
 
-    Works from the two sets of parameters alone, whatever lies between them. Filters that pruning removed from the parent's tensors are missed, not
-    expected. Weights without a counterpart keep the child's initial values. The state is on the CPU.
+    `child_module` is freshly built from `child_parameters` and stays unchanged. Only the two sets of
+    parameters are compared; they may differ by any number of operators. The parent's tensors may lack filters
+    that pruning removed. Weights without a counterpart keep the child's initial values. The returned state is
+    on the CPU.
     """
     return morphism_set(family).inherit(parent_parameters, parent_state, child_parameters, child_module, data)

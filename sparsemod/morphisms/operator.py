@@ -1,4 +1,4 @@
-"""What an operator is: a way to change a candidate's parameters within its space."""
+"""The interface of an operator, which changes a candidate's parameters within its space."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,11 @@ from sparsemod.space.space import Space, Values
 
 @dataclass(frozen=True)
 class Morph:
-    """A child: its `parameters` (a dict of its own), the `operators` that made it ("widen b1_l1 8->12"), and whether each of them keeps the
-    network's function where the space allows the values it needs (`inherit` says whether it did)."""
+    """A child: its `parameters` (a separate dict) and the `operators` that made it ("widen b1_l1 8->12").
+
+    `preserving`: whether each operator preserves the network's function, provided that the space allows the
+    values it needs. `inherit` reports whether the function was preserved.
+    """
 
     parameters: Values
     operators: tuple[str, ...]
@@ -22,8 +25,11 @@ class Morph:
 
 
 class Operator(ABC):
-    """One kind of change. `preserves`: inheriting across it keeps the function (in evaluation mode). `weight`: how often it is tried, relative to
-    others; changes that inherit badly are tried less."""
+    """One kind of change.
+
+    `preserves`: inheritance across the change preserves the function in evaluation mode. `weight`: relative
+    frequency of use; lower for changes that inherit badly.
+    """
 
     name: ClassVar[str]
     preserves: ClassVar[bool]
@@ -33,12 +39,15 @@ class Operator(ABC):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """Changed copies of `parameters`, in random order, each with what was changed. They need not be valid."""
+        """Yield changed copies of `parameters` in random order, each with a description.
+
+        They may be invalid.
+        """
 
     def apply(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> tuple[Values, str] | None:
-        """The first candidate that is valid in `space` and differs, with a description; None when there is none."""
+        """Return the first valid and different candidate with a description; None if there is none."""
         for values, what in self.candidates(space, parameters, rng):
             if space.is_valid(values):
                 child = space.validate(values)

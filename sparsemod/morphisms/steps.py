@@ -1,4 +1,4 @@
-"""Steps along one parameter, for operators."""
+"""Helpers for operators: step along one parameter."""
 
 from typing import TypeVar
 
@@ -12,12 +12,15 @@ T = TypeVar("T")
 
 
 def shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
-    """A shuffled copy."""
+    """Return a shuffled copy."""
     return [items[i] for i in rng.permutation(len(items))]
 
 
 def nearest(space: Space, name: str, wanted: Value) -> Value:
-    """The allowed value of `name` nearest to `wanted`; `wanted` itself where the space has no such parameter (the space will say so)."""
+    """Return the allowed value of `name` nearest to `wanted`.
+
+    Returns `wanted` if the space lacks the parameter; the space's validation then reports it.
+    """
     if name not in space:
         return wanted
     parameter = space.parameter(name)
@@ -29,12 +32,12 @@ def nearest(space: Space, name: str, wanted: Value) -> Value:
 
 
 def higher(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
-    """An allowed value above `value`, at most about twice as large where possible; None at the upper end."""
+    """Return a larger allowed value, at most about twice `value` where possible; None at the upper end."""
     return _beyond(space, name, value, rng, up=True)
 
 
 def lower(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
-    """An allowed value below `value`, at least about half of it where possible; None at the lower end."""
+    """Return a smaller allowed value, at least about half `value` where possible; None at the lower end."""
     return _beyond(space, name, value, rng, up=False)
 
 
@@ -57,7 +60,7 @@ def _beyond(space: Space, name: str, value: Value, rng: np.random.Generator, up:
 
 
 def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
-    """Another allowed value of any parameter: a neighbour of a number, any other value of a category. None when there is no other."""
+    """Return another allowed value: near `value` for numbers, any for categories; None if there is no other."""
     parameter = space.parameter(name)
     if isinstance(parameter, Fixed) or parameter.cardinality <= 1:
         return None
@@ -79,7 +82,7 @@ def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -
 
 
 def change(before: Value, after: Value) -> str:
-    """`before->after`, with as many digits as tell the two apart, at least three."""
+    """Format `before->after`, with at least three digits and as many as distinguish the two."""
     for digits in range(3, 17):
         shown = [
             f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in (before, after)

@@ -1,4 +1,4 @@
-"""Network families: a search space and a builder of plain torch modules. Importing this package loads no torch; building does."""
+"""Network families: a search space and a builder of plain torch modules. Only building imports torch."""
 
 from sparsemod.networks.family import FAMILIES, Family, create_family, family
 

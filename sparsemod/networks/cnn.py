@@ -2,13 +2,16 @@
 
 Parameters, in order (b and l count from 1):
 
-- `blocks`; for each block `b{b}_layers`; for each layer `b{b}_l{l}_type`, `b{b}_l{l}_filters`, `b{b}_l{l}_kernel`; and `b{b}_pool`;
-- `head`: how the last feature map becomes a vector, "average" (global average) or "flatten";
-- `dense`: hidden dense layers after it, each with `d{i}_width`; `dropout` before every dense layer and the classifier.
+- `blocks`; for each block `b{b}_layers`; for each layer `b{b}_l{l}_type`, `b{b}_l{l}_filters`,
+  `b{b}_l{l}_kernel`; and `b{b}_pool`;
+- `head`: maps the last feature map to a vector by "average" (global average) or "flatten";
+- `dense`: number of hidden dense layers after the head, each with `d{i}_width`; `dropout` before every dense
+  layer and the classifier.
 
-Layer types: "conv"; "down", a 2 x 2 max-pooling and then the convolution ("downsample-then-conv"), the only layer that changes the image's size;
-"separable", a depthwise and then a 1 x 1 convolution with nothing between them. Convolutions have stride 1 and keep the size; for an even kernel
-k the (k - 1) // 2 smaller share of the padding is above and left. Each is followed by batch norm (option) and relu. `b{b}_pool` is a 2 x 2
+Layer types: "conv"; "down", 2 x 2 max-pooling and then the convolution ("downsample-then-conv"), the only
+layer that changes the image's size; "separable", a depthwise and then a 1 x 1 convolution with nothing
+between them. Convolutions have stride 1 and keep the size; an even kernel k has the smaller part of the
+padding, (k - 1) // 2, above and left. Batch norm (option) and relu follow each of them. `b{b}_pool` is 2 x 2
 max-pooling at the end of the block. Pooling drops an odd last row and column.
 """
 
@@ -32,13 +35,14 @@ HEADS = ("average", "flatten")
 
 @family("cnn")
 class Cnn:
-    """Convolutional networks for images: conv, downsample-then-conv and separable layers in blocks, then dense layers.
+    """Convolutional networks: conv, downsample-then-conv and separable layers in blocks, then dense layers.
 
-    Options: `max_blocks`, `max_layers` (in a block), `max_filters`, `max_kernel`, `max_dense` (hidden dense layers), `max_dense_width`,
-    `max_dropout`, `batch_norm` (after each convolution). Raises InvalidInput that names the option.
+    Options: `max_blocks`, `max_layers` (in a block), `max_filters`, `max_kernel`, `max_dense` (hidden dense
+    layers), `max_dense_width`, `max_dropout`, `batch_norm` (after each convolution). Raises InvalidInput,
+    which names the option.
     """
 
-    checked = True  # its output shape needs no trial run
+    checked = True  # the output shape needs no check by a forward pass
 
     def __init__(
         self,
@@ -61,7 +65,10 @@ class Cnn:
         self.batch_norm = flag("batch_norm", batch_norm)
 
     def space(self, data: DataInfo) -> Space:
-        """See the module's description. Raises InvalidInput for data that are no images."""
+        """Return the parameters that the module's docstring lists.
+
+        Raises InvalidInput for data that are not images.
+        """
         _images(data)
         parameters: list[Parameter] = [Integer(name="blocks", low=1, high=self.max_blocks)]
         for b in range(1, self.max_blocks + 1):
@@ -92,7 +99,10 @@ class Cnn:
         return Space([*parameters, Real(name="dropout", low=0.0, high=self.max_dropout)])
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
-        """The network, He-initialized. Raises BuildError when it is too deep for the images, InvalidInput for data that are none."""
+        """Build the network, He-initialized.
+
+        Raises BuildError when it is too deep for the images, InvalidInput for data that are not images.
+        """
         _images(data)
         planned = plan(parameters, data)
         from sparsemod.networks.cnn_module import build
@@ -101,7 +111,7 @@ class Cnn:
 
 
 def _from(name: str, low: int, high: int) -> tuple[Condition, ...]:
-    """`name` >= `low`."""
+    """Return the condition `name` >= `low`, where `high` is the largest value of `name`."""
     return (Condition(parameter=name, values=tuple(range(low, high + 1))),)
 
 

@@ -1,4 +1,4 @@
-"""The torch module of the family `cnn`: nested Sequentials whose names are those of the parameters."""
+"""The torch module of the family `cnn`: nested Sequentials, named like the parameters."""
 
 from collections import OrderedDict
 
@@ -10,7 +10,10 @@ from sparsemod.records import DataInfo
 
 
 def build(plan: Plan, data: DataInfo, batch_norm: bool) -> nn.Sequential:
-    """`features` (b1_l1, b1_l2, ..., b1_pool, ...) and `head` (pool, flatten, d1, ..., classifier); (N, C, H, W) -> (N, classes)."""
+    """Build `features` (b1_l1, b1_l2, ..., b1_pool, ...) and `head` (pool, flatten, d1, ..., classifier).
+
+    Maps (N, C, H, W) to (N, classes).
+    """
     features: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (layers, pool) in enumerate(plan.blocks, 1):
         for layer in layers:
@@ -40,7 +43,7 @@ def _layer(layer: Layer, batch_norm: bool) -> nn.Sequential:
         parts["down"] = nn.MaxPool2d(2)
     before = (layer.kernel - 1) // 2
     after = layer.kernel - 1 - before
-    # padding="same" would do the same for even kernels but warns about it at run time.
+    # padding="same" would give the same result for even kernels, but with a warning at run time.
     if before != after:
         parts["pad"] = nn.ZeroPad2d((before, after, before, after))
     padding = before if before == after else 0

@@ -1,4 +1,4 @@
-"""What the parameters of the family `cnn` mean on images of one shape: layers, sizes, head."""
+"""Translate parameters of the family `cnn` to layers, sizes and head for images of one shape."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Plan:
-    """What parameters mean on images of one shape: `blocks` holds the layers and whether the block ends in a pooling."""
+    """A network's layers for images of one shape.
+
+    `blocks` holds each block's layers and whether it ends with pooling.
+    """
 
     blocks: tuple[tuple[tuple[Layer, ...], bool], ...]
     size: tuple[int, int]
@@ -31,7 +34,7 @@ class Plan:
 
     @property
     def channels(self) -> int:
-        """Channels of the last feature map."""
+        """Number of channels of the last feature map."""
         return self.blocks[-1][0][-1].filters
 
     @property
@@ -41,7 +44,10 @@ class Plan:
 
 
 def plan(parameters: Mapping[str, Value], data: DataInfo) -> Plan:
-    """The plan of a network. Raises BuildError, naming block and layer, when the image gets too small to be halved once more."""
+    """Plan a network.
+
+    Raises BuildError, which names block and layer, when a feature map is too small to be halved.
+    """
     channels, *size = data.shape
     blocks = []
     for b in range(1, int(parameters["blocks"]) + 1):

@@ -1,7 +1,7 @@
-"""Network families by name, and what a user's own family must be.
+"""The registry of network families, and the interface of a user's family.
 
-A family is a class with `space(data)` and `build(parameters, data)`, its options being the arguments of its constructor, or just a function
-`build(parameters, data, *, options...)` whose space is given to the decorator:
+A family is a class with `space(data)` and `build(parameters, data)`; its constructor's arguments are the
+options. Or it is a function `build(parameters, data, *, options...)`, and the decorator takes its space:
 
     @family("tiny", space=[Integer("width", 4, 32)])
     def tiny(parameters, data):
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError
 from sparsemod.records import DataInfo, Value
-from sparsemod.registry import Registry, told
+from sparsemod.registry import Registry, summarize_error
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 SpaceLike = Space | Iterable[Parameter] | Mapping[str, Any]
-"""A Space, its parameters, or name -> parameter, list of values, or constant."""
+"""A Space, its parameters, or a mapping: name -> parameter, list of values, or constant."""
 
 T = TypeVar("T", bound=Callable[..., Any])
 
 
 class Family:
-    """A family with its options chosen: the space of its networks, and the networks.
+    """A family with chosen options: it provides the search space and builds the networks.
 
-    `name` is the registered one. What the family's own code returns or raises is checked and translated here.
+    `name` is the registered name. This class checks the results of the family's code and translates its
+    exceptions.
     """
 
     def __init__(self, name: str, implementation: Any, options: Mapping[str, Value]) -> None:
@@ -42,29 +43,34 @@ class Family:
         return f"Family({self.name!r}, {self.options})"
 
     def space(self, data: DataInfo) -> Space:
-        """The parameters of the architecture, for data of this shape. Raises InvalidInput for data the family cannot read."""
+        """Return the space of the architecture's parameters for these data.
+
+        Raises InvalidInput for data that the family cannot use.
+        """
         try:
-            given = self.implementation.space(data)
+            space = self.implementation.space(data)
         except SparsemodError:
             raise
-        except Exception as error:  # the family's own code
-            allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {told(error)}"
+        except Exception as error:  # from the family's code
+            allowed = f"a family that makes a space for {data.name} {data.shape}; it raised {summarize_error(error)}"
             raise InvalidInput("network.family", self.name, allowed) from error
-        if isinstance(given, Space):
-            return given.check_reachable()
+        if isinstance(space, Space):
+            return space.check_reachable()
         try:
-            parameters = _parameters(given)
+            parameters = _parameters(space)
         except TypeError:
             raise InvalidInput(
-                f"space of family {self.name!r}", given, "a Space, a list of parameters, or a mapping of them"
+                f"space of family {self.name!r}", space, "a Space, a list of parameters, or a mapping of them"
             ) from None
         return Space(parameters).check_reachable()
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
-        """A new network with fresh weights from torch's global generator (seed it inside `torch.random.fork_rng`).
+        """Build a network with random weights.
 
-        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when it cannot be built, InvalidInput for data the
-        family cannot read.
+        They come from torch's global generator: seed it inside `torch.random.fork_rng`.
+
+        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when the network
+        cannot be built, InvalidInput for data that the family cannot use.
         """
         import torch
         from torch import nn
@@ -73,10 +79,8 @@ class Family:
             module = self.implementation.build(parameters, data)
         except SparsemodError:
             raise
-        except (
-            Exception
-        ) as error:  # the family's own code: whatever it raises, these parameters give no network
-            raise BuildError(f"family {self.name!r} raised {told(error)}") from error
+        except Exception as error:  # from the family's code
+            raise BuildError(f"family {self.name!r} raised {summarize_error(error)}") from error
         if not isinstance(module, nn.Module):
             raise BuildError(f"family {self.name!r} built a {type(module).__name__}, not a torch.nn.Module")
         if getattr(self.implementation, "checked", False):
@@ -85,7 +89,7 @@ class Family:
         try:
             with torch.no_grad():
                 output = module.eval()(torch.zeros(2, *data.shape))
-        except Exception as error:  # as above
+        except Exception as error:  # from the family's code
             raise BuildError(
                 f"family {self.name!r}: the network does not run on {data.name} {data.shape}: {type(error).__name__}: {error}"
             ) from error
@@ -98,12 +102,15 @@ class Family:
 
 
 class FamilyFactory:
-    """What the registry holds: called with a family's options it gives a Family. `origin` is the decorated class or function."""
+    """The registered object: a call with a family's options returns a Family.
+
+    `origin` is the decorated class or function.
+    """
 
     def __init__(
         self, name: str, origin: Callable[..., Any], space: SpaceLike | Callable[..., Any] | None
     ) -> None:
-        # A generator would be used up by the first network.
+        # The first network would exhaust a generator.
         self._space = list(space) if isinstance(space, Iterator) else space
         self.name, self.origin = name, origin
         self.__doc__ = origin.__doc__
@@ -123,7 +130,10 @@ class FamilyFactory:
         self._open = any(p.kind == p.VAR_KEYWORD for p in parameters)
 
     def __call__(self, **options: Value) -> Family:
-        """The family with these options. Raises InvalidInput that names an option (`network.options...`)."""
+        """Return the family with these options.
+
+        Raises InvalidInput, which names an option (`network.options...`).
+        """
         known = self.__signature__.parameters
         for name, value in options.items():
             if name not in known and not self._open:
@@ -140,14 +150,14 @@ class FamilyFactory:
                 return Family(self.name, self.origin(**options), options)
         except InvalidInput as error:
             raise error.at("network.options") from None
-        except Exception as error:  # the family's own code
-            allowed = f"options that family {self.name!r} can be made with; it raised {told(error)}"
+        except Exception as error:  # from the family's code
+            allowed = f"options that family {self.name!r} accepts; it raised {summarize_error(error)}"
             raise InvalidInput("network.options", options, allowed) from error
         return Family(self.name, _FromFunction(self.origin, self._space, options), options)
 
 
 class _FromFunction:
-    """A family made of a builder and a space, which may be a function of the data."""
+    """A family from a builder function and a space, which may be a function of the data."""
 
     def __init__(self, build: Callable[..., Any], space: Any, options: Mapping[str, Value]) -> None:
         self._build, self._space, self._options = build, space, options
@@ -165,9 +175,12 @@ FAMILIES: Registry[FamilyFactory] = Registry(
 
 
 def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None) -> Callable[[T], T]:
-    """Decorator that registers a class with `space` and `build`, or a builder function with its `space` (or a function data -> space).
+    """Decorator that registers a class with `space` and `build`, or a builder function with its `space`.
 
-    The class or function itself is returned unchanged. Raises DuplicateName; InvalidInput when there is no space or no builder.
+    The space may be a function of the data.
+
+    Returns the class or function unchanged. Raises DuplicateName; InvalidInput when the space or the builder
+    is missing.
     """
 
     def register(origin: T) -> T:
@@ -188,29 +201,31 @@ def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None
 
 
 def create_family(name: str, options: Mapping[str, Value] | None = None, *, imports: bool = False) -> Family:
-    """The family called `name` with `options`, as in a spec's `network`. With `imports`, `name` may be `module:attribute`.
+    """Create the family `name` with `options`, as in a spec's `network`.
+
+    With `imports`, `name` may be `module:attribute`.
 
     Raises UnknownName for the field `network.family`, InvalidInput for `network.options...`.
     """
     factory: Any = FAMILIES.get(name, imports=imports, field="network.family")
-    if not isinstance(factory, FamilyFactory):  # `module:attribute` may name a class without the decorator
+    if not isinstance(factory, FamilyFactory):  # `module:attribute` may name an undecorated class
         if not all(callable(getattr(factory, method, None)) for method in ("space", "build")):
             raise InvalidInput(
                 "network.family", name, "a class with `space` and `build`, or a decorated function"
             )
         factory = FamilyFactory(name, factory, None)
-    made: Family = factory(**(options or {}))
-    return made
+    created: Family = factory(**(options or {}))
+    return created
 
 
-def _parameters(given: Any) -> list[Parameter]:
-    if not isinstance(given, Mapping):
-        found = list(given)
-        if not all(isinstance(p, Integer | Real | Categorical | Fixed) for p in found):
+def _parameters(space: Any) -> list[Parameter]:
+    if not isinstance(space, Mapping):
+        parameters = list(space)
+        if not all(isinstance(p, Integer | Real | Categorical | Fixed) for p in parameters):
             raise TypeError
-        return found
+        return parameters
     result: list[Parameter] = []
-    for name, value in given.items():
+    for name, value in space.items():
         if isinstance(value, Integer | Real | Categorical | Fixed):
             result.append(value.model_copy(update={"name": name}))
         elif isinstance(value, list | tuple):

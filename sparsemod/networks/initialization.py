@@ -1,12 +1,12 @@
-"""Initial weights of the built-in families."""
+"""Weight initialization of the built-in families."""
 
 from torch import nn
 
 
 def he_normal(module: nn.Module, linear: tuple[str, ...] = ()) -> None:
-    """Normal weights of variance 2 / fan-in, and zero biases, from torch's global generator. Layers whose last name is in `linear` (no relu
-    follows them) get 1 / fan-in.
+    """Initialize normal weights of variance 2 / fan-in and zero biases, from torch's global generator.
 
+    Layers whose last name is in `linear` (no relu follows) get variance 1 / fan-in.
     Source: He et al., "Delving deep into rectifiers", 2015.
     """
     for name, layer in module.named_modules():

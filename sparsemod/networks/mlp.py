@@ -1,7 +1,8 @@
 """The family `mlp`: dense networks. Samples of any shape are flattened.
 
-Parameters, in order: `layers` (hidden ones), `l{i}_width` for each, `dropout` before each hidden layer but the first and before the classifier.
-Each hidden layer is a linear map, batch norm (option) and relu.
+Parameters, in order: `layers` (number of hidden layers), `l{i}_width` for each, `dropout` (before each hidden
+layer except the first and before the classifier). Each hidden layer is a linear map, batch norm (option) and
+relu.
 """
 
 from collections.abc import Mapping
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 class Mlp:
     """Dense networks with relu.
 
-    Options: `max_layers` (hidden ones), `min_width`, `max_width`, `max_dropout`, `batch_norm`. Raises InvalidInput that names the option.
+    Options: `max_layers` (hidden layers), `min_width`, `max_width`, `max_dropout`, `batch_norm`. Raises
+    InvalidInput, which names the option.
     """
 
-    checked = True  # its output shape needs no trial run
+    checked = True  # the output shape needs no check by a forward pass
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class Mlp:
         self.batch_norm = flag("batch_norm", batch_norm)
 
     def space(self, data: DataInfo) -> Space:
-        """See the module's description."""
+        """Return the parameters that the module's docstring lists."""
         parameters: list[Parameter] = [Integer(name="layers", low=1, high=self.max_layers)]
         for i in range(1, self.max_layers + 1):
             when = (
@@ -55,7 +57,7 @@ class Mlp:
         return Space([*parameters, Real(name="dropout", low=0.0, high=self.max_dropout)])
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
-        """The network, He-initialized."""
+        """Build the network, He-initialized."""
         from sparsemod.networks.mlp_module import build
 
         widths = [int(parameters[f"l{i}_width"]) for i in range(1, int(parameters["layers"]) + 1)]

@@ -11,7 +11,10 @@ from sparsemod.records import DataInfo
 
 
 def build(widths: Sequence[int], dropout: float, data: DataInfo, batch_norm: bool) -> nn.Sequential:
-    """`flatten`, for each hidden layer `l{i}`, `norm{i}`, `relu{i}`, then `classifier`; (N, *shape) -> (N, classes)."""
+    """Build `flatten`, then `l{i}`, `norm{i}`, `relu{i}` for each hidden layer, then `classifier`.
+
+    Maps (N, *shape) to (N, classes).
+    """
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = math.prod(data.shape)
     for number, units in enumerate(widths, 1):

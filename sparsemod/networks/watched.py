@@ -1,4 +1,4 @@
-"""A family that records which parameters its networks are built from."""
+"""A family that records which parameters its `build` reads."""
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class WatchedFamily(Family):
-    """`family`, with the names of the parameters that `build` was `given` and that the family's code has `read`, over all networks."""
+    """`family` plus the names of the parameters `given` to `build` and `read` by its code, over all networks."""
 
     def __init__(self, family: Family) -> None:
         super().__init__(family.name, family.implementation, family.options)
@@ -25,7 +25,7 @@ class WatchedFamily(Family):
 
 
 class _Watched(dict[str, Value]):
-    """A dict that adds to `read` the names whose values are looked up. Whatever takes the values together has read them all."""
+    """A dict that adds each looked-up name to `read`. An access to all values adds all names."""
 
     def __init__(self, values: Mapping[str, Value], read: set[str]) -> None:
         super().__init__(values)
@@ -48,7 +48,7 @@ class _Watched(dict[str, Value]):
         return super().pop(name, *default)
 
     def __iter__(self) -> Iterator[str]:
-        # With an `__iter__` of its own Python copies a dict (`dict(p)`, `f(**p)`) through `__getitem__`.
+        # This override makes Python copy the dict (`dict(p)`, `f(**p)`) through `__getitem__`.
         return super().__iter__()
 
     def keys(self) -> KeysView[str]:  # type: ignore[override]

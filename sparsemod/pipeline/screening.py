@@ -17,7 +17,7 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
-from sparsemod.registry import told
+from sparsemod.registry import summarize_error
 from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import device
 
@@ -116,7 +116,7 @@ class Screen:
                 raise lacking from error
             if isinstance(error, BuildError | Unsupported):
                 raise
-            raise BuildError(f"the network cannot be screened: {told(error)}") from error
+            raise BuildError(f"the network cannot be screened: {summarize_error(error)}") from error
 
     def costs(self, values: Mapping[str, Value]) -> dict[str, float]:
         """Metric -> value of every cost. Raises what `measure` raises."""

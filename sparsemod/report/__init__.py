@@ -1,4 +1,4 @@
-"""Results as files: tables (CSV, JSON) and plots (PNG, SVG)."""
+"""Write results to files: tables (CSV, JSON) and plots (PNG, SVG)."""
 
 from sparsemod.report.results import write_results
 from sparsemod.report.rows import Row

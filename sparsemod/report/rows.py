@@ -1,4 +1,4 @@
-"""Trials as reports see them, and those on the front."""
+"""The trial data of reports, and the trials on the front."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sparsemod.records import Artifact, Candidate, Measurement, TrialState
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as reports see it."""
+    """One trial in a report."""
 
     index: int
     candidate: Candidate
@@ -21,12 +21,12 @@ class Row:
     artifacts: tuple[Artifact, ...] = ()
 
     def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
+        """Return metric -> value, without measurements on test data."""
         return {m.metric: m.value for m in self.measurements if m.split != "test"}
 
 
 def front(objectives: Objectives, rows: Sequence[Row]) -> list[Row]:
-    """The completed rows on the Pareto front, by their first objective."""
+    """Return the completed rows on the Pareto front, sorted by their first objective."""
     completed = [row for row in rows if row.state is TrialState.COMPLETED]
     chosen = [completed[i] for i in objectives.front([row.values() for row in completed])]
     return sorted(chosen, key=lambda row: row.values()[objectives.names[0]])

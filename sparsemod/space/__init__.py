@@ -1,1 +1,1 @@
-"""Search spaces: parameters, and what a valid candidate is."""
+"""Search spaces: parameters, and the validation of candidates."""

@@ -1,6 +1,6 @@
-"""The parameters that a search space is made of: integer, real, categorical, fixed; each may be conditional.
+"""The parameters of a search space: integer, real, categorical, fixed; each may be conditional.
 
-A parameter maps its values to the unit interval and back (`unit`, `from_unit`), evenly in the value or in its logarithm.
+A parameter maps its values to the unit interval and back (`unit`, `from_unit`), linearly or logarithmically.
 """
 
 import math
@@ -17,20 +17,20 @@ class _Frozen(BaseModel):
 
 
 class Condition(_Frozen):
-    """Holds when `parameter` is itself active and has one of `values`."""
+    """True when `parameter` is active and has one of `values`."""
 
     parameter: str
     values: Annotated[tuple[Value, ...], Field(min_length=1)]
 
 
 class _Parameter(_Frozen):
-    """`when`: all of these conditions must hold for the parameter to be active; an inactive one is absent from a candidate."""
+    """A parameter is active when all conditions in `when` hold; a candidate omits inactive parameters."""
 
     name: Annotated[str, Field(min_length=1)]
     when: tuple[Condition, ...] = ()
 
     def __init__(self, name: str | None = None, *args: Any, **fields: Any) -> None:
-        # Positional arguments in the order of the fields' natural reading: Integer("filters", 1, 100).
+        # Accept positional arguments in the order of the fields: Integer("filters", 1, 100).
         positional = [field for field in type(self).model_fields if field not in ("name", "when", "type")]
         if len(args) > len(positional):
             raise InvalidInput(
@@ -55,7 +55,7 @@ class _Parameter(_Frozen):
             raise InvalidInput(field, first["input"], message) from None
 
     def check(self, value: Any) -> Value:
-        """The value in the parameter's own type. Raises InvalidCandidate."""
+        """Return the value in the parameter's type. Raises InvalidCandidate."""
         raise NotImplementedError
 
     def holds(self, value: Any) -> bool:
@@ -68,7 +68,7 @@ class _Parameter(_Frozen):
 
 
 class Integer(_Parameter):
-    """Whole numbers `low`, `low + step`, ... up to `high`, both ends included; `log` spaces them evenly in the logarithm."""
+    """Whole numbers `low`, `low + step`, ..., `high`; `log` samples them on a logarithmic scale."""
 
     type: Literal["integer"] = "integer"
     low: int
@@ -95,7 +95,7 @@ class Integer(_Parameter):
         return f"a whole number from {self.low} to {self.high}{steps}"
 
     def check(self, value: Any) -> int:
-        """The value as int. Raises InvalidCandidate."""
+        """Return the value as int. Raises InvalidCandidate."""
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
@@ -107,11 +107,11 @@ class Integer(_Parameter):
         return int(value)
 
     def at(self, place: int) -> int:
-        """The value at `place`, counted from 0."""
+        """Return the value at index `place`, from 0."""
         return self.low + place * self.step
 
     def clip(self, value: Value) -> int:
-        """The nearest allowed value."""
+        """Return the nearest allowed value."""
         within = min(max(float(value), self.low), self.high)
         return min(self.at(round((within - self.low) / self.step)), self.high)
 
@@ -120,7 +120,7 @@ class Integer(_Parameter):
         return _unit(float(value), self.low - half, self.high + half, self.low, self.log)
 
     def from_unit(self, unit: float) -> int:
-        # Each value owns the cell half a step around it, so that both ends are drawn as often as the others.
+        # Each value covers half a step on both sides, so both ends are drawn as often as the other values.
         half = self.step / 2
         if self.log:
             low, high = math.log(max(self.low - half, self.low * 0.5)), math.log(self.high + half)
@@ -133,7 +133,7 @@ class Integer(_Parameter):
 
 
 class Real(_Parameter):
-    """Real numbers from `low` to `high`; `log` spaces them evenly in the logarithm."""
+    """Real numbers from `low` to `high`; `log` samples them on a logarithmic scale."""
 
     type: Literal["real"] = "real"
     low: float
@@ -153,7 +153,7 @@ class Real(_Parameter):
         return f"a number from {self.low:g} to {self.high:g}"
 
     def check(self, value: Any) -> float:
-        """The value as float. Raises InvalidCandidate."""
+        """Return the value as float. Raises InvalidCandidate."""
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
@@ -163,7 +163,7 @@ class Real(_Parameter):
         return float(value)
 
     def clip(self, value: Value) -> float:
-        """The nearest allowed value."""
+        """Return the nearest allowed value."""
         return min(max(float(value), self.low), self.high)
 
     def unit(self, value: Value) -> float:
@@ -181,7 +181,7 @@ class Real(_Parameter):
 
 
 class Categorical(_Parameter):
-    """One of `values`; `ordered` says that neighbours in the list are alike."""
+    """One of `values`; `ordered` means that neighbours in the list are similar."""
 
     type: Literal["categorical"] = "categorical"
     values: Annotated[tuple[Value, ...], Field(min_length=1)]
@@ -201,11 +201,11 @@ class Categorical(_Parameter):
         return "one of " + ", ".join(repr(value) for value in self.values)
 
     def check(self, value: Any) -> Value:
-        """The value, in the listed value's own type. Raises InvalidCandidate."""
+        """Return the value in the type of the listed value. Raises InvalidCandidate."""
         return self.values[self.place(value)]
 
     def place(self, value: Any) -> int:
-        """Which of the values it is, from 0. Raises InvalidCandidate."""
+        """Return the index of the value, from 0. Raises InvalidCandidate."""
         wanted = _identity(value)
         for place, listed in enumerate(self.values):
             if _identity(listed) == wanted:
@@ -213,11 +213,11 @@ class Categorical(_Parameter):
         raise InvalidCandidate(self.name, value, self.allowed())
 
     def others(self, value: Any) -> tuple[Value, ...]:
-        """All values but this one."""
+        """Return all values except this one."""
         return tuple(listed for listed in self.values if _identity(listed) != _identity(value))
 
     def clip(self, value: Value) -> Value:
-        """The value when it is listed, else the first one."""
+        """Return the value if it is listed, else the first listed value."""
         return value if self.holds(value) else self.values[0]
 
     def unit(self, value: Value) -> float:
@@ -232,7 +232,7 @@ class Categorical(_Parameter):
 
 
 class Fixed(_Parameter):
-    """A constant: part of every candidate in which it is active, never searched."""
+    """A constant: part of every candidate in which it is active, but not searched."""
 
     type: Literal["fixed"] = "fixed"
     value: Value
@@ -245,13 +245,13 @@ class Fixed(_Parameter):
         return f"only {self.value!r}"
 
     def check(self, value: Any) -> Value:
-        """The constant. Raises InvalidCandidate for anything else."""
+        """Return the constant. Raises InvalidCandidate for any other value."""
         if value != self.value or isinstance(value, bool) != isinstance(self.value, bool):
             raise InvalidCandidate(self.name, value, self.allowed())
         return self.value
 
     def clip(self, value: Value) -> Value:
-        """The constant."""
+        """Return the constant."""
         return self.value
 
     def unit(self, value: Value) -> float:
@@ -269,14 +269,14 @@ Parameter = Integer | Real | Categorical | Fixed
 
 
 def is_numeric(parameter: Parameter) -> bool:
-    """Whether a constraint may hold the parameter: a number, a constant that is a number, or an ordered list of numbers."""
+    """Whether constraints may use the parameter: number, numeric constant, or ordered list of numbers."""
     if isinstance(parameter, Categorical):
         return parameter.ordered and all(map(is_number, parameter.values))
     return not isinstance(parameter, Fixed) or is_number(parameter.value)
 
 
 class Constraint(_Frozen):
-    """A linear constraint between numeric parameters: the sum of coefficient x value over the active ones is at most `bound`."""
+    """A linear constraint: the sum of coefficient x value over active numeric parameters is at most `bound`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -284,11 +284,11 @@ class Constraint(_Frozen):
     bound: float
 
     def holds(self, values: dict[str, Value]) -> bool:
-        """Whether `values` (active parameters only) meet it."""
+        """Whether `values` (active parameters only) meet the constraint."""
         return self.total(values) <= self.bound + 1e-9
 
     def total(self, values: dict[str, Value]) -> float:
-        """The left side; an inactive parameter counts 0."""
+        """Return the left side; an inactive parameter counts as 0."""
         return sum(
             factor * float(values[name]) for name, factor in self.coefficients.items() if name in values
         )
@@ -301,12 +301,12 @@ class Constraint(_Frozen):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a number (a flag is none)."""
+    """Whether a value is a number; a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _identity(value: Any) -> tuple[bool, Any]:
-    # True == 1 in Python: a flag and a number are told apart; 1 and 1.0 are not.
+    # Distinguish True from 1, which are equal in Python. 1 and 1.0 stay equal.
     return isinstance(value, bool), value
 
 

@@ -1,7 +1,10 @@
-"""A search space: parameters with conditions and constraints, and the only place that says whether a candidate is valid.
+"""A search space: parameters with conditions and constraints.
 
-A candidate holds exactly its *active* parameters: those whose conditions hold. Two encodings serve the searchers: `decode` maps the unit cube
-(one coordinate a parameter) onto candidates, for Sobol points; `encode` maps candidates to features in [0, 1] for models.
+Only this module decides whether a candidate is valid.
+
+A candidate holds exactly its *active* parameters: those whose conditions hold. There are two encodings:
+`decode` maps the unit cube (one coordinate per parameter) to candidates, for Sobol points; `encode` maps
+candidates to features in [0, 1], for models.
 """
 
 import heapq
@@ -34,11 +37,12 @@ Values = dict[str, Value]
 
 
 class Space:
-    """An ordered set of parameters. They keep the order in which they are given, except that a parameter moves behind those that its
-    conditions name.
+    """An ordered set of parameters.
 
-    Raises InvalidInput for a duplicate name, a condition on an unknown parameter, conditions in a circle, a constraint on an unknown parameter
-    or on one that is not a number.
+    It keeps the given order, but moves a parameter behind those that its conditions name.
+
+    Raises InvalidInput for a duplicate name, a condition on an unknown parameter, circular conditions, or a
+    constraint on an unknown or non-numeric parameter.
     """
 
     def __init__(self, parameters: Iterable[Parameter], constraints: Iterable[Constraint] = ()) -> None:
@@ -60,45 +64,51 @@ class Space:
         return f"Space({', '.join(self.names)})"
 
     def check_reachable(self, names: Iterable[str] | None = None) -> "Space":
-        """The space itself, when each condition (of the parameters `names`, default all) names a value that its parameter can have. Raises
-        InvalidInput for a parameter that could never be active. (A spec that narrows a space may make some so on purpose.)"""
+        """Check that the parameters `names` (default: all) can become active; return the space itself.
+
+        Raises InvalidInput when a condition lists only values that the parameter it names cannot have. (A
+        spec that narrows a space may make parameters unreachable on purpose.)
+        """
         for parameter in self.parameters if names is None else map(self.parameter, names):
             for condition in parameter.when:
-                awaited = self._by_name[condition.parameter]
-                if not any(awaited.holds(value) for value in condition.values):
+                required = self._by_name[condition.parameter]
+                if not any(required.holds(value) for value in condition.values):
                     raise InvalidInput(
                         f"space.{parameter.name}.when",
                         list(condition.values),
-                        f"values that {condition.parameter} can have: {awaited.allowed()}",
+                        f"values that {condition.parameter} can have: {required.allowed()}",
                     )
         return self
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all parameters, in order."""
+        """Names of all parameters, in order."""
         return tuple(self._by_name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
     def parameter(self, name: str) -> Parameter:
-        """The parameter called `name`. Raises InvalidInput."""
+        """Return the parameter called `name`. Raises InvalidInput."""
         try:
             return self._by_name[name]
         except KeyError:
             raise InvalidInput("space", name, f"a parameter of the space: {', '.join(self.names)}") from None
 
     def active(self, values: Mapping[str, Value]) -> tuple[str, ...]:
-        """The names of the parameters that are active, given the values of those they depend on."""
-        found: dict[str, None] = {}
+        """Return the names of the parameters that are active for these values."""
+        active: dict[str, None] = {}
         for parameter in self.parameters:
-            if all(c.parameter in found and values.get(c.parameter) in c.values for c in parameter.when):
-                found[parameter.name] = None
-        return tuple(found)
+            if all(c.parameter in active and values.get(c.parameter) in c.values for c in parameter.when):
+                active[parameter.name] = None
+        return tuple(active)
 
     def validate(self, values: Mapping[str, Any], field: str = "parameters") -> Values:
-        """The candidate in canonical order and types, when it is valid: exactly the active parameters, each within its bounds, all
-        constraints met. Raises InvalidCandidate, which names the parameter, shows the value and says what is allowed."""
+        """Return the candidate in canonical order and types.
+
+        It must hold exactly the active parameters, each within its bounds, and meet all constraints. Raises
+        InvalidCandidate, which names the parameter, shows the value and says what is allowed.
+        """
         result: Values = {}
         for name in values:
             if name not in self._by_name:
@@ -125,7 +135,7 @@ class Space:
         return result
 
     def fill(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """`values` with the active parameters added that are missing and can have one value only."""
+        """Return a copy of `values` plus every missing active parameter that has only one possible value."""
         result = dict(values)
         for parameter in self.parameters:
             active = all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when)
@@ -142,28 +152,34 @@ class Space:
         return True
 
     def complete(self, values: Mapping[str, Value]) -> Values:
-        """The candidate nearest to `values` in shape: inactive parameters dropped, missing active ones at their default, values clipped
-        into their bounds. Constraints are not repaired."""
+        """Turn `values` into a candidate: drop inactive parameters, add missing ones at their default, clip to bounds.
+
+        Does not repair constraints.
+        """
         result: Values = {}
         for parameter in self.parameters:
             if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
-                given = values.get(parameter.name)
-                result[parameter.name] = parameter.default if given is None else parameter.clip(given)
+                value = values.get(parameter.name)
+                result[parameter.name] = parameter.default if value is None else parameter.clip(value)
         return result
 
     def meets_constraints(self, values: Values) -> bool:
-        """Whether all constraints between parameters hold."""
+        """Whether `values` meet all constraints."""
         return all(constraint.holds(values) for constraint in self.constraints)
 
-    # -- drawing and moving ---------------------------------------------------------------------------------------------------------
+    # -- sampling and variation
+    # -----------------------------------------------------------------------------------------------------
 
     @cached_property
     def free(self) -> tuple[Parameter, ...]:
-        """The parameters that can take more than one value: the coordinates of the unit cube."""
+        """The parameters with more than one possible value: the coordinates of the unit cube."""
         return tuple(p for p in self.parameters if p.cardinality > 1)
 
     def decode(self, unit: Floats) -> Values:
-        """The candidate at a point of the unit cube [0, 1)^len(free). It may break a constraint (see `meets_constraints`)."""
+        """Return the candidate at a point of the unit cube [0, 1)^len(free).
+
+        It may break a constraint (see `meets_constraints`).
+        """
         at = dict(zip((p.name for p in self.free), unit.tolist(), strict=True))
         result: Values = {}
         for parameter in self.parameters:
@@ -174,11 +190,14 @@ class Space:
         return result
 
     def unit(self, values: Mapping[str, Value]) -> Floats:
-        """A point of the unit cube that decodes to `values`; inactive coordinates are 0.5."""
+        """Return a point of the unit cube that decodes to `values`; inactive coordinates are 0.5."""
         return np.array([p.unit(values[p.name]) if p.name in values else 0.5 for p in self.free])
 
     def sample(self, rng: np.random.Generator, tries: int = 10_000) -> Values:
-        """A uniform random candidate that meets the constraints. Raises InvalidInput when `tries` draws find none."""
+        """Draw a uniform random candidate that meets the constraints.
+
+        Raises InvalidInput when `tries` draws find none.
+        """
         for _ in range(tries):
             values = self.decode(rng.random(len(self.free)))
             if self.meets_constraints(values):
@@ -186,7 +205,7 @@ class Space:
         raise self.unmet(tries)
 
     def unmet(self, tries: int) -> InvalidInput:
-        """The error of constraints that none of `tries` candidates meets."""
+        """Return the error for constraints that none of `tries` candidates meets."""
         return InvalidInput(
             "constraints", [str(c) for c in self.constraints], f"met by none of {tries} random candidates"
         )
@@ -194,8 +213,10 @@ class Space:
     def mutate(
         self, values: Mapping[str, Value], rng: np.random.Generator, strength: float = 0.15, tries: int = 100
     ) -> Values:
-        """A neighbour: one or more active free parameters moved (numeric ones by about `strength` of their range). Returns a copy of
-        `values` when every try breaks a constraint or the space has nothing to move."""
+        """Return a neighbour: change active free parameters, numeric ones by about `strength` of their range.
+
+        Returns a copy of `values` when every try breaks a constraint or no parameter is free.
+        """
         names = [p for p in self.free if p.name in values]
         for _ in range(tries if names else 0):
             changed: Values = dict(values)
@@ -210,7 +231,10 @@ class Space:
         return dict(values)
 
     def crossover(self, a: Mapping[str, Value], b: Mapping[str, Value], rng: np.random.Generator) -> Values:
-        """A candidate that takes each parameter from `a` or `b`; parameters that neither has are drawn. May break a constraint."""
+        """Combine two candidates: each parameter comes from `a` or `b`, or is drawn if both lack it.
+
+        May break a constraint.
+        """
         mixed = {
             name: (a if name in a and (name not in b or rng.random() < 0.5) else b)[name]
             for name in {**a, **b}
@@ -236,19 +260,20 @@ class Space:
         return result
 
     def _activate(self, values: Values, rng: np.random.Generator) -> Values:
-        """`values` with inactive parameters dropped and newly active ones drawn at random."""
+        """Return `values` without inactive parameters, and with newly active ones drawn at random."""
         result: Values = {}
         for parameter in self.parameters:
             if all(c.parameter in result and result[c.parameter] in c.values for c in parameter.when):
-                held = values.get(parameter.name)
-                result[parameter.name] = parameter.from_unit(float(rng.random())) if held is None else held
+                value = values.get(parameter.name)
+                result[parameter.name] = parameter.from_unit(float(rng.random())) if value is None else value
         return result
 
-    # -- for models -----------------------------------------------------------------------------------------------------------------
+    # -- for models ------------------------------------------------------------------------------------------
+    # -----------------------
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """The names of the columns of `encode`: "filters", "type=conv", and "b2_filters?" for "is active"."""
+        """Names of the columns of `encode`: "filters", "type=conv"."""
         names: list[str] = []
         for p in self.free:
             one_hot = isinstance(p, Categorical) and not p.ordered and len(p.values) > 2
@@ -258,9 +283,11 @@ class Space:
         return tuple(names)
 
     def encode(self, values: Mapping[str, Value]) -> Floats:
-        """Features in [0, 1]: numeric and ordered parameters as their place in the range, unordered ones one-hot (two values: 0.25 or 0.75).
-        An inactive parameter is imputed: the middle of its range, no bit of its one-hot code. That it is inactive is known from the parameters
-        that it depends on, which are features themselves."""
+        """Return features in [0, 1]: numeric and ordered parameters by their place in the range, others one-hot.
+
+        Two unordered values become 0.25 or 0.75. An inactive parameter gets the middle of its range, or no
+        bit of its one-hot code; the parameters that it depends on, also features, show that it is inactive.
+        """
         row: list[float] = []
         for p in self.free:
             value = values.get(p.name)
@@ -272,10 +299,14 @@ class Space:
                 row.append(0.5 if value is None else p.unit(value))
         return np.array(row)
 
-    # -- identity -------------------------------------------------------------------------------------------------------------------
+    # -- identity --------------------------------------------------------------------------------------------
+    # -----------------------
 
     def key(self, values: Mapping[str, Value]) -> str:
-        """Equal for equal candidates, whatever their order and the type of their numbers. Parameters with one value do not count."""
+        """Return a key that is equal for equal candidates, regardless of order and number types.
+
+        Ignores parameters with only one possible value.
+        """
         ordered = {p.name: values[p.name] for p in self.free if p.name in values}
         return json.dumps(
             {n: round(v, 12) if isinstance(v, float) else v for n, v in ordered.items()},
@@ -284,14 +315,16 @@ class Space:
 
     @cached_property
     def cardinality(self) -> float:
-        """An upper bound on the number of different candidates (conditions ignored); infinite with a real parameter."""
-        # As floats: a product of many whole numbers would run over, come out negative, and look like a space to be counted through.
+        """Upper bound on the number of candidates, ignoring conditions; infinite with a real parameter."""
+        # Multiply floats: an integer product could overflow to a negative number, which looks like a small
+        # space.
         return math.prod(float(p.cardinality) for p in self.parameters)
 
     def override(self, changes: Mapping[str, Parameter]) -> "Space":
-        """The space with the parameters in `changes` replaced (their conditions kept) or, when new, added at the end.
+        """Return the space with the parameters in `changes` replaced (conditions kept) or added at the end.
 
-        Where a replacement removes a value that another parameter's condition waits for, that parameter is never active."""
+        A parameter never becomes active if a replacement removes the value that its condition requires.
+        """
         replaced = [
             changes[p.name].model_copy(update={"when": changes[p.name].when or p.when})
             if p.name in changes
@@ -302,7 +335,7 @@ class Space:
         return Space([*replaced, *added], self.constraints)
 
     def describe(self) -> str:
-        """One line a parameter, for people."""
+        """Describe the space for people, one line per parameter."""
         lines = []
         for p in self.parameters:
             when = " and ".join(f"{c.parameter} in {shorten(list(c.values))}" for c in p.when)
@@ -312,7 +345,10 @@ class Space:
 
 
 def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
-    """The parameters with each one behind those that its conditions name, otherwise in the order given. Raises InvalidInput."""
+    """Move each parameter behind those that its conditions name; else keep the given order.
+
+    Raises InvalidInput.
+    """
     places: dict[str, int] = {}
     for place, parameter in enumerate(parameters):
         if parameter.name in places:
@@ -333,15 +369,15 @@ def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
         for other in waiting[place]:
             followers.setdefault(other, []).append(place)
     ready = [place for place, others in enumerate(waiting) if not others]
-    found: list[Parameter] = []
+    ordered: list[Parameter] = []
     while ready:
         place = heapq.heappop(ready)
-        found.append(parameters[place])
+        ordered.append(parameters[place])
         for follower in followers.get(place, ()):
             waiting[follower].discard(place)
             if not waiting[follower]:
                 heapq.heappush(ready, follower)
-    if len(found) < len(parameters):
+    if len(ordered) < len(parameters):
         place = next(place for place, others in enumerate(waiting) if others)
         chain: list[int] = []
         while place not in chain:
@@ -349,4 +385,4 @@ def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
             place = min(waiting[place])
         names = [parameters[at].name for at in [*chain[chain.index(place) :], place]]
         raise InvalidInput(f"space.{names[0]}.when", names[1], f"no circle: {' -> '.join(names)}")
-    return tuple(found)
+    return tuple(ordered)

@@ -1,9 +1,11 @@
 """Files that hold an experiment: YAML, with `include:` of other files, and SpArSeMod's `config.cfg`.
 
-`load` gives the spec of either kind of file, `read` also what a `config.cfg` says beside the spec, `dump` writes a spec as YAML.
+`load` gives the spec of either kind of file, `read` also what a `config.cfg` says beside the spec, `read_local` with a device profile that
+lies beside it; `dump` writes a spec as YAML.
 Every mistake is an InvalidSpec that names file and line, key, value and what is allowed.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from sparsemod.errors import InvalidSpec
@@ -12,6 +14,7 @@ from sparsemod.records import Value
 from sparsemod.spec.config_cfg import read_config
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.plain import CONFIG_SUFFIXES, INCLUDE, SpecFile, parse, parse_plain, read_plain
+from sparsemod.targets import adopt_device
 from sparsemod.yaml_text import dump_yaml
 
 
@@ -30,6 +33,17 @@ def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
         return read_config(path, names)
     plain = read_plain(path)
     return SpecFile(parse(plain, str(path), names), plain=plain)
+
+
+def read_local(path: Path | str) -> SpecFile:
+    """`read` for an experiment that runs on this machine: it may name methods as `module:attribute`, and `target.device` may be the path of a
+    device profile beside the file. Raises InvalidSpec, and what `adopt_device` raises.
+    """
+    file = read(path, Names.IMPORTED)
+    with file.locating():
+        name = adopt_device(file.spec.target.device, Path(path).parent)
+    target = file.spec.target.model_copy(update={"device": name})
+    return replace(file, spec=file.spec.model_copy(update={"target": target}))
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:

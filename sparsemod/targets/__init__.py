@@ -1,7 +1,7 @@
-"""Devices: what a network must fit, and how long an instruction takes there. No torch here.
+"""Device profiles: memory sizes and instruction timing. Imports no torch.
 
-`device(name)` -> `Device`; `device_names()`; `load_device(path)` reads a profile of one's own. A package adds devices through the
-entry point group `sparsemod.devices`.
+`device(name)` returns a `Device`, `device_names()` all names, `load_device(path)` reads a user's profile. A
+package adds devices through the entry point group `sparsemod.devices`.
 """
 
 from sparsemod.targets.device import Device

@@ -1,4 +1,4 @@
-"""Which devices a trial's network fits, from its measurements: no network is compiled for it."""
+"""Which devices a trial's network fits, judged from its measurements without compiling."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,10 +8,12 @@ from sparsemod.targets.profiles import device, device_names
 
 
 class DeviceFit(Record):
-    """A network beside a device's memory, in bytes. `over`: region -> bytes beyond it, empty where it fits.
+    """A network's memory needs compared with a device's memory, in bytes.
 
-    `milliseconds` is an estimate from instructions on the device's core: counted there, or predicted by that core's model; None where neither
-    is known. `basis` says which, and where flash and RAM come from.
+    `over`: region -> bytes over its size; empty if the network fits.
+
+    `milliseconds` is an estimate from instructions on the device's core, counted on that core or predicted by
+    its model; None if neither is known. `basis` names the source of the instructions and of flash and RAM.
     """
 
     device: str
@@ -29,17 +31,18 @@ class DeviceFit(Record):
 def device_fits(
     measurements: Iterable[Measurement], devices: Sequence[Device] | None = None
 ) -> tuple[DeviceFit, ...]:
-    """The trial with these measurements on each device (default: all that are known).
+    """Compare a trial's measurements with each device (default: all known devices).
 
-    Flash and RAM as linked where the trial has them, else model size and working memory, which leave code and stack out. Empty without either.
+    Uses linked flash and RAM if measured, else model size and working memory, which exclude code and stack.
+    Returns () without either.
     """
-    found = {m.metric: m for m in measurements if m.split != "test"}
-    flash = found.get("flash") or found.get("model_size")
-    ram = found.get("ram") or found.get("working_memory")
+    by_metric = {m.metric: m for m in measurements if m.split != "test"}
+    flash = by_metric.get("flash") or by_metric.get("model_size")
+    ram = by_metric.get("ram") or by_metric.get("working_memory")
     if flash is None or ram is None or "B" not in (flash.unit, ram.unit):
         return ()
     chosen = [device(name) for name in device_names()] if devices is None else devices
-    return tuple(_fit(one, flash, ram, found.get("instructions")) for one in chosen)
+    return tuple(_fit(one, flash, ram, by_metric.get("instructions")) for one in chosen)
 
 
 def _fit(one: Device, flash: Measurement, ram: Measurement, counted: Measurement | None) -> DeviceFit:

@@ -1,4 +1,4 @@
-"""What is calibrated for a core: instructions of its kernels, bytes of their code, stack."""
+"""The calibrated model of a core: instructions, code bytes and stack of the kernels."""
 
 from typing import Annotated
 
@@ -13,14 +13,15 @@ class _Frozen(BaseModel):
 
 
 class Calibration(_Frozen):
-    """How a model was fitted, and how far it is off on networks that were not used in the fit.
+    """How a model was fitted, and its errors on networks outside the fit.
 
-    Errors are mean relative errors (0.03: 3 %); `worst` the largest one of instructions; `tau` is Kendall's rank correlation of predicted and
-    measured instructions; `ram` is the mean relative error of static RAM and stack.
+    `instructions`, `flash` and `ram` (static RAM and stack) are mean relative errors (0.03: 3 %). `worst` is
+    the largest error of instructions. `tau` is Kendall's rank correlation of predicted and measured
+    instructions.
     """
 
-    networks: Annotated[int, Field(ge=1)] = Field(description="Networks of the fit.")
-    held_out: Annotated[int, Field(ge=1)] = Field(description="Networks that were kept apart to judge it.")
+    networks: Annotated[int, Field(ge=1)] = Field(description="Number of networks in the fit.")
+    held_out: Annotated[int, Field(ge=1)] = Field(description="Number of held-out networks for the errors.")
     instructions: Share
     worst: Share
     flash: Share
@@ -30,27 +31,28 @@ class Calibration(_Frozen):
     compiler: str
     qemu: str
     command: str
-    kernels: str = Field(description="Digest of the kernels' sources that it was fitted to.")
+    kernels: str = Field(description="Digest of the kernel sources used in the fit.")
 
 
 class OperatorModel(_Frozen):
     """Instructions, code bytes and stack of this project's kernels on one core.
 
-    A layer runs one kernel; its instructions are the sum of feature x coefficient over the features of `sparsemod.measure.work`. Flash is the
-    network's constants + per layer + per kernel that is used at least once + a base; the stack is that of the deepest layer.
+    A layer runs one kernel; its instructions are the sum of feature x coefficient over the features of
+    `sparsemod.measure.work`. Flash is the sum of the network's constants, bytes per layer, bytes per used
+    kernel, and a base. The stack is that of the deepest layer.
     """
 
-    core: str = Field(min_length=1, description="The core it was fitted for.")
+    core: str = Field(min_length=1, description="The core of the fit.")
     instructions: dict[str, dict[str, Coefficient]] = Field(
-        description="Kernel -> feature -> instructions per unit of it."
+        description="Kernel -> feature -> instructions per unit of the feature."
     )
     code: dict[str, Coefficient] = Field(
-        description="Bytes of code once per network that uses it: kernel -> bytes; `base` is always there."
+        description="Kernel -> bytes of code, once per network that uses it; `base` is always included."
     )
     layer_code: dict[str, Coefficient] = Field(
-        description="Bytes for each layer: kernel -> bytes of its call and parameters."
+        description="Kernel -> bytes of call and parameters for each layer."
     )
     stack: dict[str, Coefficient] = Field(
-        description="Bytes of stack below network_run: kernel, or kernel and reader of its weights -> bytes; `base` always."
+        description="Kernel, or kernel and weight reader -> bytes of stack below network_run; `base` is always added."
     )
     calibration: Calibration | None = None

@@ -1,7 +1,8 @@
-"""Reading profiles: those of the package (`devices/*.yaml`, `cores/*.yaml`), those of other packages, and a user's own files.
+"""Read profiles of this package (`devices/*.yaml`, `cores/*.yaml`), of other packages, and of the user.
 
-Everything named by SPARSEMOD_DEVICES (folders, separated as in PATH) is read too: a user's own `NAME.yaml` files.
-To add a device: a file `devices/NAME.yaml` with the fields of `Device`. To add a core: a file `cores/CORE.yaml` with those of `OperatorModel`.
+SPARSEMOD_DEVICES names folders (separated as in PATH) with a user's `NAME.yaml` files. To add a device, add a
+file `devices/NAME.yaml` with the fields of `Device`. To add a core, add a file `cores/CORE.yaml` with the
+fields of `OperatorModel`.
 """
 
 import os
@@ -25,9 +26,10 @@ _Profile = TypeVar("_Profile", bound=BaseModel)
 
 
 def device(name: str, *, files: bool = False, field: str = "target.device") -> Device:
-    """The device called `name`; with `files` (local commands only, never on request of others), `name` may be the path of a .yaml profile.
+    """Return the device called `name`; with `files`, `name` may be the path of a .yaml profile.
 
-    Raises UnknownName, which lists the devices that are known; `field` is the field it names.
+    Set `files` only in local commands, never for remote requests. Raises UnknownName, which names `field` and
+    lists the known devices.
     """
     if files and name.endswith((".yaml", ".yml")):
         return load_device(name)
@@ -40,36 +42,40 @@ def device(name: str, *, files: bool = False, field: str = "target.device") -> D
 
 
 def adopt_device(name: str, folder: Path) -> str:
-    """The name under which a spec's device is known in this process; a .yaml path, relative to `folder`, is read and filed first.
+    """Register the device of a .yaml path (relative to `folder`) and return its name; return other names as is.
 
-    For local commands only. Raises as `load_device`, and DuplicateName for another device of that name.
+    For local commands only. Raises the errors of `load_device`, and DuplicateName when another device has the
+    name.
     """
     if not name.endswith((".yaml", ".yml")):
         return name
-    found = load_device(folder / name)
-    DEVICES.add(found.name, found)
-    return found.name
+    profile = load_device(folder / name)
+    DEVICES.add(profile.name, profile)
+    return profile.name
 
 
 def device_names() -> tuple[str, ...]:
-    """All known devices, sorted."""
+    """Return the names of all known devices, sorted."""
     return tuple(sorted({*DEVICES.names(), *_own_devices(os.environ.get(FOLDERS, ""))}))
 
 
 @cache
 def _own_devices(folders: str) -> dict[str, Device]:
-    found = {}
+    devices = {}
     for folder in filter(None, folders.split(os.pathsep)):
         if not Path(folder).expanduser().is_dir():
             raise DataMissing("device profiles", ["*.yaml"], folder, f"{FOLDERS} names this folder")
         for path in sorted(Path(folder).expanduser().glob("*.yaml")):
             profile = load_device(path)
-            found[profile.name] = profile
-    return found
+            devices[profile.name] = profile
+    return devices
 
 
 def load_device(path: Path | str) -> Device:
-    """The device of a YAML file, to be passed on or filed by `DEVICES.add`. Raises DataMissing, or InvalidInput naming file and field."""
+    """Read a device from a YAML file without registering it.
+
+    Raises DataMissing, or InvalidInput, which names file and field.
+    """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -78,7 +84,7 @@ def load_device(path: Path | str) -> Device:
             "device profile",
             [path.name],
             str(path.parent),
-            "write one like those of sparsemod/targets/devices",
+            "write one like the files in sparsemod/targets/devices",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("device profile", str(path), f"a readable YAML file ({error})") from error
@@ -86,16 +92,15 @@ def load_device(path: Path | str) -> Device:
 
 
 @cache
-@cache
 def calibrated_cores() -> tuple[str, ...]:
-    """The cores that have an operator model, sorted."""
+    """Return the cores with an operator model, sorted."""
     names = (entry.name for entry in (files("sparsemod.targets") / "cores").iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
 @cache
 def operator_model(core: str) -> OperatorModel:
-    """The operator model fitted for `core`. Raises UnknownName, which lists the cores that have one."""
+    """Return the operator model of `core`. Raises UnknownName, which lists the cores with a model."""
     if core not in calibrated_cores():
         raise UnknownName("operator_model", core, calibrated_cores())
     entry = files("sparsemod.targets") / "cores" / f"{core}.yaml"
@@ -128,8 +133,8 @@ def _parse(model: type[_Profile], text: str, source: str) -> _Profile:
 def _add_packaged() -> None:
     for entry in sorted((files("sparsemod.targets") / "devices").iterdir(), key=lambda entry: entry.name):
         if entry.name.endswith(".yaml"):
-            found = _parse(Device, entry.read_text(encoding="utf-8"), entry.name)
-            DEVICES.add(found.name, found)
+            profile = _parse(Device, entry.read_text(encoding="utf-8"), entry.name)
+            DEVICES.add(profile.name, profile)
 
 
 _add_packaged()

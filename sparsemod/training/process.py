@@ -1,9 +1,13 @@
-"""Settings of a whole process that trains small networks on the CPU. The library never applies them by itself."""
+"""Settings of a process that trains small networks, and the devices that it has. Importing the library changes none of them."""
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from sparsemod.errors import InvalidInput
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
@@ -20,3 +24,26 @@ def tune_process(threads: int = 1) -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return all(mallopt(parameter, 1 << 30) == 1 for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread within it: tiny networks train fastest so, and equal seeds then give equal results."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def require_device(name: str, field: str = "device") -> str:
+    """`name` when torch can use that device here. Raises InvalidInput."""
+    kind, _, number = name.partition(":")
+    if kind == "cpu" and not number:
+        return name
+    count = torch.cuda.device_count() if kind == "cuda" else 0
+    if kind != "cuda" or (number and not number.isdecimal()) or int(number or 0) >= count:
+        there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
+        raise InvalidInput(field, name, f"one that is here: {there}")
+    return name

@@ -11,7 +11,8 @@ from service.http.spec_checks import check_candidate
 from service.schemas.report_rows import to_row
 from service.schemas.trials import AttachTrial, LogLine, Page, TrialView
 from service.store import Store
-from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialState
+from sparsemod.records import CurvePoint, Label, Measurement, TrialState
+from sparsemod.report.columns import columns
 from sparsemod.report.results import csv_header, csv_lines
 from sparsemod.targets import DeviceFit, device_fits
 
@@ -36,9 +37,9 @@ def list_trials(
     store: StoreDep,
     experiment: ExperimentId,
     state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
-    round: Annotated[RoundName | None, Query(description="Only trials of this round.")] = None,
-    origin: Annotated[Origin | None, Query(description="Only trials of this origin.")] = None,
-    sort: Annotated[Sort, Query(description="A field or a metric. Trials without it come last.")] = "index",
+    round: Annotated[Label | None, Query(description="Only trials of this round.")] = None,
+    origin: Annotated[Label | None, Query(description="Only trials of this origin.")] = None,
+    sort: Annotated[Sort, Query(description="A field, or a metric: trials without it come last.")] = "index",
     order: Annotated[Literal["asc", "desc"], Query(description="Ascending or descending.")] = "asc",
     limit: Limit = 100,
     offset: Offset = 0,
@@ -65,11 +66,11 @@ def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
     Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which
     a client notices.
     """
-    metrics, parameters = store.csv_columns(experiment, indices)
-    yield csv_header(metrics, parameters)
+    found = columns(*store.csv_columns(experiment, indices))
+    yield csv_header(found)
     for start in range(0, len(indices), CSV_TRIALS):
         views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
-        yield csv_lines(map(to_row, views), metrics, parameters)
+        yield csv_lines(map(to_row, views), found)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))

@@ -1,1 +1,1 @@
-"""The datasets that come with sparsemod, one file each; each registers itself when imported."""
+"""The built-in datasets, one file each; each registers itself on import."""

@@ -1,6 +1,6 @@
-"""CIFAR-10: 50,000 + 10,000 colour images of 32 x 32, ten classes (Krizhevsky), in its binary layout.
+"""CIFAR-10: 50,000 + 10,000 colour images of 32 x 32, ten classes (Krizhevsky), from the binary version.
 
-A record is one label byte and 3,072 bytes: red, green, blue, each 32 rows of 32.
+A record is one label byte and 3,072 pixel bytes: red, green, blue, each 32 rows of 32.
 """
 
 import tarfile
@@ -34,9 +34,10 @@ def cifar10(root: Path | None) -> Arrays:
 
     The training data are (50000, 3, 32, 32) uint8.
 
-    Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in cifar-10-batches-bin below it and in `root`;
-    else downloads the archive. Local files are checked for structure only, so that re-encoded or shortened copies may be used.
-    Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files that do not hold such records.
+    Looks for data_batch_1.bin ... data_batch_5.bin and test_batch.bin in `root/cifar10`, in
+    `cifar-10-batches-bin` below `root/cifar10` and below `root`, and in `root`; downloads the archive if a
+    file is missing. Only the structure of local files is checked, so re-encoded or shortened copies work.
+    Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files without such records.
     """
     base = data_root(root)
     paths = _local(base)
@@ -45,11 +46,11 @@ def cifar10(root: Path | None) -> Arrays:
         try:
             _download(base)
         except DataMissing as error:
-            there = next((path.parent for path in paths if path is not None), None)
-            if there is None:
+            folder = next((path.parent for path in paths if path is not None), None)
+            if folder is None:
                 raise
-            hint = f"the other files lie there; their archive {error.hint}"
-            raise DataMissing("cifar10", absent, str(there), hint) from error
+            hint = f"the other files are there; their archive {error.hint}"
+            raise DataMissing("cifar10", absent, str(folder), hint) from error
         paths = _local(base)
     parts = [read_records(path) for path in paths if path is not None]
     train_x = np.concatenate([x for x, _ in parts[:-1]])
@@ -58,7 +59,7 @@ def cifar10(root: Path | None) -> Arrays:
 
 
 def read_records(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 3, 32, 32) and labels (N,) of one file. Raises InvalidInput naming the file."""
+    """Read images (N, 3, 32, 32) and labels (N,) from one file. Raises InvalidInput, which names the file."""
     content = np.fromfile(path, dtype=np.uint8)
     if len(content) == 0 or len(content) % _RECORD:
         raise InvalidInput(
@@ -85,7 +86,7 @@ def _download(base: Path) -> None:
             content = tar.extractfile(member) if name in wanted else None
             if content is None:
                 continue
-            # Written beside its place and renamed, so that a cut is never taken for the file.
+            # Write a temporary file and rename it, so that an interrupted write never looks complete.
             with tempfile.NamedTemporaryFile(
                 dir=place, prefix=f".{name}.", suffix=".part", delete=False
             ) as out:

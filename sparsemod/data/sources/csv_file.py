@@ -1,4 +1,4 @@
-"""Anybody's table from a CSV file: a row for each sample, a column for each feature, and one for the label."""
+"""A user's table from a CSV file: one row per sample, one column per feature, and one label column."""
 
 import csv
 from pathlib import Path
@@ -27,18 +27,22 @@ def csv_file(
     delimiter: str = ",",
     shape: str = "",
 ) -> Arrays:
-    """Your own table: the CSV file `path` (absolute, or relative to `root`), UTF-8, with the columns' names in its first line.
+    """Your own table: the CSV file `path` (absolute, or relative to `root`).
 
-    `label` names the column of the classes, numbers or text; every other column is a feature, a finite number in each row, unless it is
-    `group` (samples of one group, such as a subject, stay in one split), `split` (train, validation or test for each row: the dataset's own
-    splits) or in `ignore` (names, separated by commas). `delimiter` is one character, or `tab`. `shape`, such as "1, 28, 28" (channels, rows,
-    columns), makes images of the features, in the order of the columns. Raises DataMissing, InvalidInput.
+    It is UTF-8 and its first line holds the column names.
+
+    `label` names the column of the classes, numbers or text. `group` names a column of groups, such as
+    subjects; a group stays in one split. `split` names a column with train, validation or test for each row,
+    the dataset's own splits. `ignore` lists columns to skip, separated by commas. All other columns are
+    features with a finite number in each row. `delimiter` is one character, or `tab`. `shape`, such as
+    "1, 28, 28" (channels, rows, columns), reshapes the features to images, in the order of the columns.
+    Raises DataMissing, InvalidInput.
     """
-    given = {
+    options = {
         "path": path, "label": label, "group": group, "split": split,
         "ignore": ignore, "delimiter": delimiter, "shape": shape,
     }  # fmt: skip
-    for name, value in given.items():
+    for name, value in options.items():
         if not isinstance(value, str) or (not value and name in ("path", "label", "delimiter")):
             raise InvalidInput(
                 f"dataset.options.{name}",
@@ -67,12 +71,15 @@ def csv_file(
     try:
         return _arrays(table, label, group, split, {label, group, split, *ignored}, shape)
     except InvalidInput as error:
-        placed = error.source is not None or error.field.startswith("dataset.")
-        raise error if placed else error.at(source=str(place)) from None
+        names_source = error.source is not None or error.field.startswith("dataset.")
+        raise error if names_source else error.at(source=str(place)) from None
 
 
 class _Table:
-    """The file's cells as text. Raises InvalidInput that names the line for rows of another length than the header's."""
+    """The file's cells as text.
+
+    Raises InvalidInput, with the line, for a row whose length differs from the header's.
+    """
 
     def __init__(self, place: Path, separator: str) -> None:
         self.rows: list[list[str]] = []
@@ -83,7 +90,7 @@ class _Table:
                 self.names = [name.strip() for name in next(reader, [])]
                 for row in reader:
                     if not row:
-                        continue  # an empty line
+                        continue  # empty line
                     if len(row) != len(self.names):
                         raise InvalidInput(
                             "row",
@@ -99,18 +106,21 @@ class _Table:
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if not self.names or repeated or "" in self.names:
             raise InvalidInput(
-                "first line", repeated or self.names, "a name of its own for each column", f"{place}:1"
+                "first line", repeated or self.names, "a different name for each column", f"{place}:1"
             )
         if not self.rows:
             raise InvalidInput("rows", 0, "at least one row after the first line", str(place))
 
     def column(self, name: str) -> list[str]:
-        """The cells of a column, without spaces around them."""
+        """Return the cells of a column, without surrounding spaces."""
         at = self.names.index(name)
         return [row[at].strip() for row in self.rows]
 
     def numbers(self, names: list[str]) -> NDArray[np.float64]:
-        """The cells of these columns (rows, columns). Raises InvalidInput that names line and column of what is no number."""
+        """Return these columns as numbers (rows, columns).
+
+        Raises InvalidInput, with line and column, for a cell that is not a number.
+        """
         out = np.empty((len(self.rows), len(names)))
         for place, name in enumerate(names):
             cells = self.column(name)
@@ -176,7 +186,10 @@ def _shaped(x: NDArray[np.float64], shape: str) -> NDArray[Any]:
 
 
 def _classes(cells: list[str], label: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels from 0 in the order of the classes' names: as numbers where all are numbers, else by the alphabet."""
+    """Return labels from 0 and class names.
+
+    Names are in numeric order if all are numbers, else in alphabetical order.
+    """
     known = sorted(set(cells), key=_order if all(map(_is_number, cells)) else str)
     if "" in known:
         raise InvalidInput(f"column {label!r}", "", "a class in every row")

@@ -1,4 +1,7 @@
-"""MNIST: 60,000 + 10,000 grey images of 28 x 28, ten classes (LeCun, Cortes, Burges), in its IDX files, gzipped or plain."""
+"""MNIST: 60,000 + 10,000 grey images of 28 x 28, ten classes (LeCun, Cortes, Burges).
+
+The IDX files may be gzipped.
+"""
 
 import gzip
 import struct
@@ -41,18 +44,19 @@ def mnist(root: Path | None) -> Arrays:
 
     The training data are (60000, 1, 28, 28) uint8.
 
-    Looks for the four files, with or without `.gz`, in `root/mnist` and in `root`; downloads the absent ones into `root/mnist`.
+    Looks for the four files, with or without `.gz`, in `root/mnist` and in `root`; downloads missing files
+    into `root/mnist`.
     Raises DataMissing, DigestMismatch (downloads only), InvalidInput for files that are not IDX.
     """
     base = data_root(root)
-    found = {name: find(base, ["mnist"], [name, f"{name}.gz"]) for name in _DIGESTS}
-    absent = [name for name, path in found.items() if path is None]
+    paths = {name: find(base, ["mnist"], [name, f"{name}.gz"]) for name in _DIGESTS}
+    absent = [name for name, path in paths.items() if path is None]
     remote = [
         RemoteFile(f"{name}.gz", tuple(f"{m}{name}.gz" for m in _MIRRORS), _DIGESTS[name], unpacked=True)
         for name in absent
     ]
-    found.update(zip(absent, fetch("mnist", remote, base / "mnist"), strict=True))
-    train_x, train_y, test_x, test_y = (read_idx(path) for path in found.values() if path is not None)
+    paths.update(zip(absent, fetch("mnist", remote, base / "mnist"), strict=True))
+    train_x, train_y, test_x, test_y = (read_idx(path) for path in paths.values() if path is not None)
     for field, images in (("train images", train_x), ("test images", test_x)):
         if images.ndim != 3:
             raise InvalidInput(
@@ -62,7 +66,10 @@ def mnist(root: Path | None) -> Arrays:
 
 
 def read_idx(path: Path) -> NDArray[Any]:
-    """An IDX file, gzipped when its name ends in .gz, as an array in the machine's byte order. Raises InvalidInput naming the file."""
+    """Read an IDX file (gzipped if its name ends in .gz) as an array in native byte order.
+
+    Raises InvalidInput, which names the file.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -1,1 +1,1 @@
-"""How a child takes over its parent's weights: the built-in families keep the function where they can, others copy what fits."""
+"""Weight inheritance: built-in families preserve the network's function where possible; others copy what fits."""

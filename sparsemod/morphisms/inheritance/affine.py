@@ -1,4 +1,4 @@
-"""A parent's layer as numbers: a linear map with taps, a bias and perhaps a batch norm; and the same written into a child's state."""
+"""Read a parent's layer as a linear map with bias and optional batch norm; write such a layer to a child."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from torch import Tensor
 from sparsemod.errors import SparsemodError
 
 EPSILON = 1e-5
-"""Of the batch norms of the built-in families."""
+"""Epsilon of the batch norms in the built-in families."""
 
 
 class LayoutMismatch(SparsemodError):
-    """A state that does not have the layout of its parameters."""
+    """A state does not have the layout of its parameters."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """A batch norm, per channel."""
+    """A batch norm; each tensor has one value per channel."""
 
     gamma: Tensor
     beta: Tensor
@@ -27,14 +27,17 @@ class Norm:
 
     @property
     def scale(self) -> Tensor:
-        """What it multiplies with in evaluation mode."""
+        """The factor in evaluation mode."""
         return self.gamma / torch.sqrt(self.variance + EPSILON)
 
 
 @dataclass
 class Affine:
-    """`weight` (outputs, inputs, height, width) and `bias` (outputs) before the norm; `depthwise` (inputs, 1, height, width) when the layer is
-    separable, `weight` then being its 1 x 1 part."""
+    """A linear layer with an optional batch norm after it.
+
+    `weight` (outputs, inputs, height, width), `bias` (outputs). In a separable layer, `depthwise` (inputs, 1,
+    height, width) is the depthwise part and `weight` the 1 x 1 part.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -43,44 +46,56 @@ class Affine:
 
     @property
     def outputs(self) -> int:
-        """Channels or units of its output."""
+        """Number of output channels or units."""
         return int(self.weight.shape[0])
 
     def dense(self) -> Tensor:
-        """The whole linear map as one kernel; exact for a separable layer, which has nothing between its parts."""
+        """Return the linear map as one kernel.
+
+        It is exact for a separable layer, because nothing is between its parts.
+        """
         return self.weight if self.depthwise is None else self.weight * self.depthwise.transpose(0, 1)
 
     def scale(self) -> Tensor:
-        """The norm's factor in evaluation mode, ones without norm."""
+        """Return the norm's factor in evaluation mode, ones without norm."""
         return torch.ones_like(self.bias) if self.norm is None else self.norm.scale
 
     def shift(self) -> Tensor:
-        """The output for input zero, before relu, in evaluation mode."""
+        """Return the output for input zero, before relu, in evaluation mode."""
         if self.norm is None:
             return self.bias
         return (self.bias - self.norm.mean) * self.norm.scale + self.norm.beta
 
     def strength(self) -> Tensor:
-        """L1 norm of each output's kernel, the norm's factor included."""
+        """Return the L1 norm of each output's kernel times the batch norm's factor."""
         return self.dense().abs().sum((1, 2, 3)) * self.scale().abs()
 
     def importance(self) -> Tensor:
-        """What each output's absence costs: its deviation after relu (its mean can be made up for); without norm its strength."""
+        """Return the cost of removing each output: its deviation after relu, without norm its strength.
+
+        The mean costs nothing, because an offset can replace it.
+        """
         return self.strength() if self.norm is None else self.moments()[1].sqrt()
 
     def slope(self) -> Tensor:
-        """The factor of the best linear stand-in for each output's relu: Cov(relu(z), z) / Var(z) for normal z; 1 without norm."""
+        """Return the slope of the best linear approximation of each relu; 1 without norm.
+
+        It is Cov(relu(z), z) / Var(z) for normal z.
+        """
         if self.norm is None:
             return torch.ones_like(self.bias)
         slope: Tensor = torch.special.ndtr(self.norm.beta / self.norm.gamma.abs().clamp_min(1e-6))
         return slope
 
     def alive(self) -> Tensor:
-        """Which outputs can differ from zero after relu; pruned filters cannot."""
+        """Return which outputs can be nonzero after relu; those of pruned filters cannot."""
         return (self.strength() > 0) | (self.shift() > 0)
 
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and variance of each output after relu, taking what a batch norm makes for normally distributed; 0 and 1 without norm."""
+        """Return mean and variance of each output after relu; 0 and 1 without norm.
+
+        Assumes that the outputs of the norm are normally distributed.
+        """
         if self.norm is None:
             return torch.zeros_like(self.bias), torch.ones_like(self.bias)
         spread = self.norm.gamma.abs().clamp_min(1e-6)
@@ -92,7 +107,10 @@ class Affine:
 
 
 def read(state: Mapping[str, Tensor], weight: str, norm: str, depthwise: str | None = None) -> Affine:
-    """The layer whose weight is called `weight` and whose norm, if there is one, has the prefix `norm`. Raises LayoutMismatch."""
+    """Read the layer with the weight named `weight` and, if present, the batch norm with the prefix `norm`.
+
+    Raises LayoutMismatch.
+    """
     try:
         kernel = _plain(state[weight])
         taps = None if depthwise is None else _plain(state[depthwise])
@@ -101,11 +119,11 @@ def read(state: Mapping[str, Tensor], weight: str, norm: str, depthwise: str | N
     if kernel.ndim == 2:
         kernel = kernel[:, :, None, None]
     bias = state.get(weight.removesuffix("weight") + "bias")
-    found = None
+    batch_norm = None
     if f"{norm}.running_mean" in state:
         names = ("weight", "bias", "running_mean", "running_var")
-        found = Norm(*(_plain(state[f"{norm}.{name}"]) for name in names))
-    return Affine(kernel, torch.zeros(kernel.shape[0]) if bias is None else _plain(bias), found, taps)
+        batch_norm = Norm(*(_plain(state[f"{norm}.{name}"]) for name in names))
+    return Affine(kernel, torch.zeros(kernel.shape[0]) if bias is None else _plain(bias), batch_norm, taps)
 
 
 def write(
@@ -117,21 +135,23 @@ def write(
     layer: Affine,
     offset: Tensor,
 ) -> None:
-    """Bias and norm of the child's outputs `rows` become those of the parent's outputs `source`; `offset` is what the child's sum lacks.
+    """Copy bias and norm of the parent's outputs `source` to the child's outputs `rows`.
 
-    Where only one of the two has a norm, the other's effect in evaluation mode is kept (`factor` tells what the weights need for that).
+    `offset` is the amount missing in the child's sum.
+
+    If only one of the two layers has a norm, the effect in evaluation mode stays the same (`factor` returns
+    the factor for the weights).
     """
     bias_name = weight.removesuffix("weight") + "bias"
     if f"{norm}.running_mean" in state:
-        given = layer.norm
-        if given is None:
+        source_norm = layer.norm
+        if source_norm is None:
             ones = torch.ones_like(layer.bias)
-            given = Norm(
-                torch.full_like(ones, (1 + EPSILON) ** 0.5), layer.bias, torch.zeros_like(ones), ones
-            )
-            values = (given.gamma, given.beta + offset, given.mean, given.variance)
+            gamma = torch.full_like(ones, (1 + EPSILON) ** 0.5)
+            values = (gamma, layer.bias + offset, torch.zeros_like(ones), ones)
         else:
-            values = (given.gamma, given.beta, given.mean - layer.bias - offset, given.variance)
+            mean = source_norm.mean - layer.bias - offset
+            values = (source_norm.gamma, source_norm.beta, mean, source_norm.variance)
         for name, value in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
             state[f"{norm}.{name}"][rows] = value[source]
     else:
@@ -141,9 +161,9 @@ def write(
 def write_identity(
     state: dict[str, Tensor], weight: str, norm: str, rows: Tensor, mean: Tensor, variance: Tensor
 ) -> None:
-    """Bias and norm of the child's outputs `rows` let everything through in evaluation mode, whatever `mean` and `variance` are.
+    """Set bias and norm of the child's outputs `rows` to the identity in evaluation mode.
 
-    When they are those of the data, training starts from the identity as well.
+    This holds for any `mean` and `variance`. With those of the data, training starts from the identity too.
     """
     if f"{norm}.running_mean" in state:
         variance = variance.clamp_min(1e-2)
@@ -154,7 +174,7 @@ def write_identity(
 
 
 def put(target: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Trained `weight` into the outputs `rows` of a child's weight; its other outputs, which are new, are brought to the scale of the trained ones."""
+    """Copy trained `weight` to the outputs `rows` of a child's weight; scale the new outputs to the same size."""
     if 0 < len(rows) < len(target):
         new = torch.ones(len(target), dtype=torch.bool)
         new[rows] = False
@@ -165,7 +185,7 @@ def put(target: Tensor, rows: Tensor, weight: Tensor) -> None:
 
 
 def width_notes(parents: int, source: Tensor, exact: bool) -> list[str]:
-    """What `choose` chose, in words."""
+    """Describe the result of `choose` in notes."""
     new = int((source < 0).sum())
     notes = [f"{new} new outputs, without effect yet"] if new else []
     if len(source) < parents:
@@ -177,16 +197,16 @@ def width_notes(parents: int, source: Tensor, exact: bool) -> list[str]:
 
 
 def factor(state: Mapping[str, Tensor], norm: str, layer: Affine) -> Tensor:
-    """What the parent's weights are multiplied with: its norm's factor where the child has no norm to hold it, else 1."""
+    """Return the factor for the parent's weights: that of its norm if the child has no norm, else 1."""
     folded = f"{norm}.running_mean" not in state
     return layer.scale() if folded else torch.ones_like(layer.bias)
 
 
 def choose(layer: Affine, outputs: int) -> tuple[Tensor, bool]:
-    """For each of the child's `outputs` the parent's output that it takes over, -1 for a new one; and whether none that matters is left out.
+    """Return the parent's output for each of the child's `outputs` (-1: new), and whether no live output is lost.
 
-    Outputs keep their places while the layer does not shrink; else the most important stay, in their order. Outputs that pruning has silenced are
-    not taken over: in the child they are new.
+    If the layer does not shrink, outputs keep their places; else the most important ones remain, in order.
+    Outputs that pruning has zeroed are not inherited: they are new in the child.
     """
     alive = layer.alive()
     if outputs >= layer.outputs:

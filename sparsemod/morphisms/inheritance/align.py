@@ -1,9 +1,9 @@
-"""Which layers of a parent the layers of a child go back to: an alignment of two sequences of least cost."""
+"""Match the layers of a child to the layers of its parent: a minimum-cost alignment of two sequences."""
 
 from collections.abc import Callable
 
 Pairs = list[tuple[int | None, int | None]]
-"""(parent's place, child's place) in order; None on the child's side: removed, on the parent's: new."""
+"""(parent's index, child's index) in order: (i, None) for a removed item, (None, j) for a new one."""
 
 
 def align(
@@ -13,10 +13,11 @@ def align(
     remove: Callable[[int, int], float],
     insert: Callable[[int, int], float],
 ) -> Pairs:
-    """The cheapest order-keeping assignment of `parents` to `children` items.
+    """Return the cheapest order-preserving assignment of `parents` to `children` items.
 
-    `match(i, j)`: cost of child j coming from parent i, None where it cannot; `remove(i, j)`, `insert(i, j)`: of dropping parent i, of adding child
-    j, when i parents and j children came before. Of equal costs, matching comes first.
+    `match(i, j)`: cost of deriving child j from parent i, None if impossible. `remove(i, j)`: cost of
+    dropping parent i. `insert(i, j)`: cost of adding child j. All come after i parents and j children. Of
+    equal costs, a match wins.
     """
     best = [[0.0] * (children + 1) for _ in range(parents + 1)]
     step = [[""] * (children + 1) for _ in range(parents + 1)]
@@ -36,8 +37,8 @@ def align(
     pairs: Pairs = []
     i = j = 0
     while step[i][j]:
-        taken = step[i][j]
-        pairs.append((i if taken != "insert" else None, j if taken != "remove" else None))
-        i += taken != "insert"
-        j += taken != "remove"
+        action = step[i][j]
+        pairs.append((i if action != "insert" else None, j if action != "remove" else None))
+        i += action != "insert"
+        j += action != "remove"
     return pairs

@@ -18,7 +18,7 @@ from sparsemod.records import DataInfo, Value
 
 @dataclass(frozen=True)
 class _Pool:
-    """A place where the image is halved."""
+    """A layer that halves the image."""
 
     name: str
 
@@ -55,7 +55,7 @@ def _inherit(
     exact, notes = True, list[str]()
     for i, j in _pairs(old, new, layers, data.shape[0]):
         token = new[j] if j is not None else old[i or 0]
-        came = old[i] if i is not None else None
+        origin = old[i] if i is not None else None
         if isinstance(token, _Pool):
             if i is None or j is None:
                 exact = False
@@ -66,29 +66,30 @@ def _inherit(
         if j is None:
             signal, kept = skipping(signal, layers[token.name]), False
             notes.append(f"{token.name} of the parent: removed")
-        elif came is None:
-            signal, kept, what = insert(state, f"features.{token.name}", signal)
-            notes += [f"{token.name}: {note}" for note in what]
+        elif origin is None:
+            signal, kept, changes = insert(state, f"features.{token.name}", signal)
+            notes += [f"{token.name}: {note}" for note in changes]
         else:
-            signal, kept, what = carry(state, f"features.{token.name}", layers[came.name], signal)
-            origin = f"from {came.name}" + (": " if what else "") if came.name != token.name or what else ""
-            if origin:
-                notes.append(f"{token.name} {origin}{'; '.join(what)}")
+            signal, kept, changes = carry(state, f"features.{token.name}", layers[origin.name], signal)
+            if changes:
+                notes.append(f"{token.name} from {origin.name}: {'; '.join(changes)}")
+            elif origin.name != token.name:
+                notes.append(f"{token.name} from {origin.name}")
         exact &= kept
     vector = Vector(signal, _area(parent), _area(child))
     if parent.head != child.head:
         notes.append(f"head: {parent.head}->{child.head}")
-    kept, what = inherit_dense(
+    kept, changes = inherit_dense(
         [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(parent)],
         [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(child)],
         vector,
         state,
     )
-    return Inheritance(state, exact and kept, (*notes, *what))
+    return Inheritance(state, exact and kept, (*notes, *changes))
 
 
 def _tokens(planned: Plan) -> list[Layer | _Pool]:
-    """Layers and halvings in order; a "down" layer is a halving and a convolution."""
+    """Return layers and halvings in order; a "down" layer gives a halving and a convolution."""
     tokens: list[Layer | _Pool] = []
     for number, (layers, pool) in enumerate(planned.blocks, 1):
         for layer in layers:
@@ -101,9 +102,9 @@ def _pairs(
     old: list[Layer | _Pool], new: list[Layer | _Pool], layers: Mapping[str, Affine], channels: int
 ) -> list[tuple[int | None, int | None]]:
     def entering(i: int) -> int:
-        """Channels of the parent after its first i tokens; 0 at the input."""
-        found = [layers[token.name].outputs for token in old[:i] if isinstance(token, Layer)]
-        return found[-1] if found else 0
+        """Return the parent's channels after its first i tokens; 0 at the input."""
+        outputs = [layers[token.name].outputs for token in old[:i] if isinstance(token, Layer)]
+        return outputs[-1] if outputs else 0
 
     def match(i: int, j: int) -> float | None:
         a, b = old[i], new[j]
@@ -113,8 +114,8 @@ def _pairs(
             return None
         separable = (a.type == "separable", b.type == "separable")
         cost = {(True, False): 0.2, (False, True): 0.5}.get(separable, 0.0)
-        taken = layers[a.name].outputs
-        cost += 0.5 * (1 - b.filters / taken) if b.filters < taken else 0.2 * (1 - taken / b.filters)
+        outputs = layers[a.name].outputs
+        cost += 0.5 * (1 - b.filters / outputs) if b.filters < outputs else 0.2 * (1 - outputs / b.filters)
         return cost + (0.05 * (b.kernel - a.kernel) if b.kernel > a.kernel else 0.1 * (a.kernel - b.kernel))
 
     def remove(i: int, j: int) -> float:
@@ -138,7 +139,7 @@ def _read(state: Mapping[str, Tensor], layer: Layer) -> Affine:
 
 
 def _area(planned: Plan) -> tuple[int, int] | None:
-    """Height and width of the map that is flattened; None after a global average."""
+    """Return height and width of the flattened feature map; None after a global average."""
     return planned.size if planned.head == "flatten" else None
 
 

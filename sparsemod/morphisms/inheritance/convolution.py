@@ -1,4 +1,4 @@
-"""One convolution layer of the child: carried over from a layer of the parent, or new and, where its width allows, the identity."""
+"""Inheritance of one convolution: carried over from the parent, or new and, if wide enough, the identity."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,10 @@ State = dict[str, Tensor]
 
 
 def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Signal, bool, list[str]]:
-    """Fill the child's layer `prefix` from the parent's `layer`. Returns the signal after it, whether it does what the parent's did, and notes."""
+    """Fill the child's layer `prefix` from the parent's `layer`.
+
+    Returns the signal after it, whether it computes the same as the parent's layer, and notes.
+    """
     separable = f"{prefix}.depthwise.weight" in state
     name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
     kernel = int(state[f"{prefix}.{'depthwise' if separable else 'conv'}.weight"].shape[-1])
@@ -27,7 +30,7 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
     rows = torch.nonzero(source >= 0).flatten()
     notes = width_notes(layer.outputs, source, exact)
     if signal.merged:
-        # Tried on digits: starting from the two kernels' product is no better after one epoch and worse after three.
+        # Measured on digits: the product of both kernels is no better after one epoch and worse after three.
         _keep_norm(state, norm, rows, source[rows], layer)
         return (
             after(layer, source),
@@ -65,9 +68,10 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
 
 
 def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, list[str]]:
-    """Fill the child's layer `prefix`, which the parent does not have, so that it passes on what comes in. Same returns as `carry`.
+    """Fill the child's new layer `prefix` so that it passes on its input. Returns the same as `carry`.
 
-    After a relu the identity suffices. Of raw data, relu lets only the positive part pass: a second set of filters passes the negative one.
+    After a relu, the identity suffices. For raw data, relu passes only the positive part, so a second set of
+    filters passes the negative part.
     """
     separable = f"{prefix}.depthwise.weight" in state
     name, norm = f"{prefix}.{'pointwise' if separable else 'conv'}.weight", f"{prefix}.norm"
@@ -102,31 +106,39 @@ def insert(state: State, prefix: str, signal: Signal) -> tuple[Signal, bool, lis
 
 
 def _keep_norm(state: State, norm: str, rows: Tensor, source: Tensor, layer: Affine) -> None:
-    """The scale and shift of a norm, without its statistics: what follows sees outputs of the size that it knows."""
+    """Copy scale and shift of a batch norm, not its statistics.
+
+    The next layer then sees outputs of the usual scale.
+    """
     if layer.norm is not None and f"{norm}.running_mean" in state:
         state[f"{norm}.weight"][rows] = layer.norm.gamma[source]
         state[f"{norm}.bias"][rows] = layer.norm.beta[source]
 
 
 def resize_kernel(weight: Tensor, size: int) -> Tensor:
-    """Kernels (.., k, k) embedded into, or cut to, `size` x `size`, such that the tap on the pixel itself stays there under "same" padding."""
+    """Pad or crop kernels (.., k, k) to `size` x `size`.
+
+    The tap on the output's pixel stays there under "same" padding.
+    """
     old = int(weight.shape[-1])
     before = (size - 1) // 2 - (old - 1) // 2
     behind = size - old - before
-    return functional.pad(weight, (before, behind, before, behind))  # negative padding cuts
+    return functional.pad(weight, (before, behind, before, behind))  # negative padding crops
 
 
 def dirac(size: int, middle: int) -> Tensor:
-    """A kernel with one tap."""
+    """Return a (1, size, size) kernel with one tap of value 1 at (middle, middle)."""
     kernel = torch.zeros(1, size, size)
     kernel[0, middle, middle] = 1.0
     return kernel
 
 
 def factorize(weight: Tensor) -> tuple[Tensor, Tensor, float]:
-    """The nearest separable layer: depthwise (inputs, 1, k, k) of norm 1, pointwise (outputs, inputs, 1, 1), and the share of the norm that is lost.
+    """Return the nearest separable layer and the lost share of the norm.
 
-    The best rank-1 approximation of each input channel's (outputs x taps) matrix.
+    Shapes: depthwise (inputs, 1, k, k) of norm 1, pointwise (outputs, inputs, 1, 1).
+
+    Uses the best rank-1 approximation of each input channel's (outputs x taps) matrix.
     """
     outputs, inputs, height, width = weight.shape
     if not outputs:

@@ -1,4 +1,4 @@
-"""Chains of dense layers that end in a classifier: the head of `cnn`, the whole of `mlp`."""
+"""Inheritance of dense layers up to the classifier: the head of `cnn`, all of `mlp`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,20 +26,23 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """Names of a child's layer: of its weight, and the prefix of its batch norm, if it has one."""
+    """Names of a child's layer in the state: its weight, and the prefix of its batch norm, if any."""
 
     weight: str
     norm: str
 
     @property
     def name(self) -> str:
-        """Short, for notes."""
+        """Short name for notes."""
         return self.weight.split(".")[-2]
 
 
 @dataclass(frozen=True)
 class Vector:
-    """What enters the chain: channels, each flattened from a map of so many rows and columns (None: its mean), in the parent and in the child."""
+    """The input of the first dense layer: channels flattened from feature maps.
+
+    `parent`, `child`: (rows, columns) of the maps in the parent and in the child; None for a global average.
+    """
 
     signal: Signal
     parent: Size | None
@@ -49,32 +52,35 @@ class Vector:
 def inherit_dense(
     parents: Sequence[Affine], children: Sequence[DenseLayer], vector: Vector, state: State
 ) -> tuple[bool, list[str]]:
-    """Fill the child's layers from the parent's; both end in the classifier. Returns whether the function is kept, and notes.
+    """Fill the child's layers from the parent's; both end in the classifier.
+
+    Return whether the function is preserved, and notes.
 
     Raises LayoutMismatch when the parent's first layer does not fit the vector.
     """
     first, exact = _adapt(parents[0], vector)
-    coming = [first, *parents[1:]]  # the parent's layers that are still to be placed
+    remaining = [first, *parents[1:]]  # the parent's layers without a place in the child so far
     signal = vector.signal
     places: Size = vector.child or (1, 1)
     notes: list[str] = []
-    for i, j in _pairs(coming, children, signal, places, state):
+    for i, j in _pairs(remaining, children, signal, places, state):
         if j is None:
-            removed = coming.pop(0)
-            coming[0] = _merge(removed, coming[0])
+            removed = remaining.pop(0)
+            remaining[0] = _merge(removed, remaining[0])
             exact = False
-            notes.append(
-                "a dense layer of the parent: removed, merged into the next one as far as it is linear"
-            )
+            notes.append("a dense layer of the parent: removed, its linear part merged into the next one")
             continue
         layer = children[j]
         if i is not None:
-            signal, kept, what = _carry(state, layer, coming.pop(0), signal, last=j == len(children) - 1)
+            signal, kept, what = _carry(state, layer, remaining.pop(0), signal, last=j == len(children) - 1)
         elif signal.positive and _inputs(signal, places) <= int(state[layer.weight].shape[0]):
             signal, kept, what = _identity(state, layer, signal, places), True, ["new, the identity"]
-            coming[0] = Affine(coming[0].weight.flatten(1)[:, :, None, None], coming[0].bias, coming[0].norm)
+            following = remaining[0]
+            remaining[0] = Affine(
+                following.weight.flatten(1)[:, :, None, None], following.bias, following.norm
+            )
         else:
-            signal, coming[0], kept = _signed(state, layer, signal, coming[0])
+            signal, remaining[0], kept = _signed(state, layer, signal, remaining[0])
             what = ["new, the next layer with both signs" + ("" if kept else ", its strongest directions")]
         notes += [f"{layer.name}: {note}" for note in what]
         exact &= kept
@@ -83,7 +89,7 @@ def inherit_dense(
 
 
 def _adapt(first: Affine, vector: Vector) -> tuple[Affine, bool]:
-    """The parent's first layer as weights (outputs, parent's channels, rows, columns) on maps of the child's size."""
+    """Convert the first layer's weights to (outputs, parent's channels, rows, columns) of the child's maps."""
     height, width = vector.parent or (1, 1)
     channels = vector.signal.parents
     if first.weight.shape[1] != channels * height * width:
@@ -149,7 +155,7 @@ def _carry(
 
 
 def _identity(state: State, layer: DenseLayer, signal: Signal, places: Size) -> Signal:
-    """Unit k passes on the k-th live input; the others are new."""
+    """Make unit k pass on the k-th live input; further units are new."""
     area = places[0] * places[1]
     live = signal.live()
     units = int(state[layer.weight].shape[0])
@@ -171,10 +177,12 @@ def _identity(state: State, layer: DenseLayer, signal: Signal, places: Size) -> 
 def _signed(
     state: State, layer: DenseLayer, signal: Signal, following: Affine
 ) -> tuple[Signal, Affine, bool]:
-    """x = relu(x) - relu(-x): the new layer holds the weights of the following one with both signs, that one takes their differences.
+    """Fill a new layer by x = relu(x) - relu(-x).
 
-    With too few units for that, the strongest directions of the following layer are held. Returns the signal after the layer, what the following
-    layer has become, and whether nothing was lost.
+    It gets the next layer's weights with both signs, and the next layer subtracts its outputs.
+
+    If units are too few for that, only the strongest directions of the next layer remain. Returns the signal
+    after the new layer, the changed next layer, and whether the function is preserved.
     """
     units = int(state[layer.weight].shape[0])
     weight = signal.through(following.weight).flatten(1)
@@ -203,7 +211,7 @@ def _signed(
 
 
 def _merge(removed: Affine, following: Affine) -> Affine:
-    """The two layers as one linear map; the relu between them is ignored."""
+    """Combine two layers to one linear map; ignore the relu between them."""
     mixing = following.weight[:, :, 0, 0]
     weight = torch.einsum("om,mphw->ophw", mixing, removed.weight * removed.scale()[:, None, None, None])
     return Affine(weight, following.bias + mixing @ removed.shift(), following.norm)

@@ -36,5 +36,5 @@ def inherit_mlp(
 
 
 def _layers(parameters: Mapping[str, Value]) -> list[tuple[str, str]]:
-    """(name, prefix of its norm) of each layer."""
+    """Return (name, prefix of its batch norm) of each layer."""
     return [(f"l{i}", f"norm{i}") for i in range(1, int(parameters["layers"]) + 1)] + [("classifier", "none")]

@@ -1,4 +1,4 @@
-"""What a child inherits from its parent."""
+"""The weights that a child inherits from its parent."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +9,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inheritance:
-    """The weights that a child starts from: a state that its module loads strictly, whether the function is kept (equal outputs in evaluation
-    mode), and what was done, a note per layer."""
+    """The initial weights of a child.
+
+    `state_dict` loads strictly into its module. `preserved`: equal outputs of parent and child in evaluation
+    mode. `notes`: the changes, layer by layer.
+    """
 
     state_dict: "dict[str, Tensor]"
     preserved: bool

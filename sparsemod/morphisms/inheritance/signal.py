@@ -1,4 +1,4 @@
-"""What flows through the child between two layers, expressed in terms of the parent's activations there."""
+"""The relation between the parent's and the child's activations between two layers."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,11 @@ from sparsemod.morphisms.inheritance.affine import Affine
 
 @dataclass(frozen=True)
 class Signal:
-    """The parent's channel p is the child's activations times `mix[p]`, plus `offset[p]`: exactly where `exact`, else roughly.
+    """The parent's channel p is about the child's activations times `mix[p]`, plus `offset[p]`.
 
-    `mix` (parent's channels, child's channels): a new channel of the child is a column of zeros. `mean`, `variance` (child's channels) are
-    estimates of its activations. `positive`: it comes out of a relu. `merged`: `mix` stands for a removed layer, and is but a rough guess.
+    `mix` (parent's channels, child's channels): a new channel of the child is a column of zeros. `mean`,
+    `variance` (child's channels): estimates for the child's activations. `positive`: the signal is the output
+    of a relu. `merged`: `mix` replaces a removed layer and is only a rough approximation.
     """
 
     mix: Tensor
@@ -25,58 +26,64 @@ class Signal:
 
     @classmethod
     def of_input(cls, channels: int) -> "Signal":
-        """The data themselves, taken as standardized."""
+        """Return the signal of the input data, assumed to be standardized."""
         zeros = torch.zeros(channels)
         return cls(torch.eye(channels), zeros, zeros, torch.ones(channels), False)
 
     @property
     def parents(self) -> int:
-        """Channels of the parent here."""
+        """Number of the parent's channels."""
         return int(self.mix.shape[0])
 
     @property
     def channels(self) -> int:
-        """Channels of the child here."""
+        """Number of the child's channels."""
         return int(self.mix.shape[1])
 
     def live(self) -> Tensor:
-        """The child's channels that stand for something of the parent."""
+        """Return the child's channels that contribute to a channel of the parent."""
         return torch.nonzero(self.mix.abs().sum(0) > 0).flatten()
 
     def selection(self) -> Tensor | None:
-        """For each of the child's channels the parent's channel it equals, -1 for a new one; None when channels are mixed."""
+        """Return the equal parent's channel of each channel, -1 for a new one; None if channels are mixed."""
         used = self.mix != 0
         if bool((used.sum(0) > 1).any()) or not torch.equal(self.mix[used], torch.ones(int(used.sum()))):
             return None
         return torch.where(used.any(0), used.to(torch.int64).argmax(0), -1)
 
     def through(self, weight: Tensor) -> Tensor:
-        """Weights (outputs, parent's channels, h, w) as weights on the child's channels. New channels get zeros."""
+        """Convert weights (outputs, parent's channels, h, w) to weights on the child's channels.
+
+        New channels get zeros.
+        """
         chosen = self.selection()
         if chosen is None:
             return torch.einsum("ophw,pc->ochw", weight, self.mix)
         return weight[:, chosen.clamp_min(0)] * (chosen >= 0)[None, :, None, None]
 
     def lacking(self, weight: Tensor) -> Tensor:
-        """What the offsets add to each output."""
+        """Return the contribution of the offsets to each output."""
         return torch.einsum("ophw,p->o", weight, self.offset)
 
 
 def after(layer: Affine, source: Tensor) -> Signal:
-    """The signal after a layer and its relu, of which the child's outputs take over the parent's `source` (-1: new)."""
+    """Return the signal after a layer and its relu; the child inherits the outputs `source` (-1: new)."""
     mix = torch.zeros(layer.outputs, len(source))
-    taken = source >= 0
-    mix[source[taken], torch.nonzero(taken).flatten()] = 1.0
+    inherited = source >= 0
+    mix[source[inherited], torch.nonzero(inherited).flatten()] = 1.0
     mean, variance = layer.moments()
-    # A missing channel is replaced by its mean.
+    # The mean replaces a missing channel.
     offset = torch.where(mix.any(1) | ~layer.alive(), torch.zeros_like(mean), mean)
     new_mean, new_variance = torch.full((len(source),), 0.4), torch.full((len(source),), 0.34)
-    new_mean[taken], new_variance[taken] = mean[source[taken]], variance[source[taken]]
+    new_mean[inherited], new_variance[inherited] = mean[source[inherited]], variance[source[inherited]]
     return Signal(mix, offset, new_mean, new_variance, True)
 
 
 def skipping(signal: Signal, layer: Affine) -> Signal:
-    """The signal where the parent has one layer more: that layer's taps are summed and its relu is replaced by the best linear stand-in."""
+    """Return the signal past a removed layer of the parent.
+
+    The layer's taps are summed, and the best linear approximation replaces its relu.
+    """
     slope = layer.slope()
     weight = (layer.dense() * (layer.scale() * slope)[:, None, None, None]).sum((2, 3))
     offset = weight @ signal.offset + slope * layer.shift()

@@ -1,4 +1,4 @@
-"""The operators, one file each, and which of them the built-in families use."""
+"""The operators, one file each, and the operators of the built-in families."""
 
 from sparsemod.morphisms.operator import Operator
 from sparsemod.morphisms.operators.add_block import AddBlock

@@ -12,7 +12,10 @@ from sparsemod.space.space import Space, Values
 
 
 class AddBlock(Operator):
-    """A block after another one, with as few layers as allowed, as wide as what feeds it and without pooling: it can start as the identity."""
+    """Add a block after another one: as few layers as allowed, as wide as its input, without pooling.
+
+    It can start as the identity.
+    """
 
     name = "add block"
     preserves = True

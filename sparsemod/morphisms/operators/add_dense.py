@@ -12,8 +12,12 @@ from sparsemod.space.space import Space, Values
 
 
 class AddDense(Operator):
-    """A hidden dense layer after another one is as wide as that: it can start as the identity. A first one has any width; it can start as two signed
-    copies of the layer after it when it is at least twice as wide as that, and as the identity when it is as wide as its input."""
+    """Add a hidden dense layer.
+
+    After another hidden layer, it has that layer's width and can start as the identity. In first place, it
+    has any width: it can start as two signed copies of the next layer if it is at least twice as wide, or as
+    the identity if it is as wide as its input.
+    """
 
     name = "add dense"
     preserves = True
@@ -31,7 +35,8 @@ class AddDense(Operator):
             if place:
                 width = nearest(space, name, widths[place - 1])
             else:
-                # Twice the next layer suffices for the signed copies; the number of classes is not known here.
+                # Twice the next layer's width suffices for the signed copies. The number of classes is
+                # unknown here.
                 width = nearest(space, name, 2 * int(widths[0]) if widths else int(rng.integers(20, 65)))
                 width = higher(space, name, width, rng) or width if rng.random() < 0.3 else width
             child = self._names.write(parameters, [*widths[:place], width, *widths[place:]])

@@ -12,7 +12,10 @@ from sparsemod.space.space import Space, Values
 
 
 class AddLayer(Operator):
-    """A new layer as wide as the one before it, convolutional or separable: it can start as the identity (Chen et al., "Net2Net", 2016)."""
+    """Add a convolutional or separable layer as wide as the layer before it: it can start as the identity.
+
+    Source: Chen et al., "Net2Net", 2016.
+    """
 
     name = "add layer"
     preserves = True

@@ -1,4 +1,4 @@
-"""Change how the last feature map becomes a vector."""
+"""Change the mapping of the last feature map to a vector."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,7 +10,7 @@ from sparsemod.space.space import Space, Values
 
 
 class ChangeHead(Operator):
-    """Global average or flatten. (Only average to flatten keeps the function.)"""
+    """Switch between global average and flatten. (Only average to flatten preserves the function.)"""
 
     name = "change head"
     preserves = False

@@ -11,7 +11,7 @@ from sparsemod.space.space import Space, Values
 
 
 class ChangePooling(Operator):
-    """Pooling on or off."""
+    """Switch pooling on or off."""
 
     name = "pooling"
     preserves = False

@@ -11,7 +11,7 @@ from sparsemod.space.space import Space, Values
 
 
 class ChangeType(Operator):
-    """conv, down or separable instead of another. (Only separable to conv keeps the function.)"""
+    """Change a layer between conv, down and separable. (Only separable to conv preserves the function.)"""
 
     name = "change type"
     preserves = False

@@ -1,4 +1,4 @@
-"""Change any one parameter."""
+"""Change one parameter of any kind."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,11 @@ from sparsemod.space.space import Space, Values
 
 
 class ChangeValue(Operator):
-    """One parameter that does not match `structure` gets another value: learning rate, sparsity and the like, or all of a family that has no
-    operators of its own. Parameters that become active get their defaults."""
+    """Change one parameter that does not match `structure`: learning rate, sparsity and the like.
+
+    Without `structure`, change any parameter, for families without operators. Newly active parameters get
+    their defaults.
+    """
 
     name = "change"
     preserves = False
@@ -36,13 +39,13 @@ class ChangeValue(Operator):
 
 
 class ChangeSetting(ChangeValue):
-    """The same for parameters that do not touch the network: weights are inherited as they are."""
+    """Change one parameter that does not affect the network: the child inherits the weights unchanged."""
 
     preserves = True
 
 
 class ChangeDropout(ChangeValue):
-    """Another probability of dropout, which evaluation does not see."""
+    """Change the dropout probability, which has no effect in evaluation mode."""
 
     preserves = True
 

@@ -1,4 +1,4 @@
-"""How a family calls its hidden dense layers."""
+"""Parameter names of a family's hidden dense layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from sparsemod.space.space import Values
 
 @dataclass(frozen=True)
 class DenseNames:
-    """`count` is the parameter that holds their number; layer i (from 1) has the width `{letter}{i}_width`."""
+    """`count` is the parameter for the number of layers, `{letter}{i}_width` for the width of layer i (from 1)."""
 
     count: str
     letter: str
 
     def width(self, number: int) -> str:
-        """The parameter with the width of layer `number` (from 1)."""
+        """Return the name of the width parameter of layer `number` (from 1)."""
         return f"{self.letter}{number}_width"
 
     def widths(self, parameters: Mapping[str, Value]) -> list[Value]:
-        """All widths, in order."""
+        """Return all widths, in order."""
         return [parameters[self.width(i)] for i in range(1, int(parameters[self.count]) + 1)]
 
     def write(self, parameters: Mapping[str, Value], widths: Sequence[Value]) -> Values:
-        """A copy of `parameters` with these widths."""
+        """Return a copy of `parameters` with these widths."""
         values = dict(parameters)
         for i in range(1, int(parameters[self.count]) + 1):
             del values[self.width(i)]

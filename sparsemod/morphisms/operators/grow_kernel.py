@@ -1,10 +1,10 @@
-"""Grow kernel: one number of a layer."""
+"""Enlarge a layer's kernel."""
 
 from sparsemod.morphisms.operators.resize import Resize
 
 
 class GrowKernel(Resize):
-    """A larger kernel; the new taps start at zero."""
+    """Enlarge a kernel; new taps start at zero."""
 
     name = "grow kernel"
     preserves = True

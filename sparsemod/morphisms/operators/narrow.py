@@ -1,10 +1,10 @@
-"""Narrow: one number of a layer."""
+"""Narrow a layer."""
 
 from sparsemod.morphisms.operators.resize import Resize
 
 
 class Narrow(Resize):
-    """Fewer filters or units in a layer; the strongest stay."""
+    """Reduce the filters or units of a layer; keep the strongest."""
 
     name = "narrow"
     preserves = False

@@ -12,7 +12,7 @@ from sparsemod.space.space import Space, Values
 
 
 class RemoveBlock(Operator):
-    """One block less where there are several."""
+    """Remove one of several blocks."""
 
     name = "remove block"
     preserves = False

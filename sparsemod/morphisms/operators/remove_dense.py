@@ -12,7 +12,7 @@ from sparsemod.space.space import Space, Values
 
 
 class RemoveDense(Operator):
-    """One hidden dense layer less."""
+    """Remove one hidden dense layer."""
 
     name = "remove dense"
     preserves = False

@@ -12,7 +12,7 @@ from sparsemod.space.space import Space, Values
 
 
 class RemoveLayer(Operator):
-    """One layer less in a block that has several."""
+    """Remove one layer from a block with several."""
 
     name = "remove layer"
     preserves = False

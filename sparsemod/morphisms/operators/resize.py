@@ -1,4 +1,4 @@
-"""What the operators share that make one number of a layer larger or smaller."""
+"""Base class of operators that increase or decrease one number of a layer."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,10 @@ from sparsemod.space.space import Space, Values
 
 
 class Resize(Operator):
-    """Moves one of the parameters that `pattern` matches up or down; its first group is the layer's name in the description."""
+    """Increase (`up`) or decrease one parameter that `pattern` matches.
+
+    Its first group names the layer in the description.
+    """
 
     up: bool
 

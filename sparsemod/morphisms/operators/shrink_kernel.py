@@ -1,10 +1,10 @@
-"""Shrink kernel: one number of a layer."""
+"""Reduce a layer's kernel."""
 
 from sparsemod.morphisms.operators.resize import Resize
 
 
 class ShrinkKernel(Resize):
-    """A smaller kernel; the central taps stay."""
+    """Reduce a kernel; keep the central taps."""
 
     name = "shrink kernel"
     preserves = False

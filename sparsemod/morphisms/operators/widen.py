@@ -1,10 +1,13 @@
-"""Widen: one number of a layer."""
+"""Widen a layer."""
 
 from sparsemod.morphisms.operators.resize import Resize
 
 
 class Widen(Resize):
-    """More filters or units in a layer; the new ones start without any effect (Net2Net's widening, without copies)."""
+    """Add filters or units to a layer.
+
+    New ones have no effect at first (Net2Net's widening, without copies).
+    """
 
     name = "widen"
     preserves = True

@@ -1,0 +1,51 @@
+"""Which experiment of a server is meant: by id, by name, or the newest."""
+
+import contextlib
+import unicodedata
+from typing import TYPE_CHECKING
+
+from sparsemod.errors import NotFound, UnknownName
+
+if TYPE_CHECKING:
+    from service.client.client import Client
+    from service.schemas.trials import ExperimentSummary
+
+SHOWN = 8
+"""So many experiments an error names."""
+
+
+def which(client: "Client", wanted: str) -> "ExperimentSummary":
+    """The experiment that the user means: by id, by name (the newest of that name), or the newest. `name:TEXT` is always a name, for names
+    that are numbers. Raises UnknownName, which names some that are there."""
+    identity = as_id(wanted)
+    if identity is not None:
+        with contextlib.suppress(NotFound):
+            return client.experiment(identity)
+    newest = sorted(client.experiments(), key=lambda experiment: experiment.id, reverse=True)
+    name = as_name(wanted)
+    for experiment in newest:
+        if not wanted or experiment.name == name:
+            return experiment
+    raise UnknownName("experiment", wanted or "the newest", _named(newest))
+
+
+NAME_PREFIX = "name:"
+"""No name of an experiment holds a colon."""
+
+
+def as_id(wanted: str) -> int | None:
+    """The id that the text is, None for a name."""
+    return int(wanted) if wanted.isascii() and wanted.isdecimal() else None
+
+
+def as_name(wanted: str) -> str:
+    """The name that the text is, in the spelling of stored names."""
+    return unicodedata.normalize("NFC", wanted.removeprefix(NAME_PREFIX))
+
+
+def _named(experiments: "list[ExperimentSummary]") -> str:
+    if not experiments:
+        return "there is none yet; `sparsemod submit SPEC` starts one"
+    shown = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
+    more = len(experiments) - SHOWN
+    return f"an id or a name of {shown}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")

@@ -1,0 +1,9 @@
+"""For scripts and notebooks: run an experiment, or open one in a folder or on a server; its results as frames, plots and networks."""
+
+from sparsemod.interactive.front import Front
+from sparsemod.interactive.opening import load, run
+from sparsemod.interactive.results import Results
+from sparsemod.interactive.server import Server, connect
+from sparsemod.interactive.trial import Trial
+
+__all__ = ["Front", "Results", "Server", "Trial", "connect", "load", "run"]

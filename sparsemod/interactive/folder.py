@@ -1,0 +1,43 @@
+"""A local run's folder as a source of results."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from sparsemod.errors import DigestMismatch, NotFound
+from sparsemod.files import digest_of
+from sparsemod.objectives import Objectives
+from sparsemod.pipeline.local_run import LocalFolder
+from sparsemod.records import Artifact
+from sparsemod.report.result_source import StoredResults
+
+
+class FolderSource:
+    """A ResultSource. Raises NotFound for a folder without a run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held = LocalFolder(folder)
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def read(self) -> StoredResults:
+        """See ResultSource. Raises InvalidInput for damaged files."""
+        self._held = LocalFolder(self.folder)
+        spec = self._held.spec
+        objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+        return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
+
+    def copy(self, artifact: Artifact, path: Path) -> Path:
+        """See ResultSource."""
+        stored = self._held.artifact(artifact.digest)
+        if not stored.is_file():
+            raise NotFound("artifact", artifact.digest, str(self.folder))
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
+            copied = Path(shutil.copyfile(stored, Path(work) / "copy"))
+            if (found := digest_of(copied)) != artifact.digest:
+                raise DigestMismatch(str(stored), artifact.digest, found)
+            return copied.replace(path)

@@ -1,0 +1,69 @@
+"""Run an experiment here, or open the results of one."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from sparsemod.interactive.folder import FolderSource
+from sparsemod.interactive.results import Results
+from sparsemod.plugins import Names
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.files import read_local
+from sparsemod.spec.plain import SpecFile
+
+
+def load(path: Path | str) -> Results:
+    """The results in the folder of a local run, also of one that is at work or was interrupted.
+
+    Raises NotFound for a folder without a run, InvalidInput for damaged files.
+    """
+    return Results(FolderSource(Path(path)))
+
+
+def run(
+    spec: ExperimentSpec | Mapping[str, Any] | Path | str,
+    folder: Path | str | None = None,
+    *,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Results:
+    """Run an experiment in this process, one trial after the other, as `sparsemod run` does, and return its results.
+
+    `spec`: the path of a spec file, or a spec as ExperimentSpec or as plain data. `folder`: default runs/NAME. A folder with the same spec
+    goes on where it was, also after an interruption (Ctrl-C, or the notebook's stop button). `device`: torch device of the training.
+    `progress`: show a bar in a terminal and in a notebook, else a line for each trial.
+
+    torch uses one thread meanwhile: tiny networks train fastest so, and equal seeds give equal results.
+    Raises InvalidInput for a mistake in the spec, Conflict for a folder of another spec or one in which a run is at work,
+    SpaceEmpty when nothing meets the budgets, EnvironmentFailure when the machine lacks something, such as space.
+    """
+    from sparsemod.interactive.progress import NoProgress, bar
+    from sparsemod.pipeline.local_run import LocalRun
+    from sparsemod.training.process import one_thread, require_device
+
+    file = _read(spec)
+    place = (
+        Path(folder) if folder is not None else (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
+    )
+    with file.locating():
+        chosen = require_device(device)
+        local = LocalRun(file.spec, place, device=chosen)
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        shown = stack.enter_context(bar(local) if progress else NoProgress())
+        try:
+            local.run(shown.finished, shown.started)
+        except KeyboardInterrupt:
+            local.write()
+            raise
+    return load(place)
+
+
+def _read(given: ExperimentSpec | Mapping[str, Any] | Path | str) -> SpecFile:
+    """The spec, and of a file the places of its keys. Raises InvalidSpec."""
+    if isinstance(given, ExperimentSpec):
+        return SpecFile(given)
+    if isinstance(given, Mapping):
+        return SpecFile(ExperimentSpec.parse(dict(given), names=Names.IMPORTED))
+    return read_local(given)

@@ -1,0 +1,76 @@
+"""A server's experiments. The client comes from a package that declares it in the entry point group `sparsemod.clients`."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import pandas as pd
+
+from sparsemod.errors import InvalidInput
+from sparsemod.interactive.results import Results
+from sparsemod.report.result_source import CLIENTS, Connection
+from sparsemod.spec.experiment import ExperimentSpec
+
+
+class Server:
+    """A server: `experiments` lists what it has, `load` gives one experiment's results, `submit` starts one.
+
+    Close it, or use it in a `with` statement. The methods raise ServerUnavailable when it does not answer, LoginNeeded or Forbidden for
+    a token that is missing or not enough.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self._connection.url
+
+    @property
+    def experiments(self) -> pd.DataFrame:
+        """All experiments, newest first: name, state, trials and completed trials, time of creation. The index is the experiment's id."""
+        found = self._connection.experiments()
+        lines = [
+            (e.name, e.state, sum(e.trials.values()), e.trials.get("completed", 0), e.created) for e in found
+        ]
+        index = pd.Index([e.id for e in found], dtype="int64", name="id")
+        return pd.DataFrame(lines, columns=["name", "state", "trials", "completed", "created"], index=index)
+
+    def load(self, experiment: int | str = "") -> Results:
+        """The results of an experiment, by id or name (the newest of that name); the newest one when left out. Raises UnknownName."""
+        return Results(self._connection.open(experiment))
+
+    def submit(self, spec: ExperimentSpec | Mapping[str, Any]) -> Results:
+        """Start an experiment; `refresh` of its results reads what the workers have finished since. Raises InvalidSpec."""
+        return Results(self._connection.submit(spec))
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Server({self.url!r})"
+
+
+def connect(url: str, token: str | None = None) -> Server:
+    """The server at `url`, such as http://127.0.0.1:8080. `token`: default that of the environment, `SPARSEMOD_TOKEN`.
+
+    The server is not asked before something is wanted of it. Raises InvalidInput for an address that no installed client knows.
+    """
+    scheme, separator, _ = url.partition("://")
+    known = CLIENTS.names()
+    if not separator or scheme not in known:
+        schemes = " or ".join(f"{name}://" for name in known)
+        allowed = (
+            f"an address that begins with {schemes}"
+            if known
+            else f"nothing: no installed package has a client ({CLIENTS.group})"
+        )
+        raise InvalidInput("url", url, allowed)
+    return Server(CLIENTS.get(scheme, field="url")(url, token))

@@ -1,0 +1,147 @@
+"""One trial of an experiment: its numbers, and its network to take away."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from sparsemod.errors import Conflict
+from sparsemod.records import Artifact, TrialState, Value
+from sparsemod.report.result_source import ResultSource
+from sparsemod.report.rows import Row
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.templates import render
+from sparsemod.units import METRICS, show_value, title
+
+if TYPE_CHECKING:
+    from sparsemod.export import ExportReport
+    from sparsemod.quantization import IntegerNetwork
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network's exported files: the `folder`, the report `card` in it, and a report for each format in `reports`.
+
+    `note` says why the files were not checked on validation data, "" where they were.
+    """
+
+    folder: Path
+    card: Path
+    reports: tuple["ExportReport", ...]
+    note: str = ""
+
+    def lines(self) -> list[str]:
+        """What became of each format, and the note."""
+        found = [line for report in self.reports for line in report.lines()]
+        return [*found, self.note] if self.note else found
+
+    def __repr__(self) -> str:
+        return "\n".join([f"exported to {self.folder}", *(f"  {line}" for line in self.lines())])
+
+    def _repr_html_(self) -> str:
+        return render("sparsemod.interactive", "exported.html", exported=self)
+
+
+class Trial:
+    """A trial of an experiment. `values`: metric -> value, without those on test data; `sparsemod.units.METRICS` has their units."""
+
+    def __init__(
+        self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]
+    ) -> None:
+        self._source, self._spec, self.row, self._objectives = source, spec, row, objectives
+
+    @property
+    def index(self) -> int:
+        """Its index in the experiment."""
+        return self.row.index
+
+    @property
+    def state(self) -> TrialState:
+        """Its state."""
+        return self.row.state
+
+    @property
+    def parameters(self) -> Mapping[str, Value]:
+        """The candidate's parameters."""
+        return dict(self.row.candidate.parameters)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metric -> value in the metric's unit; test data excluded."""
+        return self.row.values()
+
+    @property
+    def measurements(self) -> pd.DataFrame:
+        """Everything that was measured, with unit, method, target, split and standard error; one line each."""
+        fields = ["metric", "value", "unit", "method", "target", "split", "standard_error"]
+        return pd.DataFrame(
+            [[getattr(m, field) for field in fields] for m in self.row.measurements], columns=fields
+        )
+
+    def network(self) -> "IntegerNetwork":
+        """The integer network that was measured. Raises Conflict for a trial without one."""
+        from sparsemod.quantization import IntegerNetwork
+
+        return IntegerNetwork.from_bytes(self._content())
+
+    def export(
+        self,
+        folder: Path | str,
+        formats: Sequence[str] | str,
+        *,
+        device: str | None = None,
+        name: str | None = None,
+    ) -> Exported:
+        """Write the network to `folder` in these formats, such as `["c", "onnx"]`, each checked after it was written, with a report card.
+
+        `device`: check the fit on this device, default the experiment's target. `name`: what files and C functions are called, default
+        the experiment's name and the trial's index. The files are checked on the validation data where these can be read here.
+        Raises UnknownName for a format or device, InvalidInput for a name, Conflict for a trial without a network, and Conflict when a
+        format could not be written: the message says why, the other formats are there.
+        """
+        from sparsemod.delivery.deliver import PAGE, Subject, deliver
+        from sparsemod.export.names import model_name
+
+        wanted = [formats] if isinstance(formats, str) else list(formats)
+        heading = f"{self._spec.name}, trial {self.index}"
+        subject = Subject.of(
+            self._spec,
+            self._content(),
+            heading,
+            parameters=self.parameters,
+            measurements=self.row.measurements,
+        )
+        done = deliver(
+            subject,
+            folder,
+            wanted,
+            target=device or self._spec.target.device,
+            name=name or model_name(self._spec.name, self.index),
+        )
+        if done.failed:
+            words = "; ".join(f"{report.format}: {report.failure}" for report in done.failed)
+            written = [report.format for report in done.reports if report.failure is None]
+            rest = f"; {', '.join(written)} and the report card are in {folder}" if written else ""
+            raise Conflict(f"trial {self.index} could not be exported as {words}{rest}")
+        return Exported(Path(folder), Path(folder) / PAGE, done.reports, subject.note)
+
+    def _content(self) -> bytes:
+        networks: list[Artifact] = [artifact for artifact in self.row.artifacts if artifact.kind == "network"]
+        if not networks:
+            raise Conflict(f"trial {self.index} has no network: its state is {self.state}")
+        with tempfile.TemporaryDirectory() as work:
+            return self._source.copy(networks[0], Path(work) / "network").read_bytes()
+
+    def __repr__(self) -> str:
+        known = [name for name in self._objectives if name in self.values]
+        shown = ", ".join(f"{title(name)} {show_value(name, self.values[name])}" for name in known)
+        return f"Trial({self.index}, {self.state}{': ' if shown else ''}{shown})"
+
+    def _repr_html_(self) -> str:
+        return render(
+            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure,
+            values=[(METRICS[name].title, METRICS[name].show(value)) for name, value in self.values.items() if name in METRICS],
+        )  # fmt: skip

@@ -1,0 +1,91 @@
+"""The columns of a table of trials: one definition for CSV files and for data frames.
+
+Every table begins with the same columns about a trial. Then come the metrics, in the order of `METRICS`, and the parameters. Names are
+unique: a parameter that is called like another column is named `parameters.NAME`, such a metric `measurements.NAME`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparsemod.report.rows import Row
+from sparsemod.units import METRICS
+
+
+def _plain(value: Any) -> Any:
+    return "" if value is None else value
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: `name` in a frame, `title` in a CSV file.
+
+    `value` gives a trial's value, None where the trial has none; `cell` is that value in a CSV file. `unit` is "" for values without a unit.
+    `dtype` is the type of the column in a frame, "text" for text; "" leaves it to the values.
+    """
+
+    name: str
+    title: str
+    value: Callable[[Row], Any]
+    unit: str = ""
+    dtype: str = ""
+    cell: Callable[[Any], Any] = _plain
+
+
+INDEX = Column("trial", "trial", lambda row: row.index, dtype="int64")
+
+_TRIAL = (
+    Column("state", "state", lambda row: row.state.value, dtype="text"),
+    Column("round", "round", lambda row: row.candidate.round, dtype="text"),
+    Column("origin", "origin", lambda row: row.candidate.origin, dtype="text"),
+    Column("parent", "parent", lambda row: row.candidate.parent, dtype="Int64"),
+    Column("operators", "operators", lambda row: "; ".join(row.candidate.operators) or None, dtype="text"),
+    Column("epochs", "epochs", lambda row: row.epochs, "epochs", "float64", "{:g}".format),
+    Column("seconds", "seconds", lambda row: row.seconds, "s", "float64", "{:.3f}".format),
+    Column("failure", "failure", lambda row: row.failure or None, dtype="text"),
+)
+
+
+def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Column]:
+    """The columns of a table with these metrics (metric -> unit) and parameters; the first one is `INDEX`."""
+    ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
+    found = [INDEX, *_TRIAL]
+    taken = {column.name for column in found}
+    for metric in ordered:
+        name = _free(metric, "measurements", taken)
+        found.append(
+            Column(name, f"{name} [{metrics[metric]}]", _measured(metric), metrics[metric], "float64")
+        )
+    for parameter in parameters:
+        name = _free(parameter, "parameters", taken)
+        found.append(Column(name, name, _parameter(parameter)))
+    return found
+
+
+def columns_of(rows: Sequence[Row]) -> list[Column]:
+    """The columns of a table of these trials. Measurements on test data are left out."""
+    metrics: dict[str, str] = {}
+    for row in rows:
+        for m in row.measurements:
+            if m.split != "test":
+                metrics.setdefault(m.metric, m.unit)
+    return columns(metrics, dict.fromkeys(name for row in rows for name in row.candidate.parameters))
+
+
+def _free(name: str, prefix: str, taken: set[str]) -> str:
+    unique = f"{prefix}.{name}" if name in taken else name
+    taken.add(unique)
+    return unique
+
+
+def _measured(metric: str) -> Callable[[Row], Any]:
+    return lambda row: row.values().get(metric)
+
+
+def _parameter(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.candidate.parameters.get(name)
+
+
+def units(found: Collection[Column]) -> dict[str, str]:
+    """Column -> unit, for the columns that have one."""
+    return {column.name: column.unit for column in found if column.unit}
