@@ -1,4 +1,4 @@
-"""How far experiments are: their trials by round and state, and what of them counts towards the rounds."""
+"""Progress of experiments: trials by round and state, and the trials that count towards the rounds."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sparsemod.spec.experiment import RoundSpec, RoundsSpec
 ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 
 Counts = dict[tuple[str, str], tuple[int, int]]
-"""(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
+"""(round, state) -> (trials, misses). Misses do not count towards their round; see `sparsemod.search.Observation.miss`."""
 
 _MISSED = sa.case(
     (trials.c.state == TrialState.INFEASIBLE.value, 1),
@@ -20,7 +20,7 @@ _MISSED = sa.case(
         sa.and_(
             trials.c.state == TrialState.FAILED.value,
             trials.c.failure_kind == FailureKind.INVALID.value,
-            # One that was trained and diverged has some.
+            # A trial that was trained and diverged has measurements and is no miss.
             ~sa.exists().where(measurements.c.trial_id == trials.c.id),
         ),
         1,
@@ -29,8 +29,8 @@ _MISSED = sa.case(
 )
 
 
-def counted(identities: list[int]) -> sa.Select[Any]:
-    """The query for rows of experiment, round, state, trials, misses."""
+def counts_query(identities: list[int]) -> sa.Select[Any]:
+    """Return the query for rows of experiment, round, state, trials, misses."""
     groups = (trials.c.experiment_id, trials.c.round, trials.c.state)
     return (
         sa.select(*groups, sa.func.count(), sa.func.sum(_MISSED))
@@ -40,15 +40,15 @@ def counted(identities: list[int]) -> sa.Select[Any]:
 
 
 def totals(counts: Counts) -> dict[TrialState, int]:
-    """Trials by state, all rounds together."""
-    found = {state: 0 for state in TrialState}
+    """Return the number of trials by state, over all rounds."""
+    by_state = {state: 0 for state in TrialState}
     for (_, state), (count, _) in counts.items():
-        found[TrialState(state)] += count
-    return found
+        by_state[TrialState(state)] += count
+    return by_state
 
 
 def progress(spec: RoundsSpec, counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a spec, and the manual trials as one more when there are any; of these, each one counts."""
+    """Return the progress of a spec's rounds. Manual trials form one more round when there are any; all of them count."""
     rounds: dict[str, RoundProgress] = {}
     for name in ROUNDS:
         own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}

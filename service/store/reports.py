@@ -1,7 +1,7 @@
-"""The end of attempts: what a worker reports, and what becomes of the trial.
+"""End of attempts: the worker's report, and the next state of the trial.
 
-A trial that is over never changes. One that is not goes back to the queue, as long as its experiment waits for it and its attempts are not
-used up; each attempt stays on record.
+A finished trial never changes. After an unsuccessful attempt the trial is queued again, unless its experiment is over or it
+has no attempts left. Every attempt stays recorded.
 """
 
 import math
@@ -26,13 +26,13 @@ from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, Tr
 from sparsemod.units import METRICS
 
 WHOLE = "whole"
-"""`Failure.detail` of a failure of the environment that keeps its worker from every experiment."""
+"""`Failure.detail` of an environment failure that affects the worker for all experiments."""
 
 FILES = "files"
-"""The same of files that the server should have and has not: no worker can go on with the experiment's trials that need them."""
+"""`Failure.detail` when files are missing on the server: no worker can run the trials that need them."""
 
 RELEASED = "released"
-"""`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
+"""`Failure.detail` of a trial that its worker gave back. It does not count as a fault."""
 
 # Built once, see service.store.engine.
 TRIAL_OF = (
@@ -46,12 +46,12 @@ _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 
 
 class Reports(Pauses):
-    """The part of the store that ends attempts."""
+    """Methods of the store that end attempts."""
 
     def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
-        """Store the attempt's end, and the trial's unless it is to be tried again. The same report again gets the same answer.
+        """End the attempt, and the trial unless it is queued again. Repeating the report returns the same answer.
 
-        Raises NotFound, StaleLease, InvalidInput for a result that contradicts itself or names files that were not uploaded.
+        Raises NotFound, StaleLease, InvalidInput for an inconsistent result or for files that were not uploaded.
         """
         now = self.clock()
         with self._write() as connection:
@@ -68,7 +68,7 @@ class Reports(Pauses):
                     state=TrialState(row.outcome),
                 )
             stored = self._stored(trial.experiment_id, trial.spec)
-            # Which objectives the trial was asked for is not known where the spec has become invalid since.
+            # When the stored spec does not validate any more, the objectives are unknown.
             _check(result, () if stored.error is not None else stored.spec.objectives)
             self._store_points(connection, attempt_id, result.curve)
             state, ending = self._verdict(connection, trial, result)
@@ -78,32 +78,32 @@ class Reports(Pauses):
             self._settle(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
-            if _lacks(result):
-                self._hold_back(connection, row.worker, trial.experiment_id, result, now)
+            if _environment_failed(result):
+                self._pause_after(connection, row.worker, trial.experiment_id, result, now)
             elif ending is not AttemptState.RELEASED:
-                self._went_well(connection, row.worker, trial.experiment_id)
+                self._machine_works(connection, row.worker, trial.experiment_id)
             return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
     def _verdict(
         self, connection: sa.Connection, trial: Any, result: TrialResult
     ) -> tuple[TrialState, AttemptState]:
-        """What a result makes of the trial and of the attempt."""
+        """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial waits, with its checkpoint, until it is resumed.
+            # The user stopped the experiment: the trial stays queued with its checkpoint until the experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
         if result.state is not TrialState.FAILED:
             return result.state, AttemptState.COMPLETED
         if result.failure is not None and result.failure.kind is FailureKind.INVALID:
             return TrialState.FAILED, AttemptState.FAILED
-        if _lacks(result) or (result.failure is not None and result.failure.detail == RELEASED):
+        if _environment_failed(result) or (result.failure is not None and result.failure.detail == RELEASED):
             return self._again(connection, trial, counted=False), AttemptState.RELEASED
         return self._again(connection, trial, counted=True), AttemptState.FAILED
 
-    def _hold_back(
+    def _pause_after(
         self, connection: sa.Connection, worker: str, experiment: int, result: TrialResult, now: float
     ) -> None:
-        """Pause what cannot go on after a failure of the environment."""
+        """Pause the worker or the experiment after an environment failure."""
         failure = result.failure
         if failure is None:
             return
@@ -114,7 +114,11 @@ class Reports(Pauses):
             self._pause(connection, "worker", failure.message, now, worker, place)
 
     def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
-        """The state after an attempt that was no use: queued, unless it was the last one allowed or nobody waits for it any more."""
+        """Return the trial's next state after an unsuccessful attempt.
+
+        It is queued, failed after the last allowed attempt, or stopped when the user or the end of the experiment stopped it.
+        `counted`: whether the attempt counts towards limits.attempts.
+        """
         if _over(trial.experiment_state) or trial.stop_requested:
             return TrialState.STOPPED
         if not counted:
@@ -138,7 +142,7 @@ class Reports(Pauses):
         result: TrialResult,
         about: dict[str, Any],
     ) -> None:
-        """Write the trial's new state, and everything that the result brought when that state is final."""
+        """Write the trial's new state, and the content of the result when that state is final."""
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         change: dict[str, Any] = {"state": state.value}
         counter = self._event_after_trial(connection, trial, data, now)
@@ -177,7 +181,7 @@ class Reports(Pauses):
             )
 
     def _hold(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
-        """Renew the lease and lock the attempt; the trial's id. Raises NotFound, StaleLease."""
+        """Renew the lease, lock the attempt and return the trial's id. Raises NotFound, StaleLease."""
         trial_id = connection.execute(
             sa.update(attempts)
             .where(
@@ -198,7 +202,7 @@ class Reports(Pauses):
         ).one_or_none()
         if row is None:
             return NotFound("attempt", attempt_id)
-        why = "this token is not its token" if row.token != token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != token else f"it is over: {row.state}"
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
@@ -215,8 +219,8 @@ class Reports(Pauses):
             )
 
 
-def _lacks(result: TrialResult) -> bool:
-    """Whether the machine is to blame: no attempt is spent."""
+def _environment_failed(result: TrialResult) -> bool:
+    """Return whether the machine caused the failure. Such an attempt does not count."""
     return result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
 
 
@@ -232,11 +236,11 @@ def _finite(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(result: TrialResult, objectives: Sequence[str]) -> None:
-    """Refuse a result that contradicts itself. Raises InvalidInput."""
+    """Raise InvalidInput for an inconsistent result."""
     if not result.state.finished:
         raise InvalidInput("result.state", result.state.value, "completed, infeasible, failed or stopped")
     if result.state is TrialState.FAILED and result.failure is None:
-        raise InvalidInput("result.failure", None, "why it failed")
+        raise InvalidInput("result.failure", None, "the reason why the trial failed")
     seen: set[tuple[str, str | None]] = set()
     for place, m in enumerate(result.measurements):
         if not math.isfinite(m.value):
