@@ -119,16 +119,14 @@ def test_files_that_are_gone_pause_the_experiment_and_resume_tries_at_once(store
     made = store.create_experiment(spec()).id
     other = store.create_experiment(spec()).id
     fill(store, made, 1)
-    give_back(store, "w", "could not fetch what the trial starts from: no artifact 'sha256:0'", FILES)
+    give_back(store, "w", "could not fetch the trial's input files: no artifact 'sha256:0'", FILES)
     assert store.claim("x") is None
-    assert (
-        store.experiment(made).paused == "could not fetch what the trial starts from: no artifact 'sha256:0'"
-    )
+    assert store.experiment(made).paused == "could not fetch the trial's input files: no artifact 'sha256:0'"
     assert store.experiment(made).state is ExperimentState.RUNNING
     assert store.experiment(other).paused is None
     events = [event.data for event in store.events(made) if event.kind == "experiment"]
     assert events[-1] == {
-        "paused": "could not fetch what the trial starts from: no artifact 'sha256:0'",
+        "paused": "could not fetch the trial's input files: no artifact 'sha256:0'",
         "worker": None,
     }
     assert store.resume(made).paused is None
