@@ -1,4 +1,4 @@
-"""Translate exceptions to HTTP status and JSON on the server, and back to the same exceptions in the client."""
+"""Translate exceptions to HTTP status and JSON on the server, and back to exceptions in the client."""
 
 from typing import Any
 

@@ -11,7 +11,10 @@ from sparsemod.errors import InvalidInput
 
 
 class Settings(BaseSettings):
-    """Settings of the server and the suggester. Each field has an environment variable: SPARSEMOD_DATA_DIR, ..."""
+    """Settings of the server and the suggester.
+
+    Each field has an environment variable: SPARSEMOD_DATA_DIR, ...
+    """
 
     model_config = SettingsConfigDict(env_prefix="SPARSEMOD_", frozen=True, extra="ignore")
 
@@ -21,7 +24,8 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         "",
-        description="Database URL, such as postgresql://user:password@host/sparsemod; empty: an SQLite file in the data folder.",
+        description="Database URL, such as postgresql://user:password@host/sparsemod; "
+        "empty: an SQLite file in the data folder.",
     )
     lease_seconds: float = Field(
         60.0,
@@ -32,7 +36,8 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         8 * 1024**2,
         ge=1024,
-        description="Size limit of a worker's report. Specs are limited to 1 MB, other requests to 64 KiB; uploads have a separate limit.",
+        description="Size limit of a worker's report. Specs are limited to 1 MB, other requests to 64 KiB; "
+        "uploads have a separate limit.",
     )
     max_artifact_bytes: int = Field(512 * 1024**2, ge=1, description="Size limit of an artifact.")
     imports: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -41,7 +46,8 @@ class Settings(BaseSettings):
     )
     dataset_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),
-        description="Folders, separated by commas, from which experiments created over HTTP may read data, besides SPARSEMOD_DATA.",
+        description="Folders, separated by commas, from which experiments created over HTTP may read data, "
+        "besides SPARSEMOD_DATA.",
     )
     ax_export_seconds: float = Field(
         300.0, gt=0, description="Time limit for converting an experiment to Ax's format."
@@ -61,7 +67,7 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         le=600,
-        description="Time limit for a database statement to wait for a lock. After that the server answers 503.",
+        description="Time limit for a database statement to wait for a lock. Then the server answers 503.",
     )
 
     database_statement_seconds: float = Field(
@@ -71,7 +77,8 @@ class Settings(BaseSettings):
     min_free_bytes: int = Field(
         100 * 1024**2,
         ge=0,
-        description="Minimum free space on the data folder's disk. Below it the server is not ready (`/health` answers 503).",
+        description="Minimum free space on the data folder's disk. Below it the server is not ready "
+        "(`/health` answers 503).",
     )
 
     @field_validator("imports", "dataset_dirs", mode="before")
@@ -94,7 +101,8 @@ class Settings(BaseSettings):
         return self.data_dir / "artifacts"
 
     def check_host(self, host: str, closed: bool) -> None:
-        """Raise InvalidInput when other machines can reach `host` and the database has no token (`closed` is false)."""
+        """Raise InvalidInput when other machines can reach `host` and the database has no token (`closed` is
+        false)."""
         if closed or is_local(host):
             return
         place = "--database ..." if self.database_url else f"--data-dir {self.data_dir}"

@@ -1,6 +1,7 @@
 """Content-addressed storage of trials' files: `<root>/ab/cdef...` holds the bytes whose SHA-256 is abcdef...
 
-Names from requests never become paths. A file appears complete or not at all, and is on disk before the upload is confirmed.
+Names from requests never become paths. A file appears complete or not at all, and is on disk before the
+upload is confirmed.
 """
 
 import contextlib
@@ -35,7 +36,10 @@ class ArtifactFiles:
         self.root, self.limit = root, limit
 
     def path(self, digest: str) -> Path:
-        """Return the path for the content of `digest`, whether or not it exists. Raises InvalidInput for a malformed digest."""
+        """Return the path for the content of `digest`, whether or not it exists.
+
+        Raises InvalidInput for a malformed digest.
+        """
         if re.fullmatch(DIGEST_PATTERN, digest) is None:
             raise InvalidInput(
                 "digest", digest, 'a digest: "sha256:" and 64 hexadecimal digits in lower case'
@@ -66,7 +70,10 @@ class ArtifactFiles:
             return upload.commit(store)
 
     def remove(self, digest: str) -> None:
-        """Delete a file. Do nothing when it is missing. Only the store may call this, because it locks the file's record."""
+        """Delete a file.
+
+        Do nothing when it is missing. Only the store may call this, because it locks the file's record.
+        """
         self.path(digest).unlink(missing_ok=True)
 
     def old(self, seconds: float) -> list[str]:

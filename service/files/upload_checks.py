@@ -34,10 +34,11 @@ _NETWORK = "an .npz archive of plain arrays and its header.json"
 
 
 def refuse_pickled(path: Path) -> None:
-    """Raise InvalidInput when a file, or a member of an archive, is a pickle of protocol 2 to 5 or an array of objects.
+    """Raise InvalidInput when a file or an archive's member is a pickle (protocol 2 to 5) or an object array.
 
-    The content decides; archives with a member named *.pkl or *.pickle are refused too. Pickles of protocols 0 and 1 look like
-    text and are not detected here. `check_artifact` refuses them as weights or as a network.
+    The content decides; archives with a member named *.pkl or *.pickle are refused too. Pickles of protocols
+    0 and 1 look like text and are not detected here. `check_artifact` refuses them as weights or as a
+    network.
     """
     with path.open("rb") as file:
         start = file.read(3)
@@ -87,7 +88,10 @@ def _certainly_objects(file: IO[bytes]) -> bool:
 
 
 def _holds_objects(file: IO[bytes]) -> bool:
-    """Return whether numpy would unpickle the data after this array header. Raises ValueError when there is no header."""
+    """Return whether numpy would unpickle the data after this array header.
+
+    Raises ValueError when there is no header.
+    """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return bool(read(file)[2].hasobject)
@@ -107,7 +111,8 @@ def _check_list(path: Path, field: str) -> None:
     if place < 0 or len(tail) - place < _END.size:
         return  # no archive
     listed = _END.unpack_from(tail, place)[5]
-    # A ZIP64 locator precedes it when there are more than 65535 members or gigabytes of data. torch.save always writes one.
+    # A ZIP64 locator precedes it when there are more than 65535 members or gigabytes of data. torch.save
+    # always writes one.
     if tail[max(0, place - 20) : place].startswith(b"PK\6\7"):
         raise InvalidInput(field, "an archive in the format ZIP64, as torch.save writes it", _PLAIN)
     if listed > _LIST_LIMIT:
@@ -117,7 +122,10 @@ def _check_list(path: Path, field: str) -> None:
 
 
 def check_artifact(artifact: Artifact, path: Path, field: str) -> None:
-    """Check that the file at `path` matches the artifact's kind and that the name is no path. Raises InvalidInput."""
+    """Check that the file at `path` matches the artifact's kind and that the name is no path.
+
+    Raises InvalidInput.
+    """
     if re.fullmatch(NAME, artifact.name) is None:
         raise InvalidInput(f"{field}.name", artifact.name, "letters, digits and . _ -, at most 100, no path")
     if not path.is_file():
@@ -129,7 +137,10 @@ def check_artifact(artifact: Artifact, path: Path, field: str) -> None:
 
 
 def check_safetensors(path: Path, field: str) -> None:
-    """Check a safetensors header: every tensor needs a type, a shape and offsets within the file. Raises InvalidInput."""
+    """Check a safetensors header: every tensor needs a type, a shape and offsets within the file.
+
+    Raises InvalidInput.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

@@ -1,7 +1,7 @@
 """Convert an experiment to Ax's JSON in a child process, because Ax takes seconds to load.
 
-The server runs `python -m service.jobs.ax_snapshot_child`, writes the stored trials to its standard input and reads the JSON
-from its standard output. The last answers are cached until their experiment changes.
+The server runs `python -m service.jobs.ax_snapshot_child`, writes the stored trials to its standard input
+and reads the JSON from its standard output. The last answers are cached until their experiment changes.
 """
 
 import json
@@ -32,8 +32,8 @@ class AxExport:
     def export(self, experiment: int) -> bytes:
         """Return JSON for `ax.api.client.Client.load_from_json_file`.
 
-        Raises NotFound, ServerUnavailable when too many requests wait or the time limit is exceeded, SparsemodError when the
-        conversion fails.
+        Raises NotFound, ServerUnavailable when too many requests wait or the time limit is exceeded,
+        SparsemodError when the conversion fails.
         """
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)

@@ -1,7 +1,8 @@
 """Views that need torch, computed in a child process: graphs of networks and the importance of parameters.
 
-A request never waits. Either the store has the result, or a thread starts the computation and the caller repeats the request.
-The child starts with the first task and stays alive for a while, so the next task does not load torch again.
+A request never waits. Either the store has the result, or a thread starts the computation and the caller
+repeats the request. The child starts with the first task and stays alive for a while, so the next task does
+not load torch again.
 """
 
 import contextlib
@@ -46,7 +47,8 @@ class Computed:
     def ask(self, experiment: int, kind: str, key: str, task: Callable[[], dict[str, Any]]) -> Any | None:
         """Return the result, or None while it is being computed. `task()` returns the task for the child.
 
-        Raises BuildError when the stored data do not allow the computation, SparsemodError when the computation failed.
+        Raises BuildError when the stored data do not allow the computation, SparsemodError when the
+        computation failed.
         """
         stored = self._store.derived(experiment, kind, key)
         if stored is not None:

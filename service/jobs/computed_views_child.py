@@ -1,7 +1,7 @@
 """Child process for computations that need torch: graphs of networks and the importance of parameters.
 
-It reads tasks as JSON lines from standard input and writes one answer line per task to standard output. It stays alive between
-tasks, because loading torch takes seconds.
+It reads tasks as JSON lines from standard input and writes one answer line per task to standard output. It
+stays alive between tasks, because loading torch takes seconds.
 """
 
 import contextlib

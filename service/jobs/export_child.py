@@ -1,4 +1,6 @@
-"""Child process that writes exports for the server. Each line of standard input is a task, each line of standard output an answer.
+"""Child process that writes exports for the server.
+
+Each line of standard input is a task, each line of standard output an answer.
 
     {"spec": ..., "imports": [...], "formats": [...], "device": ..., "name": ..., "index": ..., "network": path, "folder": path, ...}
     {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
@@ -68,7 +70,10 @@ def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str,
 
 
 def _files(folder: Path, report: ExportReport) -> list[tuple[str, str, str]]:
-    """Return (kind of artifact, name, path) of a format's files. A project of many files becomes one archive."""
+    """Return (kind of artifact, name, path) of a format's files.
+
+    A project of many files becomes one archive.
+    """
     name = f"{report.format}-{VERIFICATION}"
     (folder / name).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     listed = [(f"verification.{report.format}", name, name)]

@@ -1,4 +1,7 @@
-"""The server's side of the export child. The child starts with the first task, runs one task at a time, and ends with `end`."""
+"""The server's side of the export child.
+
+The child starts with the first task, runs one task at a time, and ends with `end`.
+"""
 
 import contextlib
 import json
@@ -27,7 +30,8 @@ class ExportLate(SparsemodError):
 class ExportProcess:
     """Handle of one export child.
 
-    Call `ask` and `end` from one thread, which must live as long as the process. Any thread may call `kill` and `close`.
+    Call `ask` and `end` from one thread, which must live as long as the process. Any thread may call `kill`
+    and `close`.
     """
 
     def __init__(self) -> None:
@@ -37,7 +41,10 @@ class ExportProcess:
         self._closed = False
 
     def ask(self, task: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Run `task` and return its answer. Raises ExportLate after `seconds`, ExportDied with the last line of stderr."""
+        """Run `task` and return its answer.
+
+        Raises ExportLate after `seconds`, ExportDied with the last line of stderr.
+        """
         if self._child is not None and self._child.poll() is not None:
             self.end()  # it was killed after the previous task had ended
         child = self._started()

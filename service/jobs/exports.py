@@ -1,7 +1,8 @@
-"""Exports on request, run outside of HTTP requests. The store holds the state of all jobs, so every server process sees it.
+"""Exports on request, run outside of HTTP requests.
 
-Each server runs one job at a time; a job is one trial. The server renews the job's lease while `service.jobs.export_child`
-writes and checks the files, then stores the files as artifacts of the trial. When a server dies, its lease expires and another
+The store holds the state of all jobs, so every server process sees it. Each server runs one job at a time; a
+job is one trial. The server renews the job's lease while `service.jobs.export_child` writes and checks the
+files, then stores the files as artifacts of the trial. When a server dies, its lease expires and another
 server takes the job.
 """
 
@@ -65,10 +66,11 @@ class Exports:
         device: str | None,
         names: Mapping[int, str] | None = None,
     ) -> list[ExportView]:
-        """Queue exports and return their views. Exports that are queued or running already are not queued again.
+        """Queue exports and return their views.
 
-        `names`: index -> the model's name, where it differs from the default. Raises NotFound, Conflict for a trial without a
-        network or when too many requests wait.
+        Exports that are queued or running already are not queued again. `names`: index -> the model's name,
+        where it differs from the default. Raises NotFound, Conflict for a trial without a network or when
+        too many requests wait.
         """
         target = device or self._store.experiment(experiment).spec.target.device
         for trial in (self._store.trial(experiment, index) for index in indices):
@@ -85,12 +87,16 @@ class Exports:
 
     def listed(self, experiment: int, index: int) -> list[ExportView]:
         """Return the exports of one trial: stored, queued, running and failed ones. Raises NotFound."""
-        # Read before the trial: an export that ends in between is shown as running, never as done without files.
+        # Read before the trial: an export that ends in between is shown as running, never as done without
+        # files.
         records = self._store.exports(experiment, index)
         return self._views(experiment, self._store.trial(experiment, index), records)
 
     def page(self, experiment: int, after: int, limit: int) -> list[ExportView]:
-        """Return the exports of the first `limit` trials with exports and an index above `after`. Raises NotFound."""
+        """Return the exports of the first `limit` trials with exports and an index above `after`.
+
+        Raises NotFound.
+        """
         records = self._store.exports(experiment)
         self._store.experiment(experiment)
         trials = self._store.trials_at(experiment, self._store.exported_trials(experiment, after, limit))
@@ -173,7 +179,10 @@ class Exports:
             return None
 
     def _run_job(self, job: ExportJob) -> None:
-        """Run one job and report its end. When the report fails, the lease expires and the job is queued again."""
+        """Run one job and report its end.
+
+        When the report fails, the lease expires and the job is queued again.
+        """
         try:
             with _Renewal(self._store, job, self._process):
                 why, again = self._attempt(job)
@@ -190,7 +199,10 @@ class Exports:
             )
 
     def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
-        """Export and store the files. Return (None, False) on success, else (reason, whether to try again)."""
+        """Export and store the files.
+
+        Return (None, False) on success, else (reason, whether to try again).
+        """
         try:
             with scratch("sparsemod-export-") as folder:
                 answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)

@@ -1,4 +1,7 @@
-"""The child's side of supervision. It imports only the standard library, because every command runs it first."""
+"""The child's side of supervision.
+
+It imports only the standard library, because every command runs it first.
+"""
 
 import ctypes
 import os
@@ -11,14 +14,20 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent: int) -> None:
-    """Make Linux kill this process when its parent process ends for any reason. Exit when `parent` has ended already."""
+    """Make Linux kill this process when its parent process ends for any reason.
+
+    Exit when `parent` has ended already.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def outlive_parent() -> None:
-    """Undo `die_with_parent`. Linux watches the thread that started this process, which may end before its process."""
+    """Undo `die_with_parent`.
+
+    Linux watches the thread that started this process, which may end before its process.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 

@@ -1,7 +1,8 @@
 """Supervisor of the embedded service: it keeps server, suggester and workers alive, and ends them in order.
 
-Each process runs in its own process group, so Ctrl-C in a terminal reaches only the supervisor. The supervisor ends the workers
-first, then the suggester, then the server. The kernel kills each process when the supervisor dies.
+Each process runs in its own process group, so Ctrl-C in a terminal reaches only the supervisor. The
+supervisor ends the workers first, then the suggester, then the server. The kernel kills each process when
+the supervisor dies.
 """
 
 import os
@@ -38,7 +39,10 @@ class SupervisionFailed(SparsemodError):
 
 @dataclass
 class Program:
-    """One process to keep alive. `output`: log file, None for the terminal. `stop_seconds`: time limit to end."""
+    """One process to keep alive.
+
+    `output`: log file, None for the terminal. `stop_seconds`: time limit to end.
+    """
 
     name: str
     command: Sequence[str]
@@ -96,7 +100,10 @@ class Supervisor:
                 self._start(program)
 
     def stop(self) -> None:
-        """Stop all programs in reverse order. Kill those that exceed their time limit, or all after a second Ctrl-C."""
+        """Stop all programs in reverse order.
+
+        Kill those that exceed their time limit, or all after a second Ctrl-C.
+        """
         self._stopping = True
         for group in self._groups():
             for program in group:
@@ -172,7 +179,10 @@ def require_free_port(host: str, port: int) -> int:
 
 
 def wait_until_ready(url: str, supervisor: Supervisor, seconds: float = 60.0) -> None:
-    """Wait for the server's first answer and restart ended processes meanwhile. Raises ServerUnavailable, SupervisionFailed."""
+    """Wait for the server's first answer and restart ended processes meanwhile.
+
+    Raises ServerUnavailable, SupervisionFailed.
+    """
     from service.client.client import Client
 
     limit = time.monotonic() + seconds

@@ -1,10 +1,12 @@
 """The store: all SQL of the service. It holds the state of experiments, trials and attempts.
 
-`Store.open(url)` migrates the database to the newest schema. All methods are safe to call from several threads and
-processes at once. Times come from `clock` (seconds since 1970); tests replace it to let leases expire.
+`Store.open(url)` migrates the database to the newest schema. All methods are safe to call from several
+threads and processes at once. Times come from `clock` (seconds since 1970); tests replace it to let leases
+expire.
 
-One module for each subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results),
-files, exports, series (data for the dashboard's plots), computed_views (results of long computations), deletion, logins.
+One module for each subject: experiments, trials, suggestions (the queue), attempts and reports (workers),
+front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
+computations), deletion, logins.
 """
 
 import time
@@ -59,7 +61,8 @@ class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, ComputedVi
     ) -> "Store":
         """Open the store at `url`.
 
-        Raises InvalidInput for an unusable URL or database, ServerUnavailable when the database does not answer.
+        Raises InvalidInput for an unusable URL or database, ServerUnavailable when the database does not
+        answer.
         """
         return cls(open_engine(url, lock_seconds, statement_seconds), clock, lease_seconds)
 

@@ -1,7 +1,7 @@
 """Attempts: claims, leases, reports.
 
-A claim is one conditional UPDATE that changes the trial from queued to running. Every report carries the attempt's token. A
-report after the lease was lost raises StaleLease and changes nothing.
+A claim is one conditional UPDATE that changes the trial from queued to running. Every report carries the
+attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
 import hashlib
@@ -101,7 +101,8 @@ _LOOK = sa.select(
 
 
 class _Unreadable(Exception):
-    """A claim is impossible because the stored data of an experiment, or of one trial (by id), do not validate."""
+    """A claim is impossible because the stored data of an experiment, or of one trial (by id), do not
+    validate."""
 
     def __init__(self, experiment: int, trial: int | None, reason: str) -> None:
         self.experiment, self.trial, self.reason = experiment, trial, reason
@@ -117,7 +118,8 @@ class Attempts(Reports):
         self._barred_trials: set[int] = set()  # by id
 
     lenient_until = 0.0
-    """Time of `clock` before which no lease is revoked. A starting server sets it: workers could not renew while it was down."""
+    """Time of `clock` before which no lease is revoked. A starting server sets it: workers could not renew
+    while it was down."""
 
     def claim(
         self,
@@ -128,11 +130,12 @@ class Attempts(Reports):
         login: int | None = None,
         started: bool = False,
     ) -> Claim | None:
-        """Claim the oldest queued trial of a running experiment. Return None when there is none or the worker is draining.
+        """Claim the oldest queued trial of a running experiment.
 
-        Paused workers and experiments are skipped (see Pauses). `started` means that the worker is a new process: its
-        earlier pauses are removed. A repeated `request` returns the same claim. Experiments and trials whose stored data do
-        not validate are skipped. Raises Conflict when `request` was used by another `login`.
+        Return None when there is none or the worker is draining. Paused workers and experiments are skipped
+        (see Pauses). `started` means that the worker is a new process: its earlier pauses are removed. A
+        repeated `request` returns the same claim. Experiments and trials whose stored data do not validate
+        are skipped. Raises Conflict when `request` was used by another `login`.
         """
         if started:
             self.unpause("worker", worker=worker)
@@ -156,7 +159,8 @@ class Attempts(Reports):
         with self._read() as connection:
             barred = self._still_barred(connection)
             claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now, barred)
-        # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request or `last_seen`.
+        # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request
+        # or `last_seen`.
         if not (claimable or lost or repeated or not fresh):
             return None
         if lost:
@@ -204,8 +208,8 @@ class Attempts(Reports):
         now: float,
         barred: Mapping[str, list[int]],
     ) -> tuple[bool, bool, bool, bool, bool]:
-        """Return five flags: a trial can be claimed, a lease has expired, the request has an earlier claim, the worker's
-        `last_seen` is recent, the worker is draining."""
+        """Return five flags: a trial can be claimed, a lease has expired, the request has an earlier claim,
+        the worker's `last_seen` is recent, the worker is draining."""
         bound = {
             "now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
         }  # fmt: skip
@@ -224,7 +228,10 @@ class Attempts(Reports):
         )
 
     def _still_barred(self, connection: sa.Connection) -> dict[str, list[int]]:
-        """Return the statement parameters that exclude barred experiments and trials. Readmit experiments with a mended spec."""
+        """Return the statement parameters that exclude barred experiments and trials.
+
+        Readmit experiments with a mended spec.
+        """
         if self._barred:
             rows = connection.execute(
                 sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.id.in_(self._barred))
@@ -290,7 +297,10 @@ class Attempts(Reports):
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
-        """Renew the lease. The answer says whether the trial must stop early. Raises NotFound, StaleLease."""
+        """Renew the lease.
+
+        The answer says whether the trial must stop early. Raises NotFound, StaleLease.
+        """
         now = self.clock()
         with self._write() as connection:
             trial_id = self._hold(connection, attempt_id, token, now)

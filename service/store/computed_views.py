@@ -13,7 +13,10 @@ class ComputedViews(Base):
     """Methods of the store for computed results."""
 
     def derived(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
-        """Return key and content of a computed result, the newest of its kind without `key`. None when there is none."""
+        """Return key and content of a computed result, the newest of its kind without `key`.
+
+        None when there is none.
+        """
         query = sa.select(derived.c.key, derived.c.content).where(
             derived.c.experiment_id == experiment_id, derived.c.kind == kind
         )
@@ -27,7 +30,10 @@ class ComputedViews(Base):
     def keep_derived(
         self, experiment_id: int, kind: str, key: str, content: Any, *, only: bool = False
     ) -> None:
-        """Store a result. With `only`, delete all others of its kind. Do nothing when the experiment was deleted."""
+        """Store a result.
+
+        With `only`, delete all others of its kind. Do nothing when the experiment was deleted.
+        """
         values = {
             "experiment_id": experiment_id, "kind": kind, "key": key, "content": content, "created_at": self.clock(),
         }  # fmt: skip

@@ -10,10 +10,10 @@ class Deletion(Experiments):
     """Methods of the store that delete experiments."""
 
     def delete_experiment(self, experiment_id: int, login: int | None = None) -> list[str]:
-        """Delete an experiment with its trials, attempts, events and exports. Return the digests of its files.
+        """Delete an experiment with its trials, attempts, events and exports.
 
-        `drop` then deletes the files that nothing else refers to. A worker that holds one of the trials learns of the
-        deletion at its next report. Raises NotFound.
+        Return the digests of its files. `drop` then deletes the files that nothing else refers to. A worker
+        that holds one of the trials learns of the deletion at its next report. Raises NotFound.
         """
         mine = trials.c.experiment_id == experiment_id
         with self._write() as connection:

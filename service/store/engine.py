@@ -1,7 +1,8 @@
 """Open the database: connections, transactions, schema version.
 
-SQLite runs in WAL mode, so readers never wait for the writer. A write transaction starts with BEGIN IMMEDIATE, so it never
-upgrades a read lock. PostgreSQL runs in READ COMMITTED; row locks and conditional updates prevent double execution.
+SQLite runs in WAL mode, so readers never wait for the writer. A write transaction starts with BEGIN
+IMMEDIATE, so it never upgrades a read lock. PostgreSQL runs in READ COMMITTED; row locks and conditional
+updates prevent double execution.
 """
 
 import errno
@@ -33,7 +34,8 @@ STATEMENT_SECONDS = 60.0
 """Seconds that a statement may run. On SQLite this includes reading its rows."""
 
 CONNECT_SECONDS = 10
-"""Seconds that connecting to PostgreSQL may take, and that a connection may be silent before it counts as broken."""
+"""Seconds that connecting to PostgreSQL may take, and that a connection may be silent before it counts as
+broken."""
 
 MIGRATION_SECONDS = 300.0
 """Seconds that a migration waits for a concurrent one."""
@@ -111,10 +113,11 @@ def open_engine(
 
 
 def _make_private(path: Path) -> None:
-    """Create the SQLite file when it is missing, readable by its owner only. SQLite gives the files beside it the same mode.
+    """Create the SQLite file when it is missing, readable by its owner only.
 
-    For an existing file, remove the access of other users and leave the group's access unchanged. Raises InvalidInput for
-    an unusable path, ServerUnavailable for a disk that does not work at the moment.
+    SQLite gives the files beside it the same mode. For an existing file, remove the access of other users
+    and leave the group's access unchanged. Raises InvalidInput for an unusable path, ServerUnavailable for a
+    disk that does not work at the moment.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +152,8 @@ def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> Non
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode, NORMAL survives a killed process. A power cut may lose the last commits but corrupts nothing.
+    # In WAL mode, NORMAL survives a killed process. A power cut may lose the last commits but corrupts
+    # nothing.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
@@ -176,7 +180,8 @@ def _migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     unlimited = engine.connect().execution_options(sparsemod_write=True, sparsemod_unlimited=True)
     with unlimited as connection, connection.begin():
-        # Server and suggester may start on an empty database at the same time. The lock lets one of them create the tables.
+        # Server and suggester may start on an empty database at the same time. The lock lets one of them
+        # create the tables.
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * MIGRATION_SECONDS)}")
@@ -223,8 +228,8 @@ _REASONS = {
 class Base:
     """Shared base of the store's classes: engine, clock, transactions, events.
 
-    Lock order, which prevents deadlocks: attempt or export job, then trial, then experiment. A transaction that locks the
-    record of a file against new references locks nothing else.
+    Lock order, which prevents deadlocks: attempt or export job, then trial, then experiment. A transaction
+    that locks the record of a file against new references locks nothing else.
     """
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
@@ -284,8 +289,8 @@ class Base:
     ) -> int:
         """Record an event and return its counter.
 
-        The experiment's row stays locked until the commit. Counters therefore become visible in order and without gaps:
-        a reader that has seen N has missed nothing below N. Raises NotFound.
+        The experiment's row stays locked until the commit. Counters therefore become visible in order and
+        without gaps: a reader that has seen N has missed nothing below N. Raises NotFound.
         """
         counter = connection.execute(_COUNT_EVENT, {"which": experiment_id, "updated_at": now}).scalar()
         if counter is None:

@@ -70,7 +70,8 @@ class Experiments(Pauses):
             return self._experiment(connection, identity)
 
     def _number(self, connection: sa.Connection) -> dict[str, int]:
-        """Return the next experiment's id as a column value on SQLite, which would reuse the id of a deleted experiment."""
+        """Return the next experiment's id as a column value on SQLite, which would reuse the id of a deleted
+        experiment."""
         if self._postgres:
             return {}
         highest = [
@@ -92,7 +93,10 @@ class Experiments(Pauses):
     def experiments(
         self, limit: int = 100, offset: int = 0, state: ExperimentState | None = None
     ) -> tuple[list[ExperimentSummary], int]:
-        """Return a page of experiments, newest first, and the number of matches. `state` filters when it is given."""
+        """Return a page of experiments, newest first, and the number of matches.
+
+        `state` filters when it is given.
+        """
         query = sa.select(experiments)
         if state is not None:
             query = query.where(experiments.c.state == state.value)
@@ -223,8 +227,8 @@ class Experiments(Pauses):
     ) -> ExperimentView:
         """Add trials (round -> number to add) and change budgets (metric -> limit; None removes it).
 
-        An experiment that was done runs again. The reference point does not change, so hypervolumes stay comparable.
-        Raises NotFound, InvalidInput when nothing would change, InvalidSpec, Conflict.
+        An experiment that was done runs again. The reference point does not change, so hypervolumes stay
+        comparable. Raises NotFound, InvalidInput when nothing would change, InvalidSpec, Conflict.
         """
         body = {"rounds": dict(rounds), "budgets": None if budgets is None else dict(budgets)}
         if not any(rounds.values()) and not budgets:
@@ -260,10 +264,10 @@ class Experiments(Pauses):
             return self._experiment(connection, experiment_id)
 
     def mend(self, experiment_id: int, spec: ExperimentSpec) -> ExperimentView:
-        """Replace a stored spec that does not validate. A failed experiment runs again. Its trials do not change.
+        """Replace a stored spec that does not validate.
 
-        Repeating the request changes nothing. Raises NotFound, Conflict when the stored spec is valid, InvalidSpec for an
-        objective without values.
+        A failed experiment runs again. Its trials do not change. Repeating the request changes nothing.
+        Raises NotFound, Conflict when the stored spec is valid, InvalidSpec for an objective without values.
         """
         now = self.clock()
         with self._write() as connection:
@@ -404,7 +408,10 @@ class Experiments(Pauses):
         return 60 * len(gaps) / sum(gaps) if len(gaps) >= 3 and sum(gaps) > 0 else None
 
     def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
-        """Return the stored outcome of an earlier request with this key. Raises Conflict when its body was different."""
+        """Return the stored outcome of an earlier request with this key.
+
+        Raises Conflict when its body was different.
+        """
         if key is None:
             return None
         row = connection.execute(sa.select(requests).where(requests.c.key == key)).mappings().one_or_none()

@@ -1,8 +1,8 @@
 """Exports on request: the queue of jobs, the server process that runs each job, and the resulting files.
 
-A job is one trial in some formats. Any server may claim a queued job by a conditional UPDATE, with a token and a lease as for
-attempts. A server that stops renewing loses the job. A result under an old token raises StaleLease and changes nothing. The
-state of the trial does not change.
+A job is one trial in some formats. Any server may claim a queued job by a conditional UPDATE, with a token
+and a lease as for attempts. A server that stops renewing loses the job. A result under an old token raises
+StaleLease and changes nothing. The state of the trial does not change.
 """
 
 import secrets
@@ -75,7 +75,10 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True)
 class ExportRecord:
-    """State of the newest request for one format of a trial. `failure`: why it failed without writing a report."""
+    """State of the newest request for one format of a trial.
+
+    `failure`: why it failed without writing a report.
+    """
 
     state: ExportState
     failure: str | None
@@ -94,8 +97,8 @@ class ExportJobs(Base):
     ) -> None:
         """Queue exports. A format of a trial that is queued or running already is not queued again.
 
-        `names`: index -> the model's name, where it differs from the default. Raises NotFound, Conflict when MAX_WAITING
-        requests wait.
+        `names`: index -> the model's name, where it differs from the default. Raises NotFound, Conflict when
+        MAX_WAITING requests wait.
         """
         request = secrets.token_hex(16)
         with self._write() as connection:
@@ -155,7 +158,7 @@ class ExportJobs(Base):
         return records
 
     def exported_trials(self, experiment_id: int, after: int, limit: int) -> list[int]:
-        """Return the indices of the first `limit` trials above `after` with a requested or a stored export."""
+        """Return the indices of the first `limit` trials above `after` with a requested or stored export."""
         requested = sa.select(export_jobs.c.trial_id).where(export_jobs.c.experiment_id == experiment_id)
         stored = sa.select(trial_artifacts.c.trial_id).where(
             trial_artifacts.c.trial_id == trials.c.id, trial_artifacts.c.kind.like("verification.%")
@@ -203,8 +206,9 @@ class ExportJobs(Base):
             self._change_export(connection, job, heartbeat_at=now, expires_at=now + self.lease_seconds)
 
     def finish_export(self, job: ExportJob, files: Sequence[Artifact]) -> None:
-        """Finish a job. Its stored files become artifacts of the trial and replace all earlier artifacts of the same kinds.
+        """Finish a job.
 
+        Its stored files become artifacts of the trial and replace all earlier artifacts of the same kinds.
         Raises NotFound for an unknown job or a file that is not stored, StaleLease.
         """
         now = self.clock()
@@ -254,7 +258,10 @@ class ExportJobs(Base):
             )
 
     def reap_exports(self) -> int:
-        """End the attempts with an expired lease and return their number. Their jobs are queued again or fail."""
+        """End the attempts with an expired lease and return their number.
+
+        Their jobs are queued again or fail.
+        """
         now = self.clock()
         with self._read() as connection:
             lost = sa.select(export_jobs.c.id).where(*_LOST).order_by(export_jobs.c.id)
@@ -279,7 +286,10 @@ class ExportJobs(Base):
     def _lock_trials(
         self, connection: sa.Connection, experiment_id: int, indices: Sequence[int]
     ) -> dict[int, int]:
-        """Return the trials' ids by index and lock them against deletion until the transaction ends. Raises NotFound."""
+        """Return the trials' ids by index and lock them against deletion until the transaction ends.
+
+        Raises NotFound.
+        """
         rows = connection.execute(
             sa.select(trials.c.index, trials.c.id)
             .where(trials.c.experiment_id == experiment_id, trials.c.index.in_(indices))
@@ -293,7 +303,10 @@ class ExportJobs(Base):
         return identities
 
     def _change_export(self, connection: sa.Connection, job: ExportJob, **values: Any) -> int:
-        """Change a job that this process still holds, lock it, and return the trial's id. Raises NotFound, StaleLease."""
+        """Change a job that this process still holds, lock it, and return the trial's id.
+
+        Raises NotFound, StaleLease.
+        """
         changed = connection.execute(
             sa.update(export_jobs).where(*_held(job)).values(**values).returning(export_jobs.c.trial_id)
         ).scalar()
@@ -330,7 +343,10 @@ def _held(job: ExportJob) -> tuple[Any, ...]:
 
 
 def _outdated(earlier: Sequence[Any], formats: Collection[str]) -> list[int]:
-    """Return the ids of finished jobs whose formats newer jobs or `formats` cover. `earlier`: a trial's jobs, newest first."""
+    """Return the ids of finished jobs whose formats newer jobs or `formats` cover.
+
+    `earlier`: a trial's jobs, newest first.
+    """
     covered, outdated = set(formats), []
     for row in earlier:
         if row.state not in _ACTIVE and covered.issuperset(row.formats):

@@ -1,7 +1,7 @@
 """Records of stored files: digest and size. `service.files.artifacts` stores the content.
 
-Several processes may store, use and delete the same content at once. Therefore a file is created or deleted only in a
-transaction that has locked its record, so storing waits for deleting and the other way round.
+Several processes may store, use and delete the same content at once. Therefore a file is created or deleted
+only in a transaction that has locked its record, so storing waits for deleting and the other way round.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from service.store.trials import artifact_url
 from sparsemod.errors import NotFound
 
 STRAY_SECONDS = 86_400.0
-"""Grace period in seconds for unreferenced files. Longer than any trial takes from an upload to its report."""
+"""Grace period in seconds for unreferenced files. No trial takes longer from an upload to its report."""
 
 _BATCH = 200
 
@@ -51,9 +51,9 @@ class Files(Base):
         return ArtifactInfo(digest=digest, size=size, url=artifact_url(digest))
 
     def ask_artifact(self, digest: str) -> ArtifactInfo:
-        """Return a file's record to a caller that will refer to it without an upload. It stays for the grace period, see `drop`.
+        """Return a file's record to a caller that will refer to it without an upload.
 
-        Raises NotFound.
+        It stays for the grace period, see `drop`. Raises NotFound.
         """
         info = self.artifact(digest)  # most files are missing: then no write lock is taken
         with self._write() as connection:
@@ -76,7 +76,8 @@ class Files(Base):
     def drop(self, digests: Sequence[str], remove: Callable[[str], object]) -> int:
         """Delete the unreferenced files of `digests` and return their number. `remove` deletes the content.
 
-        A file whose existence was reported to an uploader stays for STRAY_SECONDS, because a reference may follow.
+        A file whose existence was reported to an uploader stays for STRAY_SECONDS, because a reference may
+        follow.
         """
         limit = self.clock() - STRAY_SECONDS
         return self._drop(
@@ -84,10 +85,10 @@ class Files(Base):
         )
 
     def drop_strays(self, seconds: float, remove: Callable[[str], object]) -> int:
-        """Delete all unreferenced files that were stored, and last asked for, more than `seconds` ago. Return their number.
+        """Delete all unreferenced files that were stored, and last asked for, more than `seconds` ago.
 
-        Sources of such files: uploads of workers that died before their report, replaced checkpoints and exports,
-        interrupted deletions.
+        Return their number. Sources of such files: uploads of workers that died before their report,
+        replaced checkpoints and exports, interrupted deletions.
         """
         old = sa.func.coalesce(artifacts.c.asked_at, artifacts.c.created_at) < self.clock() - seconds
         unused = [
@@ -98,7 +99,10 @@ class Files(Base):
         return self._drop(strays, remove, old)
 
     def drop_unrecorded(self, digests: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Delete files without a record and return their number. A server killed during an upload leaves such files."""
+        """Delete files without a record and return their number.
+
+        A server killed during an upload leaves such files.
+        """
         count = 0
         for digest in digests:
             # The uncommitted record serves as a lock: a concurrent upload of this digest waits for it.

@@ -26,7 +26,10 @@ _KEPT = 64
 
 @dataclass
 class _History:
-    """A front that grows trial by trial. `indices`: the trials on the front. `seen`: the last event that was processed."""
+    """A front that grows trial by trial.
+
+    `indices`: the trials on the front. `seen`: the last event that was processed.
+    """
 
     version: int
     objectives: Objectives
@@ -69,12 +72,16 @@ class Fronts(Trials, Experiments):
         self._history_lock = threading.Lock()
 
     def pareto(self, experiment_id: int) -> ParetoView:
-        """Return the front of the completed trials that meet the budgets, sorted by the first objective. Raises NotFound."""
+        """Return the front of the completed trials that meet the budgets, sorted by the first objective.
+
+        Raises NotFound.
+        """
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             history = self._history(connection, row)
         objectives = history.objectives
-        # Another thread may have extended the history beyond the snapshot above. A new snapshot sees at least as much.
+        # Another thread may have extended the history beyond the snapshot above. A new snapshot sees at
+        # least as much.
         with self._read() as connection:
             query = sa.select(trials).where(
                 trials.c.experiment_id == experiment_id, trials.c.index.in_(history.indices)

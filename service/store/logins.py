@@ -25,7 +25,10 @@ _SESSION = (
 
 
 def fingerprint(secret: str) -> str:
-    """Return the stored hash of a token or a session. The secrets are long and random, so a plain hash is safe."""
+    """Return the stored hash of a token or a session.
+
+    The secrets are long and random, so a plain hash is safe.
+    """
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -92,7 +95,7 @@ class Logins(Base):
         return self._login(_TOKEN, secret)
 
     def session_login(self, secret: str) -> Login | None:
-        """Return the login of a session, None when the session or its token is unknown, expired or revoked."""
+        """Return the login of a session, None when it or its token is unknown, expired or revoked."""
         return self._login(_SESSION, secret)
 
     def _login(self, query: sa.Select[tuple[object, ...]], secret: str) -> Login | None:
@@ -115,7 +118,10 @@ class Logins(Base):
         )
 
     def open_session(self, login: Login, seconds: float) -> tuple[str, float]:
-        """Open a session for the dashboard. Return its secret and its lifetime in seconds, at most that of the token."""
+        """Open a session for the dashboard.
+
+        Return its secret and its lifetime in seconds, at most that of the token.
+        """
         secret, now = secrets.token_urlsafe(32), self.clock()
         if login.expires_at is not None:
             seconds = min(seconds, login.expires_at.timestamp() - now)
@@ -153,9 +159,9 @@ class Logins(Base):
         return number
 
     def drain_worker(self, name: str, draining: bool) -> None:
-        """Stop handing out trials to a worker, or start again and remove its pauses. Its running trials continue.
+        """Stop handing out trials to a worker, or start again and remove its pauses.
 
-        Raises NotFound.
+        Its running trials continue. Raises NotFound.
         """
         with self._write() as connection:
             changed = connection.execute(

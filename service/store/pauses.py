@@ -1,7 +1,7 @@
 """Pauses: after a failure of a machine, work that depends on it waits for a while.
 
-A pause affects one worker and one experiment, one worker and all experiments, one experiment and all workers, or everything.
-It expires by itself, and a success removes it. A repeated pause lasts longer.
+A pause affects one worker and one experiment, one worker and all experiments, one experiment and all
+workers, or everything. It expires by itself, and a success removes it. A repeated pause lasts longer.
 """
 
 import contextlib
@@ -50,10 +50,11 @@ class Pauses(Base):
         experiment: int | None = None,
         claims: bool = True,
     ) -> float:
-        """Pause `worker` (None: all) for `experiment` (None: all) and return the length of the pause in seconds.
+        """Pause `worker` (None: all) for `experiment` (None: all) and return the length of the pause in
+        seconds.
 
-        With `claims`, no trials are handed out during the pause. `cause` distinguishes pauses of the same worker and
-        experiment: "worker", "files", "search", "space".
+        With `claims`, no trials are handed out during the pause. `cause` distinguishes pauses of the same
+        worker and experiment: "worker", "files", "search", "space".
         """
         now = self.clock()
         with self._write() as connection:
@@ -103,7 +104,8 @@ class Pauses(Base):
         return connection.execute(sa.delete(pauses).where(*conditions)).rowcount
 
     def _machine_works(self, connection: sa.Connection, worker: str, experiment: int) -> None:
-        """Remove the pauses of a worker and an experiment after an attempt that did not fail because of the machine."""
+        """Remove the pauses of a worker and an experiment after an attempt that did not fail because of the
+        machine."""
         keys = [
             _key("worker", worker, experiment),
             _key("worker", worker, None),
@@ -112,7 +114,8 @@ class Pauses(Base):
         connection.execute(sa.delete(pauses).where(pauses.c.key.in_(keys)))
 
     def searches_paused(self) -> set[int]:
-        """Return the ids of the experiments whose search is paused after a failure of the suggester's machine."""
+        """Return the ids of the experiments whose search is paused after a failure of the suggester's
+        machine."""
         with self._read() as connection:
             return set(
                 connection.execute(

@@ -12,7 +12,8 @@ from sparsemod.spec.experiment import RoundSpec, RoundsSpec
 ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
 
 Counts = dict[tuple[str, str], tuple[int, int]]
-"""(round, state) -> (trials, misses). Misses do not count towards their round; see `sparsemod.search.Observation.miss`."""
+"""(round, state) -> (trials, misses). Misses do not count towards their round; see
+`sparsemod.search.Observation.miss`."""
 
 _MISSED = sa.case(
     (trials.c.state == TrialState.INFEASIBLE.value, 1),
@@ -48,7 +49,10 @@ def totals(counts: Counts) -> dict[TrialState, int]:
 
 
 def progress(spec: RoundsSpec, counts: Counts) -> dict[str, RoundProgress]:
-    """Return the progress of a spec's rounds. Manual trials form one more round when there are any; all of them count."""
+    """Return the progress of a spec's rounds.
+
+    Manual trials form one more round when there are any; all of them count.
+    """
     rounds: dict[str, RoundProgress] = {}
     for name in ROUNDS:
         own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}

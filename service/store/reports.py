@@ -1,7 +1,7 @@
 """End of attempts: the worker's report, and the next state of the trial.
 
-A finished trial never changes. After an unsuccessful attempt the trial is queued again, unless its experiment is over or it
-has no attempts left. Every attempt stays recorded.
+A finished trial never changes. After an unsuccessful attempt the trial is queued again, unless its
+experiment is over or it has no attempts left. Every attempt stays recorded.
 """
 
 import math
@@ -49,9 +49,10 @@ class Reports(Pauses):
     """Methods of the store that end attempts."""
 
     def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
-        """End the attempt, and the trial unless it is queued again. Repeating the report returns the same answer.
+        """End the attempt, and the trial unless it is queued again.
 
-        Raises NotFound, StaleLease, InvalidInput for an inconsistent result or for files that were not uploaded.
+        Repeating the report returns the same answer. Raises NotFound, StaleLease, InvalidInput for an
+        inconsistent result or for files that were not uploaded.
         """
         now = self.clock()
         with self._write() as connection:
@@ -89,7 +90,8 @@ class Reports(Pauses):
     ) -> tuple[TrialState, AttemptState]:
         """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial stays queued with its checkpoint until the experiment is resumed.
+            # The user stopped the experiment: the trial stays queued with its checkpoint until the
+            # experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
         if result.state is not TrialState.FAILED:
@@ -116,8 +118,8 @@ class Reports(Pauses):
     def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
         """Return the trial's next state after an unsuccessful attempt.
 
-        It is queued, failed after the last allowed attempt, or stopped when the user or the end of the experiment stopped it.
-        `counted`: whether the attempt counts towards limits.attempts.
+        It is queued, failed after the last allowed attempt, or stopped when the user or the end of the
+        experiment stopped it. `counted`: whether the attempt counts towards limits.attempts.
         """
         if _over(trial.experiment_state) or trial.stop_requested:
             return TrialState.STOPPED

@@ -1,4 +1,5 @@
-"""Data for the dashboard's plots: trials as columns, attempts as columns, and the event counters of its streams."""
+"""Data for the dashboard's plots: trials as columns, attempts as columns, and the event counters of its
+streams."""
 
 import threading
 import time
@@ -56,7 +57,10 @@ class Series(Experiments, Base):
     """Methods of the store that read many trials at once."""
 
     def revisions(self, identities: Collection[int] | None = None) -> dict[int, Revision]:
-        """Return experiment id -> last event counter and state, for `identities` or all experiments. One small query."""
+        """Return experiment id -> last event counter and state, for `identities` or all experiments.
+
+        One small query.
+        """
         query = sa.select(experiments.c.id, experiments.c.events, experiments.c.state)
         if identities is not None:
             query = query.where(experiments.c.id.in_(list(identities)))
@@ -72,9 +76,9 @@ class Series(Experiments, Base):
         self._cache_lock = threading.Lock()
 
     def points_since(self, experiment_id: int, after: int = 0) -> Points:
-        """Return the trials that changed after event `after` as columns. All trials for 0 or after very many changes.
+        """Return the trials that changed after event `after` as columns.
 
-        Raises NotFound.
+        All trials for 0 or after very many changes. Raises NotFound.
         """
         with self._read() as connection:
             row = self._row(connection, experiment_id)
@@ -141,7 +145,8 @@ class Series(Experiments, Base):
         return sorted({int(data["index"]) for data in rows})
 
     def timeline(self, experiment_id: int, since: float = 0.0) -> Timeline:
-        """Return the attempts that ran after `since` (seconds since 1970) as columns, in the order of their start.
+        """Return the attempts that ran after `since` (seconds since 1970) as columns, in the order of their
+        start.
 
         Raises NotFound.
         """

@@ -1,7 +1,8 @@
-"""Stored specs that may not validate any more, after an update of the program, a restored backup or an edit of the database.
+"""Stored specs that may not validate any more, after an update of the program, a restored backup or an edit
+of the database.
 
-An invalid spec affects its own experiment only. The experiment can be shown, stopped, exported and mended. Operations that
-need the whole spec (suggestions, claims, extensions) are refused with the reason.
+An invalid spec affects its own experiment only. The experiment can be shown, stopped, exported and mended.
+Operations that need the whole spec (suggestions, claims, extensions) are refused with the reason.
 """
 
 import copy
@@ -30,7 +31,10 @@ class StoredSpecInvalid(Conflict):
 
 @dataclass(frozen=True)
 class StoredSpec:
-    """A parsed stored spec. `error` is None when it is valid; otherwise `spec` has defaults in place of the invalid parts."""
+    """A parsed stored spec.
+
+    `error` is None when it is valid; otherwise `spec` has defaults in place of the invalid parts.
+    """
 
     data: Any
     spec: ExperimentSpec

@@ -51,9 +51,9 @@ class SuggesterLease:
 class TrialRecord:
     """A trial as the search needs it.
 
-    `values`: the measurements (without test data), the costs of an infeasible trial, or None. `epochs`: the requested
-    epochs. `trained_epochs`: the epochs that the weights were trained for. `weights`: whether a file of kind "weights" is
-    stored.
+    `values`: the measurements (without test data), the costs of an infeasible trial, or None. `epochs`: the
+    requested epochs. `trained_epochs`: the epochs that the weights were trained for. `weights`: whether a
+    file of kind "weights" is stored.
     """
 
     index: int
@@ -79,9 +79,9 @@ class Suggestions(Trials, Experiments):
     def lease_suggester(
         self, experiment_id: int, holder: str, seconds: float = 120.0
     ) -> SuggesterLease | None:
-        """Take the lease when it is free, expired, or held under the same name `holder`. Return None otherwise.
+        """Take the lease when it is free, expired, or held under the same name `holder`.
 
-        A restarted suggester gets its lease back through its name. Raises NotFound.
+        Return None otherwise. A restarted suggester gets its lease back through its name. Raises NotFound.
         """
         now = self.clock()
         token = secrets.token_hex(16)
@@ -125,8 +125,8 @@ class Suggestions(Trials, Experiments):
     def queue(self, lease: SuggesterLease, suggestions: Sequence[Suggested]) -> list[int]:
         """Store suggestions, all or none, and return their trial indices.
 
-        Infeasible suggestions, and those whose network cannot be built, are finished immediately. Raises StaleLease when
-        another suggester holds the lease, Conflict when the experiment is over, NotFound.
+        Infeasible suggestions, and those whose network cannot be built, are finished immediately. Raises
+        StaleLease when another suggester holds the lease, Conflict when the experiment is over, NotFound.
         """
         now = self.clock()
         with self._write() as connection:
@@ -155,9 +155,10 @@ class Suggestions(Trials, Experiments):
         epochs: int | None = None,
         key: str | None = None,
     ) -> TrialView:
-        """Queue a candidate of the user. The caller has checked it against the space. `epochs` defaults to those of r2.
+        """Queue a candidate of the user.
 
-        An experiment that was done runs again. A repeated `key` returns the trial that it created. Raises NotFound, Conflict.
+        The caller has checked it against the space. `epochs` defaults to those of r2. An experiment that was
+        done runs again. A repeated `key` returns the trial that it created. Raises NotFound, Conflict.
         """
         body = {"parameters": dict(parameters), "epochs": epochs}
         now = self.clock()
@@ -197,9 +198,9 @@ class Suggestions(Trials, Experiments):
     def _append(
         self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
     ) -> Mapping[str, Any]:
-        """Insert a trial and return its row. The row is not read back, because that costs as much as the insertion.
+        """Insert a trial and return its row.
 
-        Raises StoredSpecInvalid.
+        The row is not read back, because that costs as much as the insertion. Raises StoredSpecInvalid.
         """
         index = int(row["next_index"]) + place
         c = item.candidate

@@ -305,7 +305,8 @@ deletions = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
 )
 
-# Exports on request. A row is one trial in some formats. It belongs to the server process that holds its token.
+# Exports on request. A row is one trial in some formats. It belongs to the server process that holds its
+# token.
 export_jobs = sa.Table(
     "export_jobs",
     metadata,

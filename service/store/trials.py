@@ -1,4 +1,5 @@
-"""Trials as users see them: one trial, a filtered and sorted page, learning curve, log, columns of the CSV table."""
+"""Trials as users see them: one trial, a filtered and sorted page, learning curve, log, columns of the CSV
+table."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,8 @@ class Trials(Base):
     ) -> tuple[list[TrialView], int]:
         """Return a page of trials (without their attempts) and the number of matches.
 
-        Trials without a value of the sort key come last. Raises NotFound, InvalidInput for an unknown `sort`.
+        Trials without a value of the sort key come last. Raises NotFound, InvalidInput for an unknown
+        `sort`.
         """
         conditions, query = self._sorted(
             sa.select(trials), experiment_id, state, round, origin, sort, descending
@@ -101,7 +103,10 @@ class Trials(Base):
         sort: str,
         descending: bool,
     ) -> tuple[list[Any], sa.Select[Any]]:
-        """Return the filter conditions, and `query` with these conditions and the order. Raises InvalidInput."""
+        """Return the filter conditions, and `query` with these conditions and the order.
+
+        Raises InvalidInput.
+        """
         conditions: list[Any] = [trials.c.experiment_id == experiment_id]
         conditions += [
             trials.c[column] == value
@@ -129,7 +134,10 @@ class Trials(Base):
         )
 
     def trials_at(self, experiment_id: int, indices: Sequence[int]) -> list[TrialView]:
-        """Return the trials with these indices, in the order of `indices`, without their attempts. Skip missing trials."""
+        """Return the trials with these indices, in the order of `indices`, without their attempts.
+
+        Skip missing trials.
+        """
         views: dict[int, TrialView] = {}
         with self._read() as connection:
             for start in range(0, len(indices), 500):
@@ -142,7 +150,8 @@ class Trials(Base):
         return [views[index] for index in indices if index in views]
 
     def csv_columns(self, experiment_id: int, indices: Collection[int]) -> tuple[dict[str, str], list[str]]:
-        """Return the columns of a table of these trials: metric -> unit, and parameters, both in the order of the trials."""
+        """Return the columns of a table of these trials: metric -> unit, and parameters, both in the order
+        of the trials."""
         wanted = set(indices)
         metrics: dict[str, str] = {}
         parameters: dict[str, None] = {}
@@ -170,7 +179,10 @@ class Trials(Base):
         return metrics, list(parameters)
 
     def curve(self, experiment_id: int, index: int) -> list[CurvePoint]:
-        """Return the learning curve by epoch. The latest attempt's point wins where an epoch was repeated. Raises NotFound."""
+        """Return the learning curve by epoch.
+
+        The latest attempt's point wins where an epoch was repeated. Raises NotFound.
+        """
         with self._read() as connection:
             trial_id = self._trial_row(connection, experiment_id, index)["id"]
             rows = connection.execute(
@@ -184,7 +196,10 @@ class Trials(Base):
             return [points[epoch] for epoch in sorted(points)]
 
     def log(self, experiment_id: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
-        """Return up to `limit` log lines of the trial by attempt and time, skipping the first `after`. Raises NotFound."""
+        """Return up to `limit` log lines of the trial by attempt and time, skipping the first `after`.
+
+        Raises NotFound.
+        """
         with self._read() as connection:
             trial_id = self._trial_row(connection, experiment_id, index)["id"]
             rows = connection.execute(
@@ -221,8 +236,9 @@ class Trials(Base):
     def retry(self, experiment_id: int, indices: Sequence[int] | None = None) -> list[int]:
         """Queue failed trials again, with a fresh count of attempts, and return their indices.
 
-        `indices` selects the trials; None selects all that failed by a fault. An experiment that was done or failed runs
-        again. Raises NotFound, Conflict for a trial that has not failed, which includes a trial that is queued again.
+        `indices` selects the trials; None selects all that failed by a fault. An experiment that was done or
+        failed runs again. Raises NotFound, Conflict for a trial that has not failed, which includes a trial
+        that is queued again.
         """
         now = self.clock()
         with self._write() as connection:
@@ -313,7 +329,10 @@ class Trials(Base):
     def _views(
         self, connection: sa.Connection, rows: Sequence[Row], experiment_id: int | None = None
     ) -> list[TrialView]:
-        """Return views of `rows`. Pass `experiment_id` when `rows` are all its trials: then one query reads each table."""
+        """Return views of `rows`.
+
+        Pass `experiment_id` when `rows` are all its trials: then one query reads each table.
+        """
         identities = [row["id"] for row in rows]
         measured = self._of_trials(
             connection, measurements, identities, experiment_id, measurements.c.position

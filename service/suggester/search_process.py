@@ -1,8 +1,8 @@
 """A search in a child process, for experiments whose family or dataset is user code.
 
-Screening builds networks, and user code may end its process, hang, or use all memory. In the suggester's process that would
-end every search. In a child it costs one candidate: the process is replaced, and the candidate counts as a network that cannot
-be built.
+Screening builds networks, and user code may end its process, hang, or use all memory. In the suggester's
+process that would end every search. In a child it costs one candidate: the process is replaced, and the
+candidate counts as a network that cannot be built.
 """
 
 import json
@@ -57,7 +57,10 @@ class SearchFailed(SparsemodError):
 
 
 def runs_user_code(spec: ExperimentSpec) -> bool:
-    """Return whether the family or the dataset of `spec` is defined outside this package. Raises UnknownName."""
+    """Return whether the family or the dataset of `spec` is defined outside this package.
+
+    Raises UnknownName.
+    """
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
     source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
     modules = (getattr(family, "origin", family).__module__, source.__module__)
@@ -65,7 +68,10 @@ def runs_user_code(spec: ExperimentSpec) -> bool:
 
 
 class _Board:
-    """Shared memory with the child: the current candidate and its start time. Empty between two candidates."""
+    """Shared memory with the child: the current candidate and its start time.
+
+    Empty between two candidates.
+    """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _BOARD)
@@ -86,9 +92,10 @@ class _Board:
 
 
 class SearchProcess:
-    """The search for `spec`, built by `build` in a child. `ask` sends a request, `answer` polls for the result.
+    """The search for `spec`, built by `build` in a child.
 
-    `build_seconds` (per candidate) and `memory` (resident bytes) limit the child during a request.
+    `ask` sends a request, `answer` polls for the result. `build_seconds` (per candidate) and `memory`
+    (resident bytes) limit the child during a request.
     """
 
     def __init__(
@@ -123,7 +130,8 @@ class SearchProcess:
     def answer(self) -> Answer | None:
         """Return (reason to end or None, suggestions), or None while the child still works.
 
-        Raises the search's own errors, and SearchFailed when the process broke too often or outside of a candidate.
+        Raises the search's own errors, and SearchFailed when the process broke too often or outside of a
+        candidate.
         """
         if self._pipe is None or self._question is None:
             return None
@@ -164,7 +172,10 @@ class SearchProcess:
         self._child = self._pipe = None
 
     def _replace(self, what: str) -> None:
-        """Kill the child, mark its current candidate as broken, and repeat the request in a new child. Raises SearchFailed."""
+        """Kill the child, mark its current candidate as broken, and repeat the request in a new child.
+
+        Raises SearchFailed.
+        """
         _, values = self._board.read()
         self.close()
         if values is None:
@@ -183,7 +194,8 @@ class SearchProcess:
 
     def _send(self) -> None:
         if self._child is None:
-            # Fork, because this process has loaded torch and the user's modules. The child never uses the inherited store.
+            # Fork, because this process has loaded torch and the user's modules. The child never uses the
+            # inherited store.
             context = multiprocessing.get_context("fork")
             self._board.write(None)
             self._pipe, theirs = context.Pipe()
@@ -193,8 +205,8 @@ class SearchProcess:
                 daemon=True,
             )
             with warnings.catch_warnings():
-                # Newer Pythons warn about a fork with running threads. The only other thread renews leases, and the child
-                # uses nothing that this thread may have locked.
+                # Newer Pythons warn about a fork with running threads. The only other thread renews leases,
+                # and the child uses nothing that this thread may have locked.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._child.start()
             theirs.close()
@@ -254,7 +266,8 @@ def _keys(broken: Sequence[tuple[dict[str, Value], str]]) -> Sequence[tuple[str,
 
 
 def _watched(board: _Board, broken: Mapping[str, str], costs: Costs) -> Costs:
-    """Wrap `costs`: write the current candidate to the board, and reject candidates that broke a process before."""
+    """Wrap `costs`: write the current candidate to the board, and reject candidates that broke a process
+    before."""
 
     def screened(values: Mapping[str, Value]) -> Mapping[str, float]:
         message = broken.get(json.dumps(dict(values), sort_keys=True))

@@ -1,7 +1,8 @@
-"""The suggester: a process that keeps the queue of trials filled for every running experiment. It uses the store directly.
+"""The suggester: a process that keeps the queue of trials filled for every running experiment.
 
-It has no state of its own: the search is rebuilt from the stored trials, so it may be killed at any moment. A lease on the
-experiment fences the queue: of two suggesters only the holder of the lease can append, after reading the stored trials.
+It uses the store directly. It has no state of its own: the search is rebuilt from the stored trials, so it
+may be killed at any moment. A lease on the experiment fences the queue: of two suggesters only the holder of
+the lease can append, after reading the stored trials.
 """
 
 import os
@@ -69,7 +70,8 @@ def _unwatched(costs: Costs) -> Costs:
 def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     """Build the search for a spec. `watch` wraps the function that computes exact costs.
 
-    Raises the errors of the spec and its data, and EnvironmentFailure for data that cannot be read at the moment.
+    Raises the errors of the spec and its data, and EnvironmentFailure for data that cannot be read at the
+    moment.
     """
     from sparsemod.data import load
     from sparsemod.pipeline.problem import Problem
@@ -103,8 +105,8 @@ def observation(record: TrialRecord) -> "Observation":
 class Suggester:
     """One suggester. `step` handles every running experiment once. `run` repeats it until a stop.
 
-    `ahead`: number of trials to keep queued. 0 means the number of slots of the live workers: then no worker waits, and the
-    search sees the newest results.
+    `ahead`: number of trials to keep queued. 0 means the number of slots of the live workers: then no worker
+    waits, and the search sees the newest results.
     """
 
     def __init__(
@@ -148,7 +150,10 @@ class Suggester:
             self._store.release_suggester(item.lease)
 
     def step(self) -> bool:
-        """Handle every running experiment once. Return whether anything was done. Raises ServerUnavailable."""
+        """Handle every running experiment once.
+
+        Return whether anything was done. Raises ServerUnavailable.
+        """
         waiting = self._store.searches_paused()
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
@@ -269,7 +274,8 @@ class Suggester:
     def _ask(
         self, held: _Held, view: ExperimentView, records: list[TrialRecord], wanted: int
     ) -> tuple[str | None, list[Any]] | None:
-        """Return (reason to end or None, suggestions), or None while the search's process still works on them."""
+        """Return (reason to end or None, suggestions), or None while the search's process still works on
+        them."""
         if held.search is None or held.spec != view.spec:
             held.close()
             isolated = runs_user_code(view.spec)

@@ -1,8 +1,9 @@
-"""One attempt at a trial, from claim to report: watch the child process and forward its messages to the server.
+"""One attempt at a trial, from claim to report: watch the child process and forward its messages to the
+server.
 
-The worker survives everything that happens in the child. A crash, a signal, or too much memory or time becomes a failure with
-a message that names the cause. The attempt waits for a server that is unavailable. When the lease is lost, it kills the child
-and reports nothing.
+The worker survives everything that happens in the child. A crash, a signal, or too much memory or time
+becomes a failure with a message that names the cause. The attempt waits for a server that is unavailable.
+When the lease is lost, it kills the child and reports nothing.
 """
 
 import contextlib
@@ -60,13 +61,14 @@ DRAIN_OUTPUT_SECONDS = 1.0
 """Time limit for reading the remaining output of a child that has ended."""
 
 SERVER_ERRORS = 8
-"""Repetitions of a request that fails with a server error, which may be temporary or caused by the request."""
+"""Repetitions of a request after server errors, which may be temporary or caused by the request."""
 
 REFUSALS = 3
 """Attempts to send a report that is refused as invalid. A single refusal may come from a proxy."""
 
 WHOLE, FILES = "whole", "files"
-"""`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are missing on the server."""
+"""`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are
+missing on the server."""
 
 
 class Ending(StrEnum):
@@ -90,7 +92,8 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class AttemptSettings:
-    """Settings of the child: torch device, evaluating function ("module:attribute"), folder for attempts and downloads."""
+    """Settings of the child: torch device, evaluating function ("module:attribute"), folder for attempts and
+    downloads."""
 
     device: str
     evaluate: str
@@ -119,7 +122,8 @@ class Attempt:
         self._refusals = 0
 
     def release(self) -> None:
-        """Request an early end: the child stops between epochs, its checkpoint is kept, the trial is queued again."""
+        """Request an early end: the child stops between epochs, its checkpoint is kept, the trial is queued
+        again."""
         self._release.set()
 
     def run(self) -> Ending:
@@ -199,7 +203,10 @@ class Attempt:
         return path
 
     def _watch(self, child: Child) -> TrialResult | None:
-        """Read the child's messages until it is done, and enforce its limits. Return None when the lease was lost."""
+        """Read the child's messages until it is done, and enforce its limits.
+
+        Return None when the lease was lost.
+        """
         began = time.monotonic()
         asked: float | None = None
         selector = selectors.DefaultSelector()
@@ -273,7 +280,10 @@ class Attempt:
         return lines is not None
 
     def _drain(self, child: Child) -> None:
-        """Read the last output of an ended child. The time is limited, because a detached subprocess may hold the stream."""
+        """Read the last output of an ended child.
+
+        The time is limited, because a detached subprocess may hold the stream.
+        """
         limit = time.monotonic() + DRAIN_OUTPUT_SECONDS
         while time.monotonic() < limit:
             readable, _, _ = select.select([child.output], [], [], DRAIN_OUTPUT_SECONDS)
@@ -298,7 +308,8 @@ class Attempt:
     # ---- the server
 
     def _keep_lease(self) -> None:
-        """Renew the lease three times per lease length, and forward points, log lines and checkpoints in between."""
+        """Renew the lease three times per lease length, and forward points, log lines and checkpoints in
+        between."""
         pause = self._claim.lease_seconds / 3
         renew = time.monotonic() + pause
         while not self._closing.wait(min(FORWARD_SECONDS, pause)):
@@ -313,14 +324,18 @@ class Attempt:
                 self._lost.set()
                 return
             except ServerUnavailable as error:
-                # The server may be restarting. Unsent data stay here. Renew the lease first when the server is back.
+                # The server may be restarting. Unsent data stay here. Renew the lease first when the server
+                # is back.
                 if not isinstance(error, NoSpace):
                     renew = time.monotonic()
             except Exception as error:  # noqa: BLE001 - no failed report may stop the renewal of the lease
                 logger.warning("report failed, retrying", attempt=self._claim.attempt, reason=str(error))
 
     def _forward(self) -> None:
-        """Send the collected points, log lines and checkpoint. Keep what could not be sent. Raises Conflict, ServerUnavailable."""
+        """Send the collected points, log lines and checkpoint.
+
+        Keep what could not be sent. Raises Conflict, ServerUnavailable.
+        """
         with self._forwarding:
             self._forward_one_at_a_time()
 
@@ -379,7 +394,10 @@ class Attempt:
         return Ending.RELEASED if released or environment else Ending.FINISHED
 
     def _deliver_files(self, result: TrialResult, directory: Path) -> None:
-        """Send curve, log, checkpoint and the files of the result. Raises OSError and the errors of `_insist`."""
+        """Send curve, log, checkpoint and the files of the result.
+
+        Raises OSError and the errors of `_insist`.
+        """
         files = _files(directory)
         while self._points or self._log or self._checkpoint is not None:
             self._insist(self._forward)
@@ -402,8 +420,9 @@ class Attempt:
     def _insist(self, request: Callable[[], Any]) -> Any:
         """Repeat `request` until the server answers. Raises Conflict and NotFound immediately.
 
-        Wait for a server that is unavailable or has no space, while `_keep_lease` renews the lease. Raise ServerUnavailable
-        only after a release or a lost lease. Raise a server error or a refusal after a few repetitions.
+        Wait for a server that is unavailable or has no space, while `_keep_lease` renews the lease. Raise
+        ServerUnavailable only after a release or a lost lease. Raise a server error or a refusal after a few
+        repetitions.
         """
         backoff = Backoff(*RETRY_SECONDS)
         failures = 0

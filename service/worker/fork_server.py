@@ -62,7 +62,8 @@ class Child:
         return text
 
     def memory(self) -> int:
-        """Return the resident bytes of this process (anonymous and shared memory, no mapped files), 0 after its end."""
+        """Return the resident bytes of this process (anonymous and shared memory, no mapped files), 0 after
+        its end."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):
@@ -78,7 +79,10 @@ class Child:
         self.fork_server.kill(self.job)
 
     def exited(self, code: int | None) -> None:
-        """Record the exit code (negative: a signal; None: unknown). Called by the fork server's listener thread."""
+        """Record the exit code (negative: a signal; None: unknown).
+
+        Called by the fork server's listener thread.
+        """
         self.code = code
         self._exited.set()
 
@@ -107,7 +111,10 @@ class Child:
 
 
 class ForkServer:
-    """Starts the fork server process when needed and forks children from it. Safe to use from several threads."""
+    """Starts the fork server process when needed and forks children from it.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,7 @@
-"""Buffer for the log lines of an attempt. It keeps lines while the server is unavailable and bounds their number."""
+"""Buffer for the log lines of an attempt.
+
+It keeps lines while the server is unavailable and bounds their number.
+"""
 
 import threading
 from collections import deque
@@ -16,7 +19,10 @@ PRINTED = 20_000
 
 
 class TrialLog:
-    """Takes lines from one thread and returns them in batches to another. A warning line reports dropped lines."""
+    """Takes lines from one thread and returns them in batches to another.
+
+    A warning line reports dropped lines.
+    """
 
     def __init__(self, held: int = HELD, printed: int = PRINTED) -> None:
         self._held, self._most = held, printed

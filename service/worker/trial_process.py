@@ -2,9 +2,9 @@
 
     worker (no torch)  --control socket-->  fork server (torch loaded, never trains)  --fork-->  one child per attempt
 
-Loading torch takes seconds. Forking a process that has loaded it takes milliseconds. The fork server does not use the
-accelerator, so its children can. It loads a dataset only after a child has finished a trial with it. Child and worker
-exchange JSON lines over a socket:
+Loading torch takes seconds. Forking a process that has loaded it takes milliseconds. The fork server does
+not use the accelerator, so its children can. It loads a dataset only after a child has finished a trial with
+it. Child and worker exchange JSON lines over a socket:
 
     worker to child: {"kind": "job", ...} first, then optionally {"kind": "stop"}
     child to worker: point, log, checkpoint (a file), stage, and finally result, invalid, fault or environment
@@ -63,7 +63,10 @@ class Channel:
             self._socket.sendall(data)
 
     def receive(self) -> list[Message]:
-        """Wait for data and return the complete messages received so far. Set `closed` at the end of the stream."""
+        """Wait for data and return the complete messages received so far.
+
+        Set `closed` at the end of the stream.
+        """
         try:
             data = self._socket.recv(1 << 18)
         except ConnectionResetError:
@@ -114,7 +117,10 @@ class ChannelReporter:
         self._channel.send({"kind": "stage", "stage": name})
 
     def checkpoint(self, data: bytes) -> None:
-        """Keep `data`, from which a retry of this trial resumes. Send it every few seconds and in `flush`."""
+        """Keep `data`, from which a retry of this trial resumes.
+
+        Send it every few seconds and in `flush`.
+        """
         self._newest = data
         if time.monotonic() - self._passed_on >= CHECKPOINT_SECONDS:
             self.flush()
@@ -134,7 +140,10 @@ class ChannelReporter:
         return self._stop.is_set()
 
     def obey(self) -> None:
-        """Read the worker's messages. End this process when the worker is gone, because nothing could receive the result."""
+        """Read the worker's messages.
+
+        End this process when the worker is gone, because nothing could receive the result.
+        """
         for message in self._channel.messages():
             if message["kind"] == "stop":
                 self._stop.set()
@@ -142,7 +151,8 @@ class ChannelReporter:
 
 
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
-    """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate` and return the result as JSON data.
+    """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate` and return the result
+    as JSON data.
 
     Raises EnvironmentFailure when the spec or its data cannot be loaded on this machine.
     """
@@ -186,7 +196,8 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
 
 
 def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
-    """Return name and memory (bytes) of the accelerator that torch sees in this process, or the reason why there is none."""
+    """Return name and memory (bytes) of the accelerator that torch sees in this process, or the reason why
+    there is none."""
     import torch
 
     if not torch.cuda.is_available():
@@ -199,8 +210,8 @@ def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
 def run_child(channel: Channel) -> NoReturn:
     """Run one job and end the process.
 
-    The last message is a result, "invalid" for a network that cannot be built, "environment" for a failure of the machine,
-    or "fault" for any other failure.
+    The last message is a result, "invalid" for a network that cannot be built, "environment" for a failure
+    of the machine, or "fault" for any other failure.
     """
     faulthandler.enable()
     message = next(channel.messages(), None)
@@ -224,7 +235,8 @@ def run_child(channel: Channel) -> NoReturn:
         channel.send({"kind": "fault", "message": "out of memory in Python (MemoryError)"})
         code = 1
     except Exception as error:  # noqa: BLE001
-        # Process boundary: any exception of a user's module becomes this attempt's failure. The log gets its traceback.
+        # Process boundary: any exception of a user's module becomes this attempt's failure. The log gets its
+        # traceback.
         traceback.print_exc()
         channel.send({"kind": "fault", "message": f"{type(error).__name__}: {error}"})
         code = 1
@@ -235,7 +247,8 @@ def run_child(channel: Channel) -> NoReturn:
 
 
 def _keep_temporary_files_in(workdir: Path) -> None:
-    """Put temporary files of this process and its subprocesses in the attempt's folder, which is removed even after a kill."""
+    """Put temporary files of this process and its subprocesses in the attempt's folder, which is removed
+    even after a kill."""
     place = workdir.absolute() / "tmp"
     with contextlib.suppress(OSError):  # disk full: the code that needs a file reports it
         place.mkdir(exist_ok=True)
@@ -301,7 +314,8 @@ class ForkServerLoop:
             die_with_parent(parent)
             os.setpgid(0, 0)  # its subprocesses end with it
             with contextlib.suppress(OSError):  # the file may be missing
-                # When memory runs out, the kernel must kill a trial, not the worker or a server on the same machine.
+                # When memory runs out, the kernel must kill a trial, not the worker or a server on the same
+                # machine.
                 Path("/proc/self/oom_score_adj").write_text("500")
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -340,7 +354,8 @@ class ForkServerLoop:
             for split in (data.train, data.validation):
                 split.tensors()
         except Exception:  # noqa: BLE001
-            # A user's loader may raise anything. Without the preloaded dataset each child loads it and reports the error.
+            # A user's loader may raise anything. Without the preloaded dataset each child loads it and
+            # reports the error.
             traceback.print_exc()
         gc.freeze()
 

@@ -1,7 +1,8 @@
 """The worker: it claims trials over HTTP and evaluates each in a child process.
 
-The worker does not load torch. SIGTERM or SIGINT drains it: it finishes the running trials and claims no more. A second signal,
-or the drain's time limit, gives them back: they stop between two epochs, upload their checkpoint and are queued again.
+The worker does not load torch. SIGTERM or SIGINT drains it: it finishes the running trials and claims no
+more. A second signal, or the drain's time limit, gives them back: they stop between two epochs, upload their
+checkpoint and are queued again.
 """
 
 import contextlib
@@ -57,9 +58,9 @@ class ClaimingServer(Server, Protocol):
 class WorkerSettings:
     """Settings of a worker. Raises InvalidInput for a value out of range.
 
-    `gpu`: number of the CUDA device, None for the CPU. `once`: end after one trial. `until_idle`: end after this many seconds
-    without a trial. `threads`: threads of a child. `evaluate`: function that a child runs (`module:attribute`). `preload`:
-    modules that the fork server imports.
+    `gpu`: number of the CUDA device, None for the CPU. `once`: end after one trial. `until_idle`: end after
+    this many seconds without a trial. `threads`: threads of a child. `evaluate`: function that a child runs
+    (`module:attribute`). `preload`: modules that the fork server imports.
     """
 
     name: str = ""
@@ -91,7 +92,10 @@ class WorkerSettings:
 
 
 class Worker:
-    """Claims and evaluates trials. `run` blocks; any thread or signal handler may call `drain` and `release`."""
+    """Claims and evaluates trials.
+
+    `run` blocks; any thread or signal handler may call `drain` and `release`.
+    """
 
     def __init__(self, server: ClaimingServer, settings: WorkerSettings) -> None:
         self._server, self._settings = server, settings
@@ -123,9 +127,10 @@ class Worker:
     def run(self) -> int:
         """Work until the settings or a signal end the worker. Return the number of reported trials.
 
-        Errors of the server do not end the worker, except a token that is refused several times in a row: then AccessDenied
-        is raised. Raises InvalidInput when there is no such GPU, ForkServerBroken when the GPU cannot be checked. Raises the
-        last claim's error when `until_idle` ends a worker whose claims fail.
+        Errors of the server do not end the worker, except a token that is refused several times in a row:
+        then AccessDenied is raised. Raises InvalidInput when there is no such GPU, ForkServerBroken when the
+        GPU cannot be checked. Raises the last claim's error when `until_idle` ends a worker whose claims
+        fail.
         """
         with scratch(FOLDER, self._settings.directory) as directory:
             return self._run_in(directory)
@@ -219,7 +224,10 @@ class Worker:
                 self._draining.set()
 
     def _claim(self) -> "tuple[Claim | None, bool]":
-        """Return a claim or None, and whether the request failed. Raise nothing: no bad answer may end the worker."""
+        """Return a claim or None, and whether the request failed.
+
+        Raise nothing: no bad answer may end the worker.
+        """
         try:
             claim = self._server.claim(
                 self.name, self._settings.device, self._settings.slots, not self._started
@@ -248,7 +256,10 @@ class Worker:
         return True
 
     def _check_gpu(self, number: int, directory: Path) -> None:
-        """Check in a child that torch sees the GPU, so a wrong --gpu fails at the start. Raises InvalidInput, ForkServerBroken."""
+        """Check in a child that torch sees the GPU, so a wrong --gpu fails at the start.
+
+        Raises InvalidInput, ForkServerBroken.
+        """
         child = self._fork_server.fork()
         try:
             child.channel.send(
@@ -275,7 +286,8 @@ class Worker:
 def run_worker(url: str, settings: WorkerSettings) -> int:
     """Run a worker as a process and return the number of reported trials.
 
-    The first SIGTERM or SIGINT drains it, the second gives its trials back. Raises the errors of `Worker.run`.
+    The first SIGTERM or SIGINT drains it, the second gives its trials back. Raises the errors of
+    `Worker.run`.
     """
     from service.client.client import Client
 
