@@ -25,7 +25,7 @@ from service.schemas.trials import (
     WorkerView,
 )
 from service.store.engine import Clock, moment
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.reports import TRIAL_OF, Reports
 from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
@@ -158,7 +158,7 @@ class Attempts(Reports):
         now = self.clock()
         with self._read() as connection:
             barred = self._still_barred(connection)
-            claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now, barred)
+            claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
         # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request
         # or `last_seen`.
         if not (claimable or lost or repeated or not fresh):
@@ -167,7 +167,7 @@ class Attempts(Reports):
             self.reap()
         with self._write() as connection:
             if not fresh:
-                self._seen(connection, worker, device, slots, now)
+                self._record_worker(connection, worker, device, slots, now)
             if request is not None:
                 known = (
                     connection.execute(sa.select(attempts).where(attempts.c.request == request))
@@ -178,7 +178,7 @@ class Attempts(Reports):
                     if known["login"] != login:
                         raise Conflict(f"request {request!r} was already used with another token")
                     running = known["state"] == AttemptState.RUNNING
-                    return self._repeated(connection, known["id"]) if running else None
+                    return self._repeated_claim(connection, known["id"]) if running else None
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
@@ -198,9 +198,9 @@ class Attempts(Reports):
                 "worker": worker,
             }
             self._event(connection, trial.experiment_id, "trial", data, now)
-            return self._claim(connection, attempt_id)
+            return self._read_claim(connection, attempt_id)
 
-    def _look(
+    def _peek(
         self,
         connection: sa.Connection,
         worker: str,
@@ -217,7 +217,9 @@ class Attempts(Reports):
         lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
 
-    def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
+    def _record_worker(
+        self, connection: sa.Connection, worker: str, device: str, slots: int, now: float
+    ) -> None:
         statement = self._insert(workers).values(
             name=worker, device=device, slots=slots, first_seen=now, last_seen=now
         )
@@ -239,14 +241,14 @@ class Attempts(Reports):
             self._barred = {row.id for row in rows if self._stored(row.id, row.spec).error is not None}
         return {"barred": [0, *self._barred], "barred_trials": [0, *self._barred_trials]}
 
-    def _repeated(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
+    def _repeated_claim(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
         """Return the claim of a running attempt, None when its stored data do not validate any more."""
         try:
-            return self._claim(connection, attempt_id)
+            return self._read_claim(connection, attempt_id)
         except _Unreadable:
             return None
 
-    def _claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
+    def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
         """Read an attempt's claim. Raises _Unreadable."""
         row = connection.execute(_CLAIMED, {"which": attempt_id}).one()
         try:
@@ -303,7 +305,7 @@ class Attempts(Reports):
         """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
             row = connection.execute(
                 sa.select(trials.c.stop_requested, experiments.c.state)
                 .join(experiments, experiments.c.id == trials.c.experiment_id)
@@ -321,7 +323,7 @@ class Attempts(Reports):
         """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
             self._store_points(connection, attempt_id, points)
             if log:
                 rows = [_line(attempt_id, line) for line in log]
@@ -340,8 +342,8 @@ class Attempts(Reports):
         """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
-            if digest not in hold(connection, [digest]):
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
+            if digest not in lock_files(connection, [digest]):
                 raise NotFound("artifact", digest)
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(checkpoint=digest))
 
@@ -359,10 +361,12 @@ class Attempts(Reports):
         count = 0
         for identity in identities:
             with self._write() as connection:
-                count += self._lose(connection, identity, now, expired)
+                count += self._expire(connection, identity, now, expired)
         return count
 
-    def _lose(self, connection: sa.Connection, attempt_id: int, now: float, expired: tuple[Any, ...]) -> int:
+    def _expire(
+        self, connection: sa.Connection, attempt_id: int, now: float, expired: tuple[Any, ...]
+    ) -> int:
         row = connection.execute(
             sa.select(attempts).where(attempts.c.id == attempt_id, *expired).with_for_update()
         ).one_or_none()
@@ -373,14 +377,14 @@ class Attempts(Reports):
         failure = Failure(
             kind=FailureKind.FAULT, message=f"worker {row.worker!r} sent nothing for {silent:.0f} s"
         )
-        state = self._again(connection, trial, counted=True)
+        state = self._state_after_failure(connection, trial, counted=True)
         connection.execute(
             sa.update(attempts)
             .where(attempts.c.id == attempt_id)
             .values(state=AttemptState.LOST.value, ended_at=now, failure=failure.model_dump(mode="json"))
         )
         result = TrialResult(state=TrialState.FAILED, failure=failure)
-        self._settle(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
+        self._write_state(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
         return 1
 
     def workers(self) -> list[WorkerView]:

@@ -345,7 +345,7 @@ class Experiments(Pauses):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         stored = self._stored(row["id"], row["spec"])
-        budgets, reference = _in_force(stored.spec)
+        budgets, reference = _effective_limits(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),
@@ -443,7 +443,7 @@ def _fingerprint(kind: str, body: Any) -> str:
     return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
 
 
-def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
+def _effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
     """Return (budgets, reference point), including the device's defaults."""
     try:
         return spec.all_budgets(), spec.reference()

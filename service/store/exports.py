@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from service.schemas.exports import ExportState
 from service.store.engine import Base
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.tables import export_jobs, trial_artifacts, trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.export.report import FormatName
@@ -218,7 +218,7 @@ class ExportJobs(Base):
             )
             # Trials are locked before their experiment (see Base).
             connection.execute(sa.select(trials.c.id).where(trials.c.id == trial_id).with_for_update())
-            stored = hold(connection, [file.digest for file in files])
+            stored = lock_files(connection, [file.digest for file in files])
             for file in files:
                 if file.digest not in stored:
                     raise NotFound("artifact", file.digest)
@@ -253,7 +253,7 @@ class ExportJobs(Base):
         with self._write() as connection:
             connection.execute(
                 sa.update(export_jobs)
-                .where(*_held(job))
+                .where(*_holder_condition(job))
                 .values(state=ExportState.QUEUED.value, attempts=export_jobs.c.attempts - 1, token=None)
             )
 
@@ -308,7 +308,10 @@ class ExportJobs(Base):
         Raises NotFound, StaleLease.
         """
         changed = connection.execute(
-            sa.update(export_jobs).where(*_held(job)).values(**values).returning(export_jobs.c.trial_id)
+            sa.update(export_jobs)
+            .where(*_holder_condition(job))
+            .values(**values)
+            .returning(export_jobs.c.trial_id)
         ).scalar()
         if changed is None:
             query = sa.select(export_jobs).where(export_jobs.c.id == job.id)
@@ -334,7 +337,7 @@ class ExportJobs(Base):
             self._event(connection, row.experiment_id, "trial", {"index": index, "files": 0}, now)
 
 
-def _held(job: ExportJob) -> tuple[Any, ...]:
+def _holder_condition(job: ExportJob) -> tuple[Any, ...]:
     return (
         export_jobs.c.id == job.id,
         export_jobs.c.token == job.token,

@@ -134,7 +134,7 @@ class Files(Base):
         return count
 
 
-def hold(connection: sa.Connection, digests: Sequence[str]) -> dict[str, int]:
+def lock_files(connection: sa.Connection, digests: Sequence[str]) -> dict[str, int]:
     """Return the sizes of the recorded ones of `digests`, and lock their records against deletion.
 
     The caller stores a reference to each file before the transaction ends.

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState, Finished
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
     attempts,
@@ -72,11 +72,11 @@ class Reports(Pauses):
             # When the stored spec does not validate any more, the objectives are unknown.
             _check(result, () if stored.error is not None else stored.spec.objectives)
             self._store_points(connection, attempt_id, result.curve)
-            state, ending = self._verdict(connection, trial, result)
+            state, ending = self._next_states(connection, trial, result)
             failure = None if result.failure is None else result.failure.model_dump(mode="json")
             end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
             connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
-            self._settle(
+            self._write_state(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
             if _environment_failed(result):
@@ -85,7 +85,7 @@ class Reports(Pauses):
                 self._machine_works(connection, row.worker, trial.experiment_id)
             return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
-    def _verdict(
+    def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
     ) -> tuple[TrialState, AttemptState]:
         """Return the next state of the trial and of the attempt."""
@@ -99,8 +99,8 @@ class Reports(Pauses):
         if result.failure is not None and result.failure.kind is FailureKind.INVALID:
             return TrialState.FAILED, AttemptState.FAILED
         if _environment_failed(result) or (result.failure is not None and result.failure.detail == RELEASED):
-            return self._again(connection, trial, counted=False), AttemptState.RELEASED
-        return self._again(connection, trial, counted=True), AttemptState.FAILED
+            return self._state_after_failure(connection, trial, counted=False), AttemptState.RELEASED
+        return self._state_after_failure(connection, trial, counted=True), AttemptState.FAILED
 
     def _pause_after(
         self, connection: sa.Connection, worker: str, experiment: int, result: TrialResult, now: float
@@ -115,7 +115,7 @@ class Reports(Pauses):
             place = None if failure.detail == WHOLE else experiment
             self._pause(connection, "worker", failure.message, now, worker, place)
 
-    def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
+    def _state_after_failure(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
         """Return the trial's next state after an unsuccessful attempt.
 
         It is queued, failed after the last allowed attempt, or stopped when the user or the end of the
@@ -135,7 +135,7 @@ class Reports(Pauses):
         allowed = self._stored(trial.experiment_id, trial.spec).spec.limits.attempts
         return TrialState.FAILED if faults + 1 >= allowed else TrialState.QUEUED
 
-    def _settle(
+    def _write_state(
         self,
         connection: sa.Connection,
         trial: Any,
@@ -167,7 +167,7 @@ class Reports(Pauses):
         return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
-        known = hold(connection, [file.digest for file in files]) if files else {}
+        known = lock_files(connection, [file.digest for file in files]) if files else {}
         for place, file in enumerate(files):
             if file.digest not in known:
                 raise InvalidInput(
@@ -182,7 +182,7 @@ class Reports(Pauses):
                 [{"trial_id": trial_id, **f.model_dump(mode="json")} for f in files],
             )
 
-    def _hold(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
+    def _renew_lease(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
         """Renew the lease, lock the attempt and return the trial's id. Raises NotFound, StaleLease."""
         trial_id = connection.execute(
             sa.update(attempts)

@@ -43,7 +43,7 @@ NO_MORE = "the search space holds no further candidate"
 
 
 @dataclass
-class _Held:
+class _Leased:
     """An experiment under this suggester's lease, with the search built for its spec."""
 
     lease: SuggesterLease
@@ -114,8 +114,8 @@ class Suggester:
     ) -> None:
         self._store, self._ahead, self._seconds = store, ahead, lease_seconds
         self._holder = holder or f"{socket.gethostname()}-{os.getpid()}"
-        self._held: dict[int, _Held] = {}
-        self._complaints: dict[int, str] = {}
+        self._leased: dict[int, _Leased] = {}
+        self._logged: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
@@ -143,10 +143,10 @@ class Suggester:
     def close(self) -> None:
         """Kill the searches' processes and release all leases."""
         with self._lock:
-            held, self._held = dict(self._held), {}
-        for item in held.values():
+            leased, self._leased = dict(self._leased), {}
+        for item in leased.values():
             item.close()
-        for item in held.values():
+        for item in leased.values():
             self._store.release_suggester(item.lease)
 
     def step(self) -> bool:
@@ -158,20 +158,20 @@ class Suggester:
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
             kept = {*active, *waiting}
-            gone = [self._held.pop(identity) for identity in list(self._held) if identity not in kept]
+            gone = [self._leased.pop(identity) for identity in list(self._leased) if identity not in kept]
         for item in gone:
             item.close()
             self._store.release_suggester(item.lease)
         busy = False
         for identity in active:
             try:
-                held = self._hold(identity)
-                if held is not None:
-                    busy |= self._serve(held)
+                leased = self._lease(identity)
+                if leased is not None:
+                    busy |= self._fill(leased)
             except (StaleLease, NotFound) as error:
                 log.info("experiment left to another suggester", experiment=identity, reason=str(error))
                 with self._lock:
-                    lost = self._held.pop(identity, None)
+                    lost = self._leased.pop(identity, None)
                 if lost is not None:
                     lost.close()
             except Conflict as error:
@@ -180,68 +180,70 @@ class Suggester:
                 raise
             except Exception as error:  # noqa: BLE001
                 # The stored data of one experiment may have any shape. Continue with the others.
-                self._complain(identity, f"{type(error).__name__}: {error}")
+                self._log_once(identity, f"{type(error).__name__}: {error}")
         return busy
 
-    def _complain(self, identity: int, reason: str) -> None:
+    def _log_once(self, identity: int, reason: str) -> None:
         """Log why an experiment gets no suggestions, once per reason."""
-        if self._complaints.get(identity) != reason:
-            self._complaints[identity] = reason
+        if self._logged.get(identity) != reason:
+            self._logged[identity] = reason
             log.error("no suggestions", experiment=identity, reason=reason)
 
-    def _hold(self, identity: int) -> _Held | None:
+    def _lease(self, identity: int) -> _Leased | None:
         """Return the experiment if this suggester holds or can take its lease, else None."""
         with self._lock:
-            held = self._held.get(identity)
-        if held is None:
+            leased = self._leased.get(identity)
+        if leased is None:
             lease = self._store.lease_suggester(identity, self._holder, self._seconds)
             if lease is None:
                 return None
-            held = _Held(lease)
+            leased = _Leased(lease)
             with self._lock:
-                self._held[identity] = held
+                self._leased[identity] = leased
             log.info("suggesting", experiment=identity)
-        return held
+        return leased
 
-    def _serve(self, held: _Held) -> bool:
+    def _fill(self, leased: _Leased) -> bool:
         """Fill the queue of one experiment, or end the experiment. Return whether anything was done."""
-        identity = held.lease.experiment
+        identity = leased.lease.experiment
         view = self._store.experiment(identity)
         if view.spec_error is not None:
-            self._complain(identity, f"its stored spec is not valid: {view.spec_error}")
+            self._log_once(identity, f"its stored spec is not valid: {view.spec_error}")
             return False
-        if view.revision == held.revision:
+        if view.revision == leased.revision:
             return False
         wanted = self._wanted(view)
         if wanted <= 0:
-            held.revision = view.revision
+            leased.revision = view.revision
             return False
         records = self._store.records(identity)
         try:
-            answer = self._ask(held, view, records, wanted)
+            answer = self._request_suggestions(leased, view, records, wanted)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:
-                held.drop()
+                leased.drop()
                 pause = self._store.pause("search", str(failure), experiment=identity, claims=False)
                 log.warning("search paused", experiment=identity, reason=str(failure), pause=pause)
                 return True
             if isinstance(error, SparsemodError):
-                self._end(identity, ExperimentState.FAILED, str(error))
+                self._end_experiment(identity, ExperimentState.FAILED, str(error))
                 return True
             # A user's family may raise anything during screening. End its experiment, not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
-            self._end(identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}")
+            self._end_experiment(
+                identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
+            )
             return True
         if answer is None:
             return False
         reason, suggestions = answer
-        if held.paused:
+        if leased.paused:
             self._store.unpause("search", experiment=identity)
-            held.paused = False
+            leased.paused = False
         pending = any(not record.state.finished for record in records)
         if suggestions:
-            indices = self._store.queue(held.lease, suggestions)
+            indices = self._store.queue(leased.lease, suggestions)
             live = sum(item.feasible for item in suggestions)
             log.info(
                 "queued",
@@ -252,9 +254,9 @@ class Suggester:
             )
             return True
         if pending:
-            held.revision = view.revision
+            leased.revision = view.revision
             return False
-        self._end(identity, ExperimentState.DONE, reason or NO_MORE)
+        self._end_experiment(identity, ExperimentState.DONE, reason or NO_MORE)
         return True
 
     def _wanted(self, view: ExperimentView) -> int:
@@ -271,25 +273,25 @@ class Suggester:
         missing = ahead - view.counts.get(TrialState.QUEUED, 0)
         return max(missing, view.spec.search.batch_size) if missing > 0 else 0
 
-    def _ask(
-        self, held: _Held, view: ExperimentView, records: list[TrialRecord], wanted: int
+    def _request_suggestions(
+        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], wanted: int
     ) -> tuple[str | None, list[Any]] | None:
         """Return (reason to end or None, suggestions), or None while the search's process still works on
         them."""
-        if held.search is None or held.spec != view.spec:
-            held.close()
+        if leased.search is None or leased.spec != view.spec:
+            leased.close()
             isolated = runs_user_code(view.spec)
-            held.search = SearchProcess(view.spec, build_search) if isolated else build_search(view.spec)
-            held.spec = view.spec
-        if isinstance(held.search, SearchProcess):
-            if not held.search.busy:
-                held.search.ask([observation(record) for record in records], wanted)
-            return held.search.answer()
+            leased.search = SearchProcess(view.spec, build_search) if isolated else build_search(view.spec)
+            leased.spec = view.spec
+        if isinstance(leased.search, SearchProcess):
+            if not leased.search.busy:
+                leased.search.ask([observation(record) for record in records], wanted)
+            return leased.search.answer()
         observations = [observation(record) for record in records]
-        reason = held.search.done(observations)
-        return reason, ([] if reason is not None else held.search.suggest(observations, wanted))
+        reason = leased.search.done(observations)
+        return reason, ([] if reason is not None else leased.search.suggest(observations, wanted))
 
-    def _end(self, identity: int, state: ExperimentState, reason: str) -> None:
+    def _end_experiment(self, identity: int, state: ExperimentState, reason: str) -> None:
         self._store.finish_experiment(identity, state, reason)
         log.info("experiment over", experiment=identity, state=str(state), reason=reason)
 
@@ -297,13 +299,13 @@ class Suggester:
         """Renew the leases in the background: a suggestion may take longer than a lease."""
         while not stop.wait(self._seconds / 3):
             with self._lock:
-                held = list(self._held.values())
-            for item in held:
+                leased = list(self._leased.values())
+            for item in leased:
                 try:
                     self._store.renew_suggester(item.lease, self._seconds)
                 except Conflict:
                     with self._lock:
-                        self._held.pop(item.lease.experiment, None)
+                        self._leased.pop(item.lease.experiment, None)
                 except ServerUnavailable:
                     break  # the main loop logs it; the next iteration retries
 

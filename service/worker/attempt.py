@@ -199,7 +199,7 @@ class Attempt:
         path = self._settings.directory / "downloads" / digest.removeprefix("sha256:")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._insist(lambda: self._server.download(digest, path))
+            self._retry_request(lambda: self._server.download(digest, path))
         return path
 
     def _watch(self, child: Child) -> TrialResult | None:
@@ -208,45 +208,47 @@ class Attempt:
         Return None when the lease was lost.
         """
         began = time.monotonic()
-        asked: float | None = None
+        stop_sent: float | None = None
         selector = selectors.DefaultSelector()
         selector.register(child.channel, selectors.EVENT_READ)
         selector.register(child.output, selectors.EVENT_READ)
         limits = self._claim.spec.limits
         result: TrialResult | None = None
-        looked = 0.0
+        last_check = 0.0
         while not child.channel.closed:
             for key, _ in selector.select(WATCH_SECONDS):
                 if key.fileobj is child.channel:
                     for message in child.channel.receive():
-                        result = self._take(message, child) or result
-                elif not self._take_output(child):
+                        result = self._handle(message, child) or result
+                elif not self._log_output(child):
                     selector.unregister(child.output)
             now = time.monotonic()
             if result is not None:
                 break
             if self._lost.is_set():
                 return None
-            if now - looked >= WATCH_SECONDS:
-                looked = now
+            if now - last_check >= WATCH_SECONDS:
+                last_check = now
                 self._peak = max(self._peak, child.memory())
                 if limits.memory is not None and self._peak > limits.memory:
-                    return self._cut(
+                    return self._kill_with_fault(
                         child, f"used {_bytes(self._peak)}, limits.memory is {_bytes(limits.memory)}"
                     )
             if now - began > limits.trial_seconds:
-                return self._cut(child, f"took longer than limits.trial_seconds = {limits.trial_seconds:g} s")
-            if asked is None and (self._stop.is_set() or self._release.is_set()):
-                asked = now
+                return self._kill_with_fault(
+                    child, f"took longer than limits.trial_seconds = {limits.trial_seconds:g} s"
+                )
+            if stop_sent is None and (self._stop.is_set() or self._release.is_set()):
+                stop_sent = now
                 with contextlib.suppress(OSError):  # already ending
                     child.channel.send({"kind": "stop"})
-            if asked is not None and now - asked > self._settings.stop_grace:
+            if stop_sent is not None and now - stop_sent > self._settings.stop_grace:
                 child.kill()
                 note = f"did not stop by itself within {self._settings.stop_grace:g} s and was killed"
                 return TrialResult(state=TrialState.STOPPED, notes=(note,))
-        return result or self._died(child)
+        return result or self._ended_early(child)
 
-    def _take(self, message: Message, child: Child) -> TrialResult | None:
+    def _handle(self, message: Message, child: Child) -> TrialResult | None:
         match message["kind"]:
             case "point":
                 with self._lock:
@@ -272,7 +274,7 @@ class Attempt:
                 return _fault(message["message"])
         return None
 
-    def _take_output(self, child: Child) -> bool:
+    def _log_output(self, child: Child) -> bool:
         """Log the child's output. Return False after the end of the stream."""
         lines = child.read_output()
         for line in lines or ():
@@ -287,14 +289,14 @@ class Attempt:
         limit = time.monotonic() + DRAIN_OUTPUT_SECONDS
         while time.monotonic() < limit:
             readable, _, _ = select.select([child.output], [], [], DRAIN_OUTPUT_SECONDS)
-            if not readable or not self._take_output(child):
+            if not readable or not self._log_output(child):
                 return
 
-    def _cut(self, child: Child, why: str) -> TrialResult:
+    def _kill_with_fault(self, child: Child, why: str) -> TrialResult:
         child.kill()
         return _fault(f"{why} (in stage {self._stage!r}) and was killed")
 
-    def _died(self, child: Child) -> TrialResult:
+    def _ended_early(self, child: Child) -> TrialResult:
         """Return the failure of a child that ended without a result."""
         code = child.wait()
         self._drain(child)
@@ -396,28 +398,28 @@ class Attempt:
     def _deliver_files(self, result: TrialResult, directory: Path) -> None:
         """Send curve, log, checkpoint and the files of the result.
 
-        Raises OSError and the errors of `_insist`.
+        Raises OSError and the errors of `_retry_request`.
         """
         files = _files(directory)
         while self._points or self._log or self._checkpoint is not None:
-            self._insist(self._forward)
+            self._retry_request(self._forward)
         for artifact in result.artifacts:
             path = files.get(artifact.digest)
             if path is not None:
-                self._insist(partial(self._server.upload, path))
+                self._retry_request(partial(self._server.upload, path))
 
     def _finish(self, result: TrialResult) -> None:
         """Report the result. When the server refuses it or fails on it, report a fault with the reason."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
-            self._insist(lambda: self._server.finish(attempt, token, result))
+            self._retry_request(lambda: self._server.finish(attempt, token, result))
         except (Conflict, NotFound, ServerUnavailable):
             raise
         except SparsemodError as error:
             refused = _fault(f"the server refused the result: {error}")
-            self._insist(lambda: self._server.finish(attempt, token, refused))
+            self._retry_request(lambda: self._server.finish(attempt, token, refused))
 
-    def _insist(self, request: Callable[[], Any]) -> Any:
+    def _retry_request(self, request: Callable[[], Any]) -> Any:
         """Repeat `request` until the server answers. Raises Conflict and NotFound immediately.
 
         Wait for a server that is unavailable or has no space, while `_keep_lease` renews the lease. Raise

@@ -139,7 +139,7 @@ class ChannelReporter:
         """Return whether the worker has requested an early end."""
         return self._stop.is_set()
 
-    def obey(self) -> None:
+    def listen(self) -> None:
         """Read the worker's messages.
 
         End this process when the worker is gone, because nothing could receive the result.
@@ -220,7 +220,7 @@ def run_child(channel: Channel) -> NoReturn:
     workdir = Path(message.get("workdir", "."))
     _keep_temporary_files_in(workdir)
     reporter = ChannelReporter(channel, workdir)
-    threading.Thread(target=reporter.obey, name="obey", daemon=True).start()
+    threading.Thread(target=reporter.listen, name="listen", daemon=True).start()
     started = time.perf_counter()
     code = 0
     try:
