@@ -14,6 +14,7 @@ from service.cli import calibrate, catalogue, experiments, exporting, local, res
 from service.settings import Settings
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.files import dump, load, loads
+from sparsemod.spec.methods import FAMILIES
 
 generate = generator()
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
@@ -61,6 +62,17 @@ def test_every_key_of_a_spec_is_described() -> None:
         for name, info in model.model_fields.items():
             assert info.description, f"{path}.{name} has no description"
             assert f"| `{name}` |" in text
+
+
+def test_every_method_and_its_keys_are_described() -> None:
+    text = generate.methods()
+    for path, family in FAMILIES.items():
+        section = text.split(f"### `{path}`\n")[1].split("\n### ")[0]
+        for name in family.names():
+            assert f"- `{name}`: {family.describe(name)}" in section
+            for key in set(family.config_of(name).model_fields) - {"version", family.key}:
+                assert f"| `{key}` |" in section, f"{path}: {name}.{key}"
+        assert f"(#{path.replace('.', '')})" in generate.spec_reference() + text
 
 
 def test_every_field_of_a_parameter_is_described() -> None:

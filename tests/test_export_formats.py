@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +14,41 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_export import Every, contents, quantized
+from support_operators import unregistered_afterwards
 from torch import nn
 
 from sparsemod.calibration.networks import random_network
 from sparsemod.errors import ToolsMissing, UnknownName, Unsupported
-from sparsemod.export import EXPORTERS, ExportReport, export, expressible
+from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.onnx.exporter import to_onnx
 from sparsemod.export.report import VERIFICATION
 from sparsemod.export.tflite.exporter import to_tflite
-from sparsemod.graph import KINDS
+from sparsemod.kinds import KINDS, Kind
 from sparsemod.quantization import IntegerNetwork, TensorInfo, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
-from sparsemod.quantization.interpreter import _KERNELS, trace
-from sparsemod.quantization.layers import LAYERS, Add, Clamp, Layer, MaxPool
+from sparsemod.quantization.interpreter import trace
+from sparsemod.quantization.layers import Add, Clamp, Layer, MaxPool
 
-FORMATS = tuple(EXPORTERS)
-
-
-# -- the table
+FORMATS = EXPORTERS.names()
 
 
-@pytest.mark.parametrize("kind", sorted(LAYERS))
-def test_every_layer_kind_has_kernel_cost_rule_and_formats(kind: str) -> None:
-    assert kind in _KERNELS
-    # A relu that no layer takes in becomes a clamp; batch norm is folded before.
-    assert kind in KINDS or (kind == "clamp" and {"relu", "relu6"} <= set(KINDS))
-    assert callable(LAYERS[kind].macs)
-    assert expressible(kind) == FORMATS, "a format without this kind must say so in docs/export.md"
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_no_format_claims_kinds_that_do_not_exist(name: str) -> None:
-    assert EXPORTERS[name].kinds <= set(LAYERS)
+# -- refusals
 
 
 class Strange(Layer):
-    """A kind that nobody knows."""
+    """A kind that no format knows."""
 
     kind = "strange"
 
     def shape(self, inputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
         return inputs[0]
+
+
+@pytest.fixture
+def strange() -> Iterator[None]:
+    with unregistered_afterwards():
+        KINDS.add("strange", Kind("strange", "a kind that no format knows"))
+        yield
 
 
 def _single(layer: Layer, shape: tuple[int, ...], scale: float = 0.5) -> IntegerNetwork:
@@ -63,7 +58,7 @@ def _single(layer: Layer, shape: tuple[int, ...], scale: float = 0.5) -> Integer
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_unknown_layer_is_refused_by_every_format(name: str, tmp_path: Path) -> None:
+def test_an_unknown_layer_is_refused_by_every_format(name: str, strange: None, tmp_path: Path) -> None:
     network = _single(Strange("odd.one", ("x",), "y"), (2, 4, 4))
     with pytest.raises(Unsupported, match=r"strange.*odd.one.*no format can"):
         export(name, network, tmp_path / name)

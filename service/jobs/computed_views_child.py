@@ -14,15 +14,14 @@ from typing import Any
 from sparsemod.data import load
 from sparsemod.data.source import declared
 from sparsemod.errors import SparsemodError
-from sparsemod.graph import Graph, capture, deployed
-from sparsemod.measure.macs import operator_macs
+from sparsemod.graph import Graph, deployed
+from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
-from sparsemod.measure.size import CHANNEL_BYTES, WEIGHT_BYTES
 from sparsemod.pipeline.problem import Problem
-from sparsemod.pipeline.screening import build
-from sparsemod.pruning import planned_shrink_graph
+from sparsemod.pipeline.screening import build, pruning_plan
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import Storage
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for module in task["imports"]:
             importlib.import_module(module)
-        spec = ExperimentSpec.parse(task["spec"])
+        spec = ExperimentSpec.stored(task["spec"])
         info = declared(spec.dataset.name) or load(spec.dataset).info
         problem = Problem.of(spec, info)
         with contextlib.redirect_stdout(sys.stderr):
@@ -57,15 +56,10 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     """Return the layers of a candidate's deployed network and its memory use over time, in bytes."""
     module = build(problem, values, 0)
-    network = capture(module, problem.info.shape)
-    sparsity = problem.sparsity(values)
-    if problem.spec.pruning.method == "filters" and sparsity > 0:
-        network = planned_shrink_graph(network, sparsity, module.state_dict())
-    network = deployed(network)
-    width = 1 if problem.spec.quantization.scheme == "static" else 4
-    layers = [
-        _layer(network, operator, problem.spec.quantization.scheme, width) for operator in network.operators
-    ]
+    network = deployed(pruning_plan(problem, values, module).graph)
+    storage = problem.spec.quantization.storage
+    width = storage.activation_bytes
+    layers = [_layer(network, operator, storage) for operator in network.operators]
     moments: list[dict[str, Any]] = [
         {
             "operator": moment.operator,
@@ -85,7 +79,7 @@ def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     }
 
 
-def _layer(network: Graph, operator: Any, scheme: str, width: int) -> dict[str, Any]:
+def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
     weights = network.state[operator.weight].numel() if operator.weight is not None else 0
     channels = network.state[operator.weight].shape[0] if operator.weight is not None else 0
     attributes = {
@@ -100,9 +94,9 @@ def _layer(network: Graph, operator: Any, scheme: str, width: int) -> dict[str, 
         "output": operator.output,
         "shape": network.shapes[operator.output],
         "parameters": weights + (network.state[operator.bias].numel() if operator.bias is not None else 0),
-        "bytes": weights * WEIGHT_BYTES[scheme] + channels * CHANNEL_BYTES[scheme],
+        "bytes": weights * storage.weight_bytes + channels * storage.channel_bytes,
         "macs": operator_macs(network, operator),
-        "output_bytes": network.elements(operator.output) * width,
+        "output_bytes": network.elements(operator.output) * storage.activation_bytes,
         "activation": operator.attributes.get("activation"),
         "attributes": attributes,
     }
