@@ -90,7 +90,7 @@ def test_every_key_of_a_config_file_is_described() -> None:
 
 
 def test_the_readme_tells_what_the_demo_does() -> None:
-    rounds = load(ROOT / "service" / "cli" / "demo.yaml").rounds
+    rounds = load(ROOT / "service" / "cli" / "demo.yaml").source.rounds
     text = " ".join((ROOT / "README.md").read_text().split())
     assert (
         f"{rounds.r1.trials} Sobol trials, {rounds.r2.trials} chosen by a Gaussian process, {rounds.r3.trials} morphs"

@@ -105,7 +105,7 @@ def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
 def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the sensitivity of every objective to the parameters, as plain data."""
     from sparsemod.search.importance import FEWEST, sensitivity
-    from sparsemod.search.observation import Observation
+    from sparsemod.sources.observation import Observation
 
     observations = [
         Observation(

@@ -14,6 +14,7 @@ from service.store.trials import Trials, add_measurements, new_view
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
+from sparsemod.sources.base import MANUAL
 from sparsemod.units import over_budget
 
 __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
@@ -157,7 +158,7 @@ class Suggestions(Trials, Experiments):
     ) -> TrialView:
         """Queue a candidate of the user.
 
-        The caller has checked it against the space. `epochs` defaults to those of r2. An experiment that was
+        The caller has checked it against the space. `epochs` defaults to the source's `manual_epochs`. An experiment that was
         done runs again. A repeated `key` returns the trial that it created. Raises NotFound, Conflict.
         """
         body = {"parameters": dict(parameters), "epochs": epochs}
@@ -171,8 +172,10 @@ class Suggestions(Trials, Experiments):
                 raise Conflict(
                     f"experiment {experiment_id} has failed ({row['reason']}): nothing can be queued"
                 )
-            candidate = Candidate(parameters=dict(parameters), origin="manual", round="manual")
-            manual = _Manual(candidate, epochs or self._parsed(experiment_id, row["spec"]).rounds.r2.epochs)
+            candidate = Candidate(parameters=dict(parameters), origin=MANUAL.name, round=MANUAL.name)
+            manual = _Manual(
+                candidate, epochs or self._parsed(experiment_id, row["spec"]).source.manual_epochs
+            )
             trial = self._append(connection, row, manual, now, 0)
             index = int(trial["index"])
             change: dict[str, Any] = {"next_index": index + 1}

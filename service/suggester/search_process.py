@@ -32,7 +32,7 @@ from sparsemod.spec.methods import PRUNING
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposal, Proposer
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
 BUILD_SECONDS = 60.0
 """Time limit for building and screening one candidate."""
@@ -58,14 +58,15 @@ class SearchFailed(SparsemodError):
 
 
 def runs_user_code(spec: ExperimentSpec) -> bool:
-    """Return whether the family, the dataset or the pruning method of `spec` is defined outside this package.
+    """Return whether any plug-in of `spec` is defined outside this package.
 
-    Raises UnknownName.
+    Checks the family, the dataset, the candidate source and the pruning method. Raises UnknownName.
     """
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
-    source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
+    dataset: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
     method = PRUNING.get(spec.pruning.method, field="pruning.method")
-    modules = (getattr(family, "origin", family).__module__, source.__module__, method.__module__)
+    kinds = (getattr(family, "origin", family), dataset, type(spec.source), method)
+    modules = (kind.__module__ for kind in kinds)
     return not all(module.startswith("sparsemod.") for module in modules)
 
 
@@ -239,7 +240,7 @@ def _serve(
             if search is None:
                 search = build(spec, partial(_watched, board, dict(_keys(broken))))
             reason = search.done(observations)
-            reply: Any = (reason, [] if reason is not None else search.suggest(observations, count))
+            reply: Any = (reason, [] if reason is not None else search.next(observations, count))
         except SparsemodError as error:
             reply = error
         except Exception as error:  # noqa: BLE001

@@ -26,7 +26,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposer
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -89,7 +89,7 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
 
 def observation(record: TrialRecord) -> "Observation":
     """Convert a stored trial to an observation for the search."""
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
     return Observation(
         record.index,
@@ -261,9 +261,9 @@ class Suggester:
 
     def _wanted(self, view: ExperimentView) -> int:
         """Return the number of trials missing in the queue, at least one batch of the spec's size, or 0."""
-        if view.spec.search.in_step:
+        if view.spec.source.waits:
             pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
-            return 0 if pending else view.spec.search.batch_size
+            return 0 if pending else view.spec.source.batch
         ahead = self._ahead
         if ahead == 0:
             ahead = max(
@@ -271,7 +271,7 @@ class Suggester:
                 sum(worker.slots for worker in self._store.workers() if worker.alive and not worker.draining),
             )
         missing = ahead - view.counts.get(TrialState.QUEUED, 0)
-        return max(missing, view.spec.search.batch_size) if missing > 0 else 0
+        return max(missing, view.spec.source.batch) if missing > 0 else 0
 
     def _request_suggestions(
         self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], wanted: int
@@ -289,7 +289,7 @@ class Suggester:
             return leased.search.answer()
         observations = [observation(record) for record in records]
         reason = leased.search.done(observations)
-        return reason, ([] if reason is not None else leased.search.suggest(observations, wanted))
+        return reason, ([] if reason is not None else leased.search.next(observations, wanted))
 
     def _end_experiment(self, identity: int, state: ExperimentState, reason: str) -> None:
         self._store.finish_experiment(identity, state, reason)
