@@ -1,4 +1,4 @@
-"""Between exceptions and HTTP: status and JSON of an error on the server, and the same exception again in the client."""
+"""Translate exceptions to HTTP status and JSON on the server, and back to exceptions in the client."""
 
 from typing import Any
 
@@ -19,39 +19,39 @@ STATUS: dict[type[errors.SparsemodError], int] = {
     errors.EnvironmentFailure: 503,
     errors.ServerUnavailable: 503,
 }
-"""The status of each kind of error; of a subclass, that of the nearest class above it."""
+"""HTTP status by error class. A subclass without an entry gets the status of its nearest base class."""
 
 
 class TooLarge(errors.InvalidInput):
-    """A body beyond the limit."""
+    """The request body exceeds the size limit."""
 
 
 class NoSpace(errors.ServerUnavailable):
-    """The server has no space for a file; it takes it once there is some."""
+    """The server has no disk space for a file. The client may retry later."""
 
 
 class TooSlow(errors.SparsemodError):
-    """A body that did not come in time."""
+    """The request body did not arrive in time."""
 
 
 class AccessDenied(errors.SparsemodError):
-    """The server does not do this for who asks; LoginNeeded and Forbidden say why."""
+    """The caller may not do this. LoginNeeded and Forbidden give the reason."""
 
 
 class LoginNeeded(AccessDenied):
-    """No token, or one that is no good (any more)."""
+    """The token is missing, unknown, expired or revoked."""
 
 
 class Forbidden(AccessDenied):
-    """The token does not allow this."""
+    """The token's scopes do not allow this."""
 
 
 class ServerError(errors.SparsemodError):
-    """The server failed on a request; its log says why."""
+    """The server failed on a request. Its log gives the reason."""
 
 
 def status_of(error: errors.SparsemodError) -> int:
-    """The HTTP status for an error of ours."""
+    """Return the HTTP status of a SparsemodError."""
     if isinstance(error, TooLarge):
         return 413
     if isinstance(error, TooSlow):
@@ -62,7 +62,7 @@ def status_of(error: errors.SparsemodError) -> int:
 
 
 def answer(error: errors.SparsemodError) -> ErrorAnswer:
-    """The JSON for an error of ours."""
+    """Return the JSON answer for a SparsemodError."""
     detail: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, errors.InvalidInput):
         detail |= {"field": error.field, "value": errors.shorten(error.value, 200), "allowed": error.allowed}
@@ -71,7 +71,7 @@ def answer(error: errors.SparsemodError) -> ErrorAnswer:
 
 
 class _Remote:
-    """A value that arrived as text: shown as it is, without another pair of quotes."""
+    """A value received as text. `repr` returns the text without quotes."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -81,7 +81,7 @@ class _Remote:
 
 
 def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
-    """The exception that the server had, as far as its answer tells: the same class, the same message."""
+    """Return the server's exception as far as its answer describes it: same class, same message."""
     kinds: dict[str, type[errors.InvalidInput]] = {
         kind.__name__: kind
         for kind in (
@@ -93,12 +93,12 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
         )
     }
     if detail.field is not None:
-        found = kinds.get(detail.type, errors.InvalidInput)
-        return found(detail.field, _Remote(detail.value or ""), detail.allowed or detail.message)
+        kind = kinds.get(detail.type, errors.InvalidInput)
+        return kind(detail.field, _Remote(detail.value or ""), detail.allowed or detail.message)
     if status in (401, 403):
         return (LoginNeeded if status == 401 else Forbidden)(detail.message)
     if status == 404:
-        return _plain(errors.NotFound, detail.message)
+        return _not_found(errors.NotFound, detail.message)
     if detail.type == NoSpace.__name__:
         return NoSpace(detail.message)
     if detail.type == errors.StaleLease.__name__:
@@ -112,8 +112,8 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
     return ServerError(detail.message)
 
 
-def _plain(kind: type[errors.NotFound], message: str) -> errors.NotFound:
-    """A NotFound with the server's own sentence."""
+def _not_found(kind: type[errors.NotFound], message: str) -> errors.NotFound:
+    """Return a NotFound with the server's message."""
     error = kind("thing", "")
     error.args = (message,)
     return error

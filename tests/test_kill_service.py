@@ -94,14 +94,18 @@ def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     try:
         process = processes.start("supervisor", *arguments)
         until(
-            lambda: len(processes.left()) >= 5, PATIENCE, "supervisor, server, suggester, worker and nursery"
+            lambda: len(processes.left()) >= 5,
+            PATIENCE,
+            "supervisor, server, suggester, worker and fork server",
         )
         process.kill()
         process.wait()
         until(lambda: not processes.left(), PATIENCE, "all processes to be gone")
         process = processes.start("supervisor", *arguments)
         until(
-            lambda: len(processes.left()) >= 5, PATIENCE, "supervisor, server, suggester, worker and nursery"
+            lambda: len(processes.left()) >= 5,
+            PATIENCE,
+            "supervisor, server, suggester, worker and fork server",
         )
         assert stop_gently(process, signal.SIGINT, PATIENCE) == 0
         assert not processes.left()

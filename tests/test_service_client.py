@@ -241,7 +241,7 @@ def test_every_exception_of_ours_has_a_status() -> None:
         for child in kind.__subclasses__():
             yield from tree(child)
 
-    internal = {"SparsemodError", "ServerError", "SupervisionFailed", "NurseryBroken", "SearchError"}
+    internal = {"SparsemodError", "ServerError", "SupervisionFailed", "ForkServerBroken", "SearchError"}
     known = {kind for kind in tree(errors.SparsemodError) if kind.__module__ == "sparsemod.errors"}
     assert {kind.__name__ for kind in known if not any(base in STATUS for base in kind.__mro__)} <= internal
 

@@ -1,4 +1,4 @@
-"""`serve` waits for its database, as the suggester does, and ends when it is told to while it waits."""
+"""`serve` waits for its database, like the suggester, and ends on a signal while it waits."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def test_the_supervisor_waits_for_its_database(tmp_path: Path) -> None:
     url = f"postgresql://postgres:secret@127.0.0.1:{database_port}/postgres"
     process = serve(tmp_path, port, url)
     try:
-        until(lambda: b"database away" in (tmp_path / "log").read_bytes(), process)
+        until(lambda: b"database unavailable" in (tmp_path / "log").read_bytes(), process)
         server = Postgres(database_port)
         try:
             with server.connect() as connection:
@@ -76,7 +76,7 @@ def test_a_supervisor_that_waits_can_be_ended(tmp_path: Path) -> None:
         tmp_path, free_port(), f"postgresql://postgres@127.0.0.1:{free_port()}/postgres", "--only-server"
     )
     try:
-        until(lambda: b"database away" in (tmp_path / "log").read_bytes(), process)
+        until(lambda: b"database unavailable" in (tmp_path / "log").read_bytes(), process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     finally:

@@ -203,7 +203,7 @@ def test_a_lease_that_runs_out(store: Store, clock: Clock) -> None:
     assert store.curve(made, 0) == [] and store.trial(made, 0).state is TrialState.QUEUED
     second = store.claim("v")  # its holder cannot be disturbed by the first one
     assert second is not None and second.attempt != first.attempt
-    with pytest.raises(StaleLease, match="not its token"):
+    with pytest.raises(StaleLease, match="token does not match"):
         store.finish(second.attempt, first.token, completed())
     clock.advance(61)
     assert store.claim("u") is None  # claiming notices, too: the second attempt was the last one allowed

@@ -10,7 +10,7 @@ from support_store import Clock, completed, fill, spec, stored_artifact
 
 from service.schemas.exports import ExportState
 from service.store import ExportJob, Store
-from service.store.exports import LONGEST, MOST_ATTEMPTS
+from service.store.exports import MAX_WAITING, MOST_ATTEMPTS
 from service.store.tables import export_jobs
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.records import Artifact
@@ -109,11 +109,11 @@ def test_what_cannot_be_queued(store: Store, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(NotFound):
             store.queue_exports(experiment, [0, index], ["c"], "stm32f446")
     assert store.exports(made) == {} and store.exports(made + 1) == {}
-    assert LONGEST == 100
-    monkeypatch.setattr("service.store.exports.LONGEST", 2)
+    assert MAX_WAITING == 100
+    monkeypatch.setattr("service.store.exports.MAX_WAITING", 2)
     store.queue_exports(made, [0, 1], ["c"], "stm32f446")  # one request for two trials
     store.queue_exports(made, [2], ["c"], "stm32f446")
-    with pytest.raises(Conflict, match="2 exports wait already; ask again later"):
+    with pytest.raises(Conflict, match="2 export requests are waiting already; try again later"):
         store.queue_exports(made, [0], ["onnx"], "stm32f446")
     store.queue_exports(made, [0, 1, 2], ["c"], "stm32f446")  # adds nothing
     claimed(store), claimed(store)
@@ -135,7 +135,7 @@ def test_a_lost_lease_is_taken_over_and_the_stale_result_refused(store: Store, c
     late = stored_artifact(store, b"late", "export.c", "c.zip")
     before = store.experiment(made).revision
     for report in reports(store, stale, [late]):
-        with pytest.raises(StaleLease, match="not its token"):
+        with pytest.raises(StaleLease, match="token does not match"):
             report()
     store.release_export(stale)
     assert states(store, made) == {(0, "c"): RUNNING} and store.trial(made, 0).artifacts == ()
@@ -167,7 +167,7 @@ def test_what_takes_its_server_with_it_is_given_up(store: Store, clock: Clock) -
     record = store.exports(made, 0)[0, "c"]
     assert record.state is FAILED and record.failure is not None
     assert record.failure == (
-        "server 'server 2', which made it, was not heard of for 61 s; given up after 3 attempts"
+        "server 'server 2', which ran it, sent nothing for 61 s; given up after 3 attempts"
     )
     assert store.events(made)[-1].data == {"index": 0, "files": 0}
     store.queue_exports(made, [0], ["c"], "stm32f446")  # asked for again, it gets as many attempts again

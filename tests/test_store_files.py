@@ -17,7 +17,7 @@ from service.files.artifacts import ArtifactFiles
 from service.http.app import create_app
 from service.settings import Settings
 from service.store import Store
-from service.store.files import STRAY_SECONDS, hold
+from service.store.files import STRAY_SECONDS, lock_files
 from sparsemod.errors import InvalidInput, NotFound
 from sparsemod.records import Artifact
 
@@ -152,7 +152,7 @@ def test_who_deletes_a_file_waits_for_who_refers_to_it(
         claim = other.claim("w")
         assert claim is not None
         with other._write() as connection:  # what `checkpoint` does, with a pause before its end
-            assert hold(connection, [digest])
+            assert lock_files(connection, [digest])
             connection.exec_driver_sql(f"UPDATE trials SET checkpoint = '{digest}'")
             pause()
 

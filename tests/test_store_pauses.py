@@ -119,16 +119,14 @@ def test_files_that_are_gone_pause_the_experiment_and_resume_tries_at_once(store
     made = store.create_experiment(spec()).id
     other = store.create_experiment(spec()).id
     fill(store, made, 1)
-    give_back(store, "w", "could not fetch what the trial starts from: no artifact 'sha256:0'", FILES)
+    give_back(store, "w", "could not fetch the trial's input files: no artifact 'sha256:0'", FILES)
     assert store.claim("x") is None
-    assert (
-        store.experiment(made).paused == "could not fetch what the trial starts from: no artifact 'sha256:0'"
-    )
+    assert store.experiment(made).paused == "could not fetch the trial's input files: no artifact 'sha256:0'"
     assert store.experiment(made).state is ExperimentState.RUNNING
     assert store.experiment(other).paused is None
     events = [event.data for event in store.events(made) if event.kind == "experiment"]
     assert events[-1] == {
-        "paused": "could not fetch what the trial starts from: no artifact 'sha256:0'",
+        "paused": "could not fetch the trial's input files: no artifact 'sha256:0'",
         "worker": None,
     }
     assert store.resume(made).paused is None
@@ -183,7 +181,7 @@ def test_failed_trials_are_tried_again_with_all_their_attempts(store: Store) -> 
     assert store.retry(made, [2, 0]) == [0, 2]
     claim = taken(store, "w")
     assert store.finish(claim.attempt, claim.token, completed()).state is TrialState.COMPLETED
-    with pytest.raises(Conflict, match="trial 0 is completed: only a failed one is tried again"):
+    with pytest.raises(Conflict, match="trial 0 is completed: only a failed trial can be retried"):
         store.retry(made, [1, 0])
 
 

@@ -130,4 +130,4 @@ def test_the_same_suggestions_as_without_a_process(tmp_path: Path) -> None:
     finally:
         process.close()
     assert answer == (None, expected)
-    assert not search_process.runs_own_code(spec)
+    assert not search_process.runs_user_code(spec)

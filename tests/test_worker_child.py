@@ -12,15 +12,15 @@ from support_worker import MemoryServer, make_claim
 
 from service.errors import NoSpace, ServerError
 from service.worker.attempt import REFUSALS, RELEASED, Attempt, AttemptSettings, Ending
-from service.worker.fork_server import Nursery
+from service.worker.fork_server import ForkServer
 from service.worker.trial_log import TrialLog
 from sparsemod.errors import InvalidInput, ServerUnavailable
 from sparsemod.records import FailureKind, TrialResult, TrialState
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    found = Nursery(preload=("support_worker",))
+def fork_server() -> Iterator[ForkServer]:
+    found = ForkServer(preload=("support_worker",))
     yield found
     found.close()
 
@@ -38,16 +38,16 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def run(
-    nursery: Nursery, settings: AttemptSettings, behaviour: str, **limits: object
+    fork_server: ForkServer, settings: AttemptSettings, behaviour: str, **limits: object
 ) -> tuple[MemoryServer, TrialResult]:
     server = MemoryServer()
-    ending = Attempt(server, make_claim(behaviour=behaviour, **limits), nursery, settings).run()
+    ending = Attempt(server, make_claim(behaviour=behaviour, **limits), fork_server, settings).run()
     assert ending is Ending.FINISHED
     return server, server.results[1]
 
 
-def test_a_good_trial_reports_everything(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, result = run(nursery, settings, "good")
+def test_a_good_trial_reports_everything(fork_server: ForkServer, settings: AttemptSettings) -> None:
+    server, result = run(fork_server, settings, "good")
     assert result.state is TrialState.COMPLETED
     assert [point.epoch for point in server.curve[1]] == [1, 2, 3]
     assert server.lines == ["epoch 1", "epoch 2", "epoch 3"]
@@ -55,8 +55,10 @@ def test_a_good_trial_reports_everything(nursery: Nursery, settings: AttemptSett
     assert not list(settings.directory.glob("attempt-*")), "the attempt's folder is removed"
 
 
-def test_a_network_that_cannot_be_built_is_invalid(nursery: Nursery, settings: AttemptSettings) -> None:
-    _, result = run(nursery, settings, "invalid")
+def test_a_network_that_cannot_be_built_is_invalid(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
+    _, result = run(fork_server, settings, "invalid")
     assert result.failure is not None
     assert result.failure.kind is FailureKind.INVALID
     assert result.failure.message.startswith("blocks.4: the image is 8 x 8")
@@ -72,9 +74,9 @@ def test_a_network_that_cannot_be_built_is_invalid(nursery: Nursery, settings: A
     ],
 )
 def test_a_crash_is_a_fault_that_says_what_happened(
-    nursery: Nursery, settings: AttemptSettings, behaviour: str, words: str
+    fork_server: ForkServer, settings: AttemptSettings, behaviour: str, words: str
 ) -> None:
-    server, result = run(nursery, settings, behaviour)
+    server, result = run(fork_server, settings, behaviour)
     assert result.failure is not None
     assert result.failure.kind is FailureKind.FAULT
     assert words in result.failure.message
@@ -84,41 +86,45 @@ def test_a_crash_is_a_fault_that_says_what_happened(
         assert "about to fall" in server.lines
     if behaviour == "raise":
         assert any("Traceback" in line for line in server.lines)
-    # The nursery lives on.
-    _, result = run(nursery, settings, "good")
+    # The fork server lives on.
+    _, result = run(fork_server, settings, "good")
     assert result.state is TrialState.COMPLETED
 
 
-def test_the_time_limit_ends_a_trial(nursery: Nursery, settings: AttemptSettings) -> None:
-    _, result = run(nursery, settings, "hang", trial_seconds=0.4)
+def test_the_time_limit_ends_a_trial(fork_server: ForkServer, settings: AttemptSettings) -> None:
+    _, result = run(fork_server, settings, "hang", trial_seconds=0.4)
     assert result.failure is not None
     assert result.failure.kind is FailureKind.FAULT
     assert "took longer than limits.trial_seconds = 0.4 s" in result.failure.message
 
 
-def test_the_memory_limit_ends_a_trial(nursery: Nursery, settings: AttemptSettings) -> None:
-    _, result = run(nursery, settings, "eat", memory="200 MB")
+def test_the_memory_limit_ends_a_trial(fork_server: ForkServer, settings: AttemptSettings) -> None:
+    _, result = run(fork_server, settings, "eat", memory="200 MB")
     assert result.failure is not None
     assert "limits.memory is 200.0 MB" in result.failure.message
 
 
-def test_a_trial_that_is_stopped_keeps_what_it_has(nursery: Nursery, settings: AttemptSettings) -> None:
+def test_a_trial_that_is_stopped_keeps_what_it_has(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
     server = MemoryServer(stop=True)
-    assert Attempt(server, make_claim(behaviour="endless"), nursery, settings).run() is Ending.FINISHED
+    assert Attempt(server, make_claim(behaviour="endless"), fork_server, settings).run() is Ending.FINISHED
     assert server.results[1].state is TrialState.STOPPED
     assert server.results[1].artifacts
 
 
-def test_a_trial_that_does_not_stop_is_killed(nursery: Nursery, settings: AttemptSettings) -> None:
+def test_a_trial_that_does_not_stop_is_killed(fork_server: ForkServer, settings: AttemptSettings) -> None:
     server = MemoryServer(stop=True)
-    assert Attempt(server, make_claim(behaviour="hang"), nursery, settings).run() is Ending.FINISHED
+    assert Attempt(server, make_claim(behaviour="hang"), fork_server, settings).run() is Ending.FINISHED
     assert server.results[1].state is TrialState.STOPPED
     assert "was killed" in server.results[1].notes[0]
 
 
-def test_a_lost_lease_ends_the_child_and_reports_nothing(nursery: Nursery, settings: AttemptSettings) -> None:
+def test_a_lost_lease_ends_the_child_and_reports_nothing(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
     server = MemoryServer()
-    attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+    attempt = Attempt(server, make_claim(behaviour="endless"), fork_server, settings)
     endings: list[Ending] = []
     thread = threading.Thread(target=lambda: endings.append(attempt.run()))
     thread.start()
@@ -129,9 +135,9 @@ def test_a_lost_lease_ends_the_child_and_reports_nothing(nursery: Nursery, setti
     assert not server.results
 
 
-def test_a_server_that_was_away_loses_nothing(nursery: Nursery, settings: AttemptSettings) -> None:
+def test_a_server_that_was_away_loses_nothing(fork_server: ForkServer, settings: AttemptSettings) -> None:
     server = MemoryServer()
-    attempt = Attempt(server, make_claim(behaviour="slow"), nursery, settings)
+    attempt = Attempt(server, make_claim(behaviour="slow"), fork_server, settings)
     thread = threading.Thread(target=attempt.run)
     thread.start()
     until(lambda: bool(server.curve.get(1)))
@@ -156,7 +162,7 @@ def test_a_server_that_was_away_loses_nothing(nursery: Nursery, settings: Attemp
     ids=["500", "429", "422", "full"],
 )
 def test_a_bad_answer_to_a_report_loses_nothing(
-    nursery: Nursery,
+    fork_server: ForkServer,
     settings: AttemptSettings,
     method: str,
     bad: list[Exception],
@@ -172,7 +178,7 @@ def test_a_bad_answer_to_a_report_loses_nothing(
         return real(*arguments)
 
     setattr(server, method, once)
-    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert Attempt(server, make_claim(), fork_server, settings).run() is Ending.FINISHED
     assert server.results[1].state is TrialState.COMPLETED
     assert {point.epoch for point in server.curve[1]} == {1, 2, 3}
     assert server.checkpoints
@@ -180,7 +186,7 @@ def test_a_bad_answer_to_a_report_loses_nothing(
 
 
 def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
-    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+    fork_server: ForkServer, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
     server, asked = MemoryServer(), []
@@ -193,7 +199,7 @@ def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
         real(attempt, token, result)
 
     monkeypatch.setattr(server, "finish", refuse)
-    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert Attempt(server, make_claim(), fork_server, settings).run() is Ending.FINISHED
     assert len(asked) == REFUSALS + 1
     failure = server.results[1].failure
     assert failure is not None
@@ -201,7 +207,7 @@ def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
 
 
 def test_files_that_the_server_never_takes_give_the_trial_back(
-    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+    fork_server: ForkServer, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.001, 0.002))
     server = MemoryServer()
@@ -210,16 +216,18 @@ def test_files_that_the_server_never_takes_give_the_trial_back(
         raise ServerError("PUT: 500, and no answer of ours")
 
     monkeypatch.setattr(server, "upload", fail)
-    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.RELEASED
+    assert Attempt(server, make_claim(), fork_server, settings).run() is Ending.RELEASED
     failure = server.results[1].failure
     assert failure is not None
     assert failure.kind is FailureKind.ENVIRONMENT
-    assert failure.message == "what the trial wrote could not be stored: PUT: 500, and no answer of ours"
+    assert failure.message == "the trial's files could not be stored: PUT: 500, and no answer of ours"
 
 
-def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settings: AttemptSettings) -> None:
+def test_a_released_trial_goes_back_with_its_checkpoint(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
     server = MemoryServer()
-    attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+    attempt = Attempt(server, make_claim(behaviour="endless"), fork_server, settings)
     endings: list[Ending] = []
     thread = threading.Thread(target=lambda: endings.append(attempt.run()))
     thread.start()
@@ -233,54 +241,58 @@ def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settin
     assert [server.blobs[digest] for digest in server.checkpoints] == [b"weights after two epochs"]
 
 
-def test_a_killed_nursery_costs_its_attempts_only(settings: AttemptSettings) -> None:
+def test_a_killed_fork_server_costs_its_attempts_only(settings: AttemptSettings) -> None:
     import os
     import signal
 
-    nursery = Nursery(preload=("support_worker",))
+    fork_server = ForkServer(preload=("support_worker",))
     try:
         server = MemoryServer()
-        attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
+        attempt = Attempt(server, make_claim(behaviour="endless"), fork_server, settings)
         thread = threading.Thread(target=attempt.run)
         thread.start()
         until(lambda: bool(server.curve.get(1)))
-        assert nursery.pid is not None
-        os.kill(nursery.pid, signal.SIGKILL)
+        assert fork_server.pid is not None
+        os.kill(fork_server.pid, signal.SIGKILL)
         thread.join(timeout=20)
         failure = server.results[1].failure
         assert failure is not None
         assert failure.kind is FailureKind.FAULT
-        _, result = run(nursery, settings, "good")
+        _, result = run(fork_server, settings, "good")
         assert result.state is TrialState.COMPLETED
     finally:
-        nursery.close()
+        fork_server.close()
 
 
-def test_output_without_an_end_of_line_is_kept_in_pieces(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, result = run(nursery, settings, "endless line")
+def test_output_without_an_end_of_line_is_kept_in_pieces(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
+    server, result = run(fork_server, settings, "endless line")
     assert result.state is TrialState.COMPLETED
     printed = [line for line in server.lines if not line.startswith("epoch")]
     assert all(len(line) <= 10_000 for line in printed)
     assert printed[0].endswith("…") and printed[-1] == "end"
 
 
-def test_temporary_files_lie_in_the_attempts_folder(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, _ = run(nursery, settings, "temporary")
+def test_temporary_files_lie_in_the_attempts_folder(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
+    server, _ = run(fork_server, settings, "temporary")
     assert server.lines[0] == "tmp"
     assert server.lines[1].startswith(str(settings.directory.absolute()))
 
 
-def test_a_progress_bar_is_one_line(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, _ = run(nursery, settings, "bar")
+def test_a_progress_bar_is_one_line(fork_server: ForkServer, settings: AttemptSettings) -> None:
+    server, _ = run(fork_server, settings, "bar")
     assert [line for line in server.lines if not line.startswith("epoch")] == ["100 %"]
 
 
 def test_what_is_printed_is_kept_up_to_a_limit_that_is_told(
-    nursery: Nursery, settings: AttemptSettings
+    fork_server: ForkServer, settings: AttemptSettings
 ) -> None:
-    server, result = run(nursery, settings, "chatty")
+    server, result = run(fork_server, settings, "chatty")
     assert result.state is TrialState.COMPLETED
-    assert "the trial has printed 20,000 lines; further ones are not kept" in server.lines
+    assert "the trial has printed 20,000 lines; further lines are dropped" in server.lines
     assert [line for line in server.lines if line.startswith("epoch")] == ["epoch 1", "epoch 2", "epoch 3"]
     numbers = [int(line) for line in server.lines if line.isdecimal()]
     assert numbers == sorted(set(numbers)) and numbers[-1] == 19_999
@@ -291,10 +303,10 @@ def test_what_is_printed_is_kept_up_to_a_limit_that_is_told(
 
 
 def test_a_long_curve_arrives_whole_after_the_server_was_away(
-    nursery: Nursery, settings: AttemptSettings
+    fork_server: ForkServer, settings: AttemptSettings
 ) -> None:
     server = MemoryServer(away=True)
-    attempt = Attempt(server, make_claim(behaviour="long"), nursery, settings)
+    attempt = Attempt(server, make_claim(behaviour="long"), fork_server, settings)
     thread = threading.Thread(target=attempt.run)
     thread.start()
     until(lambda: len(attempt._points) == 5003)
@@ -304,21 +316,23 @@ def test_a_long_curve_arrives_whole_after_the_server_was_away(
     assert server.results[1].state is TrialState.COMPLETED
 
 
-def test_the_kernel_takes_a_trial_before_its_worker(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, _ = run(nursery, settings, "first to go")
+def test_the_kernel_takes_a_trial_before_its_worker(
+    fork_server: ForkServer, settings: AttemptSettings
+) -> None:
+    server, _ = run(fork_server, settings, "first to go")
     assert int(server.lines[0]) > int(Path("/proc/self/oom_score_adj").read_text())
 
 
-def test_what_a_trial_started_ends_with_it(nursery: Nursery, settings: AttemptSettings) -> None:
-    server, result = run(nursery, settings, "orphan")
+def test_what_a_trial_started_ends_with_it(fork_server: ForkServer, settings: AttemptSettings) -> None:
+    server, result = run(fork_server, settings, "orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
     until(lambda: not Path(f"/proc/{server.lines[0]}").exists())
 
 
 def test_a_process_that_a_trial_set_free_is_not_waited_for(
-    nursery: Nursery, settings: AttemptSettings
+    fork_server: ForkServer, settings: AttemptSettings
 ) -> None:
-    server, result = run(nursery, settings, "free orphan")
+    server, result = run(fork_server, settings, "free orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
     os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if it has ended, as when it had been waited for
 
@@ -329,7 +343,7 @@ def test_lines_that_could_not_be_sent_are_counted() -> None:
         log.add(f"line {number}", "info", float(number))
     lines, mark = log.batch(3)
     assert [line.message for line in lines] == [
-        "2 lines are missing here: they came faster than they could be sent",
+        "2 lines are missing here: the trial printed faster than the worker could send",
         "line 2",
         "line 3",
     ]

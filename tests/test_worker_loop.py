@@ -186,7 +186,7 @@ def test_a_parent_that_is_gone_gives_the_trial_back(tmp_path: Path) -> None:
     assert Worker(server, settings(tmp_path, once=True)).run() == 0
     failure = server.results[1].failure
     assert failure is not None
-    assert "could not fetch what the trial starts from" in failure.message
+    assert "could not fetch the trial's input files" in failure.message
     assert (failure.kind, failure.detail) == (FailureKind.ENVIRONMENT, FILES)
 
 
@@ -199,7 +199,7 @@ def test_what_the_machine_lacks_gives_the_trial_back(tmp_path: Path, behaviour: 
     assert (failure.kind, failure.detail) == (FailureKind.ENVIRONMENT, detail)
 
 
-def test_a_nursery_that_does_not_start_is_the_machines_failure(tmp_path: Path) -> None:
+def test_a_fork_server_that_does_not_start_is_the_machines_failure(tmp_path: Path) -> None:
     server = MemoryServer(claims=[make_claim(1)])
     broken = WorkerSettings(preload=("no_such_module",), directory=tmp_path, once=True)
     assert Worker(server, broken).run() == 0

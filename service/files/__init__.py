@@ -1,1 +1,1 @@
-"""Files of trials on disk."""
+"""The files of trials on disk."""

@@ -1,6 +1,7 @@
-"""Files of trials, addressed by their content: `<root>/ab/cdef...` holds the bytes whose SHA-256 is abcdef...
+"""Content-addressed storage of trials' files: `<root>/ab/cdef...` holds the bytes whose SHA-256 is abcdef...
 
-Names given by anybody never become paths. A file appears whole or not at all, and is on the disk before its digest is confirmed.
+Names from requests never become paths. A file appears complete or not at all, and is on disk before the
+upload is confirmed.
 """
 
 import contextlib
@@ -29,13 +30,16 @@ _UPLOAD = ".upload-"
 
 
 class ArtifactFiles:
-    """The folder of artifacts; files up to `limit` bytes."""
+    """The folder of artifacts. A file may have up to `limit` bytes."""
 
     def __init__(self, root: Path, limit: int) -> None:
         self.root, self.limit = root, limit
 
     def path(self, digest: str) -> Path:
-        """Where the content of `digest` lies, or would lie. Raises InvalidInput for something that is no digest."""
+        """Return the path for the content of `digest`, whether or not it exists.
+
+        Raises InvalidInput for a malformed digest.
+        """
         if re.fullmatch(DIGEST_PATTERN, digest) is None:
             raise InvalidInput(
                 "digest", digest, 'a digest: "sha256:" and 64 hexadecimal digits in lower case'
@@ -44,48 +48,51 @@ class ArtifactFiles:
         return self.root / name[:2] / name[2:]
 
     def has(self, digest: str) -> bool:
-        """Whether the content is there."""
+        """Return whether the content is stored. Raises InvalidInput for a malformed digest."""
         return self.path(digest).is_file()
 
     def open(self, digest: str) -> Path:
-        """The file with this content. Raises NotFound."""
+        """Return the path of the stored content. Raises NotFound, InvalidInput for a malformed digest."""
         path = self.path(digest)
         if not path.is_file():
             raise NotFound("artifact", digest)
         return path
 
     def receive(self, digest: str) -> "Upload":
-        """Begin to receive the content of `digest`; use it in a `with` statement. Raises NoSpace."""
+        """Start an upload of the content of `digest`, to use in a `with` statement. Raises NoSpace."""
         return Upload(self.path(digest), digest, self.limit)
 
     def add(self, content: bytes, store: "Store") -> ArtifactInfo:
-        """Store and record bytes."""
+        """Store `content` and record it in `store`. Raises the errors of `Upload`."""
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         with self.receive(digest) as upload:
             upload.write(content)
             return upload.commit(store)
 
     def remove(self, digest: str) -> None:
-        """Delete a file; nothing happens when it is not there. Only for the store, which knows that nobody is just putting it there."""
+        """Delete a file.
+
+        Do nothing when it is missing. Only the store may call this, because it locks the file's record.
+        """
         self.path(digest).unlink(missing_ok=True)
 
     def old(self, seconds: float) -> list[str]:
-        """The digests of files that are older than `seconds`; uploads that broke off so long ago are deleted."""
+        """Return the digests of files older than `seconds`. Delete interrupted uploads of that age."""
         limit = time.time() - seconds
-        found = []
+        digests = []
         for path in self.root.glob("[0-9a-f][0-9a-f]/*"):
             if _changed(path) >= limit:
                 continue
             if path.name.startswith(_UPLOAD):
                 path.unlink(missing_ok=True)
             elif re.fullmatch(r"[0-9a-f]{62}", path.name):
-                found.append(f"sha256:{path.parent.name}{path.name}")
-        return sorted(found)
+                digests.append(f"sha256:{path.parent.name}{path.name}")
+        return sorted(digests)
 
 
 @contextlib.contextmanager
 def needing_space(folder: Path) -> Iterator[None]:
-    """A full or read-only disk as NoSpace."""
+    """Raise NoSpace when the disk is full or read-only."""
     try:
         yield
     except OSError as error:
@@ -97,12 +104,12 @@ def needing_space(folder: Path) -> Iterator[None]:
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # another server was quicker
+    except FileNotFoundError:  # deleted by another server
         return math.inf
 
 
 class Upload:
-    """A file that is on its way. Without a `commit`, nothing of it stays."""
+    """An upload in progress. Without a `commit` it leaves no file."""
 
     def __init__(self, path: Path, digest: str, limit: int) -> None:
         self._path, self._expected, self._limit = path, digest, limit
@@ -111,7 +118,7 @@ class Upload:
         with needing_space(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=_UPLOAD)
-        self._file = os.fdopen(handle, "wb", buffering=0)  # what does not fit is told by the write itself
+        self._file = os.fdopen(handle, "wb", buffering=0)  # write itself fails on a full disk
 
     def __enter__(self) -> Self:
         return self
@@ -137,17 +144,20 @@ class Upload:
                 chunk = chunk[self._file.write(chunk) :]
 
     def commit(self, store: "Store") -> ArtifactInfo:
-        """Check digest and content, put the file in its place and record it. Raises DigestMismatch, InvalidInput for pickled data, NoSpace."""
-        found = f"sha256:{self._hash.hexdigest()}"
-        if found != self._expected:
-            raise DigestMismatch("the uploaded content", self._expected, found)
+        """Check digest and content, move the file to its path and record it.
+
+        Raises DigestMismatch, InvalidInput for pickled data, NoSpace.
+        """
+        digest = f"sha256:{self._hash.hexdigest()}"
+        if digest != self._expected:
+            raise DigestMismatch("the uploaded content", self._expected, digest)
         refuse_pickled(Path(self._temporary))
         with needing_space(self._path.parent):
             os.fsync(self._file.fileno())
-        info = store.add_artifact(found, self.size, self._place)
+        info = store.add_artifact(digest, self.size, self._place)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name, too, must survive a power cut
+            os.fsync(folder)  # the directory entry must survive a power cut too
         finally:
             os.close(folder)
         return info

@@ -1,4 +1,4 @@
-"""What may be uploaded: data, never code. Pickled objects run whatever they like when they are loaded, so none are taken."""
+"""Checks of uploads. Only data are accepted: loading a pickle can run any code, so pickles are refused."""
 
 import io
 import json
@@ -15,29 +15,30 @@ from sparsemod.errors import InvalidInput
 from sparsemod.records import Artifact
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-"""Names under which files are downloaded. They become no paths here; they should do no harm elsewhere either."""
+"""Pattern of download names. They never become paths on the server, and must be safe on the client too."""
 
 _HEADER_LIMIT = 8 * 1024**2
 _MEMBERS_LIMIT = 10_000
 _LIST_LIMIT = 200 * _MEMBERS_LIMIT
-"""Bytes of an archive's list of members, which is read whole."""
+"""Size limit in bytes of an archive's list of members, which is read as a whole."""
 _UNPACKED_LIMIT = 20
-"""How many times larger than its archive the content may be; plain arrays hardly shrink at all."""
+"""Maximum ratio of unpacked to packed size. Plain arrays hardly compress."""
 _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OSError, EOFError, RuntimeError)
-"""What reading a damaged archive may raise."""
+"""Exceptions that reading a damaged archive may raise."""
 _ARRAY_HEADER = 70_000
-"""Bytes that hold the header of any array."""
+"""Number of bytes that contain the header of any array."""
 _END = struct.Struct("<4s4H2LH")
-_WEIGHTS = "a safetensors file: weights are taken as plain tensors, never pickled"
-_PLAIN = "data that can be read without running it; weights as safetensors, arrays as a plain .npz"
+_WEIGHTS = "a safetensors file: weights must be plain tensors, never pickled"
+_PLAIN = "data that can be read without running code; weights as safetensors, arrays as a plain .npz"
 _NETWORK = "an .npz archive of plain arrays and its header.json"
 
 
 def refuse_pickled(path: Path) -> None:
-    """Refuse a file that is, or an archive with a member that is, a pickle of protocol 2 to 5 or an array of objects. Raises InvalidInput.
+    """Raise InvalidInput when a file or an archive's member is a pickle (protocol 2 to 5) or an object array.
 
-    Judged by content; in archives a member's name ending in .pkl or .pickle is enough. Pickles of protocols 0 and 1 are text and cannot be
-    told from other text: as weights or a network `check_artifact` refuses them.
+    The content decides; archives with a member named *.pkl or *.pickle are refused too. Pickles of protocols
+    0 and 1 look like text and are not detected here. `check_artifact` refuses them as weights or as a
+    network.
     """
     with path.open("rb") as file:
         start = file.read(3)
@@ -49,8 +50,8 @@ def refuse_pickled(path: Path) -> None:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()[: _MEMBERS_LIMIT + 1]
                 objects = next((name for name in names if _runs_code(archive, name)), None)
-        except _DAMAGE as error:  # some program might still find something to unpack in it
-            raise InvalidInput("body", "a damaged archive", "a whole one") from error
+        except _DAMAGE as error:  # another program might still unpack something from it
+            raise InvalidInput("body", "a damaged archive", "an intact archive") from error
         pickled = next((name for name in names if name.endswith((".pkl", ".pickle"))), objects)
         if pickled is not None:
             raise InvalidInput("body", f"an archive with pickled data in {pickled[:80]}", _PLAIN)
@@ -61,19 +62,19 @@ def refuse_pickled(path: Path) -> None:
 
 
 def _begins_pickle(start: bytes) -> bool:
-    # A zero is no instruction of a pickle, but a safetensors header of, say, 640 bytes begins with 0x80 0x02 0x00.
+    # Zero is no pickle opcode, but a safetensors file with a header of 640 bytes begins with 0x80 0x02 0x00.
     return len(start) >= 3 and start[0] == 0x80 and 2 <= start[1] <= 5 and start[2] != 0
 
 
 def _runs_code(archive: zipfile.ZipFile, name: str) -> bool:
-    """Whether the member is a pickle or an array of objects, whatever its name."""
+    """Return whether the member is a pickle or an array of objects, whatever its name."""
     try:
         with archive.open(name) as file:
             start = file.read(_ARRAY_HEADER)
     except _DAMAGE:
         if name.endswith(".npy"):
             raise
-        return False  # no program that reads archives finds anything in it
+        return False  # no archive reader can extract it
     return _begins_pickle(start) or (
         start.startswith(np.lib.format.MAGIC_PREFIX) and _certainly_objects(io.BytesIO(start))
     )
@@ -83,23 +84,26 @@ def _certainly_objects(file: IO[bytes]) -> bool:
     try:
         return _holds_objects(file)
     except ValueError:
-        return False  # whatever it is, numpy reads no objects from it
+        return False  # numpy reads no objects from it
 
 
 def _holds_objects(file: IO[bytes]) -> bool:
-    """Whether numpy would have to unpickle what follows this header of an array. Raises ValueError where there is none."""
+    """Return whether numpy would unpickle the data after this array header.
+
+    Raises ValueError when there is no header.
+    """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return bool(read(file)[2].hasobject)
 
 
 def _check_list(path: Path, field: str) -> None:
-    """Refuse an archive whose list of members would fill the memory of who only opens it. Raises InvalidInput."""
+    """Raise InvalidInput for an archive whose list of members would fill the memory when it is opened."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _END.size - 0xFFFF))
         tail = file.read()
-    # Where zipfile finds the end of the list: right at the end of the file, or before a comment.
+    # Find the end record like zipfile: at the end of the file, or before a comment.
     plain = tail[-_END.size :]
     place = (
         len(tail) - _END.size if plain[:4] == b"PK\5\6" and plain[-2:] == b"\0\0" else tail.rfind(b"PK\5\6")
@@ -107,7 +111,8 @@ def _check_list(path: Path, field: str) -> None:
     if place < 0 or len(tail) - place < _END.size:
         return  # no archive
     listed = _END.unpack_from(tail, place)[5]
-    # Before it, the sign of the larger format: for more than 65535 members, or for gigabytes. torch.save writes it always.
+    # A ZIP64 locator precedes it when there are more than 65535 members or gigabytes of data. torch.save
+    # always writes one.
     if tail[max(0, place - 20) : place].startswith(b"PK\6\7"):
         raise InvalidInput(field, "an archive in the format ZIP64, as torch.save writes it", _PLAIN)
     if listed > _LIST_LIMIT:
@@ -117,11 +122,14 @@ def _check_list(path: Path, field: str) -> None:
 
 
 def check_artifact(artifact: Artifact, path: Path, field: str) -> None:
-    """Whether the file at `path` can be what a result says it is, and has a name that is only a name. Raises InvalidInput."""
+    """Check that the file at `path` matches the artifact's kind and that the name is no path.
+
+    Raises InvalidInput.
+    """
     if re.fullmatch(NAME, artifact.name) is None:
         raise InvalidInput(f"{field}.name", artifact.name, "letters, digits and . _ -, at most 100, no path")
     if not path.is_file():
-        return  # that it was never uploaded is said where it is known
+        return  # the store reports files that were not uploaded
     if artifact.kind == "weights":
         check_safetensors(path, f"{field}.digest")
     elif artifact.kind == "network":
@@ -129,7 +137,10 @@ def check_artifact(artifact: Artifact, path: Path, field: str) -> None:
 
 
 def check_safetensors(path: Path, field: str) -> None:
-    """Read the header of a safetensors file: every tensor has a type, a shape and a place within the file. Raises InvalidInput."""
+    """Check a safetensors header: every tensor needs a type, a shape and offsets within the file.
+
+    Raises InvalidInput.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)
@@ -155,7 +166,7 @@ def check_safetensors(path: Path, field: str) -> None:
 
 
 def check_arrays(path: Path, field: str) -> None:
-    """Every member of an .npz archive is an array of numbers, or JSON. Raises InvalidInput."""
+    """Check that every member of an .npz archive is an array of numbers or JSON. Raises InvalidInput."""
     try:
         _check_list(path, field)
         with zipfile.ZipFile(path) as archive:
@@ -183,4 +194,4 @@ def check_arrays(path: Path, field: str) -> None:
     except _DAMAGE as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(field, "a file that is no such archive", _NETWORK) from error
+        raise InvalidInput(field, "a file that is not such an archive", _NETWORK) from error

@@ -1,1 +1,1 @@
-"""Work that the server gives to other processes: exports, computed views, the Ax snapshot."""
+"""Tasks that the server runs in other processes: exports, computed views, the Ax snapshot."""

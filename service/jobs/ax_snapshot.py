@@ -1,7 +1,7 @@
-"""An experiment as Ax's JSON, made in a process of its own: Ax takes seconds to load and has no place in the server.
+"""Convert an experiment to Ax's JSON in a child process, because Ax takes seconds to load.
 
-The server runs `python -m service.jobs.ax_snapshot_child`, writes the stored trials to its standard input and reads the JSON from its standard output.
-The last answer of each experiment is kept until something happens to the experiment.
+The server runs `python -m service.jobs.ax_snapshot_child`, writes the stored trials to its standard input
+and reads the JSON from its standard output. The last answers are cached until their experiment changes.
 """
 
 import json
@@ -17,7 +17,7 @@ from sparsemod.errors import ServerUnavailable, SparsemodError
 
 _KEPT = 8
 _WAITING = 4
-"""Conversions that may wait for each other: each holds one of the server's threads."""
+"""Maximum number of concurrent requests. Each occupies one of the server's threads."""
 
 
 class AxExport:
@@ -30,14 +30,18 @@ class AxExport:
         self._places = threading.BoundedSemaphore(_WAITING)
 
     def export(self, experiment: int) -> bytes:
-        """The JSON that `ax.api.client.Client.load_from_json_file` opens. Raises NotFound, ServerUnavailable when many wait, SparsemodError when the conversion fails."""
+        """Return JSON for `ax.api.client.Client.load_from_json_file`.
+
+        Raises NotFound, ServerUnavailable when too many requests wait or the time limit is exceeded,
+        SparsemodError when the conversion fails.
+        """
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)
         known = self._kept.get(key)
         if known is not None:
             return known
         if not self._places.acquire(blocking=False):
-            raise ServerUnavailable(f"{_WAITING} conversions for Ax are under way; ask again later")
+            raise ServerUnavailable(f"{_WAITING} conversions for Ax are running already; try again later")
         try:
             with self._lock:
                 if key not in self._kept:
@@ -74,7 +78,7 @@ class AxExport:
 
 
 def plain_record(record: TrialRecord) -> dict[str, Any]:
-    """A stored trial as plain data, for a process that makes an Observation of it."""
+    """Convert a stored trial to plain data, from which a child process builds an Observation."""
     return {
         "index": record.index,
         "candidate": record.candidate.model_dump(mode="json"),

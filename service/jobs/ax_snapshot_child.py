@@ -1,4 +1,7 @@
-"""The process that turns an experiment into Ax's JSON: a task on standard input, the JSON on standard output. See `service.jobs.ax_snapshot`."""
+"""Child process that converts an experiment to Ax's JSON. See `service.jobs.ax_snapshot`.
+
+It reads a task from standard input and writes the JSON to standard output.
+"""
 
 import importlib
 import json
@@ -14,7 +17,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 def main() -> None:
-    """Read a task, write the JSON."""
+    """Read the task and write the JSON."""
     task = json.load(sys.stdin)
     for module in task["imports"]:
         importlib.import_module(module)

@@ -1,7 +1,8 @@
-"""What the server has computed by another process: graphs of networks and the importance of parameters, which need torch.
+"""Views that need torch, computed in a child process: graphs of networks and the importance of parameters.
 
-A request never waits: the result is in the store, or a thread has it computed and the caller asks again. The process lives on for a while,
-so that a second graph does not load torch again; it is started with the first task.
+A request never waits. Either the store has the result, or a thread starts the computation and the caller
+repeats the request. The child starts with the first task and stays alive for a while, so the next task does
+not load torch again.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from sparsemod.errors import BuildError, SparsemodError
 log = structlog.get_logger("server")
 
 IDLE_SECONDS = 120.0
-"""How long the process waits for another task before it ends."""
+"""Seconds without a task after which the child is ended."""
 
 _FAILURES_KEPT = 200
 
@@ -31,7 +32,7 @@ Key = tuple[int, str, str]
 
 
 class Computed:
-    """Results by experiment, kind and key: from the store, or from the process, one task after another."""
+    """Results by experiment, kind and key, from the store or from the child. Tasks run one after another."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
@@ -44,11 +45,14 @@ class Computed:
         self._closed = False
 
     def ask(self, experiment: int, kind: str, key: str, task: Callable[[], dict[str, Any]]) -> Any | None:
-        """The content, or None while it is computed: then `task()` says what to do. Raises BuildError when it
-        cannot be computed from what there is, SparsemodError when computing it has failed."""
-        found = self._store.derived(experiment, kind, key)
-        if found is not None:
-            return found[1]
+        """Return the result, or None while it is being computed. `task()` returns the task for the child.
+
+        Raises BuildError when the stored data do not allow the computation, SparsemodError when the
+        computation failed.
+        """
+        stored = self._store.derived(experiment, kind, key)
+        if stored is not None:
+            return stored[1]
         place = (experiment, kind, key)
         with self._lock:
             if place in self._failures:
@@ -63,7 +67,7 @@ class Computed:
         return None
 
     def close(self) -> None:
-        """End the process; what is being computed is given up."""
+        """End the child and drop its current task."""
         with self._lock:
             self._closed = True
             process, thread = self._process, self._thread
@@ -84,11 +88,11 @@ class Computed:
                 if item is None:
                     return
                 place, task = item
-                self._one(place, task)
+                self._run_task(place, task)
         finally:
             self._end()
 
-    def _one(self, place: Key, task: Callable[[], dict[str, Any]]) -> None:
+    def _run_task(self, place: Key, task: Callable[[], dict[str, Any]]) -> None:
         experiment, kind, key = place
         failure: SparsemodError | None = None
         try:
@@ -98,7 +102,7 @@ class Computed:
             else:
                 content = answer["content"]
                 self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
-        except (SparsemodError, OSError) as error:  # also when no process can be started
+        except (SparsemodError, OSError) as error:  # OSError: the child cannot be started
             failure = SparsemodError(str(error))
         with self._lock:
             self._waiting.discard(place)
@@ -122,7 +126,7 @@ class Computed:
             line = b""
         finally:
             timer.cancel()
-        if not line.endswith(b"\n"):  # it may have been killed while it wrote
+        if not line.endswith(b"\n"):  # the child may have been killed during its answer
             code = process.wait()
             self._end()
             limit = self._settings.compute_seconds
@@ -160,6 +164,6 @@ class Computed:
 
 
 def importance_task(store: Store, experiment: int) -> dict[str, Any]:
-    """What the process needs for the importance of an experiment's parameters."""
+    """Return the child's task for the importance of an experiment's parameters."""
     spec = store.experiment(experiment).spec
     return {"spec": spec.to_dict(), "trials": [plain_record(record) for record in store.records(experiment)]}

@@ -1,6 +1,7 @@
-"""The process that computes what the server cannot, since it loads no torch: graphs of networks, importance of parameters.
+"""Child process for computations that need torch: graphs of networks and the importance of parameters.
 
-JSON lines: tasks on standard input, one answer each on standard output. It lives on between tasks, since to load torch takes seconds.
+It reads tasks as JSON lines from standard input and writes one answer line per task to standard output. It
+stays alive between tasks, because loading torch takes seconds.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from sparsemod.spec.methods import Storage
 def main() -> None:
     """Answer tasks until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a family of the user's own prints is no answer
+    os.dup2(2, 1)  # output of a user's family must not mix with the answers
     for line in sys.stdin:
         json.dump(answer(json.loads(line)), answers, separators=(",", ":"))
         answers.write("\n")
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def answer(task: dict[str, Any]) -> dict[str, Any]:
-    """`{"content": ...}`, or `{"error": message}` when the task cannot be done."""
+    """Return `{"content": ...}`, or `{"error": message}` when the task fails."""
     try:
         for module in task["imports"]:
             importlib.import_module(module)
@@ -48,29 +49,29 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     except SparsemodError as error:
         return {"error": str(error)}
     except Exception as error:  # noqa: BLE001
-        # A family of the user's own may raise anything; the next task may be about another one.
+        # A user's family may raise anything. The next task may concern another family.
         return {"error": f"{type(error).__name__}: {error}"}
 
 
 def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
-    """The layers of a candidate's network and its memory over time, as it is deployed."""
+    """Return the layers of a candidate's deployed network and its memory use over time, in bytes."""
     module = build(problem, values, 0)
-    found = deployed(pruning_plan(problem, values, module).graph)
+    network = deployed(pruning_plan(problem, values, module).graph)
     storage = problem.spec.quantization.storage
     width = storage.activation_bytes
-    layers = [_layer(found, operator, storage) for operator in found.operators]
+    layers = [_layer(network, operator, storage) for operator in network.operators]
     moments: list[dict[str, Any]] = [
         {
             "operator": moment.operator,
             "bytes": moment.bytes * width,
-            "tensors": {name: found.elements(name) * width for name in moment.tensors},
+            "tensors": {name: network.elements(name) * width for name in moment.tensors},
         }
-        for moment in timeline(found)
+        for moment in timeline(network)
     ]
     return {
-        "input": found.input,
-        "input_shape": found.shapes[found.input],
-        "output": found.output,
+        "input": network.input,
+        "input_shape": network.shapes[network.input],
+        "output": network.output,
         "layers": layers,
         "timeline": moments,
         "peak_bytes": max((m["bytes"] for m in moments), default=0),
@@ -78,9 +79,9 @@ def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     }
 
 
-def _layer(found: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
-    weights = found.state[operator.weight].numel() if operator.weight is not None else 0
-    channels = found.state[operator.weight].shape[0] if operator.weight is not None else 0
+def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
+    weights = network.state[operator.weight].numel() if operator.weight is not None else 0
+    channels = network.state[operator.weight].shape[0] if operator.weight is not None else 0
     attributes = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in operator.attributes.items()
@@ -91,18 +92,18 @@ def _layer(found: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
         "kind": operator.kind,
         "inputs": operator.inputs,
         "output": operator.output,
-        "shape": found.shapes[operator.output],
-        "parameters": weights + (found.state[operator.bias].numel() if operator.bias is not None else 0),
+        "shape": network.shapes[operator.output],
+        "parameters": weights + (network.state[operator.bias].numel() if operator.bias is not None else 0),
         "bytes": weights * storage.weight_bytes + channels * storage.channel_bytes,
-        "macs": operator_macs(found, operator),
-        "output_bytes": found.elements(operator.output) * storage.activation_bytes,
+        "macs": operator_macs(network, operator),
+        "output_bytes": network.elements(operator.output) * storage.activation_bytes,
         "activation": operator.attributes.get("activation"),
         "attributes": attributes,
     }
 
 
 def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """Sensitivity of every objective, as plain data."""
+    """Return the sensitivity of every objective to the parameters, as plain data."""
     from sparsemod.search.importance import FEWEST, sensitivity
     from sparsemod.sources.observation import Observation
 
@@ -118,11 +119,11 @@ def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]
         )
         for trial in trials
     ]
-    found = {
+    sensitivities = {
         name: sensitivity(problem.space, observations, name, problem.spec.seed)
         for name in problem.spec.objectives
     }
-    known = {name: item for name, item in found.items() if item is not None}
+    known = {name: item for name, item in sensitivities.items() if item is not None}
     completed = sum(o.state is TrialState.COMPLETED for o in observations)
     return {
         "trials": completed,

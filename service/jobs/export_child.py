@@ -1,9 +1,11 @@
-"""The process that writes exports for the server: a task in each line of its standard input, an answer in each line of its standard output.
+"""Child process that writes exports for the server.
+
+Each line of standard input is a task, each line of standard output an answer.
 
     {"spec": ..., "imports": [...], "formats": [...], "device": ..., "name": ..., "index": ..., "network": path, "folder": path, ...}
     {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
 
-It ends with its input, or with the server.
+It ends when its input ends or the server dies.
 """
 
 import importlib
@@ -20,13 +22,13 @@ from sparsemod.errors import SparsemodError
 from sparsemod.export.report import VERIFICATION, ExportReport
 from sparsemod.spec.experiment import ExperimentSpec
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal projects give equal archives
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # makes equal projects give equal archives
 
 
 def main(parent: int) -> None:
-    """Do tasks for the process `parent`; one that fails is answered, and does not end this process."""
+    """Run tasks for the process `parent`. A failed task gets an answer and does not end this process."""
     die_with_parent(parent)
-    # What libraries print must not be taken for an answer.
+    # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)
         for line in sys.stdin:
@@ -41,7 +43,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
         return {"files": _deliver(ExperimentSpec.stored(task["spec"]), task)}
     except SparsemodError as error:
         return {"failure": str(error)}
-    except Exception as error:  # noqa: BLE001 - also what libraries and the user's own modules raise
+    except Exception as error:  # noqa: BLE001 - libraries and user modules may raise anything
         return {"failure": f"{type(error).__name__}: {error}"}
 
 
@@ -68,7 +70,10 @@ def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str,
 
 
 def _files(folder: Path, report: ExportReport) -> list[tuple[str, str, str]]:
-    """(kind of artifact, its name, path) of a format's files; a project of many files becomes an archive."""
+    """Return (kind of artifact, name, path) of a format's files.
+
+    A project of many files becomes one archive.
+    """
     name = f"{report.format}-{VERIFICATION}"
     (folder / name).write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     listed = [(f"verification.{report.format}", name, name)]
@@ -83,7 +88,7 @@ def _files(folder: Path, report: ExportReport) -> list[tuple[str, str, str]]:
 
 
 def archived(folder: Path, name: str) -> bytes:
-    """All files below `folder` as a zip archive with one folder, `name`."""
+    """Return a zip archive of all files below `folder`, inside one folder `name`."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(folder.rglob("*")):

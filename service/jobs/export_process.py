@@ -1,4 +1,7 @@
-"""The server's side of the process that writes exports: started with the first task, asked one task after another, ended by `end`."""
+"""The server's side of the export child.
+
+The child starts with the first task, runs one task at a time, and ends with `end`.
+"""
 
 import contextlib
 import json
@@ -13,32 +16,39 @@ from typing import IO, Any
 from sparsemod.errors import SparsemodError
 
 END_SECONDS = 5.0
-"""How long the process may take to end by itself."""
+"""Seconds that the process may take to end by itself."""
 
 
 class ExportDied(SparsemodError):
-    """The process ended before its answer; another attempt may go well."""
+    """The process ended before its answer. Another attempt may succeed."""
 
 
 class ExportLate(SparsemodError):
-    """The task took longer than it may."""
+    """The task exceeded its time limit."""
 
 
 class ExportProcess:
-    """One at a time. `ask` and `end` belong to one thread, which lives as long as the process; `kill` may be called from any."""
+    """Handle of one export child.
+
+    Call `ask` and `end` from one thread, which must live as long as the process. Any thread may call `kill`
+    and `close`.
+    """
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
-        self._said: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._closed = False
 
     def ask(self, task: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The answer to `task`. Raises ExportLate after `seconds`, ExportDied with what the process said last."""
+        """Run `task` and return its answer.
+
+        Raises ExportLate after `seconds`, ExportDied with the last line of stderr.
+        """
         if self._child is not None and self._child.poll() is not None:
-            self.end()  # killed when the task before was over already
+            self.end()  # it was killed after the previous task had ended
         child = self._started()
-        begin = 0 if self._said is None else os.fstat(self._said.fileno()).st_size
+        begin = 0 if self._stderr is None else os.fstat(self._stderr.fileno()).st_size
         late = threading.Event()
 
         def stop() -> None:
@@ -56,28 +66,28 @@ class ExportProcess:
             return answer
         self.kill()
         code = child.wait()
-        words = self._last_words(begin)
+        message = self._last_line(begin)
         self.end()
         if late.is_set():
             raise ExportLate(f"the export took more than export_seconds = {seconds:g} s")
         ending = signal.strsignal(-code) if code < 0 else f"status {code}"
-        raise ExportDied(f"the export ended early: {words or ending}")
+        raise ExportDied(f"the export ended early: {message or ending}")
 
     def kill(self) -> None:
-        """End the process at once, with what it has started."""
+        """Kill the process and its subprocesses."""
         with self._lock:
             if self._child is not None and self._child.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._child.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """The same, and start no other."""
+        """Kill the process and refuse further tasks."""
         with self._lock:
             self._closed = True
         self.kill()
 
     def end(self) -> None:
-        """End the process in order; nothing happens when there is none."""
+        """Close the process's pipes and wait for its end. Do nothing when there is no process."""
         with self._lock:
             child, self._child = self._child, None
         if child is not None:
@@ -90,36 +100,37 @@ class ExportProcess:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        if self._said is not None:
-            self._said.close()
-            self._said = None
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
 
     def _started(self) -> "subprocess.Popen[str]":
         with self._lock:
             if self._closed:
                 raise ExportDied("the server is ending")
             if self._child is None:
-                self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end
+                self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "service.jobs.export_child", str(os.getpid())],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
                     process_group=0,
                 )  # fmt: skip
             return self._child
 
-    def _last_words(self, begin: int) -> str:
-        if self._said is None:
+    def _last_line(self, begin: int) -> str:
+        """Return the last line of stderr written after offset `begin`."""
+        if self._stderr is None:
             return ""
-        size = os.fstat(self._said.fileno()).st_size
+        size = os.fstat(self._stderr.fileno()).st_size
         begin = max(begin, size - 10_000)
-        text = os.pread(self._said.fileno(), size - begin, begin).decode(errors="replace").strip()
+        text = os.pread(self._stderr.fileno(), size - begin, begin).decode(errors="replace").strip()
         return text.splitlines()[-1] if text else ""
 
 
 def _exchange(child: "subprocess.Popen[str]", line: str) -> str:
-    """The line that answers `line`; one without an end where the process has ended."""
+    """Send `line` and return the answer. It has no newline at its end when the process has ended."""
     if child.stdin is None or child.stdout is None:
-        raise ExportDied("the export has no pipes")
+        raise ExportDied("the export process has no pipes")
     with contextlib.suppress(BrokenPipeError):
         child.stdin.write(line + "\n")
         child.stdin.flush()

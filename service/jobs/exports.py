@@ -1,7 +1,9 @@
-"""Exports on request of the API, off the request path. What waits, runs and has failed is in the store, so that every server process knows it.
+"""Exports on request, run outside of HTTP requests.
 
-Each server takes one job after the other, a trial each, renews its lease while `service.jobs.export_child` writes and checks the files, and stores
-them as artifacts of the trial. A server that dies loses its lease, and another one, or its successor, takes the job.
+The store holds the state of all jobs, so every server process sees it. Each server runs one job at a time; a
+job is one trial. The server renews the job's lease while `service.jobs.export_child` writes and checks the
+files, then stores the files as artifacts of the trial. When a server dies, its lease expires and another
+server takes the job.
 """
 
 import os
@@ -31,17 +33,17 @@ from sparsemod.records import Artifact
 log = structlog.get_logger("exports")
 
 FILES, REPORT, CARD = "export.", "verification.", "card"
-"""Kinds of artifacts: `export.<format>`, `verification.<format>`, and those of the report card."""
+"""Kinds of artifacts: `export.<format>`, `verification.<format>`, and `card` for the report card."""
 
 IDLE_SECONDS = 1.0
-"""Pause between two looks for a job that another server has queued."""
+"""Pause between two polls for jobs that another server has queued."""
 
 RENEWALS = 4.0
-"""How often a lease is renewed before it could run out."""
+"""Renewals per lease length."""
 
 
 class Exports:
-    """Says what is known of exports, and makes them in a thread, one at a time."""
+    """Queues and lists exports, and runs them in a thread, one at a time."""
 
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
@@ -51,7 +53,7 @@ class Exports:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Begin to make what waits, also what was queued by another server or before a restart."""
+        """Start the thread. It also runs jobs queued by other servers or before a restart."""
         self._ending.clear()
         self._process = ExportProcess()
         self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
@@ -65,10 +67,11 @@ class Exports:
         device: str | None,
         names: Mapping[int, str] | None = None,
     ) -> list[ExportView]:
-        """Queue the exports and say what is known of them. Those that wait or run already are not queued again. `names`: index -> the
-        model's name, where it is not the default.
+        """Queue exports and return their views.
 
-        Raises NotFound, Conflict for a trial without a network, or when too many requests wait.
+        Exports that are queued or running already are not queued again. `names`: index -> the model's name,
+        where it differs from the default. Raises NotFound, Conflict for a trial without a network or when
+        too many requests wait.
         """
         target = device or self._store.experiment(experiment).spec.target.device
         for trial in (self._store.trial(experiment, index) for index in indices):
@@ -77,34 +80,38 @@ class Exports:
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
         self._store.queue_exports(experiment, indices, formats, target, names)
-        known = [
-            found for index in indices for found in self.listed(experiment, index) if found.format in formats
+        views = [
+            view for index in indices for view in self.listed(experiment, index) if view.format in formats
         ]
         self._wake.set()
-        return known
+        return views
 
     def listed(self, experiment: int, index: int) -> list[ExportView]:
-        """Exports of one trial: stored ones, and those that wait or run. Raises NotFound."""
-        # Read before the trial: what ends in between is shown as running, and never without its files.
+        """Return the exports of one trial: stored, queued, running and failed ones. Raises NotFound."""
+        # Read before the trial: an export that ends in between is shown as running, never as done without
+        # files.
         records = self._store.exports(experiment, index)
         return self._views(experiment, self._store.trial(experiment, index), records)
 
     def page(self, experiment: int, after: int, limit: int) -> list[ExportView]:
-        """The same for the first `limit` trials with exports whose index is above `after`. Raises NotFound."""
+        """Return the exports of the first `limit` trials with exports and an index above `after`.
+
+        Raises NotFound.
+        """
         records = self._store.exports(experiment)
         self._store.experiment(experiment)
         trials = self._store.trials_at(experiment, self._store.exported_trials(experiment, after, limit))
         return [view for trial in trials for view in self._views(experiment, trial, records)]
 
     def close(self) -> None:
-        """End; what runs is given back, and waits for the next server."""
+        """Stop the thread. Its current job is queued again for the next server."""
         self._ending.set()
         self._wake.set()
         self._process.close()
         if self._thread is not None:
             self._thread.join(timeout=10)
 
-    # -- inside -----------------------------------------------------------------------------------------------------------------------
+    # -- private ----------------------------------------------------------------------------------------
 
     def _views(
         self,
@@ -113,7 +120,7 @@ class Exports:
         records: Mapping[tuple[int, FormatName], ExportRecord],
     ) -> list[ExportView]:
         cards = [a for a in trial.artifacts if a.kind == CARD]
-        found = []
+        views = []
         for name in EXPORTERS.names():
             record = records.get((trial.index, name))
             reports = [a for a in trial.artifacts if a.kind == REPORT + name]
@@ -132,7 +139,7 @@ class Exports:
                 files = [a for a in trial.artifacts if a.kind == FILES + name]
                 if report is not None:
                     shown = (*(files if state is ExportState.DONE else ()), *reports, *cards)
-            found.append(
+            views.append(
                 ExportView(
                     experiment=experiment,
                     trial=trial.index,
@@ -142,13 +149,13 @@ class Exports:
                     artifacts=shown,
                 )
             )
-        return found
+        return views
 
     def _report(self, artifact: StoredArtifact) -> ExportReport | None:
         try:
             return ExportReport.model_validate_json(self._files.open(artifact.digest).read_bytes())
         except (NotFound, OSError, ValidationError) as error:
-            log.error("an export's report cannot be read", digest=artifact.digest, error=str(error))
+            log.error("report of an export cannot be read", digest=artifact.digest, error=str(error))
             return None
 
     def _work(self) -> None:
@@ -156,9 +163,9 @@ class Exports:
             while not self._ending.is_set():
                 job = self._claim()
                 if job is not None:
-                    self._make(job)
+                    self._run_job(job)
                     continue
-                self._process.end()  # it holds torch and the formats' libraries
+                self._process.end()  # free the memory of torch and the formats' libraries
                 self._wake.wait(IDLE_SECONDS)
                 self._wake.clear()
         finally:
@@ -168,11 +175,14 @@ class Exports:
         try:
             return self._store.claim_export(self._name)
         except SparsemodError as error:
-            log.warning("the store does not answer, will look again", reason=str(error))
+            log.warning("store does not answer, retrying", reason=str(error))
             return None
 
-    def _make(self, job: ExportJob) -> None:
-        """One job, to whatever end. Only its holder may report that; when nobody can be told, the lease runs out."""
+    def _run_job(self, job: ExportJob) -> None:
+        """Run one job and report its end.
+
+        When the report fails, the lease expires and the job is queued again.
+        """
         try:
             with _Renewal(self._store, job, self._process):
                 why, again = self._attempt(job)
@@ -185,11 +195,14 @@ class Exports:
             log.warning("export dropped", experiment=job.experiment, trial=job.trial, reason=str(error))
         except SparsemodError as error:
             log.error(
-                "export cannot be reported", experiment=job.experiment, trial=job.trial, reason=str(error)
+                "end of export not reported", experiment=job.experiment, trial=job.trial, reason=str(error)
             )
 
     def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
-        """(None, False) when the files are stored; else why not, and whether another attempt may go better."""
+        """Export and store the files.
+
+        Return (None, False) on success, else (reason, whether to try again).
+        """
         try:
             with scratch("sparsemod-export-") as folder:
                 answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
@@ -203,7 +216,7 @@ class Exports:
             return str(error), True
         except SparsemodError as error:
             return str(error), False
-        except Exception as error:  # noqa: BLE001 - whatever it was, the next job must have its turn
+        except Exception as error:  # noqa: BLE001 - the next job must run in any case
             return f"{type(error).__name__}: {error}", True
 
     def _task(self, job: ExportJob, folder: Path) -> dict[str, Any]:
@@ -230,7 +243,10 @@ class Exports:
 
 
 class _Renewal:
-    """Renews a lease until the end of a `with` block; ends the process when the lease is lost, since somebody else may have the job then."""
+    """Renews a lease until the end of a `with` block.
+
+    Kills the export process when the lease is lost, because another server may have the job then.
+    """
 
     def __init__(self, store: Store, job: ExportJob, process: ExportProcess) -> None:
         self._store, self._job, self._process = store, job, process
@@ -256,7 +272,7 @@ class _Renewal:
                 return
             except SparsemodError as error:
                 silent += pause
-                log.warning("the store does not answer, will try again", reason=str(error))
+                log.warning("store does not answer, retrying", reason=str(error))
                 if silent + pause >= self._store.lease_seconds:
                     self._process.kill()
                     return

@@ -1,1 +1,1 @@
-"""Processes: supervision of the embedded service."""
+"""Supervision of the processes of the embedded service."""

@@ -1,7 +1,8 @@
-"""Keeps the processes of the embedded service alive: server, suggester, workers; and ends them in order.
+"""Supervisor of the embedded service: it keeps server, suggester and workers alive, and ends them in order.
 
-Each runs in a process group of its own, so that Ctrl-C in a terminal reaches only the supervisor, which ends the workers first, then the
-suggester, then the server they report to. Each asks the kernel to be killed when the supervisor dies, so that nothing outlives it.
+Each process runs in its own process group, so Ctrl-C in a terminal reaches only the supervisor. The
+supervisor ends the workers first, then the suggester, then the server. The kernel kills each process when
+the supervisor dies.
 """
 
 import os
@@ -23,13 +24,13 @@ from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 log = structlog.get_logger("supervisor")
 
 RESTART_SECONDS = (0.5, 15.0)
-"""First and longest pause before a process that ended is started again."""
+"""First and longest pause before an ended process is restarted."""
 
 STEADY_SECONDS = 20.0
-"""A process that lived so long counts as healthy: its next restart is quick again."""
+"""Lifetime after which a process counts as healthy. Its next restart uses the first pause."""
 
 GIVE_UP_AFTER = 8
-"""Restarts in a row, none of which lived for STEADY_SECONDS, after which the supervisor gives up."""
+"""Consecutive failures within STEADY_SECONDS of a start after which the supervisor gives up."""
 
 
 class SupervisionFailed(SparsemodError):
@@ -38,7 +39,10 @@ class SupervisionFailed(SparsemodError):
 
 @dataclass
 class Program:
-    """One process to keep alive: its name, command, where its output goes (None: the terminal), seconds it may take to end."""
+    """One process to keep alive.
+
+    `output`: log file, None for the terminal. `stop_seconds`: time limit to end.
+    """
 
     name: str
     command: Sequence[str]
@@ -52,29 +56,29 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Return whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
 
 def command(*arguments: str) -> list[str]:
-    """The command line of one of our own processes."""
+    """Return the command line of a sparsemod process."""
     return [sys.executable, "-m", "service.cli", *arguments]
 
 
 class Supervisor:
-    """Starts programs in the given order, restarts what ends, stops in the reverse order."""
+    """Starts programs in the given order, restarts those that end, stops all in reverse order."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self.programs = list(programs)
         self._stopping = False
 
     def start(self) -> None:
-        """Start everything."""
+        """Start all programs."""
         for program in self.programs:
             self._start(program)
 
     def tend(self) -> None:
-        """Restart what has ended; call it often. Raises SupervisionFailed."""
+        """Restart programs that have ended. Call it often. Raises SupervisionFailed."""
         now = time.monotonic()
         for program in self.programs:
             if program.running or self._stopping:
@@ -91,12 +95,15 @@ class Supervisor:
                     )
                 pause = min(RESTART_SECONDS[0] * 2 ** (program.failures - 1), RESTART_SECONDS[1])
                 program.next_start = now + pause
-                log.warning("process ended, starting it again", process=program.name, code=code, pause=pause)
+                log.warning("process ended, restarting", process=program.name, code=code, pause=pause)
             if now >= program.next_start:
                 self._start(program)
 
     def stop(self) -> None:
-        """End everything, the last started first; what does not end in its time is killed. A second Ctrl-C kills at once."""
+        """Stop all programs in reverse order.
+
+        Kill those that exceed their time limit, or all after a second Ctrl-C.
+        """
         self._stopping = True
         for group in self._groups():
             for program in group:
@@ -106,7 +113,7 @@ class Supervisor:
                 self._await_end(program)
 
     def _groups(self) -> list[list[Program]]:
-        """Programs that may end side by side (the workers), in the order of ending."""
+        """Return groups of programs that end concurrently (such as the workers), in the order of ending."""
         groups: list[list[Program]] = []
         for program in reversed(self.programs):
             kind = program.name.split("-")[0]
@@ -147,7 +154,7 @@ class Supervisor:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free at the time of the call."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -155,7 +162,10 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def require_free_port(host: str, port: int) -> int:
-    """`port`, or a free one for 0. Raises InvalidInput when something listens there already or the address is not ours."""
+    """Return `port`, or a free port for 0.
+
+    Raises InvalidInput when the port is in use or this machine does not have the address.
+    """
     if port == 0:
         return free_port(host)
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -169,7 +179,10 @@ def require_free_port(host: str, port: int) -> int:
 
 
 def wait_until_ready(url: str, supervisor: Supervisor, seconds: float = 60.0) -> None:
-    """Wait for the server's first answer, tending the processes. Raises ServerUnavailable, SupervisionFailed."""
+    """Wait for the server's first answer and restart ended processes meanwhile.
+
+    Raises ServerUnavailable, SupervisionFailed.
+    """
     from service.client.client import Client
 
     limit = time.monotonic() + seconds

@@ -1,10 +1,12 @@
-"""The store: the only SQL, and the truth about experiments, trials and attempts.
+"""The store: all SQL of the service. It holds the state of experiments, trials and attempts.
 
-`Store.open(url)` brings the database to the newest schema. All methods may be called from several threads and processes at once. Times come from
-`clock` (seconds since 1970), so that tests can let leases expire.
+`Store.open(url)` migrates the database to the newest schema. All methods are safe to call from several
+threads and processes at once. Times come from `clock` (seconds since 1970); tests replace it to let leases
+expire.
 
-Split by subject: experiments, trials, suggestions (the queue), attempts and reports (workers), front (results), files, exports, series
-(what the dashboard draws), derived (results of long computations), deletion, logins.
+One module for each subject: experiments, trials, suggestions (the queue), attempts and reports (workers),
+front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
+computations), deletion, logins.
 """
 
 import time
@@ -15,7 +17,7 @@ import structlog
 
 from service.settings import Settings
 from service.store.attempts import Attempts
-from service.store.computed_views import Deriveds
+from service.store.computed_views import ComputedViews
 from service.store.deletion import Deletion
 from service.store.engine import (
     HEAD,
@@ -38,14 +40,14 @@ from sparsemod.errors import ServerUnavailable
 log = structlog.get_logger("store")
 
 RETRY_SECONDS = (0.5, 15.0)
-"""First and longest pause before a database that did not answer is asked again."""
+"""First and longest pause before reconnecting to a database that does not answer."""
 
 _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
-"""A write that changes nothing: it fails where the disk is full or the database can only be read."""
+"""A write that changes no data. It fails when the disk is full or the database is read-only."""
 
 
-class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, Deriveds, Deletion, Logins):
-    """Everything that is stored; see the parts for the methods."""
+class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
+    """The whole store. The base classes define the methods."""
 
     @classmethod
     def open(
@@ -57,7 +59,11 @@ class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, Deriveds, 
         lock_seconds: float = LOCK_SECONDS,
         statement_seconds: float = STATEMENT_SECONDS,
     ) -> "Store":
-        """Raises InvalidInput for a URL or a database that cannot be used, ServerUnavailable when it does not answer."""
+        """Open the store at `url`.
+
+        Raises InvalidInput for an unusable URL or database, ServerUnavailable when the database does not
+        answer.
+        """
         return cls(open_engine(url, lock_seconds, statement_seconds), clock, lease_seconds)
 
     def close(self) -> None:
@@ -70,14 +76,14 @@ class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, Deriveds, 
         return self.engine.dialect.name
 
     def check(self) -> str:
-        """The schema's version, after a write to the database. Raises ServerUnavailable."""
+        """Write to the database and return the schema version. Raises ServerUnavailable."""
         with self._write() as connection:
             connection.execute(_TOUCH)
             return schema_version(connection) or ""
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that `settings` name."""
+    """Open the store that `settings` describe. Raises InvalidInput, ServerUnavailable."""
     return Store.open(
         settings.url,
         lease_seconds=settings.lease_seconds,
@@ -87,13 +93,16 @@ def open_store(settings: Settings) -> Store:
 
 
 def open_patiently(settings: Settings, ended: Callable[[], bool]) -> Store | None:
-    """The store, once its database answers; None when `ended()` is true before that. Raises InvalidInput for an impossible URL."""
+    """Wait for the database and open the store. Return None when `ended()` becomes true first.
+
+    Raises InvalidInput for an unusable URL.
+    """
     pause = RETRY_SECONDS[0]
     while not ended():
         try:
             return open_store(settings)
         except ServerUnavailable as error:
-            log.warning("database away, will try again", reason=str(error), pause=pause)
+            log.warning("database unavailable, retrying", reason=str(error), pause=pause)
         until = time.monotonic() + pause
         while time.monotonic() < until and not ended():
             time.sleep(0.05)

@@ -1,7 +1,7 @@
-"""Attempts: handing out trials, leases, reports.
+"""Attempts: claims, leases, reports.
 
-A claim is one conditional UPDATE: whoever changes the trial from queued to running has it. Every report shows the attempt's token; one that
-comes after the lease was lost raises StaleLease and changes nothing.
+A claim is one conditional UPDATE that changes the trial from queued to running. Every report carries the
+attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from service.schemas.trials import (
     WorkerView,
 )
 from service.store.engine import Clock, moment
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.reports import TRIAL_OF, Reports
 from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
@@ -43,10 +43,10 @@ from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureK
 log = structlog.get_logger("store")
 
 SEEN_EVERY_SECONDS = 5.0
-"""How often an idle worker's sign of life is written down."""
+"""Seconds between two updates of an idle worker's `last_seen`."""
 
 FORGET_WORKER_SECONDS = 3600.0
-"""After how long a worker that is gone is no longer listed."""
+"""Seconds after which a worker that is gone is not listed any more."""
 
 _CLAIMABLE = (
     sa.select(trials.c.id)
@@ -62,7 +62,7 @@ _CLAIMABLE = (
                 sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
             )
         ),
-        # Parameters that hold lists; 0 is in each of them, because an empty list would need another statement.
+        # List parameters. Each contains 0, because an empty list would need another statement.
         experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
     )
@@ -101,7 +101,8 @@ _LOOK = sa.select(
 
 
 class _Unreadable(Exception):
-    """A claim that cannot be made, because what is stored of an experiment, or of one trial (by id), does not validate."""
+    """A claim is impossible because the stored data of an experiment, or of one trial (by id), do not
+    validate."""
 
     def __init__(self, experiment: int, trial: int | None, reason: str) -> None:
         self.experiment, self.trial, self.reason = experiment, trial, reason
@@ -109,7 +110,7 @@ class _Unreadable(Exception):
 
 
 class Attempts(Reports):
-    """The part of the store that workers use."""
+    """Methods of the store for workers."""
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         super().__init__(engine, clock, lease_seconds)
@@ -117,7 +118,8 @@ class Attempts(Reports):
         self._barred_trials: set[int] = set()  # by id
 
     lenient_until = 0.0
-    """No lease is taken away before this moment of `clock`. A server that starts sets it: as long as it was away, nobody could renew."""
+    """Time of `clock` before which no lease is revoked. A starting server sets it: workers could not renew
+    while it was down."""
 
     def claim(
         self,
@@ -128,11 +130,12 @@ class Attempts(Reports):
         login: int | None = None,
         started: bool = False,
     ) -> Claim | None:
-        """The oldest queued trial of a running experiment, or None, which a draining worker always gets. What is paused (see Pauses) is left
-        out; with `started`, the worker is a new process, and what paused the one before is forgotten.
+        """Claim the oldest queued trial of a running experiment.
 
-        A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s. An experiment of which no claim can
-        be made, because what is stored of it does not validate, is passed over.
+        Return None when there is none or the worker is draining. Paused workers and experiments are skipped
+        (see Pauses). `started` means that the worker is a new process: its earlier pauses are removed. A
+        repeated `request` returns the same claim. Experiments and trials whose stored data do not validate
+        are skipped. Raises Conflict when `request` was used by another `login`.
         """
         if started:
             self.unpause("worker", worker=worker)
@@ -140,9 +143,9 @@ class Attempts(Reports):
             try:
                 return self._try_claim(worker, device, slots, request, login)
             except _Unreadable as error:
-                # Each turn bars one more experiment or trial, so this ends.
+                # Each iteration bars one more experiment or trial, so the loop ends.
                 log.error(
-                    "what is stored cannot be handed out", experiment=error.experiment, reason=error.reason
+                    "stored data invalid, not handed out", experiment=error.experiment, reason=error.reason
                 )
                 (self._barred if error.trial is None else self._barred_trials).add(
                     error.experiment if error.trial is None else error.trial
@@ -151,19 +154,20 @@ class Attempts(Reports):
     def _try_claim(
         self, worker: str, device: str, slots: int, request: str | None, login: int | None
     ) -> Claim | None:
-        """One attempt at a claim. Raises Conflict, _Unreadable."""
+        """Try to claim once. Raises Conflict, _Unreadable."""
         now = self.clock()
         with self._read() as connection:
             barred = self._still_barred(connection)
-            claimable, lost, repeated, fresh, draining = self._look(connection, worker, request, now, barred)
-        # Idle workers ask often: without a trial, an expired lease or a sign of life to record, no write lock is taken.
+            claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
+        # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request
+        # or `last_seen`.
         if not (claimable or lost or repeated or not fresh):
             return None
         if lost:
             self.reap()
         with self._write() as connection:
             if not fresh:
-                self._seen(connection, worker, device, slots, now)
+                self._record_worker(connection, worker, device, slots, now)
             if request is not None:
                 known = (
                     connection.execute(sa.select(attempts).where(attempts.c.request == request))
@@ -172,9 +176,9 @@ class Attempts(Reports):
                 )
                 if known is not None:
                     if known["login"] != login:
-                        raise Conflict(f"request {request!r} was used before, with another token")
+                        raise Conflict(f"request {request!r} was already used with another token")
                     running = known["state"] == AttemptState.RUNNING
-                    return self._repeated(connection, known["id"]) if running else None
+                    return self._repeated_claim(connection, known["id"]) if running else None
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
@@ -194,9 +198,9 @@ class Attempts(Reports):
                 "worker": worker,
             }
             self._event(connection, trial.experiment_id, "trial", data, now)
-            return self._claim(connection, attempt_id)
+            return self._read_claim(connection, attempt_id)
 
-    def _look(
+    def _peek(
         self,
         connection: sa.Connection,
         worker: str,
@@ -204,8 +208,8 @@ class Attempts(Reports):
         now: float,
         barred: Mapping[str, list[int]],
     ) -> tuple[bool, bool, bool, bool, bool]:
-        """Whether there is a trial to claim, a lease that ran out, an earlier claim of this request, a fresh sign of life of the worker;
-        whether the worker drains."""
+        """Return five flags: a trial can be claimed, a lease has expired, the request has an earlier claim,
+        the worker's `last_seen` is recent, the worker is draining."""
         bound = {
             "now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
         }  # fmt: skip
@@ -213,7 +217,9 @@ class Attempts(Reports):
         lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
 
-    def _seen(self, connection: sa.Connection, worker: str, device: str, slots: int, now: float) -> None:
+    def _record_worker(
+        self, connection: sa.Connection, worker: str, device: str, slots: int, now: float
+    ) -> None:
         statement = self._insert(workers).values(
             name=worker, device=device, slots=slots, first_seen=now, last_seen=now
         )
@@ -224,7 +230,10 @@ class Attempts(Reports):
         )
 
     def _still_barred(self, connection: sa.Connection) -> dict[str, list[int]]:
-        """The parameters that keep claims from what cannot be handed out. A spec that was mended is let in again."""
+        """Return the statement parameters that exclude barred experiments and trials.
+
+        Readmit experiments with a mended spec.
+        """
         if self._barred:
             rows = connection.execute(
                 sa.select(experiments.c.id, experiments.c.spec).where(experiments.c.id.in_(self._barred))
@@ -232,24 +241,24 @@ class Attempts(Reports):
             self._barred = {row.id for row in rows if self._stored(row.id, row.spec).error is not None}
         return {"barred": [0, *self._barred], "barred_trials": [0, *self._barred_trials]}
 
-    def _repeated(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
-        """The claim of an attempt that runs; None where its experiment has become unreadable since."""
+    def _repeated_claim(self, connection: sa.Connection, attempt_id: int) -> Claim | None:
+        """Return the claim of a running attempt, None when its stored data do not validate any more."""
         try:
-            return self._claim(connection, attempt_id)
+            return self._read_claim(connection, attempt_id)
         except _Unreadable:
             return None
 
-    def _claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
-        """Raises _Unreadable."""
+    def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
+        """Read an attempt's claim. Raises _Unreadable."""
         row = connection.execute(_CLAIMED, {"which": attempt_id}).one()
         try:
-            return self._made_claim(connection, attempt_id, row)
+            return self._build_claim(connection, attempt_id, row)
         except StoredSpecInvalid as error:
             raise _Unreadable(row.experiment_id, None, str(error)) from error
         except ValidationError as error:
             raise _Unreadable(row.experiment_id, row.id, str(error)) from error
 
-    def _made_claim(self, connection: sa.Connection, attempt_id: int, row: Any) -> Claim:
+    def _build_claim(self, connection: sa.Connection, attempt_id: int, row: Any) -> Claim:
         return Claim(
             attempt=attempt_id,
             token=row.token,
@@ -290,10 +299,13 @@ class Attempts(Reports):
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
-        """Renew the lease; whether the trial is to end early. Raises NotFound, StaleLease."""
+        """Renew the lease.
+
+        The answer says whether the trial must stop early. Raises NotFound, StaleLease.
+        """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
             row = connection.execute(
                 sa.select(trials.c.stop_requested, experiments.c.state)
                 .join(experiments, experiments.c.id == trials.c.experiment_id)
@@ -305,10 +317,13 @@ class Attempts(Reports):
     def points(
         self, attempt_id: int, token: str, points: Sequence[CurvePoint] = (), log: Sequence[LogLine] = ()
     ) -> None:
-        """Store curve points and log lines; repeating a report changes nothing. Also renews the lease. Raises NotFound, StaleLease."""
+        """Store curve points and log lines, and renew the lease. Repeating a report changes nothing.
+
+        Raises NotFound, StaleLease.
+        """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
             self._store_points(connection, attempt_id, points)
             if log:
                 rows = [_line(attempt_id, line) for line in log]
@@ -321,16 +336,22 @@ class Attempts(Reports):
                 self._event(connection, trial.experiment_id, "points", data, now)
 
     def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
-        """From where a later attempt can go on: an uploaded file. Raises NotFound, StaleLease."""
+        """Record an uploaded file from which a later attempt can resume.
+
+        Raises NotFound for an unknown attempt or file, StaleLease.
+        """
         now = self.clock()
         with self._write() as connection:
-            trial_id = self._hold(connection, attempt_id, token, now)
-            if digest not in hold(connection, [digest]):
+            trial_id = self._renew_lease(connection, attempt_id, token, now)
+            if digest not in lock_files(connection, [digest]):
                 raise NotFound("artifact", digest)
             connection.execute(sa.update(trials).where(trials.c.id == trial_id).values(checkpoint=digest))
 
     def reap(self) -> int:
-        """End the attempts whose lease ran out: their trials are queued again, or failed after limits.attempts. How many there were."""
+        """End the attempts with an expired lease and return their number.
+
+        Their trials are queued again, or fail after limits.attempts.
+        """
         now = self.clock()
         if now < self.lenient_until:
             return 0
@@ -340,32 +361,34 @@ class Attempts(Reports):
         count = 0
         for identity in identities:
             with self._write() as connection:
-                count += self._lose(connection, identity, now, expired)
+                count += self._expire(connection, identity, now, expired)
         return count
 
-    def _lose(self, connection: sa.Connection, attempt_id: int, now: float, expired: tuple[Any, ...]) -> int:
+    def _expire(
+        self, connection: sa.Connection, attempt_id: int, now: float, expired: tuple[Any, ...]
+    ) -> int:
         row = connection.execute(
             sa.select(attempts).where(attempts.c.id == attempt_id, *expired).with_for_update()
         ).one_or_none()
         if row is None:
-            return 0  # renewed, finished or reaped by somebody else in the meantime
+            return 0  # renewed, finished or reaped concurrently
         trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
         silent = now - row.heartbeat_at
         failure = Failure(
-            kind=FailureKind.FAULT, message=f"worker {row.worker!r} was not heard of for {silent:.0f} s"
+            kind=FailureKind.FAULT, message=f"worker {row.worker!r} sent nothing for {silent:.0f} s"
         )
-        state = self._again(connection, trial, counted=True)
+        state = self._state_after_failure(connection, trial, counted=True)
         connection.execute(
             sa.update(attempts)
             .where(attempts.c.id == attempt_id)
             .values(state=AttemptState.LOST.value, ended_at=now, failure=failure.model_dump(mode="json"))
         )
         result = TrialResult(state=TrialState.FAILED, failure=failure)
-        self._settle(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
+        self._write_state(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
         return 1
 
     def workers(self) -> list[WorkerView]:
-        """The workers that were heard of in the last hour, by name."""
+        """Return the workers that were active in the last hour or hold trials, by name."""
         now = self.clock()
         with self._read() as connection:
             held: dict[str, list[tuple[int, int]]] = {}
@@ -382,11 +405,11 @@ class Attempts(Reports):
             paused: dict[str | None, list[PauseView]] = {}
             for pause in self._pauses(connection):
                 paused.setdefault(pause.worker, []).append(pause)
-            found = []
+            views = []
             for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
                 last = max(row.last_seen, heard.get(row.name, 0.0))
                 if now - last <= FORGET_WORKER_SECONDS or row.name in held:
-                    found.append(
+                    views.append(
                         WorkerView(
                             name=row.name,
                             device=row.device,
@@ -399,11 +422,11 @@ class Attempts(Reports):
                             trials=tuple(held.get(row.name, ())),
                         )
                     )
-            return found
+            return views
 
 
 def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
-    message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot hold it
+    message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
     level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
     fingerprint = hashlib.sha256(f"{level}\n{message}".encode(errors="replace")).hexdigest()[:32]
     return {

@@ -1,4 +1,4 @@
-"""Results that take long to compute, kept with the experiment that they are about."""
+"""Results of long computations, stored with their experiment."""
 
 from typing import Any
 
@@ -9,11 +9,14 @@ from service.store.tables import derived
 from sparsemod.errors import Conflict
 
 
-class Deriveds(Base):
-    """The part of the store about computed results."""
+class ComputedViews(Base):
+    """Methods of the store for computed results."""
 
     def derived(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
-        """Key and content of a computed result; without `key` the newest of its kind. None where there is none."""
+        """Return key and content of a computed result, the newest of its kind without `key`.
+
+        None when there is none.
+        """
         query = sa.select(derived.c.key, derived.c.content).where(
             derived.c.experiment_id == experiment_id, derived.c.kind == kind
         )
@@ -27,7 +30,10 @@ class Deriveds(Base):
     def keep_derived(
         self, experiment_id: int, kind: str, key: str, content: Any, *, only: bool = False
     ) -> None:
-        """Keep a result; with `only`, instead of all others of its kind. Nothing is kept for an experiment that is gone."""
+        """Store a result.
+
+        With `only`, delete all others of its kind. Do nothing when the experiment was deleted.
+        """
         values = {
             "experiment_id": experiment_id, "kind": kind, "key": key, "content": content, "created_at": self.clock(),
         }  # fmt: skip
@@ -38,4 +44,4 @@ class Deriveds(Base):
                     connection.execute(sa.delete(derived).where(*mine))
                 connection.execute(self._insert(derived).values(**values).on_conflict_do_nothing())
         except Conflict:
-            return  # deleted meanwhile
+            return  # the experiment was deleted

@@ -1,7 +1,8 @@
-"""Opening a database: connections, transactions, the schema's version.
+"""Open the database: connections, transactions, schema version.
 
-SQLite runs in WAL mode (readers never wait for the writer); a writer begins with BEGIN IMMEDIATE, so that it never has to upgrade a read
-lock. PostgreSQL runs in READ COMMITTED; what must not be done twice is decided by row locks and conditional updates.
+SQLite runs in WAL mode, so readers never wait for the writer. A write transaction starts with BEGIN
+IMMEDIATE, so it never upgrades a read lock. PostgreSQL runs in READ COMMITTED; row locks and conditional
+updates prevent double execution.
 """
 
 import errno
@@ -27,35 +28,36 @@ from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable
 from sparsemod.spec.experiment import ExperimentSpec
 
 LOCK_SECONDS = 10.0
-"""How long a statement waits for a lock that somebody else holds, and a thread for a connection."""
+"""Seconds that a statement waits for a lock, and a thread for a connection."""
 
 STATEMENT_SECONDS = 60.0
-"""How long a statement may run, the reading of its rows included on SQLite."""
+"""Seconds that a statement may run. On SQLite this includes reading its rows."""
 
 CONNECT_SECONDS = 10
-"""How long a connection to PostgreSQL may take, and how long it may be silent before it counts as broken."""
+"""Seconds that connecting to PostgreSQL may take, and that a connection may be silent before it counts as
+broken."""
 
 MIGRATION_SECONDS = 300.0
-"""How long a migration waits for another one."""
+"""Seconds that a migration waits for a concurrent one."""
 
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG}
 
 _STEPS = 20_000
-"""SQLite looks at its time limit each time it has executed so many instructions."""
+"""SQLite checks the time limit each time it has executed this many instructions."""
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 HEAD = "0007"
-"""Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
+"""Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
-_MIGRATION_LOCK = 0x73706D64  # any number that is always the same
+_MIGRATION_LOCK = 0x73706D64  # arbitrary constant
 
 _SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
 
-# Statements of the busiest paths are built once: building one costs as much as running it.
+# Statements of hot paths are built once: building one costs as much as running it.
 _COUNT_EVENT = (
     sa.update(experiments)
     .where(experiments.c.id == sa.bindparam("which"))
@@ -68,9 +70,9 @@ _ADD_EVENT = sa.insert(events)
 def open_engine(
     url: str, lock_seconds: float = LOCK_SECONDS, statement_seconds: float = STATEMENT_SECONDS
 ) -> sa.Engine:
-    """An engine for `url`, its database brought to the newest schema. No statement waits or runs longer than the limits.
+    """Migrate the database at `url` to the newest schema and return an engine that enforces the time limits.
 
-    Raises InvalidInput for a URL that cannot be used, ServerUnavailable.
+    Raises InvalidInput for an unusable URL, ServerUnavailable.
     """
     try:
         parsed = sa.make_url(url)
@@ -88,7 +90,7 @@ def open_engine(
         _make_private(Path(str(parsed.database)))
         options["connect_args"] = {"timeout": lock_seconds}
     else:
-        options["pool_pre_ping"] = True  # a restarted server has closed our idle connections
+        options["pool_pre_ping"] = True  # a restarted server closes idle connections
         options["connect_args"] = {
             "connect_timeout": CONNECT_SECONDS,
             "tcp_user_timeout": 1000 * CONNECT_SECONDS,
@@ -111,20 +113,21 @@ def open_engine(
 
 
 def _make_private(path: Path) -> None:
-    """Make the file of an SQLite database if there is none, for its owner alone. SQLite gives the files beside it the same mode.
+    """Create the SQLite file when it is missing, readable by its owner only.
 
-    Other users lose their access to a file that is there already; that of its group is left as it is. Raises InvalidInput for a place that
-    cannot be used, ServerUnavailable for a disk that does not work at the moment.
+    SQLite gives the files beside it the same mode. For an existing file, remove the access of other users
+    and leave the group's access unchanged. Raises InvalidInput for an unusable path, ServerUnavailable for a
+    disk that does not work at the moment.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-            if file.exists() and (found := file.stat()).st_mode & 0o007 and found.st_uid == os.geteuid():
-                file.chmod(found.st_mode & 0o770)
+            if file.exists() and (status := file.stat()).st_mode & 0o007 and status.st_uid == os.geteuid():
+                file.chmod(status.st_mode & 0o770)
     except OSError as error:
         if error.errno in _UNUSABLE:
-            allowed = f"a file that can be made and written ({error.strerror})"
+            allowed = f"a file that can be created and written ({error.strerror})"
             raise InvalidInput("database_url", str(path), allowed) from error
         raise ServerUnavailable(f"the database {path} cannot be opened: {error.strerror}") from error
 
@@ -142,16 +145,15 @@ def _on_postgres_connect(lock_seconds: float, statement_seconds: float, connecti
 
 
 def _on_sqlite_connect(lock_seconds: float, connection: Any, record: Any) -> None:
-    # SQLite has no time limit for statements: it asks this function now and then whether to go on.
+    # SQLite has no statement time limit. Its progress handler aborts a statement after the deadline.
     deadline = record.info["deadline"] = [math.inf]
     connection.set_progress_handler(lambda: time.monotonic() > deadline[0], _STEPS)
-    connection.isolation_level = (
-        None  # the driver's own idea of when to BEGIN is turned off, see _on_sqlite_begin
-    )
+    connection.isolation_level = None  # no implicit BEGIN by the driver, see _on_sqlite_begin
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(lock_seconds * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")
-    # In WAL mode NORMAL survives a killed process; only a power cut may lose the last commits (never corrupt).
+    # In WAL mode, NORMAL survives a killed process. A power cut may lose the last commits but corrupts
+    # nothing.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
@@ -178,7 +180,8 @@ def _migrate(engine: sa.Engine) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     unlimited = engine.connect().execution_options(sparsemod_write=True, sparsemod_unlimited=True)
     with unlimited as connection, connection.begin():
-        # Server and suggester may start on an empty database at once: one of them makes the tables, the other finds them.
+        # Server and suggester may start on an empty database at the same time. The lock lets one of them
+        # create the tables.
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * MIGRATION_SECONDS)}")
@@ -194,7 +197,7 @@ def _migrate(engine: sa.Engine) -> None:
 
 
 def schema_version(connection: sa.Connection) -> str | None:
-    """The database's migration, None for an empty database."""
+    """Return the database's schema version, None for an empty database."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
@@ -202,13 +205,13 @@ def schema_version(connection: sa.Connection) -> str | None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """SQLAlchemy's exceptions in our words."""
+    """Translate SQLAlchemy's exceptions to Conflict, InvalidInput and ServerUnavailable."""
     try:
         yield
     except exc.IntegrityError as error:
-        raise Conflict(f"contradicts what is stored: {error.orig}") from error
+        raise Conflict(f"contradicts the stored data: {error.orig}") from error
     except exc.DataError as error:
-        raise InvalidInput("value", str(error.orig), "something that the database can hold") from error
+        raise InvalidInput("value", str(error.orig), "a value that the database can store") from error
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         reason = _REASONS.get(reason, reason)
@@ -217,16 +220,16 @@ def translated() -> Iterator[None]:
 
 _REASONS = {
     "interrupted": "a statement took longer than SPARSEMOD_DATABASE_STATEMENT_SECONDS",
-    "database is locked": "another process holds its lock for longer than SPARSEMOD_DATABASE_LOCK_SECONDS (database is locked)",
+    "database is locked": "another process held the lock longer than SPARSEMOD_DATABASE_LOCK_SECONDS (database is locked)",
 }
-"""What SQLite says, in words."""
+"""SQLite's messages -> explanations."""
 
 
 class Base:
-    """What the parts of the store share: engine, clock, transactions, events.
+    """Shared base of the store's classes: engine, clock, transactions, events.
 
-    Locks are taken in one order, so that two transactions never wait for each other: attempt or export job, then trial, then experiment.
-    Whoever locks the record of a file against those who refer to it locks nothing else.
+    Lock order, which prevents deadlocks: attempt or export job, then trial, then experiment. A transaction
+    that locks the record of a file against new references locks nothing else.
     """
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
@@ -236,26 +239,26 @@ class Base:
         self._specs_lock = threading.Lock()
 
     def _stored(self, experiment_id: int, data: Any) -> StoredSpec:
-        """A stored spec, valid or not; it is parsed once, and again when the stored data have changed."""
+        """Return a stored spec, valid or not. Cached until the stored data change."""
         with self._specs_lock:
-            known = self._specs.get(experiment_id)
-            if known is None or known.data != data:
-                self._specs[experiment_id] = known = read_stored(data)
+            stored = self._specs.get(experiment_id)
+            if stored is None or stored.data != data:
+                self._specs[experiment_id] = stored = read_stored(data)
             self._specs.move_to_end(experiment_id)
             if len(self._specs) > _SPECS_KEPT:
                 self._specs.popitem(last=False)
-            return known
+            return stored
 
     def _parsed(self, experiment_id: int, data: Any) -> ExperimentSpec:
-        """A stored spec that is valid. Raises StoredSpecInvalid."""
-        found = self._stored(experiment_id, data)
-        if found.error is not None:
-            raise StoredSpecInvalid(experiment_id, str(found.error))
-        return found.spec
+        """Return a stored spec. Raises StoredSpecInvalid when it does not validate."""
+        stored = self._stored(experiment_id, data)
+        if stored.error is not None:
+            raise StoredSpecInvalid(experiment_id, str(stored.error))
+        return stored.spec
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one state of the database and changes nothing."""
+        """Read-only transaction on one consistent snapshot of the database."""
         with translated(), self.engine.connect() as connection:
             if self._postgres:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
@@ -263,7 +266,7 @@ class Base:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        """A transaction that commits at the end, or changes nothing when an exception leaves it."""
+        """Write transaction. It commits at the end and rolls back when an exception is raised."""
         with (
             translated(),
             self.engine.connect().execution_options(sparsemod_write=True) as connection,
@@ -272,7 +275,7 @@ class Base:
             yield connection
 
     def _insert(self, table: sa.Table) -> Any:
-        """An INSERT that knows ON CONFLICT."""
+        """Return the dialect's INSERT, which supports ON CONFLICT."""
         if self._postgres:
             from sqlalchemy.dialects import postgresql
 
@@ -284,8 +287,11 @@ class Base:
     def _event(
         self, connection: sa.Connection, experiment_id: int, kind: str, data: dict[str, Any], now: float
     ) -> int:
-        """Record an event; its counter. The experiment's row stays locked until the commit: counters appear in their order, without gaps,
-        so that a reader who has seen N misses nothing that is below N."""
+        """Record an event and return its counter.
+
+        The experiment's row stays locked until the commit. Counters therefore become visible in order and
+        without gaps: a reader that has seen N has missed nothing below N. Raises NotFound.
+        """
         counter = connection.execute(_COUNT_EVENT, {"which": experiment_id, "updated_at": now}).scalar()
         if counter is None:
             raise NotFound("experiment", experiment_id)
@@ -297,10 +303,10 @@ class Base:
 
 
 def moment(seconds: float) -> datetime:
-    """Seconds since 1970 as a time."""
+    """Convert seconds since 1970 to a UTC datetime."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def moment_or_none(seconds: float | None) -> datetime | None:
-    """The same for a time that may not have come."""
+    """Convert seconds since 1970 to a UTC datetime. None stays None."""
     return None if seconds is None else moment(seconds)

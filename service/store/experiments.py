@@ -1,4 +1,4 @@
-"""Experiments: make, list, stop, resume, extend, end."""
+"""Experiments: create, list, stop, resume, extend, end."""
 
 import hashlib
 import itertools
@@ -18,7 +18,7 @@ from service.schemas.trials import (
 )
 from service.store.engine import Row, moment, moment_or_none
 from service.store.pauses import Pauses, pause_of
-from service.store.progress import Counts, counted, progress, totals
+from service.store.progress import Counts, counts_query, progress, totals
 from service.store.tables import (
     attempts,
     deletions,
@@ -35,19 +35,22 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 
 SILENT_SECONDS = 15.0
-"""After how long an idle worker that asks for no trial counts as gone."""
+"""Seconds without a claim after which an idle worker counts as gone."""
 
 _PACE_TRIALS = 30
 _RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
 
 
 class Experiments(Pauses):
-    """The part of the store about experiments and their events."""
+    """Methods of the store for experiments and their events."""
 
     def create_experiment(
         self, spec: ExperimentSpec, key: str | None = None, owner: str | None = None
     ) -> ExperimentView:
-        """Store a new experiment. A repeated `key` answers with the experiment that it made; Conflict when that had another spec or owner."""
+        """Store a new experiment. A repeated `key` returns the experiment that it created.
+
+        Raises Conflict when `key` was used with another spec or owner.
+        """
         data = spec.to_dict()
         now = self.clock()
         with self._write() as connection:
@@ -67,7 +70,8 @@ class Experiments(Pauses):
             return self._experiment(connection, identity)
 
     def _number(self, connection: sa.Connection) -> dict[str, int]:
-        """The number of the next experiment, where the database would give that of a deleted one again."""
+        """Return the next experiment's id as a column value on SQLite, which would reuse the id of a deleted
+        experiment."""
         if self._postgres:
             return {}
         highest = [
@@ -77,19 +81,22 @@ class Experiments(Pauses):
         return {"id": max(highest) + 1}
 
     def experiment(self, experiment_id: int) -> ExperimentView:
-        """Raises NotFound."""
+        """Return an experiment. Raises NotFound."""
         with self._read() as connection:
             return self._experiment(connection, experiment_id)
 
     def valid_spec(self, experiment_id: int) -> ExperimentSpec:
-        """An experiment's spec. Raises NotFound, StoredSpecInvalid."""
+        """Return an experiment's spec. Raises NotFound, StoredSpecInvalid."""
         with self._read() as connection:
             return self._parsed(experiment_id, self._row(connection, experiment_id)["spec"])
 
     def experiments(
         self, limit: int = 100, offset: int = 0, state: ExperimentState | None = None
     ) -> tuple[list[ExperimentSummary], int]:
-        """Newest first, those in `state` when it is given; and how many match."""
+        """Return a page of experiments, newest first, and the number of matches.
+
+        `state` filters when it is given.
+        """
         query = sa.select(experiments)
         if state is not None:
             query = query.where(experiments.c.state == state.value)
@@ -98,8 +105,8 @@ class Experiments(Pauses):
             rows = connection.execute(
                 query.order_by(experiments.c.id.desc()).limit(limit).offset(offset)
             ).mappings()
-            found = list(rows)
-            counts = self._counts(connection, [row["id"] for row in found])
+            page = list(rows)
+            counts = self._counts(connection, [row["id"] for row in page])
             pauses = self._pauses(connection)
             return [
                 ExperimentSummary(
@@ -107,11 +114,11 @@ class Experiments(Pauses):
                     paused=self._why_paused(connection, row, pauses),
                     trials_per_minute=self._pace(connection, row["id"]),
                 )
-                for row in found
+                for row in page
             ], total
 
     def active_experiments(self) -> list[int]:
-        """The experiments that want suggestions: those that run. Oldest first."""
+        """Return the ids of the running experiments, which need suggestions, oldest first."""
         with self._read() as connection:
             query = (
                 sa.select(experiments.c.id)
@@ -121,20 +128,26 @@ class Experiments(Pauses):
             return list(connection.execute(query).scalars())
 
     def stop(self, experiment_id: int) -> ExperimentView:
-        """No more trials are handed out; running ones are asked to stop and are queued again. Raises NotFound, Conflict when it is over."""
+        """Stop handing out trials. Running trials are asked to stop and are queued again.
+
+        Raises NotFound, Conflict when the experiment is over.
+        """
         return self._change(
             experiment_id, ExperimentState.STOPPED, (ExperimentState.RUNNING,), "stopped by the user"
         )
 
     def resume(self, experiment_id: int) -> ExperimentView:
-        """Go on after a stop, and try at once what is paused. Raises NotFound, Conflict when it is over."""
+        """Continue after a stop and remove all pauses that affect the experiment.
+
+        Raises NotFound, Conflict when the experiment is over.
+        """
         view = self._change(experiment_id, ExperimentState.RUNNING, (ExperimentState.STOPPED,), None)
         if not self.pauses():
             return view
         now = self.clock()
         with self._write() as connection:
             count = self._unpause(connection, None, None, experiment_id)
-            # What holds a worker, or all of them, back from everything holds this experiment too.
+            # A pause for all experiments affects this one too.
             for pause in self._pauses(connection):
                 if pause.experiment is None:
                     count += self._unpause(
@@ -147,7 +160,10 @@ class Experiments(Pauses):
             return self._experiment(connection, experiment_id)
 
     def finish_experiment(self, experiment_id: int, state: ExperimentState, reason: str) -> ExperimentView:
-        """End an experiment as done or failed; queued trials become stopped, running ones may finish. Raises NotFound, Conflict."""
+        """End an experiment as done or failed. Queued trials become stopped, running ones may finish.
+
+        Raises NotFound, Conflict, InvalidInput for another `state`.
+        """
         if state not in (ExperimentState.DONE, ExperimentState.FAILED):
             raise InvalidInput("state", state.value, "done or failed")
         return self._change(experiment_id, state, (ExperimentState.RUNNING,), reason)
@@ -162,21 +178,19 @@ class Experiments(Pauses):
         over = state in (ExperimentState.DONE, ExperimentState.FAILED)
         now = self.clock()
         with self._write() as connection:
-            # Trials are locked before their experiment; a Conflict below takes this back.
-            cut = self._cut_queue(connection, experiment_id, now) if over else []
+            # Trials are locked before their experiment. A Conflict below rolls this back.
+            cancelled = self._cancel_queue(connection, experiment_id, now) if over else []
             changed = connection.execute(
                 sa.update(experiments)
                 .where(experiments.c.id == experiment_id, experiments.c.state.in_([s.value for s in sources]))
                 .values(state=state.value, reason=reason, finished_at=now if over else None)
             )
             if changed.rowcount == 0:
-                found = self._experiment(connection, experiment_id)
-                if found.state is state:
-                    return found  # a repeated request
-                raise Conflict(
-                    f"experiment {experiment_id} is {found.state}, so that it cannot become {state}"
-                )
-            for trial_id, index in cut:
+                view = self._experiment(connection, experiment_id)
+                if view.state is state:
+                    return view  # a repeated request
+                raise Conflict(f"experiment {experiment_id} is {view.state}, so it cannot become {state}")
+            for trial_id, index in cancelled:
                 counter = self._event(
                     connection, experiment_id, "trial", {"index": index, "state": "stopped"}, now
                 )
@@ -188,14 +202,17 @@ class Experiments(Pauses):
             )
             return self._experiment(connection, experiment_id)
 
-    def _cut_queue(self, connection: sa.Connection, experiment_id: int, now: float) -> list[tuple[int, int]]:
+    def _cancel_queue(
+        self, connection: sa.Connection, experiment_id: int, now: float
+    ) -> list[tuple[int, int]]:
+        """Stop the queued trials of an experiment and return their (id, index)."""
         rows = connection.execute(
             sa.update(trials)
             .where(trials.c.experiment_id == experiment_id, trials.c.state == TrialState.QUEUED)
             .values(
                 state=TrialState.STOPPED.value,
                 finished_at=now,
-                notes=["the experiment ended before it began"],
+                notes=["the experiment ended before the trial started"],
             )
             .returning(trials.c.id, trials.c.index)
         )
@@ -208,16 +225,17 @@ class Experiments(Pauses):
         budgets: Mapping[str, Any] | None = None,
         key: str | None = None,
     ) -> ExperimentView:
-        """More trials (round -> how many more) and other budgets (metric -> limit, None removes it). An experiment that was done runs again.
+        """Add trials (round -> number to add) and change budgets (metric -> limit; None removes it).
 
-        The reference point stays what it was, so that hypervolumes stay comparable. Raises NotFound, InvalidSpec, Conflict.
+        An experiment that was done runs again. The reference point does not change, so hypervolumes stay
+        comparable. Raises NotFound, InvalidInput when nothing would change, InvalidSpec, Conflict.
         """
-        asked = {"rounds": dict(rounds), "budgets": None if budgets is None else dict(budgets)}
+        body = {"rounds": dict(rounds), "budgets": None if budgets is None else dict(budgets)}
         if not any(rounds.values()) and not budgets:
-            raise InvalidInput("rounds", asked["rounds"], "more trials for a round, or other budgets")
+            raise InvalidInput("rounds", body["rounds"], "more trials for a round, or other budgets")
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, f"extend {experiment_id}", asked)
+            known = self._known_request(connection, key, f"extend {experiment_id}", body)
             if known is not None:
                 return self._experiment(connection, experiment_id)
             lock = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
@@ -239,18 +257,17 @@ class Experiments(Pauses):
                     reason=None if over else row["reason"],
                 )
             )  # fmt: skip
-            self._remember_request(
-                connection, key, f"extend {experiment_id}", asked, experiment_id, None, now
-            )
+            self._remember_request(connection, key, f"extend {experiment_id}", body, experiment_id, None, now)
             self._event(
-                connection, experiment_id, "experiment", {"state": state, "change": "extended", **asked}, now
+                connection, experiment_id, "experiment", {"state": state, "change": "extended", **body}, now
             )
             return self._experiment(connection, experiment_id)
 
     def mend(self, experiment_id: int, spec: ExperimentSpec) -> ExperimentView:
-        """Replace a stored spec that does not validate. An experiment that has failed runs again; its trials stay as they are.
+        """Replace a stored spec that does not validate.
 
-        The same request again changes nothing. Raises NotFound, Conflict when the stored spec is valid.
+        A failed experiment runs again. Its trials do not change. Repeating the request changes nothing.
+        Raises NotFound, Conflict when the stored spec is valid, InvalidSpec for an objective without values.
         """
         now = self.clock()
         with self._write() as connection:
@@ -278,7 +295,7 @@ class Experiments(Pauses):
             return self._experiment(connection, experiment_id)
 
     def _check_measured(self, connection: sa.Connection, experiment_id: int, spec: ExperimentSpec) -> None:
-        """Raises InvalidSpec for an objective of which some completed trial has no value."""
+        """Raise InvalidSpec for an objective that some completed trial has no value of."""
         completed = sa.select(trials.c.id).where(
             trials.c.experiment_id == experiment_id, trials.c.state == TrialState.COMPLETED
         )
@@ -287,14 +304,16 @@ class Experiments(Pauses):
         counts = counts.where(
             measurements.c.trial_id.in_(completed), measurements.c.split.is_distinct_from("test")
         )
-        found = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
+        measured = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
         for place, name in enumerate(spec.objectives):
-            if found.get(name, 0) < total:
-                known = ", ".join(sorted(name for name, count in found.items() if count == total))
-                raise InvalidSpec(f"objectives.{place}", name, f"what all completed trials have: {known}")
+            if measured.get(name, 0) < total:
+                known = ", ".join(sorted(name for name, count in measured.items() if count == total))
+                raise InvalidSpec(
+                    f"objectives.{place}", name, f"a metric that all completed trials have: {known}"
+                )
 
     def events(self, experiment_id: int, after: int = 0, limit: int = 1000) -> list[Event]:
-        """What happened after the event numbered `after`, oldest first. Raises NotFound."""
+        """Return up to `limit` events with a counter above `after`, oldest first. Raises NotFound."""
         with self._read() as connection:
             rows = connection.execute(
                 sa.select(events)
@@ -302,15 +321,15 @@ class Experiments(Pauses):
                 .order_by(events.c.counter)
                 .limit(limit)
             ).mappings()
-            found = [
+            page = [
                 Event(counter=row["counter"], time=moment(row["time"]), kind=row["kind"], data=row["data"])
                 for row in rows
             ]
-            if not found:
+            if not page:
                 self._row(connection, experiment_id)
-            return found
+            return page
 
-    # -- shared with the other parts --------------------------------------------------------------------------------------------------
+    # -- shared with other classes of the store ---------------------------------------------------------
 
     def _row(self, connection: sa.Connection, experiment_id: int) -> Row:
         row = (
@@ -326,7 +345,7 @@ class Experiments(Pauses):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         stored = self._stored(row["id"], row["spec"])
-        budgets, reference = _in_force(stored.spec)
+        budgets, reference = _effective_limits(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),
@@ -338,15 +357,15 @@ class Experiments(Pauses):
         )
 
     def _why_paused(self, connection: sa.Connection, row: Row, pauses: list[PauseView]) -> str | None:
-        """Why a running experiment does not go on at the moment."""
+        """Return the reason why a running experiment makes no progress, None when it can."""
         if not pauses or row["state"] != ExperimentState.RUNNING:
             return None
-        asking = sa.select(workers.c.name).where(
+        claiming = sa.select(workers.c.name).where(
             workers.c.last_seen > self.clock() - max(self.lease_seconds, SILENT_SECONDS),
             workers.c.draining.is_(sa.false()),
         )
         working = sa.select(attempts.c.worker).where(attempts.c.state == AttemptState.RUNNING)
-        alive = set(connection.execute(asking.union(working)).scalars())
+        alive = set(connection.execute(claiming.union(working)).scalars())
         return pause_of(row["id"], pauses, alive)
 
     def _summary(self, row: Row, counts: Counts) -> dict[str, Any]:
@@ -368,13 +387,16 @@ class Experiments(Pauses):
         }
 
     def _counts(self, connection: sa.Connection, identities: list[int]) -> dict[int, Counts]:
-        found: dict[int, Counts] = {identity: {} for identity in identities}
-        for identity, round_name, state, count, missed in connection.execute(counted(identities)):
-            found[identity][round_name, state] = (count, int(missed))
-        return found
+        counts: dict[int, Counts] = {identity: {} for identity in identities}
+        for identity, round_name, state, count, missed in connection.execute(counts_query(identities)):
+            counts[identity][round_name, state] = (count, int(missed))
+        return counts
 
     def _pace(self, connection: sa.Connection, identity: int) -> float | None:
-        """Trials a minute, from the latest that ended; None while there are too few. The longest pause does not count: it may be a stop."""
+        """Return trials per minute over the last trials to finish, None while there are too few.
+
+        The longest gap is ignored, because it may be a stop.
+        """
         query = (
             sa.select(trials.c.finished_at)
             .where(trials.c.experiment_id == identity, trials.c.state.in_(_RAN))
@@ -382,16 +404,19 @@ class Experiments(Pauses):
             .limit(_PACE_TRIALS)
         )
         times = sorted(connection.execute(query).scalars(), reverse=True)
-        pauses = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
-        return 60 * len(pauses) / sum(pauses) if len(pauses) >= 3 and sum(pauses) > 0 else None
+        gaps = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
+        return 60 * len(gaps) / sum(gaps) if len(gaps) >= 3 and sum(gaps) > 0 else None
 
     def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
-        """The stored outcome of an earlier request with this key. Raises Conflict when that request asked for something else."""
+        """Return the stored outcome of an earlier request with this key.
+
+        Raises Conflict when its body was different.
+        """
         if key is None:
             return None
         row = connection.execute(sa.select(requests).where(requests.c.key == key)).mappings().one_or_none()
         if row is not None and row["fingerprint"] != _fingerprint(kind, body):
-            raise Conflict(f"Idempotency-Key {key!r} was used before, for another request")
+            raise Conflict(f"Idempotency-Key {key!r} was already used for another request")
         return row
 
     def _remember_request(
@@ -418,10 +443,10 @@ def _fingerprint(kind: str, body: Any) -> str:
     return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
 
 
-def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
-    """(budgets, reference point), with what the device sets."""
+def _effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
+    """Return (budgets, reference point), including the device's defaults."""
     try:
         return spec.all_budgets(), spec.reference()
     except UnknownName:
-        # A device that this server knows no more: the experiment is shown all the same, with what its spec says.
+        # The server does not know the device any more. Show the experiment with the values of its spec.
         return spec.budgets, spec.reference_point

@@ -1,7 +1,8 @@
-"""Exports on request: which are wanted, which server process makes them, and the files that come of it.
+"""Exports on request: the queue of jobs, the server process that runs each job, and the resulting files.
 
-A job is one trial in some formats. Any server may take one that waits: by a conditional UPDATE, with a token and a lease as for attempts. Whoever
-was silent for too long loses it, and a result under an old token raises StaleLease and changes nothing. The trial itself stays as it is.
+A job is one trial in some formats. Any server may claim a queued job by a conditional UPDATE, with a token
+and a lease as for attempts. A server that stops renewing loses the job. A result under an old token raises
+StaleLease and changes nothing. The state of the trial does not change.
 """
 
 import secrets
@@ -13,25 +14,25 @@ import sqlalchemy as sa
 
 from service.schemas.exports import ExportState
 from service.store.engine import Base
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.tables import export_jobs, trial_artifacts, trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.export.report import FormatName
 from sparsemod.records import Artifact
 
-LONGEST = 100
-"""Requests that may wait, each for one trial or for a whole front."""
+MAX_WAITING = 100
+"""Number of requests that may wait. A request is for one trial or for a whole front."""
 
 MOST_ATTEMPTS = 3
-"""How often an export is begun that takes its process, or its server, with it each time."""
+"""Attempts at an export that crashes its process or its server each time."""
 
 _ACTIVE = (ExportState.QUEUED.value, ExportState.RUNNING.value)
-_QUEUE_LOCK = 0x73706D65  # any number that is always the same
+_QUEUE_LOCK = 0x73706D65  # arbitrary constant
 
 _WAITING = (
     sa.select(export_jobs.c.id)
     .where(export_jobs.c.state == ExportState.QUEUED.value)
-    # What has crashed before lets the others pass.
+    # Jobs that crashed before come last.
     .order_by(export_jobs.c.attempts, export_jobs.c.id)
     .limit(1)
 )
@@ -58,8 +59,10 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """An export that this process makes until its lease runs out: a trial by index, its formats, the device to fit, the model's name (None:
-    the default)."""
+    """An export that this process holds until its lease expires.
+
+    `trial`: the index. `device`: the device to fit. `name`: the model's name, None for the default.
+    """
 
     id: int
     token: str
@@ -72,14 +75,17 @@ class ExportJob:
 
 @dataclass(frozen=True, slots=True)
 class ExportRecord:
-    """What became of the newest request for one format of a trial; `failure` where it failed without a report of its own."""
+    """State of the newest request for one format of a trial.
+
+    `failure`: why it failed without writing a report.
+    """
 
     state: ExportState
     failure: str | None
 
 
 class ExportJobs(Base):
-    """The part of the store about exports."""
+    """Methods of the store for exports."""
 
     def queue_exports(
         self,
@@ -89,16 +95,16 @@ class ExportJobs(Base):
         device: str,
         names: Mapping[int, str] | None = None,
     ) -> None:
-        """Let the exports wait. A format of a trial that waits or is made already is not queued again. `names`: index -> the model's name,
-        where it is not the default.
+        """Queue exports. A format of a trial that is queued or running already is not queued again.
 
-        Raises NotFound, Conflict when LONGEST requests wait.
+        `names`: index -> the model's name, where it differs from the default. Raises NotFound, Conflict when
+        MAX_WAITING requests wait.
         """
         request = secrets.token_hex(16)
         with self._write() as connection:
-            if self._postgres:  # on SQLite there is one writer anyway
+            if self._postgres:  # SQLite allows one writer only
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_QUEUE_LOCK)))
-            identities = self._kept(connection, experiment_id, indices)
+            identities = self._lock_trials(connection, experiment_id, indices)
             known: dict[int, list[Any]] = {}
             mine = export_jobs.c.trial_id.in_(identities.values())
             for row in connection.execute(
@@ -126,15 +132,15 @@ class ExportJobs(Base):
                     export_jobs.c.state == ExportState.QUEUED
                 )
             ).scalar_one()
-            if waiting >= LONGEST:
-                raise Conflict(f"{LONGEST} exports wait already; ask again later")
+            if waiting >= MAX_WAITING:
+                raise Conflict(f"{MAX_WAITING} export requests are waiting already; try again later")
             connection.execute(sa.delete(export_jobs).where(export_jobs.c.id.in_(outdated)))
             connection.execute(sa.insert(export_jobs), jobs)
 
     def exports(
         self, experiment_id: int, index: int | None = None
     ) -> dict[tuple[int, FormatName], ExportRecord]:
-        """What was asked for, by trial and format; of one trial, or of all."""
+        """Return the requested exports of one trial or of all, by (trial index, format)."""
         query = (
             sa.select(export_jobs, trials.c.index.label("trial"))
             .join(trials, trials.c.id == export_jobs.c.trial_id)
@@ -143,17 +149,17 @@ class ExportJobs(Base):
         )
         if index is not None:
             query = query.where(trials.c.index == index)
-        found = {}
+        records = {}
         with self._read() as connection:
             for row in connection.execute(query):
                 state = ExportState(row.state)
                 failure = row.failure if state is ExportState.FAILED else None
-                found.update({(row.trial, name): ExportRecord(state, failure) for name in row.formats})
-        return found
+                records.update({(row.trial, name): ExportRecord(state, failure) for name in row.formats})
+        return records
 
     def exported_trials(self, experiment_id: int, after: int, limit: int) -> list[int]:
-        """The first `limit` trials with an index above `after` of which an export was asked for or is stored."""
-        asked = sa.select(export_jobs.c.trial_id).where(export_jobs.c.experiment_id == experiment_id)
+        """Return the indices of the first `limit` trials above `after` with a requested or stored export."""
+        requested = sa.select(export_jobs.c.trial_id).where(export_jobs.c.experiment_id == experiment_id)
         stored = sa.select(trial_artifacts.c.trial_id).where(
             trial_artifacts.c.trial_id == trials.c.id, trial_artifacts.c.kind.like("verification.%")
         )
@@ -162,7 +168,7 @@ class ExportJobs(Base):
             .where(
                 trials.c.experiment_id == experiment_id,
                 trials.c.index > after,
-                sa.or_(trials.c.id.in_(asked), stored.exists()),
+                sa.or_(trials.c.id.in_(requested), stored.exists()),
             )
             .order_by(trials.c.index)
             .limit(limit)
@@ -171,13 +177,13 @@ class ExportJobs(Base):
             return list(connection.execute(query).scalars())
 
     def claim_export(self, server: str) -> ExportJob | None:
-        """The export that has waited longest, for `server` to make, or None."""
+        """Claim the export that has waited longest for `server`. Return None when none waits."""
         now = self.clock()
         with self._read() as connection:
             waiting, lost = connection.execute(_LOOK, {"now": now}).one()
         if lost:
             self.reap_exports()
-        elif not waiting:  # servers ask often: then no write lock is taken
+        elif not waiting:  # servers ask often: do not take the write lock
             return None
         with self._write() as connection:
             bound = {
@@ -194,15 +200,16 @@ class ExportJobs(Base):
             )
 
     def renew_export(self, job: ExportJob) -> None:
-        """Push the lease's end further out. Raises NotFound, StaleLease."""
+        """Extend the lease. Raises NotFound, StaleLease."""
         now = self.clock()
         with self._write() as connection:
             self._change_export(connection, job, heartbeat_at=now, expires_at=now + self.lease_seconds)
 
     def finish_export(self, job: ExportJob, files: Sequence[Artifact]) -> None:
-        """End a job with its stored files, which become artifacts of the trial and take the place of all earlier ones of their kinds.
+        """Finish a job.
 
-        Raises NotFound, also for a file that is not stored, and StaleLease.
+        Its stored files become artifacts of the trial and replace all earlier artifacts of the same kinds.
+        Raises NotFound for an unknown job or a file that is not stored, StaleLease.
         """
         now = self.clock()
         with self._write() as connection:
@@ -211,11 +218,11 @@ class ExportJobs(Base):
             )
             # Trials are locked before their experiment (see Base).
             connection.execute(sa.select(trials.c.id).where(trials.c.id == trial_id).with_for_update())
-            stored = hold(connection, [file.digest for file in files])
+            stored = lock_files(connection, [file.digest for file in files])
             for file in files:
                 if file.digest not in stored:
                     raise NotFound("artifact", file.digest)
-            # An export under another name would otherwise leave the files of the earlier one beside its own.
+            # Delete first: an export under another name would otherwise leave the earlier files in place.
             replaced = trial_artifacts.c.kind.in_({file.kind for file in files})
             connection.execute(
                 sa.delete(trial_artifacts).where(trial_artifacts.c.trial_id == trial_id, replaced)
@@ -228,7 +235,10 @@ class ExportJobs(Base):
             self._event(connection, job.experiment, "trial", {"index": job.trial, "files": len(files)}, now)
 
     def fail_export(self, job: ExportJob, why: str, *, again: bool) -> None:
-        """End an attempt that came to nothing. With `again` the job waits for another one, unless this was the last. Raises NotFound, StaleLease."""
+        """Record a failed attempt. With `again` the job is queued again unless this was the last attempt.
+
+        Raises NotFound, StaleLease.
+        """
         now = self.clock()
         with self._write() as connection:
             row = connection.execute(
@@ -239,16 +249,19 @@ class ExportJobs(Base):
             self._give_up(connection, row, job.trial, why, again=again, now=now)
 
     def release_export(self, job: ExportJob) -> None:
-        """Give a job back, as if it had not been begun; nothing happens when it is somebody else's already."""
+        """Queue a job again without counting the attempt. Do nothing when another server holds it."""
         with self._write() as connection:
             connection.execute(
                 sa.update(export_jobs)
-                .where(*_held(job))
+                .where(*_holder_condition(job))
                 .values(state=ExportState.QUEUED.value, attempts=export_jobs.c.attempts - 1, token=None)
             )
 
     def reap_exports(self) -> int:
-        """End the attempts whose lease ran out: their jobs wait again, or have failed. How many there were."""
+        """End the attempts with an expired lease and return their number.
+
+        Their jobs are queued again or fail.
+        """
         now = self.clock()
         with self._read() as connection:
             lost = sa.select(export_jobs.c.id).where(*_LOST).order_by(export_jobs.c.id)
@@ -259,51 +272,62 @@ class ExportJobs(Base):
                 lock = sa.select(export_jobs).where(export_jobs.c.id == identity, *_LOST).with_for_update()
                 row = connection.execute(lock, {"now": now}).one_or_none()
                 if row is None:
-                    continue  # renewed, finished or reaped by somebody else in the meantime
+                    continue  # renewed, finished or reaped concurrently
                 index = connection.execute(
                     sa.select(trials.c.index).where(trials.c.id == row.trial_id)
                 ).scalar_one()
-                why = f"server {row.server!r}, which made it, was not heard of for {now - row.heartbeat_at:.0f} s"
+                why = f"server {row.server!r}, which ran it, sent nothing for {now - row.heartbeat_at:.0f} s"
                 self._give_up(connection, row, index, why, again=True, now=now)
                 count += 1
         return count
 
-    # -- inside -----------------------------------------------------------------------------------------------------------------------
+    # -- private ----------------------------------------------------------------------------------------
 
-    def _kept(self, connection: sa.Connection, experiment_id: int, indices: Sequence[int]) -> dict[int, int]:
-        """The trials' ids by index; they stay until the transaction's end. Raises NotFound."""
+    def _lock_trials(
+        self, connection: sa.Connection, experiment_id: int, indices: Sequence[int]
+    ) -> dict[int, int]:
+        """Return the trials' ids by index and lock them against deletion until the transaction ends.
+
+        Raises NotFound.
+        """
         rows = connection.execute(
             sa.select(trials.c.index, trials.c.id)
             .where(trials.c.experiment_id == experiment_id, trials.c.index.in_(indices))
             .order_by(trials.c.id)
             .with_for_update(read=True, key_share=True)
         )
-        found = {index: identity for index, identity in rows}
+        identities = {index: identity for index, identity in rows}
         for index in indices:
-            if index not in found:
+            if index not in identities:
                 raise NotFound("trial", index, f"experiment {experiment_id}")
-        return found
+        return identities
 
     def _change_export(self, connection: sa.Connection, job: ExportJob, **values: Any) -> int:
-        """Change a job that is still `job`'s holder's, and lock it; the trial's id. Raises NotFound, StaleLease."""
+        """Change a job that this process still holds, lock it, and return the trial's id.
+
+        Raises NotFound, StaleLease.
+        """
         changed = connection.execute(
-            sa.update(export_jobs).where(*_held(job)).values(**values).returning(export_jobs.c.trial_id)
+            sa.update(export_jobs)
+            .where(*_holder_condition(job))
+            .values(**values)
+            .returning(export_jobs.c.trial_id)
         ).scalar()
         if changed is None:
-            found = sa.select(export_jobs).where(export_jobs.c.id == job.id)
-            raise self._stale_export(job, connection.execute(found).one_or_none())
+            query = sa.select(export_jobs).where(export_jobs.c.id == job.id)
+            raise self._stale_export(job, connection.execute(query).one_or_none())
         return int(changed)
 
     def _stale_export(self, job: ExportJob, row: Any) -> NotFound | StaleLease:
         if row is None:
             return NotFound("export job", job.id)
-        why = "this token is not its token" if row.token != job.token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != job.token else f"it is over: {row.state}"
         return StaleLease(f"export job {job.id}: {why}; nothing was changed")
 
     def _give_up(
         self, connection: sa.Connection, row: Any, index: int, why: str, *, again: bool, now: float
     ) -> None:
-        why = why.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:2000]  # PostgreSQL's text cannot hold it
+        why = why.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:2000]  # PostgreSQL's text cannot store NUL
         change: dict[str, Any] = {"state": ExportState.QUEUED.value, "token": None, "failure": why}
         if not again or row.attempts >= MOST_ATTEMPTS:
             times = f"; given up after {row.attempts} attempts" if row.attempts > 1 else ""
@@ -313,7 +337,7 @@ class ExportJobs(Base):
             self._event(connection, row.experiment_id, "trial", {"index": index, "files": 0}, now)
 
 
-def _held(job: ExportJob) -> tuple[Any, ...]:
+def _holder_condition(job: ExportJob) -> tuple[Any, ...]:
     return (
         export_jobs.c.id == job.id,
         export_jobs.c.token == job.token,
@@ -322,10 +346,13 @@ def _held(job: ExportJob) -> tuple[Any, ...]:
 
 
 def _outdated(earlier: Sequence[Any], formats: Collection[str]) -> list[int]:
-    """Of a trial's jobs, newest first, those that are over and of whose formats newer ones tell."""
-    told, found = set(formats), []
+    """Return the ids of finished jobs whose formats newer jobs or `formats` cover.
+
+    `earlier`: a trial's jobs, newest first.
+    """
+    covered, outdated = set(formats), []
     for row in earlier:
-        if row.state not in _ACTIVE and told.issuperset(row.formats):
-            found.append(row.id)
-        told.update(row.formats)
-    return found
+        if row.state not in _ACTIVE and covered.issuperset(row.formats):
+            outdated.append(row.id)
+        covered.update(row.formats)
+    return outdated

@@ -1,7 +1,7 @@
-"""What the database knows of stored files: digest and size. Their content lies in `service.files.artifacts`.
+"""Records of stored files: digest and size. `service.files.artifacts` stores the content.
 
-Several may store, use and delete the same content at once. So a file comes and goes only in a transaction that has locked its record: whoever
-stores it waits for whoever deletes it, and the other way round.
+Several processes may store, use and delete the same content at once. Therefore a file is created or deleted
+only in a transaction that has locked its record, so storing waits for deleting and the other way round.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from service.store.trials import artifact_url
 from sparsemod.errors import NotFound
 
 STRAY_SECONDS = 86_400.0
-"""How long a file may lie about to which nothing refers: longer than any trial takes from an upload to its report."""
+"""Grace period in seconds for unreferenced files. No trial takes longer from an upload to its report."""
 
 _BATCH = 200
 
@@ -24,10 +24,13 @@ _REFERENCES = (trial_artifacts.c.digest, trials.c.checkpoint)
 
 
 class Files(Base):
-    """The part of the store about files."""
+    """Methods of the store for files."""
 
     def add_artifact(self, digest: str, size: int, place: Callable[[], object] | None = None) -> ArtifactInfo:
-        """Record a file; `place` puts it where it belongs, while nobody can delete it. One that is there already stays for a while, see `drop`."""
+        """Record a file. `place` moves the content to its path while the record is locked against deletion.
+
+        A file that exists already stays for the grace period, see `drop`.
+        """
         now = self.clock()
         add = self._insert(artifacts).values(digest=digest, size=size, created_at=now)
         add = add.on_conflict_do_update(index_elements=[artifacts.c.digest], set_={"asked_at": now})
@@ -38,7 +41,7 @@ class Files(Base):
         return ArtifactInfo(digest=digest, size=size, url=artifact_url(digest))
 
     def artifact(self, digest: str) -> ArtifactInfo:
-        """Raises NotFound."""
+        """Return digest, size and URL of a file. Raises NotFound."""
         with self._read() as connection:
             size = connection.execute(
                 sa.select(artifacts.c.size).where(artifacts.c.digest == digest)
@@ -48,29 +51,33 @@ class Files(Base):
         return ArtifactInfo(digest=digest, size=size, url=artifact_url(digest))
 
     def ask_artifact(self, digest: str) -> ArtifactInfo:
-        """The same for somebody who will refer to the file without storing it again: it stays for a while, see `drop`. Raises NotFound."""
-        info = self.artifact(digest)  # most are not there, and then no write lock is taken
+        """Return a file's record to a caller that will refer to it without an upload.
+
+        It stays for the grace period, see `drop`. Raises NotFound.
+        """
+        info = self.artifact(digest)  # most files are missing: then no write lock is taken
         with self._write() as connection:
-            asked = sa.update(artifacts).where(artifacts.c.digest == digest)
-            if not connection.execute(asked.values(asked_at=self.clock())).rowcount:
+            change = sa.update(artifacts).where(artifacts.c.digest == digest)
+            if not connection.execute(change.values(asked_at=self.clock())).rowcount:
                 raise NotFound("artifact", digest)
         return info
 
     def known_artifacts(self, digests: Sequence[str]) -> set[str]:
-        """Those of `digests` that are recorded."""
-        found: set[str] = set()
+        """Return the recorded ones of `digests`."""
+        known: set[str] = set()
         with self._read() as connection:
             for start in range(0, len(digests), 500):
                 query = sa.select(artifacts.c.digest).where(
                     artifacts.c.digest.in_(digests[start : start + 500])
                 )
-                found.update(connection.execute(query).scalars())
-        return found
+                known.update(connection.execute(query).scalars())
+        return known
 
     def drop(self, digests: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Delete those files of `digests` to which nothing refers: `remove` the content, then forget the record. How many there were.
+        """Delete the unreferenced files of `digests` and return their number. `remove` deletes the content.
 
-        One that somebody was told is there already, and may be about to refer to, stays for STRAY_SECONDS.
+        A file whose existence was reported to an uploader stays for STRAY_SECONDS, because a reference may
+        follow.
         """
         limit = self.clock() - STRAY_SECONDS
         return self._drop(
@@ -78,24 +85,27 @@ class Files(Base):
         )
 
     def drop_strays(self, seconds: float, remove: Callable[[str], object]) -> int:
-        """The same for all files that are older than `seconds`, and that nobody has asked for since.
+        """Delete all unreferenced files that were stored, and last asked for, more than `seconds` ago.
 
-        They come from uploads whose worker died before its report, from checkpoints and exports with a newer one, and from deletions that
-        broke off.
+        Return their number. Sources of such files: uploads of workers that died before their report,
+        replaced checkpoints and exports, interrupted deletions.
         """
         old = sa.func.coalesce(artifacts.c.asked_at, artifacts.c.created_at) < self.clock() - seconds
         unused = [
             artifacts.c.digest.not_in(sa.select(column).where(column.is_not(None))) for column in _REFERENCES
         ]
         with self._read() as connection:
-            found = list(connection.execute(sa.select(artifacts.c.digest).where(old, *unused)).scalars())
-        return self._drop(found, remove, old)
+            strays = list(connection.execute(sa.select(artifacts.c.digest).where(old, *unused)).scalars())
+        return self._drop(strays, remove, old)
 
     def drop_unrecorded(self, digests: Sequence[str], remove: Callable[[str], object]) -> int:
-        """Delete files that have no record, as a server leaves them that was killed while it stored them. How many there were."""
+        """Delete files without a record and return their number.
+
+        A server killed during an upload leaves such files.
+        """
         count = 0
         for digest in digests:
-            # The record is made to be locked: nobody else sees it, and who wants to make it waits.
+            # The uncommitted record serves as a lock: a concurrent upload of this digest waits for it.
             add = self._insert(artifacts).values(digest=digest, size=0, created_at=0.0)
             add = add.on_conflict_do_nothing().returning(artifacts.c.digest)
             with self._write() as connection:
@@ -112,20 +122,23 @@ class Files(Base):
             with self._write() as connection:
                 among = artifacts.c.digest.in_(ordered[start : start + _BATCH])
                 lock = sa.select(artifacts.c.digest).where(among, allowed).order_by(artifacts.c.digest)
-                held = set(connection.execute(lock.with_for_update()).scalars())
+                unused = set(connection.execute(lock.with_for_update()).scalars())
                 for column in _REFERENCES:
-                    used = sa.select(column).where(column.in_(sorted(held)))
-                    held.difference_update(connection.execute(used).scalars())
-                # The content first: should the rest fail, the next upload makes good a record without content.
-                for digest in sorted(held):
+                    used = sa.select(column).where(column.in_(sorted(unused)))
+                    unused.difference_update(connection.execute(used).scalars())
+                # Content first: when the deletion of the record fails, the next upload restores the content.
+                for digest in sorted(unused):
                     remove(digest)
-                connection.execute(sa.delete(artifacts).where(artifacts.c.digest.in_(sorted(held))))
-                count += len(held)
+                connection.execute(sa.delete(artifacts).where(artifacts.c.digest.in_(sorted(unused))))
+                count += len(unused)
         return count
 
 
-def hold(connection: sa.Connection, digests: Sequence[str]) -> dict[str, int]:
-    """The sizes of those of `digests` that are recorded; they stay until the transaction's end, by when something refers to them."""
+def lock_files(connection: sa.Connection, digests: Sequence[str]) -> dict[str, int]:
+    """Return the sizes of the recorded ones of `digests`, and lock their records against deletion.
+
+    The caller stores a reference to each file before the transaction ends.
+    """
     query = (
         sa.select(artifacts.c.digest, artifacts.c.size)
         .where(artifacts.c.digest.in_(digests))

@@ -1,6 +1,6 @@
 """The Pareto front of an experiment and the history of its hypervolume.
 
-The history is kept in memory and continued from the trials that finished since: trials that are over never change.
+The history is cached in memory and extended by the trials that finished since. Finished trials never change.
 """
 
 import threading
@@ -21,12 +21,15 @@ from sparsemod.objectives import Objectives, hypervolume
 from sparsemod.records import TrialState
 
 _KEPT = 64
-"""Experiments whose history stays in memory."""
+"""Number of experiments whose history is cached."""
 
 
 @dataclass
 class _History:
-    """A front that grows trial by trial. `indices` are those of the front's points, `seen` the last event that is part of it."""
+    """A front that grows trial by trial.
+
+    `indices`: the trials on the front. `seen`: the last event that was processed.
+    """
 
     version: int
     objectives: Objectives
@@ -36,8 +39,10 @@ class _History:
     indices: list[int] = field(default_factory=list)
 
     def add(self, index: int, round_name: str, values: dict[str, float]) -> None:
-        """Continue with a completed trial, in the order in which trials completed. One that lacks a value of some objective (the spec was
-        mended since) is no point of the front."""
+        """Add a completed trial. Call in the order of completion.
+
+        A trial without a value of some objective (the spec was replaced since) is no point of the front.
+        """
         last = self.points[-1].hypervolume if self.points else 0.0
         if self.front is None:
             self.front = np.empty((0, len(self.objectives.names)))
@@ -59,7 +64,7 @@ class _History:
 
 
 class Fronts(Trials, Experiments):
-    """The part of the store about results."""
+    """Methods of the store for results."""
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         super().__init__(engine, clock, lease_seconds)
@@ -67,12 +72,16 @@ class Fronts(Trials, Experiments):
         self._history_lock = threading.Lock()
 
     def pareto(self, experiment_id: int) -> ParetoView:
-        """The front over the completed trials that meet the budgets, sorted by the first objective. Raises NotFound."""
+        """Return the front of the completed trials that meet the budgets, sorted by the first objective.
+
+        Raises NotFound.
+        """
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             history = self._history(connection, row)
         objectives = history.objectives
-        # Another thread may have taken the history further than the transaction above can see: this one sees at least as much.
+        # Another thread may have extended the history beyond the snapshot above. A new snapshot sees at
+        # least as much.
         with self._read() as connection:
             query = sa.select(trials).where(
                 trials.c.experiment_id == experiment_id, trials.c.index.in_(history.indices)

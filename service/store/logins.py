@@ -1,4 +1,4 @@
-"""Tokens and sessions, of which only hashes are stored; to whom experiments and attempts belong; draining workers."""
+"""Tokens and sessions (stored as hashes), owners of experiments and attempts, draining workers."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ from service.store.tables import attempts, experiments, pauses, sessions, tokens
 from sparsemod.errors import InvalidInput, NotFound
 
 PREFIX = "sm_"
-"""What every token begins with, so that one that was put somewhere by mistake is found."""
+"""Prefix of every token. It makes a leaked token easy to find."""
 
 _CLOSED = sa.select(sa.select(tokens.c.id).where(tokens.c.internal.is_(sa.false())).exists())
 _TOKEN = sa.select(tokens).where(tokens.c.hash == sa.bindparam("digest"))
@@ -25,22 +25,31 @@ _SESSION = (
 
 
 def fingerprint(secret: str) -> str:
-    """What is stored of a token or a session: they are long and random, so that a plain hash cannot be searched."""
+    """Return the stored hash of a token or a session.
+
+    The secrets are long and random, so a plain hash is safe.
+    """
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Logins(Base):
-    """The part of the store about who may do what."""
+    """Methods of the store for access control."""
 
     def closed(self) -> bool:
-        """Whether logins are needed: once a token was made, for ever; tokens of a server's own workers do not count."""
+        """Return whether logins are required. They are, permanently, once a token exists.
+
+        The tokens that a server creates for its own workers do not count.
+        """
         with self._read() as connection:
             return bool(connection.execute(_CLOSED).scalar())
 
     def create_token(
         self, owner: str, scopes: Iterable[Scope], seconds: float | None = None, *, internal: bool = False
     ) -> tuple[str, TokenView]:
-        """A new token: its text, which is never shown again, and what is stored of it. `seconds`: how long it is good."""
+        """Create a token. Return its text, which is never shown again, and its record.
+
+        `seconds`: lifetime, None for no end. Raises InvalidInput.
+        """
         wanted = frozenset(scopes)
         if not owner.strip() or len(owner) > 200:
             raise InvalidInput("owner", owner, "a name of 1 to 200 characters")
@@ -58,14 +67,14 @@ class Logins(Base):
         return secret, _token(row)
 
     def tokens(self) -> list[TokenView]:
-        """All tokens, oldest first."""
+        """Return all tokens, oldest first."""
         with self._read() as connection:
             return [
                 _token(row) for row in connection.execute(sa.select(tokens).order_by(tokens.c.id)).mappings()
             ]
 
     def revoke_token(self, number: int) -> TokenView:
-        """End a token and its sessions now. Revoking it again changes nothing. Raises NotFound."""
+        """Revoke a token and end its sessions. Revoking it again changes nothing. Raises NotFound."""
         with self._write() as connection:
             change = sa.update(tokens).where(tokens.c.id == number)
             connection.execute(change.where(tokens.c.revoked_at.is_(None)).values(revoked_at=self.clock()))
@@ -76,17 +85,17 @@ class Logins(Base):
             return _token(row)
 
     def forget_internal(self, owner: str) -> None:
-        """Drop the tokens that an earlier run of a server made for its own workers."""
+        """Delete the tokens that an earlier run of the server created for its own workers."""
         with self._write() as connection:
             mine = (tokens.c.owner == owner, tokens.c.internal.is_(sa.true()))
             connection.execute(sa.delete(tokens).where(*mine))
 
     def token_login(self, secret: str) -> Login | None:
-        """Who shows this token; None for an unknown, expired or revoked one."""
+        """Return the login of a token, None when it is unknown, expired or revoked."""
         return self._login(_TOKEN, secret)
 
     def session_login(self, secret: str) -> Login | None:
-        """Whose session this is; None for an unknown or ended one, or one whose token is no good any more."""
+        """Return the login of a session, None when it or its token is unknown, expired or revoked."""
         return self._login(_SESSION, secret)
 
     def _login(self, query: sa.Select[tuple[object, ...]], secret: str) -> Login | None:
@@ -95,7 +104,7 @@ class Logins(Base):
             row = connection.execute(query, {"digest": digest}).mappings().one_or_none()
         if row is None or row["revoked_at"] is not None:
             return None
-        # The database has compared hashes already; this comparison takes as long for any two texts.
+        # The database has compared the hashes already. This comparison takes constant time.
         if not hmac.compare_digest(str(row["session"] if "session" in row else row["hash"]), digest):
             return None
         ends = [when for when in (row["expires_at"], row.get("session_ends")) if when is not None]
@@ -109,7 +118,10 @@ class Logins(Base):
         )
 
     def open_session(self, login: Login, seconds: float) -> tuple[str, float]:
-        """A session for the page: its secret and how many seconds it lasts; never longer than its token."""
+        """Open a session for the dashboard.
+
+        Return its secret and its lifetime in seconds, at most that of the token.
+        """
         secret, now = secrets.token_urlsafe(32), self.clock()
         if login.expires_at is not None:
             seconds = min(seconds, login.expires_at.timestamp() - now)
@@ -120,12 +132,12 @@ class Logins(Base):
         return secret, seconds
 
     def close_session(self, secret: str) -> None:
-        """End a session; nothing happens when there is none."""
+        """End a session. Do nothing when it does not exist."""
         with self._write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.hash == fingerprint(secret)))
 
     def owner_of(self, experiment_id: int) -> str | None:
-        """To whom an experiment belongs. Raises NotFound."""
+        """Return the owner of an experiment, None without logins. Raises NotFound."""
         with self._read() as connection:
             row = connection.execute(
                 sa.select(experiments.c.owner).where(experiments.c.id == experiment_id)
@@ -136,7 +148,7 @@ class Logins(Base):
         return owner
 
     def login_of_attempt(self, attempt_id: int) -> int | None:
-        """Number of the token that claimed an attempt, None where there were no logins. Raises NotFound."""
+        """Return the id of the token that claimed an attempt, None without logins. Raises NotFound."""
         with self._read() as connection:
             row = connection.execute(
                 sa.select(attempts.c.login).where(attempts.c.id == attempt_id)
@@ -147,7 +159,10 @@ class Logins(Base):
         return number
 
     def drain_worker(self, name: str, draining: bool) -> None:
-        """Hand out no more trials to a worker, or again, whatever has paused it. Those that it holds go on. Raises NotFound."""
+        """Stop handing out trials to a worker, or start again and remove its pauses.
+
+        Its running trials continue. Raises NotFound.
+        """
         with self._write() as connection:
             changed = connection.execute(
                 sa.update(workers).where(workers.c.name == name).values(draining=draining)

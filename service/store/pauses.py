@@ -1,7 +1,7 @@
-"""Pauses: what cannot go on because a machine lacks something, and until when nobody tries again.
+"""Pauses: after a failure of a machine, work that depends on it waits for a while.
 
-A pause holds a worker back from an experiment, a worker from all, an experiment from all workers, or everything. It ends by itself, and whatever
-ends well removes it; one that comes again lasts longer.
+A pause affects one worker and one experiment, one worker and all experiments, one experiment and all
+workers, or everything. It expires by itself, and a success removes it. A repeated pause lasts longer.
 """
 
 import contextlib
@@ -15,25 +15,28 @@ from service.store.tables import pauses
 from sparsemod.errors import ServerUnavailable
 
 PAUSE_SECONDS = (5.0, 300.0)
-"""How long the first pause for a reason lasts, and the longest."""
+"""Length of the first pause for a cause, and of the longest one."""
 
 FORGET_PAUSE_SECONDS = 3600.0
-"""After how long without trying a pause counts as a first one again."""
+"""Seconds after the end of a pause until the next one for the same cause counts as a first one."""
 
 
 class Pauses(Base):
-    """The part of the store about pauses."""
+    """Methods of the store for pauses."""
 
-    _full = False  # whether this server has reported that there is no space
+    _full = False  # whether this server has reported a full disk
 
     def out_of_space(self, reason: str) -> None:
-        """Files cannot be stored: hand out no trials for a while. The database may be on the same disk: then its own errors say so."""
+        """Pause all claims because files cannot be stored.
+
+        Errors of the database are ignored: it may be on the same full disk.
+        """
         with contextlib.suppress(ServerUnavailable):
             self.pause("space", reason)
         self._full = True
 
     def space_again(self) -> None:
-        """A file was stored."""
+        """Remove the pause for a full disk after a file was stored."""
         if self._full:
             self.unpause("space")
             self._full = False
@@ -47,8 +50,12 @@ class Pauses(Base):
         experiment: int | None = None,
         claims: bool = True,
     ) -> float:
-        """Pause `worker` (None: all of them) for `experiment` (None: all); seconds until it is tried again. With `claims`, no trials are handed
-        out meanwhile. `cause` tells pauses of the same worker and experiment apart: "worker", "files", "search", "space"."""
+        """Pause `worker` (None: all) for `experiment` (None: all) and return the length of the pause in
+        seconds.
+
+        With `claims`, no trials are handed out during the pause. `cause` distinguishes pauses of the same
+        worker and experiment: "worker", "files", "search", "space".
+        """
         now = self.clock()
         with self._write() as connection:
             return self._pause(connection, cause, reason, now, worker, experiment, claims)
@@ -71,8 +78,8 @@ class Pauses(Base):
         seconds = min(first * 2.0 ** min(count - 1, 30), longest)
         since = row.since if row is not None and again else now
         values = {"reason": reason, "since": since, "until": now + seconds, "count": count, "claims": claims}
-        made = self._insert(pauses).values(key=key, worker=worker, experiment_id=experiment, **values)
-        connection.execute(made.on_conflict_do_update(index_elements=[pauses.c.key], set_=values))
+        statement = self._insert(pauses).values(key=key, worker=worker, experiment_id=experiment, **values)
+        connection.execute(statement.on_conflict_do_update(index_elements=[pauses.c.key], set_=values))
         if experiment is not None and not again:
             self._event(connection, experiment, "experiment", {"paused": reason, "worker": worker}, now)
         return seconds
@@ -80,7 +87,7 @@ class Pauses(Base):
     def unpause(
         self, cause: str | None = None, *, worker: str | None = None, experiment: int | None = None
     ) -> int:
-        """Remove the pauses of a cause, a worker or an experiment; how many there were."""
+        """Remove the pauses that match cause, worker and experiment (None: any) and return their number."""
         with self._write() as connection:
             return self._unpause(connection, cause, worker, experiment)
 
@@ -96,8 +103,9 @@ class Pauses(Base):
             conditions.append(pauses.c.experiment_id == experiment)
         return connection.execute(sa.delete(pauses).where(*conditions)).rowcount
 
-    def _went_well(self, connection: sa.Connection, worker: str, experiment: int) -> None:
-        """An attempt came to an end that has nothing to do with the machine."""
+    def _machine_works(self, connection: sa.Connection, worker: str, experiment: int) -> None:
+        """Remove the pauses of a worker and an experiment after an attempt that did not fail because of the
+        machine."""
         keys = [
             _key("worker", worker, experiment),
             _key("worker", worker, None),
@@ -106,7 +114,8 @@ class Pauses(Base):
         connection.execute(sa.delete(pauses).where(pauses.c.key.in_(keys)))
 
     def searches_paused(self) -> set[int]:
-        """The experiments whose search waits for something that the suggester's machine lacks."""
+        """Return the ids of the experiments whose search is paused after a failure of the suggester's
+        machine."""
         with self._read() as connection:
             return set(
                 connection.execute(
@@ -117,13 +126,13 @@ class Pauses(Base):
             )
 
     def pauses(self) -> list[PauseView]:
-        """The pauses that hold now, oldest first."""
+        """Return the active pauses, oldest first."""
         with self._read() as connection:
             return self._pauses(connection)
 
     def _pauses(self, connection: sa.Connection) -> list[PauseView]:
-        holding = pauses.c.until > self.clock()
-        rows = connection.execute(sa.select(pauses).where(holding).order_by(pauses.c.since, pauses.c.key))
+        active = pauses.c.until > self.clock()
+        rows = connection.execute(sa.select(pauses).where(active).order_by(pauses.c.since, pauses.c.key))
         return [
             PauseView(
                 reason=row.reason,
@@ -140,16 +149,19 @@ def _key(cause: str, worker: str | None, experiment: int | None) -> str:
     return f"{cause}/{'' if experiment is None else experiment}/{worker or ''}"
 
 
-def pause_of(experiment: int, found: list[PauseView], alive: set[str]) -> str | None:
-    """Why an experiment does not go on: what holds it for every worker, or what holds each of the workers that are `alive`. None when it can."""
-    mine = [pause for pause in found if pause.experiment in (None, experiment)]
+def pause_of(experiment: int, active: list[PauseView], alive: set[str]) -> str | None:
+    """Return why an experiment makes no progress, None when it can.
+
+    The reason is a pause for all workers, or the pauses of all workers that are `alive`.
+    """
+    mine = [pause for pause in active if pause.experiment in (None, experiment)]
     for pause in mine:
         if pause.worker is None:
             return pause.reason
-    held = {pause.worker: pause.reason for pause in mine if pause.worker is not None}
-    if not alive or not alive <= set(held):
+    paused = {pause.worker: pause.reason for pause in mine if pause.worker is not None}
+    if not alive or not alive <= set(paused):
         return None
     reasons: dict[str, list[str]] = {}
     for name in sorted(alive):
-        reasons.setdefault(held[name], []).append(name)
+        reasons.setdefault(paused[name], []).append(name)
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())

@@ -1,6 +1,6 @@
-"""How far experiments are: their trials by round and state, and what of them counts towards the rounds.
+"""Progress of experiments: trials by round and state, and the trials that count towards the rounds.
 
-What a round is, the experiment's candidate source says; here it is a label of trials.
+The candidate source of an experiment defines its rounds. Here a round is a label of trials.
 """
 
 from typing import Any
@@ -13,7 +13,8 @@ from sparsemod.records import FailureKind, TrialState
 from sparsemod.sources.base import MANUAL, Round, SourceConfig
 
 Counts = dict[tuple[str, str], tuple[int, int]]
-"""(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
+"""(round, state) -> (trials, misses). Misses do not count towards their round; see
+`sparsemod.search.Observation.miss`."""
 
 _MISSED = sa.case(
     (trials.c.state == TrialState.INFEASIBLE.value, 1),
@@ -21,7 +22,7 @@ _MISSED = sa.case(
         sa.and_(
             trials.c.state == TrialState.FAILED.value,
             trials.c.failure_kind == FailureKind.INVALID.value,
-            # One that was trained and diverged has some.
+            # A trial that was trained and diverged has measurements and is no miss.
             ~sa.exists().where(measurements.c.trial_id == trials.c.id),
         ),
         1,
@@ -30,8 +31,8 @@ _MISSED = sa.case(
 )
 
 
-def counted(identities: list[int]) -> sa.Select[Any]:
-    """The query for rows of experiment, round, state, trials, misses."""
+def counts_query(identities: list[int]) -> sa.Select[Any]:
+    """Return the query for rows of experiment, round, state, trials, misses."""
     groups = (trials.c.experiment_id, trials.c.round, trials.c.state)
     return (
         sa.select(*groups, sa.func.count(), sa.func.sum(_MISSED))
@@ -41,15 +42,18 @@ def counted(identities: list[int]) -> sa.Select[Any]:
 
 
 def totals(counts: Counts) -> dict[TrialState, int]:
-    """Trials by state, all rounds together."""
-    found = {state: 0 for state in TrialState}
+    """Return the number of trials by state, over all rounds."""
+    by_state = {state: 0 for state in TrialState}
     for (_, state), (count, _) in counts.items():
-        found[TrialState(state)] += count
-    return found
+        by_state[TrialState(state)] += count
+    return by_state
 
 
 def progress(source: SourceConfig, counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a source in their order, then those that only trials name: manual ones, of which each one counts."""
+    """Return the progress of a source's rounds in order, then of rounds that only trials name.
+
+    Those are the manual trials, all of which count.
+    """
     plan, epochs = source.plan(), source.manual_epochs
     rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
     others = [

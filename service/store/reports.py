@@ -1,7 +1,7 @@
-"""The end of attempts: what a worker reports, and what becomes of the trial.
+"""End of attempts: the worker's report, and the next state of the trial.
 
-A trial that is over never changes. One that is not goes back to the queue, as long as its experiment waits for it and its attempts are not
-used up; each attempt stays on record.
+A finished trial never changes. After an unsuccessful attempt the trial is queued again, unless its
+experiment is over or it has no attempts left. Every attempt stays recorded.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState, Finished
-from service.store.files import hold
+from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
     attempts,
@@ -26,13 +26,13 @@ from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, Tr
 from sparsemod.units import METRICS
 
 WHOLE = "whole"
-"""`Failure.detail` of a failure of the environment that keeps its worker from every experiment."""
+"""`Failure.detail` of an environment failure that affects the worker for all experiments."""
 
 FILES = "files"
-"""The same of files that the server should have and has not: no worker can go on with the experiment's trials that need them."""
+"""`Failure.detail` when files are missing on the server: no worker can run the trials that need them."""
 
 RELEASED = "released"
-"""`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
+"""`Failure.detail` of a trial that its worker gave back. It does not count as a fault."""
 
 # Built once, see service.store.engine.
 TRIAL_OF = (
@@ -46,12 +46,13 @@ _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 
 
 class Reports(Pauses):
-    """The part of the store that ends attempts."""
+    """Methods of the store that end attempts."""
 
     def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
-        """Store the attempt's end, and the trial's unless it is to be tried again. The same report again gets the same answer.
+        """End the attempt, and the trial unless it is queued again.
 
-        Raises NotFound, StaleLease, InvalidInput for a result that contradicts itself or names files that were not uploaded.
+        Repeating the report returns the same answer. Raises NotFound, StaleLease, InvalidInput for an
+        inconsistent result or for files that were not uploaded.
         """
         now = self.clock()
         with self._write() as connection:
@@ -68,42 +69,43 @@ class Reports(Pauses):
                     state=TrialState(row.outcome),
                 )
             stored = self._stored(trial.experiment_id, trial.spec)
-            # Which objectives the trial was asked for is not known where the spec has become invalid since.
+            # When the stored spec does not validate any more, the objectives are unknown.
             _check(result, () if stored.error is not None else stored.spec.objectives)
             self._store_points(connection, attempt_id, result.curve)
-            state, ending = self._verdict(connection, trial, result)
+            state, ending = self._next_states(connection, trial, result)
             failure = None if result.failure is None else result.failure.model_dump(mode="json")
             end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
             connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
-            self._settle(
+            self._write_state(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
-            if _lacks(result):
-                self._hold_back(connection, row.worker, trial.experiment_id, result, now)
+            if _environment_failed(result):
+                self._pause_after(connection, row.worker, trial.experiment_id, result, now)
             elif ending is not AttemptState.RELEASED:
-                self._went_well(connection, row.worker, trial.experiment_id)
+                self._machine_works(connection, row.worker, trial.experiment_id)
             return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
-    def _verdict(
+    def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
     ) -> tuple[TrialState, AttemptState]:
-        """What a result makes of the trial and of the attempt."""
+        """Return the next state of the trial and of the attempt."""
         if result.state is TrialState.STOPPED:
-            # The user stopped the experiment: the trial waits, with its checkpoint, until it is resumed.
+            # The user stopped the experiment: the trial stays queued with its checkpoint until the
+            # experiment is resumed.
             final = trial.stop_requested or _over(trial.experiment_state)
             return (TrialState.STOPPED if final else TrialState.QUEUED), AttemptState.STOPPED
         if result.state is not TrialState.FAILED:
             return result.state, AttemptState.COMPLETED
         if result.failure is not None and result.failure.kind is FailureKind.INVALID:
             return TrialState.FAILED, AttemptState.FAILED
-        if _lacks(result) or (result.failure is not None and result.failure.detail == RELEASED):
-            return self._again(connection, trial, counted=False), AttemptState.RELEASED
-        return self._again(connection, trial, counted=True), AttemptState.FAILED
+        if _environment_failed(result) or (result.failure is not None and result.failure.detail == RELEASED):
+            return self._state_after_failure(connection, trial, counted=False), AttemptState.RELEASED
+        return self._state_after_failure(connection, trial, counted=True), AttemptState.FAILED
 
-    def _hold_back(
+    def _pause_after(
         self, connection: sa.Connection, worker: str, experiment: int, result: TrialResult, now: float
     ) -> None:
-        """Pause what cannot go on after a failure of the environment."""
+        """Pause the worker or the experiment after an environment failure."""
         failure = result.failure
         if failure is None:
             return
@@ -113,8 +115,12 @@ class Reports(Pauses):
             place = None if failure.detail == WHOLE else experiment
             self._pause(connection, "worker", failure.message, now, worker, place)
 
-    def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
-        """The state after an attempt that was no use: queued, unless it was the last one allowed or nobody waits for it any more."""
+    def _state_after_failure(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
+        """Return the trial's next state after an unsuccessful attempt.
+
+        It is queued, failed after the last allowed attempt, or stopped when the user or the end of the
+        experiment stopped it. `counted`: whether the attempt counts towards limits.attempts.
+        """
         if _over(trial.experiment_state) or trial.stop_requested:
             return TrialState.STOPPED
         if not counted:
@@ -129,7 +135,7 @@ class Reports(Pauses):
         allowed = self._stored(trial.experiment_id, trial.spec).spec.limits.attempts
         return TrialState.FAILED if faults + 1 >= allowed else TrialState.QUEUED
 
-    def _settle(
+    def _write_state(
         self,
         connection: sa.Connection,
         trial: Any,
@@ -138,7 +144,7 @@ class Reports(Pauses):
         result: TrialResult,
         about: dict[str, Any],
     ) -> None:
-        """Write the trial's new state, and everything that the result brought when that state is final."""
+        """Write the trial's new state, and the content of the result when that state is final."""
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         change: dict[str, Any] = {"state": state.value}
         counter = self._event_after_trial(connection, trial, data, now)
@@ -161,7 +167,7 @@ class Reports(Pauses):
         return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
-        known = hold(connection, [file.digest for file in files]) if files else {}
+        known = lock_files(connection, [file.digest for file in files]) if files else {}
         for place, file in enumerate(files):
             if file.digest not in known:
                 raise InvalidInput(
@@ -176,8 +182,8 @@ class Reports(Pauses):
                 [{"trial_id": trial_id, **f.model_dump(mode="json")} for f in files],
             )
 
-    def _hold(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
-        """Renew the lease and lock the attempt; the trial's id. Raises NotFound, StaleLease."""
+    def _renew_lease(self, connection: sa.Connection, attempt_id: int, token: str, now: float) -> int:
+        """Renew the lease, lock the attempt and return the trial's id. Raises NotFound, StaleLease."""
         trial_id = connection.execute(
             sa.update(attempts)
             .where(
@@ -198,7 +204,7 @@ class Reports(Pauses):
         ).one_or_none()
         if row is None:
             return NotFound("attempt", attempt_id)
-        why = "this token is not its token" if row.token != token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != token else f"it is over: {row.state}"
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
@@ -215,8 +221,8 @@ class Reports(Pauses):
             )
 
 
-def _lacks(result: TrialResult) -> bool:
-    """Whether the machine is to blame: no attempt is spent."""
+def _environment_failed(result: TrialResult) -> bool:
+    """Return whether the machine caused the failure. Such an attempt does not count."""
     return result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
 
 
@@ -232,11 +238,11 @@ def _finite(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check(result: TrialResult, objectives: Sequence[str]) -> None:
-    """Refuse a result that contradicts itself. Raises InvalidInput."""
+    """Raise InvalidInput for an inconsistent result."""
     if not result.state.finished:
         raise InvalidInput("result.state", result.state.value, "completed, infeasible, failed or stopped")
     if result.state is TrialState.FAILED and result.failure is None:
-        raise InvalidInput("result.failure", None, "why it failed")
+        raise InvalidInput("result.failure", None, "the reason why the trial failed")
     seen: set[tuple[str, str | None]] = set()
     for place, m in enumerate(result.measurements):
         if not math.isfinite(m.value):

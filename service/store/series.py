@@ -1,4 +1,5 @@
-"""What the dashboard draws: all trials as columns, attempts as columns, and the counters that its streams follow."""
+"""Data for the dashboard's plots: trials as columns, attempts as columns, and the event counters of its
+streams."""
 
 import threading
 import time
@@ -17,18 +18,17 @@ from sparsemod.records import TrialState
 from sparsemod.units import METRICS
 
 _MANY = 2000
-"""Above so many events since the caller's revision, all trials are sent: that is cheaper than to find out which have changed."""
+"""Above this number of new events all trials are sent, which is cheaper than finding the changed ones."""
 
 _STATES = tuple(TrialState)
 
-
 _KEPT = 4
-"""Experiments whose finished trials stay in memory, some kilobytes each."""
+"""Number of experiments whose finished trials are cached, some kilobytes each."""
 
 
 @dataclass(slots=True)
 class _Trial:
-    """A trial as it goes into the columns."""
+    """A trial as a row of the columns."""
 
     index: int
     state: int
@@ -44,18 +44,21 @@ class _Trial:
 
 
 @dataclass
-class _Held:
-    """The finished trials of an experiment by index; `seen`: the event of the last one."""
+class _Cached:
+    """The finished trials of an experiment by index. `seen`: the event of the last one."""
 
     seen: int = 0
     trials: dict[int, _Trial] = field(default_factory=dict)
 
 
 class Series(Experiments, Base):
-    """The part of the store that reads many trials at once."""
+    """Methods of the store that read many trials at once."""
 
     def revisions(self, identities: Collection[int] | None = None) -> dict[int, Revision]:
-        """Experiment -> counter of its last event and its state; of all experiments when none are named. One small query."""
+        """Return experiment id -> last event counter and state, for `identities` or all experiments.
+
+        One small query.
+        """
         query = sa.select(experiments.c.id, experiments.c.events, experiments.c.state)
         if identities is not None:
             query = query.where(experiments.c.id.in_(list(identities)))
@@ -67,40 +70,43 @@ class Series(Experiments, Base):
 
     def __init__(self, engine: sa.Engine, clock: Clock = time.time, lease_seconds: float = 60.0) -> None:
         super().__init__(engine, clock, lease_seconds)
-        self._held: OrderedDict[int, _Held] = OrderedDict()
-        self._held_lock = threading.Lock()
+        self._cache: OrderedDict[int, _Cached] = OrderedDict()
+        self._cache_lock = threading.Lock()
 
     def points_since(self, experiment_id: int, after: int = 0) -> Points:
-        """The trials that changed after event `after`, as columns; all of them for 0 and where very many have. Raises NotFound."""
+        """Return the trials that changed after event `after` as columns.
+
+        All trials for 0 or after very many changes. Raises NotFound.
+        """
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             revision: int = row["events"]
             changed = self._changed(connection, experiment_id, after, revision)
             if changed is None:
                 return _points(experiment_id, revision, True, self._all(connection, experiment_id))
-            found: list[_Trial] = []
+            rows: list[_Trial] = []
             for start in range(0, len(changed), 500):
                 part = trials.c.index.in_(changed[start : start + 500])
-                found += self._some(connection, trials.c.experiment_id == experiment_id, part)
-        return _points(experiment_id, revision, False, found)
+                rows += self._some(connection, trials.c.experiment_id == experiment_id, part)
+        return _points(experiment_id, revision, False, rows)
 
     def _all(self, connection: sa.Connection, experiment_id: int) -> "list[_Trial]":
-        """All trials. Those that are over never change: they are kept in memory, and only the others are read."""
-        with self._held_lock:
-            held = self._held.setdefault(experiment_id, _Held())
-            self._held.move_to_end(experiment_id)
-            while len(self._held) > _KEPT:
-                self._held.popitem(last=False)
-            fresh = sa.or_(trials.c.finished_event.is_(None), trials.c.finished_event > held.seen)
+        """Return all trials. Finished trials never change: they are cached, and only the others are read."""
+        with self._cache_lock:
+            cached = self._cache.setdefault(experiment_id, _Cached())
+            self._cache.move_to_end(experiment_id)
+            while len(self._cache) > _KEPT:
+                self._cache.popitem(last=False)
+            fresh = sa.or_(trials.c.finished_event.is_(None), trials.c.finished_event > cached.seen)
             read = self._some(connection, trials.c.experiment_id == experiment_id, fresh)
             over = [trial for trial in read if trial.finished is not None]
-            held.trials.update({trial.index: trial for trial in over})
-            held.seen = max([held.seen, *(trial.finished or 0 for trial in over)])
-            everything = {**held.trials, **{trial.index: trial for trial in read}}
+            cached.trials.update({trial.index: trial for trial in over})
+            cached.seen = max([cached.seen, *(trial.finished or 0 for trial in over)])
+            everything = {**cached.trials, **{trial.index: trial for trial in read}}
         return [everything[index] for index in sorted(everything)]
 
     def _some(self, connection: sa.Connection, *where: Any) -> "list[_Trial]":
-        """The trials that meet all conditions, by index."""
+        """Return the trials that meet all conditions, by index."""
         values: dict[int, dict[str, float]] = {}
         measured = connection.execute(
             sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
@@ -126,7 +132,7 @@ class Series(Experiments, Base):
     def _changed(
         self, connection: sa.Connection, experiment_id: int, after: int, revision: int
     ) -> list[int] | None:
-        """The indices of the trials that events after `after` are about; None stands for all."""
+        """Return the indices of the trials with events after `after`. None means all trials."""
         if not 0 < after <= revision or revision - after > _MANY:
             return None
         rows = connection.execute(
@@ -137,7 +143,11 @@ class Series(Experiments, Base):
         return sorted({int(data["index"]) for data in rows})
 
     def timeline(self, experiment_id: int, since: float = 0.0) -> Timeline:
-        """The attempts that ran after `since` (seconds since 1970), as columns in the order of their start. Raises NotFound."""
+        """Return the attempts that ran after `since` (seconds since 1970) as columns, in the order of their
+        start.
+
+        Raises NotFound.
+        """
         now = self.clock()
         with self._read() as connection:
             self._row(connection, experiment_id)
@@ -177,7 +187,7 @@ def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]")
         metrics.update(dict.fromkeys(row.values))
     ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
     rounds, origins = _Places(), _Places()
-    # What comes out of our own database need not be checked number by number.
+    # Values from the store's own database need no validation.
     return Points.model_construct(
         experiment=experiment_id,
         revision=revision,
@@ -200,7 +210,7 @@ def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]")
 
 
 class _Places(dict[str, int]):
-    """Word -> its place in the order in which words were first asked for."""
+    """Word -> its index in the order of the first look-ups."""
 
     def __missing__(self, word: str) -> int:
         self[word] = len(self)
@@ -208,7 +218,7 @@ class _Places(dict[str, int]):
 
 
 def _short(values: dict[str, Any]) -> dict[str, Any]:
-    """Six digits are more than a plot shows."""
+    """Round floats to six significant digits, more than a plot shows."""
     return {
         name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in values.items()
     }

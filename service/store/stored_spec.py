@@ -1,7 +1,8 @@
-"""A stored spec that may not validate any more: after an update of the program, a restored backup, an edit of the database.
+"""Stored specs that may not validate any more, after an update of the program, a restored backup or an edit
+of the database.
 
-Such a spec is the trouble of its own experiment. The experiment is shown, stopped, exported and mended; only what needs the whole spec
-(suggestions, claims, an extension) is refused, with the reason.
+An invalid spec affects its own experiment only. The experiment can be shown, stopped, exported and mended.
+Operations that need the whole spec (suggestions, claims, extensions) are refused with the reason.
 """
 
 import copy
@@ -13,13 +14,13 @@ from sparsemod.errors import Conflict, InvalidInput, InvalidSpec
 from sparsemod.spec.experiment import ExperimentSpec
 
 UNREADABLE = "unreadable"
-"""Name of the dataset or the family where the stored spec has none that can be read."""
+"""Name of the dataset or the family when the stored spec has no valid one."""
 
 _MOST_REPAIRS = 100
 
 
 class StoredSpecInvalid(Conflict):
-    """The stored spec of experiment `experiment` does not validate; `mistake` is the first reason."""
+    """The stored spec of `experiment` does not validate. `mistake` is the first reason."""
 
     def __init__(self, experiment: int, mistake: str) -> None:
         self.experiment, self.mistake = experiment, mistake
@@ -30,7 +31,10 @@ class StoredSpecInvalid(Conflict):
 
 @dataclass(frozen=True)
 class StoredSpec:
-    """A stored spec as it can be read. `error` is None for a valid one; else `spec` has defaults in the places that cannot be read."""
+    """A parsed stored spec.
+
+    `error` is None when it is valid; otherwise `spec` has defaults in place of the invalid parts.
+    """
 
     data: Any
     spec: ExperimentSpec
@@ -38,18 +42,18 @@ class StoredSpec:
 
 
 def read_stored(data: Any) -> StoredSpec:
-    """The spec in `data`. Raises nothing: what cannot be read is described by `error`."""
+    """Parse `data`. Raise nothing: `error` describes what does not validate."""
     try:
         return StoredSpec(data, ExperimentSpec.stored(data))
     except InvalidInput as error:
         return StoredSpec(data, _readable(data), error)
-    except Exception as error:  # noqa: BLE001 - data of any shape may stand in the database
+    except Exception as error:  # noqa: BLE001 - the database may hold data of any shape
         reason = InvalidSpec("spec", data, f"a valid spec ({type(error).__name__}: {error})")
         return StoredSpec(data, _readable(None), reason)
 
 
 def _readable(data: Any) -> ExperimentSpec:
-    """`data` with defaults in place of everything that does not validate."""
+    """Parse `data` with defaults in place of the invalid parts."""
     names: dict[str, Any] = {"dataset": {"name": UNREADABLE}, "network": {"family": UNREADABLE}}
     kept: dict[str, Any] = copy.deepcopy(dict(data)) if isinstance(data, Mapping) else {}
     for _ in range(_MOST_REPAIRS):
@@ -67,7 +71,7 @@ def _readable(data: Any) -> ExperimentSpec:
 
 
 def _remove(data: dict[str, Any], field: str) -> bool:
-    """Remove the innermost part of `data` that `field` (a dotted path) leads to; whether there was one."""
+    """Remove the innermost part of `data` on the dotted path `field`. Return whether there was one."""
     holder: Any = None
     name: str | int = ""
     inner: Any = data

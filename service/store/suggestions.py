@@ -1,4 +1,4 @@
-"""The suggester's side: a lease on the experiment, what the search must know, and the queue."""
+"""Methods for the suggester: the lease on an experiment, the trials that the search reads, and the queue."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
 
 
 class Suggested(Protocol):
-    """What is queued: `sparsemod.pipeline.proposals.Proposal` is one."""
+    """A candidate to queue, such as `sparsemod.pipeline.proposals.Proposal`."""
 
     @property
     def candidate(self) -> Candidate: ...
@@ -36,12 +36,12 @@ class Suggested(Protocol):
     @property
     def error(self) -> str | None: ...
     @property
-    def measurements(self) -> Sequence[Measurement]: ...  # of one that is not feasible: its costs
+    def measurements(self) -> Sequence[Measurement]: ...  # costs of an infeasible candidate
 
 
 @dataclass(frozen=True, slots=True)
 class SuggesterLease:
-    """The right to queue trials of an experiment, until it runs out or somebody else has it."""
+    """The right to queue trials of an experiment until the lease expires."""
 
     experiment: int
     holder: str
@@ -50,9 +50,11 @@ class SuggesterLease:
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """A trial as the search needs it. `values`: what was measured (test data excluded), of an infeasible one its costs, else None.
+    """A trial as the search needs it.
 
-    `epochs` is what was asked for, `trained_epochs` what its weights have seen; `weights`: whether a file of kind "weights" is stored.
+    `values`: the measurements (without test data), the costs of an infeasible trial, or None. `epochs`: the
+    requested epochs. `trained_epochs`: the epochs that the weights were trained for. `weights`: whether a
+    file of kind "weights" is stored.
     """
 
     index: int
@@ -73,12 +75,15 @@ _SET_EXPERIMENT = sa.update(experiments).where(experiments.c.id == sa.bindparam(
 
 
 class Suggestions(Trials, Experiments):
-    """The part of the store that fills the queue."""
+    """Methods of the store that fill the queue."""
 
     def lease_suggester(
         self, experiment_id: int, holder: str, seconds: float = 120.0
     ) -> SuggesterLease | None:
-        """The lease when nobody else holds it (or `holder` itself does, for a suggester that was restarted under its name); else None."""
+        """Take the lease when it is free, expired, or held under the same name `holder`.
+
+        Return None otherwise. A restarted suggester gets its lease back through its name. Raises NotFound.
+        """
         now = self.clock()
         token = secrets.token_hex(16)
         values = {
@@ -99,7 +104,7 @@ class Suggestions(Trials, Experiments):
         return SuggesterLease(experiment_id, holder, token) if got == token else None
 
     def renew_suggester(self, lease: SuggesterLease, seconds: float = 120.0) -> None:
-        """Push the lease's end further out. Raises StaleLease when somebody else has it by now."""
+        """Extend the lease. Raises StaleLease when another suggester holds it."""
         with self._write() as connection:
             changed = connection.execute(
                 sa.update(suggesters)
@@ -110,7 +115,7 @@ class Suggestions(Trials, Experiments):
                 raise _lost(lease)
 
     def release_suggester(self, lease: SuggesterLease) -> None:
-        """Give the lease back; nothing happens when it is somebody else's already."""
+        """Release the lease. Do nothing when another suggester holds it."""
         with self._write() as connection:
             connection.execute(
                 sa.delete(suggesters).where(
@@ -119,8 +124,11 @@ class Suggestions(Trials, Experiments):
             )
 
     def queue(self, lease: SuggesterLease, suggestions: Sequence[Suggested]) -> list[int]:
-        """Store suggestions under the next indices, which are returned; all or none. Infeasible ones are finished at once, as are those
-        whose network cannot be built. Raises StaleLease when somebody else suggests by now, Conflict when the experiment is over."""
+        """Store suggestions, all or none, and return their trial indices.
+
+        Infeasible suggestions, and those whose network cannot be built, are finished immediately. Raises
+        StaleLease when another suggester holds the lease, Conflict when the experiment is over, NotFound.
+        """
         now = self.clock()
         with self._write() as connection:
             fence = (
@@ -148,14 +156,15 @@ class Suggestions(Trials, Experiments):
         epochs: int | None = None,
         key: str | None = None,
     ) -> TrialView:
-        """Queue a candidate of the user's own, which the caller has checked against the space. `epochs` default to the source's `manual_epochs`.
+        """Queue a candidate of the user.
 
-        An experiment that was done runs again. A repeated `key` answers with the trial that it made. Raises NotFound, Conflict.
+        The caller has checked it against the space. `epochs` defaults to the source's `manual_epochs`. An experiment that was
+        done runs again. A repeated `key` returns the trial that it created. Raises NotFound, Conflict.
         """
-        asked = {"parameters": dict(parameters), "epochs": epochs}
+        body = {"parameters": dict(parameters), "epochs": epochs}
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, f"attach {experiment_id}", asked)
+            known = self._known_request(connection, key, f"attach {experiment_id}", body)
             if known is not None:
                 return self._trial(connection, experiment_id, known["trial"])
             row = self._lock(connection, experiment_id)
@@ -167,8 +176,8 @@ class Suggestions(Trials, Experiments):
             manual = _Manual(
                 candidate, epochs or self._parsed(experiment_id, row["spec"]).source.manual_epochs
             )
-            made = self._append(connection, row, manual, now, 0)
-            index = int(made["index"])
+            trial = self._append(connection, row, manual, now, 0)
+            index = int(trial["index"])
             change: dict[str, Any] = {"next_index": index + 1}
             if row["state"] == ExperimentState.DONE:
                 change |= {"state": ExperimentState.RUNNING.value, "reason": None, "finished_at": None}
@@ -178,12 +187,12 @@ class Suggestions(Trials, Experiments):
                     connection, experiment_id, "experiment", {"state": "running", "change": "attached"}, now
                 )
             self._remember_request(
-                connection, key, f"attach {experiment_id}", asked, experiment_id, index, now
+                connection, key, f"attach {experiment_id}", body, experiment_id, index, now
             )
-            return new_view(made)
+            return new_view(trial)
 
     def _lock(self, connection: sa.Connection, experiment_id: int) -> sa.RowMapping:
-        """The experiment's row, which nobody else changes before this transaction's end."""
+        """Lock the experiment's row until the end of the transaction and return it. Raises NotFound."""
         row = connection.execute(_LOCK, {"which": experiment_id}).mappings().one_or_none()
         if row is None:
             raise NotFound("experiment", experiment_id)
@@ -192,9 +201,9 @@ class Suggestions(Trials, Experiments):
     def _append(
         self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
     ) -> Mapping[str, Any]:
-        """Insert a trial; its row. What was just written is not read back: that costs as much as the insertion.
+        """Insert a trial and return its row.
 
-        Raises StoredSpecInvalid.
+        The row is not read back, because that costs as much as the insertion. Raises StoredSpecInvalid.
         """
         index = int(row["next_index"]) + place
         c = item.candidate
@@ -215,13 +224,13 @@ class Suggestions(Trials, Experiments):
             "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
             "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,
         }  # fmt: skip
-        made = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
+        trial = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
         if state is TrialState.INFEASIBLE:
-            add_measurements(connection, made["id"], item.measurements)
-        return made
+            add_measurements(connection, trial["id"], item.measurements)
+        return trial
 
     def records(self, experiment_id: int) -> list[TrialRecord]:
-        """All trials of an experiment as the search needs them, by index. Raises NotFound."""
+        """Return all trials of an experiment as the search needs them, by index. Raises NotFound."""
         with self._read() as connection:
             self._row(connection, experiment_id)
             mine = trials.c.experiment_id == experiment_id
@@ -244,7 +253,7 @@ class Suggestions(Trials, Experiments):
                 trials.c.id, trials.c.index, trials.c.state, trials.c.origin, trials.c.round, trials.c.parent, trials.c.parameters,
                 trials.c.operators, trials.c.epochs, trials.c.trained_epochs, trials.c.costs, trials.c.failure_kind,
             )  # fmt: skip
-            found = []
+            records = []
             for row in connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)):
                 candidate = Candidate(
                     parameters=row.parameters,
@@ -254,16 +263,16 @@ class Suggestions(Trials, Experiments):
                     operators=row.operators,
                 )
                 failure = None if row.failure_kind is None else FailureKind(row.failure_kind)
-                found.append(
+                records.append(
                     TrialRecord(
                         row._mapping["index"], candidate, TrialState(row.state), row.epochs, row.trained_epochs, row.costs, values.get(row.id),
                         failure, row.id in weights,
                     )
                 )  # fmt: skip
-            return found
+            return records
 
     def forget_requests(self, older_than: float) -> int:
-        """Drop idempotency keys that are older than so many seconds; how many."""
+        """Delete idempotency keys older than `older_than` seconds and return their number."""
         with self._write() as connection:
             limit = self.clock() - older_than
             return connection.execute(sa.delete(requests).where(requests.c.created_at < limit)).rowcount
@@ -282,5 +291,5 @@ class _Manual:
 
 def _lost(lease: SuggesterLease) -> StaleLease:
     return StaleLease(
-        f"the lease of {lease.holder!r} on experiment {lease.experiment} is somebody else's by now"
+        f"{lease.holder!r} lost the lease on experiment {lease.experiment} to another suggester"
     )

@@ -1,6 +1,6 @@
-"""The tables. Migrations reproduce exactly this schema (there is a test for it).
+"""The tables. A test checks that the migrations produce exactly this schema.
 
-Times are seconds since 1970 (UTC). JSON columns hold data that no query looks into.
+Times are seconds since 1970 (UTC). No query filters by the content of JSON columns.
 """
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ metadata = sa.MetaData(
     }
 )
 
-# A plain INTEGER primary key is SQLite's row id; PostgreSQL gets eight bytes.
+# A plain INTEGER primary key is SQLite's row id. PostgreSQL gets an eight-byte integer.
 Identity = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -33,20 +33,20 @@ experiments = sa.Table(
     metadata,
     sa.Column("id", Identity, primary_key=True),
     sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("owner", sa.String(200)),  # whose token made it; None where there were no logins
+    sa.Column("owner", sa.String(200)),  # owner of the token that created it; None without logins
     sa.Column("state", sa.String(20), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("spec", sa.JSON, nullable=False),
-    sa.Column("spec_version", sa.Integer, nullable=False),  # rises when the spec is extended
+    sa.Column(
+        "spec_version", sa.Integer, nullable=False
+    ),  # incremented when the spec is extended or replaced
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
     sa.Column("finished_at", sa.Double),
-    sa.Column(
-        "next_index", sa.Integer, nullable=False
-    ),  # trial indices are dense: handed out under this row's lock
-    sa.Column(
-        "events", sa.Integer, nullable=False
-    ),  # counter of the last event, raised under this row's lock
+    # Trial indices have no gaps: they are assigned under this row's lock.
+    sa.Column("next_index", sa.Integer, nullable=False),
+    # Counter of the last event, incremented under this row's lock.
+    sa.Column("events", sa.Integer, nullable=False),
     sa.Index(None, "state"),
 )
 
@@ -74,12 +74,8 @@ trials = sa.Table(
     sa.Column("failure", sa.JSON(none_as_null=True)),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("finished_at", sa.Double),
-    sa.Column(
-        "finished_event", sa.Integer
-    ),  # the experiment's event counter: the order in which trials finished
-    sa.Column(
-        "forgiven", sa.BigInteger
-    ),  # attempts up to this number count no more: the trial was asked for again
+    sa.Column("finished_event", sa.Integer),  # the experiment's event counter: orders trials by their end
+    sa.Column("forgiven", sa.BigInteger),  # attempts up to this id do not count: the user retried the trial
     sa.UniqueConstraint("experiment_id", "index"),
     sa.Index(None, "state", "id"),
     sa.Index(None, "experiment_id", "state", "round"),
@@ -101,14 +97,14 @@ attempts = sa.Table(
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("ended_at", sa.Double),
     sa.Column("failure", sa.JSON(none_as_null=True)),
-    sa.Column("outcome", sa.String(20)),  # state that the trial got from it: the answer to a repeated report
-    sa.Column("login", sa.BigInteger),  # number of the token that claimed it, None where there were no logins
+    sa.Column("outcome", sa.String(20)),  # the trial's state after it: the answer to a repeated report
+    sa.Column("login", sa.BigInteger),  # id of the token that claimed it; None without logins
     sa.UniqueConstraint("request"),
     sa.Index(None, "trial_id"),
     sa.Index(None, "state", "expires_at"),
 )
 
-# A diverged training has losses that are not numbers, which SQLite can only store as NULL.
+# Losses of a diverged training are NaN, which is stored as NULL.
 curve_points = sa.Table(
     "curve_points",
     metadata,
@@ -136,9 +132,8 @@ log_lines = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
     sa.Column("level", sa.String(40), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
-    sa.Column(
-        "fingerprint", sa.String(32), nullable=False
-    ),  # of level and message: a repeated report adds nothing
+    # Hash of level and message: a repeated report adds nothing.
+    sa.Column("fingerprint", sa.String(32), nullable=False),
     sa.UniqueConstraint("attempt_id", "time", "fingerprint"),
 )
 
@@ -169,7 +164,7 @@ artifacts = sa.Table(
     sa.Column("digest", sa.String(80), primary_key=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("asked_at", sa.Double),  # when somebody else was last told that it is there already
+    sa.Column("asked_at", sa.Double),  # last time an uploader was told that the file exists
 )
 
 trial_artifacts = sa.Table(
@@ -235,13 +230,13 @@ requests = sa.Table(
     "requests",
     metadata,
     sa.Column("key", sa.String(100), primary_key=True),  # the caller's Idempotency-Key
-    sa.Column("fingerprint", sa.String(64), nullable=False),  # of what was asked for under it
+    sa.Column("fingerprint", sa.String(64), nullable=False),  # hash of the request's kind and body
     _experiment(),
     sa.Column("trial", sa.Integer),
     sa.Column("created_at", sa.Double, nullable=False),
 )
 
-# Logins. Of tokens and of the page's sessions only hashes are stored.
+# Logins. Tokens and sessions of the dashboard are stored as hashes only.
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -249,7 +244,9 @@ tokens = sa.Table(
     sa.Column("owner", sa.String(200), nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
     sa.Column("scopes", sa.String(100), nullable=False),  # separated by commas
-    sa.Column("internal", sa.Boolean, nullable=False),  # made by a server for its own workers: closes nothing
+    sa.Column(
+        "internal", sa.Boolean, nullable=False
+    ),  # created by a server for its own workers; logins stay optional
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double),
     sa.Column("revoked_at", sa.Double),
@@ -266,22 +263,22 @@ sessions = sa.Table(
     sa.Index(None, "token_id"),
 )
 
-# What cannot go on because a machine lacks something: worker or experiment, None means all of them.
+# Pauses after a failure of a machine. Worker or experiment None means all of them.
 pauses = sa.Table(
     "pauses",
     metadata,
     sa.Column("key", sa.String(300), primary_key=True),  # cause, experiment and worker
     sa.Column("worker", sa.String(200)),
     sa.Column("experiment_id", Identity, sa.ForeignKey("experiments.id", ondelete="CASCADE")),
-    sa.Column("claims", sa.Boolean, nullable=False),  # whether no trials are handed out meanwhile
+    sa.Column("claims", sa.Boolean, nullable=False),  # whether the pause blocks claims
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
     sa.Column("until", sa.Double, nullable=False),
-    sa.Column("count", sa.Integer, nullable=False),  # how often in a row
+    sa.Column("count", sa.Integer, nullable=False),  # consecutive pauses
     sa.Index(None, "experiment_id"),
 )
 
-# What takes long to compute, by what it was computed from.
+# Results of long computations, keyed by their input.
 derived = sa.Table(
     "derived",
     metadata,
@@ -298,7 +295,7 @@ derived = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
 )
 
-# SQLite hands the highest row id out again once its row is gone; an experiment's number must never mean another one.
+# SQLite reuses the highest row id after a deletion. The id of a deleted experiment must never be reused.
 deletions = sa.Table(
     "deletions",
     metadata,
@@ -308,28 +305,27 @@ deletions = sa.Table(
     sa.Column("time", sa.Double, nullable=False),
 )
 
-# Exports on request: a row is one trial in some formats, and belongs to the server process that holds its token.
+# Exports on request. A row is one trial in some formats. It belongs to the server process that holds its
+# token.
 export_jobs = sa.Table(
     "export_jobs",
     metadata,
     sa.Column("id", Identity, primary_key=True),
     _experiment(),
     _trial(),
-    sa.Column("request", sa.String(32), nullable=False),  # the same for jobs that were asked for together
+    sa.Column("request", sa.String(32), nullable=False),  # shared by the jobs of one request
     sa.Column("formats", sa.JSON, nullable=False),
     sa.Column("device", sa.String(100), nullable=False),
     sa.Column("state", sa.String(20), nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),  # how often it was begun, those given back excepted
+    sa.Column("attempts", sa.Integer, nullable=False),  # number of starts, without those given back
     sa.Column("server", sa.String(200)),
     sa.Column("token", sa.String(64)),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("heartbeat_at", sa.Double),
     sa.Column("expires_at", sa.Double),
     sa.Column("ended_at", sa.Double),
-    sa.Column("failure", sa.Text),  # why it failed, or why its last attempt did
-    sa.Column(
-        "name", sa.String(40)
-    ),  # what the model is called; by default after the experiment and the trial
+    sa.Column("failure", sa.Text),  # why it failed, or why its last attempt failed
+    sa.Column("name", sa.String(40)),  # the model's name; None: named after the experiment and the trial
     sa.Index(None, "experiment_id"),
     sa.Index(None, "trial_id"),
     sa.Index(None, "state", "expires_at"),

@@ -1,4 +1,5 @@
-"""Trials as users see them: one, a filtered and sorted page, curve, log; and the same as rows for reports."""
+"""Trials as users see them: one trial, a filtered and sorted page, learning curve, log, columns of the CSV
+table."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -29,17 +30,16 @@ from sparsemod.records import (
 from sparsemod.units import METRICS
 
 SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
-"""What trials are sorted by, besides the name of a metric."""
-
+"""Sort keys of trials, besides the names of metrics."""
 
 _ADD_MEASUREMENTS = sa.insert(measurements)
 
 
 class Trials(Base):
-    """The part of the store about trials."""
+    """Methods of the store for trials."""
 
     def trial(self, experiment_id: int, index: int) -> TrialView:
-        """One trial with its attempts. Raises NotFound."""
+        """Return one trial with its attempts. Raises NotFound."""
         with self._read() as connection:
             return self._trial(connection, experiment_id, index)
 
@@ -55,9 +55,10 @@ class Trials(Base):
         limit: int | None = None,
         offset: int = 0,
     ) -> tuple[list[TrialView], int]:
-        """A page of trials (without their attempts), and how many match. Trials that lack the metric they are sorted by come last.
+        """Return a page of trials (without their attempts) and the number of matches.
 
-        Raises NotFound, InvalidInput for an unknown `sort`.
+        Trials without a value of the sort key come last. Raises NotFound, InvalidInput for an unknown
+        `sort`.
         """
         conditions, query = self._sorted(
             sa.select(trials), experiment_id, state, round, origin, sort, descending
@@ -81,7 +82,10 @@ class Trials(Base):
         sort: str = "index",
         descending: bool = False,
     ) -> list[int]:
-        """The indices of all trials that `trials` would give, in its order. Raises NotFound, InvalidInput for an unknown `sort`."""
+        """Return the indices of all trials that `trials` returns without a limit, in the same order.
+
+        Raises NotFound, InvalidInput for an unknown `sort`.
+        """
         _, query = self._sorted(
             sa.select(trials.c.index), experiment_id, state, round, origin, sort, descending
         )
@@ -99,7 +103,10 @@ class Trials(Base):
         sort: str,
         descending: bool,
     ) -> tuple[list[Any], sa.Select[Any]]:
-        """The conditions, and `query` with them and with the order."""
+        """Return the filter conditions, and `query` with these conditions and the order.
+
+        Raises InvalidInput.
+        """
         conditions: list[Any] = [trials.c.experiment_id == experiment_id]
         conditions += [
             trials.c[column] == value
@@ -127,8 +134,11 @@ class Trials(Base):
         )
 
     def trials_at(self, experiment_id: int, indices: Sequence[int]) -> list[TrialView]:
-        """The trials with these indices, in the order of `indices`, without their attempts; those that are not there are left out."""
-        found: dict[int, TrialView] = {}
+        """Return the trials with these indices, in the order of `indices`, without their attempts.
+
+        Skip missing trials.
+        """
+        views: dict[int, TrialView] = {}
         with self._read() as connection:
             for start in range(0, len(indices), 500):
                 part = indices[start : start + 500]
@@ -136,16 +146,17 @@ class Trials(Base):
                     trials.c.experiment_id == experiment_id, trials.c.index.in_(part)
                 )
                 for view in self._views(connection, list(connection.execute(query).mappings())):
-                    found[view.index] = view
-        return [found[index] for index in indices if index in found]
+                    views[view.index] = view
+        return [views[index] for index in indices if index in views]
 
     def csv_columns(self, experiment_id: int, indices: Collection[int]) -> tuple[dict[str, str], list[str]]:
-        """The columns of a table of these trials: metrics with their units, and parameters, each in the order in which trials have them."""
+        """Return the columns of a table of these trials: metric -> unit, and parameters, both in the order
+        of the trials."""
         wanted = set(indices)
         metrics: dict[str, str] = {}
         parameters: dict[str, None] = {}
         with self._read() as connection:
-            # Most trials have equal columns: each set of names is looked at once.
+            # Most trials have the same columns: process each set of names once.
             seen: set[tuple[str, ...]] = set()
             rows = sa.select(trials.c.index, trials.c.parameters).where(
                 trials.c.experiment_id == experiment_id
@@ -168,13 +179,16 @@ class Trials(Base):
         return metrics, list(parameters)
 
     def curve(self, experiment_id: int, index: int) -> list[CurvePoint]:
-        """The learning curve by epoch; where a later attempt trained an epoch again, its point counts. Raises NotFound."""
+        """Return the learning curve by epoch.
+
+        The latest attempt's point wins where an epoch was repeated. Raises NotFound.
+        """
         with self._read() as connection:
             trial_id = self._trial_row(connection, experiment_id, index)["id"]
             rows = connection.execute(
                 sa.select(curve_points)
                 .join(attempts, attempts.c.id == curve_points.c.attempt_id)
-                # Earlier versions stored any epoch.
+                # Earlier versions did not limit the epoch.
                 .where(attempts.c.trial_id == trial_id, curve_points.c.epoch <= MAX_EPOCH)
                 .order_by(curve_points.c.attempt_id)
             ).mappings()
@@ -182,7 +196,10 @@ class Trials(Base):
             return [points[epoch] for epoch in sorted(points)]
 
     def log(self, experiment_id: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
-        """What the trial wrote, by attempt and time, from line number `after` on. Raises NotFound."""
+        """Return up to `limit` log lines of the trial by attempt and time, skipping the first `after`.
+
+        Raises NotFound.
+        """
         with self._read() as connection:
             trial_id = self._trial_row(connection, experiment_id, index)["id"]
             rows = connection.execute(
@@ -196,7 +213,10 @@ class Trials(Base):
             return [LogLine(time=row["time"], level=row["level"], message=row["message"]) for row in rows]
 
     def stop_trial(self, experiment_id: int, index: int) -> TrialView:
-        """End one trial: a queued one at once, a running one when its worker hears of it. Raises NotFound, Conflict when it is over."""
+        """Stop one trial: a queued one immediately, a running one at its worker's next heartbeat.
+
+        Raises NotFound, Conflict when the trial is over.
+        """
         now = self.clock()
         with self._write() as connection:
             row = self._trial_row(connection, experiment_id, index, lock=True)
@@ -214,10 +234,11 @@ class Trials(Base):
             return self._trial(connection, experiment_id, index)
 
     def retry(self, experiment_id: int, indices: Sequence[int] | None = None) -> list[int]:
-        """Queue failed trials again, with all their attempts: those of `indices`, or all that failed by a fault; their indices. An experiment
-        that was done or failed runs again.
+        """Queue failed trials again, with a fresh count of attempts, and return their indices.
 
-        Raises NotFound, Conflict for a trial that has not failed. Repeating it changes nothing more: a trial that is queued has not failed.
+        `indices` selects the trials; None selects all that failed by a fault. An experiment that was done or
+        failed runs again. Raises NotFound, Conflict for a trial that has not failed, which includes a trial
+        that is queued again.
         """
         now = self.clock()
         with self._write() as connection:
@@ -235,7 +256,7 @@ class Trials(Base):
             for row in rows:
                 if row["state"] != TrialState.FAILED:
                     raise Conflict(
-                        f"trial {row['index']} is {row['state']}: only a failed one is tried again"
+                        f"trial {row['index']} is {row['state']}: only a failed trial can be retried"
                     )
                 self._queue_again(connection, row, now)
             if rows:
@@ -266,7 +287,7 @@ class Trials(Base):
         data = {"index": row["index"], "state": "queued", "change": "retried"}
         self._event(connection, row["experiment_id"], "trial", data, now)
 
-    # -- shared with the other parts --------------------------------------------------------------------------------------------------
+    # -- shared with other classes of the store ---------------------------------------------------------
 
     def _require(self, connection: sa.Connection, experiment_id: int) -> None:
         if (
@@ -287,7 +308,7 @@ class Trials(Base):
 
     def _trial(self, connection: sa.Connection, experiment_id: int, index: int) -> TrialView:
         row = self._trial_row(connection, experiment_id, index)
-        tries = connection.execute(
+        attempt_rows = connection.execute(
             sa.select(attempts).where(attempts.c.trial_id == row["id"]).order_by(attempts.c.id)
         ).mappings()
         views = tuple(
@@ -301,20 +322,25 @@ class Trials(Base):
                 ended_at=moment_or_none(a["ended_at"]),
                 failure=None if a["failure"] is None else Failure.model_validate(a["failure"]),
             )
-            for a in tries
+            for a in attempt_rows
         )
         return self._views(connection, [row])[0].model_copy(update={"attempts": views})
 
     def _views(
         self, connection: sa.Connection, rows: Sequence[Row], experiment_id: int | None = None
     ) -> list[TrialView]:
-        """Views of `rows`; with `experiment_id` they are all its trials, so that what belongs to them is read in one sweep."""
+        """Return views of `rows`.
+
+        Pass `experiment_id` when `rows` are all its trials: then one query reads each table.
+        """
         identities = [row["id"] for row in rows]
-        found = self._of_trials(connection, measurements, identities, experiment_id, measurements.c.position)
+        measured = self._of_trials(
+            connection, measurements, identities, experiment_id, measurements.c.position
+        )
         files = self._of_trials(
             connection, trial_artifacts, identities, experiment_id, trial_artifacts.c.kind
         )
-        return [_view(row, found.get(row["id"], ()), files.get(row["id"], ())) for row in rows]
+        return [_view(row, measured.get(row["id"], ()), files.get(row["id"], ())) for row in rows]
 
     def _of_trials(
         self,
@@ -324,7 +350,7 @@ class Trials(Base):
         experiment_id: int | None,
         order: Any,
     ) -> dict[int, list[Any]]:
-        """The rows of `table` by trial."""
+        """Return the rows of `table` grouped by trial id."""
         grouped: dict[int, list[Any]] = {}
         query = sa.select(table).order_by(table.c.trial_id, order)
         if experiment_id is not None:
@@ -346,7 +372,7 @@ def _point(row: Row) -> CurvePoint:
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
 
 
-def _view(row: Mapping[Any, Any], found: Iterable[Any], files: Iterable[Any]) -> TrialView:
+def _view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[Any]) -> TrialView:
     return TrialView(
         experiment=row["experiment_id"],
         index=row["index"],
@@ -361,7 +387,7 @@ def _view(row: Mapping[Any, Any], found: Iterable[Any], files: Iterable[Any]) ->
         epochs=row["epochs"],
         seed=row["seed"],
         costs=row["costs"],
-        measurements=tuple(measurement(m) for m in found),
+        measurements=tuple(measurement(m) for m in measured),
         trained_epochs=row["trained_epochs"],
         seconds=row["seconds"],
         notes=tuple(row["notes"]),
@@ -373,22 +399,22 @@ def _view(row: Mapping[Any, Any], found: Iterable[Any], files: Iterable[Any]) ->
 
 
 def new_view(row: Mapping[Any, Any]) -> TrialView:
-    """The view of a trial that has just been queued: nothing belongs to it yet."""
+    """Return the view of a new trial, which has no measurements and no files."""
     return _view(row, (), ())
 
 
-def add_measurements(connection: sa.Connection, trial_id: int, found: Iterable[Measurement]) -> None:
-    """Store measurements of a trial, in their order."""
+def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
+    """Store measurements of a trial in the given order."""
     rows = [
         {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
-        for position, m in enumerate(found)
+        for position, m in enumerate(results)
     ]
     if rows:
         connection.execute(_ADD_MEASUREMENTS, rows)
 
 
 def measurement(row: Any) -> Measurement:
-    """A row of `measurements` as a record."""
+    """Convert a row of `measurements` to a record."""
     return Measurement(
         metric=row.metric,
         value=row.value,
@@ -402,12 +428,12 @@ def measurement(row: Any) -> Measurement:
 
 
 def artifact(row: Any) -> StoredArtifact:
-    """A row of `trial_artifacts` as a record."""
+    """Convert a row of `trial_artifacts` to a record."""
     return StoredArtifact(
         kind=row.kind, digest=row.digest, size=row.size, name=row.name, url=artifact_url(row.digest)
     )
 
 
 def artifact_url(digest: str) -> str:
-    """The path under which the server hands out a file."""
+    """Return the URL path at which the server serves a file."""
     return f"/artifacts/{digest}"

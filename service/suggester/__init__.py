@@ -1,1 +1,1 @@
-"""The process that keeps a queue of trials ahead of the workers."""
+"""The suggester process: it keeps the queue of trials filled."""

@@ -1,7 +1,8 @@
-"""A search in a process of its own, for experiments whose family or dataset is the user's code.
+"""A search in a child process, for experiments whose family or dataset is user code.
 
-Screening builds networks, and code of a user may end its process, hang, or take all memory. In the suggester's process that would end the search of
-everybody. Here it costs one candidate: the process is replaced, and the candidate that it worked on is a network that cannot be built.
+Screening builds networks, and user code may end its process, hang, or use all memory. In the suggester's
+process that would end every search. In a child it costs one candidate: the process is replaced, and the
+candidate counts as a network that cannot be built.
 """
 
 import json
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from sparsemod.sources.observation import Observation
 
 BUILD_SECONDS = 60.0
-"""How long one candidate may take to be built and screened."""
+"""Time limit for building and screening one candidate."""
 
 SILENT_SECONDS = 600.0
-"""How long one question to the search may take, whatever it does."""
+"""Time limit for one request to the search."""
 
 MOST_BROKEN = 20
-"""Candidates that may break their process; one more, and the experiment ends."""
+"""Number of candidates that may break the process. One more ends the experiment."""
 
 _BOARD = 1 << 16
 _HEAD = struct.Struct("<dI")
@@ -49,15 +50,18 @@ Answer = tuple[str | None, "list[Proposal]"]
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
 Watch = Callable[[Costs], Costs]
 Build = Callable[[ExperimentSpec, Watch], "Proposer"]
-"""Makes the search for a spec; its costs are to be asked through the wrapper."""
+"""Builds the search for a spec. The search must compute costs through the wrapper."""
 
 
 class SearchFailed(SparsemodError):
-    """The user's code broke the search in a way that cannot be laid to single candidates."""
+    """The user's code broke the search, and no single candidate is the cause."""
 
 
-def runs_own_code(spec: ExperimentSpec) -> bool:
-    """Whether the family, the dataset, the candidate source or the pruning method of `spec` comes from outside this package. Raises UnknownName."""
+def runs_user_code(spec: ExperimentSpec) -> bool:
+    """Return whether any plug-in of `spec` is defined outside this package.
+
+    Checks the family, the dataset, the candidate source and the pruning method. Raises UnknownName.
+    """
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
     dataset: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
     method = PRUNING.get(spec.pruning.method, field="pruning.method")
@@ -67,7 +71,10 @@ def runs_own_code(spec: ExperimentSpec) -> bool:
 
 
 class _Board:
-    """Memory shared with the child: the candidate that it screens now, and since when. Holds nothing between two candidates."""
+    """Shared memory with the child: the current candidate and its start time.
+
+    Empty between two candidates.
+    """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _BOARD)
@@ -88,9 +95,10 @@ class _Board:
 
 
 class SearchProcess:
-    """The search for `spec`, made by `build` in a child. `ask` begins a question, `answer` looks for what came of it.
+    """The search for `spec`, built by `build` in a child.
 
-    `build_seconds` and `memory` (bytes resident) limit the child while it is asked.
+    `ask` sends a request, `answer` polls for the result. `build_seconds` (per candidate) and `memory`
+    (resident bytes) limit the child during a request.
     """
 
     def __init__(
@@ -114,30 +122,31 @@ class SearchProcess:
 
     @property
     def busy(self) -> bool:
-        """Whether a question waits for its answer."""
+        """Return whether a request waits for its answer."""
         return self._question is not None
 
     def ask(self, observations: "Sequence[Observation]", count: int) -> None:
-        """Ask for `count` suggestions after `observations`."""
+        """Request `count` suggestions, given `observations`."""
         self._question = (observations, count)
         self._send()
 
     def answer(self) -> Answer | None:
-        """The reason to end or None, and suggestions; None while it is still at work.
+        """Return (reason to end or None, suggestions), or None while the child still works.
 
-        Raises what the search raised, SearchFailed when the process broke too often or beside any candidate.
+        Raises the search's own errors, and SearchFailed when the process broke too often or outside of a
+        candidate.
         """
         if self._pipe is None or self._question is None:
             return None
         try:
             if self._pipe.poll():
-                found = pickle.loads(self._pipe.recv_bytes())
+                reply = pickle.loads(self._pipe.recv_bytes())
                 self._question = None
-                if isinstance(found, SparsemodError):
-                    raise found
-                if isinstance(found, str):
-                    raise SearchFailed(found)
-                answer: Answer = found
+                if isinstance(reply, SparsemodError):
+                    raise reply
+                if isinstance(reply, str):
+                    raise SearchFailed(reply)
+                answer: Answer = reply
                 return answer
         except (EOFError, ConnectionResetError):
             self._child.join()
@@ -149,12 +158,14 @@ class SearchProcess:
             self._replace(f"took more than {self._build_seconds:g} s")
         elif now - self._asked > SILENT_SECONDS:
             self._replace(f"the search did not answer in {SILENT_SECONDS:g} s")
-        elif (held := _resident(self._child.pid)) > self._memory:
-            self._replace(f"used {held / 1e6:,.0f} MB of memory; {self._memory / 1e6:,.0f} MB are allowed")
+        elif (resident := _resident(self._child.pid)) > self._memory:
+            self._replace(
+                f"used {resident / 1e6:,.0f} MB of memory; {self._memory / 1e6:,.0f} MB are allowed"
+            )
         return None
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child."""
         if self._child is not None:
             self._child.kill()
             self._child.join()
@@ -164,7 +175,10 @@ class SearchProcess:
         self._child = self._pipe = None
 
     def _replace(self, what: str) -> None:
-        """Kill the child; lay it to the candidate that it screened, and ask another child again."""
+        """Kill the child, mark its current candidate as broken, and repeat the request in a new child.
+
+        Raises SearchFailed.
+        """
         _, values = self._board.read()
         self.close()
         if values is None:
@@ -183,7 +197,8 @@ class SearchProcess:
 
     def _send(self) -> None:
         if self._child is None:
-            # A fork, as it has the user's modules and torch already; the child never touches the store it inherits.
+            # Fork, because this process has loaded torch and the user's modules. The child never uses the
+            # inherited store.
             context = multiprocessing.get_context("fork")
             self._board.write(None)
             self._pipe, theirs = context.Pipe()
@@ -193,7 +208,8 @@ class SearchProcess:
                 daemon=True,
             )
             with warnings.catch_warnings():
-                # Newer Pythons warn of a fork beside threads. Ours renews leases; the child uses nothing that it may have locked.
+                # Newer Pythons warn about a fork with running threads. The only other thread renews leases,
+                # and the child uses nothing that this thread may have locked.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._child.start()
             theirs.close()
@@ -210,12 +226,12 @@ def _serve(
     broken: Sequence[tuple[dict[str, Value], str]],
     parent: int,
 ) -> None:
-    """The child: answers questions until its parent ends it."""
+    """Main loop of the child: answer requests until the parent kills it."""
     die_with_parent(parent)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # what a family prints for each of thousands of candidates helps nobody
+    for stream in (1, 2):  # a family may print something for each of thousands of candidates
         os.dup2(quiet, stream)
     search: Proposer | None = None
     while True:
@@ -224,28 +240,27 @@ def _serve(
             if search is None:
                 search = build(spec, partial(_watched, board, dict(_keys(broken))))
             reason = search.done(observations)
-            found: Any = (reason, [] if reason is not None else search.next(observations, count))
+            reply: Any = (reason, [] if reason is not None else search.next(observations, count))
         except SparsemodError as error:
-            found = error
+            reply = error
         except Exception as error:  # noqa: BLE001
             # A user's `space` or `morphisms` may raise anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            lacking = environment_failure(error)
-            found = lacking or (
+            reply = environment_failure(error) or (
                 f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
             )
         board.write(None)
-        pipe.send_bytes(_packed(found))
+        pipe.send_bytes(_pickled(reply))
 
 
-def _packed(found: Any) -> bytes:
-    """An answer as bytes that can be read back; an error that cannot becomes its text."""
-    data = pickle.dumps(found)
-    if isinstance(found, SparsemodError):
+def _pickled(reply: Any) -> bytes:
+    """Pickle a reply. An error that cannot be unpickled becomes a SearchFailed with its message."""
+    data = pickle.dumps(reply)
+    if isinstance(reply, SparsemodError):
         try:
             pickle.loads(data)
-        except TypeError:  # its constructor takes other arguments than its message
-            return pickle.dumps(SearchFailed(str(found)))
+        except TypeError:  # its constructor needs more than the message
+            return pickle.dumps(SearchFailed(str(reply)))
     return data
 
 
@@ -254,7 +269,8 @@ def _keys(broken: Sequence[tuple[dict[str, Value], str]]) -> Sequence[tuple[str,
 
 
 def _watched(board: _Board, broken: Mapping[str, str], costs: Costs) -> Costs:
-    """`costs` that says on the board what it is at, and leaves out what broke a process before."""
+    """Wrap `costs`: write the current candidate to the board, and reject candidates that broke a process
+    before."""
 
     def screened(values: Mapping[str, Value]) -> Mapping[str, float]:
         message = broken.get(json.dumps(dict(values), sort_keys=True))
@@ -262,15 +278,15 @@ def _watched(board: _Board, broken: Mapping[str, str], costs: Costs) -> Costs:
             raise BuildError(message)
         board.write(values)
         try:
-            found = costs(values)
+            result = costs(values)
         except Exception:
             board.write(None)
             raise
-        except BaseException as error:  # sys.exit() in a network is no reason to go
+        except BaseException as error:  # such as sys.exit() in a network
             board.write(None)
             raise BuildError(f"building the network raised {type(error).__name__}: {error}") from error
         board.write(None)
-        return found
+        return result
 
     return screened
 
@@ -282,7 +298,7 @@ def _ended(code: int | None) -> str:
 
 
 def _resident(pid: int) -> int:
-    """Bytes that are resident for a process alone; 0 once it has ended."""
+    """Return the resident bytes of a process (anonymous and shared memory), 0 after its end."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,7 +1,8 @@
-"""Keeps a queue of trials ahead of the workers, for every running experiment; a process of its own, which talks to the store.
+"""The suggester: a process that keeps the queue of trials filled for every running experiment.
 
-It holds no truth: the search is rebuilt from the stored trials, so that it may be killed at any moment. What it queues is fenced by a lease
-on the experiment: of two suggesters only the one that holds the lease can append, and each appends after reading what is there.
+It uses the store directly. It has no state of its own: the search is rebuilt from the stored trials, so it
+may be killed at any moment. A lease on the experiment fences the queue: of two suggesters only the holder of
+the lease can append, after reading the stored trials.
 """
 
 import os
@@ -17,7 +18,7 @@ import structlog
 from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease, TrialRecord
-from service.suggester.search_process import Costs, SearchProcess, Watch, runs_own_code
+from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
@@ -30,34 +31,34 @@ if TYPE_CHECKING:
 log = structlog.get_logger("suggester")
 
 LEASE_SECONDS = 60.0
-"""How long an experiment waits for another suggester after this one was killed."""
+"""Seconds until another suggester can take over an experiment after this one was killed."""
 
 POLL_SECONDS = 0.2
-"""Pause between looks when nothing is to do."""
+"""Pause between two steps when there is nothing to do."""
 
 RETRY_SECONDS = (0.5, 15.0)
-"""First and longest pause after the database did not answer."""
+"""First and longest pause after a database error."""
 
 NO_MORE = "the search space holds no further candidate"
 
 
 @dataclass
-class _Held:
-    """An experiment under this suggester's lease, and the search that was built for its spec."""
+class _Leased:
+    """An experiment under this suggester's lease, with the search built for its spec."""
 
     lease: SuggesterLease
     spec: ExperimentSpec | None = None
     search: "Proposer | SearchProcess | None" = None
-    revision: int = -1  # the experiment's revision after which nothing was to do
+    revision: int = -1  # the experiment's revision at which there was nothing to do
     paused: bool = False  # whether this suggester has paused it
 
     def close(self) -> None:
-        """End the search's process, if it has one."""
+        """Kill the search's process, if it has one."""
         if isinstance(self.search, SearchProcess):
             self.search.close()
 
     def drop(self) -> None:
-        """Forget the search after a failure of the machine: the next one is made anew."""
+        """Drop the search after a failure of the machine. The next request rebuilds it."""
         self.close()
         self.search, self.spec, self.revision, self.paused = None, None, -1, True
 
@@ -67,9 +68,10 @@ def _unwatched(costs: Costs) -> Costs:
 
 
 def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
-    """The search for a spec, with exact costs asked through `watch`.
+    """Build the search for a spec. `watch` wraps the function that computes exact costs.
 
-    Raises what is wrong with the spec or its data; EnvironmentFailure for data that cannot be read at the moment.
+    Raises the errors of the spec and its data, and EnvironmentFailure for data that cannot be read at the
+    moment.
     """
     from sparsemod.data import load
     from sparsemod.pipeline.problem import Problem
@@ -78,15 +80,15 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     try:
         data = load(spec.dataset, imports=False)
     except Exception as error:
-        lacking = data_failure(error)
-        if lacking is None:
+        failure = data_failure(error)
+        if failure is None:
             raise
-        raise lacking from error
+        raise failure from error
     return Proposer.of(Problem.of(spec, data.info), watch)
 
 
 def observation(record: TrialRecord) -> "Observation":
-    """A stored trial as the search sees it."""
+    """Convert a stored trial to an observation for the search."""
     from sparsemod.sources.observation import Observation
 
     return Observation(
@@ -101,10 +103,10 @@ def observation(record: TrialRecord) -> "Observation":
 
 
 class Suggester:
-    """One suggester. `step` does one round over all running experiments; `run` steps until told to stop.
+    """One suggester. `step` handles every running experiment once. `run` repeats it until a stop.
 
-    `ahead` is how many trials are kept queued; 0 means as many as the living workers have slots, so that none waits and the model's view is
-    as fresh as it can be.
+    `ahead`: number of trials to keep queued. 0 means the number of slots of the live workers: then no worker
+    waits, and the search sees the newest results.
     """
 
     def __init__(
@@ -112,12 +114,12 @@ class Suggester:
     ) -> None:
         self._store, self._ahead, self._seconds = store, ahead, lease_seconds
         self._holder = holder or f"{socket.gethostname()}-{os.getpid()}"
-        self._held: dict[int, _Held] = {}
-        self._complaints: dict[int, str] = {}
+        self._leased: dict[int, _Leased] = {}
+        self._logged: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def run(self, stop: threading.Event) -> None:
-        """Step until `stop` is set; then give the leases back. Waits for a database that does not answer."""
+        """Step until `stop` is set, then release the leases. Waits for a database that does not answer."""
         keeper = threading.Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True)
         keeper.start()
         pause = RETRY_SECONDS[0]
@@ -125,7 +127,7 @@ class Suggester:
             try:
                 busy = self.step()
             except ServerUnavailable as error:
-                log.warning("database away, will try again", reason=str(error), pause=pause)
+                log.warning("database unavailable, retrying", reason=str(error), pause=pause)
                 stop.wait(pause)
                 pause = min(2 * pause, RETRY_SECONDS[1])
                 continue
@@ -136,37 +138,40 @@ class Suggester:
         try:
             self.close()
         except ServerUnavailable as error:
-            log.warning("leases not given back, they run out", reason=str(error))
+            log.warning("leases not released, they will expire", reason=str(error))
 
     def close(self) -> None:
-        """Give all leases back."""
+        """Kill the searches' processes and release all leases."""
         with self._lock:
-            held, self._held = dict(self._held), {}
-        for item in held.values():
+            leased, self._leased = dict(self._leased), {}
+        for item in leased.values():
             item.close()
-        for item in held.values():
+        for item in leased.values():
             self._store.release_suggester(item.lease)
 
     def step(self) -> bool:
-        """Look at every running experiment once; whether something was done. Raises ServerUnavailable."""
+        """Handle every running experiment once.
+
+        Return whether anything was done. Raises ServerUnavailable.
+        """
         waiting = self._store.searches_paused()
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
             kept = {*active, *waiting}
-            gone = [self._held.pop(identity) for identity in list(self._held) if identity not in kept]
+            gone = [self._leased.pop(identity) for identity in list(self._leased) if identity not in kept]
         for item in gone:
             item.close()
             self._store.release_suggester(item.lease)
         busy = False
         for identity in active:
             try:
-                held = self._hold(identity)
-                if held is not None:
-                    busy |= self._serve(held)
+                leased = self._lease(identity)
+                if leased is not None:
+                    busy |= self._fill(leased)
             except (StaleLease, NotFound) as error:
                 log.info("experiment left to another suggester", experiment=identity, reason=str(error))
                 with self._lock:
-                    lost = self._held.pop(identity, None)
+                    lost = self._leased.pop(identity, None)
                 if lost is not None:
                     lost.close()
             except Conflict as error:
@@ -174,69 +179,71 @@ class Suggester:
             except ServerUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001
-                # What is stored of one experiment may be of any shape: the others get their suggestions all the same.
-                self._complain(identity, f"{type(error).__name__}: {error}")
+                # The stored data of one experiment may have any shape. Continue with the others.
+                self._log_once(identity, f"{type(error).__name__}: {error}")
         return busy
 
-    def _complain(self, identity: int, reason: str) -> None:
-        """Log why an experiment gets no suggestions, once for each reason."""
-        if self._complaints.get(identity) != reason:
-            self._complaints[identity] = reason
+    def _log_once(self, identity: int, reason: str) -> None:
+        """Log why an experiment gets no suggestions, once per reason."""
+        if self._logged.get(identity) != reason:
+            self._logged[identity] = reason
             log.error("no suggestions", experiment=identity, reason=reason)
 
-    def _hold(self, identity: int) -> _Held | None:
-        """The experiment if its lease is ours or can be had."""
+    def _lease(self, identity: int) -> _Leased | None:
+        """Return the experiment if this suggester holds or can take its lease, else None."""
         with self._lock:
-            held = self._held.get(identity)
-        if held is None:
+            leased = self._leased.get(identity)
+        if leased is None:
             lease = self._store.lease_suggester(identity, self._holder, self._seconds)
             if lease is None:
                 return None
-            held = _Held(lease)
+            leased = _Leased(lease)
             with self._lock:
-                self._held[identity] = held
+                self._leased[identity] = leased
             log.info("suggesting", experiment=identity)
-        return held
+        return leased
 
-    def _serve(self, held: _Held) -> bool:
-        """Fill the queue of one experiment, or end it."""
-        identity = held.lease.experiment
+    def _fill(self, leased: _Leased) -> bool:
+        """Fill the queue of one experiment, or end the experiment. Return whether anything was done."""
+        identity = leased.lease.experiment
         view = self._store.experiment(identity)
         if view.spec_error is not None:
-            self._complain(identity, f"its stored spec is not valid: {view.spec_error}")
+            self._log_once(identity, f"its stored spec is not valid: {view.spec_error}")
             return False
-        if view.revision == held.revision:
+        if view.revision == leased.revision:
             return False
         wanted = self._wanted(view)
         if wanted <= 0:
-            held.revision = view.revision
+            leased.revision = view.revision
             return False
         records = self._store.records(identity)
         try:
-            answer = self._ask(held, view, records, wanted)
+            answer = self._request_suggestions(leased, view, records, wanted)
         except Exception as error:  # noqa: BLE001
-            lacking = environment_failure(error)
-            if lacking is not None:
-                held.drop()
-                pause = self._store.pause("search", str(lacking), experiment=identity, claims=False)
-                log.warning("search paused", experiment=identity, reason=str(lacking), pause=pause)
+            failure = environment_failure(error)
+            if failure is not None:
+                leased.drop()
+                pause = self._store.pause("search", str(failure), experiment=identity, claims=False)
+                log.warning("search paused", experiment=identity, reason=str(failure), pause=pause)
                 return True
             if isinstance(error, SparsemodError):
-                self._end(identity, ExperimentState.FAILED, str(error))
+                self._end_experiment(identity, ExperimentState.FAILED, str(error))
                 return True
-            # A family of the user's own may raise anything while it is screened: that ends its experiment and not the suggester.
+            # A user's family may raise anything during screening. End its experiment, not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
-            self._end(identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}")
+            self._end_experiment(
+                identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
+            )
             return True
         if answer is None:
             return False
         reason, suggestions = answer
-        if held.paused:
+        if leased.paused:
             self._store.unpause("search", experiment=identity)
-            held.paused = False
+            leased.paused = False
         pending = any(not record.state.finished for record in records)
         if suggestions:
-            indices = self._store.queue(held.lease, suggestions)
+            indices = self._store.queue(leased.lease, suggestions)
             live = sum(item.feasible for item in suggestions)
             log.info(
                 "queued",
@@ -247,13 +254,13 @@ class Suggester:
             )
             return True
         if pending:
-            held.revision = view.revision
+            leased.revision = view.revision
             return False
-        self._end(identity, ExperimentState.DONE, reason or NO_MORE)
+        self._end_experiment(identity, ExperimentState.DONE, reason or NO_MORE)
         return True
 
     def _wanted(self, view: ExperimentView) -> int:
-        """How many trials the queue lacks; whole batches of the spec's size."""
+        """Return the number of trials missing in the queue, at least one batch of the spec's size, or 0."""
         if view.spec.source.waits:
             pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
             return 0 if pending else view.spec.source.batch
@@ -263,27 +270,28 @@ class Suggester:
                 1,
                 sum(worker.slots for worker in self._store.workers() if worker.alive and not worker.draining),
             )
-        lacking = ahead - view.counts.get(TrialState.QUEUED, 0)
-        return max(lacking, view.spec.source.batch) if lacking > 0 else 0
+        missing = ahead - view.counts.get(TrialState.QUEUED, 0)
+        return max(missing, view.spec.source.batch) if missing > 0 else 0
 
-    def _ask(
-        self, held: _Held, view: ExperimentView, records: list[TrialRecord], wanted: int
+    def _request_suggestions(
+        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], wanted: int
     ) -> tuple[str | None, list[Any]] | None:
-        """Why the search is over, or suggestions; None while a process of its own still works on them."""
-        if held.search is None or held.spec != view.spec:
-            held.close()
-            own = runs_own_code(view.spec)
-            held.search = SearchProcess(view.spec, build_search) if own else build_search(view.spec)
-            held.spec = view.spec
-        if isinstance(held.search, SearchProcess):
-            if not held.search.busy:
-                held.search.ask([observation(record) for record in records], wanted)
-            return held.search.answer()
+        """Return (reason to end or None, suggestions), or None while the search's process still works on
+        them."""
+        if leased.search is None or leased.spec != view.spec:
+            leased.close()
+            isolated = runs_user_code(view.spec)
+            leased.search = SearchProcess(view.spec, build_search) if isolated else build_search(view.spec)
+            leased.spec = view.spec
+        if isinstance(leased.search, SearchProcess):
+            if not leased.search.busy:
+                leased.search.ask([observation(record) for record in records], wanted)
+            return leased.search.answer()
         observations = [observation(record) for record in records]
-        reason = held.search.done(observations)
-        return reason, ([] if reason is not None else held.search.next(observations, wanted))
+        reason = leased.search.done(observations)
+        return reason, ([] if reason is not None else leased.search.next(observations, wanted))
 
-    def _end(self, identity: int, state: ExperimentState, reason: str) -> None:
+    def _end_experiment(self, identity: int, state: ExperimentState, reason: str) -> None:
         self._store.finish_experiment(identity, state, reason)
         log.info("experiment over", experiment=identity, state=str(state), reason=reason)
 
@@ -291,19 +299,19 @@ class Suggester:
         """Renew the leases in the background: a suggestion may take longer than a lease."""
         while not stop.wait(self._seconds / 3):
             with self._lock:
-                held = list(self._held.values())
-            for item in held:
+                leased = list(self._leased.values())
+            for item in leased:
                 try:
                     self._store.renew_suggester(item.lease, self._seconds)
                 except Conflict:
                     with self._lock:
-                        self._held.pop(item.lease.experiment, None)
+                        self._leased.pop(item.lease.experiment, None)
                 except ServerUnavailable:
-                    break  # the main loop says so; the next turn tries again
+                    break  # the main loop logs it; the next iteration retries
 
 
 def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
-    """The suggester as a process: SIGTERM and SIGINT end it between two steps."""
+    """Run the suggester as a process. SIGTERM and SIGINT end it between two steps."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -312,7 +320,7 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
         return
     import torch
 
-    # The workers want the cores; the models here are small.
+    # The workers need the cores, and the models here are small.
     torch.set_num_threads(1)
     log.info("ready")
     Suggester(store, holder=holder, ahead=ahead).run(stop)

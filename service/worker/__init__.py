@@ -1,1 +1,1 @@
-"""The process that claims trials and evaluates them in children of its own."""
+"""The worker process: it claims trials and evaluates them in child processes."""

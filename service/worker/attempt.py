@@ -1,7 +1,9 @@
-"""One attempt at a trial, from claim to report: the child process is watched here, and what it says goes on to the server.
+"""One attempt at a trial, from claim to report: watch the child process and forward its messages to the
+server.
 
-Nothing that happens in the child reaches the worker: a crash, a signal, too much memory or time end as a failure with a message that says
-what happened. A server that is away is waited for; a lease that was lost ends the child, and nothing of it is reported.
+The worker survives everything that happens in the child. A crash, a signal, or too much memory or time
+becomes a failure with a message that names the cause. The attempt waits for a server that is unavailable.
+When the lease is lost, it kills the child and reports nothing.
 """
 
 import contextlib
@@ -23,13 +25,8 @@ import structlog
 
 from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
-from service.worker.fork_server import Child, Nursery, NurseryBroken
-
-if TYPE_CHECKING:
-    from service.schemas.trials import Claim
-
-logger = structlog.get_logger("worker")
 from service.schemas.trials import LogLine
+from service.worker.fork_server import Child, ForkServer, ForkServerBroken
 from service.worker.trial_log import TrialLog
 from service.worker.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
@@ -37,47 +34,53 @@ from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
+if TYPE_CHECKING:
+    from service.schemas.trials import Claim
+
+logger = structlog.get_logger("worker")
+
 FORWARD_SECONDS = 0.5
-"""Curve points and log lines are sent on at most this often."""
+"""Minimum seconds between two reports of curve points and log lines."""
 
 WATCH_SECONDS = 0.2
-"""How often time and memory of a child are looked at."""
+"""Seconds between two checks of a child's time and memory."""
 
 STOP_GRACE_SECONDS = 20.0
-"""How long a child that was asked to stop may take, before it is killed."""
+"""Seconds that a child may take to stop before it is killed."""
 
 RETRY_SECONDS = (0.2, 5.0)
-"""First and longest pause before a server that was away is tried again."""
+"""First and longest pause before a request is repeated."""
 
 RELEASED = "released"
-"""`Failure.detail` of a trial that its worker gave back: no fault of the trial."""
+"""`Failure.detail` of a trial that its worker gave back. It is no fault of the trial."""
 
 BATCH = 2000
-"""Curve points and log lines that go into one request at most."""
+"""Maximum number of curve points, and of log lines, in one request."""
 
 DRAIN_OUTPUT_SECONDS = 1.0
-"""How long the output of a child that has ended is read on at most."""
+"""Time limit for reading the remaining output of a child that has ended."""
 
 SERVER_ERRORS = 8
-"""How often a request is repeated that the server fails at: the fault may be one of the moment, or of the request."""
+"""Repetitions of a request after server errors, which may be temporary or caused by the request."""
 
 REFUSALS = 3
-"""How often a report is sent that the server refuses as invalid, before it counts as refused: one answer may be somebody else's."""
+"""Attempts to send a report that is refused as invalid. A single refusal may come from a proxy."""
 
 WHOLE, FILES = "whole", "files"
-"""`Failure.detail` of a failure of the environment that keeps this worker from every experiment; that is the server's, whose files are gone."""
+"""`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are
+missing on the server."""
 
 
 class Ending(StrEnum):
-    """What became of an attempt."""
+    """How an attempt ended."""
 
-    FINISHED = "finished"  # reported, and the server took it
-    LOST = "lost"  # the lease is somebody else's: nothing was reported
-    RELEASED = "released"  # given back unfinished, because this worker ends
+    FINISHED = "finished"  # the server accepted the report
+    LOST = "lost"  # the lease was lost: nothing was reported
+    RELEASED = "released"  # given back unfinished, because the worker ends or the environment failed
 
 
 class Server(Protocol):
-    """What an attempt needs of `service.client.client.Client`."""
+    """The methods of `service.client.client.Client` that an attempt uses."""
 
     def heartbeat(self, attempt: int, token: str) -> Any: ...
     def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[LogLine]) -> Any: ...
@@ -89,7 +92,8 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class AttemptSettings:
-    """How children are run: torch device, the function that evaluates, where files of trials and downloads are kept."""
+    """Settings of the child: torch device, evaluating function ("module:attribute"), folder for attempts and
+    downloads."""
 
     device: str
     evaluate: str
@@ -98,10 +102,12 @@ class AttemptSettings:
 
 
 class Attempt:
-    """Runs one claim to its end; `run` is called once, `release` from any thread."""
+    """Runs one claim to its end. Call `run` once; call `release` from any thread."""
 
-    def __init__(self, server: Server, claim: "Claim", nursery: Nursery, settings: AttemptSettings) -> None:
-        self._server, self._claim, self._nursery, self._settings = server, claim, nursery, settings
+    def __init__(
+        self, server: Server, claim: "Claim", fork_server: ForkServer, settings: AttemptSettings
+    ) -> None:
+        self._server, self._claim, self._fork_server, self._settings = server, claim, fork_server, settings
         self._lost = threading.Event()
         self._stop = threading.Event()
         self._release = threading.Event()
@@ -116,11 +122,12 @@ class Attempt:
         self._refusals = 0
 
     def release(self) -> None:
-        """Ask for an early end: the child stops between epochs, its checkpoint is kept, the trial goes back to the queue."""
+        """Request an early end: the child stops between epochs, its checkpoint is kept, the trial is queued
+        again."""
         self._release.set()
 
     def run(self) -> Ending:
-        """Evaluate and report. Raises nothing that a trial could cause."""
+        """Evaluate the trial and report the result. No trial can make this raise."""
         directory = self._settings.directory / f"attempt-{self._claim.attempt}"
         keeper = threading.Thread(target=self._keep_lease, name=f"lease-{self._claim.attempt}", daemon=True)
         keeper.start()
@@ -137,20 +144,20 @@ class Attempt:
     # ---- the child
 
     def _evaluate(self, directory: Path) -> TrialResult | None:
-        """The result, a failure when the child did not deliver one, None when the lease was lost."""
+        """Return the child's result, a failure when it has none, or None when the lease was lost."""
         try:
             directory.mkdir(parents=True, exist_ok=True)
             job = self._job(directory)
-            child = self._nursery.fork()
-        except NurseryBroken as error:
+            child = self._fork_server.fork()
+        except ForkServerBroken as error:
             return _environment(str(error), WHOLE)
         except ServerUnavailable:  # released while the server was away
             return None
         except (SparsemodError, OSError) as error:
-            why = f"could not fetch what the trial starts from: {environment_failure(error) or error}"
+            why = f"could not fetch the trial's input files: {environment_failure(error) or error}"
             return _environment(why, WHOLE if isinstance(error, OSError) else FILES)
         try:
-            with contextlib.suppress(BrokenPipeError):  # its end is seen, and told, by the loop below
+            with contextlib.suppress(BrokenPipeError):  # _watch reports the child's end
                 child.channel.send(job)
             return self._watch(child)
         finally:
@@ -185,55 +192,63 @@ class Attempt:
         return job
 
     def _fetch(self, digest: str) -> Path:
-        """The content of `digest` as a local file, downloaded once per worker. Raises NotFound, or ServerUnavailable once released."""
+        """Return a local file with the content of `digest`, downloaded once per worker.
+
+        Raises NotFound, and ServerUnavailable when released.
+        """
         path = self._settings.directory / "downloads" / digest.removeprefix("sha256:")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._insist(lambda: self._server.download(digest, path))
+            self._retry_request(lambda: self._server.download(digest, path))
         return path
 
     def _watch(self, child: Child) -> TrialResult | None:
-        """Read what the child says until it is done, and hold it to its limits."""
+        """Read the child's messages until it is done, and enforce its limits.
+
+        Return None when the lease was lost.
+        """
         began = time.monotonic()
-        asked: float | None = None
+        stop_sent: float | None = None
         selector = selectors.DefaultSelector()
         selector.register(child.channel, selectors.EVENT_READ)
         selector.register(child.output, selectors.EVENT_READ)
         limits = self._claim.spec.limits
         result: TrialResult | None = None
-        looked = 0.0
+        last_check = 0.0
         while not child.channel.closed:
             for key, _ in selector.select(WATCH_SECONDS):
                 if key.fileobj is child.channel:
                     for message in child.channel.receive():
-                        result = self._take(message, child) or result
-                elif not self._take_output(child):
+                        result = self._handle(message, child) or result
+                elif not self._log_output(child):
                     selector.unregister(child.output)
             now = time.monotonic()
             if result is not None:
                 break
             if self._lost.is_set():
                 return None
-            if now - looked >= WATCH_SECONDS:
-                looked = now
+            if now - last_check >= WATCH_SECONDS:
+                last_check = now
                 self._peak = max(self._peak, child.memory())
                 if limits.memory is not None and self._peak > limits.memory:
-                    return self._cut(
+                    return self._kill_with_fault(
                         child, f"used {_bytes(self._peak)}, limits.memory is {_bytes(limits.memory)}"
                     )
             if now - began > limits.trial_seconds:
-                return self._cut(child, f"took longer than limits.trial_seconds = {limits.trial_seconds:g} s")
-            if asked is None and (self._stop.is_set() or self._release.is_set()):
-                asked = now
+                return self._kill_with_fault(
+                    child, f"took longer than limits.trial_seconds = {limits.trial_seconds:g} s"
+                )
+            if stop_sent is None and (self._stop.is_set() or self._release.is_set()):
+                stop_sent = now
                 with contextlib.suppress(OSError):  # already ending
                     child.channel.send({"kind": "stop"})
-            if asked is not None and now - asked > self._settings.stop_grace:
+            if stop_sent is not None and now - stop_sent > self._settings.stop_grace:
                 child.kill()
                 note = f"did not stop by itself within {self._settings.stop_grace:g} s and was killed"
                 return TrialResult(state=TrialState.STOPPED, notes=(note,))
-        return result or self._died(child)
+        return result or self._ended_early(child)
 
-    def _take(self, message: Message, child: Child) -> TrialResult | None:
+    def _handle(self, message: Message, child: Child) -> TrialResult | None:
         match message["kind"]:
             case "point":
                 with self._lock:
@@ -246,8 +261,8 @@ class Attempt:
                 with self._lock:
                     self._checkpoint = Path(message["path"])
             case "result":
-                # A child has come through with this dataset, so the nursery may load it for those to come.
-                self._nursery.keep_dataset(self._claim.spec.model_dump(mode="json"))
+                # A child has finished with this dataset, so the fork server may load it for later children.
+                self._fork_server.keep_dataset(self._claim.spec.model_dump(mode="json"))
                 return TrialResult.model_validate(message["result"])
             case "invalid":
                 text = message["message"]
@@ -259,32 +274,35 @@ class Attempt:
                 return _fault(message["message"])
         return None
 
-    def _take_output(self, child: Child) -> bool:
-        """Pass on what the child printed; False once the stream has ended."""
+    def _log_output(self, child: Child) -> bool:
+        """Log the child's output. Return False after the end of the stream."""
         lines = child.read_output()
         for line in lines or ():
             self._log.output(line, time.time())
         return lines is not None
 
     def _drain(self, child: Child) -> None:
-        """Take what an ended child printed last; not for long, for a process that it has set free may still hold the stream."""
+        """Read the last output of an ended child.
+
+        The time is limited, because a detached subprocess may hold the stream.
+        """
         limit = time.monotonic() + DRAIN_OUTPUT_SECONDS
         while time.monotonic() < limit:
             readable, _, _ = select.select([child.output], [], [], DRAIN_OUTPUT_SECONDS)
-            if not readable or not self._take_output(child):
+            if not readable or not self._log_output(child):
                 return
 
-    def _cut(self, child: Child, why: str) -> TrialResult:
+    def _kill_with_fault(self, child: Child, why: str) -> TrialResult:
         child.kill()
         return _fault(f"{why} (in stage {self._stage!r}) and was killed")
 
-    def _died(self, child: Child) -> TrialResult:
-        """The failure of a child that ended without a result."""
+    def _ended_early(self, child: Child) -> TrialResult:
+        """Return the failure of a child that ended without a result."""
         code = child.wait()
         self._drain(child)
         hint = ""
         if code == -signal.SIGKILL:
-            hint = f"; not by this worker, so perhaps by the kernel for want of memory (it held {_bytes(self._peak)} at last sight)"
+            hint = f"; not by this worker, so perhaps by the kernel because memory ran out (it last used {_bytes(self._peak)})"
         return _fault(
             f"the trial's process {child.ending()} in stage {self._stage!r}{hint}", "\n".join(child.lines)
         )
@@ -292,7 +310,8 @@ class Attempt:
     # ---- the server
 
     def _keep_lease(self) -> None:
-        """Renew the lease at a third of its length, and send on points, log lines and checkpoints in between."""
+        """Renew the lease three times per lease length, and forward points, log lines and checkpoints in
+        between."""
         pause = self._claim.lease_seconds / 3
         renew = time.monotonic() + pause
         while not self._closing.wait(min(FORWARD_SECONDS, pause)):
@@ -307,16 +326,18 @@ class Attempt:
                 self._lost.set()
                 return
             except ServerUnavailable as error:
-                # A restart, perhaps: nothing is lost, it all stays here. The lease is renewed first thing when the server is back.
+                # The server may be restarting. Unsent data stay here. Renew the lease first when the server
+                # is back.
                 if not isinstance(error, NoSpace):
                     renew = time.monotonic()
-            except Exception as error:  # noqa: BLE001 - whatever one report ends in, the lease must go on being renewed
-                logger.warning(
-                    "a report failed, will try again", attempt=self._claim.attempt, reason=str(error)
-                )
+            except Exception as error:  # noqa: BLE001 - no failed report may stop the renewal of the lease
+                logger.warning("report failed, retrying", attempt=self._claim.attempt, reason=str(error))
 
     def _forward(self) -> None:
-        """Send what has gathered; what could not be sent is kept. Raises Conflict, ServerUnavailable."""
+        """Send the collected points, log lines and checkpoint.
+
+        Keep what could not be sent. Raises Conflict, ServerUnavailable.
+        """
         with self._forwarding:
             self._forward_one_at_a_time()
 
@@ -331,7 +352,7 @@ class Attempt:
                 self._refusals += 1
                 if self._refusals < REFUSALS:
                     raise ServerError(f"curve points or log lines refused: {error}") from error
-                # Refused for ever: to send it again would only hold up what comes after it.
+                # Drop the batch: sending it again would only block later ones.
                 logger.warning(
                     "curve points or log lines refused", attempt=self._claim.attempt, reason=str(error)
                 )
@@ -348,10 +369,10 @@ class Attempt:
             checkpoint.unlink(missing_ok=True)
 
     def _report(self, result: TrialResult, directory: Path) -> Ending:
-        """Upload the files, then finish; waits for a server that is away."""
+        """Upload the files, then report the result. Waits for a server that is unavailable."""
         released = self._release.is_set() and result.state is TrialState.STOPPED and not self._stop.is_set()
         if released:
-            message = "the worker was asked to end and gave the trial back"
+            message = "the worker had to end and gave the trial back"
             result = TrialResult(
                 state=TrialState.FAILED,
                 failure=Failure(kind=FailureKind.FAULT, message=message, detail=RELEASED),
@@ -362,7 +383,7 @@ class Attempt:
             except (Conflict, NotFound, ServerUnavailable):
                 raise
             except (SparsemodError, OSError) as error:
-                why = f"what the trial wrote could not be stored: {environment_failure(error) or error}"
+                why = f"the trial's files could not be stored: {environment_failure(error) or error}"
                 result = _environment(why, WHOLE if isinstance(error, OSError) else FILES)
             self._finish(result)
         except (Conflict, NotFound):
@@ -370,36 +391,40 @@ class Attempt:
         except ServerUnavailable:
             return (
                 Ending.LOST
-            )  # released while the server was away: the lease runs out, the trial is tried again
+            )  # released while the server was away: the lease expires and the trial is queued again
         environment = result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
         return Ending.RELEASED if released or environment else Ending.FINISHED
 
     def _deliver_files(self, result: TrialResult, directory: Path) -> None:
-        """Curve, log, checkpoint and the files of the result. Raises what `_insist` raises, OSError."""
+        """Send curve, log, checkpoint and the files of the result.
+
+        Raises OSError and the errors of `_retry_request`.
+        """
         files = _files(directory)
         while self._points or self._log or self._checkpoint is not None:
-            self._insist(self._forward)
+            self._retry_request(self._forward)
         for artifact in result.artifacts:
             path = files.get(artifact.digest)
             if path is not None:
-                self._insist(partial(self._server.upload, path))
+                self._retry_request(partial(self._server.upload, path))
 
     def _finish(self, result: TrialResult) -> None:
-        """Deliver the result; one that the server refuses, or fails at, becomes a fault that says why."""
+        """Report the result. When the server refuses it or fails on it, report a fault with the reason."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
-            self._insist(lambda: self._server.finish(attempt, token, result))
+            self._retry_request(lambda: self._server.finish(attempt, token, result))
         except (Conflict, NotFound, ServerUnavailable):
             raise
         except SparsemodError as error:
             refused = _fault(f"the server refused the result: {error}")
-            self._insist(lambda: self._server.finish(attempt, token, refused))
+            self._retry_request(lambda: self._server.finish(attempt, token, refused))
 
-    def _insist(self, request: Callable[[], Any]) -> Any:
-        """Do `request` until the server answers. Raises Conflict and NotFound at once, ServerUnavailable only once released.
+    def _retry_request(self, request: Callable[[], Any]) -> Any:
+        """Repeat `request` until the server answers. Raises Conflict and NotFound immediately.
 
-        A server that is away, or has no space, is waited for; the lease is renewed meanwhile. One that answers but fails is asked a few
-        times more, and so is one that refuses: then what it said is raised.
+        Wait for a server that is unavailable or has no space, while `_keep_lease` renews the lease. Raise
+        ServerUnavailable only after a release or a lost lease. Raise a server error or a refusal after a few
+        repetitions.
         """
         backoff = Backoff(*RETRY_SECONDS)
         failures = 0
@@ -426,13 +451,13 @@ def _fault(message: str, detail: str = "") -> TrialResult:
 
 
 def _environment(message: str, detail: str) -> TrialResult:
-    """The machine lacks something: the trial is given back."""
+    """Return the result for a failure of the machine. The server queues the trial again."""
     failure = Failure(kind=FailureKind.ENVIRONMENT, message=message, detail=detail)
     return TrialResult(state=TrialState.FAILED, failure=failure)
 
 
 def _files(directory: Path) -> dict[str, Path]:
-    """The files that the trial wrote, by digest."""
+    """Return digest -> file that the trial wrote."""
     return {
         "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
         for path in directory.iterdir()

@@ -1,4 +1,4 @@
-"""The worker's side of the nursery: start it, ask it for children, hear how they end."""
+"""The worker's side of the fork server: start it, request children, receive their exit codes."""
 
 import contextlib
 import itertools
@@ -19,28 +19,27 @@ from service.worker.trial_process import PRELOADED, Channel, Message
 from sparsemod.errors import SparsemodError
 
 START_SECONDS = 120.0
-"""How long a nursery may take to load its modules before it counts as broken."""
+"""Time limit for the fork server to load its modules."""
 
 EXIT_SECONDS = 10.0
-"""How long after the end of its channel a child's exit status may take to arrive."""
-
+"""Time limit for a child's exit code to arrive after its channel has closed."""
 
 LONGEST_PRINTED = 1 << 16
-"""Bytes after which a line that does not end is taken as one."""
+"""Bytes after which printed output without a newline is split."""
 
 
-class NurseryBroken(SparsemodError):
-    """The process that forks children does not start or has ended; the next `fork` starts a new one."""
+class ForkServerBroken(SparsemodError):
+    """The fork server does not start or has ended. The next `fork` starts a new one."""
 
 
 @dataclass
 class Child:
-    """One forked process: its channel, the last lines it printed, and its end."""
+    """One forked process: its channel, its last printed lines and its exit code."""
 
     job: str
     channel: Channel
     output: int
-    nursery: "Nursery"
+    fork_server: "ForkServer"
     pid: int = 0
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=40))
     _partial: bytes = b""
@@ -48,22 +47,23 @@ class Child:
     code: int | None = None
 
     def read_output(self) -> list[str] | None:
-        """The lines printed since the last call; None once the stream has ended."""
+        """Return the lines printed since the last call, None after the end of the stream."""
         data = os.read(self.output, 1 << 16)
         if not data and not self._partial:
             return None
         *lines, self._partial = (self._partial + (data or b"\n")).split(b"\n")
         if len(self._partial) > LONGEST_PRINTED:
-            # Output without an end of line must neither fill the worker's memory nor be copied again with every read.
+            # Output without a newline must not fill the worker's memory or be copied with every read.
             lines.append(self._partial)
             self._partial = b""
-        # What a progress bar writes over is not repeated: a terminal would show the last of it.
+        # A progress bar overwrites its line. Keep the last version, as a terminal shows it.
         text = [line.decode(errors="replace").rstrip().rpartition("\r")[2] for line in lines]
         self.lines.extend(text)
         return text
 
     def memory(self) -> int:
-        """Bytes that are resident for this process alone (anonymous and shared memory, not mapped files); 0 once it has ended."""
+        """Return the resident bytes of this process (anonymous and shared memory, no mapped files), 0 after
+        its end."""
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):
@@ -75,21 +75,24 @@ class Child:
         return kilobytes * 1024
 
     def kill(self) -> None:
-        """End it at once."""
-        self.nursery.kill(self.job)
+        """Kill the process."""
+        self.fork_server.kill(self.job)
 
     def exited(self, code: int | None) -> None:
-        """Called by the nursery's reader: the process has ended with `code` (negative: a signal; None: unknown)."""
+        """Record the exit code (negative: a signal; None: unknown).
+
+        Called by the fork server's listener thread.
+        """
         self.code = code
         self._exited.set()
 
     def wait(self) -> int | None:
-        """The exit code, negative for a signal; None when it is not known."""
+        """Wait for the end and return the exit code, negative for a signal, None when unknown."""
         self._exited.wait(EXIT_SECONDS)
         return self.code
 
     def ending(self) -> str:
-        """How the process ended, in words."""
+        """Describe how the process ended."""
         code = self.wait()
         if code is None:
             return "ended in an unknown way"
@@ -102,13 +105,16 @@ class Child:
         return f"was ended by {name}"
 
     def close(self) -> None:
-        """Release the descriptors."""
+        """Close the descriptors."""
         self.channel.close()
         os.close(self.output)
 
 
-class Nursery:
-    """Starts the nursery process when needed and forks children from it; safe from several threads."""
+class ForkServer:
+    """Starts the fork server process when needed and forks children from it.
+
+    Safe to use from several threads.
+    """
 
     def __init__(
         self,
@@ -130,7 +136,7 @@ class Nursery:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the nursery, None while there is none."""
+        """Return the process id of the fork server, None while there is none."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
@@ -159,11 +165,11 @@ class Nursery:
             theirs.close()
             self._socket, self._channel = ours, Channel(ours)
             threading.Thread(
-                target=self._listen, args=(self._channel, self._process), name="nursery", daemon=True
+                target=self._listen, args=(self._channel, self._process), name="fork-server", daemon=True
             ).start()
 
     def fork(self) -> Child:
-        """A new child that waits for its job. Raises NurseryBroken."""
+        """Fork a child that waits for its job. Raises ForkServerBroken."""
         with self._lock:
             self.start()
             self._wait_for(lambda: self._ready, START_SECONDS, "did not load its modules")
@@ -175,54 +181,54 @@ class Nursery:
             try:
                 socket.send_fds(self._require_socket(), [request], [theirs.fileno(), write])
                 self._wait_for(lambda: child.pid > 0, START_SECONDS, "did not fork")
-            except (OSError, NurseryBroken) as error:
+            except (OSError, ForkServerBroken) as error:
                 self._children.pop(job, None)
                 child.close()
-                raise NurseryBroken(f"the process that forks trials failed: {error}") from error
+                raise ForkServerBroken(f"the process that forks trials failed: {error}") from error
             finally:
                 theirs.close()
                 os.close(write)
             return child
 
     def kill(self, job: str) -> None:
-        """SIGKILL for the child of `job`, if it still runs: the nursery knows which process ids are still its own."""
-        self._tell({"kind": "kill", "job": job})
+        """Kill the child of `job` if it still runs. The fork server knows which process ids are valid."""
+        self._send({"kind": "kill", "job": job})
 
     def keep_dataset(self, spec: Message) -> None:
-        """Load the dataset of `spec` into the nursery, from which later children inherit it; once per dataset."""
+        """Load the dataset of `spec` into the fork server, once per dataset. Later children inherit it."""
         key = json.dumps(spec["dataset"], sort_keys=True)
         with self._lock:
             if key in self._datasets:
                 return
             self._datasets.add(key)
-        self._tell({"kind": "dataset", "spec": spec})
+        self._send({"kind": "dataset", "spec": spec})
 
     def close(self) -> None:
-        """End the nursery and with it every child."""
+        """End the fork server and all its children."""
         with self._lock:
             process, self._process = self._process, None
             if self._socket is not None:
-                # Shut down, not only closed: the listening thread sits in recv on it.
-                with contextlib.suppress(OSError):  # the other side may have been faster
+                # Shut down, not only close: the listener thread is blocked in recv on it.
+                with contextlib.suppress(OSError):  # the other side may have closed first
                     self._socket.shutdown(socket.SHUT_RDWR)
                 self._socket = None
         if process is not None:
-            process.kill()  # it holds nothing, and its children end with it
+            process.kill()  # it has no state to save, and its children end with it
             process.wait()
 
     def _require_socket(self) -> socket.socket:
         if self._socket is None:
-            raise NurseryBroken("the process that forks trials is not running")
+            raise ForkServerBroken("the process that forks trials is not running")
         return self._socket
 
-    def _tell(self, message: Message) -> None:
+    def _send(self, message: Message) -> None:
         with self._lock:
             if self._channel is None or self._socket is None:
                 return
             try:
                 self._channel.send(message)
             except OSError:
-                return  # it has ended, and its children with it
+                return  # the fork server has ended with its children
 
     def _wait_for(self, done: Callable[[], bool], seconds: float, complaint: str) -> None:
         limit = time.monotonic() + seconds
@@ -230,10 +236,10 @@ class Nursery:
             process = self._process
             if process is None or process.poll() is not None:
                 code = None if process is None else process.returncode
-                raise NurseryBroken(f"the process that forks trials ended (exit code {code})")
+                raise ForkServerBroken(f"the process that forks trials ended (exit code {code})")
             if not self._news.wait(min(0.5, max(0.0, limit - time.monotonic()))) and time.monotonic() > limit:
                 process.kill()
-                raise NurseryBroken(f"the process that forks trials {complaint} in {seconds:g} s")
+                raise ForkServerBroken(f"the process that forks trials {complaint} in {seconds:g} s")
 
     def _listen(self, channel: Channel, process: subprocess.Popen[bytes]) -> None:
         for message in channel.messages():

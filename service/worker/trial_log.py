@@ -1,4 +1,7 @@
-"""Log lines of an attempt on their way to the server: held while it is away, and bounded however much a trial prints."""
+"""Buffer for the log lines of an attempt.
+
+It keeps lines while the server is unavailable and bounds their number.
+"""
 
 import threading
 from collections import deque
@@ -6,28 +9,31 @@ from collections import deque
 from service.schemas.trials import LogLine
 
 LONGEST_LINE = 10_000
-"""Characters of a line that are kept."""
+"""Characters after which a line is cut."""
 
 HELD = 5000
-"""Lines that are held; beyond that the oldest go."""
+"""Maximum number of buffered lines. Beyond it the oldest are dropped."""
 
 PRINTED = 20_000
-"""Lines of what a child prints that are kept of one attempt."""
+"""Maximum number of printed lines that are kept for one attempt."""
 
 
 class TrialLog:
-    """Takes lines from one thread and gives them out in batches to another. What is left out is said in a line of its own."""
+    """Takes lines from one thread and returns them in batches to another.
+
+    A warning line reports dropped lines.
+    """
 
     def __init__(self, held: int = HELD, printed: int = PRINTED) -> None:
         self._held, self._most = held, printed
         self._lock = threading.Lock()
         self._lines: deque[LogLine] = deque()
-        self._first = 0  # number of the oldest line that is held
-        self._told = 0  # lines before this one were sent, or said to be missing
+        self._first = 0  # number of the oldest buffered line
+        self._reported = 0  # lines before this number were sent or reported as missing
         self._printed = 0
 
     def add(self, text: str, level: str, when: float) -> None:
-        """Hold a line, cut to what is kept of one."""
+        """Buffer a line, cut to LONGEST_LINE characters."""
         if len(text) > LONGEST_LINE:
             text = f"{text[: LONGEST_LINE - 1]}…"
         with self._lock:
@@ -37,35 +43,37 @@ class TrialLog:
                 self._first += 1
 
     def output(self, text: str, when: float) -> None:
-        """Hold a line that the child printed, as long as there were not too many."""
+        """Buffer a line that the child printed, up to the maximum number of printed lines."""
         self._printed += 1
         if self._printed <= self._most:
             self.add(text, "output", when)
         elif self._printed == self._most + 1:
             self.add(
-                f"the trial has printed {self._most:,} lines; further ones are not kept", "warning", when
+                f"the trial has printed {self._most:,} lines; further lines are dropped", "warning", when
             )
 
     def batch(self, most: int) -> tuple[list[LogLine], int]:
-        """Up to `most` of the oldest lines, and the mark to give to `sent` once they are."""
+        """Return up to `most` of the oldest lines, and the mark to pass to `sent` after sending them."""
         with self._lock:
-            missing = self._first - self._told
+            missing = self._first - self._reported
             lines = [self._lines[i] for i in range(min(most - (missing > 0), len(self._lines)))]
             mark = self._first + len(lines)
             if missing:
-                text = f"{missing:,} lines are missing here: they came faster than they could be sent"
+                text = (
+                    f"{missing:,} lines are missing here: the trial printed faster than the worker could send"
+                )
                 lines.insert(0, LogLine(time=self._lines[0].time, level="warning", message=text))
             return lines, mark
 
     def sent(self, mark: int) -> None:
-        """Let go of a batch; of its lines, some may have made room for newer ones meanwhile."""
+        """Drop a sent batch. Some of its lines may have been dropped already."""
         with self._lock:
-            self._told = max(self._told, mark)
+            self._reported = max(self._reported, mark)
             while self._first < mark:
                 self._lines.popleft()
                 self._first += 1
 
     def __len__(self) -> int:
-        """How many lines wait."""
+        """Return the number of buffered lines."""
         with self._lock:
             return len(self._lines)

@@ -1,14 +1,15 @@
-"""Processes in which trials are evaluated: a nursery that has torch loaded, and the children that it forks.
+"""Processes that evaluate trials: a fork server that has loaded torch, and the children that it forks.
 
-    worker (no torch)  --control socket-->  nursery (torch loaded, never trains)  --fork-->  one child per attempt
+    worker (no torch)  --control socket-->  fork server (torch loaded, never trains)  --fork-->  one child per attempt
 
-Loading torch takes seconds, a fork of a process that has it takes milliseconds. The nursery touches no accelerator, so that a child may,
-and loads a dataset only once a child has come through with it. A child speaks JSON lines over a socket of its own with the worker:
+Loading torch takes seconds. Forking a process that has loaded it takes milliseconds. The fork server does
+not use the accelerator, so its children can. It loads a dataset only after a child has finished a trial with
+it. Child and worker exchange JSON lines over a socket:
 
-    worker to child: {"kind": "job", ...} first, then perhaps {"kind": "stop"}
-    child to worker: point, log, checkpoint (a file), stage, and at last result, invalid, fault or environment
+    worker to child: {"kind": "job", ...} first, then optionally {"kind": "stop"}
+    child to worker: point, log, checkpoint (a file), stage, and finally result, invalid, fault or environment
 
-This module imports nothing heavy: the worker uses its message functions too.
+This module imports nothing heavy, because the worker uses its message functions too.
 """
 
 import argparse
@@ -36,14 +37,14 @@ from sparsemod.errors import BuildError, EnvironmentFailure, InvalidCandidate, U
 Message = dict[str, Any]
 
 PRELOADED = ("torch", "sparsemod.pipeline.trial", "sparsemod.data")
-"""What the nursery imports before it forks."""
+"""Modules that the fork server imports before it forks."""
 
 CHECKPOINT_SECONDS = 10.0
-"""A checkpoint is passed on at most this often; what a killed trial loses is about that much."""
+"""Minimum time between two checkpoints sent to the worker. A killed trial loses about this much training."""
 
 
 class Channel:
-    """JSON lines over a stream socket; sending is safe from several threads, receiving from one."""
+    """JSON lines over a stream socket. Several threads may send; one may receive."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -52,17 +53,20 @@ class Channel:
         self.closed = False
 
     def fileno(self) -> int:
-        """For `select`."""
+        """Return the socket's descriptor, for `select`."""
         return self._socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Write one message; raises OSError when the other side is gone."""
+        """Send one message. Raises OSError when the other side is gone."""
         data = json.dumps(message).encode() + b"\n"
         with self._lock:
             self._socket.sendall(data)
 
     def receive(self) -> list[Message]:
-        """The complete messages that have arrived; waits for the first bytes. `closed` is set at the end of the stream."""
+        """Wait for data and return the complete messages received so far.
+
+        Set `closed` at the end of the stream.
+        """
         try:
             data = self._socket.recv(1 << 18)
         except ConnectionResetError:
@@ -74,7 +78,7 @@ class Channel:
         return [json.loads(line) for line in lines]
 
     def messages(self) -> Iterator[Message]:
-        """Every message until the stream ends."""
+        """Yield every message until the stream ends."""
         while not self.closed:
             yield from self.receive()
 
@@ -84,14 +88,14 @@ class Channel:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """The attribute that "module:attribute" names."""
+    """Import and return the function that "module:attribute" names."""
     module, _, attribute = reference.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return found
+    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return function
 
 
 class ChannelReporter:
-    """What `sparsemod.pipeline.trial.evaluate` reports to inside a child: everything goes over the channel."""
+    """Reporter for `sparsemod.pipeline.trial.evaluate` in a child. It sends everything over the channel."""
 
     def __init__(self, channel: Channel, workdir: Path) -> None:
         self._channel, self._workdir = channel, workdir
@@ -101,25 +105,28 @@ class ChannelReporter:
         self._passed_on = time.monotonic()
 
     def point(self, point: Any) -> None:
-        """One epoch of the learning curve."""
+        """Send one epoch of the learning curve."""
         self._channel.send({"kind": "point", "point": point.model_dump(mode="json")})
 
     def log(self, message: str, level: str = "info") -> None:
-        """One line for the trial's log."""
+        """Send one line for the trial's log."""
         self._channel.send({"kind": "log", "time": time.time(), "level": level, "message": message})
 
     def stage(self, name: str) -> None:
-        """The pipeline has entered the stage `name`."""
+        """Report that the pipeline has entered the stage `name`."""
         self._channel.send({"kind": "stage", "stage": name})
 
     def checkpoint(self, data: bytes) -> None:
-        """Remember `data`, from which a retry of this trial goes on; passed on every few seconds, and by `flush`."""
+        """Keep `data`, from which a retry of this trial resumes.
+
+        Send it every few seconds and in `flush`.
+        """
         self._newest = data
         if time.monotonic() - self._passed_on >= CHECKPOINT_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Pass the newest checkpoint on, unless that was done."""
+        """Send the newest checkpoint unless it was sent already."""
         if self._newest is None:
             return
         self._checkpoints += 1
@@ -129,11 +136,14 @@ class ChannelReporter:
         self._channel.send({"kind": "checkpoint", "path": str(path)})
 
     def should_stop(self) -> bool:
-        """Whether the worker has asked for an early end."""
+        """Return whether the worker has requested an early end."""
         return self._stop.is_set()
 
-    def obey(self) -> None:
-        """Read the worker's messages until it is gone, which ends this process: nobody could use its result."""
+    def listen(self) -> None:
+        """Read the worker's messages.
+
+        End this process when the worker is gone, because nothing could receive the result.
+        """
         for message in self._channel.messages():
             if message["kind"] == "stop":
                 self._stop.set()
@@ -141,7 +151,11 @@ class ChannelReporter:
 
 
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
-    """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate`; returns the result as JSON data."""
+    """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate` and return the result
+    as JSON data.
+
+    Raises EnvironmentFailure when the spec or its data cannot be loaded on this machine.
+    """
     from sparsemod.data import load
     from sparsemod.pipeline.environment import environment_failure
     from sparsemod.pipeline.problem import Problem
@@ -151,12 +165,12 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
 
     spec = ExperimentSpec.stored(job["spec"])
     try:
-        data = load(spec.dataset)  # from the nursery's cache, as a rule
+        data = load(spec.dataset)  # usually from the fork server's cache
         Problem.of(spec, data.info)
     except Exception as error:
-        # No candidate has a part in it: the same spec was accepted elsewhere, so that it is this machine which lacks something.
-        lacking = environment_failure(error) or EnvironmentFailure(str(error) or type(error).__name__)
-        raise lacking from error
+        # The candidate is not involved and the server accepted the same spec, so the cause is this machine.
+        failure = environment_failure(error) or EnvironmentFailure(str(error) or type(error).__name__)
+        raise failure from error
     parent = None
     if job.get("parent"):
         parent = ParentWeights(
@@ -182,7 +196,8 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
 
 
 def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
-    """What accelerator torch sees in this process: its name and memory in bytes, or why there is none."""
+    """Return name and memory (bytes) of the accelerator that torch sees in this process, or the reason why
+    there is none."""
     import torch
 
     if not torch.cuda.is_available():
@@ -193,7 +208,11 @@ def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
 
 
 def run_child(channel: Channel) -> NoReturn:
-    """Serve one job and end the process. A network that cannot be built, and what the machine lacks, are told apart from other failures."""
+    """Run one job and end the process.
+
+    The last message is a result, "invalid" for a network that cannot be built, "environment" for a failure
+    of the machine, or "fault" for any other failure.
+    """
     faulthandler.enable()
     message = next(channel.messages(), None)
     if message is None:
@@ -201,7 +220,7 @@ def run_child(channel: Channel) -> NoReturn:
     workdir = Path(message.get("workdir", "."))
     _keep_temporary_files_in(workdir)
     reporter = ChannelReporter(channel, workdir)
-    threading.Thread(target=reporter.obey, name="obey", daemon=True).start()
+    threading.Thread(target=reporter.listen, name="listen", daemon=True).start()
     started = time.perf_counter()
     code = 0
     try:
@@ -216,7 +235,8 @@ def run_child(channel: Channel) -> NoReturn:
         channel.send({"kind": "fault", "message": "out of memory in Python (MemoryError)"})
         code = 1
     except Exception as error:  # noqa: BLE001
-        # The boundary of the process: whatever a user's module raises becomes this attempt's failure, with its traceback in the log.
+        # Process boundary: any exception of a user's module becomes this attempt's failure. The log gets its
+        # traceback.
         traceback.print_exc()
         channel.send({"kind": "fault", "message": f"{type(error).__name__}: {error}"})
         code = 1
@@ -227,15 +247,16 @@ def run_child(channel: Channel) -> NoReturn:
 
 
 def _keep_temporary_files_in(workdir: Path) -> None:
-    """What this process and the programs that it starts write for a moment lies in the attempt's folder, which goes even after a kill."""
+    """Put temporary files of this process and its subprocesses in the attempt's folder, which is removed
+    even after a kill."""
     place = workdir.absolute() / "tmp"
-    with contextlib.suppress(OSError):  # no space: whatever needs a file will say so
+    with contextlib.suppress(OSError):  # disk full: the code that needs a file reports it
         place.mkdir(exist_ok=True)
         os.environ["TMPDIR"] = tempfile.tempdir = str(place)
 
 
-class NurseryLoop:
-    """The nursery's own loop: forks on request, reaps, kills, loads datasets."""
+class ForkServerLoop:
+    """The fork server's loop: it forks on request, reaps, kills and loads datasets."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -244,12 +265,12 @@ class NurseryLoop:
         self._buffer = b""
 
     def run(self) -> None:
-        """Serve until the worker closes the control socket; then end the children."""
+        """Serve until the worker closes the control socket, then kill the children."""
         wake_in, wake_out = os.pipe()
         os.set_blocking(wake_out, False)
         signal.set_wakeup_fd(wake_out)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        # Ctrl-C reaches the whole process group; when to end is the worker's decision.
+        # Ctrl-C reaches the whole process group. The worker decides when to end.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         selector = selectors.DefaultSelector()
@@ -274,7 +295,7 @@ class NurseryLoop:
         for line in lines:
             message = json.loads(line)
             if message["kind"] == "fork":
-                # One request carries exactly the two descriptors that came with it: the worker waits for each answer.
+                # The worker waits for each answer, so the two received descriptors belong to this request.
                 self._fork(message["job"], descriptors)
             elif message["kind"] == "kill":
                 for pid, job in self._children.items():
@@ -291,9 +312,10 @@ class NurseryLoop:
         pid = os.fork()
         if pid == 0:
             die_with_parent(parent)
-            os.setpgid(0, 0)  # what it starts ends with it
-            with contextlib.suppress(OSError):  # no such file outside Linux's own /proc
-                # Where memory runs out, the kernel is to take a trial and not the worker, or the server beside it.
+            os.setpgid(0, 0)  # its subprocesses end with it
+            with contextlib.suppress(OSError):  # the file may be missing
+                # When memory runs out, the kernel must kill a trial, not the worker or a server on the same
+                # machine.
                 Path("/proc/self/oom_score_adj").write_text("500")
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -305,7 +327,7 @@ class NurseryLoop:
             run_child(Channel(socket.socket(fileno=sock)))
         for descriptor in descriptors:
             os.close(descriptor)
-        with contextlib.suppress(OSError):  # it was faster, or has ended
+        with contextlib.suppress(OSError):  # the child called setpgid first, or has ended
             os.setpgid(pid, pid)
         self._children[pid] = job
         self._channel.send({"kind": "forked", "job": job, "pid": pid})
@@ -315,7 +337,7 @@ class NurseryLoop:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
                 return
-            # Before its number is free for another: processes that it started hold its output and channel open.
+            # Before its pid can be reused: its subprocesses keep its output and channel open.
             _kill_group(ended.si_pid)
             pid, status = os.waitpid(ended.si_pid, 0)
             job = self._children.pop(pid, None)
@@ -332,13 +354,14 @@ class NurseryLoop:
             for split in (data.train, data.validation):
                 split.tensors()
         except Exception:  # noqa: BLE001
-            # A user's loader may do anything. Without the warm copy each child loads for itself, and reports what goes wrong there.
+            # A user's loader may raise anything. Without the preloaded dataset each child loads it and
+            # reports the error.
             traceback.print_exc()
         gc.freeze()
 
 
 def _kill_group(pid: int) -> None:
-    """SIGKILL for a child and for what it started."""
+    """Kill a child and its subprocesses."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -346,9 +369,9 @@ def _kill_group(pid: int) -> None:
 
 
 def warm_up() -> None:
-    """Have torch load what it loads only on first use (the exporter, the optimizers): seconds that each child would spend anew.
+    """Make torch load its lazy parts (exporter, optimizers), which would cost each child seconds.
 
-    No gradient is computed: autograd refuses to work in a process that was forked after its parent had done so.
+    Compute no gradient: autograd refuses to work in a child whose parent has used it before the fork.
     """
     import torch
 
@@ -364,26 +387,26 @@ def warm_up() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry of the nursery process, started by the worker (`service.worker.fork_server.Nursery`)."""
+    """Entry point of the fork server process, started by `service.worker.fork_server.ForkServer`."""
     parser = argparse.ArgumentParser(prog="python -m service.worker.trial_process", description=__doc__)
     parser.add_argument("--control", type=int, required=True, help="descriptor of the control socket")
     parser.add_argument("--threads", type=int, default=1, help="threads of one child")
     parser.add_argument("--preload", nargs="*", default=list(PRELOADED), help="modules to import")
     options = parser.parse_args(arguments)
     control = socket.socket(fileno=options.control)
-    # While modules load, nobody reads the control socket, whose end tells of the worker's death later on.
+    # While modules load, the control socket is not read, so its end cannot signal the worker's death.
     die_with_parent(os.getppid())
     for module in options.preload:
         importlib.import_module(module)
     if "torch" in sys.modules:
-        # Not imported at the top: without torch (tests of the process alone) there is nothing to tune.
+        # Imported here because without torch (tests of the process alone) there is nothing to tune.
         importlib.import_module("sparsemod.training.process").tune_process(options.threads)
     if "sparsemod.pipeline.trial" in options.preload:
         warm_up()
     gc.collect()
     gc.freeze()
     outlive_parent()
-    NurseryLoop(control).run()
+    ForkServerLoop(control).run()
 
 
 if __name__ == "__main__":

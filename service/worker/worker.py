@@ -1,7 +1,8 @@
-"""The worker: claims trials over HTTP and has each evaluated in a child process of its own.
+"""The worker: it claims trials over HTTP and evaluates each in a child process.
 
-It loads no torch itself. SIGTERM (or SIGINT) drains: the trials under way are finished, no more are claimed. A second signal, or the
-drain's time limit, gives them back: they stop between two epochs, leave their checkpoint with the server and are queued again.
+The worker does not load torch. SIGTERM or SIGINT drains it: it finishes the running trials and claims no
+more. A second signal, or the drain's time limit, gives them back: they stop between two epochs, upload their
+checkpoint and are queued again.
 """
 
 import contextlib
@@ -21,46 +22,45 @@ import structlog
 from service.client.backoff import Backoff
 from service.errors import AccessDenied
 from service.worker.attempt import Attempt, AttemptSettings, Ending, Server
-from service.worker.fork_server import Nursery, NurseryBroken
-
-if TYPE_CHECKING:
-    from service.schemas.trials import Claim
+from service.worker.fork_server import ForkServer, ForkServerBroken
 from service.worker.trial_process import PRELOADED
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 from sparsemod.files import scratch
 
+if TYPE_CHECKING:
+    from service.schemas.trials import Claim
+
 log = structlog.get_logger("worker")
 
 POLL_SECONDS = (0.1, 0.5)
-"""First and longest pause before an empty queue is asked again."""
+"""First and longest pause between claims while the queue is empty."""
 
 TROUBLE_SECONDS = (0.2, 15.0)
-"""First and longest pause before a server is asked again that did not answer, or not in a way that makes sense."""
+"""First and longest pause between claims while the server does not answer or fails."""
 
 DENIALS = 3
-"""How often in a row a server must refuse this worker's token before the worker ends."""
+"""Consecutive refusals of the worker's token after which the worker ends."""
 
 DRAIN_SECONDS = 600.0
-"""How long a drain waits for the trials under way before it gives them back."""
-
+"""Seconds that a drain waits for the running trials before it gives them back."""
 
 FOLDER = "sparsemod-worker-"
-"""How the name of the folder of a worker's files begins."""
+"""Prefix of the worker's temporary folder."""
 
 
 class ClaimingServer(Server, Protocol):
-    """What a worker needs of `service.client.client.Client`."""
+    """The methods of `service.client.client.Client` that a worker uses."""
 
     def claim(self, worker: str, device: str, slots: int, started: bool) -> "Claim | None": ...
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker runs.
+    """Settings of a worker. Raises InvalidInput for a value out of range.
 
-    `gpu` is the number of the CUDA device, None for the CPU. `once`: end after one trial; `until_idle`: end when there was nothing to
-    claim for so many seconds. `threads` are a child's; `evaluate` and `preload` name what a child runs (`module:attribute`) and what the
-    nursery loads beforehand.
+    `gpu`: number of the CUDA device, None for the CPU. `once`: end after one trial. `until_idle`: end after
+    this many seconds without a trial. `threads`: threads of a child. `evaluate`: function that a child runs
+    (`module:attribute`). `preload`: modules that the fork server imports.
     """
 
     name: str = ""
@@ -87,44 +87,50 @@ class WorkerSettings:
 
     @property
     def device(self) -> str:
-        """What the server and the lists of workers call the device."""
+        """Return the device's name on the server and in lists of workers."""
         return "cpu" if self.gpu is None else f"gpu:{self.gpu}"
 
 
 class Worker:
-    """Claims and evaluates until it is told to end. `run` blocks; `drain` and `release` may come from any thread or signal handler."""
+    """Claims and evaluates trials.
+
+    `run` blocks; any thread or signal handler may call `drain` and `release`.
+    """
 
     def __init__(self, server: ClaimingServer, settings: WorkerSettings) -> None:
         self._server, self._settings = server, settings
         self.name = settings.name or f"{socket.gethostname()}-{os.getpid()}"
         environment = {"CUDA_VISIBLE_DEVICES": "" if settings.gpu is None else str(settings.gpu)}
-        self._nursery = Nursery(environment=environment, threads=settings.threads, preload=settings.preload)
+        self._fork_server = ForkServer(
+            environment=environment, threads=settings.threads, preload=settings.preload
+        )
         self._draining = threading.Event()
         self._released = threading.Event()
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._last_work = time.monotonic()
-        self._started = False  # whether the server knows that this process is a new one
-        self._trouble: Exception | None = None  # why the last claim failed
+        self._started = False  # whether the server knows that this is a new process
+        self._claim_error: Exception | None = None  # why the last claim failed
         self._denials = 0
         self._denied: AccessDenied | None = None
         self.finished = 0
 
     def drain(self) -> None:
-        """Claim no more; finish what is under way."""
+        """Claim no more trials and finish the running ones."""
         self._draining.set()
 
     def release(self) -> None:
-        """Claim no more; give back what is under way."""
+        """Claim no more trials and give back the running ones."""
         self._draining.set()
         self._released.set()
 
     def run(self) -> int:
-        """Work until the end that the settings or a signal ask for; the number of trials that were reported.
+        """Work until the settings or a signal end the worker. Return the number of reported trials.
 
-        No answer of the server ends it, but for a token that is refused several times in a row. Raises AccessDenied then, InvalidInput when
-        there is no such GPU, NurseryBroken when it cannot be asked for, and what kept the server from answering when `until_idle` ends a
-        worker that could not ask for trials.
+        Errors of the server do not end the worker, except a token that is refused several times in a row:
+        then AccessDenied is raised. Raises InvalidInput when there is no such GPU, ForkServerBroken when the
+        GPU cannot be checked. Raises the last claim's error when `until_idle` ends a worker whose claims
+        fail.
         """
         with scratch(FOLDER, self._settings.directory) as directory:
             return self._run_in(directory)
@@ -132,7 +138,7 @@ class Worker:
     def _run_in(self, directory: Path) -> int:
         settings = self._settings
         try:
-            self._nursery.start()
+            self._fork_server.start()
             if settings.gpu is not None:
                 self._check_gpu(settings.gpu, directory)
             child = AttemptSettings(
@@ -151,17 +157,17 @@ class Worker:
             self._supervise(slots)
             if self._denied is not None:
                 raise self._denied
-            if self._trouble is not None and not self._draining.is_set():
-                # `until_idle`: nobody said that there is nothing to do.
-                if isinstance(self._trouble, SparsemodError):
-                    raise self._trouble
-                raise ServerUnavailable(f"no claim could be made: {self._trouble}") from self._trouble
+            if self._claim_error is not None and not self._draining.is_set():
+                # `until_idle` ended the worker, but the queue may not be empty.
+                if isinstance(self._claim_error, SparsemodError):
+                    raise self._claim_error
+                raise ServerUnavailable(f"claims fail: {self._claim_error}") from self._claim_error
             return self.finished
         finally:
-            self._nursery.close()
+            self._fork_server.close()
 
     def _supervise(self, slots: list[threading.Thread]) -> None:
-        """Wait for the slots; once draining, for so long only, and then give back what they hold."""
+        """Wait for the slots. After the drain's time limit, give back their trials."""
         limit: float | None = None
         while any(slot.is_alive() for slot in slots):
             for slot in slots:
@@ -176,12 +182,12 @@ class Worker:
                         attempt.release()
 
     def _slot(self, child: AttemptSettings) -> None:
-        """One slot: claim, run, again."""
-        idle_pause, trouble_pause = Backoff(*POLL_SECONDS, factor=1.5), Backoff(*TROUBLE_SECONDS)
+        """Claim and run trials in a loop."""
+        idle_pause, error_pause = Backoff(*POLL_SECONDS, factor=1.5), Backoff(*TROUBLE_SECONDS)
         while not self._draining.is_set():
-            claim, trouble = self._claim()
-            if not trouble:
-                trouble_pause.reset()
+            claim, failed = self._claim()
+            if not failed:
+                error_pause.reset()
             if claim is None:
                 idle = time.monotonic() - self._last_work
                 limit = self._settings.until_idle
@@ -189,10 +195,10 @@ class Worker:
                     busy = bool(self._attempts)
                 if limit is not None and not busy and idle > limit:
                     return
-                self._draining.wait((trouble_pause if trouble else idle_pause).pause())
+                self._draining.wait((error_pause if failed else idle_pause).pause())
                 continue
             idle_pause.reset()
-            attempt = Attempt(self._server, claim, self._nursery, child)
+            attempt = Attempt(self._server, claim, self._fork_server, child)
             with self._lock:
                 self._attempts.add(attempt)
             log.info("trial", experiment=claim.experiment, trial=claim.trial, attempt=claim.attempt)
@@ -201,7 +207,7 @@ class Worker:
             try:
                 ending = attempt.run()
             except Exception:  # noqa: BLE001
-                # Whatever goes wrong with one attempt, its lease runs out and the trial is tried again; the worker goes on.
+                # The worker continues. The attempt's lease expires and the trial is queued again.
                 log.error("attempt failed", attempt=claim.attempt, traceback=traceback.format_exc())
             finally:
                 self._last_work = time.monotonic()
@@ -218,7 +224,10 @@ class Worker:
                 self._draining.set()
 
     def _claim(self) -> "tuple[Claim | None, bool]":
-        """A trial if there is one, and whether asking failed. Raises nothing: one bad answer, whatever it is, must not end a worker."""
+        """Return a claim or None, and whether the request failed.
+
+        Raise nothing: no bad answer may end the worker.
+        """
         try:
             claim = self._server.claim(
                 self.name, self._settings.device, self._settings.slots, not self._started
@@ -227,28 +236,31 @@ class Worker:
             self._denials += 1
             if self._denials < DENIALS:
                 return None, self._failed(error)
-            # Asking again helps nobody: end, once the trials under way are over, and say why.
+            # Retrying is pointless: finish the running trials, then raise the error.
             self._denied = error
             self._draining.set()
             return None, True
         except Exception as error:  # noqa: BLE001
             return None, self._failed(error)
         self._started, self._denials = True, 0
-        if self._trouble is not None:
+        if self._claim_error is not None:
             log.info("server is back")
-            self._trouble = None
+            self._claim_error = None
         return claim, False
 
     def _failed(self, error: Exception) -> bool:
-        """Log why a claim failed, once for each reason; True."""
-        if self._trouble is None or str(self._trouble) != str(error):
-            log.warning("no claim, will keep trying", reason=str(error) or type(error).__name__)
-        self._trouble = error
+        """Log why a claim failed, once per reason. Return True."""
+        if self._claim_error is None or str(self._claim_error) != str(error):
+            log.warning("claim failed, retrying", reason=str(error) or type(error).__name__)
+        self._claim_error = error
         return True
 
     def _check_gpu(self, number: int, directory: Path) -> None:
-        """Ask a child what torch sees, so that a wrong --gpu is told at the start and not by the first trial."""
-        child = self._nursery.fork()
+        """Check in a child that torch sees the GPU, so a wrong --gpu fails at the start.
+
+        Raises InvalidInput, ForkServerBroken.
+        """
+        child = self._fork_server.fork()
         try:
             child.channel.send(
                 {
@@ -272,7 +284,11 @@ class Worker:
 
 
 def run_worker(url: str, settings: WorkerSettings) -> int:
-    """The worker as a process: signals drain it, twice gives its trials back. Returns the number of trials reported."""
+    """Run a worker as a process and return the number of reported trials.
+
+    The first SIGTERM or SIGINT drains it, the second gives its trials back. Raises the errors of
+    `Worker.run`.
+    """
     from service.client.client import Client
 
     with contextlib.closing(Client(url)) as client:
@@ -280,10 +296,10 @@ def run_worker(url: str, settings: WorkerSettings) -> int:
 
         def on_signal(number: int, _: Any) -> None:
             if worker._draining.is_set():
-                sys.stderr.write("giving the trials under way back\n")
+                sys.stderr.write("giving the running trials back\n")
                 worker.release()
             else:
-                sys.stderr.write("finishing the trials under way; again to give them back\n")
+                sys.stderr.write("finishing the running trials; signal again to give them back\n")
                 worker.drain()
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -291,4 +307,4 @@ def run_worker(url: str, settings: WorkerSettings) -> int:
         return worker.run()
 
 
-__all__ = ["NurseryBroken", "SparsemodError", "Worker", "WorkerSettings", "run_worker"]
+__all__ = ["ForkServerBroken", "SparsemodError", "Worker", "WorkerSettings", "run_worker"]

@@ -1,1 +1,4 @@
-"""The database's schema, step by step. A released step never changes; `tests/test_store_migrations.py` holds their sum to `service.store.tables`."""
+"""Migrations of the database schema. A released migration never changes.
+
+`tests/test_store_migrations.py` checks that the migrations produce the schema in `service.store.tables`.
+"""

@@ -1,10 +1,10 @@
-"""Alembic's entry point: runs the steps on the connection that `service.store.engine` hands over."""
+"""Entry point of Alembic. It runs the migrations on the connection that `service.store.engine` passes."""
 
 from alembic import context
 
 from service.store.tables import metadata
 
 connection = context.config.attributes["connection"]
-# A batch recreates a table where SQLite cannot alter it.
+# Batch mode recreates a table that SQLite cannot alter.
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
 context.run_migrations()

@@ -1,4 +1,4 @@
-"""Logins, owners, draining, what was computed, what was deleted."""
+"""Logins, owners, draining workers, computed results, deletions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Exports on request become rows: any server process can make them."""
+"""Store exports on request as rows, so any server process can run them."""
 
 import sqlalchemy as sa
 from alembic import op

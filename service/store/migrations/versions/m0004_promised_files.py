@@ -1,4 +1,4 @@
-"""Files that somebody was told are there already, so that they stay until that somebody refers to them."""
+"""Record when an uploader was told that a file exists. The file stays until the reference arrives."""
 
 import sqlalchemy as sa
 from alembic import op

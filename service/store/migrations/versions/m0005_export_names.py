@@ -1,4 +1,4 @@
-"""The names that exported models get; none for requests of earlier releases, which get the default."""
+"""Names of exported models. Requests of earlier releases have none and get the default."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What a machine lacks pauses a worker or an experiment; failed trials can be tried again."""
+"""Pauses of workers and experiments after failures of a machine; retries of failed trials."""
 
 import sqlalchemy as sa
 from alembic import op
