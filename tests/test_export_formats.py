@@ -1,8 +1,10 @@
 """Every kind of layer against cost rule, integer kernel and exporters; exported files against the network they came from."""
 
+import importlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +23,94 @@ from sparsemod.export import EXPORTERS, ExportReport, export, expressible
 from sparsemod.export.onnx.exporter import to_onnx
 from sparsemod.export.report import VERIFICATION
 from sparsemod.export.tflite.exporter import to_tflite
-from sparsemod.graph import KINDS
+from sparsemod.graph import capture, deployed
+from sparsemod.measure import costs
 from sparsemod.quantization import IntegerNetwork, TensorInfo, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
-from sparsemod.quantization.interpreter import _KERNELS, trace
+from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import LAYERS, Add, Clamp, Layer, MaxPool
+from sparsemod.targets import device
 
 FORMATS = tuple(EXPORTERS)
+SMALL = (2, 6, 6)
+MICRO = "sparsemod.export.tflite.exporter.run_micro"
+
+
+def left_out(content: bytes) -> str:
+    """A process for each layer would take long; `test_the_runtimes_that_check` has it."""
+    return "left out"
+
+
+class Doubled(nn.Module):
+    """A network of one expression, whose operands have different scales."""
+
+    def __init__(self, expression: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.expression = expression
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.expression(x)
 
 
 # -- the table
 
 
-@pytest.mark.parametrize("kind", sorted(LAYERS))
-def test_every_layer_kind_has_kernel_cost_rule_and_formats(kind: str) -> None:
-    assert kind in _KERNELS
-    # A relu that no layer takes in becomes a clamp; batch norm is folded before.
-    assert kind in KINDS or (kind == "clamp" and {"relu", "relu6"} <= set(KINDS))
-    assert callable(LAYERS[kind].macs)
-    assert expressible(kind) == FORMATS, "a format without this kind must say so in docs/export.md"
+EXAMPLES: dict[str, nn.Module] = {
+    "conv": nn.Conv2d(2, 4, 3, padding=1),
+    "linear": nn.Sequential(nn.Flatten(), nn.Linear(2 * 6 * 6, 5)),
+    "max_pool": nn.MaxPool2d(2),
+    "avg_pool": nn.AvgPool2d(2),
+    "global_avg_pool": nn.AdaptiveAvgPool2d(1),
+    "add": Doubled(lambda x: x + x.relu()),
+    "concat": Doubled(lambda x: torch.cat([x, x.relu()], 1)),
+    "clamp": nn.ReLU6(),
+    "flatten": nn.Flatten(),
+}
+"""A small network with a layer of each kind."""
+
+
+def test_every_layer_kind_has_an_example() -> None:
+    assert set(EXAMPLES) == set(LAYERS)
+    for kind, module in EXAMPLES.items():
+        assert kind in {layer.kind for layer in quantized(module, SMALL).layers}, kind
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_layer_kind_is_computed_costed_and_exported(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a layer gives as integers is near what it gives as floats, its costs are known, and each format that claims it computes it."""
+    monkeypatch.setattr(MICRO, left_out)
+    module = EXAMPLES[kind].eval()
+    network = quantized(module, SMALL)
+    samples = (
+        np.random.default_rng(2).uniform(-1, 1, (16, *SMALL)).astype(np.float32)
+    )  # within the range of calibration
+    with torch.no_grad():
+        expected = module(torch.from_numpy(samples)).flatten(1).numpy()
+    outputs = network.logits(samples).reshape(len(samples), -1)
+    assert np.abs(outputs - expected).max() < 4 * network.tensors[network.output].scale + 0.02
+    graph = deployed(capture(module, SMALL))
+    found = costs(graph, device("stm32f446"))
+    assert found["macs"].value == {"conv": 2 * 4 * 9 * 36, "linear": 72 * 5}.get(kind, 0)
+    assert (found["latency"].value > 0) == (kind != "flatten"), "a flatten moves nothing"
+    for name in FORMATS:
+        assert kind in EXPORTERS[name].kinds, "a format without this kind must say so in docs/export.md"
+        for check in export(name, network, tmp_path / name, samples=samples).verifications:
+            assert check.largest_difference <= (0 if name == "c" else 1), check
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_that_does_not_claim_a_kind_refuses_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(EXPORTERS[name].module)
+    monkeypatch.setattr(module, "KINDS", EXPORTERS[name].kinds - {"max_pool"})
+    others = ", ".join(other for other in FORMATS if other != name)
+    assert expressible("max_pool") == tuple(others.split(", "))
+    with pytest.raises(Unsupported, match=rf"the {name} export .*max_pool.*formats that can: {others}"):
+        export(name, quantized(EXAMPLES["max_pool"], SMALL), tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is half written"
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -227,9 +298,7 @@ def test_every_layer_of_random_networks_is_within_one_quantum(seed: int) -> None
     assert isinstance(network, IntegerNetwork)
     held = trace(network, network.quantize_input(x))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "sparsemod.export.tflite.exporter.run_micro", lambda content: "left out: a process for each layer"
-        )
+        patch.setattr(MICRO, left_out)
         for layer in network.layers:
             if len(layer.inputs) > 1:
                 continue
