@@ -5,24 +5,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2 as httpx
+from support_specs import small
 
 from service.processes.supervisor import free_port
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SPEC = {
-    "name": "own",
-    "dataset": {"name": "stripes", "options": {"samples": 300}},
-    "network": {"family": "strided"},
-    "rounds": {
-        "r1": {"trials": 3, "epochs": 2},
-        "r2": {"trials": 1, "epochs": 2},
-        "r3": {"trials": 1, "epochs": 1},
-    },
-    "objectives": ["error", "model_size"],
-}
+SPEC = small(
+    "own",
+    (3, 1, 1),
+    (2, 2, 1),
+    dataset={"name": "stripes", "options": {"samples": 300}},
+    network={"family": "strided"},
+)
 
 
 def test_the_example_runs_as_a_service(tmp_path: Path) -> None:
@@ -51,11 +49,10 @@ def test_the_example_runs_as_a_service(tmp_path: Path) -> None:
     assert [trial["candidate"]["round"] for trial in trials] == ["r1"] * 3 + ["r2", "r3"]
 
 
-def _patiently(request: object) -> int:
-    assert callable(request)
+def _patiently(request: Callable[[], int]) -> int:
     for _ in range(300):
         try:
-            return int(request())
+            return request()
         except httpx.TransportError:
             time.sleep(0.2)
     raise TimeoutError("the server did not come up")
