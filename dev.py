@@ -38,9 +38,11 @@ OLDEST = (3, 11)
 # Debian packages that the tests need and PyPI does not carry; installed only in CI, as root, where missing.
 APT_PACKAGES: tuple[str, ...] = (
     "chromium",
+    "g++",
     "gcc-arm-none-eabi",
     "libnewlib-arm-none-eabi",
     "qemu-system-arm",
+    "qemu-user",
 )
 
 

@@ -172,6 +172,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         ask("POST", "/experiments/{experiment}/trials/{index}/stop", **made, index=number)
         for verb in ("stop", "resume"):
             ask("POST", f"/experiments/{{experiment}}/{verb}", **made)
+        ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **made)
         with store.engine.begin() as connection:  # as if a newer program had stored it
             newer = {**store.experiment(made["experiment"]).spec.to_dict(), "version": 2}
             connection.execute(sa.update(experiments).values(spec=newer))

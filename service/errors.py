@@ -16,6 +16,7 @@ STATUS: dict[type[errors.SparsemodError], int] = {
     errors.SpaceEmpty: 422,
     errors.EmulationError: 422,
     errors.ToolsMissing: 422,
+    errors.EnvironmentFailure: 503,
     errors.ServerUnavailable: 503,
 }
 """The status of each kind of error; of a subclass, that of the nearest class above it."""
@@ -23,6 +24,10 @@ STATUS: dict[type[errors.SparsemodError], int] = {
 
 class TooLarge(errors.InvalidInput):
     """A body beyond the limit."""
+
+
+class NoSpace(errors.ServerUnavailable):
+    """The server has no space for a file; it takes it once there is some."""
 
 
 class TooSlow(errors.SparsemodError):
@@ -94,11 +99,13 @@ def exception(status: int, detail: ErrorDetail) -> errors.SparsemodError:
         return (LoginNeeded if status == 401 else Forbidden)(detail.message)
     if status == 404:
         return _plain(errors.NotFound, detail.message)
+    if detail.type == NoSpace.__name__:
+        return NoSpace(detail.message)
     if detail.type == errors.StaleLease.__name__:
         return errors.StaleLease(detail.message)
     if status == 409:
         return errors.Conflict(detail.message)
-    if status == 503:
+    if status in (429, 503):
         return errors.ServerUnavailable(detail.message)
     if 400 <= status < 500:
         return errors.SparsemodError(detail.message)

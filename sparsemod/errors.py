@@ -13,6 +13,7 @@
      +-- EmulationError          the emulated device could not run a network
      |    +-- DoesNotFit         code or data exceed a memory region
      +-- DigestMismatch          a file is not the file that was asked for
+     +-- EnvironmentFailure      the place lacks something: no candidate is to blame, and it may be there again later
      +-- SpaceEmpty              no candidate of the space meets the budgets
      +-- NotFound                no such experiment, trial, attempt or artifact
      +-- Conflict                the request contradicts what is stored
@@ -152,6 +153,14 @@ class DigestMismatch(SparsemodError):
     def __init__(self, what: str, expected: str, found: str) -> None:
         self.what, self.expected, self.found = what, expected, found
         super().__init__(f"{what}: digest is {found}, expected {expected}")
+
+
+class EnvironmentFailure(SparsemodError):
+    """This machine lacks something (space, data, a module, a GPU) now. `whole`: it can evaluate nothing at all, not just this experiment."""
+
+    def __init__(self, message: str, whole: bool = False) -> None:
+        self.whole = whole
+        super().__init__(message)
 
 
 class SpaceEmpty(SparsemodError):

@@ -42,6 +42,7 @@ class FailureKind(StrEnum):
 
     INVALID = "invalid"  # the network cannot be built: never again
     FAULT = "fault"  # worker lost, out of memory, time limit: retried up to a limit
+    ENVIRONMENT = "environment"  # the machine lacks something: spends no attempt, the trial is given back
 
 
 class Failure(Record):

@@ -198,7 +198,7 @@ def _cannot_import(field: str, name: str, module: str, error: Exception) -> Inva
     return InvalidInput(field, name, f"a module that can be imported; {module} raised {told(error)}")
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An exception of somebody's own code in a line: its kind, its words, and the file and line of theirs where it came from."""
     words = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -30,12 +30,15 @@ def stage_errors(stage: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory, of the machine or of a GPU, was too small. torch's allocators raise RuntimeErrors."""
+    """Whether memory, of the machine or of a GPU, was too small: for the error or its cause. torch's allocators raise RuntimeErrors."""
+    if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+        return True
     if isinstance(error, MemoryError):
         return True
     kinds = {kind.__name__ for kind in type(error).__mro__}
+    words = ("out of memory", "can't allocate memory")
     return "OutOfMemoryError" in kinds or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(part in str(error) for part in words)
     )
 
 

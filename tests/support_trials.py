@@ -3,6 +3,7 @@
 from typing import Any
 
 from sparsemod.data import Dataset, load
+from sparsemod.pipeline.problem import Problem
 from sparsemod.records import Candidate, Value
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -33,3 +34,9 @@ def tiny_data(spec: ExperimentSpec) -> Dataset:
 def manual(parameters: dict[str, Value], **changes: Any) -> Candidate:
     """A candidate of the user's own."""
     return Candidate(parameters=parameters, origin="manual", round="manual", **changes)
+
+
+def default_candidate(spec: ExperimentSpec, **changes: Value) -> Candidate:
+    """The candidate in the middle of the spec's space."""
+    space = Problem.of(spec, tiny_data(spec).info).space
+    return manual(space.validate(space.complete(changes)))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from support_specs import small
 
-from sparsemod.errors import BuildError, NotFound, ServerUnavailable, StaleLease
+from sparsemod.errors import BuildError, EnvironmentFailure, NotFound, ServerUnavailable, StaleLease
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -66,6 +67,8 @@ class MemoryServer:
     checkpoints: list[str] = field(default_factory=list)
     blobs: dict[str, bytes] = field(default_factory=dict)
     beats: int = 0
+    started: list[bool] = field(default_factory=list)
+    bad_claims: list[Exception] = field(default_factory=list)
     away: bool = False
     stale: bool = False
     stop: bool = False
@@ -77,9 +80,12 @@ class MemoryServer:
         if self.stale:
             raise StaleLease("the lease is lost (test)")
 
-    def claim(self, worker: str, device: str, slots: int = 1) -> "Claim | None":
+    def claim(self, worker: str, device: str, slots: int = 1, started: bool = False) -> "Claim | None":
         self._check()
         with self.lock:
+            self.started.append(started)
+            if self.bad_claims:
+                raise self.bad_claims.pop(0)
             return self.claims.pop(0) if self.claims else None
 
     def heartbeat(self, attempt: int, token: str) -> Heartbeat:
@@ -133,6 +139,13 @@ def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
     behaviour = job["candidate"]["parameters"]["behaviour"]
     if behaviour == "invalid":
         raise BuildError("the image is 8 x 8, five poolings need 32 x 32", "blocks.4")
+    if behaviour == "temporary":
+        print(Path(tempfile.mkdtemp()).relative_to(Path(job["workdir"]).absolute()).parts[0])
+        print(subprocess.run(["mktemp"], capture_output=True, text=True, check=True).stdout.strip())
+    if behaviour == "full":
+        raise EnvironmentFailure("No space left on device", whole=True)
+    if behaviour == "no data":
+        raise EnvironmentFailure("dataset 'faces': missing train.bin in /data")
     if behaviour == "raise":
         raise RuntimeError("division of labour by zero")
     if behaviour == "segfault":

@@ -1,5 +1,6 @@
 """`sparsemod run`, `check`, `families` and the rest that needs no server, and the demo with a tiny experiment."""
 
+import errno
 import html
 import re
 import subprocess
@@ -53,6 +54,49 @@ def test_run_writes_results_and_goes_on(
     assert "trial    0" not in again, "what is finished is not run again"
 
 
+def test_constraints_that_nothing_meets_are_an_error(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(SPEC + "constraints:\n- coefficients: {l1_width: 1}\n  bound: 1\n")
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(spec), "--out", str(tmp_path / "results")])
+    assert end.value.code == 1
+    words = capsys.readouterr().err
+    assert "constraints = ['l1_width <= 1']: met by none of" in words
+    assert "Traceback" not in words
+
+
+def test_an_unknown_name_in_a_constraint_is_told_with_its_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec.write_text(SPEC + "constraints:\n- coefficients: {l9_width: 1}\n  bound: 1\n")
+    for command in (["check", str(spec)], ["run", str(spec), "--out", str(tmp_path / "results")]):
+        with pytest.raises(SystemExit) as end:
+            main(command)
+        assert end.value.code == 2
+        captured = capsys.readouterr()
+        assert (
+            "spec.yaml:8: constraints.0 = 'l9_width': a parameter of the space" in captured.out + captured.err
+        )
+
+
+def test_a_full_disk_is_one_line(
+    spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sparsemod.pipeline.local_run.os.fsync", full)
+    with pytest.raises(SystemExit) as end:
+        main(["run", str(spec), "--out", str(tmp_path / "results")])
+    assert end.value.code == 1
+    words = capsys.readouterr().err
+    assert "error No space left on device; 0 finished trials are kept in" in words
+    assert "Traceback" not in words
+    monkeypatch.undo()
+    assert "all rounds are complete" in cli(capsys, "run", str(spec), "--out", str(tmp_path / "results"))
+
+
 BROKEN = """
 from torch import nn
 from sparsemod.space.parameters import Integer
@@ -89,7 +133,7 @@ def test_a_network_that_never_trains_is_told_at_the_end(
     captured = capsys.readouterr()
     assert end.value.code == 1
     assert "RuntimeError: no such tensor in this network" in captured.out
-    assert "no trial was completed; the last failure: RuntimeError: no such tensor" in captured.err
+    assert "no trial was completed; the last failure: train: RuntimeError: no such tensor" in captured.err
 
 
 @pytest.mark.parametrize(

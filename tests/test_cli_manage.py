@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from safetensors.numpy import save
 from support_cli import Service, cli, served
-from support_store import completed, point
+from support_store import completed, fault, point
 from support_suggester import make_spec
 
 from service.client.client import Client
@@ -21,7 +21,7 @@ from service.schemas.trials import LogLine
 from service.store.tables import experiments
 from service.suggester.suggester import Suggester
 from sparsemod.errors import NotFound
-from sparsemod.records import Artifact
+from sparsemod.records import Artifact, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.spec.files import dump
 
 
@@ -64,6 +64,38 @@ def test_delete_asks_first(
         capsys, "delete", "unwanted"
     )
     assert not there(running, identity)
+
+
+def test_what_is_paused_is_shown_and_failed_trials_are_tried_again(
+    running: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_spec(name="poor", limits={"attempts": 1})
+    identity = running.store.create_experiment(made).id
+    for width in ("8", "9"):
+        cli(capsys, "attach", "poor", "layers=1", f"l1_width={width}", "dropout=0.1")
+    missing = Failure(kind=FailureKind.ENVIRONMENT, message="no module named 'own'")
+    with Client(running.url) as client:
+        first = client.claim("bad-worker", started=True)
+        assert first is not None
+        client.finish(first.attempt, first.token, TrialResult(state=TrialState.FAILED, failure=missing))
+        assert client.claim("bad-worker") is None
+        assert "bad-worker is paused for experiment" in cli(capsys, "workers")
+        assert "no module named 'own'" in cli(capsys, "workers")
+        assert f"paused: worker bad-worker, experiment {identity}: no module named 'own'" in cli(
+            capsys, "health"
+        )
+        second = client.claim("good-worker")
+        assert second is not None and second.trial == first.trial
+        client.finish(second.attempt, second.token, fault())
+    assert "has failed by a fault" in cli(capsys, "retry", "1")
+    assert f"1 trial of experiment {identity} (poor) queued again: 0" in cli(capsys, "retry", "poor")
+    assert "trial 1 is queued: only a failed one" in cli(capsys, "retry", "poor", "-t", "1", code=2)
+    running.store.pause("files", "no artifact", experiment=identity)
+    assert f"experiment {identity} (poor) is paused: no artifact" in cli(capsys, "list")
+    assert "paused: no artifact" in cli(capsys, "show", "poor")
+    cli(capsys, "resume", "poor")
+    assert "is paused" not in cli(capsys, "list")
+    running.store.delete_experiment(identity)
 
 
 def test_delete_takes_the_files_along(

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -72,7 +73,8 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
 def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
     (block,) = blocks("c", (DOCS / "c-export.md",))
     module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    project(quantize(module, torch.randn(8, 1, 4, 4)), tmp_path / "made", name="digits")
+    network = replace(quantize(module, torch.randn(8, 1, 4, 4)), classes=("a", "b", "c"))
+    project(network, tmp_path / "made", name="digits")
     header = (tmp_path / "made" / "digits.h").read_text()
     for line in block.text.splitlines():
         prototype = line.partition(";")[0] + ";"

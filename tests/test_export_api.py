@@ -70,9 +70,9 @@ def test_the_front_is_exported_and_kept(http: TestClient, store: Store) -> None:
         assert {"card.md", "card.html", "memory.png", f"{item['format']}-verification.json"} < set(names)
     c = next(item for item in found if item["format"] == "c")
     assert c["report"]["verifications"][0]["largest_difference"] == 0
-    archive = next(a for a in c["artifacts"] if a["name"] == "network-c.zip")
+    archive = next(a for a in c["artifacts"] if a["name"] == "store_test_0-c.zip")
     with zipfile.ZipFile(io.BytesIO(http.get(archive["url"]).content)) as opened:
-        assert "network/network.c" in opened.namelist()
+        assert "store_test_0/store_test_0.c" in opened.namelist()
     after = store.trial(experiment, trial)
     assert {a.kind for a in before.artifacts} < {a.kind for a in after.artifacts}
     assert after.model_copy(update={"artifacts": before.artifacts}) == before
@@ -121,6 +121,9 @@ def test_what_cannot_be_exported(http: TestClient, store: Store) -> None:
     for body, field in (({"formats": []}, "formats"), ({"formats": ["hex"]}, "formats.0"), ({}, "formats")):
         answer = http.post(path, json=body)
         assert answer.status_code == 422 and answer.json()["error"]["field"] == field, answer.text
+    for name in ("string", "a__b", "Net", ""):
+        answer = http.post(path, json={"formats": ["c"], "name": name})
+        assert answer.status_code == 422 and answer.json()["error"]["field"] == "name", answer.text
     unknown = http.post(path, json={"formats": ["c"], "device": "toaster"})
     assert unknown.status_code == 422 and unknown.json()["error"]["field"] == "device"
     assert http.post("/experiments/999/trials/0/exports", json={"formats": ["c"]}).status_code == 404
@@ -128,6 +131,26 @@ def test_what_cannot_be_exported(http: TestClient, store: Store) -> None:
     empty = store.create_experiment(store.experiment(experiment).spec).id
     answer = http.post(f"/pareto/{empty}/exports", json={"formats": ["c"]})
     assert answer.status_code == 409 and "front is empty" in answer.json()["error"]["message"]
+
+
+def test_an_export_under_another_name_takes_the_place_of_the_earlier_one(
+    http: TestClient, store: Store
+) -> None:
+    files = http.app.state.files  # type: ignore[attr-defined]
+    experiment, trial = finished(store, files, quantized(lambda: Wide(4)))
+    path = f"/experiments/{experiment}/trials/{trial}/exports"
+    for name in ("first", "second"):
+        assert http.post(path, json={"formats": ["onnx"], "name": name}).status_code == 202
+        (item,) = wait(http, path)
+        assert item["report"]["name"] == name
+    made = [a["name"] for a in item["artifacts"] if a["kind"] == "export.onnx"]
+    assert made == ["second.onnx"]
+    assert [a.name for a in store.trial(experiment, trial).artifacts if a.kind == "export.onnx"] == made
+    assert (
+        http.post(f"/pareto/{experiment}/exports", json={"formats": ["onnx"], "name": "face"}).status_code
+        == 202
+    )
+    assert wait(http, path)[0]["report"]["name"] == f"face_{trial}"
 
 
 def test_a_child_that_dies_is_a_failed_export(

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from torch import nn
 
 from sparsemod.errors import Conflict, InvalidInput, Unsupported
 from sparsemod.export.c import generate, kernel_sources, project
-from sparsemod.export.c.encoding import blocked, encode, gaps, mask
+from sparsemod.export.c.encoding import blocked, encode, gaps, mask, smallest
 from sparsemod.export.c.host import FLAGS
-from sparsemod.export.c.text import comment, identifiers, real
+from sparsemod.export.c.text import comment, double, layer_name, real, string
 from sparsemod.graph import capture, deployed
 from sparsemod.measure.size import deployed_bytes, layer_sizes, sparse_bytes
 from sparsemod.quantization import IntegerNetwork, quantize
@@ -36,7 +37,8 @@ def network() -> IntegerNetwork:
     with torch.no_grad():
         module[5].weight[torch.rand(70, 20) < 0.5] = 0
         module[7].weight[torch.rand(4, 70) < 0.95] = 0
-    return quantize(module.eval(), torch.randn(32, 2, 8, 8))
+    made = quantize(module.eval(), torch.randn(32, 2, 8, 8))
+    return replace(made, encodings=smallest(made))
 
 
 def run(*command: str, folder: Path, given: bytes = b"") -> bytes:
@@ -62,7 +64,7 @@ def test_a_folder_holds_all_and_only_what_is_needed(network: IntegerNetwork, tmp
         "nn_requantized_any",
     )
     assert found == {
-        "tiny.h", "tiny.c", "tiny_weights.h", "tiny_weights.c", "main.c", "Makefile", "CMakeLists.txt", "README.md",
+        "tiny.h", "tiny.c", "tiny.weights.h", "main.c", "Makefile", "CMakeLists.txt", "README.md",
         "kernels/nn.h", *(f"kernels/{kernel}.c" for kernel in kernels),
     }  # fmt: skip
     assert found == set(made.files)
@@ -109,8 +111,8 @@ def test_every_kernel_compiles_for_every_core_without_a_warning(core: str, tmp_p
 def test_the_bytes_stated_are_the_bytes_compiled(network: IntegerNetwork, tmp_path: Path) -> None:
     made = project(network, tmp_path / "net")
     flags = ("-mcpu=cortex-m4", "-mthumb", "-std=c99", "-O2", "-I.", "-c")
-    run(ARM, *flags, "network_weights.c", "network.c", folder=tmp_path / "net")
-    table = run("arm-none-eabi-size", "-A", "network_weights.o", folder=tmp_path / "net").decode()
+    run(ARM, *flags, "network.c", folder=tmp_path / "net")
+    table = run("arm-none-eabi-size", "-A", "network.o", folder=tmp_path / "net").decode()
     rodata = sum(int(line.split()[1]) for line in table.splitlines() if line.startswith(".rodata"))
     layers = len([layer for layer in made.layers if layer.kernels])
     # Beside them each layer has one struct of up to 68 bytes, and arrays are aligned.
@@ -142,12 +144,14 @@ def test_names_that_c_does_not_take(network: IntegerNetwork, name: str) -> None:
 
 
 def test_layers_of_any_name_give_different_identifiers() -> None:
-    names = ["a.b", "a_b", "a/b", "run", "x", "x.weights", "", "été"]
-    made = identifiers(names, "net_")
+    names = ["a.b", "a_b", "a/b", "run", "x", "x.weights", "", "été", "__", "1_a"]
+    made = [layer_name("net", index, name) for index, name in enumerate(names)]
     assert len(set(made)) == len(names) and all(name.isidentifier() and name.isascii() for name in made)
-    assert "net_run" not in made and "net_x_weights" not in made
+    assert all(name.count("__") == 1 and name.startswith("net__") for name in made)
     assert comment("a*/b\n/*é") == "a* /b?/ *?"
-    assert float.fromhex(real(0.1)[:-1]) == 0.1 and real(1.0) == "0x1p+0f"
+    assert real(1.0) == "1.0f" and np.float32(real(0.1)[:-1]) == np.float32(0.1)
+    assert double(0.1) == "0.1" and double(3.0) == "3.0"
+    assert string('é"?\\1') == r'"\303\251\042\077\1341"'
 
 
 def test_a_layer_without_a_kernel_is_refused() -> None:
@@ -186,13 +190,13 @@ def test_encodings_by_hand() -> None:
     assert found.index is not None
     assert found.index.tolist() == [0, 255, 43, 255, 42, 0, 255, 255, 88]
     assert found.weights.tolist() == [5, 0, -6, 0, 7, 0, 0]
-    assert found.bytes == 16 and encode(weight).name == "gaps"
+    assert found.bytes == 16 and encode(weight, "gaps").bytes == 16
     half = np.tile(np.array([[1, 0, 2, 0, 0, 0, 3, 4, 0, 5]], np.int8), (3, 1))
     masked = mask(half)
     assert masked.index is not None
     assert masked.index.tolist() == [0b11000101, 0b10] * 3 and masked.weights.tolist() == [1, 2, 3, 4, 5] * 3
-    assert encode(half).name == "mask" and encode(half, groups=3).name == "dense"
-    assert encode(half, sparse=False).name == "dense"
+    assert encode(half, "mask").name == "mask" and encode(half, "mask", groups=3).name == "dense"
+    assert encode(half).name == "dense"
     assert blocked(np.arange(25, dtype=np.int8).reshape(5, 5), 1).tolist() == [
         *[0, 1, 2, 3], *[5, 6, 7, 8], *[10, 11, 12, 13], *[15, 16, 17, 18], *[4, 9, 14, 19], *[20, 21, 22, 23, 24],
     ]  # fmt: skip
@@ -201,7 +205,10 @@ def test_encodings_by_hand() -> None:
 def test_sparse_projects_are_never_larger() -> None:
     for seed in range(30):
         drawn = Drawn(seed)
-        small, dense = generate(drawn.network), generate(drawn.network, sparse=False)
+        small, dense = (
+            generate(drawn.network, encodings=smallest(drawn.network)),
+            generate(drawn.network, encodings={}),
+        )
         assert small.data_bytes <= dense.data_bytes
         assert {layer.encoding for layer in dense.layers} <= {"", "dense"}
 
@@ -213,9 +220,10 @@ def test_the_sizes_of_the_search_bound_what_is_linked(kind: type[nn.Module]) -> 
         for index, parameter in enumerate(module.parameters()):
             if parameter.ndim > 1:
                 parameter[torch.rand_like(parameter) < (0.3, 0.6, 0.95)[index % 3]] = 0
-    made = generate(quantize(module, torch.randn(16, *kind.shape)))
+    network = quantize(module, torch.randn(16, *kind.shape))
+    made = generate(network, encodings=smallest(network))
     graph = deployed(capture(module, kind.shape))
     layers, nonzeros = layer_sizes(graph), quantize(module, torch.randn(16, *kind.shape)).layer_nonzeros()
     assert made.data_bytes <= sparse_bytes(layers, nonzeros) <= deployed_bytes(layers)
-    dense = generate(quantize(module, torch.randn(16, *kind.shape)), sparse=False)
+    dense = generate(quantize(module, torch.randn(16, *kind.shape)), encodings={})
     assert dense.data_bytes == deployed_bytes(layers)

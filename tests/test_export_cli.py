@@ -55,10 +55,10 @@ def test_one_trial_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = tmp_path / "trial-0"
     assert [path.name for path in tmp_path.iterdir()] == ["trial-0"]
     for name in (
-        "c/network.c",
+        "c/store_test_0.c",
         "c/Makefile",
-        "onnx/network.onnx",
-        "tflite/network.tflite",
+        "onnx/store_test_0.onnx",
+        "tflite/store_test_0.tflite",
         "network.npz",
         "trial.json",
     ):
@@ -79,15 +79,47 @@ def test_the_server_makes_them_on_request(tmp_path: Path, capsys: pytest.Capture
     text = cli(capsys, "export", "1", "0", "--to", "c,onnx", "--remote", "--output", str(tmp_path))
     assert "c: equal in every byte, same class for 100.00 %" in text and "onnx: " in text
     names = {path.name for path in (tmp_path / "trial-0").iterdir()}
-    assert {"network-c.zip", "c-verification.json", "card.md", "network.npz"} < names
+    assert {"store_test_0-c.zip", "c-verification.json", "card.md", "network.npz"} < names
     assert "error --remote = 'given': only with --to" in cli(capsys, "export", "1", "--remote", code=2)
 
 
 def test_without_a_trial_all_points_of_the_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = cli(capsys, "export", "1", "--to", "onnx", "--output", str(tmp_path))
     folders = sorted(path.name for path in tmp_path.iterdir())
-    assert folders and all((tmp_path / name / "onnx" / "network.onnx").is_file() for name in folders)
+    for name in folders:
+        number = name.removeprefix("trial-")
+        assert (tmp_path / name / "onnx" / f"store_test_{number}.onnx").is_file()
+    assert folders
     assert text.count("same class") == 2 * len(folders)
+
+
+def test_a_name_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli(capsys, "export", "1", "0", "--to", "c", "--name", "gestures", "--output", str(tmp_path / "one"))
+    header = (tmp_path / "one" / "trial-0" / "c" / "gestures.h").read_text()
+    assert (
+        "void gestures_run(" in header
+        and '#include "gestures.h"' in (tmp_path / "one/trial-0/card.md").read_text()
+    )
+    cli(
+        capsys,
+        "export",
+        "1",
+        "0",
+        "1",
+        "--to",
+        "onnx",
+        "--name",
+        "gestures",
+        "--output",
+        str(tmp_path / "two"),
+    )
+    assert all((tmp_path / f"two/trial-{i}/onnx/gestures_{i}.onnx").is_file() for i in (0, 1))
+    cli(capsys, "export", "1", "0", "--to", "c", "--name", "mine", "--remote", "-o", str(tmp_path / "three"))
+    assert (tmp_path / "three" / "trial-0" / "mine-c.zip").is_file()
+    text = cli(
+        capsys, "export", "1", "0", "--to", "c", "--name", "string", "-o", str(tmp_path / "four"), code=2
+    )
+    assert "--name = 'string'" in text and not (tmp_path / "four").exists()
 
 
 def test_a_device_that_is_too_small(

@@ -1,5 +1,6 @@
 """The suggester: fills the queue, ends experiments, survives its own death and the database's absence, never doubles a trial."""
 
+import errno
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,7 +13,15 @@ from support_suggester import complete, make_spec, open_store, quick_search, wor
 import service.suggester.suggester
 from service.schemas.trials import ExperimentState
 from service.suggester.suggester import Suggester
-from sparsemod.errors import ServerUnavailable, SpaceEmpty
+from service.suggester.suggester import build_search as real_search
+from sparsemod.errors import (
+    DataMissing,
+    EnvironmentFailure,
+    InvalidInput,
+    ServerUnavailable,
+    SpaceEmpty,
+    UnknownName,
+)
 from sparsemod.records import TrialState
 
 
@@ -93,6 +102,80 @@ def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
     assert not first.step()
     assert [record.index for record in store.records(identity)] == [0, 1, 2]
     assert second.step()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        DataMissing("faces", ["train.bin"], "/data"),
+        UnknownName("network.family", "own", ["cnn"]),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_the_machine_lacks_pauses_the_search_which_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: Exception
+) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=2)
+    assert suggester.step()
+    assert store.claim("w") is not None
+
+    def lacking(spec: Any, watch: Any = None) -> Any:
+        raise missing
+
+    monkeypatch.setattr(service.suggester.suggester, "build_search", lacking)
+    replaced = Suggester(store, ahead=2, holder=suggester._holder)
+    assert replaced.step()
+    view = store.experiment(identity)
+    assert view.state is ExperimentState.RUNNING
+    assert view.paused is not None and view.paused in str(missing).replace("[Errno 28] ", "")
+    assert store.claim("w") is not None, "what is queued goes on"
+    assert not replaced.step(), "not before the pause is over"
+    monkeypatch.setattr(service.suggester.suggester, "build_search", quick_search)
+    assert not replaced.step()
+    clock.now += 6
+    assert replaced.step()
+    assert store.experiment(identity).paused is None
+    assert store.experiment(identity).counts[TrialState.QUEUED] == 2
+
+
+def test_data_that_are_away_are_the_machines_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+
+    def away(spec: Any, imports: bool) -> Any:
+        cause = ConnectionError("no route to the share")
+        raise InvalidInput("dataset", "faces", "its source raised ConnectionError: no route") from cause
+
+    monkeypatch.setattr("sparsemod.data.load", away)
+    with pytest.raises(EnvironmentFailure, match="no route"):
+        real_search(make_spec())
+
+
+def test_in_step_the_next_batch_waits_for_the_one_before(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec(search={"in_step": True, "batch_size": 2})).id
+    suggester = Suggester(store, ahead=9)
+    assert suggester.step()
+    assert len(store.records(identity)) == 2
+    slow = store.claim("slow")
+    work(store, 1)
+    assert not suggester.step(), "one is still under way"
+    complete(store, slow)
+    assert suggester.step()
+    assert len(store.records(identity)) == 4
+
+
+def test_constraints_that_nothing_meets_fail_the_experiment(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    impossible = make_spec(constraints=[{"coefficients": {"l1_width": 1}, "bound": 1}])
+    identity = store.create_experiment(impossible).id
+    Suggester(store).step()
+    view = store.experiment(identity)
+    assert view.state is ExperimentState.FAILED
+    assert view.reason is not None
+    assert view.reason.startswith("constraints = ['l1_width <= 1']: met by none of ")
 
 
 def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:

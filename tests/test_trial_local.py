@@ -1,11 +1,15 @@
 """A whole search without a server, on digits."""
 
+import errno
 import json
+import shutil
+import threading
+import time
 
 import pytest
 from support_trials import tiny_spec
 
-from sparsemod.errors import Conflict, InvalidInput, SpaceEmpty
+from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, SpaceEmpty
 from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.records import FailureKind, TrialState
 
@@ -123,24 +127,111 @@ def test_unknown_augmentations_end_a_run_before_its_first_trial(tmp_path):
 
 
 def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeypatch):
-    from sparsemod.pipeline import local_run as local
+    from sparsemod.pipeline import trial
 
-    def evaluate(spec, candidate, **options):
-        if candidate.round == "r1" and evaluate.calls == 0:
-            evaluate.calls += 1
+    def train(module, data, settings, **options):
+        if train.calls == 0:
+            train.calls += 1
             raise RuntimeError("boom")
-        return real(spec, candidate, **options)
+        return real(module, data, settings, **options)
 
-    real, evaluate.calls = local.evaluate, 0
-    monkeypatch.setattr(local, "evaluate", evaluate)
+    real, train.calls = trial.train, 0
+    monkeypatch.setattr(trial, "train", train)
     run = LocalRun(tiny_spec(), tmp_path)
     run.run()
     first, *others = run.trials
     assert first.result.state is TrialState.FAILED
     assert first.result.failure.kind is FailureKind.FAULT
-    assert first.result.failure.message == "RuntimeError: boom"
-    assert "in evaluate" in first.result.failure.detail
+    assert first.result.failure.message.startswith("train: RuntimeError: boom (test_trial_local.py, line ")
+    assert "in train" in first.result.failure.detail
     assert len(others) == 6 and all(t.result.state is TrialState.COMPLETED for t in others)
+    keys = [run.problem.space.key(t.candidate.parameters) for t in run.trials]
+    assert len(set(keys)) == 7, "what ended in a fault does not come again"
+
+
+ONE_ROUND = {
+    "r1": {"trials": 2, "epochs": 1},
+    "r2": {"trials": 0, "epochs": 1},
+    "r3": {"trials": 0, "epochs": 1},
+}
+
+
+def test_a_trial_that_takes_too_long_is_ended_and_recorded(tmp_path, monkeypatch):
+    from sparsemod.pipeline import trial
+
+    monkeypatch.setattr(trial, "train", lambda *args, **options: time.sleep(60))
+    run = LocalRun(tiny_spec(rounds=ONE_ROUND, limits={"trial_seconds": 0.3}), tmp_path)
+    began = time.monotonic()
+    run.run()
+    assert time.monotonic() - began < 20
+    for found in run.trials:
+        assert found.result.failure.kind is FailureKind.FAULT
+        assert found.result.failure.message == (
+            "took longer than limits.trial_seconds = 0.3 s (in stage 'train') and was ended"
+        )
+
+
+def test_the_limit_holds_beside_the_main_thread_too(tmp_path):
+    run = LocalRun(tiny_spec(rounds=ONE_ROUND, limits={"trial_seconds": 1e-6}), tmp_path)
+    thread = threading.Thread(target=run.run)
+    thread.start()
+    thread.join(60)
+    assert [t.result.failure.kind for t in run.trials] == [FailureKind.FAULT] * 2
+
+
+@pytest.mark.parametrize("where", ["artifact", "journal"])
+def test_a_full_disk_stops_a_run_which_goes_on_later(finished, tmp_path, monkeypatch, where):
+    whole, _ = finished
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def no_space(*args):
+        raise full
+
+    run = LocalRun(whole.spec, tmp_path)
+
+    def fill(trial):
+        if trial.index == 2:
+            if where == "artifact":
+                monkeypatch.setattr("sparsemod.pipeline.local_run.os.replace", no_space)
+            else:
+                monkeypatch.setattr("sparsemod.pipeline.local_run.os.fsync", no_space)
+
+    with pytest.raises(EnvironmentFailure, match="No space left on device; 3 finished trials are kept"):
+        run.run(on_finished=fill)
+    monkeypatch.undo()
+    (tmp_path / ".trial-killed").mkdir()
+    (tmp_path / ".pareto.csv.x1y2").touch()
+    again = LocalRun(whole.spec, tmp_path)
+    assert len(again.trials) == 3
+    outcome = again.run()
+    assert outcome.reason == "all rounds are complete"
+    assert [timeless(t) for t in again.trials] == [timeless(t) for t in whole.trials]
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert left == [".lock"], "what a killed run left is removed"
+
+
+def test_weights_that_are_gone_are_the_folders_failure(finished, tmp_path):
+    whole, _ = finished
+    shutil.copytree(whole.folder, tmp_path / "copy")
+    run = LocalRun(whole.spec, tmp_path / "copy")
+    child = next(t.candidate for t in run.trials if t.candidate.parent is not None)
+    shutil.rmtree(run.folder / "artifacts")
+    with pytest.raises(EnvironmentFailure, match=f"the weights of trial {child.parent} are missing"):
+        run.parent(child)
+
+
+def test_constraints_that_nothing_meets_end_a_run_in_an_error(tmp_path):
+    spec = tiny_spec(constraints=[{"coefficients": {"l1_width": 1}, "bound": 1}])
+    with pytest.raises(SpaceEmpty, match=r"constraints = \['l1_width <= 1'\]: met by none of"):
+        LocalRun(spec, tmp_path).run()
+
+
+def test_an_unknown_name_in_a_constraint_names_the_constraint(tmp_path):
+    fine = {"coefficients": {"l1_width": 1}, "bound": 100}
+    with pytest.raises(
+        InvalidInput, match=r"constraints\.1 = 'l9': a parameter of the space that is a number"
+    ):
+        LocalRun(tiny_spec(constraints=[fine, {"coefficients": {"l9": 1}, "bound": 1}]), tmp_path)
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path):

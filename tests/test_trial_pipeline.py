@@ -1,12 +1,21 @@
 """One trial through the whole pipeline, for real, on digits."""
 
+import errno
 import hashlib
+import re
 
 import numpy as np
 import pytest
 from support_trials import manual, tiny_data, tiny_spec
 
-from sparsemod.errors import InvalidCandidate, InvalidInput
+from sparsemod.errors import (
+    BuildError,
+    DataMissing,
+    EnvironmentFailure,
+    InvalidCandidate,
+    InvalidInput,
+    ToolsMissing,
+)
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.screening import Screen
 from sparsemod.pipeline.trial import ParentWeights, Silent, evaluate
@@ -241,15 +250,97 @@ def test_a_checkpoint_of_another_training_is_left_aside():
     assert resumed.values() == run(tiny_spec()).values()
 
 
-def test_a_searched_setting_that_does_not_go_with_the_network_fails_that_trial_alone():
+def test_a_setting_that_does_not_go_with_the_network_fails_that_trial_alone():
     spec = tiny_spec("cnn", space={"batch_size": [1, 64]})
     result = run(spec, default(spec, batch_size=1))
     assert result.state is TrialState.FAILED and result.failure.kind is FailureKind.INVALID
     assert "training.batch_size = 1: at least 2 samples" in result.failure.message
+    constant = run(tiny_spec("cnn", training={"batch_size": 1}))
+    assert constant.state is result.state and constant.failure.kind is result.failure.kind
+    assert constant.failure.message == result.failure.message
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "kind", "words"),
+    [
+        ("planned_costs", KeyError("pad"), FailureKind.INVALID, "screen: KeyError: 'pad' ("),
+        ("build", SystemExit(3), FailureKind.INVALID, "build: SystemExit: 3 ("),
+        ("train", RuntimeError("boom"), FailureKind.FAULT, "train: RuntimeError: boom ("),
+        ("quantize", IndexError("7"), FailureKind.INVALID, "quantize: IndexError: 7 ("),
+        ("quantize", MemoryError(), FailureKind.FAULT, "quantize: MemoryError"),
+        ("measured_costs", ZeroDivisionError("x"), FailureKind.INVALID, "measure: ZeroDivisionError: x ("),
+    ],
+)
+def test_whatever_a_step_raises_is_the_trials_failure_with_its_place(monkeypatch, step, error, kind, words):
+    def broken(*args, **options):
+        raise error
+
+    monkeypatch.setattr(f"sparsemod.pipeline.trial.{step}", broken)
+    result = run(tiny_spec(), epochs=1)
+    assert result.state is TrialState.FAILED and result.failure.kind is kind
+    assert result.failure.message.startswith(words)
+    assert "test_trial_pipeline.py" in result.failure.message or "MemoryError" in words
+    assert "in broken" in result.failure.detail
+    # What was trained counts as a trial, with its costs; what was not trained is none.
+    assert bool(result.measurements) == (step in ("quantize", "measured_costs"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "whole"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "No space left on device: /tmp/x", True),
+        (DataMissing("faces", ["train.bin"], "/data"), "dataset 'faces': missing train.bin in /data", False),
+        (ModuleNotFoundError("No module named 'timm'"), "No module named 'timm'", False),
+        (RuntimeError("No CUDA GPUs are available"), "No CUDA GPUs are available", True),
+        (ToolsMissing("arm-none-eabi-gcc is not installed"), "arm-none-eabi-gcc is not installed", False),
+    ],
+)
+def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
+    def broken(*args, **options):
+        raise BuildError("cannot be built") from error
+
+    monkeypatch.setattr("sparsemod.pipeline.trial.train", broken)
+    with pytest.raises(EnvironmentFailure, match=re.escape(words)) as raised:
+        run(tiny_spec(), epochs=1)
+    assert raised.value.whole is whole
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"network": {"family": "own"}}, "network.family = 'own': known: cnn, mlp"),
+        ({"dataset": {"name": "faces"}}, "dataset.name = 'faces': known: "),
+        (
+            {"dataset": {"name": "npz", "options": {"path": "/nowhere/x.npz"}}},
+            "missing x.npz in /nowhere",
+        ),
+    ],
+)
+def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure(tmp_path, change, words):
+    from service.worker.trial_process import evaluate_job
+
+    spec = tiny_spec(**change)
+    job = {
+        "spec": spec.model_dump(mode="json"), "candidate": manual({}).model_dump(mode="json"), "epochs": 1, "seed": 0, "device": "cpu",
+        "workdir": str(tmp_path),
+    }  # fmt: skip
+    with pytest.raises(EnvironmentFailure, match=re.escape(words)) as raised:
+        evaluate_job(job, None)
+    assert not raised.value.whole
+
+
+def test_screening_lays_what_a_candidate_raises_to_the_candidate(monkeypatch):
+    spec = tiny_spec()
+    screen = Screen(Problem.of(spec, tiny_data(spec).info))
+
+    def broken(*args, **options):
+        raise KeyError("pad")
+
+    monkeypatch.setattr("sparsemod.pipeline.screening.planned_costs", broken)
     with pytest.raises(
-        InvalidInput, match=r"training\.batch_size = 1"
-    ):  # nobody searched for it: the spec is wrong
-        run(tiny_spec("cnn", training={"batch_size": 1}))
+        BuildError, match=r"cannot be screened: KeyError: 'pad' \(test_trial_pipeline.py, line"
+    ):
+        screen.costs(default(spec).parameters)
 
 
 def test_a_network_whose_sums_overflow_32_bits_is_a_recorded_failure(tmp_path, monkeypatch):

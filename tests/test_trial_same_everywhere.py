@@ -1,11 +1,9 @@
 """One spec by `sparsemod run`, by server + suggester + worker, and by `evaluate`: the same candidates, seeds, numbers and files."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from support_trials import tiny_data, tiny_spec
 
 from service.client.client import Client
 from service.schemas.trials import ExperimentState, TrialView
-from service.store import Store
 from sparsemod.pipeline.local_run import Finished
 from sparsemod.pipeline.trial import ParentWeights, evaluate
 from sparsemod.records import Artifact, CurvePoint, TrialState
@@ -32,6 +29,7 @@ SPEC = tiny_spec(
     pruning={"method": "magnitude"},
     space={"learning_rate": {"low": 1e-3, "high": 3e-2, "log": True}, "sparsity": {"low": 0.0, "high": 0.6}},
     budgets=["size <= 1 KB"],
+    search={"in_step": True},
     seed=11,
 )  # fmt: skip
 
@@ -52,54 +50,27 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Finished
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialView], list[list[CurvePoint]]]:
-    """The same by the service: its trials and their learning curves.
-
-    A suggester runs ahead of the workers by design, so that its model has not seen the trials under way; a local run has. Here the two
-    processes take turns, one of them always frozen: each suggestion is made when nothing is under way, as in a local run.
-    """
+    """The same by the service with two workers: its trials and their learning curves."""
     folder = tmp_path_factory.mktemp("served")
     processes = Processes(folder, lease_seconds=600.0)
     store = store_at(folder)
     try:
         processes.start_server()
-        processes.start_worker("worker")
-        suggester = processes.start("suggester", "suggester", "--data-dir", str(folder), "--ahead", "1")
-        worker = processes.running["worker"]
-        until(lambda: store.workers(), PATIENCE, "the worker to ask for a trial")
-        worker.send_signal(signal.SIGSTOP)
+        for name in ("worker", "second"):
+            processes.start_worker(name)
+        processes.start("suggester", "suggester", "--data-dir", str(folder))
         identity = store.create_experiment(ExperimentSpec.parse(SPEC.to_dict())).id
-        until(take_turns(store, identity, suggester, worker), PATIENCE, "the end")
-        for process in (suggester, worker):
-            process.send_signal(signal.SIGCONT)
+        until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, PATIENCE, "the end")
         with Client(processes.url) as client:
             trials = [client.trial(identity, record.index) for record in store.records(identity)]
             curves = [client.curve(identity, trial.index) for trial in trials]
-        for name in ("worker", "suggester", "server"):
+        for name in ("worker", "second", "suggester", "server"):
             stop_gently(processes.running.pop(name))
     except AssertionError as error:
         raise AssertionError(f"{error}\n{processes.logs()}") from error
     finally:
         processes.end()
     return trials, curves
-
-
-def take_turns(store: Store, identity: int, suggester: Any, worker: Any) -> Callable[[], bool]:
-    """A condition for `until`: whether the experiment is over. Freezes whoever's turn it is not."""
-    whose = suggester
-
-    def look() -> bool:
-        nonlocal whose
-        view = store.experiment(identity)
-        pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
-        now = worker if pending else suggester
-        if now is not whose:
-            whose.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, whose.pid, os.WSTOPPED)
-            now.send_signal(signal.SIGCONT)
-            whose = now
-        return view.state is not ExperimentState.RUNNING
-
-    return look
 
 
 def files(artifacts: Iterable[Artifact]) -> set[tuple[str, str, int, str]]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from support_worker import MemoryServer, make_claim
 
-from service.worker.attempt import RELEASED, Attempt, AttemptSettings, Ending
+from service.errors import NoSpace, ServerError
+from service.worker.attempt import REFUSALS, RELEASED, Attempt, AttemptSettings, Ending
 from service.worker.fork_server import Nursery
 from service.worker.trial_log import TrialLog
+from sparsemod.errors import InvalidInput, ServerUnavailable
 from sparsemod.records import FailureKind, TrialResult, TrialState
 
 
@@ -142,6 +144,79 @@ def test_a_server_that_was_away_loses_nothing(nursery: Nursery, settings: Attemp
     assert server.checkpoints
 
 
+@pytest.mark.parametrize("method", ["heartbeat", "points", "checkpoint", "finish", "upload"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [ServerError("500, and no answer of ours")],
+        [ServerUnavailable("429")],
+        [InvalidInput("token", "", "a token")],
+        [NoSpace("files cannot be stored in /data: No space left on device")] * 3,
+    ],
+    ids=["500", "429", "422", "full"],
+)
+def test_a_bad_answer_to_a_report_loses_nothing(
+    nursery: Nursery,
+    settings: AttemptSettings,
+    method: str,
+    bad: list[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
+    server, left = MemoryServer(), list(bad)
+    real = getattr(server, method)
+
+    def once(*arguments: object) -> object:
+        if left:
+            raise left.pop(0)
+        return real(*arguments)
+
+    setattr(server, method, once)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert server.results[1].state is TrialState.COMPLETED
+    assert {point.epoch for point in server.curve[1]} == {1, 2, 3}
+    assert server.checkpoints
+    assert set(server.blobs.values()) >= {b"final weights", b"weights after two epochs"}
+
+
+def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
+    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
+    server, asked = MemoryServer(), []
+    real = server.finish
+
+    def refuse(attempt: int, token: str, result: TrialResult) -> None:
+        asked.append(result)
+        if result.state is TrialState.COMPLETED:
+            raise InvalidInput("result.measurements", [], "also the objectives")
+        real(attempt, token, result)
+
+    monkeypatch.setattr(server, "finish", refuse)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.FINISHED
+    assert len(asked) == REFUSALS + 1
+    failure = server.results[1].failure
+    assert failure is not None
+    assert failure.message.startswith("the server refused the result: result.measurements = []")
+
+
+def test_files_that_the_server_never_takes_give_the_trial_back(
+    nursery: Nursery, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.001, 0.002))
+    server = MemoryServer()
+
+    def fail(content: object) -> str:
+        raise ServerError("PUT: 500, and no answer of ours")
+
+    monkeypatch.setattr(server, "upload", fail)
+    assert Attempt(server, make_claim(), nursery, settings).run() is Ending.RELEASED
+    failure = server.results[1].failure
+    assert failure is not None
+    assert failure.kind is FailureKind.ENVIRONMENT
+    assert failure.message == "what the trial wrote could not be stored: PUT: 500, and no answer of ours"
+
+
 def test_a_released_trial_goes_back_with_its_checkpoint(nursery: Nursery, settings: AttemptSettings) -> None:
     server = MemoryServer()
     attempt = Attempt(server, make_claim(behaviour="endless"), nursery, settings)
@@ -187,6 +262,12 @@ def test_output_without_an_end_of_line_is_kept_in_pieces(nursery: Nursery, setti
     printed = [line for line in server.lines if not line.startswith("epoch")]
     assert all(len(line) <= 10_000 for line in printed)
     assert printed[0].endswith("…") and printed[-1] == "end"
+
+
+def test_temporary_files_lie_in_the_attempts_folder(nursery: Nursery, settings: AttemptSettings) -> None:
+    server, _ = run(nursery, settings, "temporary")
+    assert server.lines[0] == "tmp"
+    assert server.lines[1].startswith(str(settings.directory.absolute()))
 
 
 def test_a_progress_bar_is_one_line(nursery: Nursery, settings: AttemptSettings) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from support_worker import MemoryServer, make_claim
 
-from service.worker.worker import Worker, WorkerSettings
-from sparsemod.errors import InvalidInput
-from sparsemod.records import TrialState
+from service.client.backoff import Backoff
+from service.errors import LoginNeeded, ServerError
+from service.worker.attempt import FILES, WHOLE
+from service.worker.worker import DENIALS, Worker, WorkerSettings
+from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
+from sparsemod.records import FailureKind, TrialState
 
 
 def settings(tmp_path: Path, **changes: Any) -> WorkerSettings:
@@ -100,6 +103,46 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     assert server.results[1].state is TrialState.COMPLETED
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ServerError("POST /claims: 500, and no answer of ours"),
+        ServerUnavailable("429"),
+        InvalidInput("worker", "x", "something else"),
+        SparsemodError("teapot"),
+        LoginNeeded("no token"),
+        ValueError("not JSON"),
+        RuntimeError("anything"),
+    ],
+)
+def test_no_single_bad_answer_ends_a_worker(tmp_path: Path, bad: Exception) -> None:
+    server = MemoryServer(claims=[make_claim(1)], bad_claims=[bad])
+    assert Worker(server, settings(tmp_path, once=True)).run() == 1
+    assert server.started == [True, True], "what the server did not answer, it may not have heard"
+
+
+def test_a_token_that_is_refused_again_and_again_ends_a_worker(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1)], bad_claims=[LoginNeeded("no token")] * DENIALS)
+    with pytest.raises(LoginNeeded):
+        Worker(server, settings(tmp_path)).run()
+    assert server.claims, "it has claimed nothing"
+
+
+def test_a_worker_that_could_not_ask_does_not_end_as_one_without_work(tmp_path: Path) -> None:
+    with pytest.raises(ServerUnavailable, match="away"):
+        Worker(MemoryServer(away=True), settings(tmp_path, until_idle=0.2)).run()
+
+
+def test_pauses_grow_and_differ() -> None:
+    backoff = Backoff(1.0, 8.0)
+    pauses = [backoff.pause() for _ in range(6)]
+    for pause, step in zip(pauses, (1, 2, 4, 8, 8, 8), strict=True):
+        assert step / 2 <= pause <= step
+    assert len(set(pauses)) == 6
+    backoff.reset()
+    assert backoff.pause() <= 1.0
+
+
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
     worker = Worker(MemoryServer(), settings(tmp_path, gpu=93))
     with pytest.raises(InvalidInput, match="gpu = 93: a CUDA device that torch can use"):
@@ -135,12 +178,32 @@ def test_parent_weights_are_fetched_once_by_digest(tmp_path: Path) -> None:
     assert downloads == [digest]
 
 
-def test_a_parent_that_is_gone_is_a_fault_that_says_so(tmp_path: Path) -> None:
+def test_a_parent_that_is_gone_gives_the_trial_back(tmp_path: Path) -> None:
     digest = "sha256:" + "0" * 64
     parent = {"index": 0, "parameters": {}, "epochs": 3, "artifacts": [
         {"kind": "weights", "digest": digest, "size": 16, "name": "weights.safetensors"}]}  # fmt: skip
     server = MemoryServer(claims=[make_claim(1, parent=parent)])
-    Worker(server, settings(tmp_path, once=True)).run()
+    assert Worker(server, settings(tmp_path, once=True)).run() == 0
     failure = server.results[1].failure
     assert failure is not None
     assert "could not fetch what the trial starts from" in failure.message
+    assert (failure.kind, failure.detail) == (FailureKind.ENVIRONMENT, FILES)
+
+
+@pytest.mark.parametrize(("behaviour", "detail"), [("full", WHOLE), ("no data", "")])
+def test_what_the_machine_lacks_gives_the_trial_back(tmp_path: Path, behaviour: str, detail: str) -> None:
+    server = MemoryServer(claims=[make_claim(1, behaviour=behaviour)])
+    assert Worker(server, settings(tmp_path, once=True)).run() == 0
+    failure = server.results[1].failure
+    assert failure is not None
+    assert (failure.kind, failure.detail) == (FailureKind.ENVIRONMENT, detail)
+
+
+def test_a_nursery_that_does_not_start_is_the_machines_failure(tmp_path: Path) -> None:
+    server = MemoryServer(claims=[make_claim(1)])
+    broken = WorkerSettings(preload=("no_such_module",), directory=tmp_path, once=True)
+    assert Worker(server, broken).run() == 0
+    failure = server.results[1].failure
+    assert failure is not None
+    assert (failure.kind, failure.detail) == (FailureKind.ENVIRONMENT, WHOLE)
+    assert "the process that forks trials" in failure.message

@@ -1,4 +1,4 @@
-"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `extend`, `mend`, `attach`, `delete`: experiments on a server."""
+"""`sparsemod submit`, `watch`, `list`, `show`, `stop`, `resume`, `retry`, `extend`, `mend`, `attach`, `delete`: experiments on a server."""
 
 import time
 from pathlib import Path
@@ -138,6 +138,9 @@ def list_experiments(
             age,
         )
     console().print(table)
+    for item in found:
+        if item.paused:
+            typer.echo(f"experiment {item.id} ({item.name}) is paused: {item.paused}")
 
 
 def _state(item: "ExperimentSummary") -> "Text":
@@ -254,10 +257,33 @@ def stop(
 
 
 def resume(experiment: ExperimentArgument = "", server: ServerOption = DEFAULT_SERVER) -> None:
-    """Go on with a stopped experiment."""
+    """Go on with a stopped experiment; try at once what is paused because a machine lacked something."""
     client = connect(server)
     found = client.resume(which(client, experiment).id)
     typer.echo(f"experiment {found.id} ({found.name}) is {found.state}")
+
+
+def retry(
+    experiment: ExperimentArgument = "",
+    trial: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--trial", "-t", help="Only this failed trial; may be given several times.", min=0, metavar="N"
+        ),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Try failed trials again, with all their attempts. Without --trial: all that failed by a fault, not those whose network cannot be built."""
+    client = connect(server)
+    found = which(client, experiment)
+    again = client.retry(found.id, trial or None)
+    if not again:
+        typer.echo(f"no trial of experiment {found.id} ({found.name}) has failed by a fault")
+        return
+    names = ", ".join(map(str, again))
+    typer.echo(
+        f"{counted(len(again), 'trial')} of experiment {found.id} ({found.name}) queued again: {names}"
+    )
 
 
 def extend(
@@ -371,6 +397,7 @@ COMMANDS = {
     "show": show,
     "stop": stop,
     "resume": resume,
+    "retry": retry,
     "extend": extend,
     "mend": mend,
     "attach": attach,

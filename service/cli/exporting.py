@@ -51,6 +51,12 @@ def export(
     device: Annotated[
         str, typer.Option(help="Check the fit on this device. Default: the target of the experiment.")
     ] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            help="What the model is called in files and C code. Default: the experiment's name and the trial's number. Of several trials each number is added."
+        ),
+    ] = "",
     remote: Annotated[
         bool,
         typer.Option("--remote", help="With --to: let the server make the formats, and fetch its files."),
@@ -64,9 +70,12 @@ def export(
     """
     from service.schemas.exports import ExportState
     from sparsemod.errors import Conflict, InvalidInput, NotFound
+    from sparsemod.export.names import checked_name
 
     import_modules(imports)
     formats = parse_formats(to)
+    if name:
+        checked_name(name, "--name")
     if remote and not formats:
         raise InvalidInput("--remote", "given", "only with --to FORMATS")
     held = local_folder(experiment)
@@ -75,17 +84,18 @@ def export(
             raise InvalidInput(
                 "--remote", "given", f"only for an experiment of a server; {experiment} is a folder"
             )
-        _export_folder(held, trial, formats, out, device)
+        _export_folder(held, trial, formats, out, device, name)
         return
     client = connect(server)
     found = which(client, experiment)
     indices = trial or [point.index for point in client.pareto(found.id).points]
     if not indices:
         raise NotFound("Pareto point of experiment", found.id)
+    called = _model_names(found.spec.name, indices, name)
     failed = 0
     if remote:
         for index in indices:
-            client.export(found.id, index, formats, device or None)
+            client.export(found.id, index, formats, device or None, called[index])
     for index in indices:
         done = _wait(client, found.id, index, formats) if remote else []
         view = client.trial(found.id, index)
@@ -103,13 +113,22 @@ def export(
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
         if formats and not remote:
-            failed += _deliver(client.experiment(found.id), view, folder, formats, device)
+            failed += _deliver(client.experiment(found.id), view, folder, formats, device, called[index])
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
 
+def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, str]:
+    """Trial -> what its model is called: `name` itself for a single trial, else with the trial's number."""
+    from sparsemod.export.names import model_name
+
+    if name and len(indices) == 1:
+        return {indices[0]: name}
+    return {index: model_name(name or experiment, index) for index in indices}
+
+
 def _export_folder(
-    held: "LocalFolder", trial: list[int] | None, formats: tuple[str, ...], out: Path, device: str
+    held: "LocalFolder", trial: list[int] | None, formats: tuple[str, ...], out: Path, device: str, name: str
 ) -> None:
     """The same for the trials of a local run."""
     import shutil
@@ -119,6 +138,7 @@ def _export_folder(
     indices = trial or held.front()
     if not indices:
         raise NotFound("Pareto point of the run in", str(held.folder))
+    called = _model_names(held.spec.name, indices, name)
     failed = 0
     for view in [held.trial(index) for index in indices]:
         folder = require_folder(out / f"trial-{view.index}", "--output")
@@ -128,7 +148,7 @@ def _export_folder(
         names = ", ".join(artifact.name for artifact in view.artifacts)
         typer.echo(f"{folder}: {names or f'no files: its state is {view.state}'}")
         if formats:
-            failed += _deliver(held, view, folder, formats, device)
+            failed += _deliver(held, view, folder, formats, device, called[view.index])
     if failed:
         raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
 
@@ -162,6 +182,7 @@ def _deliver(
     folder: Path,
     formats: tuple[str, ...],
     device: str,
+    name: str,
 ) -> int:
     """Write the formats of one trial into its folder; how many failed."""
     from sparsemod.errors import Conflict
@@ -179,7 +200,7 @@ def _deliver(
     )  # fmt: skip
     if subject.note:
         typer.echo(subject.note, err=True)
-    done = deliver(subject, folder, formats, target=device or spec.target.device)
+    done = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
     for report in done.reports:
         for line in report_lines(report):
             typer.echo(f"  {line}")
@@ -194,9 +215,13 @@ def report_lines(report: "ExportReport") -> list[str]:
     lines = []
     for check in report.verifications:
         far = "equal in every byte" if check.exact else f"{check.largest_difference} quanta off at most"
-        share = f"same class for {100 * check.agreement:.2f} %"
+        share = (
+            f"on {check.samples} samples"
+            if check.agreement is None
+            else f"same class for {100 * check.agreement:.2f} % of {check.samples} samples"
+        )
         error = "" if check.error is None else f", error {100 * check.error:.2f} %"
-        lines.append(f"{report.format}: {far}, {share} of {check.samples} samples{error} ({check.runtime})")
+        lines.append(f"{report.format}: {far}, {share}{error} ({check.runtime})")
     lines += [f"{report.format}: not checked: {words}" for words in report.missing]
     return lines or [f"{report.format}: written"]
 

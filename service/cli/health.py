@@ -1,10 +1,13 @@
 """`sparsemod health`: whether a part of the service can do its work, as an exit code for whoever watches over it."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.common import DEFAULT_SERVER, ServerOption, complain, connect
+
+if TYPE_CHECKING:
+    from service.schemas.trials import PauseView
 
 SECONDS = 5.0
 """How long an answer may take."""
@@ -29,7 +32,17 @@ def health(
 
 def _server(url: str) -> str:
     found = connect(url, timeout=SECONDS).health()
-    return f"{url} answers: sparsemod {found.version}, {found.database}, schema {found.schema_version}"
+    first = f"{url} answers: sparsemod {found.version}, {found.database}, schema {found.schema_version}"
+    return "\n".join([first, *map(_paused, found.pauses)])
+
+
+def _paused(pause: "PauseView") -> str:
+    who = "everything" if pause.worker is None and pause.experiment is None else ""
+    parts = [
+        f"worker {pause.worker}" if pause.worker is not None else "",
+        f"experiment {pause.experiment}" if pause.experiment is not None else "",
+    ]
+    return f"paused: {who or ', '.join(filter(None, parts))}: {pause.reason}"
 
 
 def _database() -> str:

@@ -104,7 +104,7 @@ def _follow(local: "LocalRun", debug: bool) -> None:
     from rich.live import Live
 
     from service.cli.view import front_table, render
-    from sparsemod.errors import BuildError
+    from sparsemod.errors import BuildError, EnvironmentFailure, SpaceEmpty
 
     output = console()
     began = time.monotonic()
@@ -140,6 +140,10 @@ def _follow(local: "LocalRun", debug: bool) -> None:
         local.write()
         typer.echo(f"interrupted; the same command goes on after {len(local.trials)} trials", err=True)
         raise
+    except (EnvironmentFailure, SpaceEmpty) as error:
+        # No mistake in the command: the run itself came to an end.
+        complain(str(error))
+        raise typer.Exit(1) from error
     finally:
         if live is not None:
             live.stop()

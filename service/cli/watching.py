@@ -84,7 +84,8 @@ def build_snapshot(
         identity=experiment.id,
         name=experiment.name,
         state=str(experiment.state),
-        reason=experiment.spec_trouble() or experiment.reason,
+        reason=experiment.spec_trouble()
+        or (f"paused: {experiment.paused}" if experiment.paused else experiment.reason),
         rounds=rounds,
         counts={str(state): count for state, count in experiment.counts.items()},
         objectives=pareto.objectives,

@@ -32,10 +32,12 @@ def workers(
     table.add_column("slots", justify="right")
     table.add_column("works on")
     table.add_column("last heard of", justify="right")
-    styles = {"busy": "cyan", "draining": "yellow", "not heard of": "red", "idle": "dim"}
+    styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "not heard of": "red", "idle": "dim"}
     now = datetime.now(UTC)
     for worker in found:
         state = "draining" if worker.draining else "busy" if worker.trials else "idle"
+        if worker.pauses and not worker.trials and not worker.draining:
+            state = "paused"
         if not worker.alive:
             state = "not heard of"
         table.add_row(
@@ -47,6 +49,11 @@ def workers(
             f"{duration(max(0.0, (now - worker.last_seen).total_seconds()))} ago",
         )
     console().print(table)
+    for worker in found:
+        for pause in worker.pauses:
+            place = "" if pause.experiment is None else f" for experiment {pause.experiment}"
+            left = duration(max(0.0, (pause.until - now).total_seconds()))
+            typer.echo(f"{worker.name} is paused{place}, for {left} more: {pause.reason}")
 
 
 def held(trials: tuple[tuple[int, int], ...]) -> str:
@@ -59,7 +66,7 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Give it trials again.")] = False,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Hand out no more trials to a worker. It finishes those that it has, and goes on waiting."""
+    """Hand out no more trials to a worker. It finishes those that it has, and goes on waiting. --undo also ends its pauses."""
     from sparsemod.errors import NotFound, UnknownName
 
     client = connect(server)

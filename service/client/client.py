@@ -35,6 +35,7 @@ from service.schemas.trials import (
     LogLine,
     Page,
     ParetoView,
+    Retried,
     TrialView,
     WorkerView,
 )
@@ -110,8 +111,13 @@ class Client(ExportCalls, ViewCalls):
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/stop")
 
     def resume(self, experiment: int) -> ExperimentView:
-        """Go on after `stop`."""
+        """Go on after `stop`, and try at once what is paused."""
         return self._ask(ExperimentView, "POST", f"/experiments/{experiment}/resume")
+
+    def retry(self, experiment: int, trials: Iterable[int] | None = None) -> tuple[int, ...]:
+        """Queue failed trials again: those named, or all that failed by a fault; their indices. Raises NotFound, Conflict."""
+        body = {"trials": None if trials is None else list(trials)}
+        return self._ask(Retried, "POST", f"/experiments/{experiment}/retry", body=body).trials
 
     def extend(
         self,
@@ -251,9 +257,10 @@ class Client(ExportCalls, ViewCalls):
 
     # -- what workers use -------------------------------------------------------------------------------------------------------------
 
-    def claim(self, worker: str, device: str = "cpu", slots: int = 1) -> Claim | None:
-        """A trial to evaluate, or None when there is none."""
-        body = {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
+    def claim(self, worker: str, device: str = "cpu", slots: int = 1, started: bool = False) -> Claim | None:
+        """A trial to evaluate, or None when there is none. `started`: this is the first claim of a new process."""
+        body = {"worker": worker, "device": device, "slots": slots, "started": started}
+        body["request"] = uuid.uuid4().hex
         response = self._send("POST", "/claims", body=body)
         return None if response.status_code == 204 else self._parse(Claim, response)
 
@@ -342,8 +349,8 @@ class Client(ExportCalls, ViewCalls):
             )
         except httpx2.TransportError as error:
             raise NoAnswer(f"no answer from {self.url}: {error or type(error).__name__}") from error
-        if response.status_code >= 400 and response.status_code not in accept:
-            self._check(response)
+        if response.status_code >= 300 and response.status_code not in accept:
+            self._check(response)  # a redirection is no answer of ours either
         return response
 
     def _patiently(self, request: Callable[[], T]) -> T:
@@ -363,7 +370,7 @@ class Client(ExportCalls, ViewCalls):
         try:
             detail = ErrorAnswer.model_validate_json(response.content).error
         except ValidationError:
-            if response.status_code in (502, 503, 504):
+            if response.status_code in (429, 502, 503, 504):
                 raise ServerUnavailable(f"{self.url} answers {response.status_code}") from None
             if response.status_code == 404:
                 kind = service_errors.exception(

@@ -20,18 +20,22 @@ class ExportCalls:
         raise NotImplementedError
 
     def export(
-        self, experiment: int, index: int, formats: Sequence[str], device: str | None = None
+        self,
+        experiment: int,
+        index: int,
+        formats: Sequence[str],
+        device: str | None = None,
+        name: str | None = None,
     ) -> list[ExportView]:
-        """Begin to export a trial's network; `exports` tells when it is done."""
-        return self._exported(
-            "POST", f"/experiments/{experiment}/trials/{index}/exports", _wish(formats, device)
-        )
+        """Begin to export a trial's network as a model called `name`; `exports` tells when it is done."""
+        wish = _wish(formats, device, name)
+        return self._exported("POST", f"/experiments/{experiment}/trials/{index}/exports", wish)
 
     def export_front(
-        self, experiment: int, formats: Sequence[str], device: str | None = None
+        self, experiment: int, formats: Sequence[str], device: str | None = None, name: str | None = None
     ) -> list[ExportView]:
-        """The same for every point of the Pareto front."""
-        return self._exported("POST", f"/pareto/{experiment}/exports", _wish(formats, device))
+        """The same for every point of the Pareto front; the trial's number is added to `name`."""
+        return self._exported("POST", f"/pareto/{experiment}/exports", _wish(formats, device, name))
 
     def exports(self, experiment: int, index: int | None = None) -> list[ExportView]:
         """Exports of one trial, or of all: those that are done, and those on their way."""
@@ -49,5 +53,6 @@ class ExportCalls:
         return self._list(_EXPORTS, path, method, body=body)
 
 
-def _wish(formats: Sequence[str], device: str | None) -> dict[str, Any]:
-    return {"formats": list(formats), **({} if device is None else {"device": device})}
+def _wish(formats: Sequence[str], device: str | None, name: str | None) -> dict[str, Any]:
+    given = {"device": device, "name": name}
+    return {"formats": list(formats), **{key: value for key, value in given.items() if value is not None}}

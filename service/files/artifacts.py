@@ -3,17 +3,20 @@
 Names given by anybody never become paths. A file appears whole or not at all, and is on the disk before its digest is confirmed.
 """
 
+import contextlib
+import errno
 import hashlib
 import math
 import os
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from service.errors import TooLarge
+from service.errors import NoSpace, TooLarge
 from service.files.upload_checks import refuse_pickled
 from service.schemas.trials import DIGEST_PATTERN, ArtifactInfo
 from sparsemod.errors import DigestMismatch, InvalidInput, NotFound
@@ -52,7 +55,7 @@ class ArtifactFiles:
         return path
 
     def receive(self, digest: str) -> "Upload":
-        """Begin to receive the content of `digest`; use it in a `with` statement."""
+        """Begin to receive the content of `digest`; use it in a `with` statement. Raises NoSpace."""
         return Upload(self.path(digest), digest, self.limit)
 
     def add(self, content: bytes, store: "Store") -> ArtifactInfo:
@@ -80,6 +83,17 @@ class ArtifactFiles:
         return sorted(found)
 
 
+@contextlib.contextmanager
+def needing_space(folder: Path) -> Iterator[None]:
+    """A full or read-only disk as NoSpace."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise NoSpace(f"files cannot be stored in {folder}: {error.strerror}") from error
+
+
 def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
@@ -94,9 +108,10 @@ class Upload:
         self._path, self._expected, self._limit = path, digest, limit
         self._hash = hashlib.sha256()
         self.size = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=_UPLOAD)
-        self._file = os.fdopen(handle, "wb")
+        with needing_space(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=_UPLOAD)
+        self._file = os.fdopen(handle, "wb", buffering=0)  # what does not fit is told by the write itself
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +123,7 @@ class Upload:
         Path(self._temporary).unlink(missing_ok=True)
 
     def write(self, chunk: bytes) -> None:
-        """Add bytes. Raises TooLarge."""
+        """Add bytes. Raises TooLarge, NoSpace."""
         self.size += len(chunk)
         if self.size > self._limit:
             raise TooLarge(
@@ -117,16 +132,18 @@ class Upload:
                 f"artifacts of at most {self._limit} bytes (SPARSEMOD_MAX_ARTIFACT_BYTES)",
             )
         self._hash.update(chunk)
-        self._file.write(chunk)
+        with needing_space(self._path.parent):
+            while chunk:
+                chunk = chunk[self._file.write(chunk) :]
 
     def commit(self, store: "Store") -> ArtifactInfo:
-        """Check digest and content, put the file in its place and record it. Raises DigestMismatch, InvalidInput for pickled data."""
+        """Check digest and content, put the file in its place and record it. Raises DigestMismatch, InvalidInput for pickled data, NoSpace."""
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._expected:
             raise DigestMismatch("the uploaded content", self._expected, found)
-        self._file.flush()
         refuse_pickled(Path(self._temporary))
-        os.fsync(self._file.fileno())
+        with needing_space(self._path.parent):
+            os.fsync(self._file.fileno())
         info = store.add_artifact(found, self.size, self._place)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:

@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "DELETE /experiments/{experiment}": OWN,
     "POST /experiments/{experiment}/stop": OWN,
     "POST /experiments/{experiment}/resume": OWN,
+    "POST /experiments/{experiment}/retry": OWN,
     "POST /experiments/{experiment}/extend": OWN,
     "POST /experiments/{experiment}/mend": OWN,
     "GET /experiments/{experiment}/events": READ,

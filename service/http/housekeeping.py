@@ -56,6 +56,8 @@ class Housekeeping:
                     swept = time.monotonic()
                     self.sweep()
             except SparsemodError as error:
+                # As long as the database is away, nobody can renew a lease: afterwards everybody gets the time of one.
+                self._store.lenient_until = self._store.clock() + self._store.lease_seconds
                 log.warning("the store does not answer, will look again", reason=str(error))
             except OSError as error:
                 log.error("files that nobody needs cannot be deleted", reason=str(error))

@@ -65,6 +65,7 @@ class Readiness:
             database=cast(Literal["sqlite", "postgresql"], self._store.backend),
             schema_version=version,
             free_bytes=self._free(),
+            pauses=tuple(self._store.pauses()),
         )
 
     def _free(self) -> int:

@@ -1,6 +1,6 @@
 """The process that writes exports for the server: a task in each line of its standard input, an answer in each line of its standard output.
 
-    {"spec": ..., "imports": [...], "formats": [...], "device": ..., "index": ..., "network": path, "folder": path, ...}
+    {"spec": ..., "imports": [...], "formats": [...], "device": ..., "name": ..., "index": ..., "network": path, "folder": path, ...}
     {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
 
 It ends with its input, or with the server.
@@ -48,6 +48,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
 def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str, str]]:
     from sparsemod.delivery.card import PLOT
     from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
+    from sparsemod.export.names import model_name
     from sparsemod.records import Measurement
 
     folder = Path(task["folder"])
@@ -58,7 +59,8 @@ def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str,
         parameters=task["parameters"],
         measurements=[Measurement.model_validate(m) for m in task["measurements"]],
     )
-    done = deliver(subject, folder, task["formats"], target=task["device"])
+    name = task["name"] or model_name(spec.name, task["index"])
+    done = deliver(subject, folder, task["formats"], target=task["device"], name=name)
     listed = [("card", CARD, CARD), ("card", PAGE, PAGE), ("card", PLOT, PLOT)]
     for report in done.reports:
         listed += _files(folder, report)

@@ -6,7 +6,6 @@ them as artifacts of the trial. A server that dies loses its lease, and another 
 
 import os
 import socket
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,9 @@ from service.settings import Settings
 from service.store import ExportJob, Store
 from service.store.exports import ExportRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.export.names import DEFAULT
 from sparsemod.export.report import ExportReport, FormatName
+from sparsemod.files import scratch
 from sparsemod.records import Artifact
 
 log = structlog.get_logger("exports")
@@ -56,9 +57,15 @@ class Exports:
         self._thread.start()
 
     def start(
-        self, experiment: int, indices: Sequence[int], formats: Sequence[FormatName], device: str | None
+        self,
+        experiment: int,
+        indices: Sequence[int],
+        formats: Sequence[FormatName],
+        device: str | None,
+        names: Mapping[int, str] | None = None,
     ) -> list[ExportView]:
-        """Queue the exports and say what is known of them. Those that wait or run already are not queued again.
+        """Queue the exports and say what is known of them. Those that wait or run already are not queued again. `names`: index -> the
+        model's name, where it is not the default.
 
         Raises NotFound, Conflict for a trial without a network, or when too many requests wait.
         """
@@ -68,7 +75,7 @@ class Exports:
                 raise Conflict(
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
-        self._store.queue_exports(experiment, indices, formats, target)
+        self._store.queue_exports(experiment, indices, formats, target, names)
         known = [
             found for index in indices for found in self.listed(experiment, index) if found.format in formats
         ]
@@ -115,7 +122,7 @@ class Exports:
             if record is not None and record.state is not ExportState.DONE:
                 state = record.state
                 if record.failure is not None:
-                    report = ExportReport(format=name, name="network", failure=record.failure)
+                    report = ExportReport(format=name, name=DEFAULT, failure=record.failure)
             elif not reports:
                 continue
             else:
@@ -184,8 +191,7 @@ class Exports:
     def _attempt(self, job: ExportJob) -> tuple[str | None, bool]:
         """(None, False) when the files are stored; else why not, and whether another attempt may go better."""
         try:
-            with tempfile.TemporaryDirectory(prefix="sparsemod-export-") as place:
-                folder = Path(place)
+            with scratch("sparsemod-export-") as folder:
                 answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
                 if "failure" in answer:
                     return answer["failure"], False
@@ -210,6 +216,7 @@ class Exports:
             "imports": list(self._settings.imports),
             "formats": list(job.formats),
             "device": job.device,
+            "name": job.name,
             "index": trial.index,
             "network": str(self._files.open(network.digest)),
             "parameters": trial.candidate.parameters,

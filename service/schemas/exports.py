@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from service.schemas.trials import Request, StoredArtifact, View
+from sparsemod.export.names import LONGEST, PATTERN
 from sparsemod.export.report import ExportReport, FormatName
 from sparsemod.targets import DeviceFit
 
@@ -20,11 +21,15 @@ class ExportState(StrEnum):
 
 
 class ExportRequest(Request):
-    """The formats to write. `device`: check the fit there; default, the target of the experiment."""
+    """The formats to write. `device`: check the fit there; default, the target of the experiment. `name`: what the model is called in files and
+    C code; default, the experiment's name and the trial's number. Of several trials each number is added."""
 
     formats: Annotated[tuple[FormatName, ...], Field(min_length=1, max_length=3, examples=[["c", "onnx"]])]
     device: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9._-]*$")] | None = (
         Field(None, examples=["stm32f446"])
+    )
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST, pattern=PATTERN)] | None = Field(
+        None, examples=["gestures"]
     )
 
 

@@ -59,7 +59,7 @@ class AttemptState(StrEnum):
     COMPLETED = "completed"  # brought a final result
     FAILED = "failed"  # reported a failure
     LOST = "lost"  # its lease ran out: worker or network gone
-    RELEASED = "released"  # the worker gave it back unfinished
+    RELEASED = "released"  # given back unfinished: the worker ended, or its machine lacks something
     STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
 
 
@@ -104,6 +104,10 @@ class ExperimentSummary(View):
     )
     state: ExperimentState
     reason: str | None = Field(None, description="Why it is done, or failed.")
+    paused: str | None = Field(
+        None,
+        description="Why a running experiment does not go on at the moment: what the machines lack. It goes on by itself, or at once by `resume`.",
+    )
     spec_error: str | None = Field(
         None,
         description="Why the stored spec does not validate on this server. Until it is mended, no trial is suggested or handed out.",
@@ -138,6 +142,20 @@ class ExperimentView(ExperimentSummary):
     )
     budgets: dict[str, float]
     reference_point: dict[str, float]
+
+
+class RetryTrials(Request):
+    """Failed trials to try again: `trials` by index, null for all that failed by a fault. A network that cannot be built must be named."""
+
+    trials: Annotated[
+        tuple[Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)], ...] | None, Field(max_length=10_000)
+    ] = None
+
+
+class Retried(View):
+    """The trials that are queued again."""
+
+    trials: tuple[int, ...]
 
 
 class ExtendExperiment(Request):
@@ -287,6 +305,9 @@ class ClaimRequest(Request):
     device: Word = "cpu"
     slots: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
     request: Token | None = None
+    started: bool = Field(
+        False, strict=True, description="The worker's first claim: what paused it before is forgotten."
+    )
 
 
 class ParentTrial(View):
@@ -354,6 +375,17 @@ class Finished(View):
     state: TrialState
 
 
+class PauseView(View):
+    """Something that cannot go on because a machine lacks something (space, data, a module, a GPU). No `worker`: all of them; no
+    `experiment`: all of them. It is tried again at `until`."""
+
+    reason: str
+    worker: str | None = None
+    experiment: int | None = None
+    since: datetime
+    until: datetime
+
+
 class WorkerView(View):
     """A worker that was heard of lately and the trials that it holds, as [experiment, index] pairs."""
 
@@ -364,6 +396,7 @@ class WorkerView(View):
     last_seen: datetime
     alive: bool
     draining: bool = Field(False, description="Whether it gets no more trials.")
+    pauses: tuple[PauseView, ...] = Field((), description="What it cannot do at the moment, and why.")
     trials: tuple[tuple[int, int], ...]
 
 
@@ -389,3 +422,4 @@ class Health(View):
     database: Literal["sqlite", "postgresql"]
     schema_version: str
     free_bytes: int = Field(description="Free space on the disk of the artifacts.")
+    pauses: tuple[PauseView, ...] = Field((), description="What cannot go on at the moment, and why.")

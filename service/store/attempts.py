@@ -21,10 +21,10 @@ from service.schemas.trials import (
     Heartbeat,
     LogLine,
     ParentTrial,
+    PauseView,
     WorkerView,
 )
-from service.store.engine import Clock
-from service.store.experiments import moment
+from service.store.engine import Clock, moment
 from service.store.files import hold
 from service.store.reports import TRIAL_OF, Reports
 from service.store.stored_spec import StoredSpecInvalid
@@ -32,6 +32,7 @@ from service.store.tables import (
     attempts,
     experiments,
     log_lines,
+    pauses,
     trial_artifacts,
     trials,
     workers,
@@ -53,6 +54,14 @@ _CLAIMABLE = (
     .where(
         trials.c.state == TrialState.QUEUED.value,
         experiments.c.state == ExperimentState.RUNNING.value,
+        ~sa.exists(
+            sa.select(pauses.c.key).where(
+                pauses.c.until > sa.bindparam("now"),
+                pauses.c.claims.is_(sa.true()),
+                sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("worker")),
+                sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
+            )
+        ),
         # Parameters that hold lists; 0 is in each of them, because an empty list would need another statement.
         experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
@@ -117,12 +126,16 @@ class Attempts(Reports):
         slots: int = 1,
         request: str | None = None,
         login: int | None = None,
+        started: bool = False,
     ) -> Claim | None:
-        """The oldest queued trial of a running experiment, or None, which a draining worker always gets.
+        """The oldest queued trial of a running experiment, or None, which a draining worker always gets. What is paused (see Pauses) is left
+        out; with `started`, the worker is a new process, and what paused the one before is forgotten.
 
         A repeated `request` gets the claim that it got before; Conflict when that was another `login`'s. An experiment of which no claim can
         be made, because what is stored of it does not validate, is passed over.
         """
+        if started:
+            self.unpause("worker", worker=worker)
         while True:
             try:
                 return self._try_claim(worker, device, slots, request, login)
@@ -165,7 +178,7 @@ class Attempts(Reports):
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
-            trial = connection.execute(statement, barred).one_or_none()
+            trial = connection.execute(statement, {"now": now, "worker": worker, **barred}).one_or_none()
             if trial is None:
                 return None
             attempt = {
@@ -366,6 +379,9 @@ class Attempts(Reports):
             for row in running:
                 held.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
                 heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
+            paused: dict[str | None, list[PauseView]] = {}
+            for pause in self._pauses(connection):
+                paused.setdefault(pause.worker, []).append(pause)
             found = []
             for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
                 last = max(row.last_seen, heard.get(row.name, 0.0))
@@ -378,6 +394,7 @@ class Attempts(Reports):
                             first_seen=moment(row.first_seen),
                             last_seen=moment(last),
                             draining=row.draining,
+                            pauses=tuple(paused.get(row.name, ())),
                             alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
                             trials=tuple(held.get(row.name, ())),
                         )

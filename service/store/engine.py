@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0004"
+HEAD = "0006"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same
@@ -293,3 +294,13 @@ class Base:
             {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data},
         )
         return int(counter)
+
+
+def moment(seconds: float) -> datetime:
+    """Seconds since 1970 as a time."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def moment_or_none(seconds: float | None) -> datetime | None:
+    """The same for a time that may not have come."""
+    return None if seconds is None else moment(seconds)

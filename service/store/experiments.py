@@ -4,25 +4,44 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.schemas.trials import Event, ExperimentState, ExperimentSummary, ExperimentView
-from service.store.engine import Base, Row
+from service.schemas.trials import (
+    AttemptState,
+    Event,
+    ExperimentState,
+    ExperimentSummary,
+    ExperimentView,
+    PauseView,
+)
+from service.store.engine import Row, moment, moment_or_none
+from service.store.pauses import Pauses, pause_of
 from service.store.progress import Counts, counted, progress, totals
-from service.store.tables import deletions, events, experiments, measurements, requests, trials
+from service.store.tables import (
+    attempts,
+    deletions,
+    events,
+    experiments,
+    measurements,
+    requests,
+    trials,
+    workers,
+)
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, UnknownName
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 
+SILENT_SECONDS = 15.0
+"""After how long an idle worker that asks for no trial counts as gone."""
+
 _PACE_TRIALS = 30
 _RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
 
 
-class Experiments(Base):
+class Experiments(Pauses):
     """The part of the store about experiments and their events."""
 
     def create_experiment(
@@ -81,9 +100,11 @@ class Experiments(Base):
             ).mappings()
             found = list(rows)
             counts = self._counts(connection, [row["id"] for row in found])
+            pauses = self._pauses(connection)
             return [
                 ExperimentSummary(
                     **self._summary(row, counts[row["id"]]),
+                    paused=self._why_paused(connection, row, pauses),
                     trials_per_minute=self._pace(connection, row["id"]),
                 )
                 for row in found
@@ -106,8 +127,24 @@ class Experiments(Base):
         )
 
     def resume(self, experiment_id: int) -> ExperimentView:
-        """Go on after a stop. Raises NotFound, Conflict when it is over."""
-        return self._change(experiment_id, ExperimentState.RUNNING, (ExperimentState.STOPPED,), None)
+        """Go on after a stop, and try at once what is paused. Raises NotFound, Conflict when it is over."""
+        view = self._change(experiment_id, ExperimentState.RUNNING, (ExperimentState.STOPPED,), None)
+        if not self.pauses():
+            return view
+        now = self.clock()
+        with self._write() as connection:
+            count = self._unpause(connection, None, None, experiment_id)
+            # What holds a worker, or all of them, back from everything holds this experiment too.
+            for pause in self._pauses(connection):
+                if pause.experiment is None:
+                    count += self._unpause(
+                        connection, "space" if pause.worker is None else None, pause.worker, None
+                    )
+            if count:
+                self._event(
+                    connection, experiment_id, "experiment", {"state": "running", "paused": None}, now
+                )
+            return self._experiment(connection, experiment_id)
 
     def finish_experiment(self, experiment_id: int, state: ExperimentState, reason: str) -> ExperimentView:
         """End an experiment as done or failed; queued trials become stopped, running ones may finish. Raises NotFound, Conflict."""
@@ -292,12 +329,25 @@ class Experiments(Base):
         budgets, reference = _in_force(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
+            paused=self._why_paused(connection, row, self._pauses(connection)),
             trials_per_minute=self._pace(connection, experiment_id),
             spec=stored.spec,
             stored_spec=None if stored.error is None else row["spec"],
             budgets=budgets,
             reference_point=reference,
         )
+
+    def _why_paused(self, connection: sa.Connection, row: Row, pauses: list[PauseView]) -> str | None:
+        """Why a running experiment does not go on at the moment."""
+        if not pauses or row["state"] != ExperimentState.RUNNING:
+            return None
+        asking = sa.select(workers.c.name).where(
+            workers.c.last_seen > self.clock() - max(self.lease_seconds, SILENT_SECONDS),
+            workers.c.draining.is_(sa.false()),
+        )
+        working = sa.select(attempts.c.worker).where(attempts.c.state == AttemptState.RUNNING)
+        alive = set(connection.execute(asking.union(working)).scalars())
+        return pause_of(row["id"], pauses, alive)
 
     def _summary(self, row: Row, counts: Counts) -> dict[str, Any]:
         stored = self._stored(row["id"], row["spec"])
@@ -366,16 +416,6 @@ class Experiments(Base):
 
 def _fingerprint(kind: str, body: Any) -> str:
     return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
-
-
-def moment(seconds: float) -> datetime:
-    """Seconds since 1970 as a time."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def moment_or_none(seconds: float | None) -> datetime | None:
-    """The same for a time that may not have come."""
-    return None if seconds is None else moment(seconds)
 
 
 def _in_force(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:

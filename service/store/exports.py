@@ -5,7 +5,7 @@ was silent for too long loses it, and a result under an old token raises StaleLe
 """
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """An export that this process makes until its lease runs out: a trial by index, its formats, the device to fit."""
+    """An export that this process makes until its lease runs out: a trial by index, its formats, the device to fit, the model's name (None:
+    the default)."""
 
     id: int
     token: str
@@ -66,6 +67,7 @@ class ExportJob:
     trial: int
     formats: tuple[FormatName, ...]
     device: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,15 @@ class ExportJobs(Base):
     """The part of the store about exports."""
 
     def queue_exports(
-        self, experiment_id: int, indices: Sequence[int], formats: Sequence[FormatName], device: str
+        self,
+        experiment_id: int,
+        indices: Sequence[int],
+        formats: Sequence[FormatName],
+        device: str,
+        names: Mapping[int, str] | None = None,
     ) -> None:
-        """Let the exports wait. A format of a trial that waits or is made already is not queued again.
+        """Let the exports wait. A format of a trial that waits or is made already is not queued again. `names`: index -> the model's name,
+        where it is not the default.
 
         Raises NotFound, Conflict when LONGEST requests wait.
         """
@@ -108,6 +116,7 @@ class ExportJobs(Base):
                 jobs.append({
                     "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": wanted,
                     "device": device, "state": ExportState.QUEUED.value, "attempts": 0, "created_at": self.clock(),
+                    "name": (names or {}).get(index),
                 })  # fmt: skip
                 outdated += _outdated(earlier, wanted)
             if not jobs:
@@ -180,7 +189,9 @@ class ExportJobs(Base):
             index = connection.execute(
                 sa.select(trials.c.index).where(trials.c.id == row.trial_id)
             ).scalar_one()
-            return ExportJob(row.id, row.token, row.experiment_id, index, tuple(row.formats), row.device)
+            return ExportJob(
+                row.id, row.token, row.experiment_id, index, tuple(row.formats), row.device, row.name
+            )
 
     def renew_export(self, job: ExportJob) -> None:
         """Push the lease's end further out. Raises NotFound, StaleLease."""
@@ -189,7 +200,7 @@ class ExportJobs(Base):
             self._change_export(connection, job, heartbeat_at=now, expires_at=now + self.lease_seconds)
 
     def finish_export(self, job: ExportJob, files: Sequence[Artifact]) -> None:
-        """End a job with its stored files, which become artifacts of the trial; one with the same kind and name is replaced.
+        """End a job with its stored files, which become artifacts of the trial and take the place of all earlier ones of their kinds.
 
         Raises NotFound, also for a file that is not stored, and StaleLease.
         """
@@ -204,6 +215,11 @@ class ExportJobs(Base):
             for file in files:
                 if file.digest not in stored:
                     raise NotFound("artifact", file.digest)
+            # An export under another name would otherwise leave the files of the earlier one beside its own.
+            replaced = trial_artifacts.c.kind.in_({file.kind for file in files})
+            connection.execute(
+                sa.delete(trial_artifacts).where(trial_artifacts.c.trial_id == trial_id, replaced)
+            )
             for file in files:
                 row = self._insert(trial_artifacts).values(trial_id=trial_id, **file.model_dump(mode="json"))
                 key = [trial_artifacts.c.trial_id, trial_artifacts.c.kind, trial_artifacts.c.name]

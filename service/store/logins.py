@@ -8,9 +8,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from service.schemas.logins import Login, Scope, TokenView
-from service.store.engine import Base
-from service.store.experiments import moment, moment_or_none
-from service.store.tables import attempts, experiments, sessions, tokens, workers
+from service.store.engine import Base, moment, moment_or_none
+from service.store.tables import attempts, experiments, pauses, sessions, tokens, workers
 from sparsemod.errors import InvalidInput, NotFound
 
 PREFIX = "sm_"
@@ -148,13 +147,15 @@ class Logins(Base):
         return number
 
     def drain_worker(self, name: str, draining: bool) -> None:
-        """Hand out no more trials to a worker, or again. Those that it holds go on. Raises NotFound."""
+        """Hand out no more trials to a worker, or again, whatever has paused it. Those that it holds go on. Raises NotFound."""
         with self._write() as connection:
             changed = connection.execute(
                 sa.update(workers).where(workers.c.name == name).values(draining=draining)
             )
             if changed.rowcount == 0:
                 raise NotFound("worker", name)
+            if not draining:
+                connection.execute(sa.delete(pauses).where(pauses.c.worker == name))
 
 
 def _token(row: sa.RowMapping) -> TokenView:

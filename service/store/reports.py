@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState, Finished
-from service.store.engine import Base
 from service.store.files import hold
+from service.store.pauses import Pauses
 from service.store.tables import (
     attempts,
     curve_points,
@@ -24,6 +24,12 @@ from service.store.trials import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
+
+WHOLE = "whole"
+"""`Failure.detail` of a failure of the environment that keeps its worker from every experiment."""
+
+FILES = "files"
+"""The same of files that the server should have and has not: no worker can go on with the experiment's trials that need them."""
 
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back: the trial is not to blame, so that it does not count as a fault."""
@@ -39,7 +45,7 @@ _SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
 _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 
 
-class Reports(Base):
+class Reports(Pauses):
     """The part of the store that ends attempts."""
 
     def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
@@ -72,6 +78,10 @@ class Reports(Base):
             self._settle(
                 connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
             )
+            if _lacks(result):
+                self._hold_back(connection, row.worker, trial.experiment_id, result, now)
+            elif ending is not AttemptState.RELEASED:
+                self._went_well(connection, row.worker, trial.experiment_id)
             return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
     def _verdict(
@@ -86,9 +96,22 @@ class Reports(Base):
             return result.state, AttemptState.COMPLETED
         if result.failure is not None and result.failure.kind is FailureKind.INVALID:
             return TrialState.FAILED, AttemptState.FAILED
-        if result.failure is not None and result.failure.detail == RELEASED:
+        if _lacks(result) or (result.failure is not None and result.failure.detail == RELEASED):
             return self._again(connection, trial, counted=False), AttemptState.RELEASED
         return self._again(connection, trial, counted=True), AttemptState.FAILED
+
+    def _hold_back(
+        self, connection: sa.Connection, worker: str, experiment: int, result: TrialResult, now: float
+    ) -> None:
+        """Pause what cannot go on after a failure of the environment."""
+        failure = result.failure
+        if failure is None:
+            return
+        if failure.detail == FILES:
+            self._pause(connection, "files", failure.message, now, None, experiment)
+        else:
+            place = None if failure.detail == WHOLE else experiment
+            self._pause(connection, "worker", failure.message, now, worker, place)
 
     def _again(self, connection: sa.Connection, trial: Any, *, counted: bool) -> TrialState:
         """The state after an attempt that was no use: queued, unless it was the last one allowed or nobody waits for it any more."""
@@ -99,6 +122,7 @@ class Reports(Base):
         faults = connection.execute(
             sa.select(sa.func.count()).where(
                 attempts.c.trial_id == trial.id,
+                attempts.c.id > (trial.forgiven or 0),
                 attempts.c.state.in_([AttemptState.FAILED.value, AttemptState.LOST.value]),
             )
         ).scalar_one()
@@ -189,6 +213,11 @@ class Reports(Base):
                 ),
                 rows,
             )
+
+
+def _lacks(result: TrialResult) -> bool:
+    """Whether the machine is to blame: no attempt is spent."""
+    return result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
 
 
 def _over(experiment_state: str) -> bool:

@@ -77,6 +77,9 @@ trials = sa.Table(
     sa.Column(
         "finished_event", sa.Integer
     ),  # the experiment's event counter: the order in which trials finished
+    sa.Column(
+        "forgiven", sa.BigInteger
+    ),  # attempts up to this number count no more: the trial was asked for again
     sa.UniqueConstraint("experiment_id", "index"),
     sa.Index(None, "state", "id"),
     sa.Index(None, "experiment_id", "state", "round"),
@@ -263,6 +266,21 @@ sessions = sa.Table(
     sa.Index(None, "token_id"),
 )
 
+# What cannot go on because a machine lacks something: worker or experiment, None means all of them.
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("key", sa.String(300), primary_key=True),  # cause, experiment and worker
+    sa.Column("worker", sa.String(200)),
+    sa.Column("experiment_id", Identity, sa.ForeignKey("experiments.id", ondelete="CASCADE")),
+    sa.Column("claims", sa.Boolean, nullable=False),  # whether no trials are handed out meanwhile
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),  # how often in a row
+    sa.Index(None, "experiment_id"),
+)
+
 # What takes long to compute, by what it was computed from.
 derived = sa.Table(
     "derived",
@@ -309,6 +327,9 @@ export_jobs = sa.Table(
     sa.Column("expires_at", sa.Double),
     sa.Column("ended_at", sa.Double),
     sa.Column("failure", sa.Text),  # why it failed, or why its last attempt did
+    sa.Column(
+        "name", sa.String(40)
+    ),  # what the model is called; by default after the experiment and the trial
     sa.Index(None, "experiment_id"),
     sa.Index(None, "trial_id"),
     sa.Index(None, "state", "expires_at"),

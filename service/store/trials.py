@@ -6,8 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, AttemptView, LogLine, StoredArtifact, TrialView
-from service.store.engine import Base, Row
-from service.store.experiments import moment, moment_or_none
+from service.store.engine import Base, Row, moment, moment_or_none
 from service.store.tables import (
     attempts,
     curve_points,
@@ -18,7 +17,15 @@ from service.store.tables import (
     trials,
 )
 from sparsemod.errors import Conflict, InvalidInput, NotFound
-from sparsemod.records import MAX_EPOCH, Candidate, CurvePoint, Failure, Measurement, TrialState
+from sparsemod.records import (
+    MAX_EPOCH,
+    Candidate,
+    CurvePoint,
+    Failure,
+    FailureKind,
+    Measurement,
+    TrialState,
+)
 from sparsemod.units import METRICS
 
 SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
@@ -205,6 +212,59 @@ class Trials(Base):
                 change |= {"state": TrialState.STOPPED.value, "finished_at": now, "finished_event": counter}
             connection.execute(sa.update(trials).where(trials.c.id == row["id"]).values(**change))
             return self._trial(connection, experiment_id, index)
+
+    def retry(self, experiment_id: int, indices: Sequence[int] | None = None) -> list[int]:
+        """Queue failed trials again, with all their attempts: those of `indices`, or all that failed by a fault; their indices. An experiment
+        that was done or failed runs again.
+
+        Raises NotFound, Conflict for a trial that has not failed. Repeating it changes nothing more: a trial that is queued has not failed.
+        """
+        now = self.clock()
+        with self._write() as connection:
+            mine = sa.select(trials).where(trials.c.experiment_id == experiment_id)
+            if indices is None:
+                wanted = trials.c.failure_kind.is_distinct_from(FailureKind.INVALID.value)
+                mine = mine.where(trials.c.state == TrialState.FAILED.value, wanted)
+                rows = connection.execute(mine.order_by(trials.c.index).with_for_update()).mappings().all()
+            else:
+                rows = [
+                    self._trial_row(connection, experiment_id, index, lock=True)
+                    for index in sorted(set(indices))
+                ]
+            self._require(connection, experiment_id)
+            for row in rows:
+                if row["state"] != TrialState.FAILED:
+                    raise Conflict(
+                        f"trial {row['index']} is {row['state']}: only a failed one is tried again"
+                    )
+                self._queue_again(connection, row, now)
+            if rows:
+                over = ("done", "failed")
+                again = connection.execute(
+                    sa.update(experiments)
+                    .where(experiments.c.id == experiment_id, experiments.c.state.in_(over))
+                    .values(state="running", reason=None, finished_at=None)
+                )
+                if again.rowcount:
+                    data = {"state": "running", "change": "retried"}
+                    self._event(connection, experiment_id, "experiment", data, now)
+            return [row["index"] for row in rows]
+
+    def _queue_again(self, connection: sa.Connection, row: Row, now: float) -> None:
+        mine = attempts.c.trial_id == row["id"]
+        last = connection.execute(sa.select(sa.func.max(attempts.c.id)).where(mine)).scalar()
+        for table in (measurements, trial_artifacts):
+            connection.execute(sa.delete(table).where(table.c.trial_id == row["id"]))
+        connection.execute(
+            sa.update(trials)
+            .where(trials.c.id == row["id"])
+            .values(
+                state=TrialState.QUEUED.value, stop_requested=False, forgiven=last, failure=None, failure_kind=None, finished_at=None,
+                finished_event=None, trained_epochs=0.0, seconds={}, notes=[],
+            )
+        )  # fmt: skip
+        data = {"index": row["index"], "state": "queued", "change": "retried"}
+        self._event(connection, row["experiment_id"], "trial", data, now)
 
     # -- shared with the other parts --------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from service.processes.supervised import die_with_parent
 from sparsemod.data.source import DATASETS
 from sparsemod.errors import BuildError, SparsemodError
 from sparsemod.networks.family import FAMILIES
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import Value
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -226,7 +227,10 @@ def _serve(
         except Exception as error:  # noqa: BLE001
             # A user's `space` or `morphisms` may raise anything.
             place = traceback.extract_tb(error.__traceback__)[-1]
-            found = f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            lacking = environment_failure(error)
+            found = lacking or (
+                f"suggesting failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+            )
         board.write(None)
         pipe.send_bytes(_packed(found))
 

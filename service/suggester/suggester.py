@@ -19,6 +19,7 @@ from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease, TrialRecord
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_own_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -48,11 +49,17 @@ class _Held:
     spec: ExperimentSpec | None = None
     search: "Proposer | SearchProcess | None" = None
     revision: int = -1  # the experiment's revision after which nothing was to do
+    paused: bool = False  # whether this suggester has paused it
 
     def close(self) -> None:
         """End the search's process, if it has one."""
         if isinstance(self.search, SearchProcess):
             self.search.close()
+
+    def drop(self) -> None:
+        """Forget the search after a failure of the machine: the next one is made anew."""
+        self.close()
+        self.search, self.spec, self.revision, self.paused = None, None, -1, True
 
 
 def _unwatched(costs: Costs) -> Costs:
@@ -62,13 +69,20 @@ def _unwatched(costs: Costs) -> Costs:
 def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     """The search for a spec, with exact costs asked through `watch`.
 
-    Raises what is wrong with the spec or its data.
+    Raises what is wrong with the spec or its data; EnvironmentFailure for data that cannot be read at the moment.
     """
     from sparsemod.data import load
     from sparsemod.pipeline.problem import Problem
     from sparsemod.pipeline.proposals import Proposer
 
-    return Proposer.of(Problem.of(spec, load(spec.dataset, imports=False).info), watch)
+    try:
+        data = load(spec.dataset, imports=False)
+    except Exception as error:
+        lacking = data_failure(error)
+        if lacking is None:
+            raise
+        raise lacking from error
+    return Proposer.of(Problem.of(spec, data.info), watch)
 
 
 def observation(record: TrialRecord) -> "Observation":
@@ -135,9 +149,11 @@ class Suggester:
 
     def step(self) -> bool:
         """Look at every running experiment once; whether something was done. Raises ServerUnavailable."""
-        active = self._store.active_experiments()
+        waiting = self._store.searches_paused()
+        active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
-            gone = [self._held.pop(identity) for identity in list(self._held) if identity not in active]
+            kept = {*active, *waiting}
+            gone = [self._held.pop(identity) for identity in list(self._held) if identity not in kept]
         for item in gone:
             item.close()
             self._store.release_suggester(item.lease)
@@ -198,10 +214,16 @@ class Suggester:
         records = self._store.records(identity)
         try:
             answer = self._ask(held, view, records, wanted)
-        except SparsemodError as error:
-            self._end(identity, ExperimentState.FAILED, str(error))
-            return True
         except Exception as error:  # noqa: BLE001
+            lacking = environment_failure(error)
+            if lacking is not None:
+                held.drop()
+                pause = self._store.pause("search", str(lacking), experiment=identity, claims=False)
+                log.warning("search paused", experiment=identity, reason=str(lacking), pause=pause)
+                return True
+            if isinstance(error, SparsemodError):
+                self._end(identity, ExperimentState.FAILED, str(error))
+                return True
             # A family of the user's own may raise anything while it is screened: that ends its experiment and not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
             self._end(identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}")
@@ -209,6 +231,9 @@ class Suggester:
         if answer is None:
             return False
         reason, suggestions = answer
+        if held.paused:
+            self._store.unpause("search", experiment=identity)
+            held.paused = False
         pending = any(not record.state.finished for record in records)
         if suggestions:
             indices = self._store.queue(held.lease, suggestions)
@@ -229,6 +254,9 @@ class Suggester:
 
     def _wanted(self, view: ExperimentView) -> int:
         """How many trials the queue lacks; whole batches of the spec's size."""
+        if view.spec.search.in_step:
+            pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
+            return 0 if pending else view.spec.search.batch_size
         ahead = self._ahead
         if ahead == 0:
             ahead = max(

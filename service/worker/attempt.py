@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from service.errors import ServerError
+from service.client.backoff import Backoff
+from service.errors import NoSpace, ServerError
 from service.worker.fork_server import Child, Nursery, NurseryBroken
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ from service.schemas.trials import LogLine
 from service.worker.trial_log import TrialLog
 from service.worker.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
@@ -58,6 +60,12 @@ DRAIN_OUTPUT_SECONDS = 1.0
 
 SERVER_ERRORS = 8
 """How often a request is repeated that the server fails at: the fault may be one of the moment, or of the request."""
+
+REFUSALS = 3
+"""How often a report is sent that the server refuses as invalid, before it counts as refused: one answer may be somebody else's."""
+
+WHOLE, FILES = "whole", "files"
+"""`Failure.detail` of a failure of the environment that keeps this worker from every experiment; that is the server's, whose files are gone."""
 
 
 class Ending(StrEnum):
@@ -105,6 +113,7 @@ class Attempt:
         self._checkpoint: Path | None = None
         self._stage = "start"
         self._peak = 0
+        self._refusals = 0
 
     def release(self) -> None:
         """Ask for an early end: the child stops between epochs, its checkpoint is kept, the trial goes back to the queue."""
@@ -113,7 +122,6 @@ class Attempt:
     def run(self) -> Ending:
         """Evaluate and report. Raises nothing that a trial could cause."""
         directory = self._settings.directory / f"attempt-{self._claim.attempt}"
-        directory.mkdir(parents=True, exist_ok=True)
         keeper = threading.Thread(target=self._keep_lease, name=f"lease-{self._claim.attempt}", daemon=True)
         keeper.start()
         try:
@@ -131,12 +139,16 @@ class Attempt:
     def _evaluate(self, directory: Path) -> TrialResult | None:
         """The result, a failure when the child did not deliver one, None when the lease was lost."""
         try:
+            directory.mkdir(parents=True, exist_ok=True)
             job = self._job(directory)
             child = self._nursery.fork()
         except NurseryBroken as error:
-            return _fault(str(error))
-        except SparsemodError as error:
-            return _fault(f"could not fetch what the trial starts from: {error}")
+            return _environment(str(error), WHOLE)
+        except ServerUnavailable:  # released while the server was away
+            return None
+        except (SparsemodError, OSError) as error:
+            why = f"could not fetch what the trial starts from: {environment_failure(error) or error}"
+            return _environment(why, WHOLE if isinstance(error, OSError) else FILES)
         try:
             with contextlib.suppress(BrokenPipeError):  # its end is seen, and told, by the loop below
                 child.channel.send(job)
@@ -241,6 +253,8 @@ class Attempt:
                 text = message["message"]
                 failure = Failure(kind=FailureKind.INVALID, message=text, detail=message["type"])
                 return TrialResult(state=TrialState.FAILED, failure=failure)
+            case "environment":
+                return _environment(message["message"], WHOLE if message["whole"] else "")
             case "fault":
                 return _fault(message["message"])
         return None
@@ -292,10 +306,11 @@ class Attempt:
             except (Conflict, NotFound):
                 self._lost.set()
                 return
-            except ServerUnavailable:
+            except ServerUnavailable as error:
                 # A restart, perhaps: nothing is lost, it all stays here. The lease is renewed first thing when the server is back.
-                renew = time.monotonic()
-            except SparsemodError as error:
+                if not isinstance(error, NoSpace):
+                    renew = time.monotonic()
+            except Exception as error:  # noqa: BLE001 - whatever one report ends in, the lease must go on being renewed
                 logger.warning(
                     "a report failed, will try again", attempt=self._claim.attempt, reason=str(error)
                 )
@@ -313,10 +328,14 @@ class Attempt:
             try:
                 self._server.points(self._claim.attempt, self._claim.token, points, log)
             except InvalidInput as error:
+                self._refusals += 1
+                if self._refusals < REFUSALS:
+                    raise ServerError(f"curve points or log lines refused: {error}") from error
                 # Refused for ever: to send it again would only hold up what comes after it.
                 logger.warning(
                     "curve points or log lines refused", attempt=self._claim.attempt, reason=str(error)
                 )
+            self._refusals = 0
             self._log.sent(mark)
             with self._lock:
                 del self._points[: len(points)]
@@ -337,14 +356,14 @@ class Attempt:
                 state=TrialState.FAILED,
                 failure=Failure(kind=FailureKind.FAULT, message=message, detail=RELEASED),
             )
-        files = _files(directory)
         try:
-            while self._points or self._log or self._checkpoint is not None:
-                self._insist(self._forward)
-            for artifact in result.artifacts:
-                path = files.get(artifact.digest)
-                if path is not None:
-                    self._insist(partial(self._server.upload, path))
+            try:
+                self._deliver_files(result, directory)
+            except (Conflict, NotFound, ServerUnavailable):
+                raise
+            except (SparsemodError, OSError) as error:
+                why = f"what the trial wrote could not be stored: {environment_failure(error) or error}"
+                result = _environment(why, WHOLE if isinstance(error, OSError) else FILES)
             self._finish(result)
         except (Conflict, NotFound):
             return Ending.LOST
@@ -352,32 +371,48 @@ class Attempt:
             return (
                 Ending.LOST
             )  # released while the server was away: the lease runs out, the trial is tried again
-        return Ending.RELEASED if released else Ending.FINISHED
+        environment = result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
+        return Ending.RELEASED if released or environment else Ending.FINISHED
+
+    def _deliver_files(self, result: TrialResult, directory: Path) -> None:
+        """Curve, log, checkpoint and the files of the result. Raises what `_insist` raises, OSError."""
+        files = _files(directory)
+        while self._points or self._log or self._checkpoint is not None:
+            self._insist(self._forward)
+        for artifact in result.artifacts:
+            path = files.get(artifact.digest)
+            if path is not None:
+                self._insist(partial(self._server.upload, path))
 
     def _finish(self, result: TrialResult) -> None:
-        """Deliver the result; one that the server refuses becomes a fault that says why."""
+        """Deliver the result; one that the server refuses, or fails at, becomes a fault that says why."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
             self._insist(lambda: self._server.finish(attempt, token, result))
-        except InvalidInput as error:
+        except (Conflict, NotFound, ServerUnavailable):
+            raise
+        except SparsemodError as error:
             refused = _fault(f"the server refused the result: {error}")
             self._insist(lambda: self._server.finish(attempt, token, refused))
 
     def _insist(self, request: Callable[[], Any]) -> Any:
         """Do `request` until the server answers. Raises Conflict and NotFound at once, ServerUnavailable only once released.
 
-        A server that answers but fails is asked a few times more, then ServerError is raised.
+        A server that is away, or has no space, is waited for; the lease is renewed meanwhile. One that answers but fails is asked a few
+        times more, and so is one that refuses: then what it said is raised.
         """
-        pause, longest = RETRY_SECONDS
+        backoff = Backoff(*RETRY_SECONDS)
         failures = 0
         while True:
             try:
                 return request()
-            except (ServerUnavailable, ServerError) as error:
-                failures += isinstance(error, ServerError)
-                if failures > SERVER_ERRORS or self._lost.is_set() or self._release.wait(pause):
+            except (Conflict, NotFound):
+                raise
+            except SparsemodError as error:
+                failures += not isinstance(error, ServerUnavailable)
+                most = REFUSALS - 1 if isinstance(error, InvalidInput) else SERVER_ERRORS
+                if failures > most or self._lost.is_set() or self._release.wait(backoff.pause()):
                     raise
-                pause = min(2 * pause, longest)
 
 
 def _bytes(count: int) -> str:
@@ -390,10 +425,16 @@ def _fault(message: str, detail: str = "") -> TrialResult:
     )
 
 
+def _environment(message: str, detail: str) -> TrialResult:
+    """The machine lacks something: the trial is given back."""
+    failure = Failure(kind=FailureKind.ENVIRONMENT, message=message, detail=detail)
+    return TrialResult(state=TrialState.FAILED, failure=failure)
+
+
 def _files(directory: Path) -> dict[str, Path]:
     """The files that the trial wrote, by digest."""
     return {
         "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
-        for path in directory.rglob("*")
+        for path in directory.iterdir()
         if path.is_file() and not path.name.startswith("checkpoint-")
     }

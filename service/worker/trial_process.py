@@ -6,7 +6,7 @@ Loading torch takes seconds, a fork of a process that has it takes milliseconds.
 and loads a dataset only once a child has come through with it. A child speaks JSON lines over a socket of its own with the worker:
 
     worker to child: {"kind": "job", ...} first, then perhaps {"kind": "stop"}
-    child to worker: point, log, checkpoint (a file), progress, and at last result
+    child to worker: point, log, checkpoint (a file), stage, and at last result, invalid, fault or environment
 
 This module imports nothing heavy: the worker uses its message functions too.
 """
@@ -22,6 +22,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from service.processes.supervised import die_with_parent, outlive_parent
-from sparsemod.errors import BuildError, InvalidCandidate, Unsupported
+from sparsemod.errors import BuildError, EnvironmentFailure, InvalidCandidate, Unsupported
 
 Message = dict[str, Any]
 
@@ -142,12 +143,20 @@ class ChannelReporter:
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate`; returns the result as JSON data."""
     from sparsemod.data import load
+    from sparsemod.pipeline.environment import environment_failure
+    from sparsemod.pipeline.problem import Problem
     from sparsemod.pipeline.trial import ParentWeights, evaluate
     from sparsemod.records import Candidate, TrialState
     from sparsemod.spec.experiment import ExperimentSpec
 
     spec = ExperimentSpec.parse(job["spec"])
-    data = load(spec.dataset)  # from the nursery's cache, as a rule
+    try:
+        data = load(spec.dataset)  # from the nursery's cache, as a rule
+        Problem.of(spec, data.info)
+    except Exception as error:
+        # No candidate has a part in it: the same spec was accepted elsewhere, so that it is this machine which lacks something.
+        lacking = environment_failure(error) or EnvironmentFailure(str(error) or type(error).__name__)
+        raise lacking from error
     parent = None
     if job.get("parent"):
         parent = ParentWeights(
@@ -184,12 +193,14 @@ def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
 
 
 def run_child(channel: Channel) -> NoReturn:
-    """Serve one job and end the process. A network that cannot be built is told apart from every other failure."""
+    """Serve one job and end the process. A network that cannot be built, and what the machine lacks, are told apart from other failures."""
     faulthandler.enable()
     message = next(channel.messages(), None)
     if message is None:
         os._exit(3)
-    reporter = ChannelReporter(channel, Path(message.get("workdir", ".")))
+    workdir = Path(message.get("workdir", "."))
+    _keep_temporary_files_in(workdir)
+    reporter = ChannelReporter(channel, workdir)
     threading.Thread(target=reporter.obey, name="obey", daemon=True).start()
     started = time.perf_counter()
     code = 0
@@ -198,6 +209,8 @@ def run_child(channel: Channel) -> NoReturn:
         channel.send({"kind": "result", "seconds": time.perf_counter() - started, **answer})
     except (BuildError, Unsupported, InvalidCandidate) as error:
         channel.send({"kind": "invalid", "type": type(error).__name__, "message": str(error)})
+    except EnvironmentFailure as error:
+        channel.send({"kind": "environment", "whole": error.whole, "message": str(error)})
     except MemoryError:
         traceback.print_exc()
         channel.send({"kind": "fault", "message": "out of memory in Python (MemoryError)"})
@@ -211,6 +224,14 @@ def run_child(channel: Channel) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _keep_temporary_files_in(workdir: Path) -> None:
+    """What this process and the programs that it starts write for a moment lies in the attempt's folder, which goes even after a kill."""
+    place = workdir.absolute() / "tmp"
+    with contextlib.suppress(OSError):  # no space: whatever needs a file will say so
+        place.mkdir(exist_ok=True)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(place)
 
 
 class NurseryLoop:

@@ -5,22 +5,20 @@ drain's time limit, gives them back: they stop between two epochs, leave their c
 """
 
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from service.client.backoff import Backoff
 from service.errors import AccessDenied
 from service.worker.attempt import Attempt, AttemptSettings, Ending, Server
 from service.worker.fork_server import Nursery, NurseryBroken
@@ -29,24 +27,31 @@ if TYPE_CHECKING:
     from service.schemas.trials import Claim
 from service.worker.trial_process import PRELOADED
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
+from sparsemod.files import scratch
 
 log = structlog.get_logger("worker")
 
 POLL_SECONDS = (0.1, 0.5)
 """First and longest pause before an empty queue is asked again."""
 
+TROUBLE_SECONDS = (0.2, 15.0)
+"""First and longest pause before a server is asked again that did not answer, or not in a way that makes sense."""
+
+DENIALS = 3
+"""How often in a row a server must refuse this worker's token before the worker ends."""
+
 DRAIN_SECONDS = 600.0
 """How long a drain waits for the trials under way before it gives them back."""
 
 
-FOLDER, LOCK = "sparsemod-worker-", "lock"
-"""How the folder of a worker's files begins, and the file in it that a living worker has locked."""
+FOLDER = "sparsemod-worker-"
+"""How the name of the folder of a worker's files begins."""
 
 
 class ClaimingServer(Server, Protocol):
     """What a worker needs of `service.client.client.Client`."""
 
-    def claim(self, worker: str, device: str, slots: int) -> "Claim | None": ...
+    def claim(self, worker: str, device: str, slots: int, started: bool) -> "Claim | None": ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ class Worker:
         self._lock = threading.Lock()
         self._attempts: set[Attempt] = set()
         self._last_work = time.monotonic()
-        self._unreachable = False
+        self._started = False  # whether the server knows that this process is a new one
+        self._trouble: Exception | None = None  # why the last claim failed
+        self._denials = 0
         self._denied: AccessDenied | None = None
         self.finished = 0
 
@@ -115,11 +122,15 @@ class Worker:
     def run(self) -> int:
         """Work until the end that the settings or a signal ask for; the number of trials that were reported.
 
-        Raises AccessDenied when the server does not take this worker, InvalidInput when there is no such GPU, NurseryBroken when trial
-        processes cannot be started at all.
+        No answer of the server ends it, but for a token that is refused several times in a row. Raises AccessDenied then, InvalidInput when
+        there is no such GPU, NurseryBroken when it cannot be asked for, and what kept the server from answering when `until_idle` ends a
+        worker that could not ask for trials.
         """
+        with scratch(FOLDER, self._settings.directory) as directory:
+            return self._run_in(directory)
+
+    def _run_in(self, directory: Path) -> int:
         settings = self._settings
-        directory, lock = _own_folder(settings.directory)
         try:
             self._nursery.start()
             if settings.gpu is not None:
@@ -140,11 +151,14 @@ class Worker:
             self._supervise(slots)
             if self._denied is not None:
                 raise self._denied
+            if self._trouble is not None and not self._draining.is_set():
+                # `until_idle`: nobody said that there is nothing to do.
+                if isinstance(self._trouble, SparsemodError):
+                    raise self._trouble
+                raise ServerUnavailable(f"no claim could be made: {self._trouble}") from self._trouble
             return self.finished
         finally:
             self._nursery.close()
-            shutil.rmtree(directory, ignore_errors=True)
-            lock.close()
 
     def _supervise(self, slots: list[threading.Thread]) -> None:
         """Wait for the slots; once draining, for so long only, and then give back what they hold."""
@@ -163,9 +177,11 @@ class Worker:
 
     def _slot(self, child: AttemptSettings) -> None:
         """One slot: claim, run, again."""
-        pause, longest = POLL_SECONDS
+        idle_pause, trouble_pause = Backoff(*POLL_SECONDS, factor=1.5), Backoff(*TROUBLE_SECONDS)
         while not self._draining.is_set():
-            claim = self._claim()
+            claim, trouble = self._claim()
+            if not trouble:
+                trouble_pause.reset()
             if claim is None:
                 idle = time.monotonic() - self._last_work
                 limit = self._settings.until_idle
@@ -173,10 +189,9 @@ class Worker:
                     busy = bool(self._attempts)
                 if limit is not None and not busy and idle > limit:
                     return
-                self._draining.wait(pause)
-                pause = min(pause * 1.5, longest)
+                self._draining.wait((trouble_pause if trouble else idle_pause).pause())
                 continue
-            pause = POLL_SECONDS[0]
+            idle_pause.reset()
             attempt = Attempt(self._server, claim, self._nursery, child)
             with self._lock:
                 self._attempts.add(attempt)
@@ -202,23 +217,34 @@ class Worker:
             if self._settings.once:
                 self._draining.set()
 
-    def _claim(self) -> "Claim | None":
+    def _claim(self) -> "tuple[Claim | None, bool]":
+        """A trial if there is one, and whether asking failed. Raises nothing: one bad answer, whatever it is, must not end a worker."""
         try:
-            claim = self._server.claim(self.name, self._settings.device, self._settings.slots)
+            claim = self._server.claim(
+                self.name, self._settings.device, self._settings.slots, not self._started
+            )
         except AccessDenied as error:
+            self._denials += 1
+            if self._denials < DENIALS:
+                return None, self._failed(error)
             # Asking again helps nobody: end, once the trials under way are over, and say why.
             self._denied = error
             self._draining.set()
-            return None
-        except ServerUnavailable as error:
-            if not self._unreachable:
-                log.warning("server away, will keep trying", reason=str(error))
-                self._unreachable = True
-            return None
-        if self._unreachable:
+            return None, True
+        except Exception as error:  # noqa: BLE001
+            return None, self._failed(error)
+        self._started, self._denials = True, 0
+        if self._trouble is not None:
             log.info("server is back")
-            self._unreachable = False
-        return claim
+            self._trouble = None
+        return claim, False
+
+    def _failed(self, error: Exception) -> bool:
+        """Log why a claim failed, once for each reason; True."""
+        if self._trouble is None or str(self._trouble) != str(error):
+            log.warning("no claim, will keep trying", reason=str(error) or type(error).__name__)
+        self._trouble = error
+        return True
 
     def _check_gpu(self, number: int, directory: Path) -> None:
         """Ask a child what torch sees, so that a wrong --gpu is told at the start and not by the first trial."""
@@ -243,20 +269,6 @@ class Worker:
                 "gpu", number, f"a CUDA device that torch can use ({reason}); --cpu works anywhere"
             )
         log.info("gpu", number=number, name=answer["name"], gigabytes=round(answer["memory"] / 1024**3, 1))
-
-
-def _own_folder(parent: Path | None) -> tuple[Path, IO[bytes]]:
-    """A folder for this worker's files and the lock that it holds while it lives. Folders of workers that were killed are removed."""
-    directory = Path(tempfile.mkdtemp(prefix=FOLDER, dir=parent))
-    # Locked before it has its name: whoever sees the name finds it locked.
-    lock = (directory / "unlocked").open("wb")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    (directory / "unlocked").rename(directory / LOCK)
-    for other in directory.parent.glob(f"{FOLDER}*/{LOCK}"):
-        with contextlib.suppress(OSError), other.open("rb") as left:  # gone, held, or another user's
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(other.parent, ignore_errors=True)
-    return directory, lock
 
 
 def run_worker(url: str, settings: WorkerSettings) -> int:

@@ -1,7 +1,7 @@
 """Random networks with what the emulated core measured of them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,11 @@ def samples(core: str, count: int, seed: int) -> Iterator[Sample]:
     emulator = Emulator(core)
     for graph, network, images in integer_networks(count, seed):
         left = dict(network.layer_nonzeros())
+        # The smallest forms, so that all readers of weights are met often enough.
+        network = replace(
+            network,
+            encodings={work.layer: work.encoding for work in works(graph, left) if work.encoding != "none"},
+        )
         yield Sample(
             graph,
             works(graph, left),

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,6 +20,7 @@ from sparsemod.errors import DataMissing, DigestMismatch
 
 MIRROR_VARIABLE = "SPARSEMOD_DATA_MIRROR"
 OFFLINE_VARIABLE = "SPARSEMOD_OFFLINE"
+HALF_SECONDS = 3600.0
 _CHUNK = 1 << 20
 
 
@@ -64,7 +66,16 @@ def _addresses(dataset: str, file: RemoteFile) -> list[str]:
 def _fetch_one(url: str, file: RemoteFile, place: Path, timeout: float) -> None:
     with urllib.request.urlopen(url, timeout=timeout) as answer:
         place.mkdir(parents=True, exist_ok=True)  # only for something to put in
+        forget_halves(place)
         _keep(url, answer, file, place)
+
+
+def forget_halves(place: Path) -> None:
+    """Remove downloads that broke off, as a kill leaves them: files that nobody has written to for HALF_SECONDS."""
+    for half in place.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - half.stat().st_mtime > HALF_SECONDS:
+                half.unlink()
 
 
 def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:

@@ -17,9 +17,9 @@ USAGE = {
 #include "NAME.h"
 static int8_t output[UPPER_OUTPUT_SIZE];
 
-NAME_quantize(sample, NAME_input());   /* floats, channels last */
+NAME_quantize(sample, NAME_input());   /* SAMPLES floats, channels last */
 NAME_run(NAME_input(), output);
-int class_index = NAME_classify(output);
+RESULT
 
 Flash it with your board's tool, for example:
   arm-none-eabi-objcopy -O binary firmware.elf firmware.bin
@@ -28,11 +28,12 @@ Flash it with your board's tool, for example:
   cp firmware.uf2 /media/RPI-RP2              # RP2040""",
     "onnx": """import onnxruntime
 session = onnxruntime.InferenceSession("onnx/NAME.onnx")
-(logits,) = session.run(["output"], {"input": samples})   # float32 INPUT, channels first""",
+(logits,) = session.run(["output"], {"input": samples})   # float32 INPUT, channels first
+# samples are normalized: see Inputs and classes""",
     "tflite": """from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter("tflite/NAME.tflite")           # int8 (1, LAST), channels last
 interpreter.allocate_tensors()
-# sample / SCALE + (ZERO), rounded to int8
+# normalized sample / SCALE + (ZERO), rounded to int8: see Inputs and classes
 
 For TensorFlow Lite Micro:
   xxd -i tflite/NAME.tflite > NAME_data.cc""",
@@ -59,6 +60,7 @@ def compose(
         *([Section("Measured in its trial", table=_measurements(measurements))] if measurements else []),
         Section("Files, checked after export", _checked(note), _formats(reports)),
         Section("Which devices it fits", _fit_words(found), _fit_table(found)),
+        Section("Inputs and classes", _input_words(network), _constants(network)),
         Section("Memory while it runs", _memory_words(arena), figure=True),
         Section("Layers", _layer_words(network), _layers(network, found[0])),
         *([Section("Parameters", table=_parameters(parameters))] if parameters else []),
@@ -163,7 +165,11 @@ def _difference(check: Verification) -> str:
 
 
 def _same(check: Verification) -> str:
-    return "equal" if check.exact else f"same class for {100 * check.agreement:.2f} % of {check.samples}"
+    if check.exact:
+        return "equal"
+    if check.agreement is None:
+        return f"differs in {100 * check.differing:.2f} % of values"
+    return f"same class for {100 * check.agreement:.2f} % of {check.samples}"
 
 
 def _fit_words(found: Sequence[Fit]) -> str:
@@ -200,6 +206,31 @@ def _memory_words(arena: ArenaPlan) -> str:
         "no order of the layers needs less" if arena.exact else "the best order of the layers that was found"
     )
     return f"The arena of the C code has {arena.size:,} B{lost}; {order}. Hatched: scratch of one layer."
+
+
+def _input_words(network: IntegerNetwork) -> str:
+    known = network.normalization
+    words = (
+        "The constants of the normalization are not known: samples must be normalized as in training."
+        if known is None
+        else f"Samples are normalized ({known.method}): (raw - offset) / scale. The C code does it; for ONNX and TensorFlow Lite do it before."
+    )
+    if network.classes:
+        names = ", ".join(f"{index} {name}" for index, name in enumerate(network.classes))
+        words += f" Classes: {names}."
+    return words
+
+
+def _constants(network: IntegerNetwork) -> Table | None:
+    known = network.normalization
+    if known is None:
+        return None
+    each = "channel" if len(network.input_shape) == 3 else "feature"
+    rows = [
+        (str(index), f"{offset:.9g}", f"{scale:.9g}")
+        for index, (offset, scale) in enumerate(zip(known.offset, known.scale, strict=True))
+    ]
+    return Table((each, "offset", "scale"), tuple(rows), frozenset({1, 2}))
 
 
 def _layer_words(network: IntegerNetwork) -> str:
@@ -248,7 +279,7 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
 
 
 def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
-    given = network.tensors[network.input]
+    given, made = network.tensors[network.input], network.tensors[network.output]
     last = (*given.shape[1:], given.shape[0]) if len(given.shape) == 3 else given.shape
     words = {
         "NAME": name,
@@ -256,6 +287,12 @@ def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
         "INPUT": f"(N, {_list(given.shape)})",
         "LAST": _list(last),
         "SCALE": f"{given.scale:.9g}",
+        "SAMPLES": "normalized" if network.normalization is None else "raw",
+        "RESULT": (
+            f"int class_index = {name}_classify(output);"
+            if len(made.shape) == 1 and made.shape[0] > 1
+            else f"{name}_dequantize(output, real);"
+        ),
         "ZERO": str(given.zero_point),
     }
     text = USAGE[wanted]

@@ -12,6 +12,7 @@ from sparsemod.delivery.card_plot import memory_plot
 from sparsemod.delivery.needs import Fit, check_fit, fits
 from sparsemod.errors import DataMissing, DoesNotFit, SparsemodError, ToolsMissing, UnknownName
 from sparsemod.export import EXPORTERS, ExportReport, export
+from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.records import Measurement, Record, Value
@@ -52,13 +53,18 @@ class Subject:
     def of(cls, spec: ExperimentSpec, network: bytes, title: str, **known: Any) -> "Subject":
         """The subject with the validation data of `spec`, where they can be had here; else `note` says why not."""
         from sparsemod.data import load
+        from sparsemod.delivery.described import described
 
         found = IntegerNetwork.from_bytes(network)
         try:
-            split = load(spec.dataset).validation
+            data = load(spec.dataset)
+            split = data.validation
         except (DataMissing, UnknownName) as error:
             note = f"The files were checked on random inputs only: {error}"
             return cls(found, title, note=note, **known)
+        if found.normalization is None:
+            # Networks of earlier releases do not hold it; their data give the same constants again.
+            found = described(found, data)
         words = f"the {len(split)} validation samples of {spec.dataset.name}"
         return cls(found, title, samples=split.x, labels=split.y, data=words, **known)
 
@@ -69,13 +75,15 @@ def deliver(
     formats: Sequence[str],
     *,
     target: str | Device,
-    name: str = "network",
+    name: str = DEFAULT,
 ) -> Delivered:
     """Write `folder`/FORMAT/... for each format, with its verification.json, and the report card beside them.
 
     A format that cannot express a layer, that lacks a package, or whose network exceeds the target's flash or RAM is reported with
-    `failure`, and the others are written all the same. Raises UnknownName for a format or a device.
+    `failure`, and the others are written all the same. `name`: what the model is called in files and C code.
+    Raises UnknownName for a format or a device, InvalidInput for a name.
     """
+    checked_name(name)
     for wanted in formats:
         if wanted not in EXPORTERS:
             raise UnknownName("formats", wanted, EXPORTERS)

@@ -6,14 +6,13 @@ folder named by SPARSEMOD_CACHE (else XDG_CACHE_HOME/sparsemod or ~/.cache/spars
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from sparsemod.emulator.machines import STACK, Machine
 from sparsemod.emulator.toolchain import call, compile_c, versions
+from sparsemod.files import scratch
 
 FLAGS = ("-mthumb", "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
 MARK = (
@@ -45,8 +44,7 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix="making-", dir=folder.parent))
-    try:
+    with scratch("making-", folder.parent) as making:
         _make(machine, texts, [name for name in kernels if name.endswith(".c")], making)
         try:
             making.rename(folder)
@@ -54,8 +52,6 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
             # Somebody else was faster: theirs is the same.
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return folder
 
 
@@ -72,14 +68,14 @@ def _make(machine: Machine, texts: Mapping[str, str], kernels: list[str], folder
 
 
 def link(
-    machine: Machine, prepared: Path, network: Mapping[str, str], folder: Path, *, marks: bool = True
+    machine: Machine, prepared: Path, network: Mapping[str, str | bytes], folder: Path, *, marks: bool = True
 ) -> Path:
     """Compile the network's own files (name -> text) in `folder` and link them; `marks`: with a mark between layers.
 
     Raises DoesNotFit with the machine's region and the bytes over, EmulationError for C that does not compile.
     """
-    for name, text in network.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in network.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     places = {
         "_vectors_origin": machine.vectors,
         "_rom_origin": machine.rom,
@@ -94,7 +90,7 @@ def link(
             *FLAGS,
             *(("-include", str(prepared / "mark.h")) if marks else ()),
             f"-I{prepared}",
-            *(name for name in network if name.endswith(".c")),
+            *(name for name in network if name.endswith((".c", ".s"))),
             str(prepared / "harness.o"),
             str(prepared / "kernels.a"),
             "-nostartfiles",

@@ -11,7 +11,6 @@ What is measured is the network alone: start-up code, input and output are kept 
 """
 
 import struct
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
+from sparsemod.files import scratch
 
 if TYPE_CHECKING:
     from sparsemod.quantization import IntegerNetwork
@@ -74,14 +74,16 @@ class Emulation:
 
 @dataclass(frozen=True)
 class Program:
-    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution."""
+    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution. `constants`:
+    the bytes of its weights, biases and scales, which flash must hold at least."""
 
     kernels: Mapping[str, str]
-    network: Mapping[str, str]
+    network: Mapping[str, str | bytes]
     layers: tuple[str, ...]
     inputs: int
     outputs: int
     arena: int
+    constants: int = 0
 
 
 class Emulator:
@@ -135,10 +137,15 @@ class Emulator:
         """`measure` for C sources; `images` and outputs are flat, (N, elements)."""
         if len(program.layers) > _MARKS:
             raise InvalidInput("layers", len(program.layers), f"at most {_MARKS}")
+        for region, needed, held in (
+            ("ROM", program.constants, self.machine.rom_bytes),
+            ("RAM", program.arena, self.machine.ram_bytes - STACK),
+        ):
+            if needed > held:  # known without a compiler
+                raise DoesNotFit(region, needed - held)
         started = time.perf_counter()
         ready = prepared(self.machine, program.kernels, self.cache)
-        with tempfile.TemporaryDirectory(prefix="sparsemod-emulator-") as name:
-            folder = Path(name)
+        with scratch("sparsemod-emulator-") as folder:
             sizes = section_sizes(link(self.machine, ready, program.network, folder, marks=marks))
             compiled = time.perf_counter()
             job = struct.pack("<3I", len(images), program.inputs, program.outputs) + images.tobytes()

@@ -19,12 +19,12 @@ def program(network: "IntegerNetwork") -> Program:
     from sparsemod.export.c import generate, kernel_sources
 
     made = generate(network, name="network")
-    own = {path: made.files[path] for path in made.files if path.startswith("network") and "/" not in path}
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=own,
+        network=made.assembled(),
         layers=tuple(layer.name for layer in made.layers),
+        constants=made.data_bytes,
         inputs=int(np.prod(network.input_shape)),
         outputs=int(np.prod(network.tensors[network.output].shape)),
         arena=made.arena.size,
@@ -41,12 +41,7 @@ def many(
     from sparsemod.export.c import generate, kernel_sources
 
     made = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    own = {
-        path: text
-        for index, project in enumerate(made)
-        for path, text in project.files.items()
-        if path.startswith(f"net{index}") and "/" not in path
-    }
+    own = {path: content for project in made for path, content in project.assembled().items()}
     flat = [to_channels_last(images) for _, images in cases]
     sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)

@@ -10,7 +10,6 @@ from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.report import Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Add, Concat, GlobalAvgPool, Layer, Weighted
-from sparsemod.quantization.network import best
 
 RANDOM_SAMPLES = 64
 CLOSE = 2.0**-12  # a factor of an add may be rounded to 21 bits below the largest one
@@ -33,23 +32,33 @@ def compare(
     labels: Any,
     data: str,
     most: int | None = None,
+    given: NDArray[np.int8] | None = None,
 ) -> Verification:
-    """`run` takes int8 inputs (N, *input shape) and gives int8 outputs (N, *output shape); at most `most` samples are used."""
-    given = inputs(network, samples)[:most]
+    """`run` takes int8 inputs (N, *input shape) and gives int8 outputs (N, *output shape); at most `most` samples are used. `given`: the int8
+    inputs, where they are not `samples` (normalized floats) quantized. `labels` (N,) are classes, or (N, *positions) of a map; labels that are no whole numbers are not looked at."""
+    given = inputs(network, samples)[:most] if given is None else given[:most]
     if not len(given):
         raise InvalidInput("samples", 0, "at least one sample")
-    expected = network.run(given).reshape(len(given), -1)
-    found = run(given).reshape(len(given), -1)
+    expected, found = network.run(given), run(given)
     gaps = np.abs(expected.astype(np.int32) - found.astype(np.int32))
-    classes, same = best(found), best(expected)
-    truth = None if labels is None or samples is None else np.asarray(labels).reshape(-1)[:most]
+    truth = None if labels is None or samples is None else np.asarray(labels)[:most]
+    if truth is not None and truth.dtype.kind not in "iub":
+        truth = None  # the values of a regression
+    classes = same = None
+    if expected.shape[1] > 1 and (network.classes or truth is not None):
+        # Along the channels: a map has a class at each of its positions.
+        classes, same = found.argmax(axis=1), expected.argmax(axis=1)
+        if truth is not None and truth.shape != same.shape:
+            raise InvalidInput("labels", truth.shape, f"a class for each output: {same.shape}")
+    else:
+        truth = None
     return Verification(
         runtime=runtime,
         data=data if samples is not None else "random inputs",
         samples=len(given),
         largest_difference=int(gaps.max()),
         differing=float(np.mean(gaps > 0)),
-        agreement=float(np.mean(classes == same)),
+        agreement=None if classes is None else float(np.mean(classes == same)),
         error=None if truth is None else float(np.mean(classes != truth)),
         network_error=None if truth is None else float(np.mean(same != truth)),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsemod.errors import UnknownName, Unsupported
+from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION, ExportedFile, ExportReport, FormatName
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ class Exporter:
         network: "IntegerNetwork",
         folder: Path | str,
         *,
-        name: str = "network",
+        name: str = DEFAULT,
         samples: Any = None,
         labels: Any = None,
         data: str = "random inputs",
     ) -> ExportReport:
         """Write the network's files into `folder` and run them against the network; the report lies beside them.
 
-        `samples`: float inputs (N, *input shape) with `labels` (N,), described by `data`; without them random int8 inputs are used.
-        Raises Unsupported (operator, layer, and the formats that can), ToolsMissing with the pip command.
+        `name` is the model's, in files and C code; `samples`: normalized float inputs (N, *input shape) with `labels` (N,), described by
+        `data`; without them random int8 inputs are used.
+        Raises InvalidInput for a name, Unsupported (operator, layer, and the formats that can), ToolsMissing with the pip command.
         """
+        checked_name(name)
         started = time.perf_counter()
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,9 @@ class Verification(Record):
     """The exported file, run on `samples` of `data` by `runtime`, against the integer network on the same samples.
 
     Differences are in quanta: steps of the int8 output. `largest_difference` 0 means equal in every byte; `differing` is the share of
-    output values that differ, `agreement` the share of samples that get the same class. `error` is the file's share of wrong classes,
-    `network_error` the integer network's, both None where the samples have no labels.
+    output values that differ, `agreement` the share of samples (of a map: of positions) that get the same class, None where the outputs are no classes: a network
+    without names of classes, checked without labels, may be a regression. `error` is the file's share of wrong classes, `network_error`
+    the integer network's, both None where the samples have no labels.
     """
 
     runtime: str
@@ -34,7 +35,7 @@ class Verification(Record):
     samples: Annotated[int, Field(ge=1)]
     largest_difference: Annotated[int, Field(ge=0)]
     differing: Annotated[float, Field(ge=0, le=1)]
-    agreement: Annotated[float, Field(ge=0, le=1)]
+    agreement: Annotated[float, Field(ge=0, le=1)] | None
     error: float | None = None
     network_error: float | None = None
 

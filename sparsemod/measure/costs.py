@@ -8,9 +8,10 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
+from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.macs import macs
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.predicted import predict, predictions
+from sparsemod.measure.predicted import chosen_encodings, predict, predictions
 from sparsemod.pruning.plan import planned_pruned
 from sparsemod.records import Measurement
 from sparsemod.stage_errors import stage_errors
@@ -48,6 +49,8 @@ def costs(
     working_memory: WorkingMemory = "peak",
     latency: LatencyMethod = "operators",
     operations_per_second: float | None = None,
+    goal: EncodingGoal | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
     """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph; as int8 also instructions, flash
     and ram, as the calibrated model of the device's core predicts them.
@@ -55,7 +58,8 @@ def costs(
     `sparsity` is the planned share of weights that global magnitude pruning will remove; for filter pruning give the graph of the shrunk
     module and 0. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than what
     is measured then. `scheme` is the quantization: int8, or none (4 bytes a value; its latency is that of int8 kernels, which the method
-    says). `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
+    says). How weights with zeros are stored decides instructions and flash: `encodings` (layer -> encoding) of the finished network, or else
+    what would be chosen for `goal` (default: flash and instructions of the device's core weigh the same). `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
     the memory timeline and the instructions per operator.
 
     Raises InvalidInput for an unknown definition, a latency by macs without a rate, or nonzeros of other layers.
@@ -86,7 +90,12 @@ def costs(
     }
     left_of = _spread(layers, zeros) if nonzeros is None else nonzeros
     known = latency == "operators" or device.model in calibrated_cores()
-    predicted = predict(graph, operator_model(device.model), memory_plan.size, left_of) if known else None
+    predicted = None
+    if known:
+        if encodings is None:
+            wish = goal or EncodingGoal(core=device.model, most_flash=float(device.flash))
+            encodings = chosen_encodings(graph, left_of, wish)
+        predicted = predict(graph, operator_model(device.model), memory_plan.size, left_of, encodings)
     took = (
         latencies.by_macs(graph, operations_per_second)
         if predicted is None or latency == "macs"

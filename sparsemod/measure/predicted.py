@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sparsemod.arena import plan
-from sparsemod.graph import Graph
+from sparsemod.graph import Graph, Operator
+from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
-from sparsemod.measure.work import Work, encoded, works
+from sparsemod.measure.work import Weights, Work, encoded, layer_instructions, weights_of, works
 from sparsemod.records import Measurement
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
@@ -38,11 +39,12 @@ def predict(
     model: OperatorModel,
     arena: int | None = None,
     nonzeros: Mapping[str, int] | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> Predicted:
     """The model's prediction for a deployed graph as int8; `arena`: the planned size, where it is known; `nonzeros`: layer -> weights that are
-    not zero (default: all), which decide how weights are stored."""
-    work = works(graph, nonzeros)
-    per_layer = {w.layer: layer_instructions(w, model) for w in work}
+    not zero (default: all); `encodings`: layer -> how they are stored (default: the smallest form)."""
+    work = works(graph, nonzeros, encodings)
+    per_layer = {w.layer: layer_instructions(w.kernel, w.features, model) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
     calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
@@ -50,7 +52,11 @@ def predict(
     size = plan(graph_layout(graph).problem).size if arena is None else arena
     # In whole words, as it is linked.
     return Predicted(
-        per_layer, constants(graph, nonzeros) + code + calls, float((size + 3) // 4 * 4), stack, work
+        per_layer,
+        constants(graph, nonzeros, encodings) + code + calls,
+        float((size + 3) // 4 * 4),
+        stack,
+        work,
     )
 
 
@@ -61,17 +67,56 @@ def _stack(model: OperatorModel, work: Work) -> float:
     return max((size for calls, size in model.stack.items() if calls.split()[0] == work.kernel), default=0.0)
 
 
-def constants(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> int:
+def constants(
+    graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
+) -> int:
     """Bytes of weights as stored, biases and scales."""
-    operators = [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
     channels = sum(layer.channels for layer in layer_sizes(graph))
-    return sum(encoded(graph, o, nonzeros).bytes for o in operators) + channels * CHANNEL_BYTES["static"]
+    stored = (encoded(graph, operator, nonzeros, encodings) for operator in _weighted(graph))
+    return sum(one.bytes for one in stored) + channels * CHANNEL_BYTES["static"]
 
 
-def layer_instructions(work: Work, model: OperatorModel) -> float:
-    """Instructions of one layer."""
-    coefficients = model.instructions.get(work.kernel, {})
-    return sum(coefficients.get(name, 0.0) * count for name, count in work.features.items())
+def _weighted(graph: Graph) -> list[Operator]:
+    return [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
+
+
+def chosen_encodings(
+    graph: Graph,
+    nonzeros: Mapping[str, int],
+    goal: EncodingGoal,
+    known: Mapping[str, Weights] | None = None,
+) -> dict[str, str]:
+    """Layer -> how its weights are stored, chosen for the whole network (see `sparsemod.measure.encodings`). `nonzeros`: of each layer;
+    `known`: the weights of layers as they are, after training.
+
+    A goal for a core without a calibrated model is served by the default core's.
+    """
+    operators = {operator.name: operator for operator in _weighted(graph)}
+    if all(graph.state[o.weight or ""].numel() == nonzeros[name] for name, o in operators.items()):
+        return dict.fromkeys(operators, "dense")
+    model = operator_model(goal.core if goal.core in calibrated_cores() else EncodingGoal().core)
+    layers = [
+        EncodedLayer(
+            work.layer,
+            work.kernel,
+            dict(work.features),
+            (known or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
+        )
+        for work in works(graph, nonzeros, {})
+        if "quad_words" in work.features
+    ]
+    dense = predict(graph, model, 0, nonzeros, {})
+    names = {layer.name for layer in layers}
+    flash = (
+        dense.flash
+        - sum(
+            layer.weights.outputs * layer.weights.taps + model.layer_code.get("dense", 0.0)
+            for layer in layers
+        )
+        - (model.code.get("dense", 0.0) if layers else 0.0)
+    )
+    rest = sum(count for name, count in dense.per_layer.items() if name not in names)
+    return dict.fromkeys(operators, "dense") | choose(layers, model, goal, flash=flash, instructions=rest)
 
 
 def predictions(
@@ -85,7 +130,7 @@ def predictions(
         errors = tuple(f", mean error {e:.1%}" for e in (judged.instructions, judged.flash, judged.ram))  # type: ignore[assignment]
     cores = {core: operator_model(core) for core in calibrated_cores()}
     by_core = {
-        core: round(sum(layer_instructions(work, one) for work in predicted.works))
+        core: round(sum(layer_instructions(work.kernel, work.features, one) for work in predicted.works))
         for core, one in cores.items()
     }
     return (

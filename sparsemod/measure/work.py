@@ -5,13 +5,14 @@ four filters at a time and on the rest one by one.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.arena import Node
 from sparsemod.arena.nodes import is_depthwise, is_pointwise
 from sparsemod.graph import Graph, Operator
 from sparsemod.measure.nodes import graph_layout
+from sparsemod.targets import OperatorModel
 
 Shape = tuple[int, ...]
 Features = dict[str, float]
@@ -33,16 +34,20 @@ class Work:
         return self.kernel if self.encoding == "none" else f"{self.kernel} {self.encoding}"
 
 
-def works(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> tuple[Work, ...]:
-    """One per kernel call of a deployed graph, in its own order; views run nothing. `nonzeros`: layer -> weights that are not zero, where
-    known; they decide how the weights are stored, and what reading them costs."""
+def works(
+    graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
+) -> tuple[Work, ...]:
+    """One per kernel call of a deployed graph, in its own order; views run nothing.
+
+    `nonzeros`: layer -> weights that are not zero (default: all); `encodings`: layer -> how its weights are stored (default: the smallest
+    form). Together they decide what reading the weights costs.
+    """
     operators = {operator.name: operator for operator in graph.operators}
     found = []
     for node in graph_layout(graph).nodes:
-        shapes = [graph.shapes[name] for name in node.inputs]
-        dilation = operators[node.name].attributes.get("dilation", (1, 1))
-        kernel = kernel_of(node, graph.shapes)
-        features = _FEATURES[kernel](node, shapes, graph.shapes[node.output], tuple(dilation))
+        kernel, features = work_of(
+            node, graph.shapes, operators[node.name].attributes.get("dilation", (1, 1))
+        )
         if kernel == "concat":
             copied = sum(
                 math.prod(graph.shapes[name])
@@ -52,12 +57,39 @@ def works(graph: Graph, nonzeros: Mapping[str, int] | None = None) -> tuple[Work
             features |= {"copied": float(copied), "rescaled": features.pop("elements") - copied}
         encoding = "none"
         if "quad_words" in features:
-            stored = encoded(graph, operators[node.name], nonzeros)
+            stored = encoded(graph, operators[node.name], nonzeros, encodings)
             encoding = stored.name
             if encoding != "dense":
-                features = _sparse(features, stored)
-        found.append(Work(node.name, kernel, {"call": 1.0, **features}, encoding))
+                features = sparse_features(features, stored)
+        found.append(Work(node.name, kernel, features, encoding))
     return tuple(found)
+
+
+def work_of(
+    node: Node, shapes: Mapping[str, Shape], dilation: Sequence[int] = (1, 1)
+) -> tuple[str, Features]:
+    """(kernel, how often each part of its loops runs) of a node, its weights stored densely."""
+    kernel = kernel_of(node, shapes)
+    sources = [shapes[name] for name in node.inputs]
+    return kernel, {"call": 1.0, **_FEATURES[kernel](node, sources, shapes[node.output], tuple(dilation))}
+
+
+def layer_instructions(kernel: str, features: Mapping[str, float], model: OperatorModel) -> float:
+    """Instructions of one layer, as a core's model predicts them."""
+    coefficients = model.instructions.get(kernel, {})
+    return sum(coefficients.get(name, 0.0) * count for name, count in features.items())
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A layer's weights: `outputs` filters of `taps`, in `groups`; `nonzeros` of them are not zero. `bridges`: zeros that gaps have to store
+    within runs of more than 255, where that is known."""
+
+    outputs: int
+    taps: int
+    groups: int
+    nonzeros: int
+    bridges: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,20 +103,40 @@ class Stored:
     outputs: int
 
 
-def encoded(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | None) -> Stored:
-    """The smallest encoding, as `sparsemod.export.c.encoding` chooses it; gaps of more than 255 zeros are not counted."""
-    weight = graph.state[operator.weight or ""]
-    outputs, taps = len(weight), weight[0].numel()
-    left = weight.numel() if nonzeros is None else nonzeros[operator.name]
-    dense = Stored("dense", weight.numel(), left, taps, outputs)
-    if operator.attributes.get("groups", 1) > 1:
-        return dense
-    gaps = Stored("gaps", 2 * left + outputs, left, taps, outputs)
+def stored_forms(weights: Weights) -> tuple[Stored, ...]:
+    """The forms in which `sparsemod.export.c.encoding` can store the weights, dense first."""
+    outputs, taps, left = weights.outputs, weights.taps, weights.nonzeros
+    dense = Stored("dense", outputs * taps, left, taps, outputs)
+    if weights.groups > 1:
+        return (dense,)
+    kept = left + weights.bridges
+    gaps = Stored("gaps", 2 * kept + outputs, kept, taps, outputs)
     mask = Stored("mask", left + outputs * ((taps + 7) // 8), left, taps, outputs)
-    return min(dense, gaps, mask, key=lambda stored: stored.bytes)
+    return dense, gaps, mask
 
 
-def _sparse(features: Features, stored: Stored) -> Features:
+def weights_of(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | None) -> Weights:
+    """The weights of a conv or linear operator."""
+    weight = graph.state[operator.weight or ""]
+    left = weight.numel() if nonzeros is None else nonzeros[operator.name]
+    return Weights(len(weight), weight[0].numel(), int(operator.attributes.get("groups", 1)), left)
+
+
+def encoded(
+    graph: Graph,
+    operator: Operator,
+    nonzeros: Mapping[str, int] | None,
+    encodings: Mapping[str, str] | None = None,
+) -> Stored:
+    """The weights of an operator as stored under `encodings`, or in the smallest form."""
+    forms = stored_forms(weights_of(graph, operator, nonzeros))
+    if encodings is None:
+        return min(forms, key=lambda stored: stored.bytes)
+    wanted = encodings.get(operator.name, "dense")
+    return next((stored for stored in forms if stored.name == wanted), forms[0])
+
+
+def sparse_features(features: Features, stored: Stored) -> Features:
     """The loops of `_filters`, replaced by those over stored weights."""
     windows = features.get("windows", 1.0)
     dense = ("quad_words", "quad_tails", "quads", "single_words", "single_tails", "singles")

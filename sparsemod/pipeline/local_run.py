@@ -10,9 +10,9 @@ FOLDER/trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +22,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from sparsemod.data import Dataset, load
-from sparsemod.errors import Conflict, InvalidInput, NotFound, SparsemodError
+from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
 from sparsemod.objectives import Objectives
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposal, Proposer
+from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.records import (
     Artifact,
@@ -44,6 +46,18 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 from sparsemod.targets import adopt_device, device, device_names
 from sparsemod.training import augmentation
+
+_WORKDIR = ".trial-"
+_WRITTEN = (
+    "spec.json",
+    "device.yaml",
+    "trials.jsonl",
+    "trials.csv",
+    "pareto.csv",
+    "pareto.json",
+    "pareto.png",
+    "pareto.svg",
+)
 
 
 class Finished(Record):
@@ -238,17 +252,41 @@ class LocalRun(_Folder):
         on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
     ) -> Outcome:
         """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
-        finished one, infeasible ones too. Raises SpaceEmpty when nothing meets the budgets, Conflict
-        while another run is at work in the folder."""
+        finished one, infeasible ones too.
+
+        Raises SpaceEmpty when nothing meets the budgets, Conflict while another run is at work in the folder, EnvironmentFailure when the
+        machine lacks something, such as space: then the trial under way is not recorded, and the same call goes on later."""
         with self._alone():
             self.trials = self._read()
+            self._sweep()
             try:
                 reason = self._search(on_finished, on_start)
+                files = self.write()
+            except (OSError, EnvironmentFailure) as error:
+                raise self._lacking(error) from error
             finally:
                 if not self.trials:
                     # Nothing that another spec could be mixed with: the mended one may take the folder.
                     self._spec_file.unlink(missing_ok=True)
-        return Outcome(reason, tuple(t.row() for t in self.trials), self.write())
+        return Outcome(reason, tuple(t.row() for t in self.trials), files)
+
+    def _sweep(self) -> None:
+        """Remove what a run left that was killed; the lock is held."""
+        for left in self.folder.glob(f"{_WORKDIR}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for name in _WRITTEN:
+            for half in self.folder.glob(f".{name}.*"):
+                half.unlink(missing_ok=True)
+
+    def _lacking(self, error: OSError | EnvironmentFailure) -> BaseException:
+        """What a failed write in the folder means: the machine's failure where it is one, else the error as it is."""
+        found = environment_failure(error)
+        if found is None:
+            return error
+        return EnvironmentFailure(
+            f"{found}; {len(self.trials)} finished trials are kept in {self.folder}, and the same run goes on from there",
+            found.whole,
+        )
 
     def _search(
         self,
@@ -284,18 +322,18 @@ class LocalRun(_Folder):
         result = suggestion.miss()
         if result is None:
             parent = self.parent(suggestion.candidate)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".trial-") as workdir:
+            limit = self.spec.limits.trial_seconds
+            timed = Timed(reporter, limit)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=_WORKDIR) as workdir:
                 try:
-                    result = evaluate(
-                        self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
-                        parent=parent, reporter=reporter, workdir=Path(workdir), imports=True,
-                    )  # fmt: skip
-                except SparsemodError:
-                    raise
-                except Exception as error:  # noqa: BLE001
-                    # A user's module may raise anything; as in the service, that costs its trial and not the ones after it.
-                    message = f"{type(error).__name__}: {error}"
-                    failure = Failure(kind=FailureKind.FAULT, message=message, detail=traceback.format_exc())
+                    with time_limit(limit):
+                        result = evaluate(
+                            self.spec, suggestion.candidate, epochs=suggestion.epochs, seed=seed, data=self.data, device=self.device,
+                            parent=parent, reporter=timed, workdir=Path(workdir), imports=True,
+                        )  # fmt: skip
+                except TimeUp:
+                    message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was ended"
+                    failure = Failure(kind=FailureKind.FAULT, message=message)
                     result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
                     os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
@@ -305,20 +343,28 @@ class LocalRun(_Folder):
         )  # fmt: skip
 
     def parent(self, candidate: Candidate) -> ParentWeights | None:
-        """What the candidate inherits from, if it has a parent. Raises InvalidInput when the parent's weights are not stored."""
+        """What the candidate inherits from, if it has a parent. Raises InvalidInput when the parent's weights are not stored,
+        EnvironmentFailure when their file is gone."""
         if candidate.parent is None:
             return None
         trial = self.trials[candidate.parent]
         weights = [a for a in trial.result.artifacts if a.kind == "weights"]
         if not weights:
             raise InvalidInput("candidate.parent", candidate.parent, "a completed trial with stored weights")
-        return ParentWeights(
-            trial.candidate.parameters, self.artifact(weights[0].digest).read_bytes(), trial.result.epochs
-        )
+        path = self.artifact(weights[0].digest)
+        if not path.is_file():
+            raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
+        return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
 
     def _keep(self, finished: Finished) -> None:
+        line = (finished.model_dump_json() + "\n").encode()
+        with self._journal.open("ab", buffering=0) as journal:
+            size = journal.tell()
+            try:
+                while line:
+                    line = line[journal.write(line) :]
+                os.fsync(journal.fileno())
+            except OSError:
+                os.truncate(self._journal, size)  # half a line would hide the next trial
+                raise
         self.trials.append(finished)
-        with self._journal.open("a") as journal:
-            journal.write(finished.model_dump_json() + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import DoesNotFit, EmulationError, ToolsMissing, UnknownName, Unsupported
 from sparsemod.export.c import generate
+from sparsemod.export.c.encoding import smallest
 from sparsemod.pipeline.problem import Problem
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement
@@ -48,7 +49,7 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
     if not isinstance(network, IntegerNetwork) or counted.detail.get("definition") != "sparse":
         return counted
     try:
-        size = generate(network).data_bytes
+        size = generate(network, encodings=network.encodings or smallest(network)).data_bytes
     except Unsupported:
         return counted
     method = "as stored by the exported C: per layer the smallest of dense, mask and gaps, with requantization constants"

@@ -43,7 +43,8 @@ class Problem:
         except InvalidSpec:
             raise
         except InvalidInput as error:
-            raise InvalidSpec(error.field, error.value, error.allowed, error.source) from None
+            # With its cause: a family or a device that is unknown here may be known elsewhere.
+            raise InvalidSpec(error.field, error.value, error.allowed, error.source) from error
         return problem
 
     @cached_property
@@ -62,7 +63,8 @@ class Problem:
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
                 )
         space = own.override(self.spec.space)
-        whole = Space(space.parameters, [*own.constraints, *self.spec.constraints])
+        # The spec's come first, so that an error's place in the list is that in the spec.
+        whole = Space(space.parameters, [*self.spec.constraints, *own.constraints])
         return whole.check_reachable(name for name in self.spec.space if name not in own)
 
     @cached_property

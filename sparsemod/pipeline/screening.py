@@ -7,13 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
+from sparsemod.pipeline.deployment import encoding_goal
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import planned_shrink_graph
-from sparsemod.quantization import Quantized
+from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
+from sparsemod.registry import told
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -46,11 +50,18 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
     """Every cost of a finished network: `module` as deployed (physically shrunk), `network` its quantized form, whose zeros are counted."""
-    return _costs(problem, capture(module, problem.info.shape), nonzeros=network.layer_nonzeros())
+    encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
+    graph = capture(module, problem.info.shape)
+    return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 
 def _costs(
-    problem: Problem, graph: Graph, *, sparsity: float = 0.0, nonzeros: Mapping[str, int] | None = None
+    problem: Problem,
+    graph: Graph,
+    *,
+    sparsity: float = 0.0,
+    nonzeros: Mapping[str, int] | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
     spec = problem.spec
     return costs(
@@ -63,6 +74,8 @@ def _costs(
         working_memory=spec.measure.working_memory,
         latency=spec.measure.latency,
         operations_per_second=spec.target.operations_per_second,
+        goal=encoding_goal(problem),
+        encodings=encodings,
     )
 
 
@@ -74,17 +87,32 @@ class Screen:
         self._known: OrderedDict[str, dict[str, Measurement]] = OrderedDict()
 
     def measure(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
-        """Metric -> measurement of every cost. Raises BuildError, Unsupported."""
+        """Metric -> measurement of every cost.
+
+        Raises BuildError, Unsupported: whatever goes wrong with one candidate is its own failure. Raises EnvironmentFailure for what the
+        machine lacks.
+        """
         relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
         key = repr(sorted(relevant.items()))
         if key not in self._known:
-            self._known[key] = planned_costs(self.problem, values, build(self.problem, values, 0))
+            self._known[key] = self._screened(values)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return self._known[key]
 
+    def _screened(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
+        try:
+            return planned_costs(self.problem, values, build(self.problem, values, 0))
+        except (Exception, SystemExit) as error:
+            lacking = environment_failure(error)
+            if lacking is not None:
+                raise lacking from error
+            if isinstance(error, BuildError | Unsupported):
+                raise
+            raise BuildError(f"the network cannot be screened: {told(error)}") from error
+
     def costs(self, values: Mapping[str, Value]) -> dict[str, float]:
-        """Metric -> value of every cost. Raises BuildError, Unsupported."""
+        """Metric -> value of every cost. Raises what `measure` raises."""
         return {name: measurement.value for name, measurement in self.measure(values).items()}
 
     def morphs(self, values: Mapping[str, Value], rng: np.random.Generator) -> Sequence[Morph]:

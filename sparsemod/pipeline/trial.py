@@ -6,6 +6,7 @@ The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all 
 import hashlib
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.data import Dataset, Split
+from sparsemod.delivery.described import described
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
 from sparsemod.morphisms import inherit
+from sparsemod.pipeline.deployment import encoded
+from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.on_device import linked_size, measure_on_device
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, measured_costs, planned_costs
 from sparsemod.pruning import create_pruner, shrink
-from sparsemod.quantization import Quantized, quantize
+from sparsemod.quantization import IntegerNetwork, Quantized, quantize
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -37,11 +41,16 @@ from sparsemod.records import (
     TrialState,
     Value,
 )
+from sparsemod.registry import told
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.units import over_budget
 
 Mode = Literal["search", "test"]
+
+_SURE = frozenset({"build", "screen", "prune", "quantize", "measure"})
+"""Stages that compute the same each time: what fails in them would fail again."""
 
 
 class Reporter(Protocol):
@@ -116,22 +125,20 @@ def evaluate(
     test split too, in a measurement of its own; nothing is ever chosen by it. With `imports`, the family may be `module:attribute`.
 
     The result is completed; infeasible (a budget is broken by the costs known before training); failed as invalid (cannot be built, captured
-    or quantized, cannot be trained with its own settings, or training diverged before any usable epoch); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
-    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued.
+    or quantized, cannot be trained with these settings, or training diverged before any usable epoch); failed as fault (training or loading
+    weights raised something else, or memory ran out); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
+    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued, EnvironmentFailure for what the machine
+    lacks: that says nothing about the candidate. Whatever else its code raises is in the result, with type, stage and place.
     """
     problem = Problem.of(spec, data.info, imports=imports)
     trial = _Trial(problem, problem.candidate(candidate), epochs, seed, data, device, reporter or Silent())
     try:
         return trial.run(parent, resume, workdir, mode)
-    except (BuildError, Unsupported) as error:
-        trial.reporter.log(str(error), "error")
-        return trial.failed(str(error))
-    except InvalidInput as error:
-        # A searched setting that does not go with this network, such as a batch of one sample with batch norm: its own failure, not the spec's.
-        if error.field not in {f"training.{name}" for name in trial.values}:
-            raise
-        trial.reporter.log(str(error), "error")
-        return trial.failed(str(error))
+    except (Exception, SystemExit) as error:
+        lacking = environment_failure(error)
+        if lacking is not None:
+            raise lacking from error
+        return trial.broken(error)
 
 
 class _Trial:
@@ -154,6 +161,8 @@ class _Trial:
         self.curve: Sequence[CurvePoint] = ()
         self.inherited_epochs = 0.0
         self.artifacts: list[Artifact] = []
+        self.planned: dict[str, Measurement] = {}
+        self.at = "build"
 
     def run(
         self, parent: ParentWeights | None, resume: bytes | None, workdir: Path | None, mode: Mode
@@ -162,7 +171,7 @@ class _Trial:
         with self.stage("build"):
             module = build(self.problem, self.values, self.seed)
         with self.stage("screen"):
-            planned = planned_costs(self.problem, self.values, module)
+            planned = self.planned = planned_costs(self.problem, self.values, module)
             over = self.problem.objectives.over_budget({name: m.value for name, m in planned.items()})
         if over:
             self.notes += [over_budget(name, excess) for name, excess in over.items()]
@@ -259,7 +268,10 @@ class _Trial:
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            return quantize(module, samples, spec.scheme, spec.activation_ranges)
+            network = quantize(module, samples, spec.scheme, spec.activation_ranges)
+            if isinstance(network, IntegerNetwork):
+                network = encoded(described(network, self.data), module, self.problem)
+            return network
         except InvalidInput as error:
             # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error
@@ -303,10 +315,27 @@ class _Trial:
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
 
-    def failed(self, message: str, measurements: Iterable[Measurement] = ()) -> TrialResult:
+    def failed(self, message: str, measurements: Iterable[Measurement] = (), detail: str = "") -> TrialResult:
         """A failure that no retry would mend; what was measured before it stays known."""
-        failure = Failure(kind=FailureKind.INVALID, message=message)
+        failure = Failure(kind=FailureKind.INVALID, message=message, detail=detail)
         return self.result(TrialState.FAILED, measurements, failure)
+
+    def broken(self, error: BaseException) -> TrialResult:
+        """The failure that an exception of a stage is. `detail` holds its traceback; costs stay known once it was trained."""
+        known = tuple(self.planned.values()) if self.curve else ()
+        trace = "".join(traceback.format_exception(error))
+        if isinstance(error, BuildError | Unsupported | InvalidInput):
+            message = str(error)
+        else:
+            message = f"{self.at}: {told(error)}"
+        self.reporter.log(message, "error")
+        self.artifacts.clear()
+        plain = isinstance(error, BuildError | Unsupported | InvalidInput) or self.at in _SURE
+        if plain and not is_out_of_memory(error):
+            return self.failed(message, known, trace)
+        return self.result(
+            TrialState.FAILED, known, Failure(kind=FailureKind.FAULT, message=message, detail=trace)
+        )
 
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
@@ -326,6 +355,7 @@ class _Trial:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Announce and time a stage."""
+        self.at = name
         self.reporter.stage(name)
         started = time.perf_counter()
         try:

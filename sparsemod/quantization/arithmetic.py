@@ -109,8 +109,10 @@ def _float32(value: float) -> float:
 
 def quantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Int8:
     """Real values as int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128,
-    127)."""
-    scaled = np.rint(np.asarray(values, dtype=np.float32) / np.float32(scale)) + np.float32(zero_point)
+    127). What is not a number becomes the zero point."""
+    with np.errstate(over="ignore"):  # infinities are clamped
+        scaled = np.rint(np.asarray(values, dtype=np.float32) / np.float32(scale)) + np.float32(zero_point)
+    scaled = np.where(np.isnan(scaled), np.float32(zero_point), scaled)
     return np.asarray(np.clip(scaled, INT8_MIN, INT8_MAX), dtype=np.int8)
 
 

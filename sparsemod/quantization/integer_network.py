@@ -2,7 +2,7 @@
 every exporter."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,8 +22,10 @@ from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
 from sparsemod.quantization.layers import LAYERS, Layer, Shape, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
+from sparsemod.quantization.raw_samples import InputNormalization
 
 FORMAT, VERSION = "sparsemod-integer-network", 1
+ENCODINGS = ("dense", "mask", "gaps")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class IntegerNetwork(Evaluation):
     """`tensors` by name; `layers` in execution order, each reading tensors that exist by then; one input, one
     output.
 
+    `normalization`: how raw samples become the network's real inputs, where that is known; `classes`: the names
+    of the classes, in the order of the outputs, () where the outputs are no classes or nothing is known;
+    `encodings`: layer -> how its weights are stored on the device ("dense", "mask" or "gaps"), where that is
+    chosen already.
     Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could
     overflow.
     """
@@ -59,6 +65,9 @@ class IntegerNetwork(Evaluation):
     output: str
     tensors: Mapping[str, TensorInfo]
     layers: tuple[Layer, ...]
+    normalization: InputNormalization | None = None
+    classes: tuple[str, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {self.input}
@@ -77,6 +86,19 @@ class IntegerNetwork(Evaluation):
             )
         for layer in self.layers:
             self._check(layer)
+        channels, outputs = self.input_shape[0], self.tensors[self.output].shape[0]
+        if self.normalization is not None and len(self.normalization.offset) != channels:
+            raise InvalidInput(
+                "normalization", len(self.normalization.offset), f"constants for each of {channels} channels"
+            )
+        weighted = {layer.name for layer in self.layers if isinstance(layer, Weighted)}
+        for name, encoding in self.encodings.items():
+            if name not in weighted or encoding not in ENCODINGS:
+                raise InvalidInput(
+                    f"encodings.{name}", encoding, f"a layer with weights, one of {', '.join(ENCODINGS)}"
+                )
+        if self.classes and len(self.classes) != outputs:
+            raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")
 
     def _check(self, layer: Layer) -> None:
         made, told = (
@@ -106,6 +128,12 @@ class IntegerNetwork(Evaluation):
         """Float images (N, *input shape) as the network's int8 input: round half to even, clamped."""
         info = self.tensors[self.input]
         return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
+
+    def quantize_samples(self, raw: Any) -> Int8:
+        """Raw samples (N, *input shape) as the network's int8 input: normalized, where the network knows how, and quantized."""
+        if self.normalization is None:
+            return self.quantize_input(raw)
+        return self.quantize_input(self.normalization.apply(sized(raw, self.input_shape)))
 
     def run(self, images: Int8) -> Int8:
         """int8 inputs (N, *input shape) to int8 outputs (N, *output shape), in integer arithmetic alone."""
@@ -163,6 +191,12 @@ class IntegerNetwork(Evaluation):
             "tensors": {name: [list(t.shape), t.scale, t.zero_point] for name, t in self.tensors.items()},
             "layers": layers,
         }
+        if self.normalization is not None:
+            header["normalization"] = self.normalization.to_dict()
+        if self.encodings:
+            header["encodings"] = dict(self.encodings)
+        if self.classes:
+            header["classes"] = list(self.classes)
         return pack(header, arrays)
 
     @classmethod
@@ -175,7 +209,18 @@ class IntegerNetwork(Evaluation):
                 for n, (s, scale, z) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
-            return cls(header["input"], header["output"], tensors, layers)
+            # Files of earlier releases have none of these.
+            known, classes = header.get("normalization"), header.get("classes", ())
+            normalization = None if known is None else InputNormalization.from_dict(known)
+            return cls(
+                header["input"],
+                header["output"],
+                tensors,
+                layers,
+                normalization,
+                tuple(str(name) for name in classes),
+                dict(header.get("encodings", {})),
+            )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):
                 raise

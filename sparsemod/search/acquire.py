@@ -85,10 +85,12 @@ class Chooser:
         return [(parameters, costs) for parameters, costs in looked if not isinstance(costs, str)]
 
     def _fit(self, history: History, fitter: gp.Fitter) -> gp.ErrorModel:
-        features = np.array(
-            [self._features(o.candidate.parameters, history.epochs(o)) for o, _ in history.completed]
+        # What diverged or ended in a fault is a bad result: a model that never hears of it goes there again and again.
+        learned = [*(o for o, _ in history.completed), *history.failed]
+        features = np.array([self._features(o.candidate.parameters, history.epochs(o)) for o in learned])
+        errors = np.array(
+            [values["error"] for _, values in history.completed] + [history.bad_error] * len(history.failed)
         )
-        errors = np.array([values["error"] for _, values in history.completed])
         front = np.zeros(len(errors), dtype=bool)
         front[history.front] = True
         few = gp.chosen(errors, features, front, gp.FIT_POINTS)

@@ -30,7 +30,7 @@ def ask(
 ) -> list[dict[str, Value]]:
     """Up to `n` candidates that meet the space's constraints. Pending trials are passed on to Ax; epochs are not: it knows no fidelity."""
     forget_abandoned_builds()
-    experiment = client(spec, space, history.all)._experiment
+    experiment = client(spec, space, history.all, history.bad_error)._experiment
     with quiet(), torch.random.fork_rng(devices=[]):
         # Ax draws from torch's global generator; the fork leaves the caller's untouched.
         torch.manual_seed(hash((spec.seed, round_number, len(history.all))) % 2**31)

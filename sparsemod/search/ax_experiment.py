@@ -20,10 +20,12 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
 
-def client(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> Client:
+def client(
+    spec: ExperimentSpec, space: Space, observations: Sequence[Observation], bad_error: float | None = None
+) -> Client:
     """An Ax client with one trial for each observation, in order of their index; `sparsemod_index` in a trial's properties is that index.
 
-    Completed trials are completed; queued and running ones run; a network that cannot be built and a candidate over its budget are
+    `bad_error` is the error that a trial is taken to have that diverged or ended in a fault, None to leave it out. Completed trials are completed; queued and running ones run; a network that cannot be built and a candidate over its budget are
     abandoned (never suggested again); lost and stopped trials failed.
     """
     with quiet():
@@ -41,7 +43,10 @@ def client(spec: ExperimentSpec, space: Space, observations: Sequence[Observatio
             trial = made._experiment.trials[place]
             trial.update_run_metadata({"sparsemod_index": observation.index})
             values = {n: observation.values[n] for n in metrics if n in (observation.values or {})}  # type: ignore[index]
-            if observation.state is TrialState.COMPLETED and len(values) == len(metrics):
+            bad = bad_error is not None and observation.state is TrialState.FAILED and not observation.miss
+            if bad and bad_error is not None and "error" in metrics:
+                values["error"] = bad_error
+            if (observation.state is TrialState.COMPLETED or bad) and len(values) == len(metrics):
                 made.complete_trial(place, raw_data=values)
             elif observation.state is TrialState.INFEASIBLE or observation.failure is FailureKind.INVALID:
                 if values:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.objectives import Objectives
-from sparsemod.records import FailureKind, RoundName, TrialState
+from sparsemod.records import RoundName, TrialState
 from sparsemod.search.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec, RoundSpec
@@ -30,12 +30,8 @@ class History:
         self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
         self._spec = spec
         self.seed = spec.seed
-        # A lost worker says nothing against the candidate: it may come again. Anything else is suggested once.
-        self.seen = {
-            space.key(o.candidate.parameters)
-            for o in self.all
-            if not (o.state is TrialState.FAILED and o.failure is not FailureKind.INVALID)
-        }
+        # Each is suggested once. A trial that failed by a fault has used its attempts: the candidate would end in the same way again.
+        self.seen = {space.key(o.candidate.parameters) for o in self.all}
         self.completed = [
             (o, o.values)
             for o in self.all
@@ -43,9 +39,16 @@ class History:
             and o.values is not None
             and all(math.isfinite(o.values.get(name, math.nan)) for name in spec.objectives)
         ]
+        self.failed = [o for o in self.all if o.state is TrialState.FAILED and not o.miss]
         self.pending = [o for o in self.all if o.pending]
         self.rows: list[Mapping[str, float]] = [values for _, values in self.completed]
         self.front = self.objectives.front(self.rows)
+
+    @property
+    def bad_error(self) -> float:
+        """The error that a trial is taken to have that diverged or ended in a fault: no better than the worst one measured."""
+        worst = [values["error"] for values in self.rows if "error" in values]
+        return min(1.0, max([self.objectives.reference.get("error", 1.0), *worst]))
 
     def epochs(self, observation: Observation) -> float:
         """Epochs of training in the observation's weights; those of its round when it does not say."""

@@ -13,6 +13,9 @@ from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]
 
+LOOKED = 100
+"""Points that are looked at for each candidate that is wanted."""
+
 _BLOCK = 64
 _MOST_DIMENSIONS = 21201  # of torch's direction numbers
 
@@ -32,10 +35,10 @@ def points(dimensions: int, seed: int, first: int, count: int) -> Floats:
 def candidates(space: Space, seed: int, most: int) -> Iterator[dict[str, Value]]:
     """The first `most` candidates of the seed's sequence that meet the space's constraints, in order; equal ones may come again.
 
-    At most 100 points a candidate are looked at, so that the walk ends in a space that its constraints leave nearly empty.
+    At most LOOKED points a candidate are looked at, so that the walk ends in a space that its constraints leave nearly empty.
     """
     dimensions, found, first = len(space.free), 0, 0
-    while found < most and first < 100 * most:
+    while found < most and first < LOOKED * most:
         for unit in points(dimensions, seed, first, _BLOCK):
             values = space.decode(unit)
             if space.meets_constraints(values):

@@ -76,7 +76,7 @@ class Search:
         again. An empty list means that there is nothing to suggest now.
 
         Raises SpaceEmpty, which says how empty the space is, when `search.max_draws` candidates in a row and never one could be built and met the
-        budgets.
+        budgets, or when no candidate meets the constraints.
         """
         history = History(self.spec, self.space, observations)
         if self._over(history) is not None:
@@ -131,6 +131,9 @@ class Search:
             if drawn >= self.spec.search.max_draws or misses >= MISSES_A_CALL:
                 break
         else:
+            if not found and not history.all and self.space.constraints:
+                most = 4 * (len(history.all) + wanted) + self.spec.search.max_draws
+                raise SpaceEmpty(str(self.space.unmet(sobol.LOOKED * most)))
             if not found and not history.any_feasible() and history.all:
                 raise SpaceEmpty(
                     "every candidate of the space breaks a budget or cannot be built: " + history.emptiness()

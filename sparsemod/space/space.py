@@ -45,12 +45,12 @@ class Space:
         self.parameters = _ordered(tuple(parameters))
         self.constraints = tuple(constraints)
         self._by_name: dict[str, Parameter] = {parameter.name: parameter for parameter in self.parameters}
-        for constraint in self.constraints:
+        for place, constraint in enumerate(self.constraints):
             for name in constraint.coefficients:
                 if name not in self._by_name or not is_numeric(self._by_name[name]):
                     numeric = [p.name for p in self.parameters if is_numeric(p)]
                     raise InvalidInput(
-                        "space.constraints",
+                        f"constraints.{place}",
                         name,
                         "a parameter of the space that is a number, or a list of numbers with `ordered: true`: "
                         f"{', '.join(numeric) or 'there is none'}",
@@ -183,10 +183,12 @@ class Space:
             values = self.decode(rng.random(len(self.free)))
             if self.meets_constraints(values):
                 return values
-        raise InvalidInput(
-            "space.constraints",
-            [str(c) for c in self.constraints],
-            f"met by none of {tries} random candidates",
+        raise self.unmet(tries)
+
+    def unmet(self, tries: int) -> InvalidInput:
+        """The error of constraints that none of `tries` candidates meets."""
+        return InvalidInput(
+            "constraints", [str(c) for c in self.constraints], f"met by none of {tries} random candidates"
         )
 
     def mutate(

@@ -143,6 +143,10 @@ class SearchSpec(Part):
         le=100_000,
         description="Sobol draws without a feasible one before the space is called empty.",
     )
+    in_step: bool = Field(
+        False,
+        description="Suggest a batch only when the one before is over, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
+    )
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 
 
@@ -173,7 +177,8 @@ _DEFAULT_REFERENCE = {
 
 
 class ExperimentSpec(Part):
-    """Everything that decides an experiment. Equal specs on the same data give equal trials with one CPU worker."""
+    """Everything that decides an experiment. Equal specs on the same data give equal trials on the CPU in a local run, and in the service with
+    `search.in_step`; else the service suggests while other trials are under way, and their number depends on the workers."""
 
     version: Literal[1] = Field(1, description="Version of this format.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(

@@ -1,4 +1,4 @@
-// What one can do with an experiment: stop, resume, extend, delete.
+// What one can do with an experiment: stop, resume, try failed trials again, extend, delete.
 import { html, useState } from "../lib/ui.js";
 import { fresh, mayChange, request } from "../lib/api.js";
 import { Dialog, Problem } from "./bits.js";
@@ -23,10 +23,23 @@ export function Actions({ experiment, onChange, onDelete }) {
     }
     setBusy(false);
   };
+  const retry = async () => {
+    setBusy(true);
+    setError(null);
+    try {
+      const { trials } = await request(`/experiments/${id}/retry`, { json: {} });
+      if (trials.length === 0) throw new Error("None failed by a fault: the networks cannot be built or trained. A trial's own page can try it again.");
+      onChange(await request(`/experiments/${id}`));
+    } catch (problem) {
+      setError(problem);
+    }
+    setBusy(false);
+  };
   if (!mayChange(experiment.owner)) return null;
   return html`<div class="actions">
     ${state === "running" && html`<button type="button" disabled=${busy} onClick=${() => act("stop")} aria-label=${`Stop ${name}`}>Stop</button>`}
-    ${state === "stopped" && html`<button type="button" disabled=${busy} onClick=${() => act("resume")} aria-label=${`Resume ${name}`}>Resume</button>`}
+    ${(state === "stopped" || experiment.paused) && html`<button type="button" disabled=${busy} onClick=${() => act("resume")} aria-label=${`Resume ${name}`}>Resume</button>`}
+    ${experiment.counts.failed > 0 && html`<button type="button" disabled=${busy} onClick=${retry} aria-label=${`Try the failed trials of ${name} again`}>Retry failed</button>`}
     <button type="button" onClick=${() => setOpen("extend")} aria-label=${`Extend ${name}`}>Extend</button>
     <button type="button" class="danger" onClick=${() => setOpen("delete")} aria-label=${`Delete ${name}`}>Delete</button>
     <${Problem} error=${error} />

@@ -98,6 +98,7 @@ function Head({ experiment, front, onChange }) {
   return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
     <div class="view-head"><h1>${experiment.name}</h1><span class="dim">#${experiment.id}</span><${State} state=${experiment.state} />
       ${experiment.reason && experiment.state !== "running" && html`<span class="dim small">${experiment.reason}</span>`}
+      ${experiment.paused && html`<span class="bad small" role="status">paused: ${experiment.paused}</span>`}
       <span class="grow"></span>
       <a class="button" href=${`#/compare?ids=${experiment.id}`}>Compare</a>
       <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>

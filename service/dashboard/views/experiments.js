@@ -127,6 +127,7 @@ function Item({ experiment, front }) {
       <span class="grow"></span>
       <${Actions} experiment=${experiment} onChange=${change} onDelete=${load} /></div>
     ${experiment.reason && experiment.state !== "running" && html`<p class="dim small">${experiment.reason}</p>`}
+    ${experiment.paused && html`<p class="bad small">paused: ${experiment.paused}</p>`}
     <${SpecError} experiment=${experiment} />
     <div class="item-body">
       <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>

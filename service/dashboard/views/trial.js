@@ -52,6 +52,7 @@ export function Trial({ id, index }) {
   }
   const { candidate } = trial;
   document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
+  const retry = () => post(`/experiments/${id}/retry`, { trials: [index] }).then(() => get(`/experiments/${id}/trials/${index}`)).then(setTrial, setError);
   const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
   const made = Object.values(/** @type {Record<string, number>} */ (experiment.counts)).reduce((sum, one) => sum + one, 0);
   const running = trial.state === "running" || trial.state === "queued";
@@ -59,6 +60,7 @@ export function Trial({ id, index }) {
     <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
       <span class="dim small">${candidate.round} · ${candidate.origin}${candidate.parent !== null ? html` of <a href=${`#/experiments/${id}/trials/${candidate.parent}`}>trial ${candidate.parent}</a>${candidate.operators.length ? ` by ${candidate.operators.join(", ")}` : ""}` : ""}</span>
       <span class="grow"></span>
+      ${trial.state === "failed" && mayChange(experiment.owner) && html`<button type="button" onClick=${retry}>Try again</button>`}
       ${running && mayChange(experiment.owner) && html`<button type="button" onClick=${stop}>Stop trial</button>`}
       ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
       ${index + 1 < made && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>

@@ -5,6 +5,13 @@ import { ago, plural } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { Clock, Problem } from "../parts/bits.js";
 
+/** How each state looks. @type {Record<string, string>} */
+const LOOKS = { "not heard of": "lost", draining: "infeasible", busy: "running", paused: "stopped", idle: "done" };
+
+/** @param {any} worker */
+const stateOf = (worker) =>
+  !worker.alive ? "not heard of" : worker.draining ? "draining" : worker.trials.length ? "busy" : worker.pauses.length ? "paused" : "idle";
+
 export function Workers() {
   const [workers, setWorkers] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
@@ -22,6 +29,8 @@ export function Workers() {
   }, []);
   /** @param {any} worker */
   const drain = (worker) => post(`/workers/${encodeURIComponent(worker.name)}/drain`, { drain: !worker.draining }).then(load, setError);
+  /** Ends the pauses. @param {any} worker */
+  const undo = (worker) => post(`/workers/${encodeURIComponent(worker.name)}/drain`, { drain: false }).then(load, setError);
   const alive = workers?.filter((worker) => worker.alive) ?? [];
   return html`<div class="view-head"><h1>Workers</h1>${workers && html`<span class="dim">${plural(alive.length, "worker")} alive, ${plural(alive.reduce((sum, worker) => sum + worker.slots, 0), "slot")}</span>`}</div>
     <${Problem} error=${error} what="Draining workers" />
@@ -31,13 +40,14 @@ export function Workers() {
         <th scope="col">Last heartbeat</th><th scope="col">Here since</th><th scope="col"><span class="dim">Drain</span></th></tr></thead>
       <tbody>${workers.map((worker) => html`<tr key=${worker.name}>
         <th scope="row">${worker.name}</th>
-        <td><span class=${`state ${worker.alive ? (worker.draining ? "infeasible" : worker.trials.length ? "running" : "done") : "lost"}`}>${
-          worker.alive ? (worker.draining ? "draining" : worker.trials.length ? "busy" : "idle") : "not heard of"}</span></td>
+        <td><span class=${`state ${LOOKS[stateOf(worker)]}`}>${stateOf(worker)}</span>${worker.pauses.map((/** @type {any} */ pause) => html`<p class="bad small wrap" key=${pause.experiment}>${
+          pause.experiment === null ? "" : html`<a href=${`#/experiments/${pause.experiment}`}>experiment ${pause.experiment}</a>: `}${pause.reason}</p>`)}</td>
         <td>${worker.device}</td><td class="number">${worker.slots}</td>
         <td>${worker.trials.length === 0 ? "–" : worker.trials.map((/** @type {number[]} */ [experiment, index], /** @type {number} */ place) =>
           html`${place > 0 && ", "}<a key=${`${experiment}/${index}`} href=${`#/experiments/${experiment}/trials/${index}`}>experiment ${experiment}, trial ${index}</a>`)}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.last_seen, now)}<//></td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.first_seen, now)}<//></td>
-        <td>${worker.alive && isAdmin() && html`<button type="button" aria-label=${worker.draining ? `Undo draining ${worker.name}` : `Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
+        <td>${worker.alive && isAdmin() && worker.pauses.length > 0 && !worker.draining && html`<button type="button" aria-label=${`Try ${worker.name} again`} onClick=${() => undo(worker)}>Try again</button>`}
+          ${worker.alive && isAdmin() && html`<button type="button" aria-label=${worker.draining ? `Undo draining ${worker.name}` : `Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
       </tr>`)}</tbody></table></div>`}`;
 }

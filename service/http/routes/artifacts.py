@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 
+from service.errors import NoSpace
 from service.files.artifacts import CHUNK
 from service.http.pools import Pool
 from service.http.routes.common import FilesDep, StoreDep, failures
@@ -68,18 +69,26 @@ async def exists(request: Request, store: StoreDep, files: FilesDep, digest: Dig
     responses=failures(413),
 )
 async def upload(request: Request, store: StoreDep, files: FilesDep, digest: DigestPath) -> ArtifactInfo:
-    """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again."""
+    """Stores the body under its digest. The body is checked against the digest; a file that is there already is accepted again.
 
+    Where there is no space for it, the answer is 503 of type NoSpace, and no trials are handed out until there is.
+    """
     pool = _pool(request)
-    with await pool.run(files.receive, digest) as receiving:
-        held = bytearray()
-        async for chunk in request.stream():
-            held += chunk
-            if len(held) >= CHUNK:
-                await pool.run(receiving.write, bytes(held))
-                held.clear()
-        receiving.write(bytes(held))
-        return await pool.run(receiving.commit, store)
+    try:
+        with await pool.run(files.receive, digest) as receiving:
+            held = bytearray()
+            async for chunk in request.stream():
+                held += chunk
+                if len(held) >= CHUNK:
+                    await pool.run(receiving.write, bytes(held))
+                    held.clear()
+            await pool.run(receiving.write, bytes(held))
+            info = await pool.run(receiving.commit, store)
+    except NoSpace as error:
+        await pool.run(store.out_of_space, str(error))
+        raise
+    await pool.run(store.space_again)
+    return info
 
 
 def _pool(request: Request) -> Pool:

@@ -27,6 +27,8 @@ from service.schemas.trials import (
     ExperimentView,
     ExtendExperiment,
     Page,
+    Retried,
+    RetryTrials,
 )
 from sparsemod.errors import InvalidInput
 from sparsemod.spec.experiment import ExperimentSpec
@@ -186,8 +188,20 @@ def stop_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView
     "/experiments/{experiment:number}/resume", summary="Resume an experiment", responses=failures(404, 409)
 )
 def resume_experiment(store: StoreDep, experiment: ExperimentId) -> ExperimentView:
-    """Go on after a stop."""
+    """Go on after a stop. What is paused because a machine lacked something is tried again at once."""
     return store.resume(experiment)
+
+
+@router.post(
+    "/experiments/{experiment:number}/retry",
+    summary="Try failed trials again",
+    responses=failures(400, 404, 409, 413),
+)
+def retry_trials(
+    store: StoreDep, experiment: ExperimentId, wanted: Annotated[RetryTrials, Body()]
+) -> Retried:
+    """Queue failed trials again, with all their attempts; their attempts so far stay on record. An experiment that was over runs again."""
+    return Retried(trials=tuple(store.retry(experiment, wanted.trials)))
 
 
 @router.post(

@@ -8,6 +8,7 @@ from service.http.routes.common import ExperimentId, StoreDep, TrialIndex, failu
 from service.jobs.exports import Exports
 from service.schemas.exports import ExportRequest, ExportView
 from sparsemod.errors import Conflict
+from sparsemod.export.names import checked_name, model_name
 from sparsemod.targets import device
 
 router = APIRouter(tags=["exports"])
@@ -34,8 +35,9 @@ def export_trial(
 
     The files become artifacts of the trial; ask for the list until nothing is queued or running. A format that failed says why.
     """
-    _check_device(wanted)
-    return exports.start(experiment, [index], wanted.formats, wanted.device)
+    _check(wanted)
+    names = {} if wanted.name is None else {index: wanted.name}
+    return exports.start(experiment, [index], wanted.formats, wanted.device, names)
 
 
 @router.get(
@@ -71,13 +73,16 @@ def export_front(
     store: StoreDep, exports: ExportsDep, experiment: ExperimentId, wanted: ExportRequest
 ) -> list[ExportView]:
     """The same for every point of the front, one after the other."""
-    _check_device(wanted)
+    _check(wanted)
     indices = [point.index for point in store.pareto(experiment).points]
     if not indices:
         raise Conflict("the front is empty: no trial within the budgets has completed yet")
-    return exports.start(experiment, indices, wanted.formats, wanted.device)
+    names = {} if wanted.name is None else {index: model_name(wanted.name, index) for index in indices}
+    return exports.start(experiment, indices, wanted.formats, wanted.device, names)
 
 
-def _check_device(wanted: ExportRequest) -> None:
+def _check(wanted: ExportRequest) -> None:
     if wanted.device is not None:
         device(wanted.device, field="device")
+    if wanted.name is not None:
+        checked_name(wanted.name)

@@ -43,7 +43,8 @@ def list_workers(store: StoreDep) -> list[WorkerView]:
     "/workers/{name:path}/drain", status_code=204, summary="Drain a worker", responses=failures(400, 404, 413)
 )
 def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
-    """It gets no more trials, and finishes those that it has; `{"drain": false}` takes that back. The worker itself goes on waiting."""
+    """It gets no more trials, and finishes those that it has; `{"drain": false}` takes that back, and ends its pauses. The worker itself
+    goes on waiting."""
     store.drain_worker(name, wanted.drain)
     return Response(status_code=204)
 
@@ -57,7 +58,7 @@ def drain(store: StoreDep, name: WorkerName, wanted: Drain) -> Response:
 def claim(store: StoreDep, login: LoginDep, wanted: ClaimRequest) -> Claim | Response:
     """The oldest queued trial of a running experiment, with a lease. Each trial goes to one worker; only its token may report on it."""
     number = None if login is None else login.token
-    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request, number)
+    found = store.claim(wanted.worker, wanted.device, wanted.slots, wanted.request, number, wanted.started)
     return Response(status_code=204) if found is None else found
 
 
@@ -101,7 +102,8 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
 def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
     """The end of an attempt; the same report again gets the same answer. Files must have been uploaded before.
 
-    A fault puts the trial back into the queue until its attempts are used up; a network that cannot be built fails it at once.
+    A fault puts the trial back into the queue until its attempts are used up; a network that cannot be built fails it at once. What the
+    worker's machine lacks (kind `environment`) spends no attempt: the trial is queued again, and the worker is paused for a while.
     """
     for place, artifact in enumerate(report.result.artifacts):
         check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")

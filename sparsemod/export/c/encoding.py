@@ -4,14 +4,23 @@
     mask    the nonzero weights, and one bit per weight, whole bytes per filter
     gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
 
-A gap of more than 255 zeros is bridged by stored zeros. The smallest is chosen for each layer; of equal ones the quickest.
-Layers with groups (depthwise ones too) stay dense.
+A gap of more than 255 zeros is bridged by stored zeros. Layers with groups (depthwise ones too) stay dense. Which encoding a layer gets is
+chosen for the network as a whole (`sparsemod.measure.encodings`) and stored in the network; `encodings` chooses for one that has no choice
+stored.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sparsemod.export.c.arena import node
+from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.layers import Conv, Weighted
+
+if TYPE_CHECKING:
+    from sparsemod.measure.encodings import EncodedLayer, EncodingGoal
 
 Int8 = NDArray[np.int8]
 _LONGEST = 255
@@ -32,15 +41,67 @@ class Encoded:
         return self.weights.size + (0 if self.index is None else self.index.size)
 
 
-def encode(weight: Int8, groups: int = 1, sparse: bool = True) -> Encoded:
-    """The smallest encoding of (outputs, taps) weights; with `sparse` False the dense one."""
-    plain = Encoded("dense", "nn_apply", blocked(weight, groups), None)
-    if not sparse or groups > 1:
-        return plain
-    best = min(plain, mask(weight), key=lambda encoded: encoded.bytes)
-    if 2 * np.count_nonzero(weight) + len(weight) > best.bytes:
-        return best  # gaps cannot be smaller
-    return min(gaps(weight), best, key=lambda encoded: encoded.bytes)
+def encode(weight: Int8, encoding: str = "dense", groups: int = 1) -> Encoded:
+    """(outputs, taps) weights in an encoding; with groups in the dense one."""
+    if groups == 1 and encoding == "mask":
+        return mask(weight)
+    if groups == 1 and encoding == "gaps":
+        return gaps(weight)
+    return Encoded("dense", "nn_apply", blocked(weight, groups), None)
+
+
+def encodings(network: IntegerNetwork, goal: "EncodingGoal | None" = None) -> dict[str, str]:
+    """Layer -> encoding: what the network holds, or what is chosen for `goal` (default: flash and instructions of a Cortex-M4 weigh the same;
+    what the layers without weights take is left out of account)."""
+    if network.encodings and goal is None:
+        return dict(network.encodings)
+    from sparsemod.measure.encodings import EncodingGoal, choose
+    from sparsemod.targets import operator_model
+
+    goal = goal or EncodingGoal()
+    model = operator_model(goal.core)
+    return choose(encoded_layers(network), model, goal, flash=model.code.get("base", 0.0))
+
+
+def smallest(network: IntegerNetwork) -> dict[str, str]:
+    """Layer -> the encoding with the fewest bytes."""
+    from sparsemod.measure.encodings import smallest as fewest
+
+    return fewest(encoded_layers(network))
+
+
+def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
+    """The layers whose weights may be stored in several forms, as the choice sees them."""
+    from sparsemod.measure.encodings import EncodedLayer
+    from sparsemod.measure.work import Weights, work_of
+
+    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
+    found = []
+    for layer in network.layers:
+        if isinstance(layer, Weighted):
+            dilation = layer.dilation if isinstance(layer, Conv) else (1, 1)
+            kernel, features = work_of(node(layer), shapes, dilation)
+            if "quad_words" in features:
+                outputs, groups = len(layer.weight), layer.groups if isinstance(layer, Conv) else 1
+                left = int(np.count_nonzero(layer.weight))
+                weights = Weights(outputs, layer.weight.size // outputs, groups, left, _bridges(layer))
+                found.append(EncodedLayer(layer.name, kernel, features, weights))
+    return found
+
+
+def _bridges(layer: Weighted) -> int:
+    """How many zeros `gaps` stores for this layer."""
+    rows = layer.weight
+    if isinstance(layer, Conv):
+        rows = rows.transpose(0, 2, 3, 1)
+    rows = rows.reshape(len(rows), -1)
+    if rows.shape[1] <= _LONGEST:
+        return 0
+    # Between the ends of the filters and the weights that are not zero lie the runs.
+    places = np.pad(rows != 0, ((0, 0), (1, 1)), constant_values=True)
+    filters, taps = np.nonzero(places)
+    runs = np.diff(taps)[np.diff(filters) == 0] - 1
+    return int(np.sum(runs // (_LONGEST + 1)))
 
 
 def blocked(weight: Int8, groups: int) -> Int8:

@@ -24,10 +24,13 @@ def export(
         compiler()
     except SparsemodError as error:
         return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+    # From raw samples, where the network knows how they are normalized: then the file's quantize function is checked, too.
+    raw = None if network.normalization is None or samples is None else network.normalization.undo(samples)
     check = compare(
         network,
-        lambda x: host_run(network, x),
-        runtime="compiled C on this machine",
+        (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
+        given=None if raw is None else network.quantize_samples(raw),
+        runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
         samples=samples,
         labels=labels,
         data=data,

@@ -3,7 +3,6 @@
 import math
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.export.c.project import CProject, generate
+from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -36,7 +36,7 @@ def host_run(
     """int8 outputs (N, *output shape) of the compiled C.
 
     `images` (N, *input shape), channels first as everywhere in Python: int8 goes in as it is, floats through the C
-    code's own quantization. Raises SparsemodError without a compiler, or when compiling or running fails.
+    code's own quantization: raw samples, where the network knows its normalization. Raises SparsemodError without a compiler, or when compiling or running fails.
     """
     return host_run_all([(network, images)], flags=flags)[0]
 
@@ -46,8 +46,7 @@ def host_run_all(
 ) -> list[NDArray[np.int8]]:
     """`host_run` of many networks in one program, which is much quicker than one by one."""
     projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
-    with tempfile.TemporaryDirectory(prefix="sparsemod-c-") as place:
-        folder = Path(place)
+    with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)
         outputs = []
         for index, (network, images) in enumerate(cases):
@@ -56,16 +55,11 @@ def host_run_all(
 
 
 def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -> Path:
-    units = []
     for project in projects:
         for path, content in project.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content, encoding="utf-8")
-        # One compiler process for both files of a network.
-        unit = f"{project.name}_unit.c"
-        own = [path for path in project.sources if "/" not in path]
-        (folder / unit).write_text("".join(f'#include "{path}"\n' for path in own), encoding="utf-8")
-        units.append(unit)
+    units = [f"{project.name}.c" for project in projects]
     kernels = sorted({path for project in projects for path in project.sources if "/" in path})
     (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
     command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]

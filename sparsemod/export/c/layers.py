@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
 from sparsemod.arena.nodes import is_depthwise, is_pointwise
 from sparsemod.errors import InvalidInput
-from sparsemod.export.c import text
 from sparsemod.export.c.arena import node
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -30,15 +30,24 @@ from sparsemod.quantization.layers import (
 )
 
 
+@dataclass(frozen=True)
+class Array:
+    """A constant array: `kind` is the type of its elements, `name` its identifier."""
+
+    kind: str
+    name: str
+    values: NDArray[Any]
+
+
 @dataclass
 class Emitted:
-    """What a layer adds to the project: `constants` (text for the weights file), the `type` of its struct (None without one),
-    `calls` with {name}, {in0}, {in1}, {out} and {scratch} left open, the kernels' names, and bytes of constants."""
+    """What a layer adds to the project: its `arrays`, `constants` (the text of the structs that point to them), `calls` with {in0}, {in1},
+    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales."""
 
     calls: list[str]
     kernels: tuple[str, ...]
     title: str
-    declared: list[tuple[str, str]] = field(default_factory=list)  # (type, identifier)
+    arrays: tuple[Array, ...] = ()
     constants: str = ""
     data_bytes: int = 0
     encoding: str = ""
@@ -46,12 +55,12 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a layer stands: the network, its memory, and the identifier that its constants begin with."""
+    """Where a layer stands: the network, its memory, the identifier that its constants begin with, and how weights are stored."""
 
     network: IntegerNetwork
     layout: Layout
     name: str
-    sparse: bool = True
+    encodings: Mapping[str, str]
 
     def zero(self, tensor: str) -> int:
         """A tensor's zero point."""
@@ -69,10 +78,12 @@ def emit(context: Context, layer: Layer) -> Emitted:
 
 def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
     lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
-    return f"const {kind} {name} = {{\n{lines}}};\n"
+    return f"static const {kind} {name} = {{\n{lines}}};\n"
 
 
-def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> tuple[str, str, int]:
+def _filters(
+    context: Context, layer: Weighted, encoded: Encoded, taps: int
+) -> tuple[tuple[Array, ...], str, int]:
     """(arrays, initializer of nn_filters, bytes)."""
     zero = context.zero(layer.inputs[0])
     sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
@@ -80,13 +91,16 @@ def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> 
     # The kernels round in the last of 31 - shift steps to the right, and begin with the high word of the product.
     shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
     name = context.name
-    arrays = text.array("int8_t", f"{name}_weights", encoded.weights) if encoded.weights.size else ""
-    stored = f"{name}_weights" if encoded.weights.size else "0"  # C has no arrays without elements
+    # C has no arrays without elements: a layer whose weights are all zero has no array of them.
+    arrays = [Array("int8_t", f"{name}_weights", encoded.weights)] if encoded.weights.size else []
+    stored = f"{name}_weights" if encoded.weights.size else "0"
     if encoded.index is not None:
-        arrays += text.array("uint8_t", f"{name}_{encoded.name}", encoded.index)
-    arrays += text.array("int32_t", f"{name}_bias", bias)
-    arrays += text.array("int32_t", f"{name}_multiplier", layer.multiplier)
-    arrays += text.array("int8_t", f"{name}_shift", shift)
+        arrays.append(Array("uint8_t", f"{name}_{encoded.name}", encoded.index))
+    arrays += [
+        Array("int32_t", f"{name}_bias", bias),
+        Array("int32_t", f"{name}_multiplier", layer.multiplier),
+        Array("int8_t", f"{name}_shift", shift),
+    ]
     index = "" if encoded.index is None else f".index = {name}_{encoded.name}, "
     apply = "" if encoded.kernel == "nn_depthwise" else f"        .apply = {encoded.kernel},\n"
     initializer = (
@@ -97,7 +111,7 @@ def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> 
         f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
         "    }"
     )
-    return arrays, initializer, encoded.bytes + 9 * len(layer.weight)
+    return tuple(arrays), initializer, encoded.bytes + 9 * len(layer.weight)
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
@@ -137,7 +151,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
     else:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
-        encoded = encode(rows, layer.groups, context.sparse)
+        encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
         kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
         if is_pointwise(place):
             kernel_name, scratch = "nn_conv_1x1", ""
@@ -152,8 +166,8 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
         f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
-        [("nn_conv_layer", context.name)],
-        arrays + _struct("nn_conv_layer", context.name, fields),
+        arrays,
+        _struct("nn_conv_layer", context.name, fields),
         count,
         encoded.name,
     )
@@ -192,7 +206,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     if order is not None:
         # The vector is a tensor (C, H, W) that lies channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
-    encoded = encode(weight, 1, context.sparse)
+    encoded = encode(weight, context.encodings.get(layer.name, "dense"))
     arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
     note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
@@ -200,8 +214,8 @@ def _linear(context: Context, layer: Linear) -> Emitted:
         [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
         ("nn_linear", encoded.kernel),
         f"linear{_activation(context, layer)}",
-        [("nn_filters", context.name)],
-        f"{note}{arrays}const nn_filters {context.name} = {inner};\n",
+        arrays,
+        f"{note}static const nn_filters {context.name} = {inner};\n",
         count,
         encoded.name,
     )
@@ -219,8 +233,7 @@ def _pool(context: Context, layer: MaxPool | AvgPool) -> Emitted:
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
         f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
-        [("nn_pool_layer", context.name)],
-        _struct("nn_pool_layer", context.name, fields),
+        constants=_struct("nn_pool_layer", context.name, fields),
     )
 
 
@@ -238,8 +251,7 @@ def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
         [f"nn_mean(&{context.name}, {{in0}}, {{out}});"],
         ("nn_mean",),
         "mean over all positions",
-        [("nn_mean_layer", context.name)],
-        _struct("nn_mean_layer", context.name, fields),
+        constants=_struct("nn_mean_layer", context.name, fields),
     )
 
 
@@ -259,8 +271,7 @@ def _add(context: Context, layer: Add) -> Emitted:
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
         f"addition{_activation(context, layer)}",
-        [("nn_add_layer", context.name)],
-        _struct("nn_add_layer", context.name, fields),
+        constants=_struct("nn_add_layer", context.name, fields),
     )
 
 
@@ -295,7 +306,6 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
         made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        made.declared.append(("nn_part_layer", name))
         made.constants += _struct("nn_part_layer", name, fields)
         start += run
     made.kernels = tuple(sorted(kernels))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sparsemod.export.c import text
+from sparsemod.export.c import sources, text
 from sparsemod.export.c.sources import LICENCE
 from sparsemod.quantization.integer_network import IntegerNetwork
 
@@ -15,19 +15,35 @@ WARNINGS = "-Wall -Wextra -Wconversion -pedantic"
 def pages(project: "CProject", network: IntegerNetwork, device: str | None) -> dict[str, str]:
     """main.c, Makefile, CMakeLists.txt and README.md."""
     return {
-        "main.c": _main(project),
+        "main.c": _main(project, network),
         "Makefile": _makefile(project),
         "CMakeLists.txt": _cmake(project),
         "README.md": _readme(project, network, device),
     }
 
 
-def _main(project: "CProject") -> str:
+def _main(project: "CProject", network: IntegerNetwork) -> str:
     name, macro = project.name, project.name.upper()
+    if sources.scores(network):
+        words, buffers = "its class", ""
+        shown = f"""        const int best = {name}_classify(output);
+        printf("%d\\n", best);
+"""
+        if network.classes:
+            words = "the number and the name of its class"
+            shown = shown.replace('"%d\\n", best', f'"%d %s\\n", best, {name}_labels[best]')
+    else:
+        words = "its outputs"
+        buffers = f"    static float real[{macro}_OUTPUT_SIZE];\n"
+        shown = f"""        {name}_dequantize(output, real);
+        for (int i = 0; i < {macro}_OUTPUT_SIZE; ++i) {{
+            printf("%.9g%c", (double)real[i], i + 1 < {macro}_OUTPUT_SIZE ? ' ' : '\\n');
+        }}
+"""
     return f"""{LICENCE}
 /*
- * Example: classifies samples from standard input, {macro}_INPUT_SIZE floats each (as in memory), one class per line.
- * On a microcontroller: fill a buffer from the sensor instead, and keep the three calls.
+ * Example: reads samples from standard input, {macro}_INPUT_SIZE floats each (as in memory), and prints {words} in a line for each.
+ * On a microcontroller: fill a buffer from the sensor instead, and keep the calls.
  */
 #include "{name}.h"
 
@@ -37,12 +53,11 @@ int main(void)
 {{
     static float sample[{macro}_INPUT_SIZE];
     static int8_t output[{macro}_OUTPUT_SIZE];
-
+{buffers}
     while (fread(sample, sizeof sample, 1, stdin) == 1) {{
         {name}_quantize(sample, {name}_input());
         {name}_run({name}_input(), output);
-        printf("%d\\n", {name}_classify(output));
-    }}
+{shown}    }}
     return 0;
 }}
 """
@@ -66,7 +81,7 @@ lib{name}.a: $(OBJECTS)
 example: main.o lib{name}.a
 \t$(CC) $(CFLAGS) -o $@ main.o lib{name}.a
 
-$(OBJECTS) main.o: {name}.h {name}_weights.h kernels/nn.h
+$(OBJECTS) main.o: {name}.h {name}.weights.h kernels/nn.h
 
 clean:
 \trm -f $(OBJECTS) main.o lib{name}.a example
@@ -77,12 +92,12 @@ clean:
 
 def _cmake(project: "CProject") -> str:
     name = project.name
-    sources = "\n  ".join(project.sources)
+    files = "\n  ".join(project.sources)
     return f"""cmake_minimum_required(VERSION 3.13)
 project({name} C)
 
 add_library({name} STATIC
-  {sources})
+  {files})
 target_include_directories({name} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 set_target_properties({name} PROPERTIES C_STANDARD 99 C_STANDARD_REQUIRED ON C_EXTENSIONS OFF)
 target_compile_options({name} PRIVATE {WARNINGS})
@@ -104,6 +119,15 @@ def _readme(project: "CProject", network: IntegerNetwork, device: str | None) ->
         f"| {layer.index} | {_cell(layer.name)} | {layer.title} | {layer.encoding or '-'} | {layer.data_bytes} | {bytes_} |\n"
         for layer, bytes_ in zip(project.layers, alive, strict=True)
     )
+    result = (
+        f"int winner = {name}_classify(output);   /* the largest output */"
+        if sources.scores(network)
+        else f"float real[{name.upper()}_OUTPUT_SIZE];\n{name}_dequantize(output, real);   /* int8 -> real numbers */"
+    )
+    labels = ""
+    if network.classes:
+        rows = "".join(f"| {i} | {_label(label)} |\n" for i, label in enumerate(network.classes))
+        labels = f"\n`{name}_labels` holds the names of the classes:\n\n| class | name |\n|---|---|\n{rows}"
     target = f" Made for {text.comment(device)}." if device else ""
     order = ", channels last (row, column, channel)" if len(given.shape) == 3 else ""
     return f"""# {name}
@@ -129,17 +153,23 @@ int8_t output[{name.upper()}_OUTPUT_SIZE];
 
 {name}_quantize(sample, {name}_input());   /* real numbers -> int8, straight into the arena */
 {name}_run({name}_input(), output);
-int winner = {name}_classify(output);
+{result}
 ```
 
-`{name}_run` reads its input where it is: a buffer of your own works as well, in RAM or flash, and is never written.
-Normalize samples as in training before `{name}_quantize`. Calls are not reentrant, as they share the arena.
+{sources.normalization(network, "")}
 
+`{name}_run` reads its input where it is: a buffer of your own works as well, in RAM or flash, and is never written.
+Calls are not reentrant, as they share the arena.
+{labels}
 ## Build and flash
 
 `make` builds `lib{name}.a` and the example for this machine; `make CC=arm-none-eabi-gcc ...` for a device (see the Makefile).
-In CMake: `add_subdirectory({name})` and `target_link_libraries(firmware {name})`. In any IDE: add the .c files here (but
-`main.c`) and those in `kernels/`, and this folder to the include paths. Then build and flash your firmware as usual.
+In CMake: `add_subdirectory({name})` and `target_link_libraries(firmware {name})`. In any IDE: add `{name}.c` and the .c files in
+`kernels/`, and this folder to the include paths. Then build and flash your firmware as usual.
+
+Several models in one firmware: keep each in its own folder, under its own name, and add all of them in this way. Models of one
+release of sparsemod share their kernels; those of different releases have their own. Where an IDE puts all object files into one
+folder, or the linker reports kernels defined twice (it has no weak symbols), add each file name of `kernels/` once.
 
 With `-DNN_PROFILE`, `void nn_profile(int layer)`, which you define, is called after each layer.
 
@@ -152,6 +182,11 @@ Bytes of flash are weights with their index, biases and scales. Encodings: dense
 {table}
 Licence: Apache-2.0, as sparsemod itself.
 """
+
+
+def _label(name: str) -> str:
+    """A class's name inside a Markdown table."""
+    return " ".join(name.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _cell(name: str) -> str:

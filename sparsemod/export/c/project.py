@@ -1,21 +1,24 @@
 """A network's C project: all its files as text, and one function that writes them."""
 
+import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
 from sparsemod.errors import Conflict
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
+from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.layers import Context, Emitted, emit
+from sparsemod.export.names import DEFAULT, checked_name
+from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
+_VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
 
 
@@ -35,22 +38,49 @@ class CLayer:
 
 @dataclass(frozen=True)
 class CProject:
-    """`files`: path in the folder -> content. `arena` is its memory, `layers` what runs; views (flatten) run nothing."""
+    """`arena` is its memory, `layers` what runs; views (flatten) run nothing. `parts` is what the files are written from; `device`, where it is
+    known, is the one that its README mentions."""
 
     name: str
-    files: Mapping[str, str]
     arena: ArenaPlan
     layers: tuple[CLayer, ...]
+    parts: sources.Parts = field(repr=False)
+    device: str | None = None
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """Path in the folder -> content."""
+        kernels = _kernels_of(self.parts.emitted)
+        return {
+            f"{self.name}.h": sources.header(self.parts),
+            f"{self.name}.c": sources.body(self.parts),
+            f"{self.name}.weights.h": sources.weights(self.parts),
+            **{f"kernels/{kernel}": content for kernel, content in kernels.items()},
+            **pages.pages(self, self.parts.network, self.device),
+        }
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The .c files of the library, without the example."""
-        return tuple(path for path in self.files if path.endswith(".c") and path != "main.c")
+        kernels = _kernels_of(self.parts.emitted)
+        return (f"{self.name}.c", *(f"kernels/{kernel}" for kernel in kernels if kernel.endswith(".c")))
 
     @property
     def data_bytes(self) -> int:
         """Bytes of weights, biases and scales, as encoded."""
         return sum(layer.data_bytes for layer in self.layers)
+
+    def assembled(self) -> dict[str, str | bytes]:
+        """The model's own files for GCC and a little-endian core, with the weights as a binary file that the assembler takes in: compiled in a
+        fraction of the time, and with the same code and constants in the end."""
+        weights, binary = sources.assembler(self.parts)
+        return {
+            f"{self.name}.h": sources.header(self.parts),
+            f"{self.name}.c": sources.body(self.parts),
+            f"{self.name}.weights.h": sources.weights(self.parts, apart=True),
+            f"{self.name}_weights.s": weights,
+            f"{self.name}.bin": binary,
+        }
 
     def write(self, folder: Path | str) -> Path:
         """Write all files; `folder` appears complete or not at all. An earlier project there is replaced, anything else is a
@@ -59,19 +89,13 @@ class CProject:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
             raise Conflict(f"{folder} holds other files; name a folder that is new or holds a C project")
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            made.chmod(0o755)
+        with scratch(f".{folder.name}-", folder.parent) as made:
             for path, content in self.files.items():
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 (made / path).write_text(content, encoding="utf-8", newline="\n")
-            old = made.with_name(made.name + "-old")
             if folder.exists():
-                os.replace(folder, old)
+                os.replace(folder, made.with_name("old"))
             os.replace(made, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
         return folder
 
 
@@ -79,32 +103,37 @@ def project(
     network: IntegerNetwork,
     folder: Path | str,
     *,
-    name: str = "network",
+    name: str = DEFAULT,
     device: str | None = None,
-    sparse: bool = True,
+    encodings: Mapping[str, str] | None = None,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    made = generate(network, name=name, device=device, sparse=sparse)
+    made = generate(network, name=name, device=device, encodings=encodings)
     made.write(folder)
     return made
 
 
 def generate(
-    network: IntegerNetwork, *, name: str = "network", device: str | None = None, sparse: bool = True
+    network: IntegerNetwork,
+    *,
+    name: str = DEFAULT,
+    device: str | None = None,
+    encodings: Mapping[str, str] | None = None,
 ) -> CProject:
     """The C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
-    `name` begins its files and functions; `device` (a title) is mentioned in its README; with `sparse`, layers with many zeros
-    are stored without them where that is smaller (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
+    `name` begins its files and functions; `device` (a title) is mentioned in its README; `encodings` (layer -> encoding; a layer that is not
+    named is dense) replaces the network's own choice how weights are stored (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
-    text.checked_name(name)
+    checked_name(name)
+    stored = stored_encodings(network) if encodings is None else encodings
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
-    names = text.identifiers([node.name for node in nodes], f"{name}_")
+    names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
     emitted = [
-        emit(Context(network, arena.layout, identifier, sparse), by_output[node.output])
+        emit(Context(network, arena.layout, identifier, stored), by_output[node.output])
         for node, identifier in zip(nodes, names, strict=True)
     ]
     layers = tuple(
@@ -112,20 +141,10 @@ def generate(
         for index, (node, identifier, made) in enumerate(zip(nodes, names, emitted, strict=True))
     )
     parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted))
-    kernels = _kernels_of(emitted)
-    made = {
-        f"{name}.h": sources.header(parts),
-        f"{name}.c": sources.body(parts),
-        f"{name}_weights.h": sources.weights_header(parts),
-        f"{name}_weights.c": sources.weights(parts),
-        **{f"kernels/{kernel}": content for kernel, content in kernels.items()},
-    }
-    described = CProject(name, made, arena, layers)
-    made.update(pages.pages(described, network, device))
-    return described
+    return CProject(name, arena, layers, parts, device)
 
 
-def _kernels_of(emitted: list[Emitted]) -> dict[str, str]:
+def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     wanted = {f"{kernel}.c" for made in emitted for kernel in made.kernels}
     if wanted & set(_REQUANTIZING):
         wanted.add("nn_requantized_any.c")
@@ -136,9 +155,22 @@ def _kernels_of(emitted: list[Emitted]) -> dict[str, str]:
 def _kernel_files() -> tuple[tuple[str, str], ...]:
     folder = package_files("sparsemod.export.c") / "kernels"
     found = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
-    return tuple((e.name, e.read_text(encoding="utf-8")) for e in sorted(found, key=lambda e: e.name))
+    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(found, key=lambda e: e.name)}
+    version = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
+    symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
+    names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
+    if _VERSIONED not in texts["nn.h"]:
+        raise RuntimeError(
+            f"kernels/nn.h lacks the line {_VERSIONED!r}, after which the kernels get their version"
+        )
+    texts["nn.h"] = texts["nn.h"].replace(_VERSIONED, f"{_VERSIONED}\n{names}")
+    return tuple(texts.items())
 
 
 def kernel_sources() -> dict[str, str]:
-    """Every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once."""
+    """Every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once.
+
+    Each .c file defines the function it is named after. nn.h gives these functions a digest of all kernels' sources as a suffix, so that
+    a firmware may hold exports of different releases: each calls its own kernels.
+    """
     return dict(_kernel_files())

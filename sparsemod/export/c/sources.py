@@ -35,7 +35,7 @@ def header(parts: Parts) -> str:
     name, macro, network = parts.name, parts.macro, parts.network
     given, made = network.tensors[network.input], network.tensors[network.output]
     return f"""{LICENCE}
-/* The interface of an int8 network: {name}_quantize, {name}_run, {name}_classify. */
+/* The interface of an int8 network. */
 #ifndef {macro}_H
 #define {macro}_H
 
@@ -45,20 +45,23 @@ def header(parts: Parts) -> str:
 extern "C" {{
 #endif
 
-/* Input: {text.shape(given.shape)}{", channels last" if len(given.shape) == 3 else ""}. real = (q - zero point) * scale */
+/* Input: {text.shape(given.shape)}{", channels last" if len(given.shape) == 3 else ""}. normalized sample = (q - zero point) * scale */
 #define {macro}_INPUT_SIZE {math.prod(given.shape)}
-#define {macro}_INPUT_SCALE {text.real(given.scale)} /* {given.scale:.9g} */
+#define {macro}_INPUT_SCALE {text.real(given.scale)}
 #define {macro}_INPUT_ZERO_POINT ({given.zero_point})
 
-/* Output: {text.shape(made.shape)}{", channels last" if len(made.shape) == 3 else ""} */
+/* Output: {text.shape(made.shape)}{", channels last" if len(made.shape) == 3 else ""}. real = (q - zero point) * scale */
 #define {macro}_OUTPUT_SIZE {math.prod(made.shape)}
-#define {macro}_OUTPUT_SCALE {text.real(made.scale)} /* {made.scale:.9g} */
+#define {macro}_OUTPUT_SCALE {text.real(made.scale)}
 #define {macro}_OUTPUT_ZERO_POINT ({made.zero_point})
 
 /* Bytes of static memory; nothing is allocated. */
 #define {macro}_ARENA_SIZE {parts.arena.size}
 
-/* A sample of real numbers as the network's input: {macro}_INPUT_SIZE of each. */
+/*
+{normalization(network, " * ")}
+ * {name}_quantize: one sample, {macro}_INPUT_SIZE real numbers, as the network's input. What is not a number becomes the zero point.
+ */
 void {name}_quantize(const float *sample, int8_t *input);
 
 /*
@@ -67,9 +70,9 @@ void {name}_quantize(const float *sample, int8_t *input);
  */
 void {name}_run(const int8_t *input, int8_t *output);
 
-/* The index of the largest output, the first of equal ones. */
-int {name}_classify(const int8_t *output);
-
+/* The outputs as real numbers, {macro}_OUTPUT_SIZE of each. */
+void {name}_dequantize(const int8_t *output, float *real);
+{_of_classes(parts)}
 /* A place for the input inside the arena ({macro}_INPUT_SIZE bytes), so that it costs no memory of its own. */
 int8_t *{name}_input(void);
 
@@ -81,21 +84,68 @@ int8_t *{name}_input(void);
 """
 
 
+def _of_classes(parts: Parts) -> str:
+    name, macro, network = parts.name, parts.macro, parts.network
+    declared = ""
+    if scores(network):
+        declared += f"""
+/* The index of the largest output, the first of equal ones. */
+int {name}_classify(const int8_t *output);
+"""
+    if network.classes:
+        declared += f"""
+/* The names of the classes, in UTF-8, in the order of the outputs{"" if scores(network) else "' channels"}. */
+#define {macro}_LABEL_COUNT {len(network.classes)}
+extern const char *const {name}_labels[{macro}_LABEL_COUNT];
+"""
+    return declared
+
+
+def scores(network: IntegerNetwork) -> bool:
+    """Whether the output is a vector of which the largest element may be looked for."""
+    return len(network.tensors[network.output].shape) == 1 and network.tensors[network.output].shape[0] > 1
+
+
+def normalization(network: IntegerNetwork, margin: str) -> str:
+    """What a sample has to be, in a few lines that begin with `margin`."""
+    known = network.normalization
+    if known is None:
+        lines = [
+            "Samples must be normalized as in training: this network holds no constants of a normalization.",
+        ]
+    else:
+        each = "channel" if len(network.input_shape) == 3 else "feature"
+        lines = [
+            f"Samples are raw, as in the dataset. Normalization ({text.comment(known.method)}) is part of the function: (sample - offset) / scale.",
+            *_constants("offset", known.offset, each),
+            *_constants("scale", known.scale, each),
+        ]
+    return "\n".join(f"{margin}{line}" for line in lines)
+
+
+def _constants(word: str, values: tuple[float, ...], each: str) -> list[str]:
+    if len(values) == 1:
+        return [f"{word} {values[0]:.9g}"]
+    shown = ", ".join(f"{value:.6g}" for value in values[:8])
+    return [f"{word} of each {each}: {shown}{', ...' if len(values) > 8 else ''}"]
+
+
 def body(parts: Parts) -> str:
     """NAME.c: the arena and the calls of the kernels in order."""
     name, macro, network = parts.name, parts.macro, parts.network
     copied = network.output in parts.arena.offsets  # the output is a view of the input
-    include = "#include <string.h>\n\n" if copied else ""
     calls = "\n".join(_call(parts, index) for index in range(len(parts.nodes)))
     if copied:
         calls = f"    memcpy(output, input, {macro}_OUTPUT_SIZE);\n"
     return f"""{LICENCE}
 #include "{name}.h"
 
-#include "{name}_weights.h"
+#include "{name}.weights.h"
 #include "kernels/nn.h"
 
-{include}/* Activations of all layers; addresses are planned over their lifetimes. Words, so that it is aligned. */
+#include <string.h>
+
+/* Activations of all layers; addresses are planned over their lifetimes. Words, so that it is aligned. */
 static union {{
     int32_t words[({macro}_ARENA_SIZE + 3) / 4];
     int8_t bytes[{macro}_ARENA_SIZE];
@@ -110,20 +160,77 @@ int8_t *{name}_input(void)
     return {_place(parts.arena.offsets[network.input])};
 }}
 
-void {name}_quantize(const float *sample, int8_t *input)
+{_quantize(parts)}
+void {name}_dequantize(const int8_t *output, float *real)
 {{
-    for (int i = 0; i < {macro}_INPUT_SIZE; ++i) {{
-        float value = sample[i] / {macro}_INPUT_SCALE;
-
-        value = value > -512.0f ? value : -512.0f;
-        value = value < 512.0f ? value : 512.0f;
-        /* Beyond 2^23 a float holds no fraction: adding rounds to nearest, halves to even (but not with -ffast-math). */
-        value = (value + 12582912.0f) - 12582912.0f;
-        const int q = (int)value + {macro}_INPUT_ZERO_POINT;
-        input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
+    for (int i = 0; i < {macro}_OUTPUT_SIZE; ++i) {{
+        real[i] = (float)(output[i] - {macro}_OUTPUT_ZERO_POINT) * {macro}_OUTPUT_SCALE;
     }}
 }}
+{_classify(parts)}"""
 
+
+def _quantize(parts: Parts) -> str:
+    """The function from a sample to the network's input, exactly as IntegerNetwork.quantize_samples computes it."""
+    name, macro, known = parts.name, parts.macro, parts.network.normalization
+    tables, steps, after = "", "        volatile float value = sample[i];\n", ""
+    if known is not None:
+        count = len(known.offset)
+        whole = count == math.prod(parts.network.input_shape)
+        place = "i" if whole and count > 1 else "channel" if count > 1 else "0"
+        for word, values in (("offset", known.offset), ("scale", known.scale)):
+            numbers = text.rows(text.double(value) for value in values)
+            tables += f"    static const double {word}[{count}] = {{\n{numbers}    }};\n"
+        steps = (
+            f"        volatile double normal = (double)sample[i] - offset[{place}];\n"
+            f"        volatile double by = scale[{place}];\n"
+            "        volatile float value;\n\n"
+            "        normal = normal / by;\n"
+            "        value = (float)normal;\n"
+        )
+        if place == "channel":
+            tables += "    int channel = 0;\n"
+            after = f"        channel = channel + 1 < {count} ? channel + 1 : 0;\n"
+        tables += "\n"
+    return f"""/* The nearest whole number, of two the even one. Written out, because -ffast-math drops tricks with large constants. */
+static int nearest(float value)
+{{
+    const int whole = (int)value;
+    const float rest = value - (float)whole;
+    const int odd = whole % 2 != 0;
+
+    if (rest > 0.5f || (odd && rest >= 0.5f)) {{
+        return whole + 1;
+    }}
+    return rest < -0.5f || (odd && rest <= -0.5f) ? whole - 1 : whole;
+}}
+
+void {name}_quantize(const float *sample, int8_t *input)
+{{
+{tables}    for (int i = 0; i < {macro}_INPUT_SIZE; ++i) {{
+        /* volatile: each result is rounded to its type, also on x87, and no division becomes a multiplication. */
+{steps}        volatile float step = {macro}_INPUT_SCALE;
+        uint32_t bits;
+
+        memcpy(&bits, &sample[i], sizeof bits);
+        value = value / step;
+        float quanta = value;
+        quanta = quanta > -512.0f ? quanta : -512.0f;
+        quanta = quanta < 512.0f ? quanta : 512.0f;
+        /* Not a number, as its bits say: comparisons may be optimized away. */
+        const int missing = (bits & 0x7fffffffu) > 0x7f800000u;
+        const int q = (missing ? 0 : nearest(quanta)) + {macro}_INPUT_ZERO_POINT;
+        input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
+{after}    }}
+}}
+"""
+
+
+def _classify(parts: Parts) -> str:
+    name, macro, network = parts.name, parts.macro, parts.network
+    made = ""
+    if scores(network):
+        made += f"""
 int {name}_classify(const int8_t *output)
 {{
     int best = 0;
@@ -136,6 +243,13 @@ int {name}_classify(const int8_t *output)
     return best;
 }}
 """
+    if network.classes:
+        labels = "".join(f"    {text.string(label)},\n" for label in network.classes)
+        made += f"""
+const char *const {name}_labels[{macro}_LABEL_COUNT] = {{
+{labels}}};
+"""
+    return made
 
 
 def _call(parts: Parts, index: int) -> str:
@@ -171,32 +285,45 @@ def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
 
-def weights_header(parts: Parts) -> str:
-    """NAME_weights.h: the layers' constants, declared."""
-    guard = f"{parts.macro}_WEIGHTS_H"
-    declared = "".join(f"extern const {kind} {name};\n" for e in parts.emitted for kind, name in e.declared)
-    return f"""{LICENCE}
-/* Constants of each layer, in the order in which layers run. */
-#ifndef {guard}
-#define {guard}
-
-#include "kernels/nn.h"
-
-{declared}
-#endif
-"""
-
-
-def weights(parts: Parts) -> str:
-    """NAME_weights.c: the layers' constants, for flash."""
+def weights(parts: Parts, apart: bool = False) -> str:
+    """NAME.weights.h: the layers' constants, for flash. With `apart` the arrays are only declared: see `assembler`."""
     blocks = []
     for node, emitted in zip(parts.nodes, parts.emitted, strict=True):
         if emitted.constants:
-            blocks.append(
-                f"/* ---- {text.comment(node.name)!r}: {emitted.title} ---- */\n\n{emitted.constants}"
+            arrays = "".join(
+                f"extern const {array.kind} {array.name}[{array.values.size}];\n"
+                if apart
+                else text.array(array.kind, array.name, array.values)
+                for array in emitted.arrays
             )
+            title = f"/* ---- {text.comment(node.name)!r}: {emitted.title} ---- */"
+            blocks.append(f"{title}\n\n{arrays}{emitted.constants}")
     content = "\n".join(blocks)
     return f"""{LICENCE}
-#include "{parts.name}_weights.h"
+/* Constants of each layer, in the order in which layers run: part of {parts.name}.c, and of no other file. */
+#include "kernels/nn.h"
 
 {content}"""
+
+
+def assembler(parts: Parts) -> tuple[str, bytes]:
+    """GNU assembler that defines the layers' arrays, and the content of the file NAME.bin that it takes them from, for little-endian cores.
+
+    A compiler needs seconds for a million numbers as text; the assembler copies them.
+    """
+    lines, content = [], bytearray()
+    for array in (array for emitted in parts.emitted for array in emitted.arrays):
+        values = array.values.astype(
+            {"int8_t": "<i1", "uint8_t": "<u1", "int32_t": "<i4"}[array.kind]
+        ).tobytes()
+        lines += [
+            f'    .section .rodata.{array.name},"a",%progbits',
+            "    .balign 4",
+            f"    .global {array.name}",
+            f"    .type {array.name}, %object",
+            f"    .size {array.name}, {len(values)}",
+            f"{array.name}:",
+            f'    .incbin "{parts.name}.bin", {len(content)}, {len(values)}',
+        ]
+        content += values
+    return "\n".join(lines) + "\n", bytes(content)

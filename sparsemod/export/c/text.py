@@ -7,43 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsemod.errors import InvalidInput
-
 WIDTH = 100
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-# What layers' arrays end in, and the functions and files of a project.
-_RESERVED = re.compile(
-    r"_(weights|bias|multiplier|shift|mask|gaps|part\d+)$|^[a-z0-9_]+?_(run|input|quantize|classify|h)$"
-)
-# Names of our own files, and targets that make and CMake have.
-_TAKEN = ("main", "example", "nn", "all", "clean", "test", "install", "help", "package")
 
 
-def checked_name(name: str) -> str:
-    """`name` if it can begin C identifiers and file names. Raises InvalidInput."""
-    if not _NAME.fullmatch(name) or name in _TAKEN or name.startswith("nn_"):
-        raise InvalidInput(
-            "name",
-            name,
-            f"a lower-case letter, then up to 39 of a-z, 0-9 and _; not {', '.join(_TAKEN)} or nn_...",
-        )
-    return name
-
-
-def identifiers(names: Iterable[str], prefix: str) -> list[str]:
-    """A C identifier for each layer's name: all different, none that the interface or a layer's arrays use."""
-    used: set[str] = set()
-    found = []
-    for name in names:
-        stem = prefix + (re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "layer")
-        if _RESERVED.search(stem):
-            stem += "_layer"
-        made, count = stem, 2
-        while made in used:
-            made, count = f"{stem}_{count}", count + 1
-        used.add(made)
-        found.append(made)
-    return found
+def layer_name(model: str, index: int, layer: str) -> str:
+    """The C identifier that the constants of layer `layer`, which runs as number `index`, begin with: of this layer and this model alone."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", layer).strip("_")
+    return f"{model}__{index}_{words}" if words else f"{model}__{index}"
 
 
 def comment(text: str) -> str:
@@ -75,10 +45,26 @@ def rows(items: Iterable[str]) -> str:
 
 
 def real(value: float) -> str:
-    """A float32 number exactly."""
-    text = float(value).hex()
-    mantissa, _, exponent = text.partition("p")
-    return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}f"
+    """A float32 number, exactly: nine digits are enough. In decimal, as C++ before 2017 has no hexadecimal ones."""
+    return f"{_pointed(f'{value:.9g}')}f"
+
+
+def double(value: float) -> str:
+    """A float64 number, exactly."""
+    return _pointed(repr(float(value)))
+
+
+def _pointed(digits: str) -> str:
+    return digits if set(digits) & set(".e") else f"{digits}.0"
+
+
+def string(text: str) -> str:
+    """A C string literal of the text's UTF-8 bytes."""
+    plain = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{plain}"'
 
 
 def shape(sizes: tuple[int, ...]) -> str:

@@ -1,7 +1,8 @@
 """ONNX, int8: QuantizeLinear and DequantizeLinear pairs around float operators, the form that ONNX Runtime and most tools expect.
 
 Made from the integer network itself: its scales and zero points, its int8 weights per channel, its int32 biases. Input and output are
-float32, (N, *input shape) and (N, classes), with a free N. Runtimes rescale in float arithmetic where the integer network has
+float32, (N, *input shape) and (N, classes), with a free N. The input is a normalized sample; the model's metadata hold the constants of the
+normalization and the names of the classes (`sparsemod.export.metadata`). Runtimes rescale in float arithmetic where the integer network has
 integer multipliers, so that a value at the edge between two quanta may fall to the other side: the report says how often and how far.
 
 Sources: ONNX operator specification, opset 21; ONNX Runtime's documentation of quantized models ("QDQ format").
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import ToolsMissing
 from sparsemod.export.compare import check_factors, compare, weight_scales
 from sparsemod.export.exporters import refused
+from sparsemod.export.metadata import metadata
 from sparsemod.export.report import ExportReport, Verification
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, dequantize_values, quantize_values
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -95,6 +97,7 @@ def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
         producer_name="sparsemod",
         doc_string="int8 network; every scale, zero point, weight and bias is the integer network's",
     )
+    helper.set_model_props(model, metadata(network))
     checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content

@@ -1,7 +1,8 @@
 """TensorFlow Lite: a flatbuffer written from the integer network itself, for LiteRT and for TensorFlow Lite Micro.
 
 Nothing is converted or calibrated again: int8 tensors with the network's scales and zero points, its weights per channel, its int32
-biases. Input and output are int8, batch first, channels last, (1, H, W, C); a vector stays (1, F). LiteRT's kernels round some results in
+biases. Input and output are int8, batch first, channels last, (1, H, W, C); a vector stays (1, F). The model's metadata hold the constants
+of the normalization, which comes before the quantization of a sample, and the names of the classes (`sparsemod.export.metadata`). LiteRT's kernels round some results in
 two steps or in floats where the integer network rounds once, so that single values may differ by a quantum: the report says how many.
 
 Padding that TensorFlow Lite has no word for becomes a PAD operator, and a flatten that is read by something other than linear layers a

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsemod.export.compare import check_factors, weight_scales
 from sparsemod.export.exporters import refused
+from sparsemod.export.metadata import metadata
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, clamp_range
 from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
 from sparsemod.quantization.layers import (
@@ -77,6 +78,12 @@ class Lowering:
         graph.inputs, graph.outputs = [self.index[network.input]], [self.index[network.output]]
         model = s.ModelT()
         model.version, model.description = VERSION, "int8 network, written by sparsemod"
+        for key, value in metadata(network).items():
+            entry, buffer = s.MetadataT(), s.BufferT()
+            buffer.data = np.frombuffer(value.encode(), np.uint8)
+            entry.name, entry.buffer = key, len(self.buffers)
+            self.buffers.append(buffer)
+            model.metadata = [*(model.metadata or []), entry]
         model.subgraphs, model.buffers = [graph], self.buffers
         model.operatorCodes = [self._code(operator) for operator in self.codes]
         return model

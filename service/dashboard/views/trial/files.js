@@ -50,7 +50,7 @@ export function Files({ trial, owner, onChange }) {
 function said({ state, report }) {
   if (state === "failed") return [report?.failure ?? "failed"];
   const checks = report.verifications.map((/** @type {any} */ check) => {
-    const same = check.largest_difference === 0 ? "equal to the integer network" : `off by at most ${plural(check.largest_difference, "step")}, same class for ${(100 * check.agreement).toFixed(1)} %`;
+    const same = check.largest_difference === 0 ? "equal to the integer network" : `off by at most ${plural(check.largest_difference, "step")}${check.agreement === null ? "" : `, same class for ${(100 * check.agreement).toFixed(1)} %`}`;
     return `${same} on ${check.samples} samples (${check.runtime})`;
   });
   const missing = report.missing.map((/** @type {string} */ what) => `not checked: ${what}`);

@@ -12,8 +12,22 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Cores with instructions on four bytes at once: Cortex-M4, M7, M33, M55, ... */
-#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_DSP)
+/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */
+
+/* Several models in one firmware share the kernels of one version, wherever those were compiled. */
+#if defined(__ICCARM__)
+#define NN_KERNEL __weak
+#elif defined(__GNUC__) && !defined(_WIN32)
+#define NN_KERNEL __attribute__((weak))
+#else
+#define NN_KERNEL
+#endif
+
+/*
+ * Cores with instructions on four bytes at once: Cortex-M4, M7, M33, M55, ... Big-endian ones run the portable loops,
+ * because the first byte of a word is its highest there.
+ */
+#if defined(__ARM_FEATURE_SIMD32) && defined(__ARM_FEATURE_DSP) && !defined(__ARM_BIG_ENDIAN)
 #include <arm_acle.h>
 #define NN_SIMD 1
 #else

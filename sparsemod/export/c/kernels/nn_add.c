@@ -3,7 +3,7 @@
 #include "nn.h"
 
 /* Element by element; `offset` holds the zero points of the inputs and the rounding constant. */
-void nn_add(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output)
+NN_KERNEL void nn_add(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output)
 {
     const int32_t m0 = layer->multiplier[0], m1 = layer->multiplier[1];
     const int32_t offset = layer->offset, shift = layer->shift;

@@ -19,7 +19,7 @@ static int32_t single(const int8_t *x, const int8_t *w, int32_t taps, int32_t su
 }
 
 /* Filters whose weights are all stored. */
-void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output)
+NN_KERNEL void nn_apply(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output)
 {
     const int32_t taps = filters->taps;
     const int32_t end = first + count;

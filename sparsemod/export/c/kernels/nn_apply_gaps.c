@@ -3,7 +3,7 @@
 #include "nn.h"
 
 /* Filters of which few weights are stored, each with the number of zeros before it. */
-void nn_apply_gaps(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output)
+NN_KERNEL void nn_apply_gaps(const nn_filters *filters, int32_t first, int32_t count, const int8_t *x, int8_t *output)
 {
     const int8_t *w = filters->weights;
     const uint8_t *gap = filters->index;

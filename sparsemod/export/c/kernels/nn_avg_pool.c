@@ -19,7 +19,7 @@ static inline int8_t mean(int32_t sum, int32_t count)
 }
 
 /* The mean of each window; counted padding has the input's zero point. */
-void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output)
 {
     const nn_window *window = &layer->window;
     const int32_t channels = window->channels;
@@ -48,14 +48,16 @@ void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output
 
             for (; channel + 4 <= channels; channel += 4, from += 4, output += 4) {
                 int32_t s0 = padding, s1 = padding, s2 = padding, s3 = padding;
-                const int8_t *line = from;
-                for (int32_t i = first_row; i < last_row; ++i, line += down) {
-                    const int8_t *x = line;
-                    for (int32_t j = first; j < last; ++j, x += channels) {
+                for (int32_t i = 0; i < last_row - first_row; ++i) {
+                    const int8_t *x = from + i * down;
+                    for (int32_t j = last - first; j > 0; x += channels) {
                         s0 += x[0];
                         s1 += x[1];
                         s2 += x[2];
                         s3 += x[3];
+                        if (--j == 0) {
+                            break;
+                        }
                     }
                 }
                 output[0] = mean(s0, count);
@@ -65,11 +67,13 @@ void nn_avg_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output
             }
             for (; channel < channels; ++channel, ++from) {
                 int32_t sum = padding;
-                const int8_t *line = from;
-                for (int32_t i = first_row; i < last_row; ++i, line += down) {
-                    const int8_t *x = line;
-                    for (int32_t j = first; j < last; ++j, x += channels) {
+                for (int32_t i = 0; i < last_row - first_row; ++i) {
+                    const int8_t *x = from + i * down;
+                    for (int32_t j = last - first; j > 0; x += channels) {
                         sum += *x;
+                        if (--j == 0) {
+                            break;
+                        }
                     }
                 }
                 *output++ = mean(sum, count);

@@ -37,28 +37,24 @@ static void gather(const nn_conv_layer *layer, const int8_t *from, nn_span rows,
     const int8_t zero = layer->zero_in;
 
     if (right == channels && rows.end - rows.first == window->kernel_rows && before + after == 0) {
-        for (int32_t i = rows.first; i < rows.end; ++i) { /* the usual case: whole rows, all inside */
-            to = copied(to, from, window->kernel_columns * channels);
-            from += down;
+        for (int32_t i = 0; i < rows.end - rows.first; ++i) { /* the usual case: whole rows, all inside */
+            to = copied(to, from + i * down, window->kernel_columns * channels);
         }
         return;
     }
     to = filled(to, zero, rows.first * window->kernel_columns * channels);
-    for (int32_t i = rows.first; i < rows.end; ++i) {
+    for (int32_t i = 0; i < rows.end - rows.first; ++i) {
         to = filled(to, zero, before);
-        const int8_t *tap = from;
-        for (int32_t j = columns.first; j < columns.end; ++j) {
-            to = copied(to, tap, channels);
-            tap += right;
+        for (int32_t j = 0; j < columns.end - columns.first; ++j) {
+            to = copied(to, from + i * down + j * right, channels);
         }
         to = filled(to, zero, after);
-        from += down;
     }
     filled(to, zero, (window->kernel_rows - rows.end) * window->kernel_columns * channels);
 }
 
 /* Any convolution: each window is gathered into `column`, then all filters of its group are applied to it. */
-void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column)
+NN_KERNEL void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column)
 {
     const nn_window *window = &layer->window;
     const nn_filters *filters = &layer->filters;

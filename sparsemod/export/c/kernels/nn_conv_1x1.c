@@ -3,7 +3,7 @@
 #include "nn.h"
 
 /* A 1 x 1 convolution without padding: each position of the input is the window. */
-void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output)
 {
     const nn_window *window = &layer->window;
     const nn_filters *filters = &layer->filters;
@@ -13,9 +13,8 @@ void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output
     for (int32_t row = 0; row < window->out_rows; ++row) {
         const int8_t *x = input + row * down;
         for (int32_t column = 0; column < window->out_columns; ++column) {
-            filters->apply(filters, 0, filters->outputs, x, output);
+            filters->apply(filters, 0, filters->outputs, x + column * right, output);
             output += filters->outputs;
-            x += right;
         }
     }
 }

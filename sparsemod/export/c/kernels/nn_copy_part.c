@@ -5,11 +5,10 @@
 #include <string.h>
 
 /* One input of a concatenation that has the scale of the output. */
-void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output)
 {
     for (int32_t row = 0; row < layer->rows; ++row) {
-        memcpy(output, input, (size_t)layer->run);
+        memcpy(output + row * layer->stride, input, (size_t)layer->run);
         input += layer->run;
-        output += layer->stride;
     }
 }

@@ -26,25 +26,30 @@ static inline nn_sums tap_4(nn_sums sum, const int8_t *x, const int8_t *w)
 static inline nn_sums whole_3x3(nn_sums sum, const int8_t *x, int32_t right, int32_t down, const int8_t *w,
                                 int32_t channels)
 {
-    for (int32_t i = 0; i < 3; ++i, x += down, w += channels) {
+    for (int32_t i = 3;; x += down, w += channels) {
         sum = tap_4(sum, x, w);
         w += channels;
         sum = tap_4(sum, x + right, w);
         w += channels;
         sum = tap_4(sum, x + 2 * right, w);
+        if (--i == 0) {
+            return sum;
+        }
     }
-    return sum;
 }
 
 /* Adds `count` taps of `lanes` channels, 4 or 1 (a constant wherever this is inlined). */
 static inline nn_sums added(nn_sums sum, const int8_t *tap, int32_t step, const int8_t *w, int32_t channels,
                             int32_t count, int32_t lanes)
 {
-    for (; count > 0; --count, tap += step, w += channels) {
+    for (; count > 0; tap += step, w += channels) {
         if (lanes == 4) {
             sum = tap_4(sum, tap, w);
         } else {
             sum.s0 += *tap * *w;
+        }
+        if (--count == 0) {
+            break; /* before the pointers leave their arrays */
         }
     }
     return sum;
@@ -61,23 +66,30 @@ static inline nn_sums window_sums(const nn_conv_layer *layer, nn_sums sum, const
     const int32_t width = window->kernel_columns;
     const int8_t outside[4] = {layer->zero_in, layer->zero_in, layer->zero_in, layer->zero_in};
 
-    for (int32_t i = 0; i < window->kernel_rows; ++i, w += width * channels) {
+    for (int32_t i = 0;; w += channels) {
         nn_span inside = {width, width, 0};
         if (i >= rows.first && i < rows.end) {
             inside = columns;
         }
         sum = added(sum, outside, 0, w, channels, inside.first, lanes);
-        sum = added(sum, x, right, w + inside.first * channels, channels, inside.end - inside.first, lanes);
-        sum = added(sum, outside, 0, w + inside.end * channels, channels, width - inside.end, lanes);
-        if (i >= rows.first) {
+        if (inside.first < inside.end) {
+            sum = added(sum, x, right, w + inside.first * channels, channels, inside.end - inside.first, lanes);
+        }
+        if (inside.end < width) {
+            sum = added(sum, outside, 0, w + inside.end * channels, channels, width - inside.end, lanes);
+        }
+        if (++i == window->kernel_rows) {
+            return sum;
+        }
+        if (i > rows.first && i < rows.end) {
             x += down;
         }
+        w += (width - 1) * channels;
     }
-    return sum;
 }
 
 /* One filter for each channel; weights[kernel row][kernel column][channel]. */
-void nn_depthwise(const nn_conv_layer *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_depthwise(const nn_conv_layer *layer, const int8_t *input, int8_t *output)
 {
     const nn_window *window = &layer->window;
     const nn_filters *filters = &layer->filters;

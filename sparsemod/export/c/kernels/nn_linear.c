@@ -3,7 +3,7 @@
 #include "nn.h"
 
 /* Matrix times vector. */
-void nn_linear(const nn_filters *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_linear(const nn_filters *layer, const int8_t *input, int8_t *output)
 {
     layer->apply(layer, 0, layer->outputs, input, output);
 }

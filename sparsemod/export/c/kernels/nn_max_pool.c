@@ -25,9 +25,9 @@ static inline void largest_4(const int8_t *x, int32_t rows, int32_t columns, int
 #else
     int32_t m0 = x[0], m1 = x[1], m2 = x[2], m3 = x[3];
 #endif
-    for (; rows > 0; --rows, x += down) {
-        const int8_t *tap = x;
-        for (int32_t j = columns; j > 0; --j, tap += right) {
+    for (int32_t i = 0; i < rows; ++i) {
+        const int8_t *tap = x + i * down;
+        for (int32_t j = columns; j > 0; tap += right) {
 #if NN_SIMD
             largest = larger(nn_word(tap), largest);
 #else
@@ -36,6 +36,9 @@ static inline void largest_4(const int8_t *x, int32_t rows, int32_t columns, int
             m2 = larger(tap[2], m2);
             m3 = larger(tap[3], m3);
 #endif
+            if (--j == 0) {
+                break;
+            }
         }
     }
 #if NN_SIMD
@@ -51,17 +54,20 @@ static inline void largest_4(const int8_t *x, int32_t rows, int32_t columns, int
 static inline int8_t largest_1(const int8_t *x, int32_t rows, int32_t columns, int32_t right, int32_t down)
 {
     int8_t largest = *x;
-    for (; rows > 0; --rows, x += down) {
-        const int8_t *tap = x;
-        for (int32_t j = columns; j > 0; --j, tap += right) {
+    for (int32_t i = 0; i < rows; ++i) {
+        const int8_t *tap = x + i * down;
+        for (int32_t j = columns; j > 0; tap += right) {
             largest = *tap > largest ? *tap : largest;
+            if (--j == 0) {
+                break;
+            }
         }
     }
     return largest;
 }
 
 /* The largest value of each window inside of the input; padding never wins. */
-void nn_max_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output)
+NN_KERNEL void nn_max_pool(const nn_pool_layer *layer, const int8_t *input, int8_t *output)
 {
     const nn_window *window = &layer->window;
     const int32_t channels = window->channels;

@@ -1,0 +1,19 @@
+"""What the formats' metadata say of a network's inputs and outputs, as text by key."""
+
+import json
+
+from sparsemod.quantization.integer_network import IntegerNetwork
+
+NORMALIZATION, CLASSES = "sparsemod.normalization", "sparsemod.classes"
+
+
+def metadata(network: IntegerNetwork) -> dict[str, str]:
+    """`sparsemod.normalization`: JSON with `method`, `offset` and `scale` of each channel (or feature), where
+    network input = (raw sample - offset) / scale. `sparsemod.classes`: JSON list of the classes' names. What is not known is left out.
+    """
+    found = {}
+    if network.normalization is not None:
+        found[NORMALIZATION] = json.dumps(network.normalization.to_dict())
+    if network.classes:
+        found[CLASSES] = json.dumps(list(network.classes), ensure_ascii=False)
+    return found

@@ -1,0 +1,135 @@
+"""How the weights of each layer are stored, chosen for the network as a whole: bytes of flash against instructions, as a core's model predicts both.
+
+A sparse encoding saves bytes and usually costs instructions. `choose` weighs the two as its goal says and keeps the limits of the goal, if any
+choice can.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.measure.work import (
+    Features,
+    Stored,
+    Weights,
+    layer_instructions,
+    sparse_features,
+    stored_forms,
+)
+from sparsemod.targets import OperatorModel
+
+_DEFAULT_CORE = "cortex-m4"
+_TIE = 1e-3  # how much the other quantity counts where only one is asked for
+
+
+@dataclass(frozen=True)
+class EncodingGoal:
+    """What the encodings are chosen for: `core` predicts; `flash` and `instructions` say whether each is to be small (both: a saving of 1 % of
+    one is worth 1 % of the other). Limits are upper ones: linked bytes of flash, and instructions of one inference. With `smallest` each layer
+    gets the form with the fewest bytes, whatever else it costs.
+    """
+
+    core: str = _DEFAULT_CORE
+    flash: bool = True
+    instructions: bool = True
+    most_flash: float | None = None
+    most_instructions: float | None = None
+    smallest: bool = False
+
+
+@dataclass(frozen=True)
+class EncodedLayer:
+    """A layer that may be stored in several forms: its kernel, what the kernel does with dense weights, and the weights."""
+
+    name: str
+    kernel: str
+    features: Features
+    weights: Weights
+
+
+def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
+    """Layer -> the encoding with the fewest bytes."""
+    return {
+        layer.name: min(stored_forms(layer.weights), key=lambda stored: stored.bytes).name for layer in layers
+    }
+
+
+def choose(
+    layers: Sequence[EncodedLayer],
+    model: OperatorModel,
+    goal: EncodingGoal,
+    *,
+    flash: float = 0.0,
+    instructions: float = 0.0,
+) -> dict[str, str]:
+    """Layer -> encoding. `flash` and `instructions`: what the rest of the network needs, without these layers' weights and their readers.
+
+    Among all choices that a price of a byte in instructions leads to, for each set of readers that may be linked: the one that breaks the
+    limits least, and then serves the goal best.
+    """
+    if goal.smallest or not layers:
+        return smallest(layers)
+    names = ("dense", "mask", "gaps")
+    forms = [{stored.name: stored for stored in stored_forms(layer.weights)} for layer in layers]
+    sizes = np.full((len(layers), len(names)), np.inf)
+    counts = np.full((len(layers), len(names)), np.inf)
+    for row, (layer, known) in enumerate(zip(layers, forms, strict=True)):
+        for column, name in enumerate(names):
+            # A form that is not smaller could only be quicker by chance: what was planned without zeros must hold for a few of them.
+            if name == "dense" or (name in known and known[name].bytes < known["dense"].bytes):
+                sizes[row, column] = known[name].bytes + model.layer_code.get(name, 0.0)
+                counts[row, column] = _instructions(layer, known[name], model)
+    code = np.array([model.code.get(name, 0.0) for name in names])
+    best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
+    rows = np.arange(len(layers))
+    for readers in (some for count in (1, 2, 3) for some in combinations(range(len(names)), count)):
+        allowed = np.full_like(sizes, np.inf)
+        allowed[:, readers] = sizes[:, readers]
+        alone = ~np.isfinite(allowed).any(axis=1)
+        allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense form
+        for picked in _choices(allowed, counts):
+            total = flash + float(sizes[rows, picked].sum() + code[np.unique(picked)].sum())
+            taken = instructions + float(counts[rows, picked].sum())
+            key = (*_rank(goal, total, taken), *picked.tolist())
+            if best is None or key < best[0]:
+                best = key, picked
+    if best is None:
+        return {layer.name: "dense" for layer in layers}
+    return {layer.name: names[int(column)] for layer, column in zip(layers, best[1], strict=True)}
+
+
+def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> float:
+    features = layer.features if stored.name == "dense" else sparse_features(layer.features, stored)
+    return layer_instructions(layer.kernel, features, model)
+
+
+def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows of choices (one column of `sizes` for each layer), one for each price of a byte at which a layer changes its mind."""
+    prices = {0.0}
+    for a, b in combinations(range(sizes.shape[1]), 2):
+        usable = np.isfinite(sizes[:, a]) & np.isfinite(sizes[:, b]) & (sizes[:, a] != sizes[:, b])
+        found = -(counts[usable, a] - counts[usable, b]) / (sizes[usable, a] - sizes[usable, b])
+        prices |= {float(price) for price in found if price > 0}
+    ordered = np.array(sorted(prices))
+    # On both sides of each change, and beyond the last one.
+    tried = np.unique(np.concatenate([ordered, ordered * (1 + 1e-9) + 1e-12, [ordered[-1] * 2 + 1e9]]))
+    known = np.isfinite(sizes)
+    prices_paid = tried[:, None, None] * np.where(known, sizes, 0.0)
+    costs = np.where(known, np.where(known, counts, 0.0) + prices_paid, np.inf)
+    return np.unique(np.argmin(costs, axis=2), axis=0)
+
+
+def _rank(goal: EncodingGoal, flash: float, instructions: float) -> tuple[float, float]:
+    """(how far beyond the limits, how far from the goal): smaller is better."""
+    over = sum(
+        max(0.0, value / limit - 1)
+        for value, limit in ((flash, goal.most_flash), (instructions, goal.most_instructions))
+        if limit
+    )
+    weights = (1.0 if goal.flash else _TIE, 1.0 if goal.instructions else _TIE)
+    return over, weights[0] * float(np.log(max(flash, 1.0))) + weights[1] * float(
+        np.log(max(instructions, 1.0))
+    )

@@ -1,0 +1,46 @@
+"""How the weights of a finished integer network are stored on the device."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from sparsemod.export.c.encoding import encoded_layers
+from sparsemod.graph import capture, deployed
+from sparsemod.measure.encodings import EncodingGoal
+from sparsemod.measure.predicted import chosen_encodings
+from sparsemod.pipeline.problem import Problem
+from sparsemod.quantization import IntegerNetwork
+from sparsemod.targets import device
+
+
+def encoding_goal(problem: Problem) -> EncodingGoal:
+    """What the spec's objectives and budgets ask of flash and instructions.
+
+    Flash is asked for by the objective `flash`, instructions by the objective `latency` where it is counted in instructions; with neither, both
+    weigh the same. The sparse definition of the model size is that of the smallest form of every layer. Limits are the budgets of `flash` (at most
+    what the device has) and `latency`.
+    """
+    spec, target = problem.spec, device(problem.spec.target.device)
+    timed = spec.measure.latency == "operators"
+    budgets = problem.objectives.budgets
+    flash = "flash" in spec.objectives
+    instructions = "latency" in spec.objectives and timed
+    if not (flash or instructions):
+        flash = instructions = True
+    most = budgets.get("latency") if timed else None
+    return EncodingGoal(
+        core=target.model,
+        flash=flash,
+        instructions=instructions,
+        most_flash=min(float(target.flash), budgets.get("flash", float(target.flash))),
+        smallest=spec.measure.model_size == "sparse",
+        most_instructions=None if most is None else most / target.milliseconds(1.0),
+    )
+
+
+def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
+    """`network`, the integer form of `module`, with the encodings of its weights chosen for the spec. Raises as `capture` does."""
+    graph = deployed(capture(module, problem.info.shape))
+    known = {layer.name: layer.weights for layer in encoded_layers(network)}
+    chosen = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), known)
+    return replace(network, encodings=chosen)

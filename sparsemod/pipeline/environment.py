@@ -1,0 +1,77 @@
+"""Failures of the place: what the machine lacks, told apart from what is wrong with a candidate.
+
+A disk without space, missing data, a package or module that is not installed, a GPU that is gone: no candidate is to blame, and another
+machine, or the same one a little later, may do the work. Such a failure spends no attempt and is never recorded as a trial's result.
+"""
+
+import errno
+from collections.abc import Iterator
+
+from sparsemod.errors import (
+    DataMissing,
+    DigestMismatch,
+    EnvironmentFailure,
+    ServerUnavailable,
+    ToolsMissing,
+    UnknownName,
+)
+
+_PLACE_ERRNO = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EHOSTDOWN,
+    }
+)  # fmt: skip
+"""Of an OSError: no space, quota used up, read-only, too many open files, a disk or a mount that is gone."""
+
+_PLACE_NAMES = frozenset({"network.family", "dataset.name", "target.device"})
+"""Fields of a spec whose value must be registered on the machine."""
+
+_GPU_GONE = (
+    "No CUDA GPUs are available",
+    "no CUDA-capable device",
+    "busy or unavailable",
+    "CUDA driver version",
+    "CUDA driver initialization failed",
+    "NVIDIA driver",
+    "uncorrectable ECC",
+    "GPU is lost",
+    "not compiled with CUDA",
+)
+"""Parts of torch's messages about a GPU that cannot be used at all. One without memory is another thing: a smaller candidate may fit."""
+
+
+def environment_failure(error: BaseException) -> EnvironmentFailure | None:
+    """The failure of the place that `error`, or what caused it, stands for; None when it is none."""
+    for cause in _chain(error):
+        if isinstance(cause, EnvironmentFailure):
+            return cause
+        if isinstance(cause, OSError) and cause.errno in _PLACE_ERRNO:
+            where = f": {cause.filename}" if cause.filename else ""
+            return EnvironmentFailure(f"{cause.strerror}{where}", whole=True)
+        if isinstance(cause, RuntimeError) and any(words in str(cause) for words in _GPU_GONE):
+            return EnvironmentFailure(" ".join(str(cause).split()), whole=True)
+        if isinstance(cause, DataMissing | DigestMismatch | ToolsMissing | ServerUnavailable):
+            return EnvironmentFailure(str(cause))
+        if isinstance(cause, UnknownName) and cause.field in _PLACE_NAMES:
+            return EnvironmentFailure(str(cause))
+        if isinstance(cause, ImportError):
+            return EnvironmentFailure(f"{type(cause).__name__}: {cause}")
+    return None
+
+
+def data_failure(error: BaseException) -> EnvironmentFailure | None:
+    """The same of an error while data were loaded: there, whatever the system refuses (no such file, no connection) is the machine's."""
+    found = environment_failure(error)
+    if found is None and any(isinstance(cause, OSError) for cause in _chain(error)):
+        return EnvironmentFailure(str(error))
+    return found
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, its cause, the cause of that, and so on."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)

@@ -1,0 +1,77 @@
+"""A limit on the seconds of a trial that runs in this process, as a worker sets it for its child process."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from sparsemod.records import CurvePoint
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.trial import Reporter
+
+
+class TimeUp(BaseException):
+    """The time is over. Not an Exception: the code of a family must not catch it."""
+
+
+class Timed:
+    """A reporter that passes everything on to `reporter`, and raises TimeUp once `seconds` are over. `at` is the stage of the pipeline."""
+
+    def __init__(self, reporter: "Reporter", seconds: float) -> None:
+        self._reporter, self._end = reporter, time.monotonic() + seconds
+        self.at = "start"
+
+    def _look(self) -> None:
+        if time.monotonic() > self._end:
+            raise TimeUp
+
+    def stage(self, name: str) -> None:
+        """See Reporter."""
+        self._look()
+        self.at = name
+        self._reporter.stage(name)
+
+    def point(self, point: CurvePoint) -> None:
+        """See Reporter."""
+        self._look()
+        self._reporter.point(point)
+
+    def log(self, message: str, level: str = "info") -> None:
+        """See Reporter."""
+        self._reporter.log(message, level)
+
+    def checkpoint(self, data: bytes) -> None:
+        """See Reporter."""
+        self._reporter.checkpoint(data)
+
+    def should_stop(self) -> bool:
+        """See Reporter."""
+        self._look()
+        return self._reporter.should_stop()
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TimeUp in the body after `seconds`, also while it sleeps or computes in Python.
+
+    It uses SIGALRM, which only the main thread can receive. In other threads it does nothing, and `Timed` alone ends a trial: between two
+    epochs or stages.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e8))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
