@@ -49,12 +49,14 @@ def nursery() -> Iterator[Nursery]:
     found.close()
 
 
-def attempt(nursery: Nursery, folder: Path, server: MemoryServer, **claimed: Any) -> TrialResult:
+def attempt(
+    nursery: Nursery, folder: Path, server: MemoryServer, ending: Ending = Ending.FINISHED, **claimed: Any
+) -> TrialResult:
     """The result of a claim on the real trial, with `claimed` in place of some of its fields."""
     fields = {"spec": SPEC, "candidate": CANDIDATE, "epochs": EPOCHS, "seed": SEED, **claimed}
     claim = make_claim(lease=60.0).model_copy(update=fields)
     settings = AttemptSettings(device="cpu", evaluate=REAL, directory=folder)
-    assert Attempt(server, claim, nursery, settings).run() is Ending.FINISHED
+    assert Attempt(server, claim, nursery, settings).run() is ending
     return server.results[1]
 
 
@@ -99,9 +101,11 @@ def test_a_claim_with_a_parent_inherits_its_weights(nursery: Nursery, tmp_path: 
     assert result.curve[0].train_loss < parent.curve[0].train_loss
 
 
-def test_a_checkpoint_that_is_gone_is_a_fault_that_names_it(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_gone_gives_the_trial_back_and_names_it(
+    nursery: Nursery, tmp_path: Path
+) -> None:
     digest = "sha256:" + "0" * 64
-    result = attempt(nursery, tmp_path, MemoryServer(), checkpoint=digest)
-    assert result.failure is not None and result.failure.kind is FailureKind.FAULT
+    result = attempt(nursery, tmp_path, MemoryServer(), Ending.RELEASED, checkpoint=digest)
+    assert result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
     assert "could not fetch what the trial starts from" in result.failure.message
     assert digest in result.failure.message
