@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import MACHINES, machine, versions
-from sparsemod.measure.macs import macs
+from sparsemod.graph.macs import macs
 from sparsemod.measure.predicted import predict
 from sparsemod.targets import operator_model
 

@@ -36,7 +36,7 @@ from sparsemod.space.parameters import Integer
 from sparsemod.spec.experiment import DatasetSpec, SplitsSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
-from sparsemod.training.evaluate import evaluate
+from sparsemod.training.evaluation import evaluate
 
 NEVER = 2.0
 State = dict[str, Tensor]

@@ -27,7 +27,8 @@ from torch.nn import functional
 from sparsemod.data import Arrays, dataset, load
 from sparsemod.records import CurvePoint
 from sparsemod.spec.experiment import DatasetSpec
-from sparsemod.spec.training import ScheduleSpec, TrainingSpec
+from sparsemod.spec.methods import SCHEDULES
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 from sparsemod.training.process import tune_process
 
@@ -88,7 +89,7 @@ def ours(pipe: Connection, spec: DatasetSpec, epochs: int, seed: int) -> None:
     """One worker: one thread, `sparsemod.training.train`; waits for a go before each epoch."""
     tune_process(threads=1)
     data = Resident.of(load(spec))
-    settings = TrainingSpec(learning_rate=RATE, batch_size=BATCH, schedule=ScheduleSpec(name="cosine"))
+    settings = TrainingSpec(learning_rate=RATE, batch_size=BATCH, schedule=SCHEDULES.config("cosine"))
     torch.manual_seed(seed)
     module = network()
     began = 0.0

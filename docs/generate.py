@@ -13,9 +13,11 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sparsemod.plugins import OneOf, PluginConfig, Plugins
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,6 +54,8 @@ def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[t
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, PluginConfig):
+        return []  # one of several: `methods` describes them
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in get_args(annotation) for model in _models(argument)]
@@ -65,14 +69,75 @@ def spec_reference() -> str:
         if model in seen:  # r1, r2 and r3 are alike
             continue
         seen.add(model)
-        schema = model.model_json_schema()
         lines += [f"### {f'`{path}`' if path else 'The top level'}", "", _first_line(model), ""]
-        lines += ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
-        for name, info in model.model_fields.items():
-            values = _values(schema["properties"][name], schema.get("$defs", {}))
-            cells = (f"`{name}`", values, _default(info), info.description or "")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines += [*_keys_table(model), ""]
+    return "\n".join(lines)
+
+
+def _keys_table(model: type[BaseModel], without: tuple[str, ...] = ()) -> list[str]:
+    """A table of a part's keys."""
+    schema = model.model_json_schema()
+    lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, info in model.model_fields.items():
+        if name in without:
+            continue
+        family = _family(info)
+        values = (
+            _values(schema["properties"][name], schema.get("$defs", {}))
+            if family is None
+            else f"{'list of ' if str(info.annotation).startswith('tuple') else ''}{_names(family)}, see [below](#{_anchor(family)})"
+        )
+        cells = (f"`{name}`", values, _default(info), info.description or "")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return lines
+
+
+def _family(info: FieldInfo) -> Plugins[Any, Any] | None:
+    """The family that a field chooses from."""
+
+    def within(annotation: Any) -> Iterator[Any]:
+        yield from getattr(annotation, "__metadata__", ())
+        for inner in get_args(annotation):
+            yield from within(inner)
+
+    return next(
+        (one.family for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf)), None
+    )
+
+
+def _names(family: Plugins[Any, Any]) -> str:
+    return ", ".join(f"`{name}`" for name in family.names())
+
+
+def _anchor(family: Plugins[Any, Any]) -> str:
+    return "".join(letter for letter in family.path if letter != ".")
+
+
+def methods() -> str:
+    """Every family of methods: its members, and the keys of each."""
+    lines: list[str] = []
+    for path, family in FAMILIES.items():
+        lines += [
+            f"### `{path}`",
+            "",
+            f"`{family.key}`: the {family.kind}. Plug-ins register in the entry point group `{family.group}`.",
+            "",
+        ]
+        shared = tuple(family.base.model_fields)
+        if len(shared) > 2:
+            lines += [
+                f"Every {family.kind} has these keys:",
+                "",
+                *_keys_table(family.base, ("version", family.key)),
+                "",
+            ]
+        for name in family.names():
+            lines.append(f"- `{name}`: {family.describe(name)}")
         lines.append("")
+        for name in family.names():
+            config = family.config_of(name)
+            if set(config.model_fields) - set(shared):
+                lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
     return "\n".join(lines)
 
 
@@ -101,6 +166,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
+    if isinstance(value, PluginConfig):
+        return f"`{getattr(value, 'name', None) or getattr(value, 'method', None) or getattr(value, 'scheme', None)}`"
     if isinstance(value, BaseModel):
         given = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
@@ -245,7 +312,15 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
+    "methods": methods,
     "config_keys": config_keys,
+    "operator_absolute": lambda: example("operator_absolute.py", "python"),
+    "family_sequence": lambda: example("family_sequence.py", "python"),
+    "plugin_random_pruning": lambda: example("plugins/random_pruning.py", "python"),
+    "plugin_feedback_alignment": lambda: example("plugins/feedback_alignment.py", "python"),
+    "plugin_ternary": lambda: example("plugins/ternary.py", "python"),
+    "plugin_small_methods": lambda: example("plugins/small_methods.py", "python"),
+    "plugin_methods": lambda: example("plugins/methods.yaml", "yaml"),
     "own_network": lambda: example("own_network.py", "python"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,

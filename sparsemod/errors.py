@@ -24,6 +24,7 @@
 Foreign exceptions (pydantic, SQLAlchemy, httpx2, torch.export) are translated where they enter.
 """
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -66,8 +67,14 @@ class UnknownName(InvalidInput):
     """A plug-in that is not registered; `known` holds the names that are."""
 
     def __init__(self, field: str, value: Any, known: Iterable[str] | str, source: str | None = None) -> None:
-        allowed = known if isinstance(known, str) else f"known: {', '.join(sorted(known)) or 'none'}"
+        allowed = known if isinstance(known, str) else _known(value, sorted(known))
         super().__init__(field, value, allowed, source)
+
+
+def _known(value: Any, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(value), names, 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"known: {', '.join(names) or 'none'}{hint}"
 
 
 class DuplicateName(InvalidInput):

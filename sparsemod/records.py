@@ -6,7 +6,9 @@ Plain validated data that knows no database and no file format; each survives a 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sparsemod.layouts import TensorLayout, default_layout, layout
 
 Value = int | float | str | bool
 """A parameter's value. JSON keeps the four apart."""
@@ -54,11 +56,36 @@ class Failure(Record):
 
 
 class DataInfo(Record):
-    """What a network must know of its data. `shape` is one sample's, channels first: (C, H, W) or (F,)."""
+    """What a network must know of its data. `shape` is one sample's, whose axes `layout` names (see `sparsemod.layouts`).
+
+    A layout that is not stated is the first one with as many axes: features (F,), channels-length (C, L), channels-height-width (C, H, W).
+    """
 
     name: str
     shape: tuple[int, ...]
     classes: int
+    layout: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_layout(cls, values: Any) -> Any:
+        if (
+            isinstance(values, dict)
+            and not values.get("layout")
+            and isinstance(values.get("shape"), tuple | list)
+        ):
+            return {**values, "layout": default_layout(tuple(values["shape"]))}
+        return values
+
+    @model_validator(mode="after")
+    def _layout_fits(self) -> "DataInfo":
+        layout(self.layout, self.shape)
+        return self
+
+    @property
+    def axes(self) -> TensorLayout:
+        """The layout of a sample."""
+        return layout(self.layout, self.shape)
 
 
 class Measurement(Record):

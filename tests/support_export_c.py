@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sparsemod.quantization.arithmetic import quantize_multiplier
-from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
+from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
     LAYERS,
     Add,
@@ -16,21 +16,39 @@ from sparsemod.quantization.layers import (
     GlobalAvgPool,
     Layer,
     Linear,
+    Reshape,
+    Transpose,
 )
+from sparsemod.quantization.tensor import TensorInfo
 
-SPATIAL = ("conv", "conv", "pointwise", "depthwise", "max_pool", "avg_pool", "add", "concat", "clamp")
-FLAT = ("linear", "linear", "clamp", "add", "concat", "flatten")
+SPATIAL = (
+    "conv",
+    "conv",
+    "pointwise",
+    "depthwise",
+    "max_pool",
+    "avg_pool",
+    "add",
+    "concat",
+    "clamp",
+    "reshape",
+    "transpose",
+)
+FLAT = ("linear", "linear", "clamp", "add", "concat", "flatten", "reshape")
 
 
 class Drawn:
     """A network under construction; layers read any tensor made so far that fits."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, sequence: bool = False) -> None:
         self.rng = np.random.default_rng(seed)
-        vector = self.chance(0.1)
-        shape = (
-            (self.integer(1, 40),) if vector else (self.integer(1, 5), self.integer(1, 9), self.integer(1, 9))
-        )
+        shape: tuple[int, ...]
+        if sequence:
+            shape = (self.integer(1, 5), self.integer(1, 24))
+        elif self.chance(0.1):
+            shape = (self.integer(1, 40),)
+        else:
+            shape = (self.integer(1, 5), self.integer(1, 9), self.integer(1, 9))
         self.tensors = {"t0": TensorInfo(shape, float(np.float32(self.rng.uniform(0.01, 1))), self.zero())}
         self.layers: list[Layer] = []
         self.last = "t0"
@@ -52,11 +70,13 @@ class Drawn:
     def zero(self) -> int:
         return int(self.rng.choice([-128, 127, 0, self.integer(-128, 127)]))
 
-    def add(self, layer: Layer) -> None:
+    def add(self, layer: Layer, layout: str | None = "as input") -> None:
         shape = layer.shape(tuple(self.tensors[n].shape for n in layer.inputs))
         source = self.tensors[layer.inputs[0]]
-        zero = source.zero_point if layer.same_scale else self.zero()
-        self.tensors[layer.output] = TensorInfo(shape, source.scale, zero)
+        zero = source.zero_point if layer.traits.keeps_scale else self.zero()
+        if layout == "as input":
+            layout = source.layout if len(source.shape) == len(shape) else None
+        self.tensors[layer.output] = TensorInfo(shape, source.scale, zero, layout)
         self.layers.append(layer)
         self.last = layer.output
 
@@ -86,7 +106,9 @@ class Drawn:
         }
 
     def alike(self, *shapes: Any) -> str:
-        return str(self.rng.choice([n for n, t in self.tensors.items() if t.shape in shapes]))
+        layout = self.tensors[self.last].layout
+        fits = [n for n, t in self.tensors.items() if t.shape in shapes and t.layout == layout]
+        return str(self.rng.choice(fits))
 
     def step(self, kind: str) -> None:
         shape = self.tensors[self.last].shape
@@ -133,12 +155,30 @@ class Drawn:
             self.add(Clamp(**self.base(kind), **self.bounds()))
         elif kind == "flatten":
             self.add(Flatten(**self.base(kind)))
-        elif len(shape) == 3:
+        elif kind == "transpose":
+            if len(shape) == 2:
+                # Nothing but elementwise layers, concat and flatten reads time-features.
+                other = "time-features" if self.tensors[self.last].layout is None else None
+                self.add(Transpose(**self.base(kind)), other)
+        elif len(shape) == 2 and self.tensors[self.last].layout is not None:
+            self.step("transpose")
+        elif kind == "reshape":
+            self.add(Reshape(**self.base(kind), made_shape=self.other_axes(shape)))
+        elif len(shape) in (2, 3):
             self.spatial(kind, shape)
 
+    def other_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A shape with as many elements: of the same channels, or without positions where there were some."""
+        size = int(np.prod(shape))
+        if len(shape) == 1:
+            divisor = int(self.rng.choice([n for n in range(1, size + 1) if size % n == 0]))
+            return (divisor, size // divisor)
+        return (shape[0], 1, size // shape[0]) if len(shape) == 2 else (shape[0], size // shape[0])
+
     def spatial(self, kind: str, shape: tuple[int, ...]) -> None:
-        kernel = tuple(self.integer(1, min(4, size)) for size in shape[1:])
-        stride = (self.integer(1, 2), self.integer(1, 3))
+        size = (1, *shape[1:])[-2:]  # a sequence has one row
+        kernel = tuple(self.integer(1, min(4, length)) for length in size)
+        stride = (self.integer(1, 2) if len(shape) == 3 else 1, self.integer(1, 3))
         if kind == "pointwise":
             weights = self.weights((self.integer(1, 9), shape[0], 1, 1))
             self.add(Conv(**self.base(kind), **self.bounds(), **weights, stride=stride))
@@ -149,13 +189,15 @@ class Drawn:
                 groups = int(self.rng.choice([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
                 groups = 1 if self.chance(0.6) else groups
                 outputs, inputs = groups * self.integer(1, 9 if groups == 1 else 3), shape[0] // groups
-            if self.chance(0.5) and min(shape[1:]) >= 3:
+            if self.chance(0.5) and min(size) >= 3:
                 kernel, stride = (3, 3), (1, 1) if self.chance(0.5) else (2, 2)
             dilation = tuple(
-                self.integer(1, 2) if k * 2 - 1 <= size else 1
-                for k, size in zip(kernel, shape[1:], strict=True)
+                self.integer(1, 2) if k * 2 - 1 <= length else 1
+                for k, length in zip(kernel, size, strict=True)
             )
             padding = (1, 1, 1, 1) if self.chance(0.4) else tuple(self.integer(0, 2) for _ in range(4))
+            if len(shape) == 2:
+                padding = (0, 0, *padding[2:])
             weights = self.weights((outputs, inputs, *kernel))
             options: dict[str, Any] = {
                 "stride": stride,
@@ -174,7 +216,7 @@ class Drawn:
             options = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": self.chance(0.5)}
             if kind == "avg_pool":
                 options["count_padding"] = self.chance(0.5)
-            self.add(LAYERS[kind](**self.base(kind), **options))
+            self.add(LAYERS.get(kind)(**self.base(kind), **options))
         elif kind == "global_avg_pool":
             (multiplier,), (shift,) = quantize_multiplier(float(self.rng.choice([1e-4, 0.02, 0.2, 0.7, 1.5])))
             options = {"multiplier": int(multiplier), "shift": int(shift), "keep": self.chance(0.5)}

@@ -1,8 +1,40 @@
 """Small modules, one for each way in which channels can be coupled."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sparsemod.pruning import METHODS
+from sparsemod.training.context import TrainingContext
+from sparsemod.training.resident import Samples
+
+
+def context(
+    module: nn.Module, shape: tuple[int, ...], samples: int = 8, layout: str | None = None
+) -> TrainingContext:
+    """A training of `module` on random samples of two classes."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(samples, *shape, generator=generator)
+    held = Samples.of(x, torch.arange(samples) % 2, layout=layout)
+    return TrainingContext(module, held, functional.cross_entropy, seed=0)
+
+
+def started(
+    name: str,
+    sparsity: float,
+    module: nn.Module,
+    shape: tuple[int, ...],
+    schedule: str = "cubic",
+    layout: str | None = None,
+) -> Any:
+    """A pruning method that has taken over `module`; methods without a sparsity get none."""
+    keys = {"sparsity": sparsity, "schedule": schedule}
+    known = METHODS.config_of(name).model_fields
+    method = METHODS.create(METHODS.config(name, **{key: keys[key] for key in keys if key in known}))
+    method.start(context(module, shape, layout=layout))
+    return method
 
 
 class Plain(nn.Sequential):

@@ -15,6 +15,8 @@ from sparsemod.quantization.layers import (
     Layer,
     Linear,
     MaxPool,
+    Reshape,
+    Transpose,
 )
 
 
@@ -26,9 +28,15 @@ def slow_run(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
             inputs = [live[n] for n in layer.inputs]
             zeros = [network.tensors[n].zero_point for n in layer.inputs]
             shape = network.tensors[layer.output].shape
-            live[layer.output] = slow_layer(
-                layer, inputs, zeros, network.tensors[layer.output].zero_point, shape
-            )
+            zero_out = network.tensors[layer.output].zero_point
+            if layer.traits.positions:
+                # A sequence (C, L) is an image (C, 1, L).
+                inputs = [x if x.ndim == 3 else x[:, None] for x in inputs]
+                image = (shape[0], 1, shape[1]) if len(shape) == 2 else shape
+                made = slow_layer(layer, inputs, zeros, zero_out, image)
+                live[layer.output] = made.reshape(shape)
+            else:
+                live[layer.output] = slow_layer(layer, inputs, zeros, zero_out, shape)
         outputs.append(live[network.output])
     return np.array(outputs).astype(np.int8).reshape(len(images), *network.tensors[network.output].shape)
 
@@ -109,8 +117,11 @@ def slow_layer(layer, inputs, zeros, zo, shape):
     elif isinstance(layer, Clamp):
         for place in np.ndindex(*shape):
             out[place] = clamp(int(x[place]), layer)
-    elif isinstance(layer, Flatten):
-        out = np.array(list(x.ravel()), dtype=object)
+    elif isinstance(layer, Flatten | Reshape):
+        out = np.array(list(x.ravel()), dtype=object).reshape(shape)
+    elif isinstance(layer, Transpose):
+        for row, column in np.ndindex(*x.shape):
+            out[column, row] = x[row, column]
     else:
         raise TypeError(layer)
     return out

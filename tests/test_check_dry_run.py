@@ -40,7 +40,11 @@ def test_a_good_spec_goes_through(family, pruning):
             "0 of 25 random candidates are feasible",
         ),
         ({"target": {"device": "abacus"}}, "budgets", "abacus"),
-        ({"training": {"augmentation": [{"name": "mirror"}]}}, "training", "augmentation.0.name = 'mirror'"),
+        (
+            {"training": {"augmentation": [{"name": "cutout", "size": 9}]}},
+            "training",
+            "augmentation.0.size = 9",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(changes, subject, message):

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from sparsemod.errors import InvalidSpec
+from sparsemod.pipeline.problem import Problem
+from sparsemod.records import DataInfo
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Real
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import dump, loads
@@ -129,10 +131,28 @@ def test_any_objectives_in_any_order():
         (
             {"training": {"optimizer": {"name": "adagrad"}}},
             "training.optimizer.name",
-            "'adam', 'adamw' or 'sgd'",
+            "known: adam, adamw, sgd",
         ),
         ({"training": {"learning_rate": 0}}, "training.learning_rate", "greater than 0"),
-        ({"pruning": {"begin": 0.9}}, "pruning", "begin must be before end"),
+        ({"training": {"optimizer": "agda"}}, "training.optimizer.name", "did you mean"),
+        (
+            {"training": {"optimizer": {"name": "sgd", "moment": 0}}},
+            "training.optimizer.moment",
+            "known here: m",
+        ),
+        (
+            {"training": {"optimizer": {"name": "sgd", "momentum": 1}}},
+            "training.optimizer.momentum",
+            "less than 1",
+        ),
+        ({"training": {"rule": "mine:Rule"}}, "training.rule.name", "code cannot be named here"),
+        ({"pruning": {"method": "magnitude", "begin": 0.9}}, "pruning.schedule", "begin must be before end"),
+        (
+            {"pruning": {"method": "magnitude", "schedule": {"end": 2}}},
+            "pruning.schedule.end",
+            "less than or equal",
+        ),
+        ({"quantization": {"activation_ranges": "max"}}, "quantization.activation_ranges.name", "min_max"),
         ({"measure": {"latency": "macs"}}, "target.operations_per_second", "needed by measure.latency"),
         ({"limits": {"memory": "much"}}, "limits.memory", "a positive number"),
         ({"search": {"stop": {"patience": 3}}}, "search.stop.patience", "known here: tolerance, trials"),
@@ -151,6 +171,59 @@ def test_mistakes_name_field_and_what_is_allowed(change, field, allowed):
     assert caught.value.field == field
     assert allowed in caught.value.allowed
     assert str(caught.value).startswith(f"spec.yaml: {field} = ")
+
+
+def test_specs_of_the_first_release_keep_their_meaning():
+    """Every key of every part stood in a stored spec, also those without effect; configs had no version."""
+    stored = {
+        "training": {
+            "optimizer": {"name": "adam", "momentum": 0.9, "nesterov": False},
+            "schedule": {"name": "exponential", "warmup": 2, "milestones": [0.5, 0.75], "factor": 0.2},
+            "augmentation": [{"name": "shift", "options": {"pixels": 1}}, {"name": "flip", "options": {}}],
+        },
+        "pruning": {"method": "filters", "sparsity": 0.3, "schedule": "one-shot", "begin": 0.4, "end": 0.7},
+        "quantization": {"scheme": "none", "calibration_samples": 256, "activation_ranges": "mse"},
+    }
+    now = {
+        "training": {
+            "optimizer": "adam",
+            "schedule": {"name": "exponential", "warmup": 2, "factor": 0.2},
+            "augmentation": [{"name": "shift", "pixels": 1}, "flip"],
+        },
+        "pruning": {"method": "filters", "sparsity": 0.3, "schedule": {"name": "one-shot", "begin": 0.4}},
+        "quantization": "none",
+    }
+    spec = ExperimentSpec.parse({**MINIMAL, **stored})
+    assert spec == ExperimentSpec.parse({**MINIMAL, **now})
+    assert spec == ExperimentSpec.parse(spec.to_dict())
+    unpruned = {"method": "none", "sparsity": 0.5, "schedule": "cubic", "begin": 0.2, "end": 0.7}
+    assert ExperimentSpec.parse({**MINIMAL, "pruning": unpruned}) == ExperimentSpec.parse(MINIMAL)
+    # What is written now says its version: a key without effect is an error there.
+    written = spec.to_dict()
+    written["training"]["optimizer"]["momentum"] = 0.9
+    with pytest.raises(InvalidSpec, match=r"training\.optimizer\.momentum = 0\.9: unknown key"):
+        ExperimentSpec.parse(written)
+
+
+def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_where_used():
+    elsewhere = {
+        **MINIMAL,
+        "space": {"sparsity": [0.1, 0.2]},
+        "pruning": {"method": "lottery", "version": 3, "sparsity": 0.1, "rounds": 4},
+        "training": {"loss": {"name": "hinge", "margin": 1.0}, "label_smoothing": 0.1},
+        "quantization": {"scheme": "static", "activation_ranges": {"name": "entropy", "bins": 128}},
+    }
+    with pytest.raises(InvalidSpec, match=r"pruning\.method = 'lottery': known: "):
+        ExperimentSpec.parse({**MINIMAL, "pruning": elsewhere["pruning"]})
+    spec = ExperimentSpec.stored(elsewhere)
+    assert spec.to_dict()["pruning"] == elsewhere["pruning"]
+    assert ExperimentSpec.stored(spec.to_dict()) == spec
+    assert ExperimentSpec.model_validate_json(spec.model_dump_json()) == spec
+    info = DataInfo(name="digits", shape=(1, 8, 8), classes=10)
+    for part in ("pruning", "training", "quantization"):
+        broken = ExperimentSpec.stored({**MINIMAL, part: elsewhere[part]})
+        with pytest.raises(InvalidSpec, match=f"{part}.*known: "):
+            Problem.of(broken, info)
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {"dataset": {1, 2}}, {**MINIMAL, "seed": float("nan")}])

@@ -183,7 +183,7 @@ def test_bad_npz_files(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", x=np.array([{}, {}], dtype=object), y=np.arange(2))
     with pytest.raises(InvalidInput, match="archive of plain arrays"):
         npz(tmp_path, "objects.npz")
-    with pytest.raises(InvalidInput, match="channels_first or channels_last"):
+    with pytest.raises(InvalidInput, match="channels_first, channels_last"):
         npz(tmp_path, "keys.npz", layout="NHWC")  # type: ignore[arg-type]
     np.save(tmp_path / "single.npy", np.zeros((4, 2)))
     with pytest.raises(InvalidInput, match=r"single\.npy = 'a single array': must be a \.npz archive"):
@@ -220,3 +220,20 @@ def test_the_real_mnist() -> None:
     assert data.info.shape == (1, 28, 28)
     counts = np.bincount(data.test_split().y)
     assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.parametrize("layout", ["channels-length", "time-features"])
+def test_sequences_from_an_archive(layout: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3, 20)) * [[[1.0], [5.0], [0.2]]] + 2
+    np.savez(tmp_path / "steps.npz", x=x, y=np.arange(60) % 2)
+    options = {"path": str(tmp_path / "steps.npz"), "layout": layout}
+    data = load(DatasetSpec(name="npz", options=options))
+    assert data.info.shape == (3, 20) and data.info.layout == layout
+    assert data.train.x.shape[1:] == (3, 20)
+    # One pair of constants for each channel: the first axis, or the last one.
+    axes = (0, 2) if layout == "channels-length" else (0, 1)
+    assert np.abs(data.train.x.mean(axis=axes)).max() < 1e-5
+    assert np.abs(data.train.x.std(axis=axes) - 1).max() < 1e-5
+    with pytest.raises(InvalidInput, match="layout"):
+        np.savez(tmp_path / "steps.npz", x=x[:, 0], y=np.arange(60) % 2)
+        load(DatasetSpec(name="npz", options=options))

@@ -11,6 +11,7 @@ import yaml
 from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
 
 from sparsemod.spec.files import dump, load, loads
+from sparsemod.spec.methods import FAMILIES
 
 generate = generator()
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
@@ -49,6 +50,17 @@ def test_examples_load(path: Path) -> None:
     spec = load(path)
     assert loads(dump(spec)) == spec
     assert spec.name == path.stem.replace("_", " ")
+
+
+def test_every_method_and_its_keys_are_described() -> None:
+    text = generate.methods()
+    for path, family in FAMILIES.items():
+        section = text.split(f"### `{path}`\n")[1].split("\n### ")[0]
+        for name in family.names():
+            assert f"- `{name}`: {family.describe(name)}" in section
+            for key in set(family.config_of(name).model_fields) - {"version", family.key}:
+                assert f"| `{key}` |" in section, f"{path}: {name}.{key}"
+        assert f"(#{path.replace('.', '')})" in generate.spec_reference() + text
 
 
 def test_every_field_of_a_parameter_is_described() -> None:

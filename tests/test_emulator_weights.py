@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsemod.delivery.needs import need
 from sparsemod.emulator import Emulator, available
-from sparsemod.emulator.program import program, to_channels_last
+from sparsemod.emulator.program import program
 from sparsemod.errors import DoesNotFit
 from sparsemod.export.c import generate
 
@@ -28,7 +28,7 @@ def test_assembled_weights_are_those_of_the_c_text() -> None:
         program(network), network={f: made.files[f] for f in ("network.h", "network.c", "network.weights.h")}
     )
     images = np.random.default_rng(0).integers(-128, 128, (3, *network.input_shape)).astype(np.int8)
-    text = Emulator().run(as_text, to_channels_last(images))
+    text = Emulator().run(as_text, network.tensors[network.input].to_memory(images).reshape(3, -1))
     assembled = Emulator().measure(network, images)
     assert (assembled.instructions, assembled.ram) == (text.instructions, text.ram)
     assert abs(assembled.flash - text.flash) <= 4 * 10, "arrays are aligned alike"

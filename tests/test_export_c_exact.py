@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 from support_data import real_mnist
 from support_export_c import Drawn
 from support_pruning import MODULES, seeded
+from support_quantization import slow_run
 from torch import nn
 
 from sparsemod.errors import SparsemodError
@@ -19,8 +20,8 @@ from sparsemod.export.c import generate, host_run
 from sparsemod.export.c.encoding import smallest
 from sparsemod.export.c.host import FLAGS, host_run_all
 from sparsemod.quantization import IntegerNetwork, quantize
-from sparsemod.quantization.integer_network import TensorInfo
 from sparsemod.quantization.layers import LAYERS, Flatten
+from sparsemod.quantization.tensor import TensorInfo
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 QUICK = tuple("-O1" if flag == "-O2" else flag for flag in FLAGS)
@@ -51,6 +52,15 @@ def test_random_networks_give_the_interpreters_bytes(seeds: list[int]) -> None:
     compare([Drawn(seed) for seed in seeds])
 
 
+@settings(unhurried, max_examples=2)
+@given(batches)
+def test_random_networks_of_sequences_give_the_interpreters_bytes(seeds: list[int]) -> None:
+    drawn = [Drawn(seed, sequence=True) for seed in seeds]
+    compare(drawn)
+    for case in drawn[::5]:
+        assert np.array_equal(slow_run(case.network, case.images), case.network.run(case.images))
+
+
 @settings(unhurried, max_examples=1)
 @given(batches)
 def test_random_networks_under_sanitizers(seeds: list[int]) -> None:
@@ -58,8 +68,8 @@ def test_random_networks_under_sanitizers(seeds: list[int]) -> None:
 
 
 def test_the_random_networks_hold_every_operator_and_encoding() -> None:
-    drawn = [Drawn(seed) for seed in range(60)]
-    assert {layer.kind for d in drawn for layer in d.layers} == set(LAYERS)
+    drawn = [Drawn(seed, sequence=seed % 4 == 0) for seed in range(120)]
+    assert {layer.kind for d in drawn for layer in d.layers} == set(LAYERS.names())
     projects = [generate(d.network, encodings=smallest(d.network)) for d in drawn]
     assert {e.encoding for p in projects for e in p.layers} == {"", "dense", "mask", "gaps"}
     kernels = {kernel for p in projects for e in p.layers for kernel in e.kernels}

@@ -1,10 +1,9 @@
 """Every kind of layer against cost rule, integer kernel and exporters; exported files against the network they came from."""
 
-import importlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_export import Every, contents, quantized
+from support_operators import unregistered_afterwards
 from torch import nn
 
 from sparsemod.calibration.networks import random_network
 from sparsemod.errors import ToolsMissing, UnknownName, Unsupported
-from sparsemod.export import EXPORTERS, ExportReport, export, expressible
+from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.onnx.exporter import to_onnx
 from sparsemod.export.report import VERIFICATION
 from sparsemod.export.tflite.exporter import to_tflite
-from sparsemod.graph import capture, deployed
-from sparsemod.measure import costs
+from sparsemod.kinds import KINDS, Kind
 from sparsemod.quantization import IntegerNetwork, TensorInfo, quantize
 from sparsemod.quantization.arithmetic import dequantize_values
 from sparsemod.quantization.interpreter import trace
-from sparsemod.quantization.layers import LAYERS, Add, Clamp, Layer, MaxPool
-from sparsemod.targets import device
+from sparsemod.quantization.layers import Add, Clamp, Layer, MaxPool
 
-FORMATS = tuple(EXPORTERS)
-SMALL = (2, 6, 6)
+FORMATS = EXPORTERS.names()
 MICRO = "sparsemod.export.tflite.exporter.run_micro"
 
 
@@ -41,90 +38,23 @@ def left_out(content: bytes) -> str:
     return "left out"
 
 
-class Doubled(nn.Module):
-    """A network of one expression, whose operands have different scales."""
-
-    def __init__(self, expression: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.expression = expression
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.expression(x)
-
-
-# -- the table
-
-
-EXAMPLES: dict[str, nn.Module] = {
-    "conv": nn.Conv2d(2, 4, 3, padding=1),
-    "linear": nn.Sequential(nn.Flatten(), nn.Linear(2 * 6 * 6, 5)),
-    "max_pool": nn.MaxPool2d(2),
-    "avg_pool": nn.AvgPool2d(2),
-    "global_avg_pool": nn.AdaptiveAvgPool2d(1),
-    "add": Doubled(lambda x: x + x.relu()),
-    "concat": Doubled(lambda x: torch.cat([x, x.relu()], 1)),
-    "clamp": nn.ReLU6(),
-    "flatten": nn.Flatten(),
-}
-"""A small network with a layer of each kind."""
-
-
-def test_every_layer_kind_has_an_example() -> None:
-    assert set(EXAMPLES) == set(LAYERS)
-    for kind, module in EXAMPLES.items():
-        assert kind in {layer.kind for layer in quantized(module, SMALL).layers}, kind
-
-
-@pytest.mark.parametrize("kind", EXAMPLES)
-def test_every_layer_kind_is_computed_costed_and_exported(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a layer gives as integers is near what it gives as floats, its costs are known, and each format that claims it computes it."""
-    monkeypatch.setattr(MICRO, left_out)
-    module = EXAMPLES[kind].eval()
-    network = quantized(module, SMALL)
-    samples = (
-        np.random.default_rng(2).uniform(-1, 1, (16, *SMALL)).astype(np.float32)
-    )  # within the range of calibration
-    with torch.no_grad():
-        expected = module(torch.from_numpy(samples)).flatten(1).numpy()
-    outputs = network.logits(samples).reshape(len(samples), -1)
-    assert np.abs(outputs - expected).max() < 4 * network.tensors[network.output].scale + 0.02
-    graph = deployed(capture(module, SMALL))
-    found = costs(graph, device("stm32f446"))
-    assert found["macs"].value == {"conv": 2 * 4 * 9 * 36, "linear": 72 * 5}.get(kind, 0)
-    assert (found["latency"].value > 0) == (kind != "flatten"), "a flatten moves nothing"
-    for name in FORMATS:
-        assert kind in EXPORTERS[name].kinds, "a format without this kind must say so in docs/export.md"
-        for check in export(name, network, tmp_path / name, samples=samples).verifications:
-            assert check.largest_difference <= (0 if name == "c" else 1), check
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_a_format_that_does_not_claim_a_kind_refuses_it(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = importlib.import_module(EXPORTERS[name].module)
-    monkeypatch.setattr(module, "KINDS", EXPORTERS[name].kinds - {"max_pool"})
-    others = ", ".join(other for other in FORMATS if other != name)
-    assert expressible("max_pool") == tuple(others.split(", "))
-    with pytest.raises(Unsupported, match=rf"the {name} export .*max_pool.*formats that can: {others}"):
-        export(name, quantized(EXAMPLES["max_pool"], SMALL), tmp_path)
-    assert not list(tmp_path.iterdir()), "nothing is half written"
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_no_format_claims_kinds_that_do_not_exist(name: str) -> None:
-    assert EXPORTERS[name].kinds <= set(LAYERS)
+# -- refusals
 
 
 class Strange(Layer):
-    """A kind that nobody knows."""
+    """A kind that no format knows."""
 
     kind = "strange"
 
     def shape(self, inputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
         return inputs[0]
+
+
+@pytest.fixture
+def strange() -> Iterator[None]:
+    with unregistered_afterwards():
+        KINDS.add("strange", Kind("strange", "a kind that no format knows"))
+        yield
 
 
 def _single(layer: Layer, shape: tuple[int, ...], scale: float = 0.5) -> IntegerNetwork:
@@ -134,7 +64,7 @@ def _single(layer: Layer, shape: tuple[int, ...], scale: float = 0.5) -> Integer
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_unknown_layer_is_refused_by_every_format(name: str, tmp_path: Path) -> None:
+def test_an_unknown_layer_is_refused_by_every_format(name: str, strange: None, tmp_path: Path) -> None:
     network = _single(Strange("odd.one", ("x",), "y"), (2, 4, 4))
     with pytest.raises(Unsupported, match=r"strange.*odd.one.*no format can"):
         export(name, network, tmp_path / name)

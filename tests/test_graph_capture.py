@@ -228,11 +228,6 @@ def test_what_is_unsupported_is_named(
     assert capfd.readouterr() == ("", ""), "torch's own noise is kept away"
 
 
-def test_sequences_are_not_supported_yet() -> None:
-    with pytest.raises(Unsupported, match="'conv1d' at layer '0'"):
-        capture(nn.Sequential(nn.Conv1d(2, 3, 2)), (2, 8))
-
-
 def test_a_network_too_deep_for_its_image_says_where() -> None:
     module = nn.Sequential(conv(1, 4), nn.MaxPool2d(4), conv(4, 4), nn.Flatten())
     with pytest.raises(

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support_graph import LeNet, networks
+from support_pruning import started
 from torch import nn
 
 from sparsemod.errors import InvalidInput, UnknownName
@@ -12,11 +13,9 @@ from sparsemod.graph import capture, deployed
 from sparsemod.measure import costs
 from sparsemod.measure.latency import by_macs
 from sparsemod.measure.predicted import constants, predict
-from sparsemod.measure.size import count_nonzeros
 from sparsemod.measure.work import works
-from sparsemod.pruning.magnitude import Magnitude
-from sparsemod.pruning.schedules import OneShot
 from sparsemod.quantization import quantize
+from sparsemod.spec.methods import FLOAT32
 from sparsemod.targets import OperatorModel, device, operator_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
@@ -89,7 +88,7 @@ def test_by_macs() -> None:
 
 def test_everything_is_measured_with_its_provenance() -> None:
     graph = deployed(capture(LeNet(), (1, 28, 28)))
-    found = costs(graph, STM, sparsity=0.5)
+    found = costs(graph, STM, zeros=30_735)
     predicted = ("latency", "instructions", "flash", "ram")
     assert all(found[name].value > 0 for name in predicted)
     assert {name: (m.value, m.unit) for name, m in found.items() if name not in predicted} == {
@@ -101,7 +100,7 @@ def test_everything_is_measured_with_its_provenance() -> None:
     }
     assert all(m.metric == name and m.method and m.target == "stm32f446" for name, m in found.items())
     assert (
-        "planned for sparsity 0.5" in found["nonzeros"].method and "planned" not in found["model_size"].method
+        "planned for 30735 zeros" in found["nonzeros"].method and "planned" not in found["model_size"].method
     )
     assert found["model_size"].detail["sparse"] == 40_557
     assert found["working_memory"].detail["timeline"][0] == {
@@ -122,12 +121,12 @@ def test_everything_is_measured_with_its_provenance() -> None:
         ({"working_memory": "sparse_model_1"}, "working_memory", 48_400, "B"),
         ({"working_memory": "sparse_model_2"}, "working_memory", 5_880, "B"),
         ({"latency": "macs", "operations_per_second": 1e6}, "latency", 416.52, "ms"),
-        ({"scheme": "none"}, "model_size", 4 * 61_470 + 4 * 236, "B"),
-        ({"scheme": "none"}, "working_memory", 4 * 5_880, "B"),
+        ({"storage": FLOAT32, "integer": False}, "model_size", 4 * 61_470 + 4 * 236, "B"),
+        ({"storage": FLOAT32, "integer": False}, "working_memory", 4 * 5_880, "B"),
     ],
 )
 def test_definitions(definition: dict[str, object], metric: str, value: float, unit: str) -> None:
-    found = costs(deployed(capture(LeNet(), (1, 28, 28))), STM, sparsity=0.5, **definition)[metric]
+    found = costs(deployed(capture(LeNet(), (1, 28, 28))), STM, zeros=30_735, **definition)[metric]
     assert (found.value, found.unit) == (pytest.approx(value), unit)
 
 
@@ -148,14 +147,14 @@ def test_planned_costs_bound_the_measured_ones(
     network: tuple[nn.Module, tuple[int, int, int]], sparsity: float
 ) -> None:
     module, shape = network
-    planned = costs(deployed(capture(module, shape)), STM, sparsity=sparsity)
-    pruner = Magnitude(sparsity, OneShot())
-    pruner.start(module)
+    pruner = started("magnitude", sparsity, module, shape)
+    plan = pruner.plan(capture(module, shape), sparsity)
+    planned = costs(deployed(plan.graph), STM, zeros=plan.zeros)
     pruner.before_epoch(1, 1)
     pruner.finish()
     graph = deployed(capture(module, shape))
     network = quantize(graph, torch.randn(8, *shape, generator=torch.Generator().manual_seed(0)))
-    assert all(count <= count_nonzeros(graph)[name] for name, count in network.layer_nonzeros().items())
+    assert sum(network.layer_nonzeros().values()) <= int(planned["nonzeros"].value)
     measured = costs(graph, STM, nonzeros=network.layer_nonzeros())
     for definition in ("deployed", "sparse", "nonzeros"):
         assert measured["model_size"].detail[definition] <= planned["model_size"].detail[definition]

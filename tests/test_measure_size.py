@@ -9,17 +9,16 @@ from torch import nn
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import capture, deployed
-from sparsemod.measure.macs import is_depthwise, macs, operator_macs
+from sparsemod.graph.macs import macs, operator_macs
 from sparsemod.measure.size import (
     LayerSize,
-    count_nonzeros,
     deployed_bytes,
     layer_sizes,
     parameters,
     planned_sparse_bytes,
-    prunable,
     sparse_bytes,
 )
+from sparsemod.pruning.weights import graph_weights
 
 # LeNet on 28 x 28:     weights              outputs   multiply-adds
 #   conv1  5x5, pad 2       150 = 25*1*6        6        117,600 = 150 * 28*28
@@ -36,13 +35,13 @@ def test_lenet_by_hand() -> None:
     layers = layer_sizes(graph)
     assert {layer.name: layer.weights for layer in layers} == WEIGHTS
     assert {layer.name: layer.channels for layer in layers} == OUTPUTS
-    assert parameters(layers) == 61_470 and prunable(layers) == (61_470, 5)
+    assert parameters(layers) == 61_470
     assert deployed_bytes(layers) == 61_470 + 236 * (4 + 4 + 1)
     # bits in whole bytes per filter: 6 x 4 + 16 x 19 + 120 x 50 + 84 x 15 + 10 x 11 bytes
     assert planned_sparse_bytes(layers, 30_735) == 7_698 + 30_735 + 236 * 9
     assert planned_sparse_bytes(layers, 0) == deployed_bytes(layers)
     assert macs(graph) == 117_600 + 240_000 + 48_000 + 10_080 + 840
-    assert count_nonzeros(graph) == WEIGHTS
+    assert graph_weights(graph) == {f"{name}.weight": count for name, count in WEIGHTS.items()}
 
 
 def test_sparse_is_chosen_per_layer() -> None:
@@ -62,7 +61,6 @@ def test_grouped_and_depthwise_multiply_adds() -> None:
     graph = deployed(capture(module, (4, 9, 9)))
     # depthwise 4*1*9 weights on 9*9; grouped 8*2*9 on 4*4; pointwise 3*8 on 4*4
     assert [operator_macs(graph, o) for o in graph.operators] == [36 * 81, 144 * 16, 24 * 16]
-    assert [is_depthwise(graph, o) for o in graph.operators] == [True, False, False]
 
 
 def test_batch_norm_costs_nothing_when_folded_and_a_layer_otherwise() -> None:
@@ -70,13 +68,13 @@ def test_batch_norm_costs_nothing_when_folded_and_a_layer_otherwise() -> None:
     assert deployed_bytes(layer_sizes(folded)) == 54 + 3 * 9
     alone = deployed(capture(nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(2)), (2, 4, 4)))
     assert deployed_bytes(layer_sizes(alone)) == 2 + 2 * 9
-    assert prunable(layer_sizes(alone)) == (0, 0), "pruning sees no weight there"
+    assert graph_weights(alone) == {}, "pruning sees no weight there"
 
 
 def test_shared_weights_are_stored_for_each_operator_but_pruned_once() -> None:
     conv = nn.Conv2d(2, 2, 3, padding=1)
-    layers = layer_sizes(deployed(capture(nn.Sequential(conv, nn.ReLU(), conv), (2, 4, 4))))
-    assert parameters(layers) == 72 and prunable(layers) == (36, 1)
+    graph = deployed(capture(nn.Sequential(conv, nn.ReLU(), conv), (2, 4, 4)))
+    assert parameters(layer_sizes(graph)) == 72 and graph_weights(graph) == {"0.weight": 36}
 
 
 @st.composite

@@ -2,14 +2,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support_pruning import MODULES, Mlp, Plain, Residual, seeded
+from support_pruning import MODULES, Mlp, Plain, Residual, seeded, started
 from torch import nn
 
 from sparsemod.errors import InvalidInput, UnknownName
-from sparsemod.pruning import PRUNERS, SCHEDULES, create_pruner, planned_keep, planned_pruned
-from sparsemod.pruning.magnitude import prunable_weights
-from sparsemod.pruning.schedules import Cubic, OneShot
-from sparsemod.spec.training import PruningSpec
+from sparsemod.pruning import METHODS, SCHEDULES, planned_keep, planned_pruned
+from sparsemod.pruning.weights import prunable_weights
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +26,8 @@ def step(module, optimizer, kind):
 def trained(kind, method, sparsity, epochs=5, schedule="cubic", steps=3):
     """The module, its pruner and the sparsity after each epoch; momentum and weight decay work against the masks."""
     module = seeded(kind)
-    pruner = create_pruner(PruningSpec(method=method, schedule=schedule), sparsity, kind.shape)
+    pruner = started(method, sparsity, module, kind.shape, schedule)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-3)
-    pruner.start(module)
     history = []
     for epoch in range(1, epochs + 1):
         pruner.before_epoch(epoch, epochs)
@@ -58,25 +55,17 @@ def test_known_counts(filters, sparsity, kept):
 
 
 def test_schedules():
-    cubic, shot = Cubic(0.2, 0.7), OneShot(0.5)
+    cubic = SCHEDULES.create(SCHEDULES.config("cubic", begin=0.2, end=0.7))
+    shot = SCHEDULES.create(SCHEDULES.config("one-shot", begin=0.5))
     assert [cubic.share(p) for p in (0, 0.2, 0.7, 1)] == [0, 0, 1, 1]
     assert cubic.share(0.45) == pytest.approx(1 - 0.5**3)
     assert [shot.share(p) for p in (0, 0.49, 0.5, 1)] == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("name", SCHEDULES.names())
-@given(st.floats(0, 0.9), st.floats(0.01, 1), st.lists(st.floats(0, 1), min_size=2, max_size=20))
-def test_every_schedule_rises_from_zero_to_one(name, begin, length, places):
-    schedule = SCHEDULES.get(name)(begin, min(1.0, begin + length))
-    shares = [schedule.share(p) for p in sorted(places)]
-    assert shares == sorted(shares) and all(0 <= s <= 1 for s in shares)
-    assert schedule.share(1.0) == 1
-
-
 @pytest.mark.parametrize(("begin", "end"), [(-0.1, 0.5), (0.5, 0.5), (0.5, 1.5), (1.0, 2.0)])
 def test_bad_schedules(begin, end):
-    with pytest.raises(InvalidInput, match="pruning"):
-        Cubic(begin, end)
+    with pytest.raises(InvalidInput, match=r"pruning\.schedule"):
+        SCHEDULES.config("cubic", begin=begin, end=end)
 
 
 @pytest.mark.parametrize("kind", [Plain, Mlp])
@@ -99,8 +88,7 @@ def test_magnitude_takes_the_smallest_of_the_whole_network_and_keeps_biases_and_
     module = seeded(Plain)
     before = {n: w.detach().clone() for n, w in prunable_weights(module).items()}
     others = {n: p.detach().clone() for n, p in module.named_parameters() if n not in before}
-    pruner = create_pruner(PruningSpec(method="magnitude"), 0.6, Plain.shape)
-    pruner.start(module)
+    pruner = started("magnitude", 0.6, module, Plain.shape)
     pruner.before_epoch(1, 1)
     kept = torch.cat([before[n][m] for n, m in pruner.masks.items()]).abs()
     gone = torch.cat([before[n][~m] for n, m in pruner.masks.items()]).abs()
@@ -113,8 +101,7 @@ def test_no_layer_dies_of_global_magnitude():
     module = seeded(Mlp)
     with torch.no_grad():
         module[3].weight.mul_(1e-6)
-    pruner = create_pruner(PruningSpec(method="magnitude"), 0.99, Mlp.shape)
-    pruner.start(module)
+    pruner = started("magnitude", 0.99, module, Mlp.shape)
     pruner.before_epoch(1, 1)
     assert all(int((w != 0).sum()) >= 1 for w in prunable_weights(module).values())
 
@@ -139,66 +126,21 @@ def test_pruned_filters_give_exact_zeros_and_the_planned_counts_remain(kind):
 
 
 def test_layers_that_cannot_be_pruned_are_named():
-    pruner = create_pruner(PruningSpec(method="filters"), 0.5, Residual.shape)
-    pruner.start(seeded(Residual))
+    pruner = started("filters", 0.5, seeded(Residual), Residual.shape)
     assert pruner.frozen == {"head": "coupled to the network's output"}
 
 
-@pytest.mark.parametrize("method", PRUNERS.names())
-@pytest.mark.parametrize("kind", [Plain, Mlp])
-def test_every_method_continues_from_its_state(method, kind):
-    straight = create_pruner(PruningSpec(method=method), 0.6, kind.shape)
-    straight.start(module := seeded(kind))
-    for epoch in range(1, 4):
-        straight.before_epoch(epoch, 6)
-    state = straight.state_dict()
-    again = create_pruner(PruningSpec(method=method), 0.6, kind.shape)
-    again.start(other := seeded(kind))
-    again.load_state_dict(state)
-    assert again.sparsity == straight.sparsity and again.at_target == straight.at_target
-    for pruner in (straight, again):
-        for epoch in range(4, 7):
-            pruner.before_epoch(epoch, 6)
-        assert pruner.at_target
-    assert all(
-        torch.equal(a, b)
-        for a, b in zip(module.state_dict().values(), other.state_dict().values(), strict=True)
-    )
-
-
-@pytest.mark.parametrize("method", PRUNERS.names())
-@pytest.mark.parametrize("epochs", [1, 2, 3, 10])
-def test_every_method_ends_at_its_target_however_short_the_training(method, epochs):
-    _, pruner, history = trained(Plain, method, 0.5, epochs=epochs, steps=1)
-    assert history[-1][1] and pruner.at_target
-    pruner.finish()
-
-
-@pytest.mark.parametrize("method", PRUNERS.names())
-def test_sparsity_zero_changes_nothing(method):
-    module = seeded(Plain)
-    before = {n: t.clone() for n, t in module.state_dict().items()}
-    pruner = create_pruner(PruningSpec(method=method), 0.0, Plain.shape)
-    pruner.start(module)
-    assert pruner.at_target and pruner.sparsity == 0
-    pruner.before_epoch(1, 2)
-    pruner.after_step()
-    assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
-
-
 def test_mistakes_are_named():
-    with pytest.raises(InvalidInput, match=r"sparsity = 1\.0"):
-        create_pruner(PruningSpec(method="magnitude"), 1.0, (3,))
-    with pytest.raises(UnknownName, match="known: filters, magnitude, none"):
-        PRUNERS.get("lottery")
-    pruner = create_pruner(PruningSpec(method="magnitude"), 0.5, Mlp.shape)
-    pruner.start(seeded(Mlp))
+    with pytest.raises(InvalidInput, match=r"pruning\.sparsity = 1\.0"):
+        METHODS.config("magnitude", sparsity=1.0)
+    with pytest.raises(UnknownName, match=r"known: filters, magnitude, none; did you mean magnitude\?"):
+        METHODS.get("magnitud")
+    pruner = started("magnitude", 0.5, seeded(Mlp), Mlp.shape)
     with pytest.raises(InvalidInput, match=r"before sparsity 0.5"):
         pruner.finish()
     with pytest.raises(InvalidInput, match="epoch"):
         pruner.before_epoch(0, 3)
-    other = create_pruner(PruningSpec(method="magnitude"), 0.5, Plain.shape)
-    other.start(seeded(Plain))
+    other = started("magnitude", 0.5, seeded(Plain), Plain.shape)
     with pytest.raises(InvalidInput, match="masks of this network"):
         other.load_state_dict(pruner.state_dict())
 
@@ -207,15 +149,13 @@ def test_masks_hold_in_channels_last_memory():
     module = seeded(Plain).to(memory_format=torch.channels_last)
     plain = seeded(Plain)
     for each in (module, plain):
-        pruner = create_pruner(PruningSpec(method="magnitude"), 0.7, Plain.shape)
-        pruner.start(each)
+        pruner = started("magnitude", 0.7, each, Plain.shape)
         pruner.before_epoch(1, 1)
     assert all(torch.equal(a, b) for a, b in zip(module.parameters(), plain.parameters(), strict=True))
 
 
 def test_a_network_with_nothing_to_prune_is_at_its_target():
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    pruner = create_pruner(PruningSpec(method="filters"), 0.5, (1, 2, 2))
-    pruner.start(module)
+    pruner = started("filters", 0.5, module, (1, 2, 2))
     assert pruner.at_target and pruner.sparsity == 0
     assert pruner.frozen == {"1": "coupled to the network's output"}

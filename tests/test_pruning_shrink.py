@@ -12,15 +12,15 @@ from support_pruning import (
     Residual,
     Shared,
     seeded,
+    started,
 )
 from torch import nn
 from torch.nn.utils import parametrizations
 
 from sparsemod.errors import BuildError
 from sparsemod.graph import capture
-from sparsemod.pruning import create_pruner, planned_shrink, planned_shrink_graph, shrink
+from sparsemod.pruning import planned_shrink_graph, shrink
 from sparsemod.pruning.channels import channels_of
-from sparsemod.spec.training import PruningSpec
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +30,7 @@ def _seed():
 
 def pruned(module, shape, sparsity):
     """The module with whole filters zeroed, as training leaves it."""
-    pruner = create_pruner(PruningSpec(method="filters"), sparsity, shape)
-    pruner.start(module)
+    pruner = started("filters", sparsity, module, shape)
     pruner.before_epoch(1, 1)
     pruner.finish()
     return module.eval()
@@ -52,9 +51,8 @@ def test_a_shrunk_module_is_smaller_and_computes_the_same(kind, sparsity, seed):
         torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(t, before[n]) for n, t in module.state_dict().items())
     # the same shapes were promised before training
-    planned = planned_shrink(seeded(kind, seed + 1), kind.shape, sparsity)
-    shapes = {n: t.shape for n, t in small.state_dict().items()}
-    assert shapes == {n: t.shape for n, t in planned.state_dict().items()}
+    planned = planned_shrink_graph(capture(seeded(kind, seed + 1), kind.shape), sparsity)
+    assert dict(planned.shapes) == dict(capture(small, kind.shape).shapes)
     if sparsity > 0.5:
         assert parameters(small) < parameters(module)
 
@@ -64,7 +62,7 @@ def test_a_shrunk_module_is_smaller_and_computes_the_same(kind, sparsity, seed):
 def test_the_cut_graph_is_the_capture_of_the_cut_module(kind, sparsity):
     module = seeded(kind)
     cut = planned_shrink_graph(capture(module, kind.shape), sparsity)
-    captured = capture(planned_shrink(module, kind.shape, sparsity), kind.shape)
+    captured = capture(shrink(pruned(module, kind.shape, sparsity), kind.shape), kind.shape)
     assert [(o.name, o.kind, dict(o.attributes)) for o in cut.operators] == [
         (o.name, o.kind, dict(o.attributes)) for o in captured.operators
     ]

@@ -13,16 +13,21 @@ from sparsemod.graph import capture, deployed
 from sparsemod.measure import costs
 from sparsemod.pruning import shrink
 from sparsemod.quantization import quantize
-from sparsemod.quantization.calibration import RANGES
+from sparsemod.quantization.ranges import RANGES
 from sparsemod.quantization.static import RULES
 from sparsemod.targets import device
 
 
+def span(rule, values):
+    """What a rule with its defaults says of some values."""
+    return RANGES.create(RANGES.config(rule)).span(values)
+
+
 def test_range_rules_on_an_outlier():
     values = np.append(np.random.default_rng(0).normal(size=100_000), 50.0).astype(np.float32)
-    assert RANGES.get("min_max")(values)[1] == 50
-    assert 3 < RANGES.get("percentile")(values)[1] < 6
-    assert RANGES.get("mse")(values)[1] <= 50
+    assert span("min_max", values)[1] == 50
+    assert 3 < span("percentile", values)[1] < 6
+    assert span("mse", values)[1] <= 50
 
 
 def exact_mse(values):
@@ -49,7 +54,7 @@ def test_range_rules_see_every_channel(channels):
         ("percentile", np.quantile(values.astype(np.float64), (0.0001, 0.9999))),
         ("mse", exact_mse(values.astype(np.float64))),
     ):
-        low, high = RANGES.get(rule)(values)
+        low, high = span(rule, values)
         assert (low, high) == (pytest.approx(exact[0], rel=1e-5), pytest.approx(exact[1], rel=1e-5)), rule
         assert high > 35
 
@@ -60,10 +65,10 @@ def test_mse_equals_the_exact_rule(scale):
     relu = np.maximum(rng.normal(size=50_000), 0)
     for values in (relu, rng.standard_t(3, 50_000), rng.uniform(10, 11, 5_000), np.append(relu, 90.0)):
         values = (values * scale).astype(np.float32)
-        low, high = RANGES.get("mse")(values)
+        low, high = span("mse", values)
         expected = exact_mse(values.astype(np.float64))
         assert (low, high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
-    assert RANGES.get("mse")(np.zeros(5, np.float32)) == (0, 0)
+    assert span("mse", np.zeros(5, np.float32)) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,7 @@ def test_a_fault_inside_a_judging_stage_is_the_network_s(stage, monkeypatch):
             monkeypatch.setattr(sys.modules["sparsemod.graph.deployed"], "_fuse_activations", faulty)
             call = lambda: deployed(graph)
         case _:
-            monkeypatch.setattr(sys.modules["sparsemod.pruning.shrink"], "capture", faulty)
+            monkeypatch.setattr(sys.modules["sparsemod.pruning.shrinking"], "capture", faulty)
             call = lambda: shrink(nn.Linear(4, 2), (4,))
     with pytest.raises(
         BuildError, match=rf"{stage} raised ZeroDivisionError: no such part \(test_quant\w+\.py, line \d+\)"
@@ -124,6 +129,7 @@ def test_a_fault_inside_a_judging_stage_is_the_network_s(stage, monkeypatch):
 
 
 def test_a_fault_inside_quantization_names_stage_type_and_place(monkeypatch):
-    monkeypatch.setitem(RULES, "linear", lambda build, operator: build.tensors["lost"])
+    RULES.names()  # the built-in ones first
+    monkeypatch.setitem(RULES._members, "linear", lambda build, operator: build.tensors["lost"])
     with pytest.raises(BuildError, match=r"quantization raised KeyError: 'lost' \(test_quant\w+\.py, line"):
         quantize(nn.Linear(4, 2), torch.zeros(3, 4))

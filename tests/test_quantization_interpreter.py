@@ -10,7 +10,7 @@ from support_quantization import slow_run
 
 from sparsemod.errors import InvalidInput
 from sparsemod.quantization.arithmetic import quantize_multiplier
-from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
+from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import (
     LAYERS,
@@ -22,6 +22,7 @@ from sparsemod.quantization.layers import (
     GlobalAvgPool,
     Linear,
 )
+from sparsemod.quantization.tensor import TensorInfo
 
 
 class Maker:
@@ -42,7 +43,9 @@ class Maker:
     def add(self, layer, zero=None):
         shape = layer.shape(tuple(self.tensors[n].shape for n in layer.inputs))
         source = self.tensors[layer.inputs[0]]
-        self.tensors[layer.output] = TensorInfo(shape, 0.5, source.zero_point if layer.same_scale else zero)
+        self.tensors[layer.output] = TensorInfo(
+            shape, 0.5, source.zero_point if layer.traits.keeps_scale else zero
+        )
         self.layers.append(layer)
         self.last = layer.output
 
@@ -136,7 +139,7 @@ class Maker:
             }
             if kind == "avg_pool":
                 options["count_padding"] = self.draw(st.booleans())
-            self.add(LAYERS[kind](**self.base(kind), **options))
+            self.add(LAYERS.get(kind)(**self.base(kind), **options))
         elif kind == "global_avg_pool":
             (multiplier,), (shift,) = quantize_multiplier(self.draw(st.floats(1e-4, 2.0)))
             options = {"multiplier": int(multiplier), "shift": int(shift), "keep": self.draw(st.booleans())}

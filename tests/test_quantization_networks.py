@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from support_pruning import MODULES, Plain, seeded
+from support_pruning import Plain, seeded
 from torch import nn
 
 from sparsemod.errors import InvalidInput, UnknownName
-from sparsemod.graph import capture, deployed
-from sparsemod.quantization import SCHEMES, FloatNetwork, IntegerNetwork, quantize
+from sparsemod.quantization import FloatNetwork, IntegerNetwork, quantize
 
 
 @pytest.fixture(autouse=True)
@@ -49,28 +48,6 @@ def test_digits_lose_next_to_nothing(digits):
     with torch.no_grad():
         agreement = np.mean(network.predict(x[-500:]) == module(x[-500:]).argmax(1).numpy())
     assert agreement > 0.98
-
-
-@pytest.mark.parametrize("scheme", SCHEMES.names())
-@pytest.mark.parametrize("kind", MODULES)
-def test_every_scheme_counts_and_files(scheme, kind):
-    module = seeded(kind)
-    samples = torch.randn(16, *kind.shape)
-    network = quantize(module, samples, scheme)
-    graph = deployed(capture(module, kind.shape))
-    assert network.scheme == scheme and network.input_shape == kind.shape
-    infos = network.layers_info()
-    assert [i.name for i in infos] == [o.name for o in graph.operators]
-    assert [i.kind for i in infos] == [o.kind for o in graph.operators]
-    assert [i.output_shape for i in infos] == [graph.shapes[o.output] for o in graph.operators]
-    weights = sum(graph.state[o.weight].numel() for o in graph.operators if o.weight)
-    assert sum(i.weights for i in infos) == weights
-    assert network.nonzeros() == sum(network.layer_nonzeros().values()) <= weights
-    assert sum(i.weight_bytes for i in infos) == weights * (1 if scheme == "static" else 4)
-    assert network.weight_bytes() == sum(i.weight_bytes + i.bias_bytes for i in infos)
-    again = type(network).from_bytes(network.to_bytes())
-    assert again.to_bytes() == network.to_bytes()
-    assert np.array_equal(again.logits(samples), network.logits(samples))
 
 
 def test_macs_by_hand():

@@ -5,20 +5,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_pruning import MODULES, Plain, Residual, seeded
+from support_pruning import MODULES, Plain, Residual, seeded, started
 from support_quantization import slow_run
 from torch import nn
 from torch.nn import functional
 
 from sparsemod.errors import InvalidInput, Unsupported
-from sparsemod.graph import KINDS, Graph, Operator, capture, deployed
-from sparsemod.pruning import create_pruner
+from sparsemod.graph import Graph, Operator, capture, deployed
 from sparsemod.quantization import quantize
-from sparsemod.quantization.calibration import RANGES, calibrate
+from sparsemod.quantization.calibration import calibrate
 from sparsemod.quantization.interpreter import trace
 from sparsemod.quantization.layers import Add, Clamp, Concat, Conv, Linear
+from sparsemod.quantization.ranges import RANGES
 from sparsemod.quantization.static import RULES, quantize_static
-from sparsemod.spec.training import PruningSpec
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +177,9 @@ def test_random_networks_are_close_to_float_and_exact_against_loops(pair):
 def test_every_shape_of_network_under_every_range_rule(kind, rule):
     module = seeded(kind)
     samples = torch.randn(64, *kind.shape)
-    network = quantize_static(deployed(capture(module, kind.shape)), samples, rule)
+    network = quantize_static(
+        deployed(capture(module, kind.shape)), samples, RANGES.create(RANGES.config(rule))
+    )
     images = network.quantize_input(samples[:2])
     assert np.array_equal(network.run(images), slow_run(network, images))
     assert steps_apart(network, module, samples) < (0.05 if rule == "min_max" else 0.3)
@@ -189,8 +190,7 @@ def test_every_shape_of_network_under_every_range_rule(kind, rule):
 
 def test_pruned_weights_stay_exact_zeros():
     module = seeded(Plain)
-    pruner = create_pruner(PruningSpec(method="magnitude"), 0.7, Plain.shape)
-    pruner.start(module)
+    pruner = started("magnitude", 0.7, module, Plain.shape)
     pruner.before_epoch(1, 1)
     network = quantize(module, torch.randn(32, *Plain.shape))
     weights = [n for n in network.layers if isinstance(n, Conv) or n.kind == "linear"]
@@ -300,11 +300,7 @@ def test_unsupported_operators_name_operator_layer_and_what_is_supported():
         Unsupported, match=r"'hardswish' at layer 'blocks.0.act'; supported: add, avg_pool"
     ) as caught:
         quantize_static(graph, torch.zeros(1, 3))
-    assert set(caught.value.supported) == set(RULES)
-
-
-def test_every_operator_of_a_deployed_graph_has_an_integer_kernel():
-    assert set(RULES) == set(KINDS) - {"batch_norm"}  # which no deployed graph holds
+    assert caught.value.supported == RULES.names()
 
 
 def test_a_diverged_network_is_refused_by_name():
@@ -320,7 +316,15 @@ def test_calibration_needs_samples_and_a_known_rule():
     with pytest.raises(InvalidInput, match="at least one sample"):
         calibrate(graph, torch.zeros(0, *Plain.shape))
     with pytest.raises(InvalidInput, match="known: min_max, mse, percentile"):
-        calibrate(graph, torch.zeros(1, *Plain.shape), "entropy")
+        RANGES.config("entropy")
+
+
+def test_range_rules_on_an_outlier():
+    values = np.append(np.random.default_rng(0).normal(size=100_000), 50.0).astype(np.float32)
+    high = {name: RANGES.create(RANGES.config(name)).span(values)[1] for name in RANGES.names()}
+    assert high["min_max"] == 50
+    assert 3 < high["percentile"] < 6
+    assert high["mse"] <= 50
 
 
 def test_a_window_over_everything_is_as_precise_as_a_mean():

@@ -1,9 +1,11 @@
 """The training loop: it learns, is repeatable, keeps the best weights, stops and resumes."""
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,10 +14,13 @@ from torch import nn
 
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
 from sparsemod.records import CurvePoint
-from sparsemod.spec.training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
+from sparsemod.spec.methods import AUGMENTATIONS, OPTIMIZERS, PRUNING, RULES, SCHEDULES, RuleConfig
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, TrainingOutcome, evaluate, train
 from sparsemod.training.checkpoint import pack, unpack
+from sparsemod.training.context import TrainingContext
 from sparsemod.training.loop import _bounds
+from sparsemod.training.rules import LossFunction, TrainingRule
 
 PLAIN = TrainingSpec(batch_size=32, learning_rate=0.01)
 RICH = TrainingSpec(
@@ -23,8 +28,8 @@ RICH = TrainingSpec(
     label_smoothing=0.1,
     gradient_clip=1.0,
     weight_decay=1e-3,
-    schedule=ScheduleSpec(warmup=1),
-    augmentation=(AugmentationSpec(name="shift", options={"pixels": 1}), AugmentationSpec(name="noise")),
+    schedule=SCHEDULES.config("cosine", warmup=1),
+    augmentation=(AUGMENTATIONS.config("shift", pixels=1), AUGMENTATIONS.config("noise")),
 )
 
 
@@ -35,8 +40,10 @@ class Halve:
         self.at_target = False
         self.finished = False
 
-    def start(self, module: nn.Module) -> None:
-        self.weight = [m for m in module.modules() if isinstance(m, nn.Linear)][-1].weight
+    config = PRUNING.config("none")
+
+    def start(self, context: TrainingContext) -> None:
+        self.weight = [m for m in context.module.modules() if isinstance(m, nn.Linear)][-1].weight
         self.mask = torch.ones_like(self.weight)
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
@@ -114,7 +121,7 @@ def test_global_generators_are_left_as_they_were() -> None:
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("after", [1, 3])
 def test_resume_equals_an_uninterrupted_run(name: str, after: int) -> None:
-    settings = RICH.model_copy(update={"optimizer": OptimizerSpec(name=name, nesterov=name == "sgd")})  # type: ignore[arg-type]
+    settings = RICH.model_copy(update={"optimizer": OPTIMIZERS.config(name, nesterov=name == "sgd")})
     data, whole, first = digits(), small_cnn(dropout=0.2), small_cnn(dropout=0.2)
     expected = train(whole, data, settings, epochs=5, seed=3, pruner=Halve())
     part = train(first, data, settings, epochs=5, seed=3, pruner=Halve(), should_stop=stop_after(after))
@@ -129,6 +136,85 @@ def test_resume_equals_an_uninterrupted_run(name: str, after: int) -> None:
     assert pack(ends[0]) == pack(ends[1])
     for a, b in zip(expected.curve, found.curve, strict=True):
         assert a.model_copy(update={"seconds": 0.0}) == b.model_copy(update={"seconds": 0.0})
+
+
+@pytest.fixture
+def own_rules() -> Iterator[None]:
+    """Two rules: one whose gradients depend on what it did before, one that replaces the forward of single layers."""
+
+    @RULES.register("fading")
+    class Fading(TrainingRule[RuleConfig]):
+        """Gradients shrink with every batch."""
+
+        Config = RuleConfig
+        scale = torch.ones(())
+
+        def gradients(self, x: torch.Tensor, y: torch.Tensor, loss: LossFunction) -> torch.Tensor:
+            value = super().gradients(x, y, loss)
+            self.scale = self.scale * 0.9
+            for parameter in self.module.parameters():
+                assert parameter.grad is not None
+                parameter.grad *= self.scale
+            return value
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"scale": self.scale}
+
+        def load_state_dict(self, state: Mapping[str, Any]) -> None:
+            self.scale = state["scale"]
+
+    @RULES.register("watching")
+    class Watching(TrainingRule[RuleConfig]):
+        """Counts the calls of every layer."""
+
+        Config = RuleConfig
+        layer_by_layer = True
+        calls: ClassVar[dict[str, int]] = {}
+
+        def start(self, module: nn.Module, seed: int) -> None:
+            super().start(module, seed)
+            for name, layer in module.named_children():
+                vars(layer)["forward"] = functools.partial(self._count, name, layer.forward)
+
+        def _count(self, name: str, forward: Any, x: torch.Tensor) -> Any:
+            self.calls[name] = self.calls.get(name, 0) + self.module.training
+            return forward(x)
+
+        def finish(self) -> None:
+            for layer in self.module.children():
+                del vars(layer)["forward"]
+
+    yield
+    for name in ("fading", "watching"):
+        del RULES._members[name]
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rules_own_state_is_part_of_the_checkpoint() -> None:
+    settings = PLAIN.model_copy(
+        update={"rule": RULES.config("fading"), "optimizer": OPTIMIZERS.config("sgd")}
+    )
+    data, whole, continued, kept = digits(), small_cnn(), small_cnn(), list[bytes]()
+    train(whole, data, settings, epochs=4, seed=3, on_checkpoint=kept.append)
+    assert float(unpack(kept[1])["rule"]["scale"]) == pytest.approx(0.9**18)
+    train(continued, data, settings, epochs=4, seed=3, resume=kept[1])
+    assert equal(whole, continued)
+
+
+@pytest.mark.usefixtures("own_rules")
+def test_a_rule_that_needs_single_layers_sees_each_of_them() -> None:
+    settings = PLAIN.model_copy(update={"rule": RULES.config("watching")})
+    module = small_cnn()
+    train(module, digits(), settings, epochs=1, seed=3)
+    calls = RULES.get("watching").calls
+    assert set(calls) == {str(place) for place in range(9)} and len(set(calls.values())) == 1, calls
+    assert not any("forward" in vars(layer) for layer in module.modules())
+
+
+def test_checkpoints_hold_names_and_no_classes() -> None:
+    outcome = train(small_cnn(), digits(), RICH, epochs=1, seed=0, pruner=Halve())
+    text = json.dumps({key: unpack(outcome.checkpoint)[key] for key in ("identity", "curve")})
+    assert '"pruning"' in text and "Halve" not in text and "Backpropagation" not in text
 
 
 def test_every_epoch_has_a_checkpoint_to_continue() -> None:
@@ -293,7 +379,7 @@ def test_wrong_arguments_name_themselves() -> None:
     with pytest.raises(InvalidInput, match="device = 'meta'"):
         train(module, data, PLAIN, epochs=1, seed=0, device="meta")
     with pytest.raises(UnknownName, match="bp"):
-        train(module, data, PLAIN, epochs=1, seed=0, rule="hebb")
+        RULES.config("hebb")
     with pytest.raises(BuildError, match="no parameters"):
         train(nn.Flatten(), data, PLAIN, epochs=1, seed=0)
     x, y = torch.randn(4, 3), torch.arange(4)
@@ -356,8 +442,8 @@ def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | 
     x, y = torch.randn(90, channels, 8, 8, generator=generator), torch.arange(90) % 10
     # As a dataset's splits lie in memory.
     x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    options = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
-    augmentation = () if name is None else (AugmentationSpec(name=name, options=options),)
+    options: dict[str, int] = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
+    augmentation = () if name is None else (AUGMENTATIONS.config(name, **options),)
     settings = TrainingSpec(batch_size=32, augmentation=augmentation)
     data = Resident.from_tensors(x[:60], y[:60], x[60:], y[60:])
     results = []

@@ -1,23 +1,18 @@
 """Optimizers, schedules, augmentations and checkpoints, each by itself."""
 
-import math
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
-from sparsemod.errors import InvalidInput, UnknownName
-from sparsemod.spec.training import AugmentationSpec, OptimizerSpec, ScheduleSpec, TrainingSpec
-from sparsemod.training import augmentation, optimizers
+from sparsemod.errors import InvalidInput
+from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.training import augmentation
 from sparsemod.training.augmentation import AUGMENTATIONS
 from sparsemod.training.checkpoint import pack, unpack
 from sparsemod.training.schedules import SCHEDULES, LearningRate
 
 
-def rates(epochs: int = 10, steps: int = 10, **changes: object) -> list[float]:
-    schedule = LearningRate(2.0, ScheduleSpec(**changes), epochs, steps)  # type: ignore[arg-type]
+def rates(epochs: int = 10, steps: int = 10, *, name: str, **changes: object) -> list[float]:
+    schedule = LearningRate(2.0, SCHEDULES.config(name, **changes), epochs, steps)
     return [schedule.at(step) for step in range(epochs * steps)]
 
 
@@ -40,48 +35,8 @@ def test_warmup_is_linear_and_then_the_schedule_starts() -> None:
     assert everything[-1] == 2.0 and everything[0] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize("name", SCHEDULES.names())
-@given(epochs=st.integers(1, 5), steps=st.integers(1, 7), warmup=st.integers(0, 6))
-@settings(max_examples=25, deadline=None)
-def test_every_schedule_stays_positive_and_below_its_base(
-    name: str, epochs: int, steps: int, warmup: int
-) -> None:
-    assert all(
-        0 < rate <= 2.0 and math.isfinite(rate) for rate in rates(epochs, steps, name=name, warmup=warmup)
-    )
-
-
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS.names())
-def test_every_optimizer_decays_weights_only(name: str) -> None:
-    spec = TrainingSpec(optimizer=OptimizerSpec(name=name), weight_decay=0.1, learning_rate=0.1)  # type: ignore[arg-type]
-    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.fill_(1.0)
-    optimizer = optimizers.build(module, spec)
-    for parameter in module.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    linear, norm = module[0], module[1]
-    assert isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d)
-    assert (linear.weight < 1).all()
-    assert all((tensor == 1).all() for tensor in (linear.bias, norm.weight, norm.bias))
-
-
-@pytest.mark.parametrize("name", AUGMENTATIONS.names())
-def test_every_augmentation_keeps_shape_input_and_seed(name: str) -> None:
-    (augment,) = augmentation.build([AugmentationSpec(name=name)], (3, 12, 9))
-    x = torch.randn(16, 3, 12, 9).contiguous(memory_format=torch.channels_last)
-    kept = x.clone()
-    first, second = (augment(x, torch.Generator().manual_seed(4)) for _ in range(2))
-    other = augment(x, torch.Generator().manual_seed(5))
-    assert first.shape == x.shape and first.dtype == x.dtype and torch.equal(x, kept)
-    assert torch.equal(first, second) and not torch.equal(first, other) and not torch.equal(first, x)
-    assert first.is_contiguous(memory_format=torch.channels_last)
-
-
 def test_shift_moves_whole_images() -> None:
-    (augment,) = augmentation.build([AugmentationSpec(name="shift", options={"pixels": 1})], (2, 5, 5))
+    (augment,) = augmentation.build([AUGMENTATIONS.config("shift", pixels=1)], (2, 5, 5))
     x = torch.zeros(200, 2, 5, 5)
     x[:, 0, 2, 2], x[:, 1, 2, 2] = 1.0, 2.0
     moved = augment(x, torch.Generator().manual_seed(0))
@@ -93,7 +48,7 @@ def test_shift_moves_whole_images() -> None:
 
 
 def test_flip_mirrors_a_share() -> None:
-    (augment,) = augmentation.build([AugmentationSpec(name="flip", options={"probability": 0.25})], (1, 2, 3))
+    (augment,) = augmentation.build([AUGMENTATIONS.config("flip", probability=0.25)], (1, 2, 3))
     x = torch.arange(6.0).reshape(1, 1, 2, 3).repeat(400, 1, 1, 1)
     flipped = augment(x, torch.Generator().manual_seed(0))
     changed = (flipped != x).flatten(1).any(1)
@@ -102,7 +57,7 @@ def test_flip_mirrors_a_share() -> None:
 
 
 def test_cutout_clears_a_square() -> None:
-    (augment,) = augmentation.build([AugmentationSpec(name="cutout", options={"size": 3})], (2, 9, 9))
+    (augment,) = augmentation.build([AUGMENTATIONS.config("cutout", size=3)], (2, 9, 9))
     cut = augment(torch.ones(300, 2, 9, 9), torch.Generator().manual_seed(0))
     cleared = (cut == 0).sum((2, 3))
     assert torch.equal(cleared[:, 0], cleared[:, 1])
@@ -110,39 +65,42 @@ def test_cutout_clears_a_square() -> None:
 
 
 def test_noise_has_the_deviation_and_works_on_vectors() -> None:
-    (augment,) = augmentation.build([AugmentationSpec(name="noise", options={"deviation": 0.5})], (100,))
+    (augment,) = augmentation.build([AUGMENTATIONS.config("noise", deviation=0.5)], (100,))
     noisy = augment(torch.zeros(400, 100), torch.Generator().manual_seed(0))
     assert float(noisy.std()) == pytest.approx(0.5, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape", "message"),
+    ("given", "shape", "field", "message"),
     [
-        (
-            AugmentationSpec(name="shift", options={"pixels": 0}),
-            (1, 4, 4),
-            r"0\.options\.pixels = 0: an integer from 1 to 3",
-        ),
-        (AugmentationSpec(name="shift", options={"pixels": True}), (1, 4, 4), "an integer from 1 to 3"),
-        (AugmentationSpec(name="shift"), (4,), "works on images"),
-        (AugmentationSpec(name="flip"), (4,), "works on images"),
-        (AugmentationSpec(name="flip", options={"probability": 1.5}), (1, 4, 4), "a number from 0 to 1"),
-        (AugmentationSpec(name="cutout", options={"size": 9}), (1, 4, 4), "an integer from 1 to 4"),
-        (AugmentationSpec(name="noise", options={"deviation": "much"}), (4,), "a number from 0 to 10"),
-        (AugmentationSpec(name="noise", options={"size": 1}), (4,), "options of noise: deviation"),
+        ({"name": "shift", "pixels": 0}, (1, 4, 4), "0.pixels", "greater than or equal to 1"),
+        ({"name": "shift", "pixels": 4}, (1, 4, 4), "0.pixels", "a whole number from 1 to 3"),
+        ({"name": "shift", "options": {"pixels": 4}}, (1, 4, 4), "0.pixels", "a whole number from 1 to 3"),
+        ({"name": "shift", "pixels": True}, (1, 4, 4), "0.pixels", "a valid integer"),
+        ("shift", (4,), "0.name", "works on images"),
+        ("flip", (4,), "0.name", "works on images"),
+        ({"name": "flip", "probability": 1.5}, (1, 4, 4), "0.probability", "less than or equal to 1"),
+        ({"name": "cutout", "size": 9}, (1, 4, 4), "0.size", "a whole number from 1 to 4"),
+        ({"name": "noise", "deviation": "much"}, (4,), "0.deviation", "a valid number"),
+        ({"name": "noise", "size": 1}, (4,), "0.size", "unknown key; known here: deviation, name"),
+        ({"name": "rotate"}, (4,), "0.name", "known: cutout, flip, noise, shift"),
+        ({"name": "shfit"}, (4,), "0.name", "did you mean shift?"),
+        ({"name": "shift", "version": 2}, (4,), "0.version", "at most 1"),
+        (3, (4,), "0", "a mapping with the key 'name', or the name of the augmentation"),
     ],
 )
-def test_bad_augmentations_name_option_and_range(
-    spec: AugmentationSpec, shape: tuple[int, ...], message: str
+def test_bad_augmentations_name_key_and_range(
+    given: object, shape: tuple[int, ...], field: str, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=message) as caught:
-        augmentation.build([spec], shape)
-    assert caught.value.field.startswith("training.augmentation.0")
-
-
-def test_unknown_augmentations_say_what_exists() -> None:
-    with pytest.raises(UnknownName, match="cutout, flip, noise, shift"):
-        augmentation.build([AugmentationSpec(name="rotate")], (1, 4, 4))
+    spec = {
+        "dataset": {"name": "digits"},
+        "network": {"family": "mlp"},
+        "training": {"augmentation": [given]},
+    }
+    with pytest.raises(InvalidInput) as caught:
+        augmentation.build(ExperimentSpec.parse(spec).training.augmentation, shape)
+    assert caught.value.field == f"training.augmentation.{field}"
+    assert message in caught.value.allowed
 
 
 def test_checkpoints_round_trip_and_are_repeatable() -> None:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors",),
+    ("sparsemod.layouts",),
     (
         "sparsemod.files",
         "sparsemod.records",
@@ -28,9 +29,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.units",
         "sparsemod.yaml_text",
     ),
+    ("sparsemod.plugins",),
     ("sparsemod.objectives", "sparsemod.space"),
     ("sparsemod.targets",),
-    ("sparsemod.spec",),
+    ("sparsemod.spec", "sparsemod.kinds"),
     ("sparsemod.data", "sparsemod.graph", "sparsemod.arena", "sparsemod.networks"),
     ("sparsemod.pruning", "sparsemod.training", "sparsemod.morphisms", "sparsemod.report"),
     ("sparsemod.quantization",),

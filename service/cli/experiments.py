@@ -42,11 +42,14 @@ def submit(
     json_output: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Start an experiment on the server."""
-    from sparsemod.spec.files import load
+    from sparsemod.plugins import Names
+    from sparsemod.spec.files import read
 
     client = connect(server)
+    file = read(spec, Names.ANY)  # the server may know methods that are not known here
     if dry_run:
-        checked = client.check(load(spec))
+        with file.locating():
+            checked = client.check(file.spec)
         rounds = checked.spec.rounds
         count = counted(rounds.r1.trials + rounds.r2.trials + rounds.r3.trials, "trial")
         typer.echo(
@@ -55,7 +58,8 @@ def submit(
             else f"{server} would take it: {checked.spec.name}, {count}"
         )
         return
-    experiment = client.create_experiment(load(spec))
+    with file.locating():
+        experiment = client.create_experiment(file.spec)
     if json_output:
         typer.echo(experiment.model_dump_json(indent=1))
         return

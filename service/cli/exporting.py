@@ -155,13 +155,11 @@ def _export_folder(
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """`"c,onnx"` as names of formats, each once. Raises UnknownName."""
-    from sparsemod.errors import UnknownName
     from sparsemod.export import EXPORTERS
 
     names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     for name in names:
-        if name not in EXPORTERS:
-            raise UnknownName("--to", name, EXPORTERS)
+        EXPORTERS.get(name, field="--to")
     return names
 
 

@@ -48,6 +48,7 @@ def run(
 ) -> None:
     """Run an experiment here, one trial after the other, without a server."""
     from sparsemod.errors import InvalidInput
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
     from sparsemod.spec.plain import SpecFile
 
@@ -55,7 +56,7 @@ def run(
     held = local_folder(str(spec)) if spec.is_dir() else None
     if held is not None and out is not None and out.resolve() != spec.resolve():
         raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
-    file = read(spec) if held is None else SpecFile(held.spec)
+    file = read(spec, Names.IMPORTED) if held is None else SpecFile(held.spec)
     with file.locating():
         known = _with_its_device(file.spec, spec) if held is None else held.spec
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
@@ -276,10 +277,11 @@ def check(
     """Dry-run a spec: build, capture, measure and train one batch of a few candidates, and say what is wrong."""
     from rich.text import Text
 
+    from sparsemod.plugins import Names
     from sparsemod.spec.files import read
 
     import_modules(imports)
-    file = read(spec)
+    file = read(spec, Names.IMPORTED)
     with file.locating():
         found = _with_its_device(file.spec, spec)
     output = console()

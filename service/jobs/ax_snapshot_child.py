@@ -18,7 +18,7 @@ def main() -> None:
     task = json.load(sys.stdin)
     for module in task["imports"]:
         importlib.import_module(module)
-    spec = ExperimentSpec.parse(task["spec"])
+    spec = ExperimentSpec.stored(task["spec"])
     info = declared(spec.dataset.name) or load(spec.dataset).info
     observations = [
         Observation(

@@ -13,15 +13,14 @@ from typing import Any
 from sparsemod.data import load
 from sparsemod.data.source import declared
 from sparsemod.errors import SparsemodError
-from sparsemod.graph import Graph, capture, deployed
-from sparsemod.measure.macs import operator_macs
+from sparsemod.graph import Graph, deployed
+from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
-from sparsemod.measure.size import CHANNEL_BYTES, WEIGHT_BYTES
 from sparsemod.pipeline.problem import Problem
-from sparsemod.pipeline.screening import build
-from sparsemod.pruning import planned_shrink_graph
+from sparsemod.pipeline.screening import build, pruning_plan
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import Storage
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for module in task["imports"]:
             importlib.import_module(module)
-        spec = ExperimentSpec.parse(task["spec"])
+        spec = ExperimentSpec.stored(task["spec"])
         info = declared(spec.dataset.name) or load(spec.dataset).info
         problem = Problem.of(spec, info)
         with contextlib.redirect_stdout(sys.stderr):
@@ -56,15 +55,10 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     """The layers of a candidate's network and its memory over time, as it is deployed."""
     module = build(problem, values, 0)
-    found = capture(module, problem.info.shape)
-    sparsity = problem.sparsity(values)
-    if problem.spec.pruning.method == "filters" and sparsity > 0:
-        found = planned_shrink_graph(found, sparsity, module.state_dict())
-    found = deployed(found)
-    width = 1 if problem.spec.quantization.scheme == "static" else 4
-    layers = [
-        _layer(found, operator, problem.spec.quantization.scheme, width) for operator in found.operators
-    ]
+    found = deployed(pruning_plan(problem, values, module).graph)
+    storage = problem.spec.quantization.storage
+    width = storage.activation_bytes
+    layers = [_layer(found, operator, storage) for operator in found.operators]
     moments: list[dict[str, Any]] = [
         {
             "operator": moment.operator,
@@ -84,7 +78,7 @@ def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     }
 
 
-def _layer(found: Graph, operator: Any, scheme: str, width: int) -> dict[str, Any]:
+def _layer(found: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
     weights = found.state[operator.weight].numel() if operator.weight is not None else 0
     channels = found.state[operator.weight].shape[0] if operator.weight is not None else 0
     attributes = {
@@ -99,9 +93,9 @@ def _layer(found: Graph, operator: Any, scheme: str, width: int) -> dict[str, An
         "output": operator.output,
         "shape": found.shapes[operator.output],
         "parameters": weights + (found.state[operator.bias].numel() if operator.bias is not None else 0),
-        "bytes": weights * WEIGHT_BYTES[scheme] + channels * CHANNEL_BYTES[scheme],
+        "bytes": weights * storage.weight_bytes + channels * storage.channel_bytes,
         "macs": operator_macs(found, operator),
-        "output_bytes": found.elements(operator.output) * width,
+        "output_bytes": found.elements(operator.output) * storage.activation_bytes,
         "activation": operator.attributes.get("activation"),
         "attributes": attributes,
     }

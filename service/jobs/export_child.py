@@ -38,7 +38,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
     try:
         for module in task["imports"]:
             importlib.import_module(module)
-        return {"files": _deliver(ExperimentSpec.parse(task["spec"]), task)}
+        return {"files": _deliver(ExperimentSpec.stored(task["spec"]), task)}
     except SparsemodError as error:
         return {"failure": str(error)}
     except Exception as error:  # noqa: BLE001 - also what libraries and the user's own modules raise

@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.store import ExportJob, Store
 from service.store.exports import ExportRecord
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
+from sparsemod.export import EXPORTERS
 from sparsemod.export.names import DEFAULT
 from sparsemod.export.report import ExportReport, FormatName
 from sparsemod.files import scratch
@@ -113,8 +114,7 @@ class Exports:
     ) -> list[ExportView]:
         cards = [a for a in trial.artifacts if a.kind == CARD]
         found = []
-        formats: tuple[FormatName, ...] = ("c", "onnx", "tflite")
-        for name in formats:
+        for name in EXPORTERS.names():
             record = records.get((trial.index, name))
             reports = [a for a in trial.artifacts if a.kind == REPORT + name]
             state, report = ExportState.DONE, None

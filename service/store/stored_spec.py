@@ -40,7 +40,7 @@ class StoredSpec:
 def read_stored(data: Any) -> StoredSpec:
     """The spec in `data`. Raises nothing: what cannot be read is described by `error`."""
     try:
-        return StoredSpec(data, ExperimentSpec.parse(data))
+        return StoredSpec(data, ExperimentSpec.stored(data))
     except InvalidInput as error:
         return StoredSpec(data, _readable(data), error)
     except Exception as error:  # noqa: BLE001 - data of any shape may stand in the database
@@ -54,7 +54,7 @@ def _readable(data: Any) -> ExperimentSpec:
     kept: dict[str, Any] = copy.deepcopy(dict(data)) if isinstance(data, Mapping) else {}
     for _ in range(_MOST_REPAIRS):
         try:
-            return ExperimentSpec.parse(kept)
+            return ExperimentSpec.stored(kept)
         except InvalidInput as error:
             if not _remove(kept, error.field):
                 missing = {name: part for name, part in names.items() if name not in kept}
@@ -63,7 +63,7 @@ def _readable(data: Any) -> ExperimentSpec:
                 kept |= missing
         except Exception:  # noqa: BLE001
             break
-    return ExperimentSpec.parse(names)
+    return ExperimentSpec.stored(names)
 
 
 def _remove(data: dict[str, Any], field: str) -> bool:

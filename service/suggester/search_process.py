@@ -27,6 +27,7 @@ from sparsemod.networks.family import FAMILIES
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import Value
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.methods import PRUNING
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposal, Proposer
@@ -56,10 +57,11 @@ class SearchFailed(SparsemodError):
 
 
 def runs_own_code(spec: ExperimentSpec) -> bool:
-    """Whether the family or the dataset of `spec` comes from outside this package. Raises UnknownName."""
+    """Whether the family, the dataset or the pruning method of `spec` comes from outside this package. Raises UnknownName."""
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
     source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
-    modules = (getattr(family, "origin", family).__module__, source.__module__)
+    method = PRUNING.get(spec.pruning.method, field="pruning.method")
+    modules = (getattr(family, "origin", family).__module__, source.__module__, method.__module__)
     return not all(module.startswith("sparsemod.") for module in modules)
 
 

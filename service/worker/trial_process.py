@@ -149,7 +149,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     from sparsemod.records import Candidate, TrialState
     from sparsemod.spec.experiment import ExperimentSpec
 
-    spec = ExperimentSpec.parse(job["spec"])
+    spec = ExperimentSpec.stored(job["spec"])
     try:
         data = load(spec.dataset)  # from the nursery's cache, as a rule
         Problem.of(spec, data.info)
@@ -328,7 +328,7 @@ class NurseryLoop:
         from sparsemod.spec.experiment import ExperimentSpec
 
         try:
-            data = load(ExperimentSpec.parse(spec).dataset)
+            data = load(ExperimentSpec.stored(spec).dataset)
             for split in (data.train, data.validation):
                 split.tensors()
         except Exception:  # noqa: BLE001

@@ -3,8 +3,9 @@
 `plan(problem)` -> `Plan`; `problem(nodes, ...)` says what generated C needs of a network, however it is held.
 """
 
-from sparsemod.arena.nodes import Layout, Node, layout
+from sparsemod.arena.memory import MEMORY, Memory, Node
+from sparsemod.arena.nodes import Layout, layout
 from sparsemod.arena.planner import Plan, plan
 from sparsemod.arena.problem import Moment, Problem, Step
 
-__all__ = ["Layout", "Moment", "Node", "Plan", "Problem", "Step", "layout", "plan"]
+__all__ = ["MEMORY", "Layout", "Memory", "Moment", "Node", "Plan", "Problem", "Step", "layout", "plan"]

@@ -11,6 +11,7 @@ from scipy.optimize import nnls
 from scipy.stats import kendalltau
 
 from sparsemod.calibration.samples import Sample
+from sparsemod.errors import InvalidInput
 from sparsemod.measure.predicted import predict
 from sparsemod.targets import OperatorModel
 
@@ -41,8 +42,15 @@ def fit(core: str, samples: Sequence[Sample]) -> OperatorModel:
 
 
 def errors(model: OperatorModel, samples: Sequence[Sample]) -> Errors:
-    """How far the model is off on these networks."""
-    rows = [(predict(sample.graph, model, nonzeros=sample.nonzeros), sample.measured) for sample in samples]
+    """How far the model is off on these networks; those with a kernel that it was not fitted to cannot be judged.
+
+    Raises InvalidInput where fewer than two are left.
+    """
+    judged = [sample for sample in samples if all(work.kernel in model.instructions for work in sample.works)]
+    if len(judged) < 2:
+        allowed = "more networks: almost every held-out one has a kernel that none of those has"
+        raise InvalidInput("networks", len(samples) - len(judged), allowed)
+    rows = [(predict(sample.graph, model, nonzeros=sample.nonzeros), sample.measured) for sample in judged]
     relative = np.array([abs(p.instructions / m.instructions - 1) for p, m in rows])
     flash = np.array([abs(p.flash / m.flash - 1) for p, m in rows])
     ram = np.array([abs(p.ram / m.ram - 1) for p, m in rows])

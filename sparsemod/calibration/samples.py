@@ -10,7 +10,7 @@ from sparsemod.calibration.networks import MACS, random_network
 from sparsemod.emulator import Emulation, Emulator
 from sparsemod.errors import BuildError, InvalidInput
 from sparsemod.graph import Graph, capture, deployed
-from sparsemod.measure.macs import macs
+from sparsemod.graph.macs import macs
 from sparsemod.measure.predicted import constants
 from sparsemod.measure.work import Work, works
 from sparsemod.quantization import IntegerNetwork

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import RANKS, described, layout
 
 Samples = NDArray[Any]
 Labels = NDArray[np.int64]
@@ -20,7 +21,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 class Arrays:
     """A dataset in memory.
 
-    `x` holds the samples, (N, C, H, W) for images (channels first) or (N, F) for vectors, as integers or floats that float32 can hold; `y` their labels,
+    `x` holds the samples (N, *shape) as integers or floats that float32 can hold: vectors (N, F), sequences (N, C, L) or, with `layout`
+    "time-features", (N, T, F), images (N, C, H, W); see `sparsemod.layouts`. `y` are their labels,
     (N,) integers from 0. `test_x` and `test_y` are the official test set where the dataset has one: it is then the test split, and nothing
     of it reaches training or validation. `val_x` and `val_y` are likewise the dataset's own validation split. `classes` is inferred from `y` when
     None; `names` are the classes' names. `groups` (N,), integers or text, says which samples belong together, such as those of one subject: a
@@ -38,9 +40,11 @@ class Arrays:
     val_x: Samples | None = None
     val_y: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
+        object.__setattr__(self, "layout", layout(self.layout, self.shape).name)
         _check_labels("y", self.y, len(self.x))
         if self.groups is not None:
             _check_groups(self.groups, len(self.x))
@@ -88,7 +92,7 @@ class Arrays:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's shape: (C, H, W) or (F,)."""
+        """One sample's shape."""
         return tuple(self.x.shape[1:])
 
 
@@ -100,8 +104,8 @@ def looks_channels_last(shape: tuple[int, ...]) -> bool:
 def _check_samples(field: str, x: object) -> None:
     if not isinstance(x, np.ndarray):
         raise InvalidInput(field, type(x).__name__, "must be a numpy array")
-    if x.ndim not in (2, 4):
-        raise InvalidInput(field, x.shape, "must have shape (N, C, H, W) for images or (N, F) for vectors")
+    if x.ndim - 1 not in RANKS:
+        raise InvalidInput(field, x.shape, f"must have shape (N, ...), each sample one of {described()}")
     if 0 in x.shape:
         raise InvalidInput(field, x.shape, "no dimension may be empty")
     if x.dtype.kind not in "buif":

@@ -152,7 +152,7 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
     except InvalidInput as error:
         raise error.at("dataset") from None
     train_x = x[parts["train"]]
-    normalization = fit(method, train_x)
+    normalization = fit(method, train_x, arrays.layout)
 
     def part(
         name: str, own_x: NDArray[Any] | None, own_y: NDArray[Any] | None
@@ -164,7 +164,9 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
     validation_x, validation_y = part("validation", arrays.val_x, arrays.val_y)
     test_x, test_y = part("test", arrays.test_x, arrays.test_y)
     return Dataset(
-        info=DataInfo(name=spec.name, shape=arrays.shape, classes=arrays.class_count),
+        info=DataInfo(
+            name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or ""
+        ),
         train=Split("train", normalization.apply(train_x), y[parts["train"]]),
         validation=Split("validation", normalization.apply(validation_x), validation_y),
         normalization=normalization,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import UnknownName
+from sparsemod.layouts import default_layout, layout
 
 Floats = NDArray[np.float32]
 
@@ -16,16 +17,21 @@ _RESOLUTION = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class Normalization:
-    """normalized = (raw - offset) / scale. One value per channel of images, per feature of vectors. `method` is how they were found."""
+    """normalized = (raw - offset) / scale, with one value per channel, or per feature of vectors. `method` is how they were found; `layout`
+    names the axes of samples where it is not the default one of their shape."""
 
     method: str
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    layout: str | None = None
 
     def apply(self, x: NDArray[Any]) -> Floats:
-        """Raw samples (N, C, H, W) or (N, F) as normalized float32 of the same shape; images lie channels last in memory."""
-        if x.ndim == 2:
-            return np.asarray((x - np.asarray(self.offset)) / np.asarray(self.scale), dtype=np.float32)
+        """Raw samples (N, *shape) as normalized float32 of the same shape; images lie channels last in memory."""
+        if x.ndim != 4:
+            axes = [1] * (x.ndim - 1)
+            axes[layout(self.layout, x.shape[1:]).channel] = -1
+            low, step = (np.asarray(values).reshape(axes) for values in (self.offset, self.scale))
+            return np.asarray((x - low) / step, dtype=np.float32)
         count, channels, height, width = x.shape
         out = np.empty((count, height, width, channels), np.float32).transpose(0, 3, 1, 2)
         for channel, (offset, scale) in enumerate(zip(self.offset, self.scale, strict=True)):
@@ -39,8 +45,11 @@ class Normalization:
         return out
 
 
-def _standard(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    axes = (0, 2, 3) if x.ndim == 4 else (0,)
+Constants = tuple[NDArray[np.float64], NDArray[np.float64]]
+Axes = tuple[int, ...]
+
+
+def _standard(x: NDArray[Any], axes: Axes) -> Constants:
     if x.dtype == np.uint8 and x.ndim == 4:
         values = np.arange(256, dtype=np.float64)
         counts = np.stack(
@@ -55,26 +64,24 @@ def _standard(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return mean, deviation
 
 
-def _symmetric(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    axes = (0, 2, 3) if x.ndim == 4 else (0,)
+def _symmetric(x: NDArray[Any], axes: Axes) -> Constants:
     low, high = x.min(axis=axes).astype(np.float64), x.max(axis=axes).astype(np.float64)
     return (low + high) / 2, (high - low) / 2
 
 
-def _unit(x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    axes = (0, 2, 3) if x.ndim == 4 else (0,)
+def _unit(x: NDArray[Any], axes: Axes) -> Constants:
     low, high = x.min(axis=axes).astype(np.float64), x.max(axis=axes).astype(np.float64)
     return low, high - low
 
 
-METHODS: dict[str, Callable[[NDArray[Any]], tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
+METHODS: dict[str, Callable[[NDArray[Any], Axes], Constants]] = {
     "standard": _standard,  # mean 0, standard deviation 1
     "symmetric": _symmetric,  # the training split's range becomes [-1, 1]
     "unit": _unit,  # the training split's range becomes [0, 1]
 }
 
 
-def fit(method: str, train: NDArray[Any]) -> Normalization:
+def fit(method: str, train: NDArray[Any], layout_name: str | None = None) -> Normalization:
     """The constants of `method` ("standard", "symmetric" or "unit") for these training samples.
 
     A channel whose values all lie within float32's resolution at their magnitude is constant: its scale is 1, its offset its smallest
@@ -82,9 +89,11 @@ def fit(method: str, train: NDArray[Any]) -> Normalization:
     """
     if method not in METHODS:
         raise UnknownName("dataset.options.normalization", method, METHODS)
-    offset, scale = METHODS[method](train)
-    axes = (0, 2, 3) if train.ndim == 4 else (0,)
+    stated = None if layout_name == default_layout(train.shape[1:]) else layout_name
+    # Over the samples and their positions: what is left are the channels.
+    axes = (0, *(axis + 1 for axis in layout(layout_name, train.shape[1:]).positions))
+    offset, scale = METHODS[method](train, axes)
     low, high = train.min(axis=axes).astype(np.float64), train.max(axis=axes).astype(np.float64)
     constant = high - low <= _RESOLUTION * np.maximum(np.abs(low), np.abs(high))
     offset, scale = np.where(constant, low, offset), np.where(constant, 1.0, scale)
-    return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()))
+    return Normalization(method, tuple(offset.tolist()), tuple(scale.tolist()), stated)

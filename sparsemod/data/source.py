@@ -42,11 +42,11 @@ _DECLARED: dict[str, DataInfo] = {}
 
 
 def dataset(
-    name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None
+    name: str, *, shape: tuple[int, ...] | None = None, classes: int | None = None, layout: str = ""
 ) -> Callable[[S], S]:
     """Decorator that registers a source under `name`. Raises DuplicateName.
 
-    A dataset that always has the same `shape` (of one sample, channels first) and number of `classes` declares them here: a server can then
+    A dataset that always has the same `shape` (of one sample, with its `layout`) and number of `classes` declares them here: a server can then
     judge a spec's search space without having the data.
     """
 
@@ -54,7 +54,7 @@ def dataset(
         DATASETS.add(name, source)
         _DECLARED.pop(name, None)
         if shape is not None and classes is not None:
-            _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes)
+            _DECLARED[name] = DataInfo(name=name, shape=shape, classes=classes, layout=layout)
         return source
 
     return register

@@ -225,7 +225,7 @@ def _constants(network: IntegerNetwork) -> Table | None:
     known = network.normalization
     if known is None:
         return None
-    each = "channel" if len(network.input_shape) == 3 else "feature"
+    each = "channel" if network.tensors[network.input].axes.positions else "feature"
     rows = [
         (str(index), f"{offset:.9g}", f"{scale:.9g}")
         for index, (offset, scale) in enumerate(zip(known.offset, known.scale, strict=True))
@@ -280,7 +280,7 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
 
 def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
     given, made = network.tensors[network.input], network.tensors[network.output]
-    last = (*given.shape[1:], given.shape[0]) if len(given.shape) == 3 else given.shape
+    last = tuple(given.shape[axis] for axis in given.axes.memory)
     words = {
         "NAME": name,
         "UPPER": name.upper(),

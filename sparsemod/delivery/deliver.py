@@ -85,8 +85,7 @@ def deliver(
     """
     checked_name(name)
     for wanted in formats:
-        if wanted not in EXPORTERS:
-            raise UnknownName("formats", wanted, EXPORTERS)
+        EXPORTERS.get(wanted, field="formats")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = target if isinstance(target, Device) else device(target)
@@ -104,7 +103,7 @@ def deliver(
 def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> ExportReport:
     options: dict[str, Any] = {"samples": subject.samples, "labels": subject.labels, "data": subject.data}
     try:
-        if wanted == "c":
+        if EXPORTERS.get(wanted).checks_fit:
             check_fit(fit)
         report = export(wanted, subject.network, folder, name=name, **options)
         if wanted == "tflite":

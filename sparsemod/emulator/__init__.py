@@ -3,8 +3,9 @@
 `Emulator(core).measure(network)` -> `Emulation`; `available(core)` says what is missing.
 """
 
-from sparsemod.emulator.emulator import Emulation, Emulator, Program
+from sparsemod.emulator.emulator import Emulation, Emulator
 from sparsemod.emulator.machines import MACHINES, Machine, machine
+from sparsemod.emulator.program import Program
 from sparsemod.emulator.toolchain import available, versions
 
 __all__ = ["MACHINES", "Emulation", "Emulator", "Machine", "Program", "available", "machine", "versions"]

@@ -75,6 +75,7 @@ def link(
     Raises DoesNotFit with the machine's region and the bytes over, EmulationError for C that does not compile.
     """
     for name, content in network.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     places = {
         "_vectors_origin": machine.vectors,

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
+from sparsemod.emulator.program import Program, many, program
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
 from sparsemod.files import scratch
@@ -72,20 +73,6 @@ class Emulation:
         return f"emulated ({self.qemu} {self.board}, {self.compiler} {' '.join(self.flags)}"
 
 
-@dataclass(frozen=True)
-class Program:
-    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution. `constants`:
-    the bytes of its weights, biases and scales, which flash must hold at least."""
-
-    kernels: Mapping[str, str]
-    network: Mapping[str, str | bytes]
-    layers: tuple[str, ...]
-    inputs: int
-    outputs: int
-    arena: int
-    constants: int = 0
-
-
 class Emulator:
     """Runs networks on the machine for `core`; `cache` holds compiled kernels, `timeout` seconds end a run.
 
@@ -103,17 +90,14 @@ class Emulator:
         Stack and instructions are those of the first image. Raises Unsupported for a layer without a C kernel, DoesNotFit (region and
         bytes over), EmulationError for a crash or a run that does not end.
         """
-        from sparsemod.emulator.program import from_channels_last, program, to_channels_last
-
-        shape, made = network.input_shape, network.tensors[network.output].shape
+        shape, source = network.input_shape, network.tensors[network.input]
         given = np.zeros((1, *shape), np.int8) if images is None else images
         if given.dtype != np.int8 or given.shape[1:] != shape or not len(given):
             raise InvalidInput(
                 "images", (str(given.dtype), given.shape), f"int8 of shape (N, {', '.join(map(str, shape))})"
             )
-        source = program(network)
-        found = self.run(source, to_channels_last(given))
-        outputs = from_channels_last(found.outputs, made)
+        found = self.run(program(network), source.to_memory(given).reshape(len(given), -1))
+        outputs = network.tensors[network.output].from_memory(found.outputs)
         return Emulation(**{**vars(found), "outputs": outputs})
 
     def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
@@ -121,16 +105,14 @@ class Emulator:
 
         Raises as `measure` does.
         """
-        from sparsemod.emulator.program import from_channels_last, many
-
         if not cases:
             return []
         source, images, places = many(cases)
         found = self.run(source, images, marks=False).outputs
         results = []
         for (network, given), (start, size) in zip(cases, places, strict=True):
-            shape = network.tensors[network.output].shape
-            results.append(from_channels_last(found[start : start + len(given), :size], shape))
+            outputs = found[start : start + len(given), :size]
+            results.append(network.tensors[network.output].from_memory(outputs))
         return results
 
     def run(self, program: Program, images: Int8, *, marks: bool = True) -> Emulation:

@@ -1,17 +1,30 @@
 """An integer network's C project as a program for the emulator, and its tensors' order in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsemod.emulator.emulator import Program
-
 if TYPE_CHECKING:
     from sparsemod.quantization import IntegerNetwork
 
 Int8 = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Program:
+    """C sources of a network: `kernels` independent of it, `network` its own files, `layers` the names in the order of execution. `constants`:
+    the bytes of its weights, biases and scales, which flash must hold at least."""
+
+    kernels: Mapping[str, str]
+    network: Mapping[str, str | bytes]
+    layers: tuple[str, ...]
+    inputs: int
+    outputs: int
+    arena: int
+    constants: int = 0
 
 
 def program(network: "IntegerNetwork") -> Program:
@@ -42,7 +55,9 @@ def many(
 
     made = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
     own = {path: content for project in made for path, content in project.assembled().items()}
-    flat = [to_channels_last(images) for _, images in cases]
+    flat = [
+        network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
+    ]
     sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
@@ -65,17 +80,3 @@ def many(
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     program = Program(kernels, own, (), inputs, max(sizes), 0)
     return program, np.concatenate(rows), places
-
-
-def to_channels_last(images: Int8) -> Int8:
-    """(N, C, H, W) or (N, F) as the C network reads them: (N, elements), channels last."""
-    last = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
-    return np.ascontiguousarray(last).reshape(len(images), -1)
-
-
-def from_channels_last(outputs: Int8, shape: tuple[int, ...]) -> Int8:
-    """(N, elements) as the C network writes them, in the interpreter's order (N, *shape)."""
-    if len(shape) != 3:
-        return outputs.reshape(-1, *shape)
-    channels, rows, columns = shape
-    return np.ascontiguousarray(outputs.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2))

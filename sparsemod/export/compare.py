@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.report import Verification
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.layers import Add, Concat, GlobalAvgPool, Layer, Weighted
+from sparsemod.quantization.layers import Layer, Weighted
 
 RANDOM_SAMPLES = 64
 CLOSE = 2.0**-12  # a factor of an add may be rounded to 21 bits below the largest one
@@ -80,20 +80,8 @@ def check_factors(network: IntegerNetwork, layer: Layer, by: str) -> None:
     """Raises Unsupported where a layer's integer factors are not those of its tensors' scales, from which other runtimes compute theirs."""
     made = network.tensors[layer.output]
     sources = [network.tensors[name] for name in layer.inputs]
-    factors: list[float] = []
-    held: list[float] = []
-    if isinstance(layer, Add):
-        held = [m / 2.0**layer.shift for m in layer.multipliers]
-        factors = [s.scale / made.scale for s in sources]
-    elif isinstance(layer, Concat):
-        held = [m / 2.0**s for m, s in zip(layer.multipliers, layer.shifts, strict=True)]
-        factors = [s.scale / made.scale for s in sources]
-    elif isinstance(layer, GlobalAvgPool):
-        _, height, width = sources[0].shape
-        held = [layer.multiplier * 2.0 ** (layer.shift - 31)]
-        factors = [sources[0].scale / made.scale / (height * width)]
-    if any(
-        abs(a - b) > CLOSE * max(factors) for a, b in zip(held, factors, strict=True)
-    ):  # pragma: no branch
+    pairs = layer.factors([source.scale for source in sources], made.scale, sources[0].shape)
+    largest = max((real for _, real in pairs), default=0.0)
+    if any(abs(held - real) > CLOSE * largest for held, real in pairs):
         hint = "its integer factors are not those of its tensors' scales; formats that can: c"
         raise Unsupported(layer.kind, layer.name, by, hint=hint)

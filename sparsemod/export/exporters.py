@@ -1,35 +1,51 @@
-"""The formats by name. To add one: a module with `KINDS` and `export`, and a line in `FORMATS`."""
+"""The formats by name. To add one: a module with a class that derives from `Exporter` and is registered."""
 
 import hashlib
-import importlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from sparsemod.errors import UnknownName, Unsupported
+from pydantic import Field
+
+from sparsemod.errors import Unsupported
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION, ExportedFile, ExportReport, FormatName
+from sparsemod.plugins import Plugin, PluginConfig, Plugins
 
 if TYPE_CHECKING:
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
-@dataclass(frozen=True)
-class Exporter:
-    """A format: its name, a sentence about it, the module that writes it, and the extra that brings the packages it needs."""
+class ExporterConfig(PluginConfig):
+    """Base of the formats' configs."""
 
-    name: FormatName
-    title: str
-    module: str
-    extra: str | None = None
+    format: FormatName = Field(description="Name of the format.")
+
+
+C = TypeVar("C", bound=ExporterConfig)
+
+
+class Exporter(Plugin[C]):
+    """A format. The first sentence of the class's description is its title."""
+
+    extra: ClassVar[str | None] = None
+    """The extra of sparsemod that brings the packages which the format needs."""
+
+    checks_fit: ClassVar[bool] = False
+    """Whether the files are the network for the target itself: one that exceeds its flash or RAM is refused."""
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of layers it can express. Single layers may still be refused, for their attributes."""
-        kinds: frozenset[str] = importlib.import_module(self.module).KINDS
-        return kinds
+        raise NotImplementedError
+
+    def write(
+        self, network: "IntegerNetwork", folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write the files into `folder`, and run them on `samples` (or random int8 inputs) against the network. Raises Unsupported,
+        ToolsMissing."""
+        raise NotImplementedError
 
     def export(
         self,
@@ -52,8 +68,7 @@ class Exporter:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         check(self, network)
-        write = importlib.import_module(self.module).export
-        found: ExportReport = write(network, folder, name=name, samples=samples, labels=labels, data=data)
+        found = self.write(network, folder, name=name, samples=samples, labels=labels, data=data)
         report = found.model_copy(
             update={"files": tuple(_listed(folder)), "seconds": round(time.perf_counter() - started, 3)}
         )
@@ -63,32 +78,20 @@ class Exporter:
         return report
 
 
-EXPORTERS: Mapping[str, Exporter] = {
-    exporter.name: exporter
-    for exporter in (
-        Exporter("c", "C99 project, without dependencies", "sparsemod.export.c.exporter"),
-        Exporter(
-            "onnx",
-            "ONNX, int8 as QuantizeLinear and DequantizeLinear pairs",
-            "sparsemod.export.onnx.exporter",
-            "onnx",
-        ),
-        Exporter(
-            "tflite",
-            "TensorFlow Lite flatbuffer, int8 in and out",
-            "sparsemod.export.tflite.exporter",
-            "tflite",
-        ),
-    )
-}
-FORMATS: tuple[FormatName, ...] = ("c", "onnx", "tflite")
+EXPORTERS: Plugins[Exporter[Any], ExporterConfig] = Plugins(
+    "export format",
+    "sparsemod.exporters",
+    "formats",
+    ExporterConfig,
+    ("sparsemod.export.c.exporter", "sparsemod.export.onnx.exporter", "sparsemod.export.tflite.exporter"),
+    key="format",
+)
 
 
-def exporter(name: str, field: str = "formats") -> Exporter:
-    """The format called `name`. Raises UnknownName."""
-    if name not in EXPORTERS:
-        raise UnknownName(field, name, EXPORTERS)
-    return EXPORTERS[name]
+def exporter(name: str, field: str = "formats") -> Exporter[Any]:
+    """The format called `name`, with its defaults. Raises UnknownName."""
+    EXPORTERS.get(name, field=field)
+    return EXPORTERS.create(EXPORTERS.config(name))
 
 
 def export(wanted: str, network: "IntegerNetwork", folder: Path | str, **options: Any) -> ExportReport:
@@ -98,14 +101,14 @@ def export(wanted: str, network: "IntegerNetwork", folder: Path | str, **options
 
 def expressible(kind: str) -> tuple[str, ...]:
     """The formats that can express layers of this kind."""
-    return tuple(name for name, found in EXPORTERS.items() if kind in found.kinds)
+    return tuple(name for name in EXPORTERS.names() if kind in exporter(name).kinds)
 
 
-def check(exporter: Exporter, network: "IntegerNetwork") -> None:
+def check(chosen: Exporter[Any], network: "IntegerNetwork") -> None:
     """Raises Unsupported for the first layer whose kind the format cannot express."""
     for layer in network.layers:
-        if layer.kind not in exporter.kinds:
-            raise refused(exporter.name, layer.kind, layer.name)
+        if layer.kind not in chosen.kinds:
+            raise refused(chosen.config.format, layer.kind, layer.name)
 
 
 def refused(name: str, operator: str, layer: str, kind: str | None = None) -> Unsupported:

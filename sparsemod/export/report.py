@@ -3,13 +3,13 @@
 It lies beside the files as `verification.json`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from sparsemod.records import Record
 
-FormatName = Literal["c", "onnx", "tflite"]
+FormatName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,49}$", examples=["c"])]
 VERIFICATION = "verification.json"
 
 

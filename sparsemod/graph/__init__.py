@@ -6,6 +6,6 @@
 from sparsemod.graph.capture import capture
 from sparsemod.graph.deployed import deployed
 from sparsemod.graph.execute import run_float
-from sparsemod.graph.operators import KINDS, Graph, Operator
+from sparsemod.graph.operators import Graph, Operator
 
-__all__ = ["KINDS", "Graph", "Operator", "capture", "deployed", "run_float"]
+__all__ = ["Graph", "Operator", "capture", "deployed", "run_float"]

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from sparsemod.errors import Unsupported
-from sparsemod.graph.operators import ANY_RANK, KINDS, LAYOUTS, RANKS, Operator
+from sparsemod.graph.operators import Operator
 from sparsemod.graph.trace import call_place
+from sparsemod.kinds import KINDS, kind_of
+from sparsemod.layouts import TensorLayout, default_layout, layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +27,18 @@ class Constant:
     transposed: str | None = None
 
 
+def captured() -> tuple[str, ...]:
+    """The kinds that a captured graph may hold."""
+    return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
+
+
 class Walker(Protocol):
     """What a translation may use of the walk over the exported program."""
 
     layer_weights: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
+    layouts: dict[str, str]
     state: dict[str, Tensor]
     names: set[str]
     values: dict[Node, Any]
@@ -65,7 +73,7 @@ class Call:
     def unsupported(self, hint: str = "") -> Unsupported:
         """The error that names this operator and its layer."""
         place = "" if self._is_leaf() else call_place(self.node)
-        return Unsupported(self.operator, self.path or "forward", "capture", KINDS, hint, place=place)
+        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint, place=place)
 
     def tensor(self, name: str) -> str:
         """The tensor given as argument `name`. Raises Unsupported when it is a constant."""
@@ -81,6 +89,14 @@ class Call:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape without batch of the tensor given as argument `name`."""
         return self.walker.shapes[self.tensor(name)]
+
+    def layout(self, name: str) -> TensorLayout:
+        """Layout of the tensor given as argument `name`."""
+        return self.layout_of(self.tensor(name))
+
+    def layout_of(self, tensor: str) -> TensorLayout:
+        """Layout of a tensor of the graph."""
+        return layout(self.walker.layouts.get(tensor), self.walker.shapes[tensor])
 
     def constant(self, name: str) -> Constant | None:
         """The constant given as argument `name`, None when it was left out. Raises Unsupported when it depends on the input."""
@@ -116,17 +132,18 @@ class Call:
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
-        **more: Constant,
+        layout: str | None = "as input", named: bool = True, **more: Constant,
     ) -> str:  # fmt: skip
         """Append an operator and make its output this call's result. `more` are further constants, filed as attributes.
 
-        Raises Unsupported for inputs of a rank that `kind` does not have.
+        `shape`: the output's, where it is not ATen's. `layout`: the output's; None for the default one of its shape. Not stated it is
+        that of the first input, where the number of axes is equal. `named`: the operator may take the layer's own name.
+
+        Raises Unsupported for an input without positions, or whose channels do not come first, where the kind needs them.
         """
         for given in inputs:
-            if len(self.walker.shapes[given]) not in RANKS.get(kind, ANY_RANK):
-                forms = " or ".join(LAYOUTS[rank] for rank in RANKS[kind])
-                raise self.unsupported(f"its input has shape {self.walker.shapes[given]}, not {forms}")
-        name = self._name(kind)
+            self._check_input(kind, given)
+        name = self._name(kind, named)
         keys = {role: self._file(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(
@@ -135,7 +152,13 @@ class Call:
                 None if bias is None else self._file(name, "bias", bias),
             )
         )  # fmt: skip
-        self.walker.shapes[name] = self.result_shape if shape is None else shape
+        made = self.result_shape if shape is None else shape
+        self.walker.shapes[name] = made
+        if layout == "as input":
+            source = self.layout_of(inputs[0])
+            layout = source.name if source.rank == len(made) else None
+        if layout is not None and layout != default_layout(made):
+            self.walker.layouts[name] = layout
         self.walker.values[self.node] = name
         return name
 
@@ -143,10 +166,18 @@ class Call:
         """The weight's name in the module when it is a conv or linear layer's own parameter."""
         return weight.key if weight.key in self.walker.layer_weights else None
 
-    def _name(self, kind: str) -> str:
+    def _check_input(self, kind: str, tensor: str) -> None:
+        shape, axes = self.walker.shapes[tensor], self.layout_of(tensor)
+        if not kind_of(kind, self.path, "capture").positions:
+            return
+        if not axes.positions:
+            raise self.unsupported(f"its input has shape {shape}, not (C, L) or (C, H, W)")
+        if axes.channel != 0:
+            raise self.unsupported(f"its input has layout {axes.name}: transpose it to channels first")
+
+    def _name(self, kind: str, named: bool) -> str:
         # A layer is called by its path; what a container's forward calls itself gets the kind as well.
-        # Padding is going to be part of the convolution: it must not take the layer's name.
-        candidates = [self.path] if self.path and kind != "pad" and self._is_leaf() else []
+        candidates = [self.path] if self.path and named and self._is_leaf() else []
         candidates.append(f"{self.path}.{kind}" if self.path else kind)
         name = next((c for c in candidates if c not in self.walker.names), None)
         count = 2

@@ -12,11 +12,14 @@ from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupport
 from sparsemod.graph.operators import Graph
 from sparsemod.graph.trace import BATCH, Program, exported, recorded
 from sparsemod.graph.walk import Walker
+from sparsemod.layouts import described
+from sparsemod.layouts import layout as layout_of
 from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, type_name
 
 
-def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
-    """The operators that `module` runs in evaluation mode on one sample of `shape`, (C, H, W) or (F,).
+def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> Graph:
+    """The operators that `module` runs in evaluation mode on one sample of `shape`, whose axes `layout` names (see `sparsemod.layouts`; None: the
+    default one of the shape).
 
     Needs: one input (N, *shape), one output (N, classes), and Python control flow that does not depend on the input's values.
     Guarantees: the same outputs (`run_float`); the module's mode, weights and gradients are not touched; the state is a float32 copy.
@@ -25,14 +28,15 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
     be traced, Unsupported for operators that no cost model, kernel or exporter knows (all of them in one error).
     """
     _check_module(module)
-    if not 1 <= len(shape) <= 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise InvalidInput("shape", tuple(shape), "(C, H, W) or (F,), positive whole numbers")
+    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise InvalidInput("shape", tuple(shape), f"positive whole numbers: one of {described()}")
+    named = layout_of(layout, tuple(shape)).name
     example = example_for(module, shape)
     with evaluating(module), warnings.catch_warnings():
         # About speed on this machine or torch's own internals; nothing that the module's author could act on here.
         warnings.simplefilter("ignore")
         try:
-            return _graph(module, recorded(module, example), shape)
+            return _graph(module, recorded(module, example), shape, named)
         except Exception as error:  # not an error yet: torch.export decides, and has the better words
             if is_out_of_memory(error):
                 raise
@@ -42,7 +46,7 @@ def capture(module: nn.Module, shape: Sequence[int]) -> Graph:
         except Exception as error:
             raise _cannot_capture(module, error) from error
         with stage_errors("capture"):
-            return _graph(module, program, shape)
+            return _graph(module, program, shape, named)
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -51,8 +55,8 @@ def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
     return torch.zeros(BATCH, *shape, dtype=first.dtype, device=first.device)
 
 
-def _graph(module: nn.Module, program: Program, shape: Sequence[int]) -> Graph:
-    return Walker(program, tuple(shape), _layer_weights(module)).graph()
+def _graph(module: nn.Module, program: Program, shape: Sequence[int], layout: str | None = None) -> Graph:
+    return Walker(program, tuple(shape), _layer_weights(module), layout).graph()
 
 
 def _layer_weights(module: nn.Module) -> frozenset[str]:
@@ -60,7 +64,7 @@ def _layer_weights(module: nn.Module) -> frozenset[str]:
     return frozenset(
         f"{path}.weight" if path else "weight"
         for path, part in module.named_modules()
-        if isinstance(part, nn.Conv2d | nn.Linear) and part._parameters.get("weight") is not None
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear) and part._parameters.get("weight") is not None
     )
 
 

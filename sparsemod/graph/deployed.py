@@ -4,7 +4,7 @@ Each pass says what it needs and what it guarantees; all of them keep the output
 do depends on the structure alone, never on the values of weights: a network costs the same before and after training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from sparsemod.errors import Unsupported
-from sparsemod.graph.operators import RANKS, Graph, Operator
+from sparsemod.graph.operators import Graph, Operator
+from sparsemod.kinds import Kind
+from sparsemod.layouts import layout
 from sparsemod.stage_errors import stage_errors
-
-_FUSING = ("conv", "linear", "add")  # kinds that can end in an activation
-_ORDER_PRESERVING = ("max_pool", "flatten")  # an activation may move in front of these
 
 
 @stage_errors("deployment")
@@ -40,10 +39,10 @@ class _Work:
     def __init__(self, graph: Graph) -> None:
         self.source = graph
         self.operators = [
-            replace(o, attributes={"activation": None, **o.attributes}) if o.kind in _FUSING else o
+            replace(o, attributes={"activation": None, **o.attributes}) if o.traits.fuses_activation else o
             for o in graph.operators
         ]
-        self.shapes, self.state = dict(graph.shapes), dict(graph.state)
+        self.shapes, self.state, self.layouts = dict(graph.shapes), dict(graph.state), dict(graph.layouts)
         self.output = graph.output
 
     def graph(self) -> Graph:
@@ -53,11 +52,12 @@ class _Work:
             self.source.input, self.output, tuple(self.operators),
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: held for key, held in self.state.items() if key in keys},
+            {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
-    def each(self, *kinds: str) -> Iterator[Operator]:
-        """The operators of these kinds, each as it is when its turn comes: a pass may rewrite what follows."""
-        for name in [o.name for o in self.operators if o.kind in kinds]:
+    def each(self, wanted: Callable[[Kind], object]) -> Iterator[Operator]:
+        """The operators whose kind is `wanted`, each as it is when its turn comes: a pass may rewrite what follows."""
+        for name in [o.name for o in self.operators if wanted(o.traits)]:
             yield next(o for o in self.operators if o.name == name)
 
     def producer(self, name: str) -> Operator | None:
@@ -119,9 +119,9 @@ def _double(work: _Work, operator: Operator) -> tuple[Tensor, Tensor]:
 
 def _fold_backward(work: _Work) -> None:
     """Needs a batch norm that alone reads a conv or linear without activation. Scales that one's filters: w' = w s, b' = b s + t."""
-    for norm in work.each("batch_norm"):
+    for norm in work.each(lambda kind: kind.affine):
         before = work.producer(norm.inputs[0])
-        if before is None or before.kind not in ("conv", "linear") or before.attributes["activation"]:
+        if before is None or not before.traits.takes_affine or before.attributes["activation"]:
             continue
         if work.sole_user(before.output) is None:
             continue
@@ -134,13 +134,13 @@ def _fold_backward(work: _Work) -> None:
 
 def _fold_forward(work: _Work) -> None:
     """Needs a batch norm that a linear or an unpadded conv alone reads. Scales that one's inputs: w' = w s, b' = b + sum w t."""
-    for norm in work.each("batch_norm"):
+    for norm in work.each(lambda kind: kind.affine):
         after = work.sole_user(norm.output)
-        if after is None or after.kind not in ("conv", "linear") or any(after.attributes.get("padding", ())):
+        if after is None or not after.traits.takes_affine or any(after.window.padding):
             continue
         (scale, shift), (weight, bias) = _affine(work, norm), _double(work, after)
         kind = work.state[str(after.weight)].dtype
-        groups = after.attributes.get("groups", 1)
+        groups = after.window.groups
         # Inputs of each output channel: those of its group.
         per_output = [
             v.reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1).flatten(0, 1)
@@ -154,27 +154,28 @@ def _fold_forward(work: _Work) -> None:
 
 def _replace_batch_norms(work: _Work) -> None:
     """Needs a batch norm that nothing could take in. Makes it a depthwise 1 x 1 conv, or on vectors a linear with a diagonal matrix."""
-    for norm in work.each("batch_norm"):
-        if len(work.shapes[norm.output]) not in RANKS["batch_norm"]:
-            shape = work.shapes[norm.output]
-            raise Unsupported(
-                "batch_norm", norm.name, "deployment", hint=f"shape {shape}, not (F,) or (C, H, W)"
-            )
+    for norm in work.each(lambda kind: kind.affine):
         scale, shift = _affine(work, norm)
         kind = work.state[norm.attributes["mean"]].dtype
         channels = len(scale)
-        if len(work.shapes[norm.output]) == 3:
+        axes = layout(work.layouts.get(norm.output), work.shapes[norm.output])
+        if axes.channel != 0:
+            raise Unsupported(
+                norm.kind, norm.name, "deployment", hint=f"layout {axes.name}, not channels first"
+            )
+        positions = len(axes.positions)
+        if positions:
             attributes: dict[str, Any] = {
                 "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": channels, "parameter": None, "activation": None,
             }  # fmt: skip
-            weight = scale.reshape(channels, 1, 1, 1)
+            weight = scale.reshape(channels, 1, *[1] * positions)
         else:
             attributes, weight = {"parameter": None, "activation": None}, torch.diag(scale)
         new = work.weighted(
             norm,
             weight.to(kind),
             shift.to(kind),
-            kind="conv" if weight.ndim == 4 else "linear",
+            kind="conv" if positions else "linear",
             attributes=attributes,
         )
         work.put(norm, new)
@@ -185,18 +186,21 @@ def _fuse_activations(work: _Work) -> None:
 
     Becomes `activation` of the former, which gives the same outputs because pooling keeps the order; twice relu is relu, with a relu6 it is relu6.
     """
-    for clip in work.each("relu", "relu6"):
+    for clip in work.each(lambda kind: kind.activation):
         while (pool := _movable(work, clip)) is not None:
             # The tensors' names stay, so that the readers of the last one need no change.
             work.shapes[pool.output] = work.shapes[pool.inputs[0]]
+            work.layouts.pop(pool.output, None)
+            if pool.inputs[0] in work.layouts:
+                work.layouts[pool.output] = work.layouts[pool.inputs[0]]
             first = replace(clip, inputs=pool.inputs, output=pool.output)
             work.put(clip, replace(pool, inputs=(pool.output,), output=clip.output))
             work.put(pool, first)
             clip = first
         before = work.producer(clip.inputs[0])
-        if before is None or before.kind not in _FUSING or work.sole_user(before.output) is None:
+        if before is None or not before.traits.fuses_activation or work.sole_user(before.output) is None:
             continue
-        six = "relu6" in (clip.kind, before.attributes["activation"])
+        six = "relu6" in (clip.traits.activation, before.attributes["activation"])
         work.put(
             before,
             replace(before, attributes={**before.attributes, "activation": "relu6" if six else "relu"}),
@@ -208,7 +212,14 @@ def _movable(work: _Work, clip: Operator) -> Operator | None:
     """The operator that `clip` should swap places with, None when it stays."""
     before = work.producer(clip.inputs[0])
     source = before
-    while source is not None and source.kind in _ORDER_PRESERVING and work.sole_user(source.output):
+    while source is not None and _passes(source) and work.sole_user(source.output):
         source = work.producer(source.inputs[0])
-    fusible = source is not None and source.kind in _FUSING and work.sole_user(source.output) is not None
+    fusible = (
+        source is not None and source.traits.fuses_activation and work.sole_user(source.output) is not None
+    )
     return before if fusible and before is not source else None
+
+
+def _passes(operator: Operator) -> bool:
+    """Whether an activation may move in front of it."""
+    return operator.traits.clamps_early and operator.traits.activation is None

@@ -1,14 +1,24 @@
 """Running a graph in float: the reference for captures and passes, and the source of calibration statistics."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsemod.errors import InvalidInput, Unsupported
-from sparsemod.graph.operators import KINDS, Graph, Operator
+from sparsemod.errors import InvalidInput
+from sparsemod.graph.operators import Graph, Operator
+from sparsemod.kinds import Stage
+
+FloatRule = Callable[[Graph, Operator, list[Tensor]], Tensor]
+
+FLOAT: Stage[FloatRule] = Stage(
+    "the float interpreter",
+    builtin=tuple(
+        f"sparsemod.graph.rules.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+    ),
+)
+"""What each kind computes: (graph, operator, its inputs (N, *shape)) -> its output, before a fused activation."""
 
 
 @torch.no_grad()
@@ -36,49 +46,17 @@ def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | 
 
 
 def step(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    """One operator on tensors with a batch axis."""
-    x, a = inputs[0], operator.attributes
-    weight = graph.state[operator.weight] if operator.weight else None
-    bias = graph.state[operator.bias] if operator.bias else None
-    match operator.kind:
-        case "conv":
-            result = functional.conv2d(
-                _padded(x, a["padding"], 0.0),
-                _given(weight),
-                bias,
-                a["stride"],
-                0,
-                a["dilation"],
-                a["groups"],
-            )
-        case "linear":
-            result = functional.linear(x, _given(weight), bias)
-        case "batch_norm":
-            mean, variance = graph.state[a["mean"]], graph.state[a["variance"]]
-            result = functional.batch_norm(x, mean, variance, weight, bias, eps=a["epsilon"])
-        case "relu":
-            result = functional.relu(x)
-        case "relu6":
-            result = functional.relu6(x)
-        case "max_pool":
-            result = functional.max_pool2d(
-                x, a["kernel"], a["stride"], _symmetric(operator), a["dilation"], a["ceil_mode"]
-            )
-        case "avg_pool":
-            result = functional.avg_pool2d(
-                x, a["kernel"], a["stride"], _symmetric(operator), a["ceil_mode"], a["count_include_pad"]
-            )
-        case "global_avg_pool":
-            result = x.mean((2, 3), keepdim=a["keep"])
-        case "add":
-            result = x + inputs[1]
-        case "concat":
-            result = torch.cat(inputs, a["axis"] + 1)
-        case "flatten":
-            result = x.flatten(1)
-        case _:
-            raise Unsupported(operator.kind, operator.name, "the float interpreter", KINDS)
-    return activate(result, a.get("activation"))
+    """One operator on tensors with a batch axis. Raises Unsupported for a kind without a float meaning."""
+    result = FLOAT.rule(operator.kind, operator.name)(graph, operator, inputs)
+    if operator.traits.window:  # rules may leave a sequence as an image of height 1
+        result = result.reshape(len(result), *graph.shapes[operator.output])
+    return activate(result, operator.attributes.get("activation"))
+
+
+def as_image(graph: Graph, operator: Operator, x: Tensor) -> Tensor:
+    """The first input (N, *shape) of an operator as images (N, C, H, W)."""
+    layout = graph.layout(operator.inputs[0])
+    return x.movedim(layout.channel + 1, 1).reshape(len(x), *layout.image(tuple(x.shape[1:])))
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
@@ -86,23 +64,3 @@ def activate(x: Tensor, activation: str | None) -> Tensor:
     if activation is None:
         return x
     return functional.relu(x) if activation == "relu" else functional.relu6(x)
-
-
-def _given(tensor: Tensor | None) -> Tensor:
-    if tensor is None:
-        raise InvalidInput("operator.weight", None, "conv and linear need a weight")
-    return tensor
-
-
-def _padded(x: Tensor, padding: Any, value: float) -> Tensor:
-    top, bottom, left, right = padding
-    return functional.pad(x, (left, right, top, bottom), value=value) if any(padding) else x
-
-
-def _symmetric(operator: Operator) -> tuple[int, int]:
-    top, bottom, left, right = operator.attributes["padding"]
-    if (top, left) != (bottom, right):
-        raise Unsupported(
-            operator.kind, operator.name, "the float interpreter", hint="pooling pads both sides alike"
-        )
-    return top, left

@@ -1,4 +1,4 @@
-"""From a traced program to our operators, node by node with the table in `sparsemod.graph.aten`.
+"""From a traced program to our operators, node by node with the rules in `sparsemod.graph.aten`.
 
 Two things need care, and happen here: operators that work in place (every later reader of any alias sees the new value), and weights that
 are computed (masks, parametrizations, buckets): whatever does not depend on the input is evaluated.
@@ -15,9 +15,10 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant
-from sparsemod.graph.operators import KINDS, Graph, Operator
+from sparsemod.graph.call import Call, Constant, captured
+from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
+from sparsemod.layouts import default_layout
 
 INPUT = "input"
 UNKNOWN = object()
@@ -27,10 +28,13 @@ UNKNOWN = object()
 class Walker:
     """Translates a program node by node. An unsupported operator does not end the walk, so that one error names them all."""
 
-    def __init__(self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str]) -> None:
+    def __init__(
+        self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str], layout: str | None
+    ) -> None:
         self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
         self.operators: list[Operator] = []
         self.shapes: dict[str, tuple[int, ...]] = {INPUT: shape}
+        self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
         # What is written to in place must not be the module's own.
@@ -62,13 +66,15 @@ class Walker:
                     self._refuse(node, error)
         if output is None:
             raise BuildError("the network returns nothing")
-        operators = _fuse_pads(_needed(self.operators, output), output)
+        kept, output = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        operators = _fuse_pads(kept, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(
             INPUT, output, operators,
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: held for key, held in self.state.items() if key in keys},
+            {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
     def _live(self) -> set[Node]:
@@ -110,7 +116,7 @@ class Walker:
         call = Call(self, node)
         if any(self.values[source] is UNKNOWN for source in node.all_input_nodes):
             # What an unsupported operator made has no shape that could be judged; an operator without a translation is one all the same.
-            known = node.target is python_operator.getitem or str(node.target) in TRANSLATIONS
+            known = node.target is python_operator.getitem or TRANSLATIONS.has(str(node.target))
             self.values[node], self.storage[node] = UNKNOWN, node
             if not known:
                 raise call.unsupported()
@@ -124,11 +130,10 @@ class Walker:
         if all(isinstance(value, Constant) for value in inputs):
             self._evaluate(node)
             return
-        translation = TRANSLATIONS.get(str(node.target))
-        if translation is None:
+        if not TRANSLATIONS.has(str(node.target)):
             raise call.unsupported()
         self.storage[node] = node
-        translation(call)
+        TRANSLATIONS.get(str(node.target)).origin(call)
         if _writes(node):
             self._written(node, call)
 
@@ -183,13 +188,48 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
     return kept[::-1]
 
 
+def _drop_squeezes(
+    operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]
+) -> tuple[list[Operator], str]:
+    """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself.
+
+    Returns the operators and the name of the output; the pool's entry in `shapes` is the sequence's.
+    """
+    found = list(operators)
+    for name in [o.name for o in operators if o.kind == "reshape"]:
+        lifted = next((o for o in found if o.name == name), None)
+        if lifted is None:
+            continue
+        source, image = shapes[lifted.inputs[0]], shapes[lifted.output]
+        pools = [o for o in found if lifted.output in o.inputs]
+        if len(source) != 2 or image != (source[0], 1, source[1]) or len(pools) != 1:
+            continue
+        pool = pools[0]
+        after = [o for o in found if pool.output in o.inputs]
+        squeezed = after[0] if len(after) == 1 else None
+        if not pool.traits.positions or squeezed is None or output in (lifted.output, pool.output):
+            continue
+        if squeezed.kind != "reshape" or len(shapes[squeezed.output]) != 2:
+            continue
+        shapes[pool.output] = shapes[squeezed.output]
+        found = [
+            replace(o, inputs=tuple(pool.output if n == squeezed.output else n for n in o.inputs))
+            for o in found
+            if o.name not in (lifted.name, squeezed.name)
+        ]
+        place = next(index for index, o in enumerate(found) if o.name == pool.name)
+        found[place] = replace(pool, inputs=lifted.inputs)
+        output = pool.output if output == squeezed.output else output
+    return found, output
+
+
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
     """Zero padding in front of a convolution, once or several times, becomes the convolution's own. Raises Unsupported for padding elsewhere."""
     pads: dict[str, Operator] = {}
     result = []
     for operator in operators:
         padded = [pads[name] for name in operator.inputs if name in pads]
-        if padded and operator.kind not in ("conv", "pad"):
+        if padded and not operator.traits.takes_padding:
             raise _pad_unsupported(padded[0])
         if padded:
             sums = zip(operator.attributes["padding"], padded[0].attributes["padding"], strict=True)
@@ -206,5 +246,5 @@ def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
 
 def _pad_unsupported(pad: Operator) -> Unsupported:
     return Unsupported(
-        "pad", pad.name, "capture", KINDS, hint="padding must be zeros directly before a convolution"
+        "pad", pad.name, "capture", captured(), hint="padding must be zeros directly before a convolution"
     )

@@ -6,25 +6,22 @@ from typing import Literal, get_args
 from sparsemod.arena import plan
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
+from sparsemod.graph.macs import macs
 from sparsemod.measure import latency as latencies
 from sparsemod.measure import memory, size
 from sparsemod.measure.encodings import EncodingGoal
-from sparsemod.measure.macs import macs
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.predicted import chosen_encodings, predict, predictions
-from sparsemod.pruning.plan import planned_pruned
 from sparsemod.records import Measurement
+from sparsemod.spec.methods import INT8, Storage
 from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import Device, calibrated_cores, operator_model
 
 ModelSize = Literal["deployed", "sparse", "nonzeros"]
 WorkingMemory = Literal["arena", "peak", "peak_without_input", "sparse_model_1", "sparse_model_2"]
 LatencyMethod = Literal["operators", "macs"]
-Scheme = Literal["static", "none"]
 
 _SIZE_METHODS: dict[str, str] = {
-    "deployed": "int8 weights with int32 bias, int32 multiplier and int8 shift per channel",
-    "float": "float32 weights with float32 bias per channel",
     "sparse": "per layer the smaller of dense and bitmap encoding, indices included",
     "nonzeros": "count of nonzero weights",
 }
@@ -42,9 +39,10 @@ def costs(
     graph: Graph,
     device: Device,
     *,
-    sparsity: float = 0.0,
+    zeros: int = 0,
     nonzeros: Mapping[str, int] | None = None,
-    scheme: Scheme = "static",
+    storage: Storage = INT8,
+    integer: bool = True,
     model_size: ModelSize = "deployed",
     working_memory: WorkingMemory = "peak",
     latency: LatencyMethod = "operators",
@@ -52,13 +50,14 @@ def costs(
     goal: EncodingGoal | None = None,
     encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
-    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph; as int8 also instructions, flash
-    and ram, as the calibrated model of the device's core predicts them.
+    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph; of an integer network also
+    instructions, flash and ram, as the calibrated model of the device's core predicts them.
 
-    `sparsity` is the planned share of weights that global magnitude pruning will remove; for filter pruning give the graph of the shrunk
-    module and 0. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than what
-    is measured then. `scheme` is the quantization: int8, or none (4 bytes a value; its latency is that of int8 kernels, which the method
-    says). How weights with zeros are stored decides instructions and flash: `encodings` (layer -> encoding) of the finished network, or else
+    `zeros` is the number of weights that pruning is planned to set to zero, wherever they will be; where pruning shrinks the network, give
+    the shrunk graph. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than
+    what is measured then. `storage` is how the quantization scheme stores values; the latency of a network that is not `integer` is that
+    of int8 kernels, which the method says.
+    How weights with zeros are stored decides instructions and flash: `encodings` (layer -> encoding) of the finished network, or else
     what would be chosen for `goal` (default: flash and instructions of the device's core weigh the same). `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
     the memory timeline and the instructions per operator.
 
@@ -67,19 +66,17 @@ def costs(
     _check("measure.model_size", model_size, ModelSize)
     _check("measure.working_memory", working_memory, WorkingMemory)
     _check("measure.latency", latency, LatencyMethod)
-    _check("quantization.scheme", scheme, Scheme)
-    layers = size.layer_sizes(graph, scheme)
+    layers = size.layer_sizes(graph, storage)
     weights = size.parameters(layers)
-    planned, zeros = nonzeros is None, 0
+    planned = nonzeros is None
     if nonzeros is None:
-        zeros = _planned_zeros(layers, sparsity)
         left, sparse = weights - zeros, size.planned_sparse_bytes(layers, zeros)
     else:
         left, sparse = sum(nonzeros.values()), size.sparse_bytes(layers, nonzeros)
-    suffix = f", planned for sparsity {sparsity:g}" if planned and sparsity else ""
+    suffix = f", planned for {zeros} zeros" if planned and zeros else ""
 
     sizes = {"deployed": size.deployed_bytes(layers), "sparse": sparse, "nonzeros": left}
-    moments, width = memory.timeline(graph), size.WEIGHT_BYTES[scheme]
+    moments, width = memory.timeline(graph), storage.activation_bytes
     memory_plan = plan(graph_layout(graph).problem)
     memories = {
         "arena": width * memory_plan.size,
@@ -102,8 +99,6 @@ def costs(
         else latencies.by_operators(predicted, device)
     )
 
-    stored = "int8" if scheme == "static" else "float32"
-
     def measured(metric: str, value: float, unit: str, method: str, **detail: object) -> Measurement:
         return Measurement(
             metric=metric, value=float(value), unit=unit, method=method, target=device.name, detail=detail
@@ -112,19 +107,19 @@ def costs(
     found = (
         measured(
             "model_size", sizes[model_size], "weights" if model_size == "nonzeros" else "B",
-            _SIZE_METHODS[model_size if scheme == "static" or model_size != "deployed" else "float"] + (suffix if model_size != "deployed" else ""), definition=model_size, **sizes,
+            storage.description if model_size == "deployed" else _SIZE_METHODS[model_size] + suffix, definition=model_size, **sizes,
         ),
         measured(
-            "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory].format(stored), definition=working_memory, **memories,
+            "working_memory", memories[working_memory], "B", _MEMORY_METHODS[working_memory].format(storage.name), definition=working_memory, **memories,
             timeline=[
                 {"operator": m.operator, "bytes": width * m.bytes, "without_input": width * m.without_input} for m in moments
             ],
         ),
-        measured("latency", took.milliseconds, "ms", took.method + ("" if scheme == "static" else ", as if it were int8"), definition=latency, instructions=took.instructions),
+        measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
         measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
-        *(predictions(predicted, operator_model(device.model), measured) if predicted and scheme == "static" else ()),
+        *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in found}
 
@@ -133,12 +128,6 @@ def _spread(layers: tuple[size.LayerSize, ...], zeros: int) -> dict[str, int]:
     """Zeros that are planned for the whole network, spread evenly: where they will be is known only after training."""
     weights = max(1, size.parameters(layers))
     return {layer.name: max(1, round(layer.weights * (1 - zeros / weights))) for layer in layers}
-
-
-def _planned_zeros(layers: tuple[size.LayerSize, ...], sparsity: float) -> int:
-    # As magnitude pruning does it: one weight of each layer always stays.
-    weights, count = size.prunable(layers)
-    return min(planned_pruned(weights, sparsity), weights - count)
 
 
 def _check(field: str, value: str, allowed: object) -> None:

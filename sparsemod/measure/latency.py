@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
-from sparsemod.measure.macs import macs
+from sparsemod.graph.macs import macs
 from sparsemod.measure.predicted import Predicted
 from sparsemod.targets import Device, operator_model
 

@@ -3,7 +3,7 @@
 One byte per element. A tensor lives from the operator that makes it to the last one that reads it, the network's input from the start and
 its output to the end; the inputs and the output of an operator live together. Two exceptions:
 
-- flatten is a view: its output is its input's buffer;
+- flatten and other views: the output is the input's buffer;
 - a relu or relu6 that no operator took in works in place when nothing reads its input afterwards, except on the network's input, which
   belongs to the caller.
 
@@ -16,8 +16,6 @@ one layer at a time: `sparse_model_1` is the largest sum of a layer's input and 
 from dataclasses import dataclass
 
 from sparsemod.graph import Graph
-
-_IN_PLACE = ("relu", "relu6")
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,11 @@ class _Buffer:
 
 
 def timeline(graph: Graph) -> tuple[Moment, ...]:
-    """One moment per operator that does something (flatten does not), in execution order."""
+    """One moment per operator that does something (views do not), in execution order."""
     buffers = _buffers(graph)
     moments = []
     for index, operator in enumerate(graph.operators):
-        if operator.kind == "flatten":
+        if operator.traits.view:
             continue
         alive = [b for b in buffers if b.first <= index <= b.last]
         total = sum(b.size for b in alive)
@@ -64,7 +62,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
         source = held[operator.inputs[0]]
         # `last` covers the readers of every tensor seen so far in the buffer, views included.
         free = source.last <= index and source is not first
-        if operator.kind == "flatten" or (operator.kind in _IN_PLACE and free):
+        if operator.traits.view or (operator.traits.in_place and free):
             buffer = source
         else:
             buffer = _Buffer(operator.output, graph.elements(operator.output), index, index)
@@ -97,6 +95,6 @@ def sparse_model_2(graph: Graph) -> int:
     sums = [
         sum(graph.elements(name) for name in dict.fromkeys(o.inputs)) + graph.elements(o.output)
         for o in graph.operators
-        if o.kind not in ("flatten", *_IN_PLACE)
+        if not (o.traits.view or o.traits.in_place)
     ]
     return max(sums, default=0)

@@ -7,9 +7,10 @@ from sparsemod.arena import plan
 from sparsemod.graph import Graph, Operator
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
 from sparsemod.measure.nodes import graph_layout
-from sparsemod.measure.size import CHANNEL_BYTES, layer_sizes
+from sparsemod.measure.size import layer_sizes
 from sparsemod.measure.work import Weights, Work, encoded, layer_instructions, weights_of, works
 from sparsemod.records import Measurement
+from sparsemod.spec.methods import INT8
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
 
 
@@ -44,7 +45,7 @@ def predict(
     """The model's prediction for a deployed graph as int8; `arena`: the planned size, where it is known; `nonzeros`: layer -> weights that are
     not zero (default: all); `encodings`: layer -> how they are stored (default: the smallest form)."""
     work = works(graph, nonzeros, encodings)
-    per_layer = {w.layer: layer_instructions(w.kernel, w.features, model) for w in work}
+    per_layer = {w.layer: layer_instructions(w.kernel, w.features, model, w.layer) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
     code = model.code.get("base", 0.0) + sum(model.code.get(kernel, 0.0) for kernel in sorted(kernels))
     calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
@@ -73,11 +74,11 @@ def constants(
     """Bytes of weights as stored, biases and scales."""
     channels = sum(layer.channels for layer in layer_sizes(graph))
     stored = (encoded(graph, operator, nonzeros, encodings) for operator in _weighted(graph))
-    return sum(one.bytes for one in stored) + channels * CHANNEL_BYTES["static"]
+    return sum(one.bytes for one in stored) + channels * INT8.channel_bytes
 
 
 def _weighted(graph: Graph) -> list[Operator]:
-    return [o for o in graph.operators if o.weight is not None and o.kind in ("conv", "linear")]
+    return [o for o in graph.operators if o.traits.weighted]
 
 
 def chosen_encodings(

@@ -26,64 +26,52 @@ from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph
-
-WEIGHT_BYTES = {"static": 1, "none": 4}
-CHANNEL_BYTES = {"static": 9, "none": 4}  # int32 bias, int32 multiplier, int8 shift; a float32 bias
+from sparsemod.kinds.encodings import mask_bytes
+from sparsemod.spec.methods import INT8, Storage
 
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer's number of weights and output channels; `parameter` as in the graph: what it is called where pruning methods see it."""
+    """A layer's number of weights and output channels, and how they are stored."""
 
     name: str
     weights: int
     channels: int
-    parameter: str | None = None
-    scheme: str = "static"
+    storage: Storage = INT8
     groups: int = 1
 
     @property
     def dense(self) -> int:
         """Bytes with every weight stored."""
-        return self.weights * WEIGHT_BYTES[self.scheme] + self.channels * CHANNEL_BYTES[self.scheme]
+        return self.weights * self.storage.weight_bytes + self.channels * self.storage.channel_bytes
 
     def bitmap(self, nonzeros: int) -> int:
         """Bytes with one bit per weight (whole bytes per filter) and the nonzero ones stored; a layer with groups is dense."""
         if self.groups > 1:
             return self.dense
         return (
-            (self.weights // self.channels + 7) // 8 * self.channels
-            + nonzeros * WEIGHT_BYTES[self.scheme]
-            + self.channels * CHANNEL_BYTES[self.scheme]
+            mask_bytes(self.channels, self.weights // self.channels)
+            + nonzeros * self.storage.weight_bytes
+            + self.channels * self.storage.channel_bytes
         )
 
 
-def layer_sizes(graph: Graph, scheme: str = "static") -> tuple[LayerSize, ...]:
-    """The conv and linear layers in execution order, as quantization `scheme` stores them."""
+def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
+    """The conv and linear layers in execution order, stored as `storage` says."""
     found = []
     for operator in graph.operators:
-        if operator.weight is not None and operator.kind in ("conv", "linear"):
+        if operator.weight is not None and operator.traits.weighted:
             weight = graph.state[operator.weight]
             found.append(
                 LayerSize(
                     operator.name,
                     weight.numel(),
                     len(weight),
-                    operator.attributes.get("parameter"),
-                    scheme,
-                    int(operator.attributes.get("groups", 1)),
+                    storage,
+                    operator.window.groups,
                 )
             )
     return tuple(found)
-
-
-def count_nonzeros(graph: Graph) -> dict[str, int]:
-    """Layer -> its nonzero float weights now."""
-    return {
-        operator.name: int(graph.state[operator.weight].count_nonzero())
-        for operator in graph.operators
-        if operator.weight is not None and operator.kind in ("conv", "linear")
-    }
 
 
 def parameters(layers: Sequence[LayerSize]) -> int:
@@ -104,16 +92,10 @@ def sparse_bytes(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> in
 
 def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
     """An upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
-    width = WEIGHT_BYTES[layers[0].scheme] if layers else 1
+    width = layers[0].storage.weight_bytes if layers else 1
     grouped = sum(layer.weights for layer in layers if layer.groups > 1)
     bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - max(0, zeros - grouped) * width
     return min(deployed_bytes(layers), bitmaps)
-
-
-def prunable(layers: Sequence[LayerSize]) -> tuple[int, int]:
-    """(weights, layers) that pruning methods see; a shared weight once."""
-    distinct = {layer.parameter: layer.weights for layer in layers if layer.parameter is not None}
-    return sum(distinct.values()), len(distinct)
 
 
 def check_nonzeros(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> None:

@@ -4,19 +4,34 @@ The counts follow the loops of the kernels (`sparsemod/export/c/kernels`); what 
 four filters at a time and on the rest one by one.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sparsemod.arena import Node
-from sparsemod.arena.nodes import is_depthwise, is_pointwise
+from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
+from sparsemod.graph.joins import copied
+from sparsemod.kinds import Stage
+from sparsemod.kinds.encodings import encoded_bytes, mask_bytes
+from sparsemod.layouts import Tensors
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.targets import OperatorModel
 
-Shape = tuple[int, ...]
 Features = dict[str, float]
-_CLAMPED_EARLY = ("max_pool", "flatten", "relu", "relu6")
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The kernel that runs a node, and how often each part of its loops runs."""
+
+    kernel: str
+    features: Features
+
+
+FeatureRule = Callable[[Tensors, Node], Loops]
+
+FEATURES: Stage[FeatureRule] = Stage("the cost model", builtin=("sparsemod.measure.features",))
+"""What a layer makes its kernel do, its weights stored densely: (tensors, node) -> Loops, by the kind of layer."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +55,18 @@ def works(
     """One per kernel call of a deployed graph, in its own order; views run nothing.
 
     `nonzeros`: layer -> weights that are not zero (default: all); `encodings`: layer -> how its weights are stored (default: the smallest
-    form). Together they decide what reading the weights costs.
+    form). Together they decide what reading the weights costs. Raises Unsupported for a kind without a rule.
     """
     operators = {operator.name: operator for operator in graph.operators}
     found = []
     for node in graph_layout(graph).nodes:
-        kernel, features = work_of(
-            node, graph.shapes, operators[node.name].attributes.get("dilation", (1, 1))
-        )
-        if kernel == "concat":
-            copied = sum(
-                math.prod(graph.shapes[name])
-                for name in node.inputs
-                if _copied(graph, operators[node.name], name)
-            )
-            features |= {"copied": float(copied), "rescaled": features.pop("elements") - copied}
+        kernel, features = work_of(node, graph.tensors)
         encoding = "none"
+        if node.traits.joins:
+            plain = sum(
+                graph.elements(name) for name in node.inputs if copied(graph, operators[node.name], name)
+            )
+            features |= {"copied": float(plain), "rescaled": features["rescaled"] - plain}
         if "quad_words" in features:
             stored = encoded(graph, operators[node.name], nonzeros, encodings)
             encoding = stored.name
@@ -65,18 +76,21 @@ def works(
     return tuple(found)
 
 
-def work_of(
-    node: Node, shapes: Mapping[str, Shape], dilation: Sequence[int] = (1, 1)
-) -> tuple[str, Features]:
-    """(kernel, how often each part of its loops runs) of a node, its weights stored densely."""
-    kernel = kernel_of(node, shapes)
-    sources = [shapes[name] for name in node.inputs]
-    return kernel, {"call": 1.0, **_FEATURES[kernel](node, sources, shapes[node.output], tuple(dilation))}
+def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
+    """(kernel, how often each part of its loops runs) of a node, its weights stored densely. Raises Unsupported for a kind without a rule."""
+    loops = FEATURES.rule(node.kind, node.name)(tensors, node)
+    return loops.kernel, {"call": 1.0, **loops.features}
 
 
-def layer_instructions(kernel: str, features: Mapping[str, float], model: OperatorModel) -> float:
-    """Instructions of one layer, as a core's model predicts them."""
-    coefficients = model.instructions.get(kernel, {})
+def layer_instructions(
+    kernel: str, features: Mapping[str, float], model: OperatorModel, layer: str = ""
+) -> float:
+    """Instructions of one layer, as a core's model predicts them. Raises Unsupported for a kernel that the model was not fitted to."""
+    coefficients = model.instructions.get(kernel)
+    if coefficients is None:
+        hint = f"sparsemod calibrate --core {model.core} fits it"
+        by = f"the operator model of {model.core}"
+        raise Unsupported(kernel, layer, by, sorted(model.instructions), hint)
     return sum(coefficients.get(name, 0.0) * count for name, count in features.items())
 
 
@@ -106,20 +120,16 @@ class Stored:
 def stored_forms(weights: Weights) -> tuple[Stored, ...]:
     """The forms in which `sparsemod.export.c.encoding` can store the weights, dense first."""
     outputs, taps, left = weights.outputs, weights.taps, weights.nonzeros
-    dense = Stored("dense", outputs * taps, left, taps, outputs)
-    if weights.groups > 1:
-        return (dense,)
-    kept = left + weights.bridges
-    gaps = Stored("gaps", 2 * kept + outputs, kept, taps, outputs)
-    mask = Stored("mask", left + outputs * ((taps + 7) // 8), left, taps, outputs)
-    return dense, gaps, mask
+    sizes = encoded_bytes(outputs, taps, left, weights.groups, weights.bridges)
+    kept = {"gaps": left + weights.bridges}
+    return tuple(Stored(name, size, kept.get(name, left), taps, outputs) for name, size in sizes.items())
 
 
 def weights_of(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | None) -> Weights:
-    """The weights of a conv or linear operator."""
+    """The weights of an operator."""
     weight = graph.state[operator.weight or ""]
     left = weight.numel() if nonzeros is None else nonzeros[operator.name]
-    return Weights(len(weight), weight[0].numel(), int(operator.attributes.get("groups", 1)), left)
+    return Weights(len(weight), weight[0].numel(), operator.window.groups, left)
 
 
 def encoded(
@@ -144,192 +154,5 @@ def sparse_features(features: Features, stored: Stored) -> Features:
     found[f"{stored.name}_weights"] = windows * stored.nonzeros
     found[f"{stored.name}_filters"] = windows * stored.outputs
     if stored.name == "mask":
-        found["mask_bytes"] = windows * stored.outputs * ((stored.taps + 7) // 8)
+        found["mask_bytes"] = windows * mask_bytes(stored.outputs, stored.taps)
     return found
-
-
-def _copied(graph: Graph, concat: Operator, name: str) -> bool:
-    """Whether quantization gives this input of a concat the output's scale: where nothing else reads what leads to it."""
-    users, producers, reader = graph.users(), graph.producers(), concat
-    while users[name] == [reader] and name in producers:
-        reader = producers[name]
-        if reader.kind not in _CLAMPED_EARLY:
-            return reader.kind != "avg_pool"
-        name = reader.inputs[0]
-    return False
-
-
-def kernel_of(node: Node, shapes: Mapping[str, Shape]) -> str:
-    """The kernel that generated C calls for a node."""
-    if node.kind != "conv":
-        return node.kind
-    if is_depthwise(node, shapes[node.inputs[0]][0], shapes[node.output][0]):
-        return "depthwise"
-    return "conv_1x1" if is_pointwise(node) else "conv"
-
-
-def _filters(taps: int, outputs: int, windows: int) -> Features:
-    quads, rest = divmod(outputs, 4)
-    return {
-        "quad_words": float(windows * quads * (taps // 4)),
-        "quad_tails": float(windows * quads * (taps % 4)),
-        "quads": float(windows * quads),
-        "single_words": float(windows * rest * (taps // 4)),
-        "single_tails": float(windows * rest * (taps % 4)),
-        "singles": float(windows * rest),
-        "windows": float(windows),
-    }
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """How windows lie on an input: taps inside of it for each output row and column, `edges` at which some lie outside."""
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-    kernel: tuple[int, int]
-
-    @property
-    def positions(self) -> int:
-        """Outputs of one channel."""
-        return len(self.rows) * len(self.columns)
-
-    @property
-    def lines(self) -> int:
-        """Kernel rows inside, over all positions."""
-        return sum(self.rows) * len(self.columns)
-
-    @property
-    def inside(self) -> int:
-        """Taps inside, over all positions."""
-        return sum(self.rows) * sum(self.columns)
-
-    @property
-    def outside(self) -> int:
-        """Taps outside, over all positions."""
-        return math.prod(self.kernel) * self.positions - self.inside
-
-    def loops(self) -> Features:
-        """The loops that every windowed kernel has: rows, positions, and those at an edge."""
-        edges = sum(c < self.kernel[1] for c in self.columns) * len(self.rows)
-        edges += sum(r < self.kernel[0] for r in self.rows)
-        return {"rows": float(len(self.rows)), "positions": float(self.positions), "edges": float(edges)}
-
-
-def _windows(node: Node, source: Shape, result: Shape, dilation: Shape) -> _Windows:
-    spans = []
-    for axis in (0, 1):
-        stride, before, apart, size = (
-            node.stride[axis],
-            node.padding[2 * axis],
-            dilation[axis],
-            source[1 + axis],
-        )
-        places = range(result[1 + axis])
-        taps = range(node.kernel[axis])
-        spans.append(
-            tuple(sum(0 <= place * stride - before + tap * apart < size for tap in taps) for place in places)
-        )
-    return _Windows(spans[0], spans[1], node.kernel)
-
-
-def _conv(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    channels = sources[0][0] // node.groups
-    windows = _windows(node, sources[0], result, dilation)
-    lines = sum(windows.rows) * node.groups
-    # Without dilation and groups the taps of a kernel row lie in one piece.
-    joined = node.groups == 1 and dilation[1] == 1
-    pieces = [span * channels for span in windows.columns] if joined else [channels] * sum(windows.columns)
-    return {
-        **_filters(
-            math.prod(node.kernel) * channels, result[0] // node.groups, windows.positions * node.groups
-        ),
-        "lines": float(lines * len(windows.columns)),
-        "pieces": float(lines * len(pieces)),
-        "copied_words": float(lines * sum(piece // 4 for piece in pieces)),
-        "copied_tails": float(lines * sum(piece % 4 for piece in pieces)),
-        "filled": float(windows.outside * channels * node.groups),
-        **windows.loops(),
-    }
-
-
-def _pointwise(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    return {**_filters(sources[0][0], result[0], result[1] * result[2]), "rows": float(result[1])}
-
-
-def _linear(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    found = _filters(sources[0][0], result[0], 1)
-    del found["windows"]
-    return found
-
-
-def _depthwise(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    windows, (quads, rest) = _windows(node, sources[0], result, dilation), divmod(result[0], 4)
-    return {
-        "quad_taps": float(windows.inside * quads),
-        "quad_outside": float(windows.outside * quads),
-        "quad_lines": float(windows.positions * node.kernel[0] * quads),
-        "quads": float(windows.positions * quads),
-        "single_taps": float(windows.inside * rest),
-        "single_outside": float(windows.outside * rest),
-        "single_lines": float(windows.positions * node.kernel[0] * rest),
-        "singles": float(windows.positions * rest),
-        **windows.loops(),
-    }
-
-
-def _max_pool(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    windows, (quads, rest) = _windows(node, sources[0], result, dilation), divmod(result[0], 4)
-    return {
-        "quad_taps": float(windows.inside * quads),
-        "quad_lines": float(windows.lines * quads),
-        "quads": float(windows.positions * quads),
-        "single_taps": float(windows.inside * rest),
-        "single_lines": float(windows.lines * rest),
-        "singles": float(windows.positions * rest),
-        **windows.loops(),
-    }
-
-
-def _avg_pool(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    windows = _windows(node, sources[0], result, dilation)
-    return {
-        "taps": float(windows.inside * result[0]),
-        "lines": float(windows.lines * result[0]),
-        "outputs": float(windows.positions * result[0]),
-        **windows.loops(),
-    }
-
-
-def _mean(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    return {"elements": float(math.prod(sources[0])), "outputs": float(result[0])}
-
-
-def _elements(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    return {"elements": float(math.prod(result)), "channels": float(result[0])}
-
-
-def _concat(node: Node, sources: list[Shape], result: Shape, dilation: Shape) -> Features:
-    inner = math.prod(result[1:])
-    return {
-        "inputs": float(len(sources)),
-        "runs": float(len(sources) * inner),
-        "elements": float(math.prod(result)),
-    }
-
-
-_FEATURES: Mapping[str, Callable[[Node, list[Shape], Shape, Shape], Features]] = {
-    "conv": _conv,
-    "conv_1x1": _pointwise,
-    "depthwise": _depthwise,
-    "linear": _linear,
-    "max_pool": _max_pool,
-    "avg_pool": _avg_pool,
-    "global_avg_pool": _mean,
-    "add": _elements,
-    "clamp": _elements,
-    "flatten": _elements,
-    "concat": _concat,
-}
-KERNELS = tuple(_FEATURES)
-"""Every kernel that has a rule here."""

@@ -10,7 +10,7 @@ def he_normal(module: nn.Module, linear: tuple[str, ...] = ()) -> None:
     Source: He et al., "Delving deep into rectifiers", 2015.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             if name.rpartition(".")[2] in linear:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             else:

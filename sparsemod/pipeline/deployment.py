@@ -40,7 +40,7 @@ def encoding_goal(problem: Problem) -> EncodingGoal:
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
     """`network`, the integer form of `module`, with the encodings of its weights chosen for the spec. Raises as `capture` does."""
-    graph = deployed(capture(module, problem.info.shape))
+    graph = deployed(capture(module, problem.info.shape, problem.info.layout))
     known = {layer.name: layer.weights for layer in encoded_layers(network)}
     chosen = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), known)
     return replace(network, encodings=chosen)

@@ -19,7 +19,7 @@ from sparsemod.morphisms import inherit
 from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import Screen, build
-from sparsemod.pruning import create_pruner, shrink
+from sparsemod.pruning import METHODS
 from sparsemod.quantization import quantize
 from sparsemod.records import Value
 from sparsemod.registry import told
@@ -220,17 +220,17 @@ class _DryRun:
             # The same share of the validation data, so that the seconds of both scale to a whole epoch.
             held, labels = data.validation.tensors()
             part = max(1, len(labels) * count // len(y))
-            batch = Resident.from_tensors(x[:count], y[:count], held[:part], labels[:part])
-            pruner = create_pruner(self.spec.pruning, problem.sparsity(values), data.info.shape)
+            batch = Resident.from_tensors(
+                x[:count], y[:count], held[:part], labels[:part], layout=data.info.layout
+            )
+            pruner = METHODS.create(problem.pruning(values))
             outcome = train(module, batch, training, epochs=1, seed=self.spec.seed, pruner=pruner)
             if outcome.best_epoch is None:
                 return Tried(
                     values, costs, problem="one batch of training gave infinite or undefined weights"
                 )
-            if self.spec.pruning.method == "filters" and problem.sparsity(values) > 0:
-                module = shrink(module, data.info.shape)
-            rules = self.spec.quantization
-            network = quantize(module, x[:count], rules.scheme, rules.activation_ranges)
+            module = pruner.transform(module, data.info.shape, data.info.layout)
+            network = quantize(module, x[:count], self.spec.quantization, data.info.layout)
             network.predict(data.validation.x[:16])
             self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
         except SparsemodError as error:

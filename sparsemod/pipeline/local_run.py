@@ -29,6 +29,7 @@ from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposal, Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
+from sparsemod.plugins import Names
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -129,7 +130,7 @@ class _Folder:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InvalidInput(path.name, str(error), "the spec of a run, as JSON", str(path)) from error
-        return ExperimentSpec.parse(content, str(path))
+        return ExperimentSpec.parse(content, str(path), Names.ANY)
 
     def _write_spec(self, spec: ExperimentSpec) -> None:
         write_atomically(self._spec_file, (json.dumps(spec.to_dict(), indent=1) + "\n").encode())
@@ -220,9 +221,10 @@ class LocalRun(_Folder):
     """
 
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
-        self.spec, self.folder, self.device = spec, folder, device
+        self.folder, self.device = folder, device
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
+        self.spec = spec = self.problem.spec
         # Built for its errors alone: the first trial would be late for them.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)

@@ -7,16 +7,22 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
+from sparsemod.plugins import Names, PluginConfig
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_narrowed
+from sparsemod.spec.methods import PruningConfig
+from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
 from sparsemod.spec.training import TrainingSpec
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,16 @@ class Problem:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, info: DataInfo, *, imports: bool = False) -> "Problem":
-        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family may be
-        `module:attribute`.
+        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family and the
+        methods may be `module:attribute`.
 
-        Raises UnknownName for a family or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
+        Raises UnknownName for a family, a method or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
         the pipeline, and a budget or objective that cannot be known on the device.
         """
         try:
+            if imports:
+                spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
+            spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
             _ = problem.space
@@ -82,21 +91,30 @@ class Problem:
         return {name: value for name, value in values.items() if name not in PIPELINE_PARAMETERS}
 
     def sparsity(self, values: Mapping[str, Value]) -> float:
-        """The planned sparsity of a candidate."""
-        return (
-            float(values.get("sparsity", self.spec.pruning.sparsity))
-            if self.spec.pruning.method != "none"
-            else 0.0
-        )
+        """The planned sparsity of a candidate; 0 with a pruning method that has none."""
+        return float(getattr(self.pruning(values), "sparsity", 0.0))
+
+    def pruning(self, values: Mapping[str, Value]) -> PruningConfig:
+        """The spec's pruning with the candidate's own values. Raises InvalidInput for a value that the method does not accept."""
+        return self._changed("pruning", self.spec.pruning, values)
 
     def training(self, values: Mapping[str, Value]) -> TrainingSpec:
         """The spec's training with the candidate's own values. Raises InvalidInput for a value that training does not accept."""
-        changes: dict[str, Any] = {
-            n: values[n] for n in PIPELINE_PARAMETERS if n in values and n in TrainingSpec.model_fields
-        }
-        return TrainingSpec.model_validate_json(
-            self.spec.training.model_copy(update=changes).model_dump_json()
-        )
+        return self._changed("training", self.spec.training, values)
+
+    def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
+        own = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has(part, n)}
+        try:
+            return changed(part, own) if own else part
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidInput(
+                ".".join([name, *map(str, first["loc"])]), first["input"], first["msg"]
+            ) from None
+
+
+def _has(part: BaseModel, key: str) -> bool:
+    return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 
 def trial_seed(seed: int, index: int) -> int:

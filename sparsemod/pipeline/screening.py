@@ -14,10 +14,11 @@ from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
-from sparsemod.pruning import planned_shrink_graph
+from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
 from sparsemod.registry import told
+from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import device
 
 _CHILDREN = 40  # morphs of one parent at a time
@@ -41,17 +42,22 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     Exact, but for the sizes of an unstructured pruning, which are upper bounds: a weight may be quantized to zero on top.
     Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run.
     """
-    method, sparsity = problem.spec.pruning.method, problem.sparsity(values)
-    graph = capture(module, problem.info.shape)
-    if method == "filters" and sparsity > 0:
-        graph = planned_shrink_graph(graph, sparsity, module.state_dict())
-    return _costs(problem, graph, sparsity=sparsity if method == "magnitude" else 0.0)
+    plan = pruning_plan(problem, values, module)
+    return _costs(problem, plan.graph, zeros=plan.zeros)
+
+
+def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
+    """What pruning will leave of the candidate's network. Raises Unsupported, BuildError."""
+    method = METHODS.create(problem.pruning(values))
+    graph = capture(module, problem.info.shape, problem.info.layout)
+    with stage_errors("pruning"):
+        return method.plan(graph, problem.sparsity(values), module.state_dict())
 
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
     """Every cost of a finished network: `module` as deployed (physically shrunk), `network` its quantized form, whose zeros are counted."""
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
-    graph = capture(module, problem.info.shape)
+    graph = capture(module, problem.info.shape, problem.info.layout)
     return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 
@@ -59,7 +65,7 @@ def _costs(
     problem: Problem,
     graph: Graph,
     *,
-    sparsity: float = 0.0,
+    zeros: int = 0,
     nonzeros: Mapping[str, int] | None = None,
     encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
@@ -67,9 +73,10 @@ def _costs(
     return costs(
         deployed(graph),
         device(spec.target.device),
-        sparsity=sparsity,
+        zeros=zeros,
         nonzeros=nonzeros,
-        scheme=spec.quantization.scheme,
+        storage=spec.quantization.storage,
+        integer=spec.quantization.integer,
         model_size=spec.measure.model_size,
         working_memory=spec.measure.working_memory,
         latency=spec.measure.latency,

@@ -4,7 +4,6 @@ The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all 
 """
 
 import hashlib
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.on_device import linked_size, measure_on_device
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, measured_costs, planned_costs
-from sparsemod.pruning import create_pruner, shrink
+from sparsemod.pruning import METHODS
 from sparsemod.quantization import IntegerNetwork, Quantized, quantize
 from sparsemod.records import (
     Artifact,
@@ -43,8 +42,9 @@ from sparsemod.records import (
 )
 from sparsemod.registry import told
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.stage_errors import is_out_of_memory
+from sparsemod.stage_errors import is_out_of_memory, stage_errors
 from sparsemod.training import Resident, TrainingOutcome, train
+from sparsemod.training.metrics import METRICS
 from sparsemod.units import over_budget
 
 Mode = Literal["search", "test"]
@@ -156,6 +156,7 @@ class _Trial:
     ) -> None:
         self.problem, self.values, self.epochs, self.seed = problem, candidate.parameters, epochs, seed
         self.data, self.device, self.reporter = data, device, reporter
+        self.metric = METRICS.create(problem.spec.training.metric)
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
         self.curve: Sequence[CurvePoint] = ()
@@ -195,7 +196,7 @@ class _Trial:
         with self.stage("measure"):
             measurements = self.measure(deployable, network, planned)
             if mode == "test":
-                measurements.append(_error(network, self.data.test_split(), "error"))
+                measurements.append(self.error(network, self.data.test_split()))
         for note in self.notes:
             self.reporter.log(note)
         return self.result(TrialState.COMPLETED, measurements)
@@ -232,9 +233,7 @@ class _Trial:
 
     def epochs_of(self, module: nn.Module, resume: bytes | None) -> TrainingOutcome:
         """The training itself."""
-        pruner = create_pruner(
-            self.problem.spec.pruning, self.problem.sparsity(self.values), self.data.info.shape
-        )
+        self.method = METHODS.create(self.problem.pruning(self.values))
         outcome = train(
             module,
             Resident.of(self.data, self.device),
@@ -242,7 +241,7 @@ class _Trial:
             epochs=self.epochs,
             seed=self.seed,
             device=self.device,
-            pruner=pruner,
+            pruner=self.method,
             on_epoch=self.reporter.point,
             should_stop=self.reporter.should_stop,
             resume=resume,
@@ -256,10 +255,9 @@ class _Trial:
         return outcome
 
     def shrunk(self, module: nn.Module) -> nn.Module:
-        """The network to deploy: with filter pruning, physically smaller."""
-        if self.problem.spec.pruning.method != "filters" or self.problem.sparsity(self.values) == 0:
-            return module
-        return shrink(module, self.data.info.shape)
+        """The network to deploy: physically smaller, where the pruning method shrinks networks."""
+        with stage_errors("pruning"):
+            return self.method.transform(module, self.data.info.shape, self.data.info.layout)
 
     def quantize(self, module: nn.Module) -> Quantized:
         """The network whose accuracy counts, calibrated on training samples."""
@@ -268,7 +266,7 @@ class _Trial:
         chosen = np.random.default_rng(self.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(chosen))]
-            network = quantize(module, samples, spec.scheme, spec.activation_ranges)
+            network = quantize(module, samples, spec, self.data.info.layout)
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, self.data), module, self.problem)
             return network
@@ -289,10 +287,10 @@ class _Trial:
         with torch.inference_mode():
             # Torch's default memory format: a module of the user's may ask for it by `view`.
             plain = x.clone(memory_format=torch.contiguous_format)
-            wrong = int((module.eval()(plain).argmax(1) != y).sum()) / len(y)
+            score = self.metric.score(module.eval()(plain).numpy(), y.numpy())
         floating = Measurement(
-            metric="float_error", value=wrong, unit="fraction", method=f"float network before quantization on {len(y)} samples",
-            target="host", split="validation", standard_error=_standard_error(wrong, len(y)),
+            metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+            target="host", split="validation", standard_error=score.standard_error,
         )  # fmt: skip
         for name in self.problem.spec.objectives:
             if name in planned and found[name].value != planned[name].value:
@@ -304,7 +302,21 @@ class _Trial:
             self.notes.append(
                 f"{over_budget(name, excess)}: measured so; before training it was planned within it"
             )
-        return [_error(network, self.data.validation, "error"), floating, *found.values()]
+        return [self.error(network, self.data.validation), floating, *found.values()]
+
+    def error(self, network: Quantized, split: Split) -> Measurement:
+        """The spec's metric of the network on a split."""
+        score = self.metric.score(network.logits(split.x), split.y)
+        name = self.problem.spec.training.metric.name
+        return Measurement(
+            metric="error",
+            value=score.value,
+            unit="fraction",
+            method=f"{'' if name == 'error' else f'{name} of the '}{network.title} on {len(split)} samples",
+            target="host",
+            split="test" if split.name == "test" else "validation",
+            standard_error=score.standard_error,
+        )
 
     def keep(self, workdir: Path | None, kind: str, name: str, content: Callable[[], bytes]) -> None:
         """Write an artifact, when there is a place for it."""
@@ -363,24 +375,6 @@ class _Trial:
         finally:
             self.seconds[name] = time.perf_counter() - started
             self.reporter.log(f"{name}: {self.seconds[name]:.2f} s")
-
-
-def _error(network: Quantized, split: Split, metric: str) -> Measurement:
-    wrong = float(np.mean(network.predict(split.x) != split.y))
-    return Measurement(
-        metric=metric,
-        value=wrong,
-        unit="fraction",
-        method=f"{network.title} on {len(split)} samples",
-        target="host",
-        split="test" if split.name == "test" else "validation",
-        standard_error=_standard_error(wrong, len(split)),
-    )
-
-
-def _standard_error(share: float, samples: int) -> float:
-    """Of a binomial share."""
-    return math.sqrt(share * (1 - share) / samples)
 
 
 def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -1,22 +1,35 @@
-"""Pruning: methods and schedules by name, what a plan will remove, and physically smaller networks."""
+"""Pruning: methods and schedules by name, what each will remove, and physically smaller networks.
 
-from sparsemod.pruning.base import PRUNERS, MaskPruner, Pruner
-from sparsemod.pruning.create import create_pruner
-from sparsemod.pruning.plan import PrunePlan, planned_keep, planned_pruned
+Importing this package loads no torch: the configs of methods and schedules are read without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sparsemod.pruning.base import METHODS, Context, Method, Plan
+from sparsemod.pruning.plan import planned_keep, planned_pruned
 from sparsemod.pruning.schedules import SCHEDULES, Schedule
-from sparsemod.pruning.shrink import planned_shrink, planned_shrink_graph, shrink
+
+if TYPE_CHECKING:
+    from sparsemod.pruning.shrinking import planned_shrink_graph, shrink
 
 __all__ = [
-    "PRUNERS",
+    "METHODS",
     "SCHEDULES",
-    "MaskPruner",
-    "PrunePlan",
-    "Pruner",
+    "Context",
+    "Method",
+    "Plan",
     "Schedule",
-    "create_pruner",
     "planned_keep",
     "planned_pruned",
-    "planned_shrink",
     "planned_shrink_graph",
     "shrink",
 ]
+
+_MODULES = {"planned_shrink_graph": "shrinking", "shrink": "shrinking"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -6,22 +6,21 @@ repeats each for every position; concat puts them one after another; add makes t
 Channels of the network's input and output and of grouped convolutions are frozen: they always stay.
 """
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph import Graph, Operator
+from sparsemod.kinds import Stage
 
 Labels = NDArray[np.int64]
 
 _INPUT, _OUTPUT = "coupled to the network's input", "coupled to the network's output"
 _GROUPED, _COMPUTED = "tied to a grouped convolution", "its weights are computed"
-_PASSING = ("batch_norm", "relu", "relu6", "max_pool", "avg_pool", "global_avg_pool")
-_KNOWN = ("conv", "linear", *_PASSING, "add", "concat", "flatten")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +52,7 @@ class Channels:
 
 def is_depthwise(operator: Operator, channels: int) -> bool:
     """Whether each output channel reads one input channel of its own group. `channels`: of the input."""
-    groups = operator.attributes["groups"] if operator.kind == "conv" else 1
-    return bool(groups > 1 and groups == channels)
+    return operator.window.groups > 1 and operator.window.groups == channels
 
 
 def channels_of(graph: Graph, owned: Collection[str] | None = None) -> Channels:
@@ -64,10 +62,12 @@ def channels_of(graph: Graph, owned: Collection[str] | None = None) -> Channels:
     `owned`: the names of the module's own tensors; layers whose weights are computed from others (and so have
     another name) are frozen.
     """
-    return _Labeller(graph, owned).run()
+    return Labeller(graph, owned).run()
 
 
-class _Labeller:
+class Labeller:
+    """A graph whose channels are being labelled: what the rules read and mark."""
+
     def __init__(self, graph: Graph, owned: Collection[str] | None) -> None:
         self.graph = graph
         self.owned = owned
@@ -80,7 +80,7 @@ class _Labeller:
 
     def run(self) -> Channels:
         graph = self.graph
-        self.labels[graph.input] = self.fresh(graph.shapes[graph.input][0])
+        self.labels[graph.input] = self.fresh(graph.image(graph.input)[0])
         self.frozen.append((self.labels[graph.input], _INPUT))
         for operator in graph.operators:
             self.labels[operator.output] = self.visit(operator)
@@ -111,38 +111,23 @@ class _Labeller:
         )
 
     def visit(self, operator: Operator) -> Labels:
-        inputs = [self.labels[name] for name in operator.inputs]
-        if operator.kind in ("conv", "linear"):
-            return self.weighted(operator, inputs[0])
-        if operator.kind in _PASSING:
-            if operator.kind == "batch_norm":
-                for key in norm_keys(operator):
-                    self.row(key, inputs[0])
-                    self.freeze_computed(key, inputs[0])
-            return inputs[0]
-        if operator.kind == "flatten":
-            return np.repeat(inputs[0], math.prod(self.graph.shapes[operator.inputs[0]][1:]))
-        if operator.kind == "add":
-            self.merge(inputs[0], inputs[1])
-            return inputs[0]
-        if operator.kind == "concat":
-            if operator.attributes["axis"] == 0:
-                return np.concatenate(inputs)
-            for other in inputs[1:]:
-                self.merge(inputs[0], other)
-            return inputs[0]
-        raise Unsupported(operator.kind, operator.name, "filter pruning", _KNOWN)
+        """The labels of an operator's output."""
+        rule = CHANNELS.rule(operator.kind, operator.name)
+        return rule(self, operator, [self.labels[name] for name in operator.inputs])
 
     def weighted(self, operator: Operator, inputs: Labels) -> Labels:
+        """New labels for the filters of a layer with weights; a depthwise one passes its input's on."""
         weight = operator.weight
         if weight is None:
-            raise Unsupported(f"{operator.kind} without weights", operator.name, "filter pruning", _KNOWN)
-        outputs = self.graph.shapes[operator.output][0]
+            raise Unsupported(
+                f"{operator.kind} without weights", operator.name, CHANNELS.title, CHANNELS.names()
+            )
+        outputs = self.graph.image(operator.output)[0]
         if is_depthwise(operator, len(inputs)):
             made = np.repeat(inputs, outputs // len(inputs))
         else:
             made = self.fresh(outputs)
-            if operator.kind == "conv" and operator.attributes["groups"] > 1:
+            if operator.window.groups > 1:
                 self.frozen += [(inputs, _GROUPED), (made, _GROUPED)]
             self.made[operator.name] = (weight, made)
         if weight in self.inputs:  # a layer that is used twice
@@ -157,32 +142,92 @@ class _Labeller:
         return made
 
     def freeze_computed(self, key: str, labels: Labels) -> None:
+        """Mark labels whose tensor is computed from others: they stay."""
         if self.owned is not None and key not in self.owned:
             self.frozen.append((labels, _COMPUTED))
 
     def fresh(self, count: int) -> Labels:
+        """Labels that nothing has yet."""
         first = len(self.parent)
         self.parent.extend(range(first, first + count))
         return np.arange(first, first + count)
 
     def row(self, key: str, labels: Labels) -> None:
+        """A tensor of the graph's state has these labels, one for each row."""
         if key in self.rows:
             self.merge(self.rows[key], labels)
         self.rows[key] = labels
 
     def merge(self, left: Labels, right: Labels) -> None:
+        """Labels that can only go together, pair by pair."""
         for a, b in zip(left.tolist(), right.tolist(), strict=True):
             first, second = sorted((self.find(a), self.find(b)))
             self.parent[second] = first
 
     def find(self, label: int) -> int:
+        """The label that stands for all that were merged with this one."""
         while self.parent[label] != label:
             self.parent[label] = self.parent[self.parent[label]]
             label = self.parent[label]
         return label
 
 
+ChannelRule = Callable[[Labeller, Operator, list[Labels]], Labels]
+
+CHANNELS: Stage[ChannelRule] = Stage("filter pruning", builtin=(__name__,))
+"""(labeller, operator, its inputs' labels) -> its output's labels, by kind."""
+
+
+@CHANNELS.rules("relu", "relu6", "max_pool", "avg_pool", "global_avg_pool", "transpose")
+def _passed_on(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    return inputs[0]
+
+
+@CHANNELS.rules("conv", "linear")
+def _weighted(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    return labeller.weighted(operator, inputs[0])
+
+
+@CHANNELS.register("batch_norm")
+def _batch_norm(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    for key in norm_keys(operator):
+        labeller.row(key, inputs[0])
+        labeller.freeze_computed(key, inputs[0])
+    return inputs[0]
+
+
+@CHANNELS.register("flatten")
+def _flatten(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Each channel's label for each of its positions, in the order of the elements."""
+    layout, shape = labeller.graph.layout(operator.inputs[0]), labeller.graph.shapes[operator.inputs[0]]
+    axes = [1] * len(shape)
+    axes[layout.channel] = -1
+    return np.broadcast_to(inputs[0].reshape(axes), shape).reshape(-1)
+
+
+@CHANNELS.register("add")
+def _add(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    labeller.merge(inputs[0], inputs[1])
+    return inputs[0]
+
+
+@CHANNELS.register("concat")
+def _concat(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    if operator.attributes["axis"] == labeller.graph.layout(operator.output).channel:
+        return np.concatenate(inputs)
+    for other in inputs[1:]:
+        labeller.merge(inputs[0], other)
+    return inputs[0]
+
+
 def norm_keys(operator: Operator) -> tuple[str, ...]:
     """Names of the per-channel tensors of a batch norm in the graph's state."""
     own = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
     return tuple(key for key in own if key is not None)
+
+
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by every name that they have in the module."""
+    found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    found.update(module.named_parameters(remove_duplicate=False))
+    return found

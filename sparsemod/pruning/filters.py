@@ -1,50 +1,75 @@
-"""Filter pruning by L1 norm (structured): whole filters go, and `sparsemod.pruning.shrink` then makes the
-network smaller."""
+"""Filter pruning by L1 norm (structured): whole filters go, and the network to deploy is smaller."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
-from sparsemod.graph import capture
-from sparsemod.pruning.base import PRUNERS, MaskPruner
-from sparsemod.pruning.channels import Channels, channels_of
+from sparsemod.pruning.base import METHODS, Plan
+from sparsemod.pruning.masks import MaskConfig, MaskMethod
 from sparsemod.pruning.plan import planned_keep
-from sparsemod.pruning.schedules import Schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sparsemod.graph import Graph
+    from sparsemod.pruning.channels import Channels
 
 
-@PRUNERS.register("filters")
-class Filters(MaskPruner):
-    """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm, `planned_keep(n, sparsity)` of each
-    layer's n remain.
+class FiltersConfig(MaskConfig):
+    """Keys of filters."""
 
-    A pruned filter's weights, bias and the scale, shift and running mean of its norm are zero, so that its
-    output is exactly zero in training and evaluation. Layers that are added together lose the same filters,
-    ranked by the sum of their norms; what a depthwise convolution makes of a channel goes with the channel.
-    Filters that feed the network's output and those of grouped convolutions stay: `frozen` says which and
-    why. Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of each layer's filters that goes.")
+
+
+@METHODS.register("filters")
+class Filters(MaskMethod[FiltersConfig]):
+    """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm; `transform` cuts them out.
+
+    `planned_keep(n, sparsity)` of each layer's n remain. A pruned filter's weights, bias and the scale, shift and
+    running mean of its norm are zero, so that its output is exactly zero in training and evaluation. Layers that are
+    added together lose the same filters, ranked by the sum of their norms; what a depthwise convolution makes of a
+    channel goes with the channel. Filters that feed the network's output and those of grouped convolutions stay:
+    `frozen` says which and why. Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
     """
 
-    def __init__(self, sparsity: float, schedule: Schedule, shape: tuple[int, ...]) -> None:
-        """`shape`: one sample's, for capturing the module."""
-        super().__init__(sparsity, schedule)
-        self.shape = tuple(shape)
+    Config = FiltersConfig
+
+    def __init__(self, config: FiltersConfig) -> None:
+        super().__init__(config)
         self._channels: Channels | None = None
+
+    def plan(self, graph: "Graph", sparsity: float, owned: Collection[str] | None = None) -> Plan:
+        """See Method."""
+        from sparsemod.pruning.shrinking import planned_shrink_graph
+
+        return Plan(planned_shrink_graph(graph, sparsity, owned) if sparsity > 0 else graph)
+
+    def transform(self, module: "nn.Module", shape: Sequence[int], layout: str | None = None) -> "nn.Module":
+        """See Method: a copy without the filters that are zero."""
+        from sparsemod.pruning.shrinking import shrink
+
+        return shrink(module, shape, layout) if self.config.sparsity > 0 else module
 
     @property
     def frozen(self) -> Mapping[str, str]:
         """Layers that cannot be pruned (or not wholly), with the reason; known after `start`."""
         return {} if self._channels is None else dict(self._channels.frozen)
 
-    def find(self, module: nn.Module) -> dict[str, Tensor]:
-        """See MaskPruner. Raises Unsupported for a module that cannot be captured."""
+    def find(self, module: "nn.Module") -> "dict[str, Tensor]":
+        """See MaskMethod. Raises Unsupported for a module that cannot be captured."""
+        from sparsemod.graph import capture
+        from sparsemod.pruning.channels import channels_of, named_tensors
+
         tensors = named_tensors(module)
-        self._channels = channels = channels_of(capture(module, self.shape), tensors)
+        self._channels = channels = channels_of(capture(module, self.shape, self.layout), tensors)
         units = {unit for group in channels.groups for unit in group.units}
         return {n: tensors[n] for n, labels in channels.rows.items() if units & set(labels.tolist())}
 
-    def choose(self, sparsity: float) -> dict[str, Tensor]:
-        """See MaskPruner."""
+    def choose(self, sparsity: float) -> "dict[str, Tensor]":
+        """See MaskMethod."""
+        import torch
+
         channels = self._channels
         if channels is None:
             return {}
@@ -57,8 +82,10 @@ class Filters(MaskPruner):
             keep[units[order[kept:]]] = False
         return {name: self._rows(channels, name, keep) for name in self._tensors}
 
-    def _scores(self, channels: Channels) -> Tensor:
+    def _scores(self, channels: "Channels") -> "Tensor":
         """Per label, the summed L1 norm of its filters; masked filters are zero already and stay last."""
+        import torch
+
         scores = torch.zeros(channels.count, dtype=torch.float64)
         for name in channels.filters:
             if name in self._tensors:
@@ -67,13 +94,16 @@ class Filters(MaskPruner):
                 scores.index_add_(0, torch.from_numpy(channels.rows[name]), norms.masked_fill(gone, -1.0))
         return scores
 
-    def _rows(self, channels: Channels, name: str, keep: Tensor) -> Tensor:
+    def _rows(self, channels: "Channels", name: str, keep: "Tensor") -> "Tensor":
+        import torch
+
         tensor = self._tensors[name]
         rows = keep[torch.from_numpy(channels.rows[name])].to(tensor.device)
         return rows.view(-1, *(1,) * (tensor.dim() - 1)).expand_as(tensor).clone()
 
-    def measure(self) -> float:
-        """See MaskPruner: the share of filters, among those that may go at all."""
+    @property
+    def sparsity(self) -> float:
+        """See Method: the share of filters, among those that may go at all."""
         channels = self._channels
         if channels is None:
             return 0.0
@@ -89,10 +119,3 @@ class Filters(MaskPruner):
                 ]
                 total, gone = total + len(mine), gone + mine.count(False)
         return gone / total if total else 0.0
-
-
-def named_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by every name that they have in the module."""
-    found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
-    found.update(module.named_parameters(remove_duplicate=False))
-    return found

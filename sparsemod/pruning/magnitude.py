@@ -1,31 +1,31 @@
 """Global magnitude pruning (unstructured): the smallest weights of the whole network become zero."""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from sparsemod.pruning.base import PRUNERS, MaskPruner
+from pydantic import Field
+
+from sparsemod.pruning.base import METHODS, Plan
+from sparsemod.pruning.masks import MaskConfig, MaskMethod
 from sparsemod.pruning.plan import planned_pruned
-from sparsemod.pruning.schedules import Schedule
+from sparsemod.pruning.weights import graph_weights, prunable_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sparsemod.graph import Graph
 
 
-def prunable_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Weights of convolutions and linear layers by name, a shared one once. Biases and norms are not
-    pruned."""
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for path, layer in module.named_modules():
-        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
-            continue
-        # A parametrized layer computes its weight anew in each step: a mask on the result would not last.
-        weight = layer._parameters.get("weight")
-        if weight is not None and id(weight) not in seen:
-            seen.add(id(weight))
-            found[f"{path}.weight" if path else "weight"] = weight
-    return found
+class MagnitudeConfig(MaskConfig):
+    """Keys of magnitude."""
+
+    sparsity: float = Field(
+        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers that goes."
+    )
 
 
-@PRUNERS.register("magnitude")
-class Magnitude(MaskPruner):
+@METHODS.register("magnitude")
+class Magnitude(MaskMethod[MagnitudeConfig]):
     """Zeroes the round(sparsity x weights) weights of smallest |w| over all conv and linear layers together.
 
     Every layer keeps its largest weight (a layer of zeros cuts the network in two), so at sparsities where
@@ -34,16 +34,23 @@ class Magnitude(MaskPruner):
     2015.
     """
 
-    def __init__(self, sparsity: float, schedule: Schedule, shape: tuple[int, ...] = ()) -> None:
-        """`shape` is not needed by this method."""
-        super().__init__(sparsity, schedule)
+    Config = MagnitudeConfig
 
-    def find(self, module: nn.Module) -> dict[str, Tensor]:
-        """See MaskPruner."""
+    def plan(self, graph: "Graph", sparsity: float, owned: Collection[str] | None = None) -> Plan:
+        """See Method. One weight of each layer always stays."""
+        counts = graph_weights(graph)
+        return Plan(
+            graph, min(planned_pruned(sum(counts.values()), sparsity), sum(counts.values()) - len(counts))
+        )
+
+    def find(self, module: "nn.Module") -> "dict[str, Tensor]":
+        """See MaskMethod."""
         return prunable_weights(module)
 
-    def choose(self, sparsity: float) -> dict[str, Tensor]:
-        """See MaskPruner."""
+    def choose(self, sparsity: float) -> "dict[str, Tensor]":
+        """See MaskMethod."""
+        import torch
+
         scores = []
         for name, tensor in self._tensors.items():
             # Those pruned before go first: another weight may be exactly zero too.
@@ -56,8 +63,3 @@ class Magnitude(MaskPruner):
         keep[torch.argsort(together, stable=True)[:pruned]] = False
         parts = keep.split([score.numel() for score in scores])
         return {name: part.view_as(t) for (name, t), part in zip(self._tensors.items(), parts, strict=True)}
-
-    def measure(self) -> float:
-        """See MaskPruner."""
-        total = sum(mask.numel() for mask in self._masks.values())
-        return 1.0 - sum(int(mask.sum()) for mask in self._masks.values()) / total if total else 0.0

@@ -1,21 +1,8 @@
 """What pruning will remove, known before any training. No torch here: screening and cost models read it."""
 
 import math
-from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput
-
-
-@dataclass(frozen=True)
-class PrunePlan:
-    """A pruning method's name and the share that goes: of all weights (magnitude) or of each layer's filters
-    (filters)."""
-
-    method: str = "none"
-    sparsity: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_sparsity(self.sparsity)
 
 
 def check_sparsity(sparsity: float) -> float:

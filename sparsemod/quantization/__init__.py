@@ -1,10 +1,20 @@
-"""Quantization: trained networks as integer networks, with a reference interpreter in integer arithmetic."""
+"""Quantization: trained networks as integer networks, with a reference interpreter in integer arithmetic.
 
-from sparsemod.quantization.float_network import FloatNetwork
-from sparsemod.quantization.integer_network import IntegerNetwork, TensorInfo
-from sparsemod.quantization.network import LayerInfo, Quantized
-from sparsemod.quantization.schemes import SCHEMES, quantize
-from sparsemod.quantization.static import quantize_static
+Importing this package loads no torch: the schemes' configs are read without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sparsemod.quantization.base import SCHEMES, Scheme
+
+if TYPE_CHECKING:
+    from sparsemod.quantization.float_network import FloatNetwork
+    from sparsemod.quantization.integer_network import IntegerNetwork
+    from sparsemod.quantization.network import LayerInfo, Quantized
+    from sparsemod.quantization.quantizing import quantize
+    from sparsemod.quantization.static import quantize_static
+    from sparsemod.quantization.tensor import TensorInfo
 
 __all__ = [
     "SCHEMES",
@@ -12,7 +22,24 @@ __all__ = [
     "IntegerNetwork",
     "LayerInfo",
     "Quantized",
+    "Scheme",
     "TensorInfo",
     "quantize",
     "quantize_static",
 ]
+
+_MODULES = {
+    "FloatNetwork": "float_network",
+    "IntegerNetwork": "integer_network",
+    "LayerInfo": "network",
+    "Quantized": "network",
+    "TensorInfo": "tensor",
+    "quantize": "quantizing",
+    "quantize_static": "static",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.graph import Graph, Operator, run_float
+from sparsemod.graph.macs import operator_macs
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.network import Evaluation, LayerInfo, sized
 
@@ -21,7 +22,6 @@ _CHUNK = 256
 class FloatNetwork(Evaluation):
     """A deployed graph that is run in float32."""
 
-    scheme: ClassVar[str] = "none"
     title: ClassVar[str] = "float network"
     graph: Graph
 
@@ -45,17 +45,12 @@ class FloatNetwork(Evaluation):
         shapes, state = self.graph.shapes, self.graph.state
         output = shapes[operator.output]
         weight = np.zeros(0) if operator.weight is None else state[operator.weight].numpy()
-        macs = 0
-        if operator.kind == "conv":
-            macs = int(np.prod(output)) * int(np.prod(weight.shape[1:]))
-        elif operator.kind == "linear":
-            macs = weight.size
         return LayerInfo(
             name=operator.name,
             kind=operator.kind,
             input_shapes=tuple(shapes[n] for n in operator.inputs),
             output_shape=output,
-            macs=macs,
+            macs=operator_macs(self.graph, operator),
             weights=weight.size,
             nonzeros=int(np.count_nonzero(weight)),
             weight_bytes=4 * weight.size,
@@ -66,7 +61,7 @@ class FloatNetwork(Evaluation):
         """One file's content; equal networks give equal bytes. Read by `from_bytes`."""
         graph = self.graph
         used = sorted({key for o in graph.operators for key in _keys(o, graph)})
-        header = {
+        header: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "input": graph.input,
@@ -75,6 +70,8 @@ class FloatNetwork(Evaluation):
             "operators": [dataclasses.asdict(operator) for operator in graph.operators],
             "state": used,
         }
+        if graph.layouts:
+            header["layouts"] = dict(graph.layouts)
         return pack(header, {str(i): graph.state[key].numpy() for i, key in enumerate(used)})
 
     @classmethod
@@ -87,7 +84,8 @@ class FloatNetwork(Evaluation):
             )
             shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
             state = {key: torch.from_numpy(arrays[str(i)].copy()) for i, key in enumerate(header["state"])}
-            network = cls(Graph(header["input"], header["output"], operators, shapes, state))
+            layouts = dict(header.get("layouts", {}))
+            network = cls(Graph(header["input"], header["output"], operators, shapes, state, layouts))
             network.logits(np.zeros((1, *network.input_shape), np.float32))
         except (
             KeyError,

@@ -3,6 +3,7 @@ every exporter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.kinds.encodings import ENCODINGS
+from sparsemod.layouts import Shape, Tensors
 from sparsemod.quantization.arithmetic import (
-    INT8_MAX,
-    INT8_MIN,
     Float32,
     Int8,
     dequantize_values,
@@ -20,30 +21,12 @@ from sparsemod.quantization.arithmetic import (
 )
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
-from sparsemod.quantization.layers import LAYERS, Layer, Shape, Weighted, layer_fields
+from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
 from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
 from sparsemod.quantization.raw_samples import InputNormalization
+from sparsemod.quantization.tensor import TensorInfo
 
 FORMAT, VERSION = "sparsemod-integer-network", 1
-ENCODINGS = ("dense", "mask", "gaps")
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An int8 tensor: one sample's shape (channels first), and real value = (q - zero_point) x scale; `scale`
-    is a float32 number."""
-
-    shape: Shape
-    scale: float
-    zero_point: int
-
-    def __post_init__(self) -> None:
-        if not self.shape or min(self.shape) < 1:
-            raise InvalidInput("tensor.shape", self.shape, "at least one axis, all sizes positive")
-        if not 0 < self.scale < float("inf") or float(np.float32(self.scale)) != self.scale:
-            raise InvalidInput("tensor.scale", self.scale, "a positive float32 number")
-        if not INT8_MIN <= self.zero_point <= INT8_MAX:
-            raise InvalidInput("tensor.zero_point", self.zero_point, "-128 to 127")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +42,6 @@ class IntegerNetwork(Evaluation):
     overflow.
     """
 
-    scheme: ClassVar[str] = "static"
     title: ClassVar[str] = "integer network"
     input: str
     output: str
@@ -86,12 +68,12 @@ class IntegerNetwork(Evaluation):
             )
         for layer in self.layers:
             self._check(layer)
-        channels, outputs = self.input_shape[0], self.tensors[self.output].shape[0]
+        channels, outputs = self.named.image(self.input)[0], self.tensors[self.output].shape[0]
         if self.normalization is not None and len(self.normalization.offset) != channels:
             raise InvalidInput(
                 "normalization", len(self.normalization.offset), f"constants for each of {channels} channels"
             )
-        weighted = {layer.name for layer in self.layers if isinstance(layer, Weighted)}
+        weighted = {layer.name for layer in self.weighted()}
         for name, encoding in self.encodings.items():
             if name not in weighted or encoding not in ENCODINGS:
                 raise InvalidInput(
@@ -105,10 +87,18 @@ class IntegerNetwork(Evaluation):
             layer.shape(tuple(self.tensors[n].shape for n in layer.inputs)),
             self.tensors[layer.output],
         )
+        if layer.traits.same_image and self.named.image(layer.inputs[0]) != self.named.image(layer.output):
+            raise InvalidInput(f"layer {layer.name!r}.output", told, "the other layout of a sequence")
+        sources = [self.named.layout(name) for name in layer.inputs]
+        makes = self.named.layout(layer.output)
+        if not layer.traits.view and any(found.rank == makes.rank and found != makes for found in sources):
+            raise InvalidInput(f"layer {layer.name!r}.output", makes.name, "the layout of its inputs")
         if made != told.shape:
             raise InvalidInput(f"layer {layer.name!r}.output", told.shape, f"shape {made}")
         source = self.tensors[layer.inputs[0]]
-        if layer.same_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
+        if layer.traits.positions and self.named.layout(layer.inputs[0]).channel != 0:
+            raise InvalidInput(f"layer {layer.name!r}.inputs", source, "a layout whose channels come first")
+        if layer.traits.keeps_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
             raise InvalidInput(
                 f"layer {layer.name!r}.output", told, f"scale and zero point of its input: {source}"
             )
@@ -118,6 +108,16 @@ class IntegerNetwork(Evaluation):
                 raise InvalidInput(
                     f"layer {layer.name!r}.multiplier", float(results.max()), "results that fit in 32 bits"
                 )
+
+    def weighted(self) -> tuple[Weighted, ...]:
+        """The layers with weights, in execution order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, Weighted))
+
+    @cached_property
+    def named(self) -> Tensors:
+        """Shapes and layouts of its tensors."""
+        layouts = {name: tensor.layout for name, tensor in self.tensors.items() if tensor.layout is not None}
+        return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
 
     @property
     def input_shape(self) -> Shape:
@@ -188,7 +188,7 @@ class IntegerNetwork(Evaluation):
             "version": VERSION,
             "input": self.input,
             "output": self.output,
-            "tensors": {name: [list(t.shape), t.scale, t.zero_point] for name, t in self.tensors.items()},
+            "tensors": {name: _described(tensor) for name, tensor in self.tensors.items()},
             "layers": layers,
         }
         if self.normalization is not None:
@@ -204,9 +204,10 @@ class IntegerNetwork(Evaluation):
         """The network whose `to_bytes` gave `data`. Raises InvalidInput for anything else."""
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
+            # Tensors of a default layout do not state it.
             tensors = {
-                n: TensorInfo(tuple(s), float(scale), int(z))
-                for n, (s, scale, z) in header["tensors"].items()
+                n: TensorInfo(tuple(s), float(scale), int(z), *stated)
+                for n, (s, scale, z, *stated) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             # Files of earlier releases have none of these.
@@ -234,11 +235,16 @@ class IntegerNetwork(Evaluation):
         return cls.from_bytes(Path(path).read_bytes())
 
 
+def _described(tensor: TensorInfo) -> list[Any]:
+    stated = [] if tensor.layout is None else [tensor.layout]
+    return [list(tensor.shape), tensor.scale, tensor.zero_point, *stated]
+
+
 def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
     kind = entry["kind"]
-    if kind not in LAYERS:
-        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS)}")
+    if kind not in LAYERS.names():
+        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS.names())}")
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
     held = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
     fields: dict[str, Any] = {**values, **held}
-    return LAYERS[kind](**fields)
+    return LAYERS.get(kind)(**fields)

@@ -31,7 +31,6 @@ class LayerInfo:
 class Quantized(Protocol):
     """A trained network as it would be deployed. `images` are float (N, *input shape), `labels` int (N,)."""
 
-    scheme: ClassVar[str]  # the name of the scheme that made it
     title: ClassVar[str]  # what it is, in a sentence: "integer network"
 
     @property

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import Shape, layout
 
 
 @dataclass(frozen=True)
 class InputNormalization:
-    """normalized = (raw - offset) / scale. One value per channel of images, per feature of vectors; `method` says how they were found.
+    """normalized = (raw - offset) / scale. One value per channel, or per feature of vectors; `method` says how they were found; `layout` names
+    the axes of samples where it is not the default one of their shape.
 
     Raises InvalidInput for numbers that are not finite, a scale that is not positive, or different numbers of both.
     """
@@ -20,6 +22,7 @@ class InputNormalization:
     method: str
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    layout: str | None = None
 
     def __post_init__(self) -> None:
         if not self.offset or len(self.offset) != len(self.scale):
@@ -34,28 +37,35 @@ class InputNormalization:
             raise InvalidInput("normalization.scale", self.scale, "positive numbers")
 
     def apply(self, raw: Any) -> NDArray[np.float32]:
-        """Raw samples (N, C, ...) as normalized ones. Raw values are float32 numbers, computed in float64, as in the generated C."""
+        """Raw samples (N, *shape) as normalized ones. Raw values are float32 numbers, computed in float64, as in the generated C."""
         values = np.asarray(raw, np.float32).astype(np.float64)
-        offset, scale = (self._aligned(constants, values.ndim) for constants in (self.offset, self.scale))
+        offset, scale = (
+            self._aligned(constants, values.shape[1:]) for constants in (self.offset, self.scale)
+        )
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
             return np.asarray((values - offset) / scale, np.float32)
 
     def undo(self, normalized: Any) -> NDArray[np.float32]:
-        """The raw samples (N, C, ...) of normalized ones, to the accuracy of float32."""
+        """The raw samples (N, *shape) of normalized ones, to the accuracy of float32."""
         values = np.asarray(normalized, np.float64)
-        offset, scale = (self._aligned(constants, values.ndim) for constants in (self.offset, self.scale))
+        offset, scale = (
+            self._aligned(constants, values.shape[1:]) for constants in (self.offset, self.scale)
+        )
         with np.errstate(over="ignore"):
             return np.asarray(values * scale + offset, np.float32)
 
-    def _aligned(self, constants: tuple[float, ...], axes: int) -> NDArray[np.float64]:
-        return np.asarray(constants, np.float64).reshape(-1, *[1] * (axes - 2))
+    def _aligned(self, constants: tuple[float, ...], shape: Shape) -> NDArray[np.float64]:
+        axes = [1] * len(shape)
+        axes[layout(self.layout, shape).channel] = -1
+        return np.asarray(constants, np.float64).reshape(axes)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        return {"method": self.method, "offset": list(self.offset), "scale": list(self.scale)}
+        stated = {} if self.layout is None else {"layout": self.layout}
+        return {"method": self.method, "offset": list(self.offset), "scale": list(self.scale), **stated}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputNormalization":
         """What `to_dict` gave. Raises InvalidInput, KeyError, TypeError, ValueError for anything else."""
         offset, scale = (tuple(float(value) for value in values[key]) for key in ("offset", "scale"))
-        return cls(str(values["method"]), offset, scale)
+        return cls(str(values["method"]), offset, scale, values.get("layout"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.spec.experiment import RoundsSpec
 from sparsemod.spec.plain import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
 from sparsemod.units import OBJECTIVES
@@ -42,8 +43,11 @@ class Key:
     convert: Callable[[str], Tree]
 
 
-def read_config(path: Path) -> SpecFile:
-    """The experiment of an INI file and its settings beside it. Raises InvalidSpec, which names file, line and key."""
+def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
+    """The experiment of an INI file and its settings beside it. `names` says which methods it may name.
+
+    Raises InvalidSpec, which names file, line and key.
+    """
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
     # A file may give r1 and leave epochs1 out, or the other way round.
@@ -80,7 +84,7 @@ def read_config(path: Path) -> SpecFile:
                 str(path),
             )
     try:
-        spec = parse(plain, str(path))
+        spec = parse(plain, str(path), names)
     except InvalidInput as error:
         # The user wrote r1, not rounds.r1.trials.
         owner = owners.get(error.field)

@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import NAMES, Names
 from sparsemod.records import Value
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
+from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
-from sparsemod.spec.training import PruningSpec, QuantizationSpec, TrainingSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
@@ -207,10 +209,12 @@ class ExperimentSpec(Part):
         {},
         description="Corner of the hypervolume box. Default: the budget where there is one, else error 1, 512 KB, 128 KB, 1 s.",
     )
-    training: TrainingSpec = Field(TrainingSpec(), description="How networks are trained.")
-    pruning: PruningSpec = Field(PruningSpec(), description="How networks are pruned.")
-    quantization: QuantizationSpec = Field(
-        QuantizationSpec(), description="How networks become integer networks."
+    training: TrainingSpec = Field(default_factory=TrainingSpec, description="How networks are trained.")
+    pruning: Pruning = Field(
+        default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
+    )
+    quantization: Quantization = Field(
+        default_factory=lambda: SCHEMES.config("static"), description="How networks become integer networks."
     )
     measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
     target: TargetSpec = Field(TargetSpec(), description="The device.")
@@ -223,16 +227,25 @@ class ExperimentSpec(Part):
     limits: LimitsSpec = Field(LimitsSpec(), description="Limits of an attempt.")
 
     @classmethod
-    def parse(cls, data: Any, source: str | None = None) -> "ExperimentSpec":
-        """A spec from plain data (as read from JSON or YAML). Raises InvalidSpec for the first mistake; `source` is named in it."""
+    def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
+        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name.
+
+        Raises InvalidSpec for the first mistake; `source` is named in it.
+        """
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(plain_json(data, source))
+            return cls.model_validate_json(plain_json(data, source), context={NAMES: names})
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
             raise InvalidSpec(error.field, error.value, error.allowed, source) from None
+
+    @classmethod
+    def stored(cls, data: Any) -> "ExperimentSpec":
+        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
+        refuses them. Raises InvalidSpec."""
+        return cls.parse(data, names=Names.ANY)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data that `parse` reads back to an equal spec."""
@@ -330,7 +343,7 @@ class ExperimentSpec(Part):
                 None,
                 "needed by measure.latency = macs: multiply-adds per second",
             )
-        if self.quantization.scheme != "static":
+        if not self.quantization.integer:
             for name in LINKED:
                 other = "model_size" if name == "flash" else "working_memory"
                 why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
@@ -340,12 +353,12 @@ class ExperimentSpec(Part):
                     raise InvalidInput("objectives", name, why)
         for name, parameter in self.space.items():
             if name in PIPELINE_PARAMETERS:
-                check_pipeline(parameter)
-        if "sparsity" in self.space and self.pruning.method == "none":
-            raise InvalidInput(
-                "space.sparsity", "searched", "needs pruning.method magnitude or filters (it is none)"
-            )
+                check_pipeline(parameter, self.training, self.pruning)
         return self
+
+    def check_methods(self) -> None:
+        """Raises UnknownName for a method that is not known here."""
+        check_known(self)
 
     def reference(self) -> dict[str, float]:
         """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that
@@ -369,7 +382,7 @@ class ExperimentSpec(Part):
 
         found = device(self.target.device)
         limits = dict(self.budgets)
-        if self.quantization.scheme == "static" and found.model in calibrated_cores():
+        if self.quantization.integer and found.model in calibrated_cores():
             limits.setdefault("flash", float(found.flash))
             limits.setdefault("ram", float(found.ram))
             return limits

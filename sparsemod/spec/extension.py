@@ -33,7 +33,7 @@ def extended(
             data["budgets"].pop(measured.name, None)
         else:
             data["budgets"][measured.name] = measured.parse(limit, f"budgets.{name}")
-    changed_spec = ExperimentSpec.parse(data)
+    changed_spec = ExperimentSpec.stored(data)
     reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
     for name, value in reference.items():
         # A reference point below the budget was meant so.

@@ -7,6 +7,7 @@ Every mistake is an InvalidSpec that names file and line, key, value and what is
 from pathlib import Path
 
 from sparsemod.errors import InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.records import Value
 from sparsemod.spec.config_cfg import read_config
 from sparsemod.spec.experiment import ExperimentSpec
@@ -14,18 +15,21 @@ from sparsemod.spec.plain import CONFIG_SUFFIXES, INCLUDE, SpecFile, parse, pars
 from sparsemod.yaml_text import dump_yaml
 
 
-def load(path: Path | str) -> ExperimentSpec:
-    """The spec in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
-    return read(path).spec
+def load(path: Path | str, names: Names = Names.KNOWN) -> ExperimentSpec:
+    """The spec in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name. Raises InvalidSpec."""
+    return read(path, names).spec
 
 
-def read(path: Path | str) -> SpecFile:
-    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec."""
+def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
+    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name.
+
+    Raises InvalidSpec.
+    """
     path = Path(path)
     if path.suffix.lower() in CONFIG_SUFFIXES:
-        return read_config(path)
+        return read_config(path, names)
     plain = read_plain(path)
-    return SpecFile(parse(plain, str(path)), plain=plain)
+    return SpecFile(parse(plain, str(path), names), plain=plain)
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:

@@ -1,18 +1,25 @@
 """What a spec's `space` may say of a parameter: checked when the spec is read, before anything is drawn from it."""
 
+import json
+from collections.abc import Mapping
+from typing import TypeVar
+
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
-from sparsemod.spec.training import PruningSpec, TrainingSpec
+from sparsemod.spec.methods import PRUNING, PruningConfig
+from sparsemod.spec.training import TrainingSpec
 
-_PIPELINE: dict[str, tuple[type[BaseModel], str]] = {
-    "learning_rate": (TrainingSpec, "training"),
-    "weight_decay": (TrainingSpec, "training"),
-    "batch_size": (TrainingSpec, "training"),
-    "label_smoothing": (TrainingSpec, "training"),
-    "sparsity": (PruningSpec, "pruning"),
+M = TypeVar("M", bound=BaseModel)
+
+_PIPELINE = {
+    "learning_rate": "training",
+    "weight_decay": "training",
+    "batch_size": "training",
+    "label_smoothing": "training",
+    "sparsity": "pruning",
 }
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
@@ -28,17 +35,26 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.values if isinstance(parameter, Categorical) else (parameter.low, parameter.high)
 
 
-def check_pipeline(parameter: Parameter) -> None:
+def check_pipeline(parameter: Parameter, training: TrainingSpec, pruning: PruningConfig) -> None:
     """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput."""
-    model, part = _PIPELINE[parameter.name]
+    name, part = parameter.name, _PIPELINE[parameter.name]
+    whole: BaseModel = training if part == "training" else pruning
+    if part == "pruning" and not pruning.has(name):
+        methods = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
+        raise InvalidInput(
+            f"space.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"
+        )
     for value in extremes(parameter):
         try:
-            model.model_validate({parameter.name: value})
+            changed(whole, {name: value})
         except ValidationError as error:
-            reason = error.errors()[0]["msg"].replace("Input should", "should")
-            raise InvalidInput(
-                f"space.{parameter.name}", value, f"as in {part}.{parameter.name}: {reason}"
-            ) from None
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            raise InvalidInput(f"space.{name}", value, f"as in {part}.{name}: {reason}") from None
+
+
+def changed(part: M, values: Mapping[str, Value]) -> M:
+    """A part of a spec with other values of some keys. Raises pydantic's ValidationError for a value that the part does not accept."""
+    return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
 
 
 def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:

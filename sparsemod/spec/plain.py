@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.plugins import Names
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.yaml_text import Place, parse_yaml
 
@@ -78,10 +79,10 @@ class SpecFile:
             raise found from error
 
 
-def parse(plain: Plain, source: str) -> ExperimentSpec:
+def parse(plain: Plain, source: str, names: Names = Names.KNOWN) -> ExperimentSpec:
     """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
     try:
-        return ExperimentSpec.parse(plain.data, source)
+        return ExperimentSpec.parse(plain.data, source, names)
     except InvalidInput as error:
         found = _placed(error, plain)
         found.others = tuple(_placed(other, plain) for other in error.others)

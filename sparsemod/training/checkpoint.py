@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput
 
-FORMAT = 1
+FORMAT = 2
 _HEADER = "sparsemod.checkpoint"
 _SEPARATOR = "/"
 

@@ -4,16 +4,16 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
+from sparsemod.plugins import PluginConfig
 from sparsemod.records import CurvePoint
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -25,8 +25,11 @@ from sparsemod.training.checkpoint import (
     snapshot,
     unpack,
 )
-from sparsemod.training.evaluate import evaluate
+from sparsemod.training.context import TrainingContext
+from sparsemod.training.evaluation import evaluate
 from sparsemod.training.fusion import fused
+from sparsemod.training.losses import LOSSES
+from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.resident import Resident
 from sparsemod.training.rules import RULES
@@ -34,9 +37,11 @@ from sparsemod.training.schedules import LearningRate
 
 
 class Pruner(Protocol):
-    """What the loop asks of a pruning method; `sparsemod.pruning.Pruner` says what each part means."""
+    """What the loop asks of a pruning method; `sparsemod.pruning.Method` says what each part means."""
 
-    def start(self, module: nn.Module) -> None: ...
+    @property
+    def config(self) -> PluginConfig: ...
+    def start(self, context: TrainingContext) -> None: ...
     def before_epoch(self, epoch: int, epochs: int) -> None: ...
     def after_step(self) -> None: ...
     @property
@@ -57,7 +62,6 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     pruner: Pruner | None = None,
-    rule: str = "bp",
     on_epoch: Callable[[CurvePoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: bytes | None = None,
@@ -79,7 +83,7 @@ def train(
     The module is moved to `device`, where `data` must be, and stays there, in evaluation mode.
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
-    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner, rule).run(
+    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner).run(
         on_epoch, should_stop, resume, on_checkpoint
     )
 
@@ -96,7 +100,6 @@ class _Training:
         seed: int,
         device: torch.device,
         pruner: Pruner | None,
-        rule: str,
     ) -> None:
         if epochs < 1:
             raise InvalidInput("epochs", epochs, "at least 1")
@@ -112,6 +115,7 @@ class _Training:
             )
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
+        self.rule = RULES.create(settings.rule)
         if len(data.train.shape) == 3:
             _lay_out(module, torch.channels_last)
             if not self._runs_on(data.train.slice(0, settings.batch_size)[0]):
@@ -122,15 +126,23 @@ class _Training:
         self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
         self.optimizer = optimizers.build(module, settings)
-        self.rule = RULES.get(rule, field="rule")()
+        self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
         self.rule.start(module, seed)
         self.pruner = pruner
         if pruner is not None:
-            pruner.start(module)
+            pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
         self.curve: list[CurvePoint] = []
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.waited = 0  # epochs since the best one
+
+    def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss of a batch, with the settings' label smoothing."""
+        return self.loss.mean(outputs, targets, self.settings.label_smoothing)
+
+    def _layers(self) -> AbstractContextManager[None]:
+        """Chains of layers run as one step within, unless the rule must see each layer."""
+        return nullcontext() if self.rule.layer_by_layer else fused(self.module)
 
     def _runs_on(self, x: Tensor) -> bool:
         """Whether the module takes a batch as it lies in memory, in training and evaluation. Nothing of it changes."""
@@ -138,7 +150,7 @@ class _Training:
         try:
             with evaluating(self.module), torch.no_grad(), _seeded(self.seed, 0, self.device):
                 self.module.train()
-                with fused(self.module):
+                with self._layers():
                     self.module(x)
                 self.module.eval()(x)
         except RuntimeError:
@@ -155,8 +167,20 @@ class _Training:
         on_checkpoint: Callable[[bytes], None] | None,
     ) -> TrainingOutcome:
         began = time.perf_counter()
-        if resume is not None:
-            self._restore(resume)
+        try:
+            if resume is not None:
+                self._restore(resume)
+            return self._run(began, on_epoch, should_stop, on_checkpoint)
+        finally:
+            self.rule.finish()
+
+    def _run(
+        self,
+        began: float,
+        on_epoch: Callable[[CurvePoint], None] | None,
+        should_stop: Callable[[], bool] | None,
+        on_checkpoint: Callable[[bytes], None] | None,
+    ) -> TrainingOutcome:
         before = self.curve[-1].seconds if self.curve else 0.0
         stopped, diverged = False, None
         while not (stopped or self._complete() or self._patience_over()):
@@ -202,15 +226,12 @@ class _Training:
         generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
-        smoothing, clip = self.settings.label_smoothing, self.settings.gradient_clip
+        clip = self.settings.gradient_clip
         parameters = list(self.module.parameters())
         total = torch.zeros((), device=self.device)
 
-        def loss(logits: Tensor, y: Tensor) -> Tensor:
-            return functional.cross_entropy(logits, y, label_smoothing=smoothing)
-
         self.module.train()
-        with fused(self.module):
+        with self._layers():
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 x, y = self.data.train.batch(order[start:stop])
                 for augment in self.augment:
@@ -221,7 +242,7 @@ class _Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
-                total += self.rule.gradients(x, y, loss) * (stop - start)
+                total += self.rule.gradients(x, y, self.batch_loss) * (stop - start)
                 if clip is not None:
                     nn.utils.clip_grad_norm_(parameters, clip)
                 self.optimizer.step()
@@ -230,7 +251,9 @@ class _Training:
         train_loss = float(total) / len(self.data.train)
         if not math.isfinite(train_loss):
             return None
-        validation_loss, validation_error = evaluate(self.module, self.data.validation)
+        validation_loss, validation_error = evaluate(
+            self.module, self.data.validation, self.loss, self.metric
+        )
         if not math.isfinite(validation_loss):
             return None
         return CurvePoint(
@@ -270,8 +293,7 @@ class _Training:
             "epochs": self.epochs,
             "seed": self.seed,
             "samples": len(self.data.train),
-            "rule": type(self.rule).__name__,
-            "pruner": None if self.pruner is None else type(self.pruner).__name__,
+            "pruning": None if self.pruner is None else self.pruner.config.model_dump_json(),
         }
 
     def _checkpoint(self) -> bytes:
@@ -283,6 +305,7 @@ class _Training:
             "module": dict(self.module.state_dict()),
             "best": self.best or {},
             "optimizer": optimizer_state(self.optimizer),
+            "rule": self.rule.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
         }
         return pack(state)
@@ -298,6 +321,7 @@ class _Training:
                 )
         restore_module(self.module, state["module"])
         restore_optimizer(self.optimizer, state["optimizer"])
+        self.rule.load_state_dict(state["rule"])
         if self.pruner is not None:
             self.pruner.load_state_dict(state["pruner"])
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]

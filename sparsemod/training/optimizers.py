@@ -1,43 +1,89 @@
-"""Optimizers by the names of the spec."""
+"""Optimizers. One class each; `build` makes the one that a spec names."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
 from sparsemod.errors import BuildError
-from sparsemod.registry import Registry
+from sparsemod.plugins import Plugin, Plugins
+from sparsemod.spec import methods
+from sparsemod.spec.methods import OptimizerConfig
 from sparsemod.spec.training import TrainingSpec
 
-OptimizerFactory = Callable[[Iterable[dict[str, Any]], TrainingSpec], torch.optim.Optimizer]
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-OPTIMIZERS: Registry[OptimizerFactory] = Registry("optimizer", "sparsemod.optimizers")
+C = TypeVar("C", bound=OptimizerConfig)
+
+
+class Optimizer(Plugin[C]):
+    """Makes a torch optimizer."""
+
+    def make(self, groups: Iterable[dict[str, Any]], learning_rate: float) -> "torch.optim.Optimizer":
+        """The optimizer of parameter groups, each with `params` and `weight_decay`. The loop sets the groups' `lr` before each step."""
+        raise NotImplementedError
+
+
+OPTIMIZERS: Plugins[Optimizer[Any], OptimizerConfig] = methods.OPTIMIZERS
+
+
+class AdamConfig(OptimizerConfig):
+    """Adam's: none."""
+
+    FORMER = frozenset({"momentum", "nesterov"})
 
 
 @OPTIMIZERS.register("adam")
-def adam(groups: Iterable[dict[str, Any]], settings: TrainingSpec) -> torch.optim.Optimizer:
+class Adam(Optimizer[AdamConfig]):
     """Adam (Kingma and Ba, 2015), all tensors in one pass; weight decay is an L2 term."""
-    return torch.optim.Adam(groups, lr=settings.learning_rate, fused=True)
+
+    Config = AdamConfig
+
+    def make(self, groups: Iterable[dict[str, Any]], learning_rate: float) -> "torch.optim.Optimizer":
+        """See Optimizer."""
+        import torch
+
+        return torch.optim.Adam(groups, lr=learning_rate, fused=True)
 
 
 @OPTIMIZERS.register("adamw")
-def adamw(groups: Iterable[dict[str, Any]], settings: TrainingSpec) -> torch.optim.Optimizer:
+class AdamW(Optimizer[AdamConfig]):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), all tensors in one pass."""
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+
+    Config = AdamConfig
+
+    def make(self, groups: Iterable[dict[str, Any]], learning_rate: float) -> "torch.optim.Optimizer":
+        """See Optimizer."""
+        import torch
+
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
+class SgdConfig(OptimizerConfig):
+    """Keys of sgd."""
+
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum.")
+    nesterov: bool = Field(False, description="Nesterov's momentum.")
 
 
 @OPTIMIZERS.register("sgd")
-def sgd(groups: Iterable[dict[str, Any]], settings: TrainingSpec) -> torch.optim.Optimizer:
+class Sgd(Optimizer[SgdConfig]):
     """Stochastic gradient descent with momentum, Nesterov's on request; weight decay is an L2 term."""
-    momentum = settings.optimizer.momentum
-    nesterov = settings.optimizer.nesterov and momentum > 0
-    return torch.optim.SGD(
-        groups, lr=settings.learning_rate, momentum=momentum, nesterov=nesterov, fused=True
-    )
+
+    Config = SgdConfig
+
+    def make(self, groups: Iterable[dict[str, Any]], learning_rate: float) -> "torch.optim.Optimizer":
+        """See Optimizer."""
+        import torch
+
+        momentum = self.config.momentum
+        nesterov = self.config.nesterov and momentum > 0
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=True)
 
 
-def build(module: nn.Module, settings: TrainingSpec) -> torch.optim.Optimizer:
+def build(module: "nn.Module", settings: TrainingSpec) -> "torch.optim.Optimizer":
     """The optimizer of `settings` for `module`. Weight decay acts on weights (two dimensions or more), not on biases and norms.
 
     Raises BuildError for a module without parameters, UnknownName.
@@ -45,12 +91,11 @@ def build(module: nn.Module, settings: TrainingSpec) -> torch.optim.Optimizer:
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise BuildError("the network has no parameters to train")
-    decayed: list[Tensor] = [p for p in parameters if p.dim() >= 2]
+    decayed = [p for p in parameters if p.dim() >= 2]
     others = [p for p in parameters if p.dim() < 2]
     groups: list[dict[str, Any]] = [
         {"params": tensors, "weight_decay": decay}
         for tensors, decay in ((decayed, settings.weight_decay), (others, 0.0))
         if tensors
     ]
-    factory = OPTIMIZERS.get(settings.optimizer.name, field="training.optimizer.name")
-    return factory(groups, settings)
+    return OPTIMIZERS.create(settings.optimizer).make(groups, settings.learning_rate)

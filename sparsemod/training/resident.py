@@ -8,13 +8,21 @@ import torch
 from torch import Tensor
 
 from sparsemod.errors import InvalidInput
+from sparsemod.layouts import RANKS, described
 
 
 class _Split(Protocol):
     def tensors(self) -> tuple[Tensor, Tensor]: ...
 
 
+class _Info(Protocol):
+    @property
+    def layout(self) -> str: ...
+
+
 class _Dataset(Protocol):
+    @property
+    def info(self) -> _Info: ...
     @property
     def train(self) -> _Split: ...
     @property
@@ -29,36 +37,42 @@ class Samples:
     """Samples of one split on one device.
 
     `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
-    memory format that convolutions want. `shape` is a sample's, channels first: (C, H, W) or (F,). `channels_last` false gives batches
-    in torch's default format, at the price of a second copy.
+    memory format that convolutions want. `shape` is a sample's, images channels first: (C, H, W); `layout` names its axes where that is
+    stated. `channels_last` false gives batches of images in torch's default format, at the price of a second copy.
     """
 
     rows: Tensor  # float32 (N, elements)
     labels: Tensor  # int64 (N,)
     shape: tuple[int, ...]
     channels_last: bool = True
+    layout: str | None = None
 
     @staticmethod
-    def of(x: Tensor, labels: Tensor, device: torch.device | str = "cpu") -> "Samples":
-        """From float32 samples (N, C, H, W) or (N, F) and int64 labels (N,); copies only what lies differently. Raises InvalidInput."""
-        if x.dim() not in (2, 4) or x.dtype != torch.float32:
-            raise InvalidInput(
-                "x", (tuple(x.shape), str(x.dtype)), "float32 samples of shape (N, C, H, W) or (N, F)"
-            )
+    def of(
+        x: Tensor, labels: Tensor, device: torch.device | str = "cpu", layout: str | None = None
+    ) -> "Samples":
+        """From float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,); copies only what lies differently.
+
+        Raises InvalidInput.
+        """
+        if x.dim() - 1 not in RANKS or x.dtype != torch.float32:
+            allowed = f"float32 samples (N, ...), each one of {described()}"
+            raise InvalidInput("x", (tuple(x.shape), str(x.dtype)), allowed)
         if labels.shape != (len(x),) or labels.dtype != torch.int64:
             raise InvalidInput(
                 "labels", (tuple(labels.shape), str(labels.dtype)), f"int64 labels of shape ({len(x)},)"
             )
         flat = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
-        return Samples(flat.reshape(len(x), -1).to(device), labels.to(device), tuple(x.shape[1:]))
+        rows = flat.reshape(len(x), -1).to(device)
+        return Samples(rows, labels.to(device), tuple(x.shape[1:]), layout=layout)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def shaped(self, rows: Tensor) -> Tensor:
-        """Rows as samples (n, C, H, W) or (n, F), without a copy when channels are last."""
-        if len(self.shape) == 1:
-            return rows
+        """Rows as samples (n, *shape); images without a copy when channels are last."""
+        if len(self.shape) != 3:
+            return rows.view(len(rows), *self.shape)
         channels, height, width = self.shape
         images = rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
         if self.channels_last:
@@ -95,7 +109,10 @@ class Resident:
         key = str(device)
         if key not in held:
             held[key] = Resident.from_tensors(
-                *dataset.train.tensors(), *dataset.validation.tensors(), device=device
+                *dataset.train.tensors(),
+                *dataset.validation.tensors(),
+                device=device,
+                layout=dataset.info.layout,
             )
         return held[key]
 
@@ -107,11 +124,12 @@ class Resident:
         validation_y: Tensor,
         *,
         device: torch.device | str = "cpu",
+        layout: str | None = None,
     ) -> "Resident":
-        """From float32 samples and int64 labels. Raises InvalidInput."""
+        """From float32 samples and int64 labels; `layout` names the axes of a sample. Raises InvalidInput."""
         train, validation = (
-            Samples.of(train_x, train_y, device),
-            Samples.of(validation_x, validation_y, device),
+            Samples.of(train_x, train_y, device, layout),
+            Samples.of(validation_x, validation_y, device, layout),
         )
         if train.shape != validation.shape:
             raise InvalidInput(

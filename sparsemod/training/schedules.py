@@ -1,55 +1,107 @@
 """Learning rates over a training, as factors of the initial rate."""
 
 import math
-from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from sparsemod.registry import Registry
-from sparsemod.spec.training import ScheduleSpec
+from pydantic import Field
 
-Shape = Callable[[float, ScheduleSpec], float]
-"""(share of the training after the warm-up that is over, in [0, 1); settings) -> factor."""
+from sparsemod.plugins import Plugin, Plugins
+from sparsemod.spec import methods
+from sparsemod.spec.methods import ScheduleConfig
 
-SCHEDULES: Registry[Shape] = Registry("learning-rate schedule", "sparsemod.schedules")
+C = TypeVar("C", bound=ScheduleConfig)
+
+
+class Schedule(Plugin[C]):
+    """The learning rate after the warm-up."""
+
+    def factor(self, progress: float) -> float:
+        """The factor of the initial rate; `progress` is the share of the training after the warm-up that is over, in [0, 1)."""
+        raise NotImplementedError
+
+
+SCHEDULES: Plugins[Schedule[Any], ScheduleConfig] = methods.SCHEDULES
+
+
+class SmoothConfig(ScheduleConfig):
+    """Keys of constant and cosine."""
+
+    FORMER = frozenset({"milestones", "factor"})
 
 
 @SCHEDULES.register("constant")
-def constant(progress: float, settings: ScheduleSpec) -> float:
-    """Always 1."""
-    return 1.0
+class Constant(Schedule[SmoothConfig]):
+    """The initial rate all the time."""
+
+    Config = SmoothConfig
+
+    def factor(self, progress: float) -> float:
+        """1."""
+        return 1.0
 
 
 @SCHEDULES.register("cosine")
-def cosine(progress: float, settings: ScheduleSpec) -> float:
+class Cosine(Schedule[SmoothConfig]):
     """Half a cosine from 1 to 0 (Loshchilov and Hutter, 2017, without restarts)."""
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    Config = SmoothConfig
+
+    def factor(self, progress: float) -> float:
+        """See Schedule."""
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+class StepConfig(ScheduleConfig):
+    """Keys of step."""
+
+    milestones: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        (0.5, 0.75), description="Shares of the epochs after which the rate drops."
+    )
+    factor: float = Field(0.1, gt=0, lt=1, description="Factor of each drop.")
 
 
 @SCHEDULES.register("step")
-def step(progress: float, settings: ScheduleSpec) -> float:
-    """Falls to `factor` of itself at each milestone."""
-    return float(settings.factor ** sum(progress >= milestone for milestone in settings.milestones))
+class Step(Schedule[StepConfig]):
+    """The rate drops by a factor at each milestone."""
+
+    Config = StepConfig
+
+    def factor(self, progress: float) -> float:
+        """See Schedule."""
+        return float(self.config.factor ** sum(progress >= m for m in self.config.milestones))
+
+
+class ExponentialConfig(ScheduleConfig):
+    """Keys of exponential."""
+
+    FORMER = frozenset({"milestones"})
+
+    factor: float = Field(0.1, gt=0, lt=1, description="Factor over the whole training.")
 
 
 @SCHEDULES.register("exponential")
-def exponential(progress: float, settings: ScheduleSpec) -> float:
-    """From 1 to `factor`, by the same ratio at every step."""
-    return float(settings.factor**progress)
+class Exponential(Schedule[ExponentialConfig]):
+    """The rate falls from 1 to `factor`, by the same ratio at every step."""
+
+    Config = ExponentialConfig
+
+    def factor(self, progress: float) -> float:
+        """See Schedule."""
+        return float(self.config.factor**progress)
 
 
 class LearningRate:
-    """The rate of every step: linear warm-up over `warmup` epochs from 1/steps of it, then the schedule's shape over the rest."""
+    """The rate of every step: linear warm-up over `warmup` epochs from 1/steps of it, then the schedule over the rest."""
 
-    def __init__(self, base: float, settings: ScheduleSpec, epochs: int, steps_per_epoch: int) -> None:
+    def __init__(self, base: float, config: ScheduleConfig, epochs: int, steps_per_epoch: int) -> None:
         """`base` is the rate at factor 1. A warm-up as long as the training leaves nothing else. Raises UnknownName."""
-        self._base, self._settings = base, settings
-        self._shape = SCHEDULES.get(settings.name, field="training.schedule.name")
+        self._base = base
+        self._schedule = SCHEDULES.create(config)
         self._total = epochs * steps_per_epoch
-        self._warmup = min(settings.warmup * steps_per_epoch, self._total)
+        self._warmup = min(config.warmup * steps_per_epoch, self._total)
 
     def at(self, step: int) -> float:
         """The rate of step `step`, counted from 0 over the whole training."""
         if step < self._warmup:
             return self._base * (step + 1) / self._warmup
-        return self._base * self._shape(
-            (step - self._warmup) / max(1, self._total - self._warmup), self._settings
-        )
+        return self._base * self._schedule.factor((step - self._warmup) / max(1, self._total - self._warmup))

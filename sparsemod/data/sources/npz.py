@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +16,23 @@ _KEYS = (
     "must hold x and y, or x_train and y_train; for an own validation set x_val and y_val, for an official test set x_test and y_test, "
     "for samples that belong together groups"
 )
-_LAYOUTS = ("channels_first", "channels_last")
+Layout = Literal["channels_first", "channels_last", "channels-length", "time-features"]
+_LAYOUTS = get_args(Layout)
+_SEQUENCES = ("channels-length", "time-features")
 
 
 @dataset("npz")
-def npz(
-    root: Path | None, path: str, layout: Literal["channels_first", "channels_last"] | None = None
-) -> Arrays:
+def npz(root: Path | None, path: str, layout: Layout | None = None) -> Arrays:
     """Your own arrays: the NumPy archive `path` (absolute, or relative to `root`).
 
     Samples may be (N, F) vectors, (N, H, W) grey images, or images (N, C, H, W) or, with layout "channels_last", (N, H, W, C). Images whose
-    shape looks like the other layout need `layout`. Labels are integers from 0, (N,) or (N, 1). `x_val` and `y_val` are an own validation
+    shape looks like the other layout need `layout`. Sequences are (N, C, L) with layout "channels-length", (N, T, F) with "time-features".
+    Labels are integers from 0, (N,) or (N, 1). `x_val` and `y_val` are an own validation
     split, `x_test` and `y_test` an official test set, `groups` (N,) says which samples stay together in one split.
     Pickled content is refused. Raises DataMissing, InvalidInput.
     """
     if layout is not None and layout not in _LAYOUTS:
-        raise InvalidInput("dataset.options.layout", layout, "must be channels_first or channels_last")
+        raise InvalidInput("dataset.options.layout", layout, f"must be one of {', '.join(_LAYOUTS)}")
     if not isinstance(path, str) or not path:
         raise InvalidInput("dataset.options.path", path, "the name of a .npz file")
     place = Path(path).expanduser()
@@ -74,10 +75,13 @@ def _arrays(held: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
             own[f"{part}_x"] = _samples(held[f"x_{part}"], layout)
             own[f"{part}_y"] = _labels(held[f"y_{part}"])
     groups = held.get(f"groups{suffix}", held.get("groups"))
-    return Arrays(x, y, groups=None if groups is None else _labels(groups), **own)
+    named = layout if layout in _SEQUENCES else None
+    return Arrays(x, y, groups=None if groups is None else _labels(groups), layout=named, **own)
 
 
 def _samples(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
+    if layout in _SEQUENCES:
+        return x
     if x.ndim == 3:
         return x[:, None]
     if x.ndim != 4:

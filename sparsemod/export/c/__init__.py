@@ -6,6 +6,7 @@
 
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.host import host_run
-from sparsemod.export.c.project import CLayer, CProject, generate, kernel_sources, project
+from sparsemod.export.c.layers import CLayer
+from sparsemod.export.c.project import CProject, generate, kernel_sources, project
 
 __all__ = ["ArenaPlan", "CLayer", "CProject", "generate", "host_run", "kernel_sources", "plan", "project"]

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from sparsemod.arena import Layout, Node, Plan, layout
 from sparsemod.arena import plan as plan_arena
-from sparsemod.errors import Unsupported
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.layers import LAYERS, Conv, Layer, Pool
+from sparsemod.quantization.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class ArenaPlan:
 
 
 def plan(network: IntegerNetwork) -> ArenaPlan:
-    """Addresses of a network's tensors and the order of its layers. Raises Unsupported for layers without a C kernel."""
-    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
-    made = layout([node(layer) for layer in network.layers], shapes, network.input, network.output)
+    """Addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
+    nodes = [node(layer) for layer in network.layers]
+    made = layout(nodes, network.named, network.input, network.output)
     found = plan_arena(made.problem)
     offsets = {
         name: found.offsets[buffer] for name, buffer in made.buffer_of.items() if buffer in found.offsets
@@ -46,12 +45,4 @@ def plan(network: IntegerNetwork) -> ArenaPlan:
 
 def node(layer: Layer) -> Node:
     """A layer as the planner sees it."""
-    if layer.kind not in LAYERS:
-        raise Unsupported(layer.kind, layer.name, "the C export", sorted(LAYERS))
-    base = (layer.name, layer.kind, layer.inputs, layer.output)
-    if isinstance(layer, Conv):
-        kernel = (layer.weight.shape[2], layer.weight.shape[3])
-        return Node(*base, kernel, layer.stride, layer.padding, layer.groups)
-    if isinstance(layer, Pool):
-        return Node(*base, layer.kernel, layer.stride, layer.padding)
-    return Node(*base)
+    return Node(layer.name, layer.kind, layer.inputs, layer.output, layer.window)

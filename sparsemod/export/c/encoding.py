@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sparsemod.export.c.arena import node
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.layers import Conv, Weighted
+from sparsemod.quantization.layers import Weighted
 
 if TYPE_CHECKING:
     from sparsemod.measure.encodings import EncodedLayer, EncodingGoal
@@ -75,26 +75,21 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
     from sparsemod.measure.encodings import EncodedLayer
     from sparsemod.measure.work import Weights, work_of
 
-    shapes = {name: tensor.shape for name, tensor in network.tensors.items()}
     found = []
-    for layer in network.layers:
-        if isinstance(layer, Weighted):
-            dilation = layer.dilation if isinstance(layer, Conv) else (1, 1)
-            kernel, features = work_of(node(layer), shapes, dilation)
-            if "quad_words" in features:
-                outputs, groups = len(layer.weight), layer.groups if isinstance(layer, Conv) else 1
-                left = int(np.count_nonzero(layer.weight))
-                weights = Weights(outputs, layer.weight.size // outputs, groups, left, _bridges(layer))
-                found.append(EncodedLayer(layer.name, kernel, features, weights))
+    for layer in network.weighted():
+        kernel, features = work_of(node(layer), network.named)
+        if "quad_words" in features:
+            outputs, left = len(layer.weight), int(np.count_nonzero(layer.weight))
+            weights = Weights(
+                outputs, layer.weight.size // outputs, layer.window.groups, left, _bridges(layer)
+            )
+            found.append(EncodedLayer(layer.name, kernel, features, weights))
     return found
 
 
 def _bridges(layer: Weighted) -> int:
     """How many zeros `gaps` stores for this layer."""
-    rows = layer.weight
-    if isinstance(layer, Conv):
-        rows = rows.transpose(0, 2, 3, 1)
-    rows = rows.reshape(len(rows), -1)
+    rows = np.moveaxis(layer.weight, 1, -1).reshape(len(layer.weight), -1)  # channels last, as in C
     if rows.shape[1] <= _LONGEST:
         return 0
     # Between the ends of the filters and the weights that are not zero lie the runs.

@@ -5,34 +5,47 @@ from typing import Any
 
 from sparsemod.errors import SparsemodError
 from sparsemod.export.c.host import compiler, host_run
+from sparsemod.export.c.layers import EMITTERS
 from sparsemod.export.c.project import project
 from sparsemod.export.compare import compare
+from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport
 from sparsemod.quantization.integer_network import IntegerNetwork
-from sparsemod.quantization.layers import LAYERS
-
-KINDS = frozenset(LAYERS)
 
 
-def export(
-    network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
-) -> ExportReport:
-    """Write the project and compare it, compiled here, with the network; see Exporter.export."""
-    made = project(network, folder, name=name)
-    memory = {"arena": made.arena.size, "constants": made.data_bytes}
-    try:
-        compiler()
-    except SparsemodError as error:
-        return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
-    # From raw samples, where the network knows how they are normalized: then the file's quantize function is checked, too.
-    raw = None if network.normalization is None or samples is None else network.normalization.undo(samples)
-    check = compare(
-        network,
-        (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
-        given=None if raw is None else network.quantize_samples(raw),
-        runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
-        samples=samples,
-        labels=labels,
-        data=data,
-    )
-    return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
+@EXPORTERS.register("c")
+class C(Exporter[ExporterConfig]):
+    """C99 project, without dependencies."""
+
+    Config = ExporterConfig
+    checks_fit = True
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """See Exporter."""
+        return frozenset(EMITTERS.names())
+
+    def write(
+        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write the project and compare it, compiled here, with the network; see Exporter.write."""
+        made = project(network, folder, name=name)
+        memory = {"arena": made.arena.size, "constants": made.data_bytes}
+        try:
+            compiler()
+        except SparsemodError as error:
+            return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+        # From raw samples, where the network knows how they are normalized: then the file's quantize function is checked, too.
+        raw = (
+            None if network.normalization is None or samples is None else network.normalization.undo(samples)
+        )
+        check = compare(
+            network,
+            (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
+            given=None if raw is None else network.quantize_samples(raw),
+            runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
+            samples=samples,
+            labels=labels,
+            data=data,
+        )
+        return ExportReport(format="c", name=name, verifications=(check,), memory=memory)

@@ -78,27 +78,19 @@ def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any
     mode = "int8" if images.dtype == np.int8 else "float"
     given = images if mode == "int8" else images.astype(np.float32)
     command = [str(program), str(index), mode]
-    found = subprocess.run(command, input=last(given).tobytes(), capture_output=True, check=False)
+    found = subprocess.run(
+        command,
+        input=network.tensors[network.input].to_memory(given).tobytes(),
+        capture_output=True,
+        check=False,
+    )
     if found.returncode:
         message = found.stderr.decode(errors="replace").strip()[-2000:]
         raise SparsemodError(f"the compiled network ended with status {found.returncode}: {message}")
     flat = np.frombuffer(found.stdout, np.int8)
     if len(flat) != len(images) * math.prod(result):
         raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
-    return first(flat.reshape(len(images), -1), result)
-
-
-def last(images: NDArray[Any]) -> NDArray[Any]:
-    """(N, C, H, W) as it lies in C: channels last. Other shapes stay."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1) if images.ndim == 4 else images)
-
-
-def first(flat: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """(N, elements) as it lies in C, as (N, *shape) with channels first."""
-    if len(shape) != 3:
-        return flat.reshape(len(flat), *shape)
-    channels, rows, columns = shape
-    return np.ascontiguousarray(flat.reshape(len(flat), rows, columns, channels).transpose(0, 3, 1, 2))
+    return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
 
 
 def _driver(projects: Sequence[CProject]) -> str:

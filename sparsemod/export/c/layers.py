@@ -2,17 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
-from sparsemod.arena.nodes import is_depthwise, is_pointwise
-from sparsemod.errors import InvalidInput
-from sparsemod.export.c.arena import node
+from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.c.encoding import Encoded, encode
+from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
     Add,
@@ -26,6 +25,7 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
     Pool,
+    Reshape,
     Weighted,
 )
 
@@ -39,10 +39,27 @@ class Array:
     values: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class CLayer:
+    """A layer as the project runs it: `index` in execution order (what `nn_profile` is called with), the layer's `name` in the
+    network, the `kernels` it calls, its `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
+
+    index: int
+    name: str
+    identifier: str
+    title: str
+    kernels: tuple[str, ...]
+    encoding: str
+    data_bytes: int
+
+
 @dataclass
 class Emitted:
     """What a layer adds to the project: its `arrays`, `constants` (the text of the structs that point to them), `calls` with {in0}, {in1},
-    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales."""
+    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales.
+
+    `own_kernels`: C files, by name, of kernels that are not sparsemod's; they include "kernels/nn.h", and `constants` declares their functions.
+    """
 
     calls: list[str]
     kernels: tuple[str, ...]
@@ -51,6 +68,7 @@ class Emitted:
     constants: str = ""
     data_bytes: int = 0
     encoding: str = ""
+    own_kernels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,14 +84,28 @@ class Context:
         """A tensor's zero point."""
         return self.network.tensors[tensor].zero_point
 
+    def image(self, tensor: str) -> tuple[int, int, int]:
+        """A tensor as the kernels see it: (channels, rows, columns)."""
+        return self.network.named.image(tensor)
+
+    def size(self, tensor: str) -> int:
+        """A tensor's elements."""
+        return self.network.named.elements(tensor)
+
     def shape(self, tensor: str) -> tuple[int, ...]:
         """A tensor's shape, channels first."""
         return self.network.tensors[tensor].shape
 
 
+Rule = Callable[[Context, Any], Emitted]
+
+EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__,))
+"""(context, layer) -> the C of the layer, by its kind."""
+
+
 def emit(context: Context, layer: Layer) -> Emitted:
     """The C of one layer. Raises InvalidInput where a size does not fit in the kernels' 16-bit fields."""
-    return _EMITTERS[type(layer)](context, layer)
+    return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
 def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
@@ -115,8 +147,8 @@ def _filters(
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
-    channels, rows, columns = context.shape(layer.inputs[0])
-    _, out_rows, out_columns = context.shape(layer.output)
+    channels, rows, columns = context.image(layer.inputs[0])
+    _, out_rows, out_columns = context.image(layer.output)
     top, _, left, _ = layer.padding
     values = {
         "in_rows": rows, "in_columns": columns, "channels": channels,
@@ -139,12 +171,13 @@ def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> st
     return "{\n" + body + "    }"
 
 
+@EMITTERS.register("conv")
 def _conv(context: Context, layer: Conv) -> Emitted:
-    channels, outputs = context.shape(layer.inputs[0])[0], len(layer.weight)
-    place, kernel = node(layer), (layer.weight.shape[2], layer.weight.shape[3])
+    channels, outputs = context.image(layer.inputs[0])[0], len(layer.weight)
+    kernel = layer.window.kernel
     size = f"{kernel[0]} x {kernel[1]}"
     taps = math.prod(layer.weight.shape[1:])
-    if is_depthwise(place, channels, outputs):
+    if layer.window.depthwise(channels, outputs):
         # [tap][channel]
         flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
         encoded = Encoded("dense", "nn_depthwise", flat, None)
@@ -153,7 +186,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
         encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
         kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
-        if is_pointwise(place):
+        if layer.window.pointwise:
             kernel_name, scratch = "nn_conv_1x1", ""
     arrays, filters, count = _filters(context, layer, encoded, taps)
     fields = {
@@ -200,6 +233,7 @@ def _activation(context: Context, layer: Weighted | Add) -> str:
     return f", clamped to {layer.low}..{layer.high}"
 
 
+@EMITTERS.register("linear")
 def _linear(context: Context, layer: Linear) -> Emitted:
     weight = layer.weight
     order = context.layout.order_of.get(layer.inputs[0])
@@ -221,14 +255,24 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     )
 
 
-def _pool(context: Context, layer: MaxPool | AvgPool) -> Emitted:
-    kernel = "nn_max_pool" if isinstance(layer, MaxPool) else "nn_avg_pool"
-    word = "max pooling" if isinstance(layer, MaxPool) else "average pooling"
-    fields: dict[str, Any] = {"window": _window(context, layer, layer.kernel)}
-    if isinstance(layer, AvgPool):
-        fields["zero_in"] = context.zero(layer.inputs[0])
-        fields["pad_bottom"], fields["pad_right"] = layer.padding[1], layer.padding[3]
-        fields["count_padding"] = int(layer.count_padding)
+@EMITTERS.register("max_pool")
+def _max_pool(context: Context, layer: MaxPool) -> Emitted:
+    return _pool(context, layer, "nn_max_pool", "max pooling", {})
+
+
+@EMITTERS.register("avg_pool")
+def _avg_pool(context: Context, layer: AvgPool) -> Emitted:
+    fields = {
+        "zero_in": context.zero(layer.inputs[0]),
+        "pad_bottom": layer.padding[1],
+        "pad_right": layer.padding[3],
+        "count_padding": int(layer.count_padding),
+    }
+    return _pool(context, layer, "nn_avg_pool", "average pooling", fields)
+
+
+def _pool(context: Context, layer: Pool, kernel: str, word: str, more: dict[str, Any]) -> Emitted:
+    fields: dict[str, Any] = {"window": _window(context, layer, layer.kernel), **more}
     return Emitted(
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
@@ -237,8 +281,9 @@ def _pool(context: Context, layer: MaxPool | AvgPool) -> Emitted:
     )
 
 
+@EMITTERS.register("global_avg_pool")
 def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
-    channels, rows, columns = context.shape(layer.inputs[0])
+    channels, rows, columns = context.image(layer.inputs[0])
     fields = {
         "positions": rows * columns,
         "channels": channels,
@@ -255,11 +300,12 @@ def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
     )
 
 
+@EMITTERS.register("add")
 def _add(context: Context, layer: Add) -> Emitted:
     zeros = [context.zero(name) for name in layer.inputs]
     offset = (1 << (layer.shift - 1)) - sum(z * m for z, m in zip(zeros, layer.multipliers, strict=True))
     fields = {
-        "size": math.prod(context.shape(layer.output)),
+        "size": context.size(layer.output),
         "multiplier": f"{{{layer.multipliers[0]}, {layer.multipliers[1]}}}",
         "offset": offset,
         "shift": layer.shift,
@@ -275,11 +321,11 @@ def _add(context: Context, layer: Add) -> Emitted:
     )
 
 
+@EMITTERS.register("concat")
 def _concat(context: Context, layer: Concat) -> Emitted:
     """One call per input; in memory the axes of an image are rows, columns, channels."""
     made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
-    rank = len(context.shape(layer.output))
-    axes = (1, 2, 0) if rank == 3 else tuple(range(rank))
+    axes = context.network.named.layout(layer.output).memory
     position = axes.index(layer.axis)
 
     def sizes(tensor: str) -> list[int]:
@@ -312,8 +358,9 @@ def _concat(context: Context, layer: Concat) -> Emitted:
     return made
 
 
+@EMITTERS.register("clamp")
 def _clamp(context: Context, layer: Clamp) -> Emitted:
-    size = math.prod(context.shape(layer.output))
+    size = context.size(layer.output)
     return Emitted(
         [f"nn_clamp({size}, {layer.low}, {layer.high}, {{in0}}, {{out}});"],
         ("nn_clamp",),
@@ -321,21 +368,31 @@ def _clamp(context: Context, layer: Clamp) -> Emitted:
     )
 
 
+@EMITTERS.register("flatten")
 def _flatten(context: Context, layer: Flatten) -> Emitted:
-    channels, rows, columns = context.shape(layer.inputs[0])
+    channels, rows, columns = context.image(layer.inputs[0])
     return Emitted(
         [f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"], ("nn_flatten",), "flatten"
     )
 
 
-_EMITTERS: Mapping[type[Layer], Callable[..., Emitted]] = {
-    Conv: _conv,
-    Linear: _linear,
-    MaxPool: _pool,
-    AvgPool: _pool,
-    GlobalAvgPool: _mean,
-    Add: _add,
-    Concat: _concat,
-    Clamp: _clamp,
-    Flatten: _flatten,
-}
+@EMITTERS.register("reshape")
+def _reshape(context: Context, layer: Reshape) -> Emitted:
+    """From channels last to the order of arrays, or back; reached only where the bytes have to move."""
+    source, made = context.network.named, layer.output
+    if source.moves(layer.inputs[0]) and source.moves(made):
+        hint = f"from shape {context.shape(layer.inputs[0])} to {context.shape(made)}: both lie channels last"
+        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
+    if source.moves(made):
+        channels, rows, columns = context.image(made)
+        sizes = (channels, rows * columns)
+    else:
+        channels, rows, columns = context.image(layer.inputs[0])
+        sizes = (rows * columns, channels)
+    return Emitted([f"nn_flatten({sizes[0]}, {sizes[1]}, {{in0}}, {{out}});"], ("nn_flatten",), "reshape")
+
+
+@EMITTERS.register("transpose")
+def _transpose(context: Context, layer: Layer) -> Emitted:
+    """Never moves bytes: sequences of both layouts lie alike."""
+    return Emitted([], (), "transpose")

@@ -8,11 +8,11 @@ from functools import cache, cached_property
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from sparsemod.errors import Conflict
+from sparsemod.errors import Conflict, InvalidInput
 from sparsemod.export.c import pages, sources, text
 from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
-from sparsemod.export.c.layers import Context, Emitted, emit
+from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -20,20 +20,6 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 HEADER = "kernels/nn.h"
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
 _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
-
-
-@dataclass(frozen=True)
-class CLayer:
-    """A layer as the project runs it: `index` in execution order (what `nn_profile` is called with), the layer's `name` in the
-    network, the `kernels` it calls, its `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
-
-    index: int
-    name: str
-    identifier: str
-    title: str
-    kernels: tuple[str, ...]
-    encoding: str
-    data_bytes: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +36,7 @@ class CProject:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """Path in the folder -> content."""
-        kernels = _kernels_of(self.parts.emitted)
+        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
         return {
             f"{self.name}.h": sources.header(self.parts),
             f"{self.name}.c": sources.body(self.parts),
@@ -62,7 +48,7 @@ class CProject:
     @property
     def sources(self) -> tuple[str, ...]:
         """The .c files of the library, without the example."""
-        kernels = _kernels_of(self.parts.emitted)
+        kernels = _kernels_of(self.parts.emitted) | own_kernels(self.parts.emitted)
         return (f"{self.name}.c", *(f"kernels/{kernel}" for kernel in kernels if kernel.endswith(".c")))
 
     @property
@@ -80,6 +66,7 @@ class CProject:
             f"{self.name}.weights.h": sources.weights(self.parts, apart=True),
             f"{self.name}_weights.s": weights,
             f"{self.name}.bin": binary,
+            **{f"kernels/{file}": content for file, content in own_kernels(self.parts.emitted).items()},
         }
 
     def write(self, folder: Path | str) -> Path:
@@ -127,6 +114,8 @@ def generate(
     does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     checked_name(name)
+    for layer in network.layers:
+        EMITTERS.rule(layer.kind, layer.name)  # before the plan, so that the error names the export
     stored = stored_encodings(network) if encodings is None else encodings
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
@@ -149,6 +138,17 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
     if wanted & set(_REQUANTIZING):
         wanted.add("nn_requantized_any.c")
     return {file: content for file, content in kernel_sources().items() if file in wanted | {"nn.h"}}
+
+
+def own_kernels(emitted: Sequence[Emitted]) -> dict[str, str]:
+    """C files of kernels that the rules of layers bring themselves, by name. Raises InvalidInput for a name that is another file's."""
+    found: dict[str, str] = {}
+    for made in emitted:
+        for file, content in made.own_kernels.items():
+            if file in kernel_sources() or found.get(file, content) != content:
+                raise InvalidInput("own_kernels", file, "a name that no other kernel's file has")
+            found[file] = content
+    return found
 
 
 @cache

@@ -45,12 +45,12 @@ def header(parts: Parts) -> str:
 extern "C" {{
 #endif
 
-/* Input: {text.shape(given.shape)}{", channels last" if len(given.shape) == 3 else ""}. normalized sample = (q - zero point) * scale */
+/* Input: {text.shape(given)}{", channels last" if text.channels_last(given) else ""}. normalized sample = (q - zero point) * scale */
 #define {macro}_INPUT_SIZE {math.prod(given.shape)}
 #define {macro}_INPUT_SCALE {text.real(given.scale)}
 #define {macro}_INPUT_ZERO_POINT ({given.zero_point})
 
-/* Output: {text.shape(made.shape)}{", channels last" if len(made.shape) == 3 else ""}. real = (q - zero point) * scale */
+/* Output: {text.shape(made)}{", channels last" if text.channels_last(made) else ""}. real = (q - zero point) * scale */
 #define {macro}_OUTPUT_SIZE {math.prod(made.shape)}
 #define {macro}_OUTPUT_SCALE {text.real(made.scale)}
 #define {macro}_OUTPUT_ZERO_POINT ({made.zero_point})
@@ -114,7 +114,7 @@ def normalization(network: IntegerNetwork, margin: str) -> str:
             "Samples must be normalized as in training: this network holds no constants of a normalization.",
         ]
     else:
-        each = "channel" if len(network.input_shape) == 3 else "feature"
+        each = "channel" if network.tensors[network.input].axes.positions else "feature"
         lines = [
             f"Samples are raw, as in the dataset. Normalization ({text.comment(known.method)}) is part of the function: (sample - offset) / scale.",
             *_constants("offset", known.offset, each),
@@ -255,14 +255,14 @@ const char *const {name}_labels[{macro}_LABEL_COUNT] = {{
 def _call(parts: Parts, index: int) -> str:
     node, emitted = parts.nodes[index], parts.emitted[index]
     network = parts.network
-    shapes = [text.shape(network.tensors[n].shape) for n in node.inputs]
+    shapes = [text.shape(network.tensors[n]) for n in node.inputs]
     sizes = " and ".join(dict.fromkeys(shapes)) if len(shapes) < 3 else f"{len(shapes)} tensors"
     step = str(parts.arena.layout.nodes.index(node))
     scratch = parts.arena.plan.scratch.get(step)
     holes = {f"in{i}": _address(parts, n) for i, n in enumerate(node.inputs)}
     holes["out"] = _address(parts, node.output)
     holes["scratch"] = "" if scratch is None else _place(scratch)
-    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output].shape)}"
+    title = f"{emitted.title}. {sizes} -> {text.shape(network.tensors[node.output])}"
     lines = [
         f"/* {index}. {text.comment(node.name)!r}: {title} */",
         *(call.format(**holes) for call in emitted.calls),

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.quantization.tensor import TensorInfo
+
 WIDTH = 100
 
 
@@ -67,8 +69,11 @@ def string(text: str) -> str:
     return f'"{plain}"'
 
 
-def shape(sizes: tuple[int, ...]) -> str:
+def shape(tensor: TensorInfo) -> str:
     """A tensor's shape as the C code sees it: channels last."""
-    if len(sizes) == 3:
-        sizes = (*sizes[1:], sizes[0])
-    return " x ".join(map(str, sizes))
+    return " x ".join(str(tensor.shape[axis]) for axis in tensor.axes.memory)
+
+
+def channels_last(tensor: TensorInfo) -> bool:
+    """Whether the axes lie in another order than in Python."""
+    return tensor.axes.memory != tuple(range(len(tensor.shape)))

@@ -1,7 +1,8 @@
 """TensorFlow Lite: a flatbuffer written from the integer network itself, for LiteRT and for TensorFlow Lite Micro.
 
 Nothing is converted or calibrated again: int8 tensors with the network's scales and zero points, its weights per channel, its int32
-biases. Input and output are int8, batch first, channels last, (1, H, W, C); a vector stays (1, F). The model's metadata hold the constants
+biases. Input and output are int8, batch first, channels last, (1, H, W, C); a sequence (C, L) is an image of height 1, (1, 1, L, C); a vector
+stays (1, F). The model's metadata hold the constants
 of the normalization, which comes before the quantization of a sample, and the names of the classes (`sparsemod.export.metadata`). LiteRT's kernels round some results in
 two steps or in floats where the integer network rounds once, so that single values may differ by a quantum: the report says how many.
 
@@ -19,46 +20,59 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import ToolsMissing
 from sparsemod.export.compare import compare
+from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport, Verification
-from sparsemod.export.tflite.layers import KINDS, Lowering
+from sparsemod.export.tflite.layers import RULES, Lowering, spatial_last
 from sparsemod.export.tflite.micro import MICRO_SAMPLES, run_micro
 from sparsemod.quantization.integer_network import IntegerNetwork
-
-__all__ = ["KINDS", "export", "to_tflite"]
+from sparsemod.quantization.tensor import TensorInfo
 
 INSTALL = "pip install 'sparsemod[tflite]'"
 _BATCH = 256
 
 
-def export(
-    network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
-) -> ExportReport:
-    """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.export."""
-    content = to_tflite(network, name)
-    (folder / f"{name}.tflite").write_bytes(content)
-    options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
-    checks: list[Verification] = [
-        compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
-    ]
-    micro = run_micro(content)
-    missing: tuple[str, ...] = ()
-    memory: dict[str, int] = {}
-    if isinstance(micro, str):
-        missing = (micro,)
-    else:
-        memory = micro.memory
-        checks.append(
-            compare(
-                network,
-                lambda x: first(micro.run(last(x)), network.tensors[network.output].shape),
-                runtime=micro.version,
-                most=MICRO_SAMPLES,
-                **options,
+@EXPORTERS.register("tflite")
+class TfLite(Exporter[ExporterConfig]):
+    """TensorFlow Lite flatbuffer, int8 in and out."""
+
+    Config = ExporterConfig
+    extra = "tflite"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """See Exporter."""
+        return frozenset(RULES.names())
+
+    def write(
+        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+    ) -> ExportReport:
+        """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.write."""
+        content = to_tflite(network, name)
+        (folder / f"{name}.tflite").write_bytes(content)
+        options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
+        checks: list[Verification] = [
+            compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
+        ]
+        given, made = network.tensors[network.input], network.tensors[network.output]
+        micro = run_micro(content)
+        missing: tuple[str, ...] = ()
+        memory: dict[str, int] = {}
+        if isinstance(micro, str):
+            missing = (micro,)
+        else:
+            memory = micro.memory
+            checks.append(
+                compare(
+                    network,
+                    lambda x: made.from_memory(micro.run(_in_file(x, given))),
+                    runtime=micro.version,
+                    most=MICRO_SAMPLES,
+                    **options,
+                )
             )
+        return ExportReport(
+            format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
         )
-    return ExportReport(
-        format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
-    )
 
 
 def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
@@ -74,14 +88,9 @@ def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
     return bytes(builder.Output())
 
 
-def last(x: NDArray[Any]) -> NDArray[Any]:
-    """(N, C, H, W) as (N, H, W, C); other shapes stay."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x)
-
-
-def first(x: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The outputs (N, ...) channels first, for a network whose output is `shape`."""
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2) if len(shape) == 3 else x)
+def _in_file(x: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
+    """(N, *shape) as the file's input."""
+    return info.to_memory(x).reshape(len(x), *spatial_last(info))
 
 
 def _version() -> str:
@@ -100,7 +109,7 @@ def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArra
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
     )
     parts = []
-    images = last(x)
+    images = _in_file(x, network.tensors[network.input])
     (given,), (result,) = made.get_input_details(), made.get_output_details()
     size = 0
     for start in range(0, len(images), _BATCH):
@@ -112,4 +121,4 @@ def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArra
         made.set_tensor(given["index"], part)
         made.invoke()
         parts.append(made.get_tensor(result["index"]))
-    return first(np.concatenate(parts), network.tensors[network.output].shape).astype(np.int8)
+    return network.tensors[network.output].from_memory(np.concatenate(parts)).astype(np.int8)

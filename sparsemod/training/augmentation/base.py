@@ -1,52 +1,44 @@
 """What an augmentation is, and how the spec's list becomes a chain of them."""
 
-import inspect
-from collections.abc import Callable, Iterable
-
-import torch
-from torch import Tensor
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import InvalidInput
-from sparsemod.registry import Registry
-from sparsemod.spec.training import AugmentationSpec
+from sparsemod.plugins import Plugin, Plugins
+from sparsemod.spec import methods
+from sparsemod.spec.methods import AugmentationConfig
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""(normalized batch (N, *shape), CPU generator) -> batch of the same shape; the argument may not be written to.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-All randomness comes from the generator, so that a CPU and a GPU draw the same numbers."""
-
-AugmentationFactory = Callable[..., Augmentation]
-"""(one sample's shape, **options) -> Augmentation."""
-
-AUGMENTATIONS: Registry[AugmentationFactory] = Registry(
-    "augmentation",
-    "sparsemod.augmentations",
-    builtin=(
-        "sparsemod.training.augmentation.cutout",
-        "sparsemod.training.augmentation.flip",
-        "sparsemod.training.augmentation.noise",
-        "sparsemod.training.augmentation.shift",
-    ),
-)
+C = TypeVar("C", bound=AugmentationConfig)
 
 
-def build(specs: Iterable[AugmentationSpec], shape: tuple[int, ...]) -> tuple[Augmentation, ...]:
-    """The augmentations of a spec, for samples of `shape`. Raises UnknownName, InvalidInput naming the option."""
+class Augmentation(Plugin[C]):
+    """Changes training samples. All randomness comes from the generator, so that a CPU and a GPU draw the same numbers."""
+
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """Prepare for samples of `shape` (without batch axis). Raises InvalidInput whose field is a key of the config."""
+
+    def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
+        """A normalized batch (N, *shape) and a CPU generator -> a batch of the same shape; `x` may not be written to."""
+        raise NotImplementedError
+
+
+AUGMENTATIONS: Plugins[Augmentation[Any], AugmentationConfig] = methods.AUGMENTATIONS
+
+
+def build(configs: Iterable[AugmentationConfig], shape: tuple[int, ...]) -> tuple[Augmentation[Any], ...]:
+    """The augmentations of a spec, for samples of `shape`. Raises UnknownName, InvalidInput naming the key."""
     chain = []
-    for place, spec in enumerate(specs):
-        field = f"training.augmentation.{place}"
-        factory = AUGMENTATIONS.get(spec.name, field=f"{field}.name")
+    for place, config in enumerate(configs):
+        augmentation = AUGMENTATIONS.create(config)
         try:
-            bound = inspect.signature(factory).bind(shape, **spec.options)
-        except TypeError as error:
-            known = ", ".join(list(inspect.signature(factory).parameters)[1:]) or "none"
-            raise InvalidInput(
-                f"{field}.options", spec.options, f"{error}; options of {spec.name}: {known}"
-            ) from None
-        try:
-            chain.append(factory(*bound.args, **bound.kwargs))
+            augmentation.fit(shape)
         except InvalidInput as error:
-            raise error.at(field) from None
+            raise error.at(f"training.augmentation.{place}") from None
+        chain.append(augmentation)
     return tuple(chain)
 
 
@@ -57,15 +49,8 @@ def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def whole(field: str, value: object, low: int, high: int) -> int:
-    """`value` as an integer in [low, high]. Raises InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidInput(f"options.{field}", value, f"an integer from {low} to {high}")
+def at_most(key: str, value: int, high: int) -> int:
+    """`value` of the config's `key`, when it is at most `high`. Raises InvalidInput."""
+    if value > high:
+        raise InvalidInput(key, value, f"a whole number from 1 to {high} for these samples")
     return value
-
-
-def real(field: str, value: object, low: float, high: float) -> float:
-    """`value` as a number in [low, high]. Raises InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise InvalidInput(f"options.{field}", value, f"a number from {low} to {high}")
-    return float(value)

@@ -1,22 +1,38 @@
 """Cutout (DeVries and Taylor, 2017)."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from sparsemod.training.augmentation.base import AUGMENTATIONS, image_shape, whole
+from pydantic import Field
+
+from sparsemod.spec.methods import AugmentationConfig
+from sparsemod.training.augmentation.base import AUGMENTATIONS, Augmentation, at_most, image_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class CutoutConfig(AugmentationConfig):
+    """Keys of cutout."""
+
+    size: int = Field(8, ge=1, description="Side of the square in pixels, at most the image's larger side.")
 
 
 @AUGMENTATIONS.register("cutout")
-class Cutout:
-    """Sets a square of each image to 0, the mean of normalized data; the square's centre is anywhere, so it may be cut by the border."""
+class Cutout(Augmentation[CutoutConfig]):
+    """Sets a square of each image to 0, the mean of normalized data; the square's centre is anywhere, so the border may cut it."""
 
-    def __init__(self, shape: tuple[int, ...], size: int = 8) -> None:
-        """`size` of the square's side in pixels, 1 to the image's larger side. Raises InvalidInput."""
+    Config = CutoutConfig
+
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """Images (C, H, W)."""
         _, self._height, self._width = image_shape("cutout", shape)
-        self._size = whole("size", size, 1, max(self._height, self._width))
+        self._size = at_most("size", self.config.size, max(self._height, self._width))
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Images (N, C, H, W)."""
+        import torch
+
         inside = []
         for length in (self._height, self._width):
             first = torch.randint(0, length, (len(x), 1), generator=generator).to(x.device) - self._size // 2

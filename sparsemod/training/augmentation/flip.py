@@ -1,21 +1,36 @@
 """Horizontal mirror images."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from sparsemod.training.augmentation.base import AUGMENTATIONS, image_shape, real
+from pydantic import Field
+
+from sparsemod.spec.methods import AugmentationConfig
+from sparsemod.training.augmentation.base import AUGMENTATIONS, Augmentation, image_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class FlipConfig(AugmentationConfig):
+    """Keys of flip."""
+
+    probability: float = Field(0.5, ge=0, le=1, description="Probability that an image is mirrored.")
 
 
 @AUGMENTATIONS.register("flip")
-class Flip:
+class Flip(Augmentation[FlipConfig]):
     """Mirrors each image left to right with a probability."""
 
-    def __init__(self, shape: tuple[int, ...], probability: float = 0.5) -> None:
-        """`probability` in [0, 1]. Raises InvalidInput."""
-        image_shape("flip", shape)
-        self._probability = real("probability", probability, 0, 1)
+    Config = FlipConfig
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """Images (C, H, W)."""
+        image_shape("flip", shape)
+
+    def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Images (N, C, H, W)."""
-        chosen = (torch.rand(len(x), generator=generator) < self._probability).to(x.device)
+        import torch
+
+        chosen = (torch.rand(len(x), generator=generator) < self.config.probability).to(x.device)
         return torch.where(chosen[:, None, None, None], x.flip(3), x)

@@ -1,21 +1,35 @@
 """Gaussian noise."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from sparsemod.training.augmentation.base import AUGMENTATIONS, real
+from pydantic import Field
+
+from sparsemod.spec.methods import AugmentationConfig
+from sparsemod.training.augmentation.base import AUGMENTATIONS, Augmentation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class NoiseConfig(AugmentationConfig):
+    """Keys of noise."""
+
+    deviation: float = Field(
+        0.1, ge=0, le=10, description="Standard deviation, in units of the normalized data."
+    )
 
 
 @AUGMENTATIONS.register("noise")
-class Noise:
-    """Adds independent Gaussian noise to every value of images or vectors."""
+class Noise(Augmentation[NoiseConfig]):
+    """Adds independent Gaussian noise to every value, of samples of any shape."""
 
-    def __init__(self, shape: tuple[int, ...], deviation: float = 0.1) -> None:
-        """`deviation` in units of the normalized data, 0 to 10. Raises InvalidInput."""
-        self._deviation = real("deviation", deviation, 0, 10)
+    Config = NoiseConfig
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Samples (N, *shape)."""
+        import torch
+
         noise = torch.empty(x.shape).normal_(generator=generator).to(x.device)
         # x decides the memory format of the sum, noise alone would be channels first.
-        return torch.add(x, noise, alpha=self._deviation)
+        return torch.add(x, noise, alpha=self.config.deviation)

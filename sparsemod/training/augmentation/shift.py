@@ -1,22 +1,38 @@
 """Small translations."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from sparsemod.training.augmentation.base import AUGMENTATIONS, image_shape, whole
+from pydantic import Field
+
+from sparsemod.spec.methods import AugmentationConfig
+from sparsemod.training.augmentation.base import AUGMENTATIONS, Augmentation, at_most, image_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class ShiftConfig(AugmentationConfig):
+    """Keys of shift."""
+
+    pixels: int = Field(2, ge=1, description="Largest shift in pixels, below the image's smaller side.")
 
 
 @AUGMENTATIONS.register("shift")
-class Shift:
+class Shift(Augmentation[ShiftConfig]):
     """Moves each image by up to `pixels` in both directions; border pixels are repeated into the gap."""
 
-    def __init__(self, shape: tuple[int, ...], pixels: int = 2) -> None:
-        """`pixels` from 1 to the image's smaller side - 1. Raises InvalidInput."""
-        _, self._height, self._width = image_shape("shift", shape)
-        self._pixels = whole("pixels", pixels, 1, max(1, min(self._height, self._width) - 1))
+    Config = ShiftConfig
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def fit(self, shape: tuple[int, ...]) -> None:
+        """Images (C, H, W)."""
+        _, self._height, self._width = image_shape("shift", shape)
+        self._pixels = at_most("pixels", self.config.pixels, max(1, min(self._height, self._width) - 1))
+
+    def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Images (N, C, H, W)."""
+        import torch
+
         moves = torch.randint(-self._pixels, self._pixels + 1, (2, len(x), 1), generator=generator).to(
             x.device
         )

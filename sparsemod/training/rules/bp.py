@@ -1,20 +1,11 @@
 """Backpropagation (Rumelhart, Hinton, Williams, 1986), by autograd."""
 
-from torch import Tensor, nn
-
-from sparsemod.training.rules.base import RULES, Loss
+from sparsemod.spec.methods import RuleConfig
+from sparsemod.training.rules.base import RULES, TrainingRule
 
 
 @RULES.register("bp")
-class Backpropagation:
-    """Exact gradients."""
+class Backpropagation(TrainingRule[RuleConfig]):
+    """Exact gradients by backpropagation."""
 
-    def start(self, module: nn.Module, seed: int) -> None:
-        """See TrainingRule; nothing is random."""
-        self._module = module
-
-    def gradients(self, x: Tensor, y: Tensor, loss: Loss) -> Tensor:
-        """See TrainingRule."""
-        value = loss(self._module(x), y)
-        value.backward()
-        return value.detach()
+    Config = RuleConfig

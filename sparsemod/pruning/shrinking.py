@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import BuildError
 from sparsemod.graph import Graph, Operator, capture
-from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, norm_keys
-from sparsemod.pruning.filters import named_tensors
+from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
 from sparsemod.pruning.plan import planned_keep
 from sparsemod.stage_errors import stage_errors
 
@@ -22,44 +21,24 @@ Keep = NDArray[np.bool_]
 
 
 @stage_errors("pruning")
-def shrink(module: nn.Module, shape: Sequence[int]) -> nn.Module:
+def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> nn.Module:
     """A copy of `module` without the filters that pruning set to zero; it computes the same function.
 
-    `shape`: one sample's. Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
+    `shape`: one sample's, whose axes `layout` names (see `sparsemod.layouts`). Conv1d, Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
     changed. Every layer keeps at least one filter. The result is run beside the original before it is
     returned: raises BuildError when they differ, as for a module whose forward holds sizes (x.view(-1, 256));
     Unsupported when the module cannot be captured.
     """
-    graph = capture(module, tuple(shape))
+    graph = capture(module, tuple(shape), layout)
     tensors = named_tensors(module)
     channels = channels_of(graph, tensors)
     return _shrunk(module, graph, channels, _alive(graph, channels, tensors))
 
 
-def planned_shrink(module: nn.Module, shape: Sequence[int], sparsity: float) -> nn.Module:
-    """A copy of `module` with the shapes that filter pruning to `sparsity` will leave; which filters remain
-    is arbitrary.
-
-    For tests and tools that need a module; screening cuts the captured graph with `planned_shrink_graph`,
-    without running anything. Raises as `shrink`.
-    """
-    graph = capture(module, tuple(shape))
-    masked = copy.deepcopy(module)
-    tensors = named_tensors(masked)
-    channels = channels_of(graph, tensors)
-    keep = planned(channels, sparsity)
-    with torch.no_grad():
-        for name, labels in channels.rows.items():
-            gone = torch.from_numpy(~keep[labels])
-            if gone.any():
-                tensors[name][gone] = 0.0
-    return _shrunk(masked, graph, channels, keep)
-
-
 @stage_errors("pruning")
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it: the capture of
-    `planned_shrink` without its work.
+    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it; which filters remain is
+    arbitrary.
 
     `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are
     computed from others.
@@ -81,7 +60,7 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
     group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
-        if operator.kind == "batch_norm":
+        if operator.traits.affine:
             # with scale and shift zero the statistics do not matter; without, a mean of zero gives zero
             irrelevant.update(
                 norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
@@ -115,23 +94,23 @@ class _Cut:
 
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
-    if operator.kind not in ("conv", "linear", "batch_norm"):
+    if not (operator.traits.weighted or operator.traits.affine):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])
-    if operator.kind == "batch_norm":
+    if operator.traits.affine:
         return _Cut(rows, None, None)
     columns = np.flatnonzero(keep[source])
-    if operator.kind == "linear":
+    if not operator.traits.window:
         return _Cut(rows, columns, None)
     if is_depthwise(operator, len(source)):
         return _Cut(rows, None, len(columns))
-    groups = operator.attributes["groups"]
+    groups = operator.window.groups
     return _Cut(rows, columns if groups == 1 else None, groups)
 
 
 def _keys(operator: Operator) -> tuple[str, ...]:
-    if operator.kind == "batch_norm":
+    if operator.traits.affine:
         return norm_keys(operator)
     return tuple(key for key in (operator.weight, operator.bias) if key is not None)
 
@@ -151,15 +130,16 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
         if cut is not None:
             for key in _keys(operator):
                 state[key] = _sliced(graph.state[key], cut, key == operator.weight)
-            if operator.kind == "conv":
+            if operator.traits.window and operator.traits.weighted:
                 operator = dataclasses.replace(
                     operator, attributes={**operator.attributes, "groups": cut.groups}
                 )
         operators.append(operator)
-    shapes = {
-        name: (int(keep[channels.labels[name]].sum()), *shape[1:]) if name in channels.labels else shape
-        for name, shape in graph.shapes.items()
-    }
+    shapes = dict(graph.shapes)
+    for name, labels in channels.labels.items():
+        sizes, place = list(shapes[name]), graph.layout(name).channel
+        sizes[place] = int(keep[labels].sum())
+        shapes[name] = tuple(sizes)
     return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
 
 
@@ -185,7 +165,7 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
         setattr(owner, name, nn.Parameter(value.clone(), requires_grad=old.requires_grad))
     else:
         owner.register_buffer(name, value.clone())
-    if isinstance(owner, nn.Conv2d) and name == "weight":
+    if isinstance(owner, nn.Conv1d | nn.Conv2d) and name == "weight":
         owner.out_channels, owner.groups = len(value), cut.groups or 1
         owner.in_channels = value.shape[1] * owner.groups
     elif isinstance(owner, nn.Linear) and name == "weight":

@@ -1,0 +1,42 @@
+"""A pruning method: weights go at random, the same share of each layer. `sparsemod run --import random_pruning SPEC`"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from sparsemod.graph import Graph
+from sparsemod.pruning import METHODS, Plan
+from sparsemod.pruning.masks import MaskConfig, MaskMethod
+from sparsemod.pruning.weights import graph_weights, prunable_weights
+
+
+class RandomConfig(MaskConfig):
+    """Beside `sparsity` and `schedule` of every method with masks:"""
+
+    draw: int = Field(0, ge=0, description="Which of the random masks of a training.")
+
+
+@METHODS.register("random")
+class Random(MaskMethod[RandomConfig]):
+    """Zeroes weights at random, the same share of each layer."""
+
+    Config = RandomConfig
+
+    def plan(self, graph: Graph, sparsity: float, owned: object = None) -> Plan:
+        """Called before training: costs are predicted from it."""
+        return Plan(graph, sum(int(sparsity * count) for count in graph_weights(graph).values()))
+
+    def find(self, module: nn.Module) -> dict[str, Tensor]:
+        """The tensors that get masks."""
+        return prunable_weights(module)
+
+    def choose(self, sparsity: float) -> dict[str, Tensor]:
+        """The masks, called as often as the schedule asks for more sparsity."""
+        masks = {}
+        for place, (name, tensor) in enumerate(self._tensors.items()):
+            generator = torch.Generator().manual_seed(self.context.seed + 1000 * self.config.draw + place)
+            order = torch.randperm(tensor.numel(), generator=generator)
+            keep = torch.ones(tensor.numel(), dtype=torch.bool)
+            keep[order[: int(sparsity * tensor.numel())]] = False
+            masks[name] = keep.view_as(tensor).to(tensor.device)
+        return masks

@@ -1,0 +1,47 @@
+"""Padding of windows in TensorFlow Lite's words: SAME, VALID, or a PAD operator in front."""
+
+import numpy as np
+
+from sparsemod.export.tflite.layers import Lowering
+from sparsemod.kinds.windows import Pair, Window
+from sparsemod.quantization.arithmetic import INT8_MIN
+from sparsemod.quantization.layers import Layer
+
+
+def is_same(window: Window, size: Pair, extra: Pair) -> bool:
+    """Whether the window's padding is what TensorFlow Lite calls SAME. `size`: rows and columns of the input; `extra`: padding that the last
+    window needs beyond the stated one."""
+    counts = window.counts(size)
+    for axis in (0, 1):
+        count = -(-size[axis] // window.stride[axis])
+        reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1
+        total = max(0, (count - 1) * window.stride[axis] + reach - size[axis])
+        before, after = window.around(axis)
+        # What lies beyond the last window is never read: only its begin and their number decide.
+        if counts[axis] != count or before != total // 2 or before + after + extra[axis] < total:
+            return False
+    return True
+
+
+def padded(
+    lowering: Lowering, layer: Layer, x: int, extra: Pair, *, force: bool = False, lowest: bool = False
+) -> tuple[int, int]:
+    """(input, SAME or VALID): what neither expresses becomes a PAD operator. `force`: always the operator; `lowest`: pad with -128."""
+    s, window = lowering.schema, layer.window
+    channels, rows, columns = lowering.network.named.image(layer.inputs[0])
+    top, bottom, left, right = window.padding
+    if not any(window.padding) and not any(extra):
+        return x, s.Padding.VALID
+    if not force and is_same(window, (rows, columns), extra):
+        return x, s.Padding.SAME
+    info = lowering.network.tensors[layer.inputs[0]]
+    amounts = np.array([[0, 0], [top, bottom + extra[0]], [left, right + extra[1]], [0, 0]], np.int32)
+    grown = (rows + top + bottom + extra[0], columns + left + right + extra[1], channels)
+    made = lowering.tensor(f"{layer.output}/padded", grown, info)
+    inputs = [x, lowering.constant(f"{layer.output}/pads", amounts)]
+    if lowest:
+        inputs.append(lowering.constant(f"{layer.output}/pad_value", np.array([INT8_MIN], np.int8), info))
+        lowering.operator("PADV2", inputs, made, s.PadV2OptionsT())
+    else:
+        lowering.operator("PAD", inputs, made, s.PadOptionsT())
+    return made, s.Padding.VALID

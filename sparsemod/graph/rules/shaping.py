@@ -1,0 +1,101 @@
+"""Operators that move, join or rename elements."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparsemod.graph.aten import aten
+from sparsemod.graph.call import Call
+from sparsemod.graph.execute import FLOAT
+from sparsemod.graph.operators import Graph, Operator
+from sparsemod.layouts import RANKS
+
+
+@aten("cat.default", "concat.default", "concatenate.default", kinds=("concat",))
+def _concat(call: Call) -> None:
+    inputs = tuple(call.tensor_of(node) for node in call["tensors"])
+    axis = call["dim"] % (len(call.result_shape) + 1)
+    if axis == 0:
+        raise call.unsupported("along the batch axis")
+    layouts = {call.layout_of(name) for name in inputs}
+    if len(layouts) != 1:
+        raise call.unsupported(f"layouts {', '.join(sorted(found.name for found in layouts))} differ")
+    call.emit("concat", inputs, {"axis": axis - 1})
+
+
+@aten(
+    "flatten.using_ints", "view.default", "reshape.default", "_unsafe_view.default",
+    "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", kinds=("flatten", "reshape"),
+)  # fmt: skip
+def _reshape(call: Call) -> None:
+    given, made = call.shape("self"), call.result_shape
+    if made == given:
+        call.alias("self")
+        return
+    if made == (math.prod(given),):
+        call.emit("flatten", (call.tensor("self"),))
+    elif len(made) in RANKS:
+        call.emit("reshape", (call.tensor("self"),), {"shape": made}, layout=None, named=False)
+    else:
+        raise call.unsupported(f"from {given} to {made}; samples have {' or '.join(map(str, RANKS))} axes")
+    call.walker.storage[call.node] = call.walker.storage[call["self"]]
+
+
+@aten("transpose.int", "permute.default", kinds=("transpose",))
+def _transpose(call: Call) -> None:
+    rank = len(call.shape("self")) + 1
+    if call.operator == "permute":
+        order = [axis % rank for axis in call["dims"]]
+    else:
+        order = list(range(rank))
+        first, second = call["dim0"] % rank, call["dim1"] % rank
+        order[first], order[second] = order[second], order[first]
+    if order == sorted(order):
+        call.alias("self")
+        return
+    if order != [0, 2, 1]:
+        raise call.unsupported("only the two axes of a sequence")
+    transposed(call, call.tensor("self"))
+
+
+def transposed(call: Call, tensor: str) -> str:
+    """Append the transpose of a sequence: channels-length becomes time-features, and back."""
+    other = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
+    rows, columns = call.walker.shapes[tensor]
+    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=other, named=False)
+
+
+@aten("pad.default", "constant_pad_nd.default", kinds=("pad",))
+def _pad(call: Call) -> None:
+    sizes = list(call["pad"]) + [0] * (4 - len(call["pad"]))
+    value, layout = call.arguments.get("value"), call.layout("self")
+    constant = call.arguments.get("mode", "constant") == "constant" and value in (None, 0)
+    along = 2 * len(layout.positions)
+    if not constant or min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
+        raise call.unsupported("only zeros around rows and columns")
+    if not any(sizes):
+        call.alias("self", copy=True)
+        return
+    left, right, top, bottom = (int(size) for size in sizes[:4])
+    call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)}, named=False)
+
+
+@FLOAT.register("concat")
+def _run_concat(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return torch.cat(inputs, operator.attributes["axis"] + 1)
+
+
+@FLOAT.register("flatten")
+def _run_flatten(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return inputs[0].flatten(1)
+
+
+@FLOAT.register("reshape")
+def _run_reshape(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return inputs[0].reshape(-1, *operator.attributes["shape"])
+
+
+@FLOAT.register("transpose")
+def _run_transpose(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return inputs[0].transpose(1, 2)

@@ -1,0 +1,142 @@
+"""Convolutions, linear layers and batch norm."""
+
+import math
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from sparsemod.errors import InvalidInput
+from sparsemod.graph.aten import aten, first_of_several, four, pair, positions
+from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.execute import FLOAT, as_image
+from sparsemod.graph.macs import MACS
+from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.rules.shaping import transposed
+
+
+@aten(
+    "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "convolution.default", kinds=("conv",)
+)  # fmt: skip
+def _conv(call: Call) -> None:
+    weight, bias = call.constant("weight"), call.constant("bias")
+    axes = positions(call, "input")
+    if weight is None or weight.tensor.ndim != axes + 2:
+        raise call.unsupported("only convolutions over one or two axes of a constant weight")
+    if call.arguments.get("transposed"):
+        raise call.unsupported("transposed convolutions")
+    kernel, dilation = pair(weight.tensor.shape[2:], axes), pair(call["dilation"], axes)
+    padding = call["padding"]
+    if padding == "valid":
+        padding = (0, 0, 0, 0)
+    elif padding == "same":
+        # As torch does: the odd one goes below and to the right.
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        padding = (totals[0] // 2, totals[0] - totals[0] // 2, totals[1] // 2, totals[1] - totals[1] // 2)
+    else:
+        padding = four(padding, axes)
+    attributes = {
+        "kernel": kernel, "stride": pair(call["stride"], axes), "padding": padding, "dilation": dilation,
+        "groups": int(call["groups"]), "parameter": call.parameter(weight),
+    }  # fmt: skip
+    call.emit("conv", (call.tensor("input"),), attributes, weight, bias)
+
+
+@aten("linear.default", kinds=("linear", "conv", "transpose"))
+def _linear(call: Call) -> None:
+    weight, layout = call.constant("weight"), call.layout("input")
+    if weight is None:
+        raise call.unsupported("without a weight")
+    if layout.name == "time-features":
+        _each_step(call, weight)
+        return
+    if layout.positions:
+        raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
+    attributes = {"parameter": call.parameter(weight)}
+    call.emit("linear", (call.tensor("input"),), attributes, weight, call.constant("bias"))
+
+
+def _each_step(call: Call, weight: Constant) -> None:
+    """A linear layer on the features of each time step is a convolution of one tap; the transposes around it are views."""
+    attributes = {
+        "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1,
+        "parameter": call.parameter(weight),
+    }  # fmt: skip
+    steps, _ = call.shape("input")
+    sequence, shape = transposed(call, call.tensor("input")), (len(weight.tensor), steps)
+    made = call.emit(
+        "conv", (sequence,), attributes, weight, call.constant("bias"), shape=shape, layout="channels-length"
+    )
+    transposed(call, made)
+
+
+@aten("addmm.default", "mm.default", "matmul.default", kinds=("linear",))
+def _matmul(call: Call) -> None:
+    names = {"addmm": ("mat1", "mat2"), "mm": ("self", "mat2"), "matmul": ("self", "other")}[call.operator]
+    matrix = call.constant(names[1])
+    bias = call.constant("self") if call.operator == "addmm" else None
+    if matrix is None or len(call.shape(names[0])) != 1 or (bias is not None and bias.tensor.ndim != 1):
+        raise call.unsupported("only vectors times a constant matrix")
+    if (call.arguments.get("alpha", 1), call.arguments.get("beta", 1)) != (1, 1):
+        raise call.unsupported("with alpha or beta")
+    weight = Constant(matrix.tensor.t().contiguous(), matrix.transposed)
+    call.emit("linear", (call.tensor(names[0]),), {"parameter": call.parameter(weight)}, weight, bias)
+
+
+@aten(
+    "batch_norm.default", "native_batch_norm.default", "_native_batch_norm_legit_no_training.default",
+    kinds=("batch_norm",),
+)  # fmt: skip
+def _batch_norm(call: Call) -> None:
+    mean, variance = call.constant("running_mean"), call.constant("running_var")
+    if call.arguments.get("training") or mean is None or variance is None:
+        raise call.unsupported("it uses the batch's statistics (track_running_stats=False)")
+    if call.layout("input").channel != 0:
+        raise call.unsupported(
+            f"its input has layout {call.layout('input').name}: transpose it to channels first"
+        )
+    call.emit(
+        "batch_norm", (call.tensor("input"),), {"epsilon": float(call["eps"])},
+        call.constant("weight"), call.constant("bias"), mean=mean, variance=variance,
+    )  # fmt: skip
+    first_of_several(call)
+
+
+def _state(graph: Graph, key: str | None) -> Tensor | None:
+    return graph.state[key] if key else None
+
+
+def _weight(graph: Graph, operator: Operator) -> Tensor:
+    if operator.weight is None:
+        raise InvalidInput("operator.weight", None, f"{operator.kind} needs a weight")
+    return graph.state[operator.weight]
+
+
+@FLOAT.register("conv")
+def _run_conv(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    window, weight, x = operator.window, _weight(graph, operator), as_image(graph, operator, inputs[0])
+    top, bottom, left, right = window.padding
+    if any(window.padding):
+        x = functional.pad(x, (left, right, top, bottom))
+    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # those of sequences have fewer axes
+    bias = _state(graph, operator.bias)
+    return functional.conv2d(x, filters, bias, window.stride, 0, window.dilation, window.groups)
+
+
+@FLOAT.register("linear")
+def _run_linear(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    return functional.linear(inputs[0], _weight(graph, operator), _state(graph, operator.bias))
+
+
+@FLOAT.register("batch_norm")
+def _run_batch_norm(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    a: Any = operator.attributes
+    mean, variance = graph.state[a["mean"]], graph.state[a["variance"]]
+    weight, bias = _state(graph, operator.weight), _state(graph, operator.bias)
+    return functional.batch_norm(inputs[0], mean, variance, weight, bias, eps=a["epsilon"])
+
+
+@MACS.rules("conv", "linear")
+def _macs(graph: Graph, operator: Operator) -> int:
+    # Every output element of a channel costs that channel's whole filter, which has the inputs of its group only.
+    return _weight(graph, operator).numel() * math.prod(graph.image(operator.output)[1:])

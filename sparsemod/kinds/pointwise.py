@@ -1,0 +1,17 @@
+"""Kinds that work on each element by itself: activations and addition."""
+
+from sparsemod.kinds.kind import KINDS, Kind
+
+
+def _activation(name: str, title: str, activation: str | None, captured: bool) -> Kind:
+    return Kind(
+        name, title, layer="clamp", elementwise=True, clamps_early=True, keeps_scale=True, in_place=True,
+        activation=activation, captured=captured, deployed=captured,
+    )  # fmt: skip
+
+
+KINDS.add("relu", _activation("relu", "relu", "relu", True))
+KINDS.add("relu6", _activation("relu6", "relu6", "relu6", True))
+# The integer layer of both.
+KINDS.add("clamp", _activation("clamp", "an activation that no other layer could take in", None, False))
+KINDS.add("add", Kind("add", "addition", inputs=2, elementwise=True, fuses_activation=True))

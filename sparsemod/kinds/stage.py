@@ -1,0 +1,56 @@
+"""The rules of one stage, by kind of operator."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from sparsemod.errors import Unsupported
+from sparsemod.kinds.kind import KINDS
+from sparsemod.registry import Registry
+
+R = TypeVar("R")
+
+
+class Stage(Registry[R], Generic[R]):
+    """A stage's rules. `title` names the stage in errors ("the C export"); `builtin` are the modules that register sparsemod's own rules.
+
+    Rules of other packages arrive with their kinds, by the entry points of `KINDS`.
+    """
+
+    def __init__(self, title: str, builtin: tuple[str, ...] = ()) -> None:
+        super().__init__(f"rule of {title}", KINDS.group, builtin)
+        self.title = title
+
+    def rules(self, *kinds: str) -> Callable[[R], R]:
+        """Decorator that files one rule under several kinds."""
+
+        def file(member: R) -> R:
+            for kind in kinds:
+                self.add(kind, member)
+            return member
+
+        return file
+
+    def has(self, kind: str) -> bool:
+        """Whether the stage has a rule for a kind."""
+        return kind in self.names()
+
+    def rule(self, kind: str, layer: str, hint: str = "") -> R:
+        """The rule for a kind. Raises Unsupported, naming the stage, the kind and the layer, where there is none."""
+        self._load()
+        try:
+            return self._members[kind]
+        except KeyError:
+            raise Unsupported(kind, layer, self.title, self.names(), hint) from None
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        try:
+            for module in self._builtin:
+                import_module(module)
+            KINDS.names()
+        except BaseException:
+            self._loaded = False  # every look-up reports it, not the first alone
+            raise

@@ -1,0 +1,184 @@
+"""The loops of each kernel, counted for one layer."""
+
+import math
+from dataclasses import dataclass
+
+from sparsemod.arena import Node
+from sparsemod.kinds.windows import Window
+from sparsemod.layouts import Tensors
+from sparsemod.measure.work import FEATURES, Features, Loops
+
+
+def _filters(taps: int, outputs: int, windows: int) -> Features:
+    quads, rest = divmod(outputs, 4)
+    return {
+        "quad_words": float(windows * quads * (taps // 4)),
+        "quad_tails": float(windows * quads * (taps % 4)),
+        "quads": float(windows * quads),
+        "single_words": float(windows * rest * (taps // 4)),
+        "single_tails": float(windows * rest * (taps % 4)),
+        "singles": float(windows * rest),
+        "windows": float(windows),
+    }
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """How windows lie on an input: taps inside of it for each output row and column, `edges` at which some lie outside."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    kernel: tuple[int, int]
+
+    @property
+    def positions(self) -> int:
+        """Outputs of one channel."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def lines(self) -> int:
+        """Kernel rows inside, over all positions."""
+        return sum(self.rows) * len(self.columns)
+
+    @property
+    def inside(self) -> int:
+        """Taps inside, over all positions."""
+        return sum(self.rows) * sum(self.columns)
+
+    @property
+    def outside(self) -> int:
+        """Taps outside, over all positions."""
+        return math.prod(self.kernel) * self.positions - self.inside
+
+    def loops(self) -> Features:
+        """The loops that every windowed kernel has: rows, positions, and those at an edge."""
+        edges = sum(c < self.kernel[1] for c in self.columns) * len(self.rows)
+        edges += sum(r < self.kernel[0] for r in self.rows)
+        return {"rows": float(len(self.rows)), "positions": float(self.positions), "edges": float(edges)}
+
+
+def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
+    size, window = tensors.image(node.inputs[0])[1:], node.window
+    return window, _Windows(window.inside(size, 0), window.inside(size, 1), window.kernel)
+
+
+@FEATURES.register("conv")
+def conv(tensors: Tensors, node: Node) -> Loops:
+    """The kernel for the window's kind: depthwise, 1 x 1, or any other."""
+    channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
+    if node.window.depthwise(channels, outputs):
+        return Loops("depthwise", _depthwise(tensors, node, outputs))
+    if node.window.pointwise:
+        _, rows, columns = tensors.image(node.output)
+        return Loops("conv_1x1", {**_filters(channels, outputs, rows * columns), "rows": float(rows)})
+    return Loops("conv", _gathered(tensors, node, channels // node.window.groups, outputs))
+
+
+def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:
+    window, windows = _windows(tensors, node)
+    lines = sum(windows.rows) * window.groups
+    # Without dilation and groups the taps of a kernel row lie in one piece.
+    joined = window.groups == 1 and window.dilation[1] == 1
+    pieces = [span * channels for span in windows.columns] if joined else [channels] * sum(windows.columns)
+    taps = math.prod(window.kernel) * channels
+    return {
+        **_filters(taps, outputs // window.groups, windows.positions * window.groups),
+        "lines": float(lines * len(windows.columns)),
+        "pieces": float(lines * len(pieces)),
+        "copied_words": float(lines * sum(piece // 4 for piece in pieces)),
+        "copied_tails": float(lines * sum(piece % 4 for piece in pieces)),
+        "filled": float(windows.outside * channels * window.groups),
+        **windows.loops(),
+    }
+
+
+def _depthwise(tensors: Tensors, node: Node, outputs: int) -> Features:
+    window, windows = _windows(tensors, node)
+    quads, rest = divmod(outputs, 4)
+    return {
+        "quad_taps": float(windows.inside * quads),
+        "quad_outside": float(windows.outside * quads),
+        "quad_lines": float(windows.positions * window.kernel[0] * quads),
+        "quads": float(windows.positions * quads),
+        "single_taps": float(windows.inside * rest),
+        "single_outside": float(windows.outside * rest),
+        "single_lines": float(windows.positions * window.kernel[0] * rest),
+        "singles": float(windows.positions * rest),
+        **windows.loops(),
+    }
+
+
+@FEATURES.register("linear")
+def linear(tensors: Tensors, node: Node) -> Loops:
+    """Filters on one window."""
+    features = _filters(tensors.elements(node.inputs[0]), tensors.elements(node.output), 1)
+    del features["windows"]
+    return Loops("linear", features)
+
+
+@FEATURES.register("max_pool")
+def max_pool(tensors: Tensors, node: Node) -> Loops:
+    """Four channels at a time."""
+    _, windows = _windows(tensors, node)
+    quads, rest = divmod(tensors.image(node.output)[0], 4)
+    features = {
+        "quad_taps": float(windows.inside * quads),
+        "quad_lines": float(windows.lines * quads),
+        "quads": float(windows.positions * quads),
+        "single_taps": float(windows.inside * rest),
+        "single_lines": float(windows.lines * rest),
+        "singles": float(windows.positions * rest),
+        **windows.loops(),
+    }
+    return Loops("max_pool", features)
+
+
+@FEATURES.register("avg_pool")
+def avg_pool(tensors: Tensors, node: Node) -> Loops:
+    """One channel at a time."""
+    _, windows = _windows(tensors, node)
+    channels = tensors.image(node.output)[0]
+    features = {
+        "taps": float(windows.inside * channels),
+        "lines": float(windows.lines * channels),
+        "outputs": float(windows.positions * channels),
+        **windows.loops(),
+    }
+    return Loops("avg_pool", features)
+
+
+@FEATURES.register("global_avg_pool")
+def mean(tensors: Tensors, node: Node) -> Loops:
+    """Every element once."""
+    outputs = float(tensors.elements(node.output))
+    return Loops("global_avg_pool", {"elements": float(tensors.elements(node.inputs[0])), "outputs": outputs})
+
+
+@FEATURES.rules("add", "clamp")
+def elements(tensors: Tensors, node: Node) -> Loops:
+    """Every element once, by the kernel of the kind's own name."""
+    return Loops(node.kind, _elements(tensors, node))
+
+
+@FEATURES.rules("flatten", "reshape", "transpose")
+def moved(tensors: Tensors, node: Node) -> Loops:
+    """Every element is read and written once, as by the kernel of clamp; calibration meets no network in which a view moves bytes."""
+    return Loops("clamp", _elements(tensors, node))
+
+
+def _elements(tensors: Tensors, node: Node) -> Features:
+    return {
+        "elements": float(tensors.elements(node.output)),
+        "channels": float(tensors.image(node.output)[0]),
+    }
+
+
+@FEATURES.register("concat")
+def concat(tensors: Tensors, node: Node) -> Loops:
+    """One run of bytes per input and position, rescaled; how many are only copied is known from the graph (see `works`)."""
+    size = tensors.elements(node.output)
+    runs = len(node.inputs) * size // tensors.image(node.output)[0]
+    return Loops(
+        "concat",
+        {"inputs": float(len(node.inputs)), "runs": float(runs), "copied": 0.0, "rescaled": float(size)},
+    )

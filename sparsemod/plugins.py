@@ -1,0 +1,284 @@
+"""Plug-ins with settings of their own: a short name, a versioned config and a handler, in one file.
+
+A family of plug-ins is a `Plugins` registry: pruning methods, training rules, optimizers, ... A member is a class whose `Config` is a
+pydantic model, and whose constructor takes a config:
+
+    class HalvingConfig(ScheduleConfig):
+        times: int = Field(3, ge=1, description="How often the rate is halved.")
+
+    @SCHEDULES.register("halving")
+    class Halving(Schedule[HalvingConfig]):
+        "Halves the rate at equal distances."
+        Config = HalvingConfig
+
+        def factor(self, progress: float) -> float:
+            return 0.5 ** int(progress * (self.config.times + 1))
+
+A spec holds the config: `schedule: {name: halving, times: 4}`, or `schedule: halving` where all keys have defaults. The server reads
+configs only. It must start without torch, so a member of this package imports torch inside the methods of its handler.
+"""
+
+import json
+import threading
+from collections.abc import Mapping
+from enum import Enum
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from sparsemod.errors import InvalidInput
+from sparsemod.registry import Registry
+
+
+class Names(Enum):
+    """Which names a config may hold when it is read."""
+
+    ANY = "any"
+    """Also names that are not known here: what another process has stored is shown and passed on, and fails when it is used."""
+    KNOWN = "known"
+    IMPORTED = "imported"
+    """Known ones, and `module:attribute`, which is imported."""
+
+
+NAMES = "names"
+"""Key of pydantic's validation context that holds a `Names`; without it any name may stand."""
+
+
+class PluginConfig(BaseModel):
+    """Base of all configs: frozen, unknown keys rejected, numbers are not made from text.
+
+    A config whose keys change gets the next number as the default of `version`, and an `upgraded` that reads the earlier keys.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    FORMER: ClassVar[frozenset[str]] = frozenset()
+    """Keys that had no effect with this member before configs had a version: read and dropped in a config without `version`."""
+
+    known: ClassVar[bool] = True
+    """False for a config of a member that is not known here; its keys are kept as they stand."""
+
+    version: int = Field(1, description="Version of these keys.")
+
+    def has(self, key: str) -> bool:
+        """Whether the config has a key."""
+        return key in type(self).model_fields or key in (self.model_extra or {})
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """`data`, keys of `version` (0: none is given), as keys of this version."""
+        return {key: value for key, value in data.items() if version or key not in cls.FORMER}
+
+
+C = TypeVar("C", bound=PluginConfig)
+P = TypeVar("P")
+
+
+class Plugin(Generic[C]):
+    """Base of handlers. One object serves one use, such as one training."""
+
+    Config: ClassVar[type[PluginConfig]]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+
+class Plugins(Registry[type[P]], Generic[P, C]):
+    """The members of one family, by short name.
+
+    `path` is the key of a spec that chooses from the family; `key` the key of a config that holds the name; `base` the base of the
+    family's configs, which declares that key; `default` the member that a spec gets when it names none. The other arguments are those
+    of Registry.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        path: str,
+        base: type[C],
+        builtin: tuple[str, ...],
+        default: str | None = None,
+        key: str = "name",
+    ) -> None:
+        super().__init__(kind, group, builtin)
+        self.path, self.base, self.key, self.default = path, base, key, default
+        self._imported: dict[str, type[P]] = {}
+        self._lock = threading.RLock()
+
+    def add(self, name: str, member: type[P]) -> None:
+        """See Registry. Raises InvalidInput for a member without a config of this family."""
+        self._check(name, member)
+        super().add(name, member)
+
+    def get(self, name: str, *, imports: bool = False, field: str | None = None) -> type[P]:
+        """See Registry. A `module:attribute` that was imported once is known from then on."""
+        if name in self._imported:
+            return self._imported[name]
+        member = super().get(name, imports=imports, field=field)
+        if ":" in name:
+            self._check(name, member)
+            self._imported[name] = member
+        return member
+
+    def _load(self) -> None:
+        with self._lock:  # a second thread waits until all members are there
+            super()._load()
+
+    def _check(self, name: str, member: Any) -> None:
+        config = getattr(member, "Config", None)
+        if not (isinstance(config, type) and issubclass(config, self.base)):
+            allowed = f"a class with a Config, a subclass of {self.base.__name__}"
+            raise InvalidInput(f"{self.kind} {name!r}", member, allowed)
+
+    def config_of(self, name: str) -> type[C]:
+        """The class of a member's config. Raises UnknownName."""
+        return cast("type[C]", cast(Any, self.get(name)).Config)
+
+    def describe(self, name: str) -> str:
+        """The first sentence of a member's description."""
+        text = " ".join((self.get(name).__doc__ or "").split("\n\n")[0].split())
+        return text.strip()
+
+    def create(self, config: C) -> P:
+        """The handler of `config`. Raises UnknownName."""
+        handler: Any = self.get(getattr(config, self.key))
+        return cast(P, handler(config))
+
+    def config(self, name: str, /, **keys: Any) -> C:
+        """A config of the member `name`. Raises InvalidInput that names the key, UnknownName."""
+        self.get(name, field=f"{self.path}.{self.key}")
+        try:
+            return self.read({**keys, self.key: name})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join([self.path, *map(str, first["loc"])])
+            raise InvalidInput(field, first["input"], first["msg"]) from None
+
+    def read(self, given: Any, names: Names = Names.KNOWN) -> C:
+        """The config in plain data: a mapping, a member's name, or a config. Raises pydantic's ValidationError with the path of the key."""
+        if isinstance(given, self.base):
+            return given
+        data = {self.key: given} if isinstance(given, str) else given
+        if not isinstance(data, Mapping):
+            text = f"a mapping with the key {self.key!r}, or the name of the {self.kind}"
+            raise _complaint(self.kind, (), given, text)
+        if self.key not in data and self.default is not None:
+            data = {self.key: self.default, **data}
+        if self.key not in data:
+            raise _complaint(self.kind, (self.key,), None, "is missing")
+        name = data[self.key]
+        if not isinstance(name, str):
+            raise _complaint(self.kind, (self.key,), name, f"the name of the {self.kind}")
+        config = self._config_class(name, names)
+        if not config.known:
+            return self._validated(config, dict(data), names)
+        version, current = data.get("version", 0), config.model_fields["version"].default
+        if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= current:
+            raise _complaint(self.kind, ("version",), version, f"at most {current}")
+        upgraded = config.upgraded(dict(data), version) if version < current else dict(data)
+        return self._validated(config, {**upgraded, "version": current}, names)
+
+    def _config_class(self, name: str, names: Names) -> type[C]:
+        try:
+            self.get(name, imports=names is Names.IMPORTED)
+        except InvalidInput as error:
+            if names is Names.ANY:
+                return self._unknown
+            raise _complaint(self.kind, (self.key,), name, error.allowed) from None
+        return self.config_of(name)
+
+    @cached_property
+    def _unknown(self) -> type[C]:
+        class Unknown(self.base):  # type: ignore[name-defined,misc]
+            """A config of a member that is not known here."""
+
+            model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
+            known = False
+
+        return cast("type[C]", Unknown)
+
+    def _validated(self, config: type[C], data: dict[str, Any], names: Names) -> C:
+        try:
+            text = json.dumps(data)
+        except (TypeError, ValueError) as error:
+            raise _complaint(self.kind, (), data, f"plain data; {error}") from None
+        try:
+            return config.model_validate_json(text, context={NAMES: names})
+        except ValidationError as error:
+            known = [key for key in config.model_fields if key != "version"]
+            raise ValidationError.from_exception_data(
+                self.kind, [_named(one, known) for one in error.errors()]
+            ) from None
+
+    def schema(self, schema: dict[str, Any], config: type[C], name: str) -> dict[str, Any]:
+        """A config's JSON schema with the member's name and the version as constants."""
+        properties = {**schema["properties"], self.key: {"const": name, "type": "string"}}
+        version = config.model_fields["version"].default
+        properties["version"] = {**properties["version"], "const": version}
+        return {
+            **schema,
+            "title": name,
+            "properties": properties,
+            "required": schema.get("required", [self.key]),
+        }
+
+
+class OneOf:
+    """Annotation of a spec's field that holds a config of one of the members of `family`."""
+
+    def __init__(self, family: Plugins[Any, Any]) -> None:
+        self.family = family
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            self._read,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda config, info: config.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    def _read(self, given: Any, info: core_schema.ValidationInfo) -> PluginConfig:
+        config: PluginConfig = self.family.read(given, (info.context or {}).get(NAMES, Names.ANY))
+        return config
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        members = [self._member(name, handler) for name in self.family.names()]
+        names: dict[str, Any] = {"type": "string", "enum": list(self.family.names())}
+        found: dict[str, Any] = {"anyOf": [*members, names]}
+        if self.family.default is not None:
+            found["default"] = {self.family.key: self.family.default}
+        return found
+
+    def _member(self, name: str, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        config = self.family.config_of(name)
+        schema = handler.resolve_ref_schema(handler(config.__pydantic_core_schema__))
+        return {**self.family.schema(schema, config, name), "description": self.family.describe(name)}
+
+
+def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> ValidationError:
+    words = PydanticCustomError("plugin", "{allowed}", {"allowed": allowed})
+    return ValidationError.from_exception_data(title, [InitErrorDetails(type=words, loc=place, input=value)])
+
+
+def _named(error: Any, known: list[str]) -> InitErrorDetails:
+    """One of pydantic's complaints about a config, to be raised again; an unknown key is answered with those that exist."""
+    place, value = error["loc"], error["input"]
+    if error["type"] == "extra_forbidden" and len(place) == 1:
+        words = PydanticCustomError(
+            "plugin", "{allowed}", {"allowed": f"unknown key; known here: {', '.join(sorted(known))}"}
+        )
+        return InitErrorDetails(type=words, loc=place, input=value)
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidInput):
+        words = PydanticCustomError("plugin", "{allowed}", {"allowed": cause.allowed})
+        return InitErrorDetails(type=words, loc=(*place, *cause.field.split(".")), input=cause.value)
+    text = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if error["type"] == "missing":
+        text, value = "is missing", None
+    words = PydanticCustomError("plugin", "{allowed}", {"allowed": text})
+    return InitErrorDetails(type=words, loc=place, input=value)

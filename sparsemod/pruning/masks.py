@@ -1,0 +1,141 @@
+"""What every method that works by masks under a schedule has in common."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import Field
+
+from sparsemod.errors import InvalidInput
+from sparsemod.pruning.base import Context, Method
+from sparsemod.pruning.schedules import SCHEDULES
+from sparsemod.spec import methods
+from sparsemod.spec.methods import PruningConfig, PruningSchedule
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class MaskConfig(PruningConfig):
+    """Keys of a method that prunes to a sparsity under a schedule."""
+
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share that goes.")
+    schedule: PruningSchedule = Field(
+        default_factory=lambda: methods.PRUNING_SCHEDULES.config("cubic"),
+        description="When how much of the sparsity is asked for.",
+    )
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """Without a version, the schedule's `begin` and `end` may stand beside its name."""
+        moved = {key: data[key] for key in ("begin", "end") if key in data}
+        schedule = data.get("schedule", "cubic")
+        if version or not moved or not isinstance(schedule, str):
+            return super().upgraded(data, version)
+        kept = {key: value for key, value in data.items() if key not in moved}
+        return super().upgraded({**kept, "schedule": {"name": schedule, **moved}}, version)
+
+
+C = TypeVar("C", bound=MaskConfig)
+
+
+class MaskMethod(Method[C]):
+    """Holds a boolean mask (True = keep) per tensor; a subclass says which tensors and which masks.
+
+    Masks only ever shrink: what was pruned stays pruned when the schedule asks for more.
+    """
+
+    def __init__(self, config: C) -> None:
+        super().__init__(config)
+        self.schedule = SCHEDULES.create(config.schedule)
+        self._tensors: dict[str, Tensor] = {}
+        self._masks: dict[str, Tensor] = {}
+        # tensors and what to zero in them; kept because every step needs them
+        self._drops: list[tuple[Tensor, Tensor]] = []
+        self._at_target = False
+
+    @abstractmethod
+    def find(self, module: "nn.Module") -> "dict[str, Tensor]":
+        """The tensors of `module` that masks apply to, by their names in its state."""
+
+    @abstractmethod
+    def choose(self, sparsity: float) -> "dict[str, Tensor]":
+        """Masks of `sparsity`, given the tensors' values now (pruned ones are zero)."""
+
+    @property
+    def sparsity(self) -> float:
+        """See Method: the share of the masks' elements."""
+        total = sum(mask.numel() for mask in self._masks.values())
+        return 1.0 - sum(int(mask.sum()) for mask in self._masks.values()) / total if total else 0.0
+
+    def start(self, context: Context) -> None:
+        """See Method. A network without anything to prune is at its target from the start."""
+        import torch
+
+        self.context = context
+        self.shape, self.layout = context.shape, context.layout
+        self._tensors, self._drops = self.find(context.module), []
+        self._masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in self._tensors.items()}
+        self._at_target = self.config.sparsity == 0 or not self._tensors
+
+    def before_epoch(self, epoch: int, epochs: int) -> None:
+        """See Method."""
+        if not 1 <= epoch <= epochs:
+            raise InvalidInput("epoch", epoch, f"1 to {epochs}")
+        if self._at_target:
+            return
+        share = 1.0 if epoch == epochs else self.schedule.share((epoch - 1) / epochs)
+        if share <= 0:
+            return
+        chosen = self.choose(self.config.sparsity * share)
+        self._apply({name: self._masks[name] & mask for name, mask in chosen.items()})
+        self._at_target = share >= 1
+
+    def after_step(self) -> None:
+        """See Method."""
+        import torch
+
+        with torch.no_grad():
+            for tensor, drop in self._drops:
+                # masked_fill rather than a product: nan x 0 would stay nan
+                tensor.masked_fill_(drop, 0.0)
+
+    def _apply(self, masks: "Mapping[str, Tensor]") -> None:
+        self._masks = dict(masks)
+        drops = ((tensor, ~self._masks[name]) for name, tensor in self._tensors.items())
+        self._drops = [(tensor, drop) for tensor, drop in drops if bool(drop.any())]
+        self.after_step()
+
+    @property
+    def at_target(self) -> bool:
+        """See Method."""
+        return self._at_target
+
+    @property
+    def masks(self) -> "Mapping[str, Tensor]":
+        """The masks (True = kept), by the tensors' names in the module's state."""
+        return dict(self._masks)
+
+    def finish(self) -> None:
+        """See Method."""
+        if not self._at_target:
+            raise InvalidInput(
+                "pruning", self.sparsity, f"training ended before sparsity {self.config.sparsity} was reached"
+            )
+        self._tensors, self._drops = {}, []
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Method."""
+        return {"masks": {n: m.clone() for n, m in self._masks.items()}, "at_target": self._at_target}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """See Method. Raises InvalidInput for masks of another network."""
+        import torch
+
+        masks: Mapping[str, Tensor] = state["masks"]
+        shapes = {name: tuple(mask.shape) for name, mask in masks.items()}
+        expected = {name: tuple(mask.shape) for name, mask in self._masks.items()}
+        if shapes != expected:
+            raise InvalidInput("pruning state", shapes, f"masks of this network: {expected}")
+        self._apply({n: m.to(self._masks[n].device, torch.bool) for n, m in masks.items()})
+        self._at_target = bool(state["at_target"])

@@ -1,0 +1,36 @@
+"""The weights that unstructured pruning may zero, in a module and in its graph."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sparsemod.graph import Graph
+
+
+def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
+    """Weights of convolutions and linear layers by name, a shared one once. Biases and norms are not
+    pruned."""
+    from torch import nn
+
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for path, layer in module.named_modules():
+        if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+            continue
+        # A parametrized layer computes its weight anew in each step: a mask on the result would not last.
+        weight = layer._parameters.get("weight")
+        if weight is not None and id(weight) not in seen:
+            seen.add(id(weight))
+            found[f"{path}.weight" if path else "weight"] = weight
+    return found
+
+
+def graph_weights(graph: "Graph") -> dict[str, int]:
+    """`prunable_weights` of the module that a graph was captured from: the number of elements of each."""
+    found = {}
+    for operator in graph.operators:
+        parameter = operator.attributes.get("parameter")
+        if operator.weight is not None and parameter is not None:
+            found[parameter] = graph.state[operator.weight].numel()
+    return found

@@ -1,0 +1,33 @@
+"""What a quantization scheme is."""
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sparsemod.plugins import Plugin, Plugins
+from sparsemod.spec import methods
+from sparsemod.spec.methods import QuantizationConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sparsemod.graph import Graph
+    from sparsemod.quantization.network import Quantized
+
+C = TypeVar("C", bound=QuantizationConfig)
+
+
+class Scheme(Plugin[C]):
+    """Turns a trained network into the network to deploy.
+
+    The class of its config says how the result is stored (`storage`), and whether it is an IntegerNetwork (`integer`): sizes are
+    predicted from that before anything is trained.
+    """
+
+    def quantize(self, graph: "Graph", samples: "Tensor") -> "Quantized":
+        """The network of a deployed graph (batch norms folded), calibrated on float samples (N, *input shape) of the training data.
+
+        Raises Unsupported for an operator without a rule, InvalidInput for values that are not finite.
+        """
+        raise NotImplementedError
+
+
+SCHEMES: Plugins[Scheme[Any], QuantizationConfig] = methods.SCHEMES

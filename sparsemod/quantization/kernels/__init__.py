@@ -1,0 +1,1 @@
+"""The integer kernels by kind of layer; see `sparsemod.quantization.kernels.base`."""

@@ -1,0 +1,97 @@
+"""What the integer kernels share. Arrays are (shape, N): the batch is the innermost axis.
+
+The batch comes last so that windows are gathered in contiguous runs and one matrix product serves a whole layer. Matrix products go through
+float BLAS: with every partial sum below 2^24 (float32) or 2^53 (float64) in absolute value, sums of integer products are exact in any order.
+The bound is computed from the layer's own weights; the rest is int64.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from sparsemod.kinds import Stage
+from sparsemod.layouts import layout
+from sparsemod.quantization.arithmetic import Int8, Int64
+from sparsemod.quantization.layers.base import Weighted
+
+Array = NDArray[Any]
+Kernel = Callable[..., Int8]
+
+KERNELS: Stage[Kernel] = Stage(
+    "the integer interpreter",
+    builtin=tuple(
+        f"sparsemod.quantization.kernels.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+    ),
+)
+"""What each kind of layer computes: (layer, its inputs, their zero points, the output's zero point) -> its output, exactly as the layer
+defines it."""
+
+
+def image(x: Array) -> Array:
+    """A tensor with positions as an image (C, H, W, N)."""
+    return x.reshape(*layout(None, x.shape[:-1]).image(x.shape[:-1]), x.shape[-1])
+
+
+def like(result: Array, source: Array) -> Array:
+    """An image with the axes of `source`: without rows where that is a sequence."""
+    return result if source.ndim == 4 else result.reshape(len(result), -1, result.shape[-1])
+
+
+def exact(layer: Weighted) -> Any:
+    """The float type in which the layer's sums are exact."""
+    return np.float32 if layer.largest() < 2**24 else np.float64
+
+
+def finish(layer: Weighted, acc: Array, zero_out: int) -> Int8:
+    """Bias, requantization and clamp of (O, ..., N) sums without bias."""
+    per_channel = (-1, *(1,) * (acc.ndim - 1))
+    multiplier = layer.multiplier.astype(np.int64)
+    shift = 31 - layer.shift.astype(np.int64)
+    # (acc + bias) m + rounding, with the constant part computed once per channel
+    constant = layer.bias.astype(np.int64) * multiplier + (np.int64(1) << (shift - 1))
+    result: Int64 = acc.astype(np.int64)
+    result *= multiplier.reshape(per_channel)
+    result += constant.reshape(per_channel)
+    result >>= shift.reshape(per_channel)
+    return clamp_to(result, layer.low, layer.high, zero_out)
+
+
+def clamp_to(values: Array, low: int, high: int, zero_out: int) -> Int8:
+    """`values`, which are overwritten, plus the zero point, in the range of the activation."""
+    np.clip(values, low - zero_out, high - zero_out, out=values)
+    values += zero_out
+    return values.astype(np.int8)
+
+
+def windows_of(
+    padded: Array,
+    kernel: tuple[int, ...],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    rows: int,
+    columns: int,
+) -> Array:
+    """A view (C, kernel y, kernel x, rows, columns, N) of (C, H, W, N)."""
+    c, y, x, n = padded.strides
+    shape = (padded.shape[0], kernel[0], kernel[1], rows, columns, padded.shape[3])
+    return as_strided(
+        padded, shape, (c, y * dilation[0], x * dilation[1], y * stride[0], x * stride[1], n), writeable=False
+    )
+
+
+def scaled(x: Int8, point: int, multiplier: int) -> NDArray[np.int32]:
+    """(q - zero point) x multiplier, in 32 bits."""
+    scaled = x.astype(np.int32)
+    scaled -= point
+    scaled *= multiplier
+    return scaled
+
+
+def rounded(acc: NDArray[np.int32], shift: int) -> NDArray[np.int32]:
+    """`acc`, which is overwritten, divided by 2^shift: to nearest, halves upwards."""
+    acc += 1 << (shift - 1)
+    acc >>= shift
+    return acc

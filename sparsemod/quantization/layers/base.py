@@ -1,0 +1,183 @@
+"""What the layers of an integer network have in common: data only, validated at construction.
+
+Every tensor is int8 with one scale and zero point z; shapes are channels first, without batch; a sequence (C, L) is worked on as an image
+(C, 1, L). In the layers' definitions z is the zero point of the input, zo of the output, sums run over all taps inside the (padded) input,
+`requantize` and `rescale` are those of `sparsemod.quantization.arithmetic`, and clamp(v) = min(max(v, low), high). A layer's `low` and `high`
+hold its activation (relu: low = zo).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+
+from sparsemod.errors import InvalidInput
+from sparsemod.kinds import Kind, Stage, kind_of
+from sparsemod.kinds.windows import Window
+from sparsemod.layouts import Shape, layout
+from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, RESCALE_BITS, Float32, Int8, Int32
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Base: `name` is the layer's path in the module, `inputs` and `output` name tensors of the network."""
+
+    kind: ClassVar[str]
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    @property
+    def traits(self) -> Kind:
+        """Its kind. Raises Unsupported for one that is not registered."""
+        return kind_of(self.kind, self.name, LAYERS.title)
+
+    @property
+    def window(self) -> Window:
+        """Its window; for kinds without one that of a single position."""
+        return Window()
+
+    def shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        """Shape of the output. Raises InvalidInput for inputs that do not fit."""
+        raise NotImplementedError
+
+    def macs(self, output: Shape) -> int:
+        """Multiply-adds of one sample; 0 for layers without weights."""
+        return 0
+
+    def buffer(self, output: Shape) -> int:
+        """Elements of the largest buffer that its integer kernel needs for one sample, beside its tensors."""
+        return 0
+
+    def largest(self) -> int:
+        """The largest absolute value that an accumulator can take (int32 is required of it)."""
+        return 0
+
+    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+        """Its integer rescaling factors, each with the real one that the scales of its inputs (`sources`) and of its output (`made`) give.
+
+        `shape`: its first input's. Weighted layers have none here: their weights' scales hold theirs.
+        """
+        return ()
+
+    def reject(self, what: str, value: Any, allowed: str) -> InvalidInput:
+        return InvalidInput(f"layer {self.name!r} ({self.kind}).{what}", value, allowed)
+
+    def image(self, inputs: tuple[Shape, ...]) -> tuple[int, int, int]:
+        """Its only input as an image (channels, rows, columns). Raises InvalidInput for a tensor without positions."""
+        shape = self.one_input(inputs)
+        if len(shape) not in (2, 3):
+            raise self.reject("inputs", inputs, "one tensor with positions: (C, L) or (C, H, W)")
+        return layout(None, shape).image(shape)
+
+    def made(self, image: tuple[int, int, int], inputs: tuple[Shape, ...]) -> Shape:
+        """An output image in the layout of the only input. Raises InvalidInput where a sequence would get rows."""
+        source = layout(None, inputs[0])
+        if source.rank == 2 and image[1] != 1:
+            raise self.reject("output", image, "one row, as the input is a sequence")
+        return source.sample(image)
+
+    def one_input(self, inputs: tuple[Shape, ...], rank: int | None = None) -> Shape:
+        if len(inputs) != 1 or (rank is not None and len(inputs[0]) != rank):
+            raise self.reject("inputs", inputs, f"one tensor{'' if rank is None else f' of rank {rank}'}")
+        return inputs[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Clamped(Layer):
+    """A layer that ends in clamp(v) = min(max(v, low), high)."""
+
+    low: int = INT8_MIN
+    high: int = INT8_MAX
+
+    def __post_init__(self) -> None:
+        if not INT8_MIN <= self.low <= self.high <= INT8_MAX:
+            raise self.reject("low, high", (self.low, self.high), "-128 <= low <= high <= 127")
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Clamped):
+    """Weights per output channel o: int8 `weight`, int32 `bias` (scale: input's x weight_scale[o]),
+    `multiplier`, `shift`, `weight_scale`."""
+
+    rank: ClassVar[int]
+    weight: Int8 = field(default_factory=lambda: np.zeros(0, np.int8))
+    bias: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    multiplier: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    shift: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    weight_scale: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight.dtype != np.int8 or self.weight.ndim != self.rank or 0 in self.weight.shape:
+            raise self.reject(
+                "weight", (str(self.weight.dtype), self.weight.shape), f"int8 of rank {self.rank}, not empty"
+            )
+        for name, kind in (
+            ("bias", np.int32),
+            ("multiplier", np.int32),
+            ("shift", np.int32),
+            ("weight_scale", np.float32),
+        ):
+            array = getattr(self, name)
+            if array.dtype != kind or array.shape != self.weight.shape[:1]:
+                raise self.reject(
+                    name, (str(array.dtype), array.shape), f"{kind.__name__} of shape {self.weight.shape[:1]}"
+                )
+        if self.weight.min() < -127:
+            raise self.reject("weight", int(self.weight.min()), "-127 to 127")
+        check_requantization(self, self.multiplier, self.shift)
+        if self.largest() >= 2**31:
+            raise self.reject("weight", self.largest(), "weights whose accumulator fits in 32 bits")
+
+    def macs(self, output: Shape) -> int:
+        """See Layer; taps on padding count."""
+        return self.weight.size * math.prod(output[1:])
+
+    def largest(self) -> int:
+        """max over o of sum |w[o]| x 255 + |bias[o]|."""
+        return int(self.sums().max())
+
+    def sums(self) -> Any:
+        """int64 per output channel: the largest absolute value of its accumulator."""
+        flat = np.abs(self.weight.astype(np.int64)).reshape(len(self.weight), -1)
+        return flat.sum(axis=1) * 255 + np.abs(self.bias.astype(np.int64))
+
+
+LAYERS: "Stage[type[Layer]]" = Stage(
+    "the integer network",
+    builtin=tuple(
+        f"sparsemod.quantization.layers.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+    ),
+)
+"""The classes of layers by kind, the short name that files hold."""
+
+
+def layer_fields(layer: type[Layer]) -> tuple[str, ...]:
+    """Names of a layer's fields, in order."""
+    return tuple(f.name for f in fields(layer))
+
+
+def check_requantization(layer: Layer, multiplier: Any, shift: Any) -> None:
+    """Raises InvalidInput unless every multiplier is 0 or in [2^30, 2^31) and every shift in [-31, 30]."""
+    fine = (multiplier == 0) | ((multiplier >= 2**30) & (multiplier < 2**31))
+    if not np.all(fine & (shift >= -31) & (shift <= 30)):
+        raise layer.reject("multiplier, shift", (multiplier, shift), "0 or 2^30 to 2^31 - 1; -31 to 30")
+
+
+def check_rescaling(layer: Layer, multipliers: tuple[int, ...], shift: int, count: int) -> None:
+    if (
+        len(multipliers) != count
+        or not all(0 <= m <= 2**RESCALE_BITS for m in multipliers)
+        or not 1 <= shift <= 30
+    ):
+        raise layer.reject(
+            "multipliers, shift", (multipliers, shift), f"{count} of 0 to 2^{RESCALE_BITS}; 1 to 30"
+        )
+
+
+def check_positive(layer: Layer, what: str, values: tuple[int, ...]) -> None:
+    if min(values) < 1:
+        raise layer.reject(what, values, "positive")

@@ -1,0 +1,45 @@
+"""The one function that applies a quantization scheme."""
+
+import numpy as np
+from torch import Tensor, nn
+
+from sparsemod.errors import InvalidInput
+from sparsemod.graph import Graph, capture, deployed
+from sparsemod.quantization.base import SCHEMES
+from sparsemod.quantization.network import Quantized
+from sparsemod.spec.methods import QuantizationConfig
+from sparsemod.stage_errors import stage_errors, type_name
+
+
+def quantize(
+    network: nn.Module | Graph,
+    samples: Tensor,
+    scheme: QuantizationConfig | str = "static",
+    layout: str | None = None,
+) -> Quantized:
+    """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph
+    into its kind of network.
+
+    `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the
+    training data, whose axes `layout` names (see `sparsemod.layouts`) where a module is given; `scheme`: a config,
+    or the name of one with its defaults. Raises UnknownName for the scheme,
+    Unsupported for operators, InvalidInput for a network or samples of another type and for values that are not
+    finite, BuildError for a network that does not run.
+    """
+    made = SCHEMES.create(SCHEMES.config(scheme) if isinstance(scheme, str) else scheme)
+    _check_samples(samples)
+    graph = network if isinstance(network, Graph) else capture(network, tuple(samples.shape[1:]), layout)
+    with stage_errors("quantization"):
+        return made.quantize(deployed(graph), samples)
+
+
+def _check_samples(samples: object) -> None:
+    if isinstance(samples, np.ndarray):
+        raise InvalidInput("samples", "a numpy array", "a torch tensor; torch.from_numpy makes one")
+    if not isinstance(samples, Tensor):
+        allowed = "a float torch tensor (N, *input shape); of a DataLoader, the samples of one batch"
+        raise InvalidInput("samples", type_name(samples), allowed)
+    if samples.ndim < 2:
+        raise InvalidInput("samples", tuple(samples.shape), "shape (N, *input shape)")
+    if not samples.is_floating_point() or samples.is_sparse:
+        raise InvalidInput("samples", str(samples.dtype), "dense floats, normalized as in training")

@@ -1,0 +1,54 @@
+"""An int8 tensor of an integer network."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+from sparsemod.layouts import Shape, TensorLayout, layout
+from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An int8 tensor: one sample's shape, and real value = (q - zero_point) x scale; `scale` is a float32 number. `layout` names the axes
+    (see `sparsemod.layouts`) where it is not the default one of the shape."""
+
+    shape: Shape
+    scale: float
+    zero_point: int
+    layout: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1:
+            raise InvalidInput("tensor.shape", self.shape, "at least one axis, all sizes positive")
+        if not 0 < self.scale < float("inf") or float(np.float32(self.scale)) != self.scale:
+            raise InvalidInput("tensor.scale", self.scale, "a positive float32 number")
+        if not INT8_MIN <= self.zero_point <= INT8_MAX:
+            raise InvalidInput("tensor.zero_point", self.zero_point, "-128 to 127")
+        if self.layout is not None:
+            layout(self.layout, self.shape, "tensor.layout")
+
+    @property
+    def axes(self) -> TensorLayout:
+        """Its layout."""
+        return layout(self.layout, self.shape)
+
+    def to_memory(self, values: NDArray[Any]) -> NDArray[Any]:
+        """(N, *shape) as C holds it: positions before channels. The axes keep their sizes, in another order."""
+        return np.ascontiguousarray(values.transpose(0, *(axis + 1 for axis in self.axes.memory)))
+
+    def from_memory(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The opposite of `to_memory`, from any array (N, ...) with the elements in that order."""
+        memory = self.axes.memory
+        held = values.reshape(-1, *(self.shape[axis] for axis in memory))
+        places = sorted(range(len(memory)), key=lambda place: memory[place])
+        return np.ascontiguousarray(held.transpose(0, *(place + 1 for place in places)))
+
+    @property
+    def elements(self) -> int:
+        """Values of one sample."""
+        return math.prod(self.shape)

@@ -1,0 +1,229 @@
+"""The families of methods that a spec chooses from, and the base of each family's configs.
+
+Members are found by name: those of this package in the modules listed here, others through entry points, and in local commands as
+`module:attribute`. Their handlers are described where they are used: `sparsemod.pruning`, `sparsemod.training`, `sparsemod.quantization`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from sparsemod.plugins import OneOf, PluginConfig, Plugins
+
+
+class PruningConfig(PluginConfig):
+    """Base of the pruning methods' configs. A method whose config has the key `sparsity` can have it searched."""
+
+    method: str = Field(description="Name of the method.")
+
+
+class PruningScheduleConfig(PluginConfig):
+    """Base of the pruning schedules' configs."""
+
+    name: str = Field(description="Name of the schedule.")
+
+
+class RuleConfig(PluginConfig):
+    """Base of the training rules' configs."""
+
+    name: str = Field(description="Name of the training rule.")
+
+
+class OptimizerConfig(PluginConfig):
+    """Base of the optimizers' configs. Learning rate and weight decay are keys of `training`: they may be searched."""
+
+    name: str = Field(description="Name of the optimizer.")
+
+
+class ScheduleConfig(PluginConfig):
+    """Base of the learning-rate schedules' configs."""
+
+    name: str = Field(description="Name of the schedule.")
+    warmup: int = Field(0, ge=0, description="Epochs of linear warm-up before it.")
+
+
+class AugmentationConfig(PluginConfig):
+    """Base of the augmentations' configs."""
+
+    name: str = Field(description="Name of the augmentation.")
+
+    @classmethod
+    def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
+        """Without a version, the keys may stand in a mapping `options`."""
+        options = data.get("options", {}) if not version else {}
+        if not isinstance(options, dict):
+            return data
+        return {**{key: value for key, value in data.items() if version or key != "options"}, **options}
+
+
+class LossConfig(PluginConfig):
+    """Base of the losses' configs."""
+
+    smooths: ClassVar[bool] = False
+    """Whether the loss follows `training.label_smoothing`."""
+
+    name: str = Field(description="Name of the loss.")
+
+
+class MetricConfig(PluginConfig):
+    """Base of the metrics' configs."""
+
+    name: str = Field(description="Name of the metric.")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a scheme stores a network, which is what its size and memory are counted from.
+
+    `weight_bytes`: of one weight; `channel_bytes`: of one output channel's constants; `activation_bytes`: of one activation; `name`: of
+    the number format; `description`: of the layout, for measurements.
+    """
+
+    name: str
+    weight_bytes: int
+    channel_bytes: int
+    activation_bytes: int
+    description: str
+
+
+INT8 = Storage("int8", 1, 9, 1, "int8 weights with int32 bias, int32 multiplier and int8 shift per channel")
+FLOAT32 = Storage("float32", 4, 4, 4, "float32 weights with float32 bias per channel")
+
+
+class QuantizationConfig(PluginConfig):
+    """Base of the quantization schemes' configs."""
+
+    storage: ClassVar[Storage] = INT8
+    integer: ClassVar[bool] = True
+    """Whether the result is an IntegerNetwork: it can be exported, and what it takes on a device (flash, RAM) is known."""
+
+    scheme: str = Field(description="Name of the scheme.")
+    calibration_samples: int = Field(
+        256, ge=1, description="Training samples that calibrate the activations' ranges."
+    )
+
+
+class RangeConfig(PluginConfig):
+    """Base of the configs of activation ranges."""
+
+    name: str = Field(description="Name of the rule.")
+
+
+PRUNING: Plugins[Any, PruningConfig] = Plugins(
+    "pruning method",
+    "sparsemod.pruners",
+    "pruning",
+    PruningConfig,
+    ("sparsemod.pruning.none", "sparsemod.pruning.magnitude", "sparsemod.pruning.filters"),
+    default="none",
+    key="method",
+)
+PRUNING_SCHEDULES: Plugins[Any, PruningScheduleConfig] = Plugins(
+    "pruning schedule",
+    "sparsemod.pruning_schedules",
+    "pruning.schedule",
+    PruningScheduleConfig,
+    ("sparsemod.pruning.schedules",),
+    default="cubic",
+)
+RULES: Plugins[Any, RuleConfig] = Plugins(
+    "training rule",
+    "sparsemod.rules",
+    "training.rule",
+    RuleConfig,
+    ("sparsemod.training.rules.bp",),
+    default="bp",
+)
+OPTIMIZERS: Plugins[Any, OptimizerConfig] = Plugins(
+    "optimizer",
+    "sparsemod.optimizers",
+    "training.optimizer",
+    OptimizerConfig,
+    ("sparsemod.training.optimizers",),
+    default="adam",
+)
+SCHEDULES: Plugins[Any, ScheduleConfig] = Plugins(
+    "learning-rate schedule",
+    "sparsemod.schedules",
+    "training.schedule",
+    ScheduleConfig,
+    ("sparsemod.training.schedules",),
+    default="cosine",
+)
+AUGMENTATIONS: Plugins[Any, AugmentationConfig] = Plugins(
+    "augmentation",
+    "sparsemod.augmentations",
+    "training.augmentation",
+    AugmentationConfig,
+    (
+        "sparsemod.training.augmentation.cutout",
+        "sparsemod.training.augmentation.flip",
+        "sparsemod.training.augmentation.noise",
+        "sparsemod.training.augmentation.shift",
+    ),
+)
+LOSSES: Plugins[Any, LossConfig] = Plugins(
+    "loss",
+    "sparsemod.losses",
+    "training.loss",
+    LossConfig,
+    ("sparsemod.training.losses",),
+    default="cross_entropy",
+)
+METRICS: Plugins[Any, MetricConfig] = Plugins(
+    "metric",
+    "sparsemod.metrics",
+    "training.metric",
+    MetricConfig,
+    ("sparsemod.training.metrics",),
+    default="error",
+)
+SCHEMES: Plugins[Any, QuantizationConfig] = Plugins(
+    "quantization scheme",
+    "sparsemod.schemes",
+    "quantization",
+    QuantizationConfig,
+    ("sparsemod.quantization.scheme_none", "sparsemod.quantization.scheme_static"),
+    default="static",
+    key="scheme",
+)
+RANGES: Plugins[Any, RangeConfig] = Plugins(
+    "rule of activation ranges",
+    "sparsemod.range_rules",
+    "quantization.activation_ranges",
+    RangeConfig,
+    ("sparsemod.quantization.ranges",),
+    default="min_max",
+)
+
+FAMILIES: dict[str, Plugins[Any, Any]] = {
+    family.path: family
+    for family in (
+        RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES,
+    )
+}  # fmt: skip
+"""Every family, by the key of a spec that chooses from it."""
+
+Pruning = Annotated[PruningConfig, OneOf(PRUNING)]
+PruningSchedule = Annotated[PruningScheduleConfig, OneOf(PRUNING_SCHEDULES)]
+Rule = Annotated[RuleConfig, OneOf(RULES)]
+Optimizer = Annotated[OptimizerConfig, OneOf(OPTIMIZERS)]
+Schedule = Annotated[ScheduleConfig, OneOf(SCHEDULES)]
+Augmentation = Annotated[AugmentationConfig, OneOf(AUGMENTATIONS)]
+Loss = Annotated[LossConfig, OneOf(LOSSES)]
+Metric = Annotated[MetricConfig, OneOf(METRICS)]
+Quantization = Annotated[QuantizationConfig, OneOf(SCHEMES)]
+Ranges = Annotated[RangeConfig, OneOf(RANGES)]
+
+
+def check_known(part: BaseModel) -> None:
+    """Raises UnknownName for the first config in a part of a spec, or in a config, whose member is not known here."""
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, PluginConfig) and not inner.known:
+                family = next(f for f in FAMILIES.values() if isinstance(inner, f.base))
+                family.get(getattr(inner, family.key), field=f"{family.path}.{family.key}")
+            if isinstance(inner, BaseModel):
+                check_known(inner)

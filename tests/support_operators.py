@@ -1,0 +1,103 @@
+"""An example of each kind of operator: a module that holds it, on images and, where the kind knows sequences, on those."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sparsemod.arena.memory import MEMORY
+from sparsemod.export.c.layers import EMITTERS
+from sparsemod.export.onnx.layers import RULES as ONNX
+from sparsemod.export.tflite.layers import RULES as TFLITE
+from sparsemod.graph.aten import TRANSLATIONS
+from sparsemod.graph.execute import FLOAT
+from sparsemod.graph.macs import MACS
+from sparsemod.kinds import KINDS
+from sparsemod.measure.work import FEATURES
+from sparsemod.quantization.kernels.base import KERNELS
+from sparsemod.quantization.layers import LAYERS
+from sparsemod.quantization.static import RULES
+from sparsemod.registry import Registry
+
+IMAGE, SEQUENCE = (3, 6, 8), (3, 12)
+
+
+class Applied(nn.Module):
+    """A function of the input and of some layers."""
+
+    def __init__(self, function: Callable[..., Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, *self.layers)
+
+
+@dataclass(frozen=True)
+class Example:
+    """`module` holds an operator of `kind` when it reads samples of `shape`; `stays`: the deployed graph holds one, too."""
+
+    kind: str
+    module: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    stays: bool = True
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(1)
+
+
+EXAMPLES = (
+    Example("conv", lambda: nn.Conv2d(3, 5, 3, padding=1), IMAGE),
+    Example("conv", lambda: nn.Conv1d(3, 5, 3, stride=2, padding=1, dilation=2), SEQUENCE),
+    Example("linear", lambda: nn.Sequential(nn.Flatten(), nn.Linear(144, 4), nn.ReLU6()), IMAGE),
+    Example("linear", lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), SEQUENCE),
+    Example("batch_norm", lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), IMAGE, stays=False),
+    Example("batch_norm", lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)), SEQUENCE, stays=False),
+    Example("relu", lambda: Applied(lambda x: x + x.relu()), IMAGE),
+    Example("relu6", lambda: Applied(lambda x: functional.relu6(x)), IMAGE),
+    Example("clamp", lambda: nn.ReLU(), SEQUENCE, stays=False),
+    Example("max_pool", lambda: nn.MaxPool2d(3, 2, 1), IMAGE),
+    Example("max_pool", lambda: nn.MaxPool1d(3, 2, 1), SEQUENCE),
+    Example("avg_pool", lambda: nn.AvgPool2d(2), IMAGE),
+    Example("avg_pool", lambda: nn.AvgPool1d(3, 2, 1), SEQUENCE),
+    Example("global_avg_pool", lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), IMAGE),
+    Example("global_avg_pool", lambda: Applied(lambda x: x.mean(2)), SEQUENCE),
+    Example("add", lambda: Applied(lambda x, c: x + c(x), nn.Conv1d(3, 3, 3, padding=1)), SEQUENCE),
+    Example("concat", lambda: Applied(lambda x, c: torch.cat([x, c(x)], 1), nn.Conv2d(3, 2, 1)), IMAGE),
+    Example("concat", lambda: Applied(lambda x, c: torch.cat([x, c(x)], 2), nn.Conv1d(3, 3, 2)), SEQUENCE),
+    Example("flatten", lambda: Applied(lambda x: torch.cat([_flat(x), _flat(x).relu()], 1)), IMAGE),
+    Example("reshape", lambda: Applied(lambda x: x.reshape(-1, 3, 48)), IMAGE),
+    Example("reshape", lambda: Applied(lambda x: x.flatten(1).reshape(-1, 4, 9)), SEQUENCE),
+    Example("transpose", lambda: Applied(lambda x: x.transpose(1, 2).relu()), SEQUENCE),
+    Example(
+        "pad",
+        lambda: Applied(lambda x, c: c(functional.pad(x, (1, 2))), nn.Conv1d(3, 2, 3)),
+        SEQUENCE,
+        stays=False,
+    ),
+)
+
+
+STAGES: tuple[Registry[Any], ...] = (
+    KINDS, TRANSLATIONS, FLOAT, MACS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, EMITTERS, ONNX, TFLITE,
+)  # fmt: skip
+
+
+@contextmanager
+def unregistered_afterwards(*others: Registry[Any]) -> Iterator[None]:
+    """Whatever is registered inside, with any stage or in `others`, is gone afterwards."""
+    registries = (*STAGES, *others)
+    for registry in registries:
+        registry.names()
+    before = [dict(registry._members) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, members in zip(registries, before, strict=True):
+            registry._members.clear()
+            registry._members.update(members)
