@@ -166,8 +166,9 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
-    if isinstance(value, PluginConfig):
-        return f"`{getattr(value, 'name', None) or getattr(value, 'method', None) or getattr(value, 'scheme', None)}`"
+    family = _family(info)
+    if family is not None and isinstance(value, PluginConfig):
+        return f"`{json.dumps(getattr(value, family.key))}`"
     if isinstance(value, BaseModel):
         given = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)

@@ -47,7 +47,13 @@ def built(name: str) -> str:
 
 def tables(text: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Each table of a page: the heading above it (of level 3), and its rows as column -> cell."""
-    heading, header = "", []
+    for heading, _, rows in captioned_tables(text):
+        yield heading, rows
+
+
+def captioned_tables(text: str) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
+    """Each table of a page: the heading above it (of level 3), the line of text above it, and its rows as column -> cell."""
+    heading, caption, header = "", "", []
     rows: list[dict[str, str]] = []
     for line in [*text.splitlines(), ""]:
         cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -57,8 +63,9 @@ def tables(text: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
             rows.append(dict(zip(header, cells, strict=True)))
         elif not line.startswith("|"):
             if header:
-                yield heading, rows
+                yield heading, caption, rows
             header, rows = [], []
+            caption = line or caption
             if line.startswith("### "):
                 heading = line.removeprefix("### ").strip("`")
 

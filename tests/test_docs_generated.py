@@ -4,11 +4,12 @@ import copy
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support_docs import DOCS, built, generator, tables
+from support_docs import DOCS, built, captioned_tables, generator, tables
 
 from service.cli import (
     calibrate,
@@ -25,13 +26,13 @@ from service.settings import Settings
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import read
+from sparsemod.spec.methods import FAMILIES
 
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
 REQUIRED: dict[str, dict[str, Any]] = {
     "dataset": SMALL["dataset"],
     "network": SMALL["network"],
     "rounds.r1": {"trials": 3, "epochs": 2},
-    "training.augmentation": {"name": "flip"},
 }
 """The keys without a default, by part."""
 
@@ -50,76 +51,164 @@ def test_every_generated_part_stands_on_a_page() -> None:
 # -- the spec
 
 
-def spec_rows() -> Iterator[tuple[str, dict[str, str]]]:
-    """The part of a spec, and a row of its table."""
-    for heading, rows in tables(built("spec.md")):
-        for row in rows:
-            if list(row) == ["key", "values", "default", "meaning"]:
-                yield heading if heading != "The top level" else "", row
+@dataclass(frozen=True)
+class Row:
+    """A row of a part's table; `member` is the method that the table is of, None where all of the part have the key."""
+
+    part: str
+    member: str | None
+    cells: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        return self.cells["key"].strip("`")
+
+    def __str__(self) -> str:
+        return ".".join(filter(None, (self.part, self.member, self.key)))
+
+
+def spec_rows() -> Iterator[Row]:
+    for heading, caption, rows in captioned_tables(built("spec.md")):
+        of = re.fullmatch(r"Keys of `(.+)`:", caption)
+        for cells in rows:
+            if list(cells) == ["key", "values", "default", "meaning"]:
+                yield Row(heading if heading != "The top level" else "", of and of[1], cells)
+
+
+def members() -> dict[str, list[str]]:
+    """The methods that the page lists, by the key of a spec that chooses from them."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in built("spec.md").splitlines():
+        if line.startswith("#"):
+            heading = line.strip("#` ")
+        elif heading in FAMILIES and (item := re.match(r"- `(.+?)`: .", line)):
+            found.setdefault(heading, []).append(item[1])
+    return found
 
 
 ROWS = list(spec_rows())
+MEMBERS = members()
+TRIED = [
+    (row, member)
+    for row in ROWS
+    for member in ([row.member] if row.member or row.part not in MEMBERS else MEMBERS[row.part])
+]
+"""Each row with each method that has it, None for the parts of a spec that are no methods."""
 
 
-def parsed(part: str, **keys: Any) -> ExperimentSpec:
-    """A small spec with `keys` in `part`. Raises InvalidInput."""
+def chosen(part: str, member: str) -> dict[str, Any]:
+    """What chooses a method."""
+    return {FAMILIES[part].key: member}
+
+
+def keys_of(part: str, member: str) -> set[str]:
+    """The keys of a method that have a row."""
+    return {row.key for row in ROWS if row.part == part and row.member in (None, member)}
+
+
+def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
+    """A small spec with `keys` in `part`, of a method `member`. Raises InvalidInput."""
     data = copy.deepcopy(SMALL)
     if part == "measure":  # latency by MACs needs a rate
         data["target"] = {"operations_per_second": 1e6}
     *path, last = part.split(".")
     inner = data
-    for name in path:
+    for depth, name in enumerate(path):
         inner = inner.setdefault(name, {})
-    value = {**REQUIRED.get(part, {}), **keys}
+        above = ".".join(path[: depth + 1])
+        if above in MEMBERS:  # a method within a method: the first that has the key
+            key = [*path, last][depth + 1]
+            inner |= chosen(above, next(one for one in MEMBERS[above] if key in keys_of(above, one)))
+    value = {**REQUIRED.get(part, {}), **(chosen(part, member) if member else {}), **keys}
     if part:
-        inner[last] = [value] if part == "training.augmentation" else value
+        several = isinstance(at(ExperimentSpec.parse(SMALL).to_dict(), part), list)
+        inner[last] = [value] if several else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
 
 
+def at(written: Any, path: str) -> Any:
+    """The value at a dotted path of a written spec, None where there is none."""
+    for name in path.split("."):
+        written = written.get(name) if isinstance(written, dict) else None
+    return written
+
+
 def test_every_key_of_a_spec_has_a_row() -> None:
-    described = {f"{part}.{row['key'].strip('`')}".lstrip(".") for part, row in ROWS}
+    described = {str(row) for row in ROWS if row.part not in MEMBERS}
+    named = ("dataset.options", "network.options", "space", "budgets", "reference_point", *FAMILIES)
 
     def keys(value: Any, path: str = "") -> Iterator[str]:
-        if isinstance(value, dict) and path not in (
-            "dataset.options",
-            "network.options",
-            "space",
-            "budgets",
-            "reference_point",
-        ):
+        if isinstance(value, dict) and path not in named:
             for name, inner in value.items():
                 yield from keys(inner, f"{path}.{name}".lstrip("."))
                 yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are alike
 
     spec = ExperimentSpec.parse({**SMALL, "search": {"stop": {}}})
-    written = set(keys(json.loads(json.dumps(spec.to_dict()))))
+    written = set(keys(spec.to_dict()))
     assert written >= {"seed", "dataset.splits.test", "rounds.r1.epochs", "search.stop.trials"}
-    assert described - written == {"training.augmentation.name", "training.augmentation.options"}
-    assert written - described == set()
+    assert described == written
 
 
-@pytest.mark.parametrize(("part", "row"), ROWS, ids=[f"{part}.{row['key']}" for part, row in ROWS])
-def test_a_key_of_a_spec_is_as_its_row_says(part: str, row: dict[str, str]) -> None:
-    key, default, values = row["key"].strip("`"), row["default"], row["values"]
-    assert len(row["meaning"]) > 3
+def test_every_family_of_methods_has_a_part() -> None:
+    """With each method of the package; other tests may add their own."""
+    assert sorted(MEMBERS) == sorted(FAMILIES)
+    for path, family in FAMILIES.items():
+        own = {name for name in family.names() if family.config_of(name).__module__.startswith("sparsemod.")}
+        assert own <= set(MEMBERS[path]) <= set(family.names()), path
+    for row in ROWS:
+        place = f"{row.part}.{row.key}".lstrip(".")
+        if place in MEMBERS:
+            assert re.findall(CHOICE, row.cells["values"]) == MEMBERS[place], place
+
+
+@pytest.mark.parametrize(
+    ("part", "member"), [(part, member) for part, found in MEMBERS.items() for member in found]
+)
+def test_every_key_of_a_method_has_a_row(part: str, member: str) -> None:
+    written = at(parsed(part, member).to_dict(), part)
+    config = written[0] if isinstance(written, list) else written
+    assert config[FAMILIES[part].key] == member
+    assert set(config) - {"version", FAMILIES[part].key} == keys_of(part, member)
+    rows = [row for row in ROWS if row.part == part and row.member == member]
+    assert len({row.key for row in rows}) == len(rows)
+
+
+CHOICE = r"`([a-z0-9_-]+)`"
+
+
+@pytest.mark.parametrize(
+    ("row", "member"), TRIED, ids=[f"{row}-{member}" if member else str(row) for row, member in TRIED]
+)
+def test_a_key_of_a_spec_is_as_its_row_says(row: Row, member: str | None) -> None:
+    key, default, values = row.key, row.cells["default"], row.cells["values"]
+    several = values.startswith("list of")
+
+    def try_value(value: Any) -> ExperimentSpec:
+        return parsed(row.part, member, **{key: [value] if several else value})
+
+    assert len(row.cells["meaning"]) > 3
     if default == "required":
-        assert key in (REQUIRED[part] if part else SMALL)
+        assert key in (REQUIRED[row.part] if row.part else SMALL)
     elif default != "its defaults":
-        assert parsed(part, **{key: json.loads(default.strip("`"))}) == parsed(part)
-    for choice in re.findall(r"`([a-z0-9_-]+)`", values):
-        parsed(part, **{key: json.loads(choice) if choice.isdecimal() else choice})
-    bounds = re.findall(r"([≥>≤<]) ([\d.]+)", values) if "list" not in values else []
+        given = parsed(row.part, member, **{key: json.loads(default.strip("`"))})
+        assert given == parsed(row.part, member)
+    for choice in re.findall(CHOICE, values):
+        try_value(json.loads(choice) if choice.isdecimal() else choice)
     outside = {"≥": -1, ">": 0, "≤": 1, "<": 0}
-    for sign, bound in bounds:
+    for sign, bound in re.findall(r"([≥>≤<]) ([\d.]+)", values):
         number = float(bound) if "." in bound else int(bound)
         if sign in "≥≤":
-            parsed(part, **{key: number})
+            try_value(number)
         with pytest.raises(InvalidInput, match=re.escape(key)):
-            parsed(part, **{key: number + outside[sign]})
-    with pytest.raises(InvalidInput):
-        parsed(part, **{f"{key}_of_mine": 1})
+            try_value(number + outside[sign])
+    if re.findall(CHOICE, values):
+        with pytest.raises(InvalidInput, match=re.escape(key)):
+            try_value("of-mine")
+    with pytest.raises(InvalidInput, match=f"{key}_of_mine"):
+        parsed(row.part, member, **{f"{key}_of_mine": 1})
 
 
 # -- settings and config files
@@ -200,7 +289,6 @@ def test_the_options_of_a_command_are_those_of_its_help(
     with pytest.raises(SystemExit) as end:
         main([*command.split(), "--help"])
     assert end.value.code == 0
-    # The panel of options: each line names one, with its opposite.
     # The panel of options: each line begins with an option; its other name or its opposite follows.
     pattern = r"^│ +(?:\* +)?(--[a-z0-9-]+)(?:(?:,| +(?=--no-))(--[a-z0-9-]+))?"
     helped = re.findall(pattern, capsys.readouterr().out, flags=re.MULTILINE)
