@@ -33,7 +33,7 @@ def trials(count: int) -> list[tuple[dict[str, Any], dict[str, float]]]:
 
 def observations(count: int) -> list[Any]:
     from sparsemod.records import Candidate, TrialState
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
     return [
         Observation(
@@ -63,12 +63,12 @@ def spec(count: int) -> Any:
 
 
 def ours(count: int) -> Callable[[], object]:
-    from sparsemod.search import Search
+    from sparsemod.search.strategy import Search
 
     few = observations(10)
-    Search(spec(10), SPACE, costs).suggest(few, 1)
+    Search(spec(10), SPACE, costs).next(few, 1)
     search, seen = Search(spec(count), SPACE, costs), observations(count)
-    return lambda: search.suggest(seen, 1)
+    return lambda: search.next(seen, 1)
 
 
 def optuna_gp(count: int) -> Callable[[], object]:

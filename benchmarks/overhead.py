@@ -65,7 +65,7 @@ def run(trials: int) -> dict[str, Any]:
         lease = store.lease_suggester(identity, "benchmark")
         if lease is None:
             raise RuntimeError("the lease of a new experiment is free")
-        store.queue(lease, build_search(spec).suggest([], trials))
+        store.queue(lease, build_search(spec).next([], trials))
         processes = [start("serve", "--only-server", "--port", str(port), "--data-dir", str(folder))]
         url = f"http://127.0.0.1:{port}"
         try:

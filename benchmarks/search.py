@@ -26,7 +26,9 @@ from digits_table import EPOCHS, REFERENCE, SPACE, Table, costs
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState, Value
-from sparsemod.search import Observation, Search, sobol
+from sparsemod.search import sobol
+from sparsemod.search.strategy import Search
+from sparsemod.sources.observation import Observation
 from sparsemod.space.parameters import Categorical, Integer
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -80,7 +82,7 @@ def ours(course: Course, seed: int, trials: int, acquisition: str = "ehvi") -> N
     search = Search(of, SPACE, costs)
     seen: list[Observation] = []
     while len(course.rows) < trials:
-        for s in search.suggest(seen, 1):
+        for s in search.next(seen, 1):
             if s.feasible:
                 values, state = course.trial(s.candidate.parameters), TrialState.COMPLETED
             else:

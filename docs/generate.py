@@ -14,15 +14,20 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sparsemod.plugins import OneOf, PluginConfig, Plugins
+from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import FAMILIES
+from sparsemod.stages.base import STAGES, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
 """Described by hand on the page, with examples; everything else in a spec is described by its own fields."""
+
+UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
+"""Parts of a spec that are one of several, chosen by `name`."""
 
 WORDS = {
     "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
@@ -48,9 +53,14 @@ def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[t
     """Every part of a spec with its dotted path, the spec itself first."""
     yield path, model
     for name, info in model.model_fields.items():
+        inside = f"{path}.{name}" if path else name
         for inner in _models(info.annotation):
-            if inner not in PARAMETERS:
-                yield from parts(inner, f"{path}.{name}" if path else name)
+            if inner in UNIONS:
+                registry = UNIONS[inner]
+                for member in registry.names():
+                    yield from parts(registry.get(member), inside)
+            elif inner not in PARAMETERS:
+                yield from parts(inner, inside)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -69,7 +79,10 @@ def spec_reference() -> str:
         if model in seen:  # r1, r2 and r3 are alike
             continue
         seen.add(model)
-        lines += [f"### {f'`{path}`' if path else 'The top level'}", "", _first_line(model), ""]
+        heading = f"`{path}`" if path else "The top level"
+        if issubclass(model, tuple(UNIONS)):
+            heading += f": `{model.model_fields['name'].default}`"
+        lines += [f"### {heading}", "", _first_line(model), ""]
         lines += [*_keys_table(model), ""]
     return "\n".join(lines)
 
@@ -166,6 +179,8 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
+    if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
+        return f"`{json.dumps([stage.name for stage in value])}`"
     family = _family(info)
     if family is not None and isinstance(value, PluginConfig):
         return f"`{json.dumps(getattr(value, family.key))}`"
@@ -323,6 +338,11 @@ GENERATED: dict[str, Callable[[], str]] = {
     "plugin_small_methods": lambda: example("plugins/small_methods.py", "python"),
     "plugin_methods": lambda: example("plugins/methods.yaml", "yaml"),
     "own_network": lambda: example("own_network.py", "python"),
+    "own_source": lambda: example("own_source.py", "python"),
+    "own_source_spec": lambda: example("own_source.yaml", "yaml"),
+    "own_stage": lambda: example("own_stage.py", "python"),
+    "own_stage_spec": lambda: example("own_stage.yaml", "yaml"),
+    "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,
     "http_api": http_api,

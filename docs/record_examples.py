@@ -33,10 +33,13 @@ SPEC = {
     "name": "digits on an M4",
     "dataset": {"name": "digits"},
     "network": {"family": "mlp", "options": {"max_layers": 1, "max_width": 32}},
-    "rounds": {
-        "r1": {"trials": 8, "epochs": 8},
-        "r2": {"trials": 3, "epochs": 8},
-        "r3": {"trials": 2, "epochs": 4},
+    "source": {
+        "name": "search",
+        "rounds": {
+            "r1": {"trials": 8, "epochs": 8},
+            "r2": {"trials": 3, "epochs": 8},
+            "r3": {"trials": 2, "epochs": 4},
+        },
     },
     "objectives": ["error", "model_size"],
     "budgets": ["flash <= 4 KB"],
@@ -142,6 +145,11 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         while suggester.step() or work(ask, http, folder):
             pass
         suggester.close()
+        first = store.trial(made["experiment"], 0).candidate.parameters
+        http.post(f"/experiments/{made['experiment']}/trials", json={"parameters": first, "epochs": 2})
+        while work(ask, http, folder):
+            pass
+        ask("GET", "/experiments/{experiment}/repetitions", **made)
         trial = {**made, "index": store.pareto(made["experiment"]).points[0].index}
         for path in ("", "/{experiment}", "/{experiment}/events", "/{experiment}/trials", "/{experiment}/points",
                      "/{experiment}/timeline", "/{experiment}/trials/{index}", "/{experiment}/trials/{index}/curve",

@@ -13,8 +13,10 @@ from sparsemod.layouts import TensorLayout, default_layout, layout
 Value = int | float | str | bool
 """A parameter's value. JSON keeps the four apart."""
 
-Origin = Literal["sobol", "gp", "morphism", "manual"]
-RoundName = Literal["r1", "r2", "r3", "manual"]
+LABEL_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+
+Label = Annotated[str, Field(min_length=1, max_length=20, pattern=LABEL_PATTERN)]
+"""A word that a candidate source gives its candidates: how it chose one (`origin`), or to which part of the experiment it belongs (`round`)."""
 
 
 class Record(BaseModel):
@@ -125,8 +127,8 @@ class Candidate(Record):
     """A point of the search space and where it came from. `parent` is a trial's index in the same experiment."""
 
     parameters: dict[str, Value]
-    origin: Origin
-    round: RoundName
+    origin: Label
+    round: Label
     parent: int | None = None
     operators: tuple[str, ...] = ()
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
-from sparsemod.search import Observation, Search, Suggestion
+from sparsemod.search.strategy import Search
+from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.space.space import Categorical, Condition, Integer, Real, Space
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -89,7 +90,7 @@ def loop(search: Search, batch: int = 1, most: int = 500) -> list[Observation]:
     """Runs the search to its end, one batch after the other."""
     seen: list[Observation] = []
     while search.done(seen) is None and len(seen) < most:
-        suggestions = search.suggest(seen, batch)
+        suggestions = search.next(seen, batch)
         if not suggestions:
             break
         for s in suggestions:

@@ -11,7 +11,7 @@ from service.schemas.trials import Claim
 from service.store import Store
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value
-from sparsemod.search import Search
+from sparsemod.search.strategy import Search
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import METRICS
 

@@ -104,7 +104,7 @@ def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -
 
 def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "trials.jsonl").read_text()
-    text = cli(capsys, "extend", str(run), "--r1", "1", "--budget", "flash <= 100 KB")
+    text = cli(capsys, "extend", str(run), "--more", "r1=1", "--budget", "flash <= 100 KB")
     assert f"has 3 trials in its rounds; `sparsemod run {run}` goes on" in text
     text = cli(capsys, "run", str(run))
     assert "trial    2" in text and "trial    1" not in text
@@ -117,7 +117,7 @@ def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixtu
 def test_another_spec_is_refused_with_the_way_on(
     place: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli(capsys, "extend", str(run), "--r1", "1")
+    cli(capsys, "extend", str(run), "--more", "r1=1")
     text = cli(capsys, "run", str(place / "spec.yaml"), "--out", str(run), code=2)
     assert f"`sparsemod extend {run}` adds trials" in text
 
@@ -134,7 +134,7 @@ def test_a_folder_cannot_be_extended_under_a_run(run: Path) -> None:
 def test_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NotFound, match=r"no spec\.json"):
         LocalFolder(tmp_path)
-    for command in (("export",), ("test",), ("extend", "--r1", "1")):
+    for command in (("export",), ("test",), ("extend", "--more", "r1=1")):
         arguments = (*command, str(tmp_path), *(["0"] if command == ("test",) else []))
         assert "the folder of a local run; this folder has no spec.json" in cli(capsys, *arguments, code=2)
     (tmp_path / "spec.json").write_text("{")

@@ -250,7 +250,7 @@ def test_mend_replaces_a_spec_that_is_not_valid_any_more(
     assert "seed = 'of the future'" in words and f"sparsemod mend {number} SPEC" in words
     assert "name: mended" in cli(capsys, "show", number, "--spec")
     assert "of the future" in json.loads(cli(capsys, "show", number, "--json"))["spec_error"]
-    assert "is not valid" in cli(capsys, "extend", number, "--r1", "1", code=2)
+    assert "is not valid" in cli(capsys, "extend", number, "--more", "r1=1", code=2)
     file = tmp_path / "mended.yaml"
     file.write_text(dump(good))
     assert "has a valid spec and is running" in cli(capsys, "mend", number, str(file))

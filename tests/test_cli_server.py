@@ -50,7 +50,7 @@ def test_stop_resume_extend_attach(running: Service, capsys: pytest.CaptureFixtu
     name = str(identity)
     assert "is stopped" in cli(capsys, "stop", name)
     assert "is running" in cli(capsys, "resume", name)
-    text = cli(capsys, "extend", name, "--r2", "2", "--budget", "flash <= 9 KB")
+    text = cli(capsys, "extend", name, "--more", "r2=2", "--budget", "flash <= 9 KB")
     assert "9 trials in its rounds" in text
     assert running.store.experiment(identity).spec.budgets == {"flash": 9 * 1024}
     parameters = ["layers=1", "l1_width=8", "dropout=0.1"]

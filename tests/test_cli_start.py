@@ -85,7 +85,7 @@ def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["list", "--server", "http://127.0.0.1:9"], "`sparsemod serve` starts a server"),
         (["worker", "--gpu", "0", "--cpu"], "error --gpu = 0: not together with --cpu"),
-        (["extend", "1"], "error extend = 'nothing': at least one of --r1"),
+        (["extend", "1"], "error extend = 'nothing': at least one of --more"),
         (["extend", "1", "--budget", "speed <= 3"], "error --budget = 'speed'"),
         (["attach", "1", "filters"], "error parameter = 'filters': NAME=VALUE"),
         (["show", "1", "--log"], "error --log = 'no trial': only with --trial N"),

@@ -320,7 +320,7 @@ def test_a_spec_is_checked_without_being_created(http: TestClient) -> None:
     again = http.post(
         "/experiments/check", content=found["yaml"], headers={"content-type": "application/yaml"}
     )
-    assert again.json() == found and found["spec"]["search"]["acquisition"] == "ehvi"
+    assert again.json() == found and found["spec"]["source"]["acquisition"] == "ehvi"
     wrong = http.post("/experiments/check", json={"spec": {**SPEC, "objectives": ["speed"]}})
     assert wrong.status_code == 422 and wrong.json()["error"]["field"] == "objectives.0"
     assert http.get("/experiments").json()["total"] == 0

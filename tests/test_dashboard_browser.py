@@ -64,7 +64,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     page.get_by_label("Max width").fill("32")
     for part, trials, epochs in (("Sobol", 5, 2), ("Model", 0, 1), ("Morphs", 0, 1)):
         page.get_by_label(f"{part}: trials").fill(str(trials))
-        page.get_by_label(f"{part}: epochs of each").fill(str(epochs))
+        page.get_by_label(f"{part}: epochs").fill(str(epochs))
     page.get_by_label("Flash at most").fill("lots")
     start = page.get_by_role("button", name="Start experiment")
     start.click()

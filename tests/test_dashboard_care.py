@@ -213,14 +213,14 @@ def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> No
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_label("Sobol: trials").fill("some")
-    page.get_by_label("Morphs: epochs of each").fill("0")
+    page.get_by_label("Morphs: epochs").fill("0")
     page.get_by_label("Latency at most").fill("20 KB")
     for box in page.get_by_role("checkbox").all():
         box.uncheck()
     page.get_by_role("button", name="Start experiment").click()
     page.locator("#e-objectives").wait_for()
     wrong = page.locator("[aria-invalid=true]").evaluate_all("fields => fields.map(field => field.name)")
-    assert wrong == ["name", "rounds.r1.trials", "rounds.r3.epochs", "budgets.latency"]
+    assert wrong == ["name", "source.rounds.r1.trials", "source.rounds.r3.epochs", "budgets.latency"]
     assert page.locator(".field-error").count() == 5 and page.locator(".problem").count() == 0
     assert page.evaluate("document.activeElement.name") == "name"
     assert violations(page) == []
@@ -235,8 +235,8 @@ def test_every_mistake_in_yaml_has_its_line(watched: Watched) -> None:
     assert [one.partition(" = ")[0] for one in said] == [
         "Line 2: dataset.colour",
         "Line 4: seed",
-        "Line 6: rounds.r1.trials",
-        "Line 6: rounds.r1.epochs",
+        "Line 6: source.rounds.r1.trials",
+        "Line 6: source.rounds.r1.epochs",
     ]
 
 

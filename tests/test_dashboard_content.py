@@ -300,7 +300,7 @@ def test_the_spec_follows_the_form_until_it_is_edited(watched: Watched) -> None:
         (
             "dataset: {name: digits}\nnetwork: {family: mlp}\nrounds:\n  r1: {trials: many}\n",
             4,
-            "rounds.r1.trials",
+            "source.rounds.r1.trials",
         ),
         ("include: other.yaml\n", 1, "only possible in a file"),
     ],

@@ -72,7 +72,7 @@ def test_every_field_of_a_parameter_is_described() -> None:
 
 
 def test_the_readme_tells_what_the_demo_does() -> None:
-    rounds = load(ROOT / "service" / "cli" / "demo.yaml").rounds
+    rounds = load(ROOT / "service" / "cli" / "demo.yaml").source.rounds
     text = " ".join((ROOT / "README.md").read_text().split())
     assert (
         f"{rounds.r1.trials} Sobol trials, {rounds.r2.trials} chosen by a Gaussian process, {rounds.r3.trials} morphs"

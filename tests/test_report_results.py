@@ -77,7 +77,9 @@ def test_lineage_follows_parents():
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_files_are_written_for_any_number_of_objectives(tmp_path, count):
     files = write_results(tmp_path / "results", "demo", objectives(NAMES[:count]), some_rows())
-    assert sorted(files) == ["pareto.csv", "pareto.json", "pareto.png", "pareto.svg", "trials.csv"]
+    assert sorted(files) == [
+        "pareto.csv", "pareto.json", "pareto.png", "pareto.svg", "repetitions.csv", "trials.csv",
+    ]  # fmt: skip
     assert files["pareto.png"].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in files["pareto.svg"].read_bytes()
     data = json.loads(files["pareto.json"].read_text())

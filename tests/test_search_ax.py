@@ -18,9 +18,10 @@ from numpy.testing import assert_array_equal
 from support_search import SPACE, costs, loop, pend, spec
 
 from sparsemod.records import FailureKind, TrialState, Value
-from sparsemod.search import Search, ax_acquisition, sobol
+from sparsemod.search import ax_acquisition, sobol
 from sparsemod.search.ax_experiment import client, quiet, snapshot
 from sparsemod.search.ax_space import constraints, from_ax, parameters, to_ax
+from sparsemod.search.strategy import Search
 from sparsemod.space.parameters import Constraint
 from sparsemod.space.space import Categorical, Fixed, Integer, Real, Space
 
@@ -133,11 +134,11 @@ def test_ax_s_acquisition_takes_round_two(reason: str, monkeypatch: pytest.Monke
         return answer
 
     monkeypatch.setattr(ax_acquisition, "ask", listen)
-    found = Search(of, space, known).suggest(history, 1)
+    found = Search(of, space, known).next(history, 1)
     assert [s.candidate.parameters for s in found] == answers, "the suggestion is Ax's"
     assert [s.candidate.origin for s in found] == ["gp"]
     assert space.is_valid(found[0].candidate.parameters)
-    again = Search(of, space, known).suggest(history, 1)
+    again = Search(of, space, known).next(history, 1)
     assert space.key(again[0].candidate.parameters) == space.key(found[0].candidate.parameters)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from sparsemod.records import Candidate, TrialState
 from sparsemod.search.importance import FEWEST, _Model, _total_indices, sensitivity
-from sparsemod.search.observation import Observation
+from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Real, Space
 
 SPACE = Space([Real("major", 0.0, 1.0), Real("minor", 0.0, 1.0), Real("idle", 0.0, 1.0)])

@@ -13,8 +13,10 @@ from support_search import OBJECTIVES, SPACE, costs, finish, loop, morphs, pend,
 
 from sparsemod.errors import BuildError, SpaceEmpty
 from sparsemod.records import FailureKind, TrialState, Value
-from sparsemod.search import Observation, Search, Suggestion, gp
+from sparsemod.search import gp
 from sparsemod.search.history import History
+from sparsemod.search.strategy import Search
+from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.space.space import Categorical, Constraint, Integer, Space
 
 
@@ -36,7 +38,7 @@ def test_a_search_beats_sobol_and_a_rebuilt_one_continues_alike() -> None:
         assert [o.candidate.origin for o in observations] == ["sobol"] * 8 + ["gp"] * 16
         gains.append(volumes(ours, observations)[-1] - volumes(sobol, loop(Search(sobol, SPACE, costs)))[-1])
         for cut in (3, 8, 15) if seed == 1 else ():
-            [again] = Search(ours, SPACE, costs).suggest(observations[:cut], 1)
+            [again] = Search(ours, SPACE, costs).next(observations[:cut], 1)
             assert again.candidate == observations[cut].candidate
     assert min(gains) > 0.0
 
@@ -58,11 +60,11 @@ def test_batches_are_distinct_and_pending_trials_are_respected() -> None:
     of = spec(rounds=rounds(6, 30))
     search = Search(of, SPACE, costs)
     base = loop(Search(spec(rounds=rounds(6)), SPACE, costs))
-    batch = search.suggest(base, 5)
+    batch = search.next(base, 5)
     keys = [SPACE.key(s.candidate.parameters) for s in batch]
     assert len(set(keys)) == 5
     waiting = [pend(6 + i, s.candidate.parameters, "r2") for i, s in enumerate(batch)]
-    more = search.suggest(base + waiting, 5)
+    more = search.next(base + waiting, 5)
     assert not {SPACE.key(s.candidate.parameters) for s in more} & set(keys)
     # With one pending, what it was chosen for is no longer to be gained.
     assert more[0].gain is not None and batch[0].gain is not None and more[0].gain < batch[0].gain
@@ -72,11 +74,11 @@ def test_workers_never_wait_for_the_first_results() -> None:
     search = Search(spec(rounds=rounds(4, 4, 4)), SPACE, costs, morphs)
     observations: list[Observation] = []
     for _ in range(12):
-        [s] = search.suggest(observations, 1)
+        [s] = search.next(observations, 1)
         observations.append(Observation(len(observations), s.candidate, TrialState.RUNNING))
     assert [o.candidate.round for o in observations] == ["r1"] * 4 + ["r2"] * 4 + ["r3"] * 4
     assert {o.candidate.origin for o in observations} == {"sobol"}
-    assert search.suggest(observations, 1) == []
+    assert search.next(observations, 1) == []
     assert search.done(observations) is None
     finished = [replace(o, state=TrialState.STOPPED) for o in observations]
     assert search.done(finished) == "all rounds are complete"
@@ -85,7 +87,7 @@ def test_workers_never_wait_for_the_first_results() -> None:
 def test_one_call_may_cross_rounds() -> None:
     search = Search(spec(rounds=rounds(6, 2, 1)), SPACE, costs, morphs)
     done = loop(Search(spec(rounds=rounds(5)), SPACE, costs))
-    found = search.suggest(done, 10)
+    found = search.next(done, 10)
     assert [s.candidate.round for s in found] == ["r1", "r2", "r2", "r3"]
     assert [s.epochs for s in found] == [4, 4, 4, 2]
 
@@ -95,22 +97,22 @@ def test_morphs_name_parent_and_operators_and_need_stored_weights() -> None:
     base = loop(Search(spec(rounds=rounds(8)), SPACE, costs))
     search = Search(of, SPACE, costs, morphs)
     front = {base[i].index for i in History(of, SPACE, base).front}
-    children = search.suggest(base, 4)
+    children = search.next(base, 4)
     assert len(children) == 4
     for s in children:
         assert s.candidate.origin == "morphism" and s.candidate.operators == ("mutate",)
         assert s.candidate.parent in front and s.epochs == 2
     kept = min(front)
     bare = [replace(o, weights=o.index == kept) for o in base]
-    assert {s.candidate.parent for s in search.suggest(bare, 3)} == {kept}
+    assert {s.candidate.parent for s in search.next(bare, 3)} == {kept}
     none = [replace(o, weights=False) for o in base]
-    assert {s.candidate.parent for s in search.suggest(none, 2)} == {None}
+    assert {s.candidate.parent for s in search.next(none, 2)} == {None}
 
 
 def test_epochs_of_a_pending_child_count_its_parents() -> None:
     of = spec(rounds=rounds(8, 0, 4))
     base = loop(Search(spec(rounds=rounds(8)), SPACE, costs))
-    [child] = Search(of, SPACE, costs, morphs).suggest(base, 1)
+    [child] = Search(of, SPACE, costs, morphs).next(base, 1)
     waiting = Observation(8, child.candidate, TrialState.QUEUED)
     assert History(of, SPACE, [*base, waiting]).epochs(waiting) == 6.0
 
@@ -153,7 +155,7 @@ def test_an_empty_space_says_how_empty_it_is() -> None:
     observations: list[Observation] = []
     with pytest.raises(SpaceEmpty, match=r"0 of 120 draws .*model_size <= 10 excludes 120 .*smallest seen"):
         while len(observations) < 500:
-            found = search.suggest(observations, 1)
+            found = search.next(observations, 1)
             assert not any(s.feasible for s in found)
             observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
     assert len(observations) == 120  # what is told is what is recorded
@@ -170,7 +172,7 @@ def test_a_nearly_empty_space_is_searched_with_the_costs_as_a_guide() -> None:
 def test_failures() -> None:
     of = spec(rounds=rounds(6, 3))
     base = loop(Search(spec(rounds=rounds(5)), SPACE, costs))
-    [s] = Search(of, SPACE, costs).suggest(base, 1)
+    [s] = Search(of, SPACE, costs).next(base, 1)
     lost = Observation(5, s.candidate, TrialState.FAILED, failure=FailureKind.FAULT)
     broken = replace(lost, failure=FailureKind.INVALID)
     key = SPACE.key(s.candidate.parameters)
@@ -179,7 +181,7 @@ def test_failures() -> None:
     # A failed trial is a trial of its round; a network that was never trained is none.
     diverged = replace(broken, values=dict(s.costs))
     for observation, following in ((lost, "r2"), (diverged, "r2"), (broken, "r1")):
-        assert Search(of, SPACE, costs).suggest([*base, observation], 1)[0].candidate.round == following
+        assert Search(of, SPACE, costs).next([*base, observation], 1)[0].candidate.round == following
 
 
 @pytest.mark.parametrize("kind", [FailureKind.FAULT, FailureKind.INVALID])
@@ -188,7 +190,7 @@ def test_the_model_learns_of_trials_that_diverge_or_end_in_a_fault(kind: Failure
     of = spec(rounds=rounds(8, 16))
     search = Search(of, SPACE, costs)
     observations: list[Observation] = []
-    while suggested := search.suggest(observations, 1):
+    while suggested := search.next(observations, 1):
         for one in suggested:
             place = len(observations)
             if float(one.candidate.parameters["learning_rate"]) <= 0.003:
@@ -207,7 +209,7 @@ def test_the_model_learns_of_trials_that_diverge_or_end_in_a_fault(kind: Failure
 def test_constraints_that_nothing_meets_are_an_error() -> None:
     impossible = Space(SPACE.parameters, [Constraint(coefficients={"filters": 1.0}, bound=1.0)])
     with pytest.raises(SpaceEmpty, match=r"constraints = \['filters <= 1'\]: met by none of [0-9]+ random"):
-        Search(spec(), impossible, costs).suggest([], 1)
+        Search(spec(), impossible, costs).next([], 1)
 
 
 def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> None:
@@ -218,12 +220,12 @@ def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> N
 
     of = spec(rounds=rounds(8, 6))
     search = Search(of, SPACE, picky)
-    found: list[Suggestion] = search.suggest([], 8)
+    found: list[Suggestion] = search.next([], 8)
     broken = [s for s in found if s.error is not None]
     assert broken and all(not s.feasible and s.candidate.parameters["kernel"] == 5 for s in broken)
     assert sum(s.feasible for s in found) == 8
     observations = [finish(i, s) for i, s in enumerate(found)]
-    assert {s.candidate.parameters["kernel"] == 5 for s in search.suggest(observations, 6)} == {False}
+    assert {s.candidate.parameters["kernel"] == 5 for s in search.next(observations, 6)} == {False}
     # A whole run: what cannot be built uses up no trial of its round.
     run = loop(Search(of, SPACE, picky), batch=3)
     assert [o.candidate.round for o in run if o.state is TrialState.COMPLETED] == ["r1"] * 8 + ["r2"] * 6
@@ -241,7 +243,7 @@ def test_a_space_in_which_nothing_can_be_built_ends(objectives: tuple[str, ...],
     observations: list[Observation] = []
     with pytest.raises(SpaceEmpty, match=r"0 of \d+ draws .*\d+ of them cannot be built"):
         while len(observations) < 500:
-            found = search.suggest(observations, 2)
+            found = search.next(observations, 2)
             assert found and not any(s.feasible for s in found)
             observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
     assert len(observations) <= 170
@@ -254,7 +256,7 @@ def test_a_search_ends_when_nothing_more_can_be_built() -> None:
     search = Search(spec(rounds=rounds(6, 5), search={"max_draws": 60}), SPACE, never)
     observations = loop(Search(spec(rounds=rounds(6)), SPACE, costs))
     while search.done(observations) is None and len(observations) < 500:
-        found = search.suggest(observations, 2)
+        found = search.next(observations, 2)
         observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
     assert search.done(observations) == "the last 150 new candidates broke a budget or could not be built"
 
@@ -269,7 +271,7 @@ def test_a_finite_space_is_used_up_once() -> None:
     search = Search(of, small, cheap)
     observations: list[Observation] = []
     for _ in range(20):
-        for s in search.suggest(observations, 4):
+        for s in search.next(observations, 4):
             state = TrialState.COMPLETED if s.feasible else TrialState.INFEASIBLE
             values = {**s.costs, "error": 0.5 / float(s.candidate.parameters["filters"])}
             observations.append(Observation(len(observations), s.candidate, state, values, 4.0))
@@ -278,7 +280,7 @@ def test_a_finite_space_is_used_up_once() -> None:
     keys = [small.key(o.candidate.parameters) for o in observations]
     assert len(set(keys)) == len(keys)
     assert sum(o.state is TrialState.COMPLETED for o in observations) == 6
-    assert search.done(observations) is not None and search.suggest(observations, 1) == []
+    assert search.done(observations) is not None and search.next(observations, 1) == []
 
 
 def test_the_stopping_rule_ends_a_search_that_gains_nothing() -> None:
@@ -308,27 +310,27 @@ def test_a_cost_that_only_finished_trials_know_falls_back_on_ax_in_round_two(
     # Ax takes half a minute in this space; test_search_ax.py asks it in a smaller one.
     monkeypatch.setitem(sys.modules, "sparsemod.search.ax_acquisition", SimpleNamespace(ask=ask))
     of = spec(rounds=rounds(8, 2, 2))
-    chosen = Search(of, SPACE, without_latency, morphs).suggest(base, 2)
+    chosen = Search(of, SPACE, without_latency, morphs).next(base, 2)
     assert asked == [(2, 2, 8)]
     assert [s.candidate.parameters for s in chosen] == answer
     assert {(s.candidate.origin, s.candidate.round) for s in chosen} == {("gp", "r2")}
     # What Ax repeats is not suggested again: our own acquisition finds something new.
     answer[:] = [base[0].candidate.parameters] * 2
-    chosen = Search(of, SPACE, without_latency, morphs).suggest(base, 2)
+    chosen = Search(of, SPACE, without_latency, morphs).next(base, 2)
     assert len(asked) == 2 and [s.candidate.round for s in chosen] == ["r2", "r2"]
     assert not {SPACE.key(s.candidate.parameters) for s in chosen} & {
         SPACE.key(o.candidate.parameters) for o in base
     }
     # Where every cost is known, Ax is not asked.
-    Search(of, SPACE, costs, morphs).suggest(base, 2)
+    Search(of, SPACE, costs, morphs).next(base, 2)
     assert len(asked) == 2
 
 
 def test_a_cost_that_only_finished_trials_know_is_estimated_in_round_three() -> None:
     of = spec(("error", "latency"), rounds=rounds(24, 0, 1))
     base = loop(Search(spec(("error", "latency"), rounds=rounds(24)), SPACE, costs))
-    [chosen] = Search(of, SPACE, without_latency, morphs).suggest(base, 1)
-    [known] = Search(of, SPACE, costs, morphs).suggest(base, 1)
+    [chosen] = Search(of, SPACE, without_latency, morphs).next(base, 1)
+    [known] = Search(of, SPACE, costs, morphs).next(base, 1)
     assert chosen.candidate.origin == "morphism" and "latency" not in chosen.costs
     # The estimate has seen 24 latencies: what it expects to gain is about what there is to gain.
     assert chosen.gain == pytest.approx(known.gain, rel=0.2)
@@ -347,7 +349,7 @@ def test_later_rounds_wait_while_infeasible_draws_are_recorded() -> None:
     search = Search(of, SPACE, costs)
     observations: list[Observation] = []
     for _ in range(12):
-        found = search.suggest(observations, 8)
+        found = search.next(observations, 8)
         assert {s.candidate.round for s in found} == {"r1"}
         observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
         if sum(s.feasible for s in found) == 8:
@@ -360,4 +362,4 @@ def test_a_result_that_is_no_number_is_not_learned_from() -> None:
     base = loop(Search(spec(rounds=rounds(5)), SPACE, costs))
     broken = replace(base[-1], index=5, values={**(base[-1].values or {}), "error": float("nan")})
     assert len(History(of, SPACE, [*base, broken]).completed) == 5
-    assert len(Search(of, SPACE, costs).suggest([*base, broken], 1)) == 1
+    assert len(Search(of, SPACE, costs).next([*base, broken], 1)) == 1

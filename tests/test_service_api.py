@@ -248,7 +248,7 @@ def test_stop_resume_extend_attach(http: TestClient) -> None:
     assert http.post(f"/experiments/{made}/stop").json()["state"] == "stopped"
     assert http.post(f"/experiments/{made}/resume").json()["state"] == "running"
     more = http.post(f"/experiments/{made}/extend", json={"rounds": {"r3": 3}, "budgets": {"memory": "8 KB"}})
-    assert more.json()["spec"]["rounds"]["r3"]["trials"] == 5
+    assert more.json()["spec"]["source"]["rounds"]["r3"]["trials"] == 5
     assert more.json()["spec"]["budgets"] == {"model_size": 1000.0, "working_memory": 8192.0}
     error(http.post(f"/experiments/{made}/extend", json={}), 422)
     error(http.post(f"/experiments/{made}/extend", json={"rounds": {"r9": 1}}), 422)

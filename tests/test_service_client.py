@@ -169,7 +169,7 @@ def test_a_lost_answer_makes_nothing_twice(client: Client, bridge: Bridge, store
     losing(lambda: client.finish(claim.attempt, claim.token, completed()))
     assert store.experiment(1).counts[TrialState.COMPLETED] == 1
     losing(lambda: client.extend(1, {"r1": 5}))
-    assert client.experiment(1).spec.rounds.r1.trials == 9
+    assert client.experiment(1).spec.source.rounds.r1.trials == 9
     losing(lambda: client.upload(b"content"))
     losing(lambda: client.delete(1))
     with pytest.raises(errors.NotFound, match="no experiment 1"):

@@ -36,7 +36,7 @@ def test_all_mistakes_of_a_spec_come_at_once(http: TestClient) -> None:
     error = http.post("/experiments", json={"spec": spec}).json()["error"]
     assert error["field"] == "name" and error["allowed"].startswith("letters, digits, spaces")
     found = [other["field"] for other in error["others"]]
-    assert found == ["rounds.r1.trials", "rounds.r1.epochs", "objectives.0", "seed"]
+    assert found == ["source.rounds.r1.trials", "source.rounds.r1.epochs", "objectives.0", "seed"]
     assert "'some'" in error["others"][0]["message"]
     # Of very many mistakes, some.
     many = GOOD | {f"key_{number}": 1 for number in range(500)}
@@ -57,7 +57,7 @@ def test_all_mistakes_of_a_spec_come_at_once(http: TestClient) -> None:
         ),
         ({"dataset": {"name": "npz"}}, "dataset.options", "missing a required"),
         ({"budgets": ["flash <= 0"]}, "budgets.0", "METRIC <= a positive number"),
-        ({"rounds": {"r1": {"trials": 10**9, "epochs": 1}}}, "rounds.r1.trials", "100000"),
+        ({"rounds": {"r1": {"trials": 10**9, "epochs": 1}}}, "source.rounds.r1.trials", "100000"),
     ],
 )
 def test_a_spec_that_could_only_fail_is_refused_at_once(

@@ -57,12 +57,14 @@ def test_every_key(tmp_path: Path) -> None:
     assert found.root == Path("results/cifar")
     assert found.debug
     assert spec.name == "cifar"
-    assert [(r.trials, r.epochs) for r in (spec.rounds.r1, spec.rounds.r2, spec.rounds.r3)] == [
+    assert [
+        (r.trials, r.epochs) for r in (spec.source.rounds.r1, spec.source.rounds.r2, spec.source.rounds.r3)
+    ] == [
         (10, 5),
         (20, 6),
         (30, 7),
     ]
-    assert spec.search.batch_size == 3
+    assert spec.source.batch_size == 3
     assert spec.objectives == ("error", "model_size", "working_memory", "latency")
     assert spec.target.operations_per_second == 1e8
     assert (spec.measure.latency, spec.measure.model_size) == ("macs", "sparse")
@@ -94,7 +96,7 @@ def test_without_keys_the_spec_has_its_defaults(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["morphisms = off\nr3 = 9", "r3 = 9\nmorphisms = no"])
 def test_without_morphisms_there_is_no_third_round(tmp_path: Path, text: str) -> None:
-    assert small(tmp_path, text).spec.rounds.r3.trials == 0
+    assert small(tmp_path, text).spec.source.rounds.r3.trials == 0
 
 
 def test_no_quantization_and_no_pruning(tmp_path: Path) -> None:
@@ -107,7 +109,12 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
         "dataset: {name: digits}\nnetwork: {family: mlp}\nseed: 4\nrounds: {r1: {trials: 3, epochs: 2}}\n"
     )
     spec = load(config(tmp_path, "[a]\ninclude = base.yaml\nr1 = 8\nnetwork = cnn\n"))
-    assert (spec.rounds.r1.trials, spec.rounds.r1.epochs, spec.network.family, spec.seed) == (8, 2, "cnn", 4)
+    assert (spec.source.rounds.r1.trials, spec.source.rounds.r1.epochs, spec.network.family, spec.seed) == (
+        8,
+        2,
+        "cnn",
+        4,
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,8 +127,8 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
         ("splitter = maybe", 3, "splitter", "off"),
         ("objectives = 5", 3, "objectives", "4 (+ latency)"),
         ("r1 = many", 3, "r1", "a whole number"),
-        ("r1 = -1", 3, "r1 (rounds.r1.trials)", "greater than or equal to 0"),
-        ("epochs2 = 0", 3, "epochs2 (rounds.r2.epochs)", "greater than or equal to 1"),
+        ("r1 = -1", 3, "r1 (source.rounds.r1.trials)", "greater than or equal to 0"),
+        ("epochs2 = 0", 3, "epochs2 (source.rounds.r2.epochs)", "greater than or equal to 1"),
         ("flops = fast", 3, "flops", "per second"),
         ("flops = -1", 3, "flops (target.operations_per_second)", "greater than 0"),
         ("debug = perhaps", 3, "debug", "on or off"),

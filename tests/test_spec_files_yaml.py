@@ -51,7 +51,7 @@ training:
     assert spec.space["learning_rate"].model_dump() == {
         "name": "learning_rate", "when": (), "type": "real", "low": 1e-4, "high": 1e-2, "log": True,
     }  # fmt: skip
-    assert spec.rounds.r1.trials == 4
+    assert spec.source.rounds.r1.trials == 4
     assert spec.objectives == ("error", "flash")
     assert spec.budgets == {"flash": 65536.0, "ram": 16384.0}
     assert spec.training.learning_rate == 0.003
@@ -118,7 +118,7 @@ def test_dump_quotes_text_that_looks_like_something_else(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field", "allowed"),
     [
-        ("rounds:\n  r1:\n    trials: -1\n", 5, "rounds.r1.trials", "greater than or equal to 0"),
+        ("rounds:\n  r1:\n    trials: -1\n", 5, "source.rounds.r1.trials", "greater than or equal to 0"),
         ("training:\n  learning_rat: 1\n", 4, "training.learning_rat", "known here: augmentation"),
         ("objectives:\n  - error\n  - speed\n", 5, "objectives.1", "latency"),
         ("budgets:\n  - flash <= 64 parsecs\n", 4, "budgets.0", "kb"),
@@ -171,7 +171,11 @@ def test_aliases_cannot_blow_a_small_text_up() -> None:
 
 def test_aliases_and_merges_work() -> None:
     spec = loads(SMALL + "rounds:\n  r1: &r {trials: 7, epochs: 2}\n  r2: *r\n  r3: {<<: *r, epochs: 1}\n")
-    assert (spec.rounds.r2.trials, spec.rounds.r3.trials, spec.rounds.r3.epochs) == (7, 7, 1)
+    assert (spec.source.rounds.r2.trials, spec.source.rounds.r3.trials, spec.source.rounds.r3.epochs) == (
+        7,
+        7,
+        1,
+    )
 
 
 def test_includes_are_relative_and_laid_under(tmp_path: Path) -> None:
@@ -191,7 +195,7 @@ def test_includes_are_relative_and_laid_under(tmp_path: Path) -> None:
     assert spec.seed == 5
     assert spec.space["a"].model_dump()["values"] == (3, 4)
     assert spec.space["b"].model_dump()["values"] == (1, 2)
-    assert (spec.rounds.r1.trials, spec.rounds.r1.epochs) == (2, 3)
+    assert (spec.source.rounds.r1.trials, spec.source.rounds.r1.epochs) == (2, 3)
     assert spec.budgets == {}
     assert load(tmp_path / "base" / "short.yaml").budgets == {"flash": 9216.0}
 

@@ -127,7 +127,7 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
     more = store.extend(made.id, {"r3": 5}, {"size": "0.5 KB", "latency": "10 ms"}, "k")
     assert store.extend(made.id, {"r3": 5}, {"size": "0.5 KB", "latency": "10 ms"}, "k") == more
     assert more.state is ExperimentState.RUNNING and more.finished_at is None and more.reason is None
-    assert more.spec.rounds.r3.trials == 7
+    assert more.spec.source.rounds.r3.trials == 7
     assert more.spec.budgets == {"model_size": 512.0, "latency": 10.0}
     assert more.spec.reference() == reference
     assert store.extend(made.id, {}, {"latency": None}).spec.budgets == {"model_size": 512.0}

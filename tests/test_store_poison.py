@@ -28,7 +28,7 @@ POISON: dict[str, Any] = {
     "another version": {**GOOD, "version": 2},
     "a value of another type": {**GOOD, "seed": "x"},
     "an unknown objective": {**GOOD, "objectives": ["error", "joy"]},
-    "no rounds": {**GOOD, "rounds": None},
+    "no rounds": {**GOOD, "source": {**GOOD["source"], "rounds": None}},
     "no dataset": {name: part for name, part in GOOD.items() if name != "dataset"},
     "contradictions": {**GOOD, "reference_point": {"latency": 3.0}},
     "a list": [1, 2],
@@ -48,7 +48,7 @@ def test_what_can_be_read_of_a_spec_is_read(data: Any) -> None:
     assert found.error is not None
     assert isinstance(found.spec, ExperimentSpec)
     if isinstance(data, dict) and data:
-        assert found.spec.rounds.r1.trials == (10 if data["rounds"] is None else 4)
+        assert found.spec.source.plan()[0].trials == (10 if data["source"]["rounds"] is None else 4)
         assert found.spec.network.family == "mlp"
         assert found.spec.dataset.name == ("digits" if "dataset" in data else UNREADABLE)
         assert found.spec.budgets == {"model_size": 1000.0}

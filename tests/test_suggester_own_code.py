@@ -121,7 +121,7 @@ def test_the_same_suggestions_as_without_a_process(tmp_path: Path) -> None:
             "r3": {"trials": 0, "epochs": 1},
         }
     )
-    expected = build_search(spec).suggest([], 3)
+    expected = build_search(spec).next([], 3)
     process = search_process.SearchProcess(spec, build_search)
     try:
         process.ask([], 3)

@@ -127,7 +127,7 @@ def test_unknown_augmentations_end_a_run_before_its_first_trial(tmp_path):
 
 
 def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeypatch):
-    from sparsemod.pipeline import trial
+    from sparsemod.pipeline import training_step
 
     def train(module, data, settings, **options):
         if train.calls == 0:
@@ -135,8 +135,8 @@ def test_a_network_that_raises_while_it_trains_costs_its_trial(tmp_path, monkeyp
             raise RuntimeError("boom")
         return real(module, data, settings, **options)
 
-    real, train.calls = trial.train, 0
-    monkeypatch.setattr(trial, "train", train)
+    real, train.calls = training_step.train, 0
+    monkeypatch.setattr(training_step, "train", train)
     run = LocalRun(tiny_spec(), tmp_path)
     run.run()
     first, *others = run.trials
@@ -157,9 +157,9 @@ ONE_ROUND = {
 
 
 def test_a_trial_that_takes_too_long_is_ended_and_recorded(tmp_path, monkeypatch):
-    from sparsemod.pipeline import trial
+    from sparsemod.pipeline import training_step
 
-    monkeypatch.setattr(trial, "train", lambda *args, **options: time.sleep(60))
+    monkeypatch.setattr(training_step, "train", lambda *args, **options: time.sleep(60))
     run = LocalRun(tiny_spec(rounds=ONE_ROUND, limits={"trial_seconds": 0.3}), tmp_path)
     began = time.monotonic()
     run.run()

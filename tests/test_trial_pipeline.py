@@ -23,6 +23,7 @@ from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import FailureKind, TrialState
 
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
+from sparsemod.spec.experiment import ExperimentSpec
 
 
 def default(spec, **changes):
@@ -263,26 +264,41 @@ def test_a_setting_that_does_not_go_with_the_network_fails_that_trial_alone():
 @pytest.mark.parametrize(
     ("step", "error", "kind", "words"),
     [
-        ("planned_costs", KeyError("pad"), FailureKind.INVALID, "screen: KeyError: 'pad' ("),
-        ("build", SystemExit(3), FailureKind.INVALID, "build: SystemExit: 3 ("),
-        ("train", RuntimeError("boom"), FailureKind.FAULT, "train: RuntimeError: boom ("),
-        ("quantize", IndexError("7"), FailureKind.INVALID, "quantize: IndexError: 7 ("),
-        ("quantize", MemoryError(), FailureKind.FAULT, "quantize: MemoryError"),
-        ("measured_costs", ZeroDivisionError("x"), FailureKind.INVALID, "measure: ZeroDivisionError: x ("),
+        (
+            "pipeline.screening.planned_costs",
+            KeyError("pad"),
+            FailureKind.INVALID,
+            "screen: KeyError: 'pad' (",
+        ),
+        ("pipeline.screening.build", SystemExit(3), FailureKind.INVALID, "build: SystemExit: 3 ("),
+        (
+            "pipeline.training_step.train",
+            RuntimeError("boom"),
+            FailureKind.FAULT,
+            "train: RuntimeError: boom (",
+        ),
+        ("quantization.quantize", IndexError("7"), FailureKind.INVALID, "quantize: IndexError: 7 ("),
+        ("quantization.quantize", MemoryError(), FailureKind.FAULT, "quantize: MemoryError"),
+        (
+            "pipeline.measuring.measured_costs",
+            ZeroDivisionError("x"),
+            FailureKind.INVALID,
+            "measure: ZeroDivisionError: x (",
+        ),
     ],
 )
 def test_whatever_a_step_raises_is_the_trials_failure_with_its_place(monkeypatch, step, error, kind, words):
     def broken(*args, **options):
         raise error
 
-    monkeypatch.setattr(f"sparsemod.pipeline.trial.{step}", broken)
+    monkeypatch.setattr(f"sparsemod.{step}", broken)
     result = run(tiny_spec(), epochs=1)
     assert result.state is TrialState.FAILED and result.failure.kind is kind
     assert result.failure.message.startswith(words)
     assert "test_trial_pipeline.py" in result.failure.message or "MemoryError" in words
     assert "in broken" in result.failure.detail
     # What was trained counts as a trial, with its costs; what was not trained is none.
-    assert bool(result.measurements) == (step in ("quantize", "measured_costs"))
+    assert bool(result.measurements) == (words.split(":")[0] in ("quantize", "measure"))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +315,7 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
     def broken(*args, **options):
         raise BuildError("cannot be built") from error
 
-    monkeypatch.setattr("sparsemod.pipeline.trial.train", broken)
+    monkeypatch.setattr("sparsemod.pipeline.training_step.train", broken)
     with pytest.raises(EnvironmentFailure, match=re.escape(words)) as raised:
         run(tiny_spec(), epochs=1)
     assert raised.value.whole is whole
@@ -309,6 +325,12 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
     ("change", "words"),
     [
         ({"network": {"family": "own"}}, "network.family = 'own': known: cnn, mlp"),
+        ({"source": {"name": "own", "points": 3}}, "source.name = 'own': known: grid, search"),
+        (
+            {"pipeline": ["build", "screen", "own", "train", "prune", "quantize", "measure"]},
+            "pipeline.2 = 'own': known: build, ",
+        ),
+        ({"pruning": {"method": "own"}}, "pruning.method = 'own': known: "),
         ({"dataset": {"name": "faces"}}, "dataset.name = 'faces': known: "),
         (
             {"dataset": {"name": "npz", "options": {"path": "/nowhere/x.npz"}}},
@@ -319,7 +341,7 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
 def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure(tmp_path, change, words):
     from service.worker.trial_process import evaluate_job
 
-    spec = tiny_spec(**change)
+    spec = ExperimentSpec.parse({**tiny_spec().to_dict(), **change})
     job = {
         "spec": spec.model_dump(mode="json"), "candidate": manual({}).model_dump(mode="json"), "epochs": 1, "seed": 0, "device": "cpu",
         "workdir": str(tmp_path),

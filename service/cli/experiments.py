@@ -50,8 +50,7 @@ def submit(
     if dry_run:
         with file.locating():
             checked = client.check(file.spec)
-        rounds = checked.spec.rounds
-        count = counted(rounds.r1.trials + rounds.r2.trials + rounds.r3.trials, "trial")
+        count = counted(sum(part.trials for part in checked.spec.source.plan()), "trial")
         typer.echo(
             checked.model_dump_json(indent=1)
             if json_output
@@ -298,9 +297,10 @@ def extend(
             metavar="[EXPERIMENT]",
         ),
     ] = "",
-    r1: Annotated[int, typer.Option(help="More Sobol trials.", min=0)] = 0,
-    r2: Annotated[int, typer.Option(help="More trials of the GP round.", min=0)] = 0,
-    r3: Annotated[int, typer.Option(help="More morphs.", min=0)] = 0,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--more", help="ROUND=N: so many more trials of a round, such as r3=20 or grid=12."),
+    ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option("--budget", help='A new limit: "flash <= 32 KB"; "flash" alone removes it.'),
@@ -318,18 +318,23 @@ def extend(
             budgets[name] = limit
         else:
             budgets[metric(text.strip().lower(), "--budget").name] = None
-    more = {name: count for name, count in (("r1", r1), ("r2", r2), ("r3", r3)) if count}
-    if not more and not budgets:
-        raise InvalidInput("extend", "nothing", "at least one of --r1, --r2, --r3, --budget")
+    rounds: dict[str, int] = {}
+    for text in more or ():
+        name, _, count = text.partition("=")
+        if not name or not count.isdecimal() or name in rounds:
+            raise InvalidInput("--more", text, "ROUND=N with a number of further trials, each round once")
+        rounds[name] = int(count)
+    if not any(rounds.values()) and not budgets:
+        raise InvalidInput("extend", "nothing", "at least one of --more, --budget")
     folder = local_folder(experiment)
     if folder is not None:
-        rounds = folder.extend(more, budgets or None).rounds
+        total = sum(part.trials for part in folder.extend(rounds, budgets or None).source.plan())
         typer.echo(
-            f"{folder.folder} has {counted(rounds.trials, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
         )
         return
     client = connect(server)
-    found = client.extend(which(client, experiment).id, rounds=more, budgets=budgets or None)
+    found = client.extend(which(client, experiment).id, rounds=rounds, budgets=budgets or None)
     total = sum(part.trials for part in found.rounds.values())
     typer.echo(
         f"experiment {found.id} ({found.name}) is {found.state}, {counted(total, 'trial')} in its rounds"
@@ -357,7 +362,9 @@ def attach(
     parameters: Annotated[
         list[str], typer.Argument(help="The candidate: NAME=VALUE ...", metavar="NAME=VALUE...")
     ],
-    epochs: Annotated[int | None, typer.Option(help="Epochs; default: those of r2.", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs; default: those of the source for fresh networks.", min=1)
+    ] = None,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Queue a candidate of your own in an experiment."""

@@ -230,12 +230,20 @@ class _Follower:
         from sparsemod.report.rows import front
 
         local = self._local
-        counting = Counter(trial.candidate.round for trial in local.trials if not trial.observation().miss)
         spec = local.spec
+        misses = {trial.index for trial in local.trials if trial.observation().miss}
         rounds = [
-            Progress(name, counting[name], getattr(spec.rounds, name).trials)
-            for name in ("r1", "r2", "r3")
-            if getattr(spec.rounds, name).trials
+            Progress(
+                part.name,
+                sum(
+                    t.candidate.round == part.name and (part.misses_count or t.index not in misses)
+                    for t in local.trials
+                ),
+                part.trials,
+                part.title,
+            )
+            for part in spec.source.plan()
+            if part.trials
         ]
         objectives = local.problem.objectives
         rows = [trial.row() for trial in local.trials]

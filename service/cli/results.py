@@ -38,8 +38,12 @@ class Format(StrEnum):
 def trials(
     experiment: ExperimentArgument = "",
     state: Annotated[str | None, typer.Option(help="Only these: completed, infeasible, failed, ...")] = None,
-    round_name: Annotated[str | None, typer.Option("--round", help="Only of r1, r2, r3 or manual.")] = None,
-    origin: Annotated[str | None, typer.Option(help="Only sobol, gp, morphism or manual ones.")] = None,
+    round_name: Annotated[
+        str | None, typer.Option("--round", help="Only of this round, such as r1, grid or manual.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Only of this origin, such as sobol, gp, morphism, grid or manual.")
+    ] = None,
     sort: Annotated[str | None, typer.Option(help="index, state, a metric, ...")] = None,
     descending: Annotated[bool, typer.Option("--desc", help="Largest first.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many; 0: all.", min=0)] = 50,
@@ -156,11 +160,64 @@ def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Pa
     from sparsemod.objectives import Objectives
     from sparsemod.report import write_results
 
-    spec = client.experiment(experiment).spec
+    view = client.experiment(experiment)
+    spec, rounds = view.spec, {name: part.title for name, part in view.rounds.items()}
     items, _ = fetch_trials(client, experiment, 0, {})
     objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
     rows = [to_row(item) for item in sorted(items, key=lambda item: item.index) if item.state.finished]
-    return write_results(require_folder(folder, "--out"), spec.name, objectives, rows)
+    return write_results(require_folder(folder, "--out"), spec.name, objectives, rows, rounds)
+
+
+def repetitions(
+    experiment: ExperimentArgument = "",
+    form: Annotated[Format, typer.Option("--format", "-f", help="How to print them.")] = Format.TABLE,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Show mean and standard deviation over trials of equal parameters."""
+    from rich import box
+    from rich.table import Table
+
+    from service.schemas.report_rows import to_row
+    from sparsemod.report.repetitions import repetitions_csv
+    from sparsemod.units import METRICS
+
+    client = connect(server)
+    found = which(client, experiment)
+    if form is Format.CSV:
+        items, _ = fetch_trials(client, found.id, 0, {})
+        typer.echo(repetitions_csv([to_row(item) for item in items]), nl=False)
+        return
+    groups = client.repetitions(found.id)
+    if form is Format.JSON:
+        typer.echo(json.dumps([group.model_dump(mode="json") for group in groups], indent=1))
+        return
+    if not groups:
+        typer.echo("no candidate was completed more than once")
+        return
+    varied = varied_parameters([group.parameters for group in groups])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("trials", justify="right")
+    for name in varied:
+        table.add_column(name, justify="right")
+    for name in found.objectives:
+        table.add_column(METRICS[name].title, justify="right")
+    for group in groups:
+        spreads = [group.metrics.get(name) for name in found.objectives]
+        table.add_row(
+            str(len(group.trials)),
+            *(str(group.parameters.get(name, "-")) for name in varied),
+            *(
+                "-" if one is None else f"{metric_text(name, one.mean)} ± {metric_text(name, one.deviation)}"
+                for name, one in zip(found.objectives, spreads, strict=True)
+            ),
+        )
+    console().print(table)
+
+
+def varied_parameters(candidates: list[dict[str, Any]]) -> list[str]:
+    """The parameters in which candidates differ, in their order."""
+    names = dict.fromkeys(name for candidate in candidates for name in candidate)
+    return [name for name in names if len({str(candidate.get(name)) for candidate in candidates}) > 1]
 
 
 def importance(
@@ -228,4 +285,10 @@ def ax(
     typer.echo(f"wrote {path}")
 
 
-COMMANDS = {"trials": trials, "pareto": pareto, "importance": importance, "ax": ax}
+COMMANDS = {
+    "trials": trials,
+    "repetitions": repetitions,
+    "pareto": pareto,
+    "importance": importance,
+    "ax": ax,
+}

@@ -17,7 +17,6 @@ from rich.text import Text
 from service.cli.common import STATE_STYLES, duration, metric_text
 from sparsemod.units import METRICS
 
-ROUND_TITLES = {"r1": "r1 Sobol", "r2": "r2 GP", "r3": "r3 morphs", "manual": "by hand"}
 COUNTED = ("completed", "running", "queued", "infeasible", "failed", "stopped")
 BLOCKS = "▁▂▃▄▅▆▇█"
 PARTS = " ▏▎▍▌▋▊▉█"
@@ -25,11 +24,21 @@ PARTS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Progress:
-    """A round: trials that count towards it, and how many it is to have."""
+    """A round: its label and title, trials that count towards it, and how many it is to have. `planned`: the source has it; trials attached by
+    hand are not planned."""
 
     name: str
     done: int
     total: int
+    title: str = ""
+    planned: bool = True
+
+    @property
+    def words(self) -> str:
+        """Label and title; one of them where they say the same."""
+        if not self.title or self.title == self.name:
+            return self.name
+        return f"{self.name} {self.title}" if self.planned else self.title
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ def _rounds(snapshot: Snapshot) -> Table:
     for part in snapshot.rounds:
         full = part.total > 0 and part.done >= part.total
         table.add_row(
-            ROUND_TITLES.get(part.name, part.name),
+            part.words,
             Text(bar(part.done, part.total, 32), style="green" if full else "cyan"),
             f"{part.done}/{part.total}",
         )

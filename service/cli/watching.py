@@ -64,7 +64,7 @@ def build_snapshot(
 ) -> Snapshot:
     """The view's data from the server's answers."""
     rounds = [
-        Progress(name, part.done, part.trials)
+        Progress(name, part.done, part.trials, part.title, part.planned)
         for name, part in experiment.rounds.items()
         if part.trials or any(part.counts.values())
     ]
@@ -104,7 +104,7 @@ def build_snapshot(
 def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
     """Seconds until the rounds are over if trials go on at `rate` a minute, without one as fast as they did on average; None before the first has
     finished."""
-    parts = [part for part in rounds if part.name != "manual"]
+    parts = [part for part in rounds if part.planned]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)
     if rate:

@@ -22,6 +22,7 @@ from service import errors as service_errors
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
 from service.client.views import ViewCalls, spec_body
+from service.schemas.dashboard import RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
     ArtifactInfo,
@@ -160,6 +161,10 @@ class Client(ExportCalls, ViewCalls):
     def trials_csv(self, experiment: int) -> str:
         """All trials as CSV."""
         return self._send("GET", f"/experiments/{experiment}/trials", query={"format": "csv"}).text
+
+    def repetitions(self, experiment: int) -> list[RepetitionsView]:
+        """The candidates that were completed more than once: mean and spread of what they measured."""
+        return list(self._pages(Page[RepetitionsView], f"/experiments/{experiment}/repetitions", {}))
 
     def trial(self, experiment: int, index: int) -> TrialView:
         """One trial, with its attempts."""

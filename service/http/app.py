@@ -39,6 +39,7 @@ from service.http.routes import (
     overview,
     pareto,
     points,
+    repetitions,
     stream,
     timeline,
     trials,
@@ -67,7 +68,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, importance, exports, artifacts, workers, catalogue, login, health, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, importance, exports, artifacts, workers, catalogue, login, health, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 

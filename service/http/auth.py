@@ -77,6 +77,7 @@ RULES: dict[str, Rule] = {
     "GET /experiments/{experiment}/points": READ,
     "GET /experiments/{experiment}/timeline": READ,
     "GET /experiments/{experiment}/importance": READ,
+    "GET /experiments/{experiment}/repetitions": READ,
     "GET /experiments/{experiment}/ax": READ,
     "GET /experiments/{experiment}/trials": READ,
     "POST /experiments/{experiment}/trials": OWN,

@@ -9,11 +9,13 @@ from sparsemod.errors import InvalidSpec
 from sparsemod.networks.family import FAMILIES
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import Value
+from sparsemod.sources.base import SOURCES
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.pipeline_choice import check_known
 
 
 def check_spec(spec: ExperimentSpec) -> Problem | None:
-    """Dataset, family and device must be registered here (code is never named over HTTP), budgets must be known on the device, and the space
+    """Dataset, family, candidate source, stages and device must be registered here (code is never named over HTTP), budgets must be known on the device, and the space
     must fit the family.
 
     The problem, or None for a dataset whose shape is known only once it is loaded: then the suggester checks the space. Raises UnknownName,
@@ -22,6 +24,8 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
     info = declared(spec.dataset.name)
     bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
     FAMILIES.get(spec.network.family, field="network.family")
+    SOURCES.get(spec.source.name, field="source.name")
+    check_known(spec.pipeline)
     spec.all_budgets()
     return None if info is None else Problem.of(spec, info)
 

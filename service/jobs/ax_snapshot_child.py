@@ -9,7 +9,7 @@ from sparsemod.data.source import declared
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import Candidate, FailureKind, TrialState
 from sparsemod.search.ax_experiment import snapshot
-from sparsemod.search.observation import Observation
+from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 
 

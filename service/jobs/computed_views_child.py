@@ -104,7 +104,7 @@ def _layer(found: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
 def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Sensitivity of every objective, as plain data."""
     from sparsemod.search.importance import FEWEST, sensitivity
-    from sparsemod.search.observation import Observation
+    from sparsemod.sources.observation import Observation
 
     observations = [
         Observation(

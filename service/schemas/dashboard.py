@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.schemas.trials import AttemptState, ExperimentState, View
-from sparsemod.records import Origin, RoundName, TrialState, Value
+from sparsemod.records import Label, TrialState, Value
 from sparsemod.spec.experiment import ExperimentSpec
 
 
@@ -29,8 +29,8 @@ class Points(View):
     revision: int
     full: bool
     states: tuple[TrialState, ...]
-    rounds: tuple[RoundName, ...]
-    origins: tuple[Origin, ...]
+    rounds: tuple[Label, ...]
+    origins: tuple[Label, ...]
     index: list[int]
     state: list[int]
     round: list[int]
@@ -42,6 +42,32 @@ class Points(View):
     values: dict[str, list[float | None]]
     parameters: dict[str, list[Value | None]]
     operators: dict[str, list[str]]
+
+
+class SpreadView(View):
+    """A metric over repetitions: mean, sample standard deviation, smallest and largest value, in the metric's unit."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+
+class RepetitionsView(View):
+    """Completed trials of equal parameters and different seeds: their indices, and the spread of every metric that all of them have."""
+
+    parameters: dict[str, Value]
+    trials: tuple[int, ...]
+    metrics: dict[str, SpreadView]
+
+
+class SourceView(View):
+    """A candidate source: the default of every setting, as a spec may hold it under `source`, and the titles of its rounds."""
+
+    name: str
+    description: str
+    defaults: dict[str, Any]
+    rounds: dict[str, str]
 
 
 class Timeline(View):
@@ -180,6 +206,7 @@ class Catalogue(View):
 
     families: tuple[FamilyView, ...]
     datasets: tuple[DatasetView, ...]
+    sources: tuple[SourceView, ...]
     devices: tuple[DeviceView, ...]
     metrics: tuple[MetricView, ...]
     aliases: dict[str, str]

@@ -14,10 +14,9 @@ from sparsemod.records import (
     Candidate,
     CurvePoint,
     Failure,
+    Label,
     Measurement,
-    Origin,
     Record,
-    RoundName,
     TrialResult,
     TrialState,
     Value,
@@ -48,7 +47,7 @@ class ExperimentState(StrEnum):
 
     RUNNING = "running"  # trials are suggested and handed out
     STOPPED = "stopped"  # by the user; resume goes on where it stopped
-    DONE = "done"  # all rounds are over, or the stopping rule held
+    DONE = "done"  # the candidate source has no more, or the stopping rule held
     FAILED = "failed"  # cannot go on, `reason` says why
 
 
@@ -76,7 +75,7 @@ class CreateExperiment(Request):
                 "name": "digits on an M4",
                 "dataset": {"name": "digits"},
                 "network": {"family": "cnn"},
-                "rounds": {"r1": {"trials": 10, "epochs": 5}},
+                "source": {"name": "grid", "values": {"head": ["flatten", "average"]}, "repetitions": 3},
                 "objectives": ["error", "model_size"],
                 "budgets": ["flash <= 64 KB"],
             }
@@ -85,9 +84,12 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """One round: what was asked for and how far it is. `done` counts trials that are over, but neither infeasible draws nor networks that could
-    not be built, which use up none of `trials`."""
+    """One round: its `title`, what was asked for and how far it is. `done` counts trials that are over; where the source replaces infeasible
+    candidates and networks that cannot be built, as a search does, these count for nothing. `planned`: the source has it; a round of trials
+    attached by hand is not planned."""
 
+    title: str
+    planned: bool
     trials: int
     epochs: int
     done: int
@@ -114,7 +116,7 @@ class ExperimentSummary(View):
     )
     objectives: tuple[str, ...]
     counts: dict[TrialState, int] = Field(description="Trials by state.")
-    rounds: dict[RoundName, RoundProgress]
+    rounds: dict[Label, RoundProgress] = Field(description="By label, in the order of the source.")
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
@@ -159,9 +161,10 @@ class Retried(View):
 
 
 class ExtendExperiment(Request):
-    """More trials for some rounds, and other budgets: metric -> limit (a number or text with a unit), null removes it."""
+    """More trials by round, as the experiment's source allows, and other budgets: metric -> limit (a number or text with a unit), null removes
+    it."""
 
-    rounds: dict[Literal["r1", "r2", "r3"], Count] = Field(default_factory=dict, examples=[{"r3": 20}])
+    rounds: dict[Label, Count] = Field(default_factory=dict, examples=[{"grid": 12}])
     budgets: dict[str, str | float | None] | None = Field(
         None, examples=[{"model_size": "32 KB", "latency": None}]
     )
@@ -178,7 +181,8 @@ class Page(View, Generic[T]):
 
 
 class AttachTrial(Request):
-    """A candidate of the user's own: checked against the experiment's space. `epochs`: default, those of r2."""
+    """A candidate of the user's own: checked against the experiment's space. `epochs`: default, those that the experiment's source
+    gives fresh networks."""
 
     parameters: dict[str, Value] = Field(examples=[{"blocks": 1, "filters": 8}])
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
@@ -252,8 +256,8 @@ class ParetoPoint(View):
     """A point of the front; `lineage` holds its ancestors, nearest first."""
 
     index: int
-    origin: Origin
-    round: RoundName
+    origin: Label
+    round: Label
     parameters: dict[str, Value]
     measurements: tuple[Measurement, ...]
     lineage: tuple[Ancestor, ...]
@@ -270,7 +274,7 @@ class HistoryPoint(View):
     trials: int
     hypervolume: float
     index: int
-    round: RoundName
+    round: Label
 
 
 class ParetoView(View):

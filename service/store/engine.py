@@ -45,7 +45,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0006"
+HEAD = "0007"
 """Newest migration: a database that is there already needs no look at the migrations, whose library takes a while to load."""
 
 _MIGRATION_LOCK = 0x73706D64  # any number that is always the same

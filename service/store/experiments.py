@@ -360,7 +360,7 @@ class Experiments(Pauses):
             "spec_error": None if stored.error is None else str(stored.error),
             "objectives": stored.spec.objectives,
             "counts": totals(counts),
-            "rounds": progress(stored.spec.rounds, counts),
+            "rounds": progress(stored.spec.source, counts),
             "created_at": moment(row["created_at"]),
             "updated_at": moment(row["updated_at"]),
             "finished_at": moment_or_none(row["finished_at"]),

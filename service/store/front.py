@@ -18,7 +18,7 @@ from service.store.experiments import Experiments
 from service.store.tables import measurements, trials
 from service.store.trials import Trials
 from sparsemod.objectives import Objectives, hypervolume
-from sparsemod.records import RoundName, TrialState
+from sparsemod.records import TrialState
 
 _KEPT = 64
 """Experiments whose history stays in memory."""
@@ -35,7 +35,7 @@ class _History:
     front: Any = None
     indices: list[int] = field(default_factory=list)
 
-    def add(self, index: int, round_name: RoundName, values: dict[str, float]) -> None:
+    def add(self, index: int, round_name: str, values: dict[str, float]) -> None:
         """Continue with a completed trial, in the order in which trials completed. One that lacks a value of some objective (the spec was
         mended since) is no point of the front."""
         last = self.points[-1].hypervolume if self.points else 0.0
@@ -105,7 +105,7 @@ class Fronts(Trials, Experiments):
                 spec = self._stored(row["id"], row["spec"]).spec
                 objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
                 history = _History(row["spec_version"], objectives)
-            fresh: dict[int, tuple[int, RoundName, int, dict[str, float]]] = {}
+            fresh: dict[int, tuple[int, str, int, dict[str, float]]] = {}
             for trial in connection.execute(
                 sa.select(
                     trials.c.index,

@@ -1,4 +1,7 @@
-"""How far experiments are: their trials by round and state, and what of them counts towards the rounds."""
+"""How far experiments are: their trials by round and state, and what of them counts towards the rounds.
+
+What a round is, the experiment's candidate source says; here it is a label of trials.
+"""
 
 from typing import Any
 
@@ -6,10 +9,8 @@ import sqlalchemy as sa
 
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
-from sparsemod.records import FailureKind, RoundName, TrialState
-from sparsemod.spec.experiment import RoundSpec, RoundsSpec
-
-ROUNDS: tuple[RoundName, ...] = ("r1", "r2", "r3", "manual")
+from sparsemod.records import FailureKind, TrialState
+from sparsemod.sources.base import MANUAL, Round, SourceConfig
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(round, state) -> how many trials, and how many of them were none to their round, as `sparsemod.search.Observation.miss` has it."""
@@ -47,17 +48,26 @@ def totals(counts: Counts) -> dict[TrialState, int]:
     return found
 
 
-def progress(spec: RoundsSpec, counts: Counts) -> dict[str, RoundProgress]:
-    """The rounds of a spec, and the manual trials as one more when there are any; of these, each one counts."""
+def progress(source: SourceConfig, counts: Counts) -> dict[str, RoundProgress]:
+    """The rounds of a source in their order, then those that only trials name: manual ones, of which each one counts."""
+    plan, epochs = source.plan(), source.manual_epochs
+    rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
+    others = [
+        Round(of, MANUAL.title if of == MANUAL.name else of, 0, epochs, misses_count=True) for of in rest
+    ]
     rounds: dict[str, RoundProgress] = {}
-    for name in ROUNDS:
-        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == name}
+    for part in (*plan, *others):
+        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == part.name}
         done = sum(count for state, count in own.items() if state.finished)
-        if name != "manual":
-            done -= sum(missed for (of, _), (_, missed) in counts.items() if of == name)
-            part: RoundSpec = getattr(spec, name)
-            rounds[name] = RoundProgress(trials=part.trials, epochs=part.epochs, done=done, counts=own)
-        elif own:
-            total = sum(own.values())
-            rounds[name] = RoundProgress(trials=total, epochs=spec.r2.epochs, done=done, counts=own)
+        if not part.misses_count:
+            done -= sum(missed for (of, _), (_, missed) in counts.items() if of == part.name)
+        planned = sum(own.values()) if part in others else part.trials
+        rounds[part.name] = RoundProgress(
+            title=part.title,
+            planned=part not in others,
+            trials=planned,
+            epochs=part.epochs,
+            done=done,
+            counts=own,
+        )
     return rounds

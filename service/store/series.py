@@ -12,16 +12,14 @@ import sqlalchemy as sa
 from service.schemas.dashboard import Points, Revision, Timeline
 from service.store.engine import Base, Clock
 from service.store.experiments import Experiments
-from service.store.progress import ROUNDS
 from service.store.tables import attempts, events, experiments, measurements, trials
-from sparsemod.records import Origin, TrialState
+from sparsemod.records import TrialState
 from sparsemod.units import METRICS
 
 _MANY = 2000
 """Above so many events since the caller's revision, all trials are sent: that is cheaper than to find out which have changed."""
 
 _STATES = tuple(TrialState)
-_ORIGINS: tuple[Origin, ...] = ("sobol", "gp", "morphism", "manual")
 
 
 _KEPT = 4
@@ -34,8 +32,8 @@ class _Trial:
 
     index: int
     state: int
-    round: int
-    origin: int
+    round: str
+    origin: str
     parent: int | None
     epochs: int
     finished: int | None
@@ -119,7 +117,7 @@ class Series(Experiments, Base):
         )  # fmt: skip
         return [
             _Trial(
-                index, _STATES.index(state), ROUNDS.index(round_name), _ORIGINS.index(origin), parent, epochs, finished,
+                index, _STATES.index(state), round_name, origin, parent, epochs, finished,
                 None if at is None else round(at, 3), _short(values.get(number) or costs or {}), _short(parameters), operators,
             )
             for number, index, state, round_name, origin, parent, epochs, parameters, operators, costs, finished, at in rows
@@ -178,18 +176,19 @@ def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]")
         names.update(dict.fromkeys(row.parameters))
         metrics.update(dict.fromkeys(row.values))
     ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
+    rounds, origins = _Places(), _Places()
     # What comes out of our own database need not be checked number by number.
     return Points.model_construct(
         experiment=experiment_id,
         revision=revision,
         full=full,
         states=_STATES,
-        rounds=ROUNDS,
-        origins=_ORIGINS,
         index=[row.index for row in rows],
         state=[row.state for row in rows],
-        round=[row.round for row in rows],
-        origin=[row.origin for row in rows],
+        round=[rounds[row.round] for row in rows],
+        origin=[origins[row.origin] for row in rows],
+        rounds=tuple(rounds),
+        origins=tuple(origins),
         parent=[row.parent for row in rows],
         epochs=[row.epochs for row in rows],
         finished=[row.finished for row in rows],
@@ -198,6 +197,14 @@ def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]")
         parameters={name: [row.parameters.get(name) for row in rows] for name in names},
         operators={str(row.index): row.operators for row in rows if row.operators},
     )
+
+
+class _Places(dict[str, int]):
+    """Word -> its place in the order in which words were first asked for."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = len(self)
+        return self[word]
 
 
 def _short(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from service.store.trials import Trials, add_measurements, new_view
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
+from sparsemod.sources.base import MANUAL
 from sparsemod.units import over_budget
 
 __all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
@@ -147,7 +148,7 @@ class Suggestions(Trials, Experiments):
         epochs: int | None = None,
         key: str | None = None,
     ) -> TrialView:
-        """Queue a candidate of the user's own, which the caller has checked against the space. `epochs` default to those of r2.
+        """Queue a candidate of the user's own, which the caller has checked against the space. `epochs` default to the source's `manual_epochs`.
 
         An experiment that was done runs again. A repeated `key` answers with the trial that it made. Raises NotFound, Conflict.
         """
@@ -162,8 +163,10 @@ class Suggestions(Trials, Experiments):
                 raise Conflict(
                     f"experiment {experiment_id} has failed ({row['reason']}): nothing can be queued"
                 )
-            candidate = Candidate(parameters=dict(parameters), origin="manual", round="manual")
-            manual = _Manual(candidate, epochs or self._parsed(experiment_id, row["spec"]).rounds.r2.epochs)
+            candidate = Candidate(parameters=dict(parameters), origin=MANUAL.name, round=MANUAL.name)
+            manual = _Manual(
+                candidate, epochs or self._parsed(experiment_id, row["spec"]).source.manual_epochs
+            )
             made = self._append(connection, row, manual, now, 0)
             index = int(made["index"])
             change: dict[str, Any] = {"next_index": index + 1}

@@ -31,7 +31,7 @@ from sparsemod.spec.methods import PRUNING
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposal, Proposer
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
 BUILD_SECONDS = 60.0
 """How long one candidate may take to be built and screened."""
@@ -57,11 +57,12 @@ class SearchFailed(SparsemodError):
 
 
 def runs_own_code(spec: ExperimentSpec) -> bool:
-    """Whether the family, the dataset or the pruning method of `spec` comes from outside this package. Raises UnknownName."""
+    """Whether the family, the dataset, the candidate source or the pruning method of `spec` comes from outside this package. Raises UnknownName."""
     family: Any = FAMILIES.get(spec.network.family, field="network.family")
-    source: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
+    dataset: Any = DATASETS.get(spec.dataset.name, field="dataset.name")
     method = PRUNING.get(spec.pruning.method, field="pruning.method")
-    modules = (getattr(family, "origin", family).__module__, source.__module__, method.__module__)
+    kinds = (getattr(family, "origin", family), dataset, type(spec.source), method)
+    modules = (kind.__module__ for kind in kinds)
     return not all(module.startswith("sparsemod.") for module in modules)
 
 
@@ -223,7 +224,7 @@ def _serve(
             if search is None:
                 search = build(spec, partial(_watched, board, dict(_keys(broken))))
             reason = search.done(observations)
-            found: Any = (reason, [] if reason is not None else search.suggest(observations, count))
+            found: Any = (reason, [] if reason is not None else search.next(observations, count))
         except SparsemodError as error:
             found = error
         except Exception as error:  # noqa: BLE001

@@ -25,7 +25,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposer
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -87,7 +87,7 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
 
 def observation(record: TrialRecord) -> "Observation":
     """A stored trial as the search sees it."""
-    from sparsemod.search import Observation
+    from sparsemod.sources.observation import Observation
 
     return Observation(
         record.index,
@@ -254,9 +254,9 @@ class Suggester:
 
     def _wanted(self, view: ExperimentView) -> int:
         """How many trials the queue lacks; whole batches of the spec's size."""
-        if view.spec.search.in_step:
+        if view.spec.source.waits:
             pending = view.counts.get(TrialState.QUEUED, 0) + view.counts.get(TrialState.RUNNING, 0)
-            return 0 if pending else view.spec.search.batch_size
+            return 0 if pending else view.spec.source.batch
         ahead = self._ahead
         if ahead == 0:
             ahead = max(
@@ -264,7 +264,7 @@ class Suggester:
                 sum(worker.slots for worker in self._store.workers() if worker.alive and not worker.draining),
             )
         lacking = ahead - view.counts.get(TrialState.QUEUED, 0)
-        return max(lacking, view.spec.search.batch_size) if lacking > 0 else 0
+        return max(lacking, view.spec.source.batch) if lacking > 0 else 0
 
     def _ask(
         self, held: _Held, view: ExperimentView, records: list[TrialRecord], wanted: int
@@ -281,7 +281,7 @@ class Suggester:
             return held.search.answer()
         observations = [observation(record) for record in records]
         reason = held.search.done(observations)
-        return reason, ([] if reason is not None else held.search.suggest(observations, wanted))
+        return reason, ([] if reason is not None else held.search.next(observations, wanted))
 
     def _end(self, identity: int, state: ExperimentState, reason: str) -> None:
         self._store.finish_experiment(identity, state, reason)

@@ -4,6 +4,7 @@ It loads the data, resolves the family, draws candidates, and builds, captures, 
 says what is wrong, how many draws meet the budgets, and about how long the experiment will take.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,19 +13,19 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from sparsemod.data import Dataset, load
+from sparsemod.data import Dataset, Split, load
 from sparsemod.data.arrays import looks_channels_last
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
 from sparsemod.morphisms import inherit
 from sparsemod.networks.watched import WatchedFamily
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.reporter import Silent
 from sparsemod.pipeline.screening import Screen, build
-from sparsemod.pruning import METHODS
-from sparsemod.quantization import quantize
-from sparsemod.records import Value
+from sparsemod.pipeline.work import Work
+from sparsemod.records import TrialState, Value
 from sparsemod.registry import told
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.training import Resident, augmentation, train
+from sparsemod.training import augmentation
 from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
@@ -127,10 +128,7 @@ class _DryRun:
         problem = replace(problem, family=family)
         self.screen(problem)
         self.subject = "trial"
-        for values in [
-            problem.space.complete({}),
-            *(problem.space.sample(self.rng) for _ in range(self.candidates - 1)),
-        ]:
+        for values in itertools.islice(self.spec.source.samples(problem.space, self.rng), self.candidates):
             self.tried.append(self.attempt(problem, data, values))
         self.unread(problem, family)
         broken = [tried for tried in self.tried if tried.problem]
@@ -180,13 +178,14 @@ class _DryRun:
         refused: dict[str, int] = {}
         began = time.perf_counter()
         drawn = 0
-        # Where feasible candidates are rare, look as long as the search itself would before it calls the space empty.
+        samples = self.spec.source.samples(problem.space, self.rng)
+        # Where feasible candidates are rare, look as long as the source itself would before it calls the space empty.
         while drawn < self.draws or (
-            not feasible and sum(refused.values()) < drawn < self.spec.search.max_draws
+            not feasible and sum(refused.values()) < drawn < self.spec.source.patience
         ):
             drawn += 1
             try:
-                costs = screen.costs(problem.space.sample(self.rng))
+                costs = screen.costs(next(samples))
             except (BuildError, Unsupported) as error:
                 refused[str(error)] = refused.get(str(error), 0) + 1
                 continue
@@ -213,34 +212,40 @@ class _DryRun:
         costs: dict[str, float] = {}
         try:
             costs = {n: v for n, v in Screen(problem).costs(values).items() if n in METRICS}
-            module = build(problem, values, self.spec.seed)
-            x, y = data.train.tensors()
-            training = problem.training(values)
-            count = min(len(y), training.batch_size)
-            # The same share of the validation data, so that the seconds of both scale to a whole epoch.
-            held, labels = data.validation.tensors()
-            part = max(1, len(labels) * count // len(y))
-            batch = Resident.from_tensors(
-                x[:count], y[:count], held[:part], labels[:part], layout=data.info.layout
-            )
-            pruner = METHODS.create(problem.pruning(values))
-            outcome = train(module, batch, training, epochs=1, seed=self.spec.seed, pruner=pruner)
-            if outcome.best_epoch is None:
-                return Tried(
-                    values, costs, problem="one batch of training gave infinite or undefined weights"
-                )
-            module = pruner.transform(module, data.info.shape, data.info.layout)
-            network = quantize(module, x[:count], self.spec.quantization, data.info.layout)
-            network.predict(data.validation.x[:16])
+            work = self.work(problem, data, values)
+            for stage in self.spec.pipeline:
+                ended = work.run((stage,))
+                # A candidate over a budget goes on: what is looked for here is what cannot work.
+                if ended is not None and ended.state is not TrialState.INFEASIBLE:
+                    message = ended.failure.message if ended.failure else f"ended in stage {stage.name}"
+                    return Tried(values, costs, problem=f"with one batch: {message}")
             self.morph(problem, values, build(problem, values, self.spec.seed).state_dict())
         except SparsemodError as error:
             return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
             return Tried(values, costs, problem=told(error))
-        return Tried(values, costs, outcome.seconds * len(y) / count)
+        # What is no training takes as long with all data, or nearly so.
+        uncertain = {stage.name for stage in self.spec.pipeline if not stage.certain}
+        seconds = sum(took for name, took in work.seconds.items() if name in uncertain)
+        return Tried(values, costs, seconds * len(data.train) / len(work.data.train))
+
+    def work(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Work:
+        """A trial of one epoch on one batch, and on the same share of the validation data; device costs by the model."""
+        count = min(len(data.train), problem.training(values).batch_size)
+        part = max(1, len(data.validation) * count // len(data.train))
+        few = replace(
+            data,
+            train=Split("train", data.train.x[:count], data.train.y[:count]),
+            validation=Split("validation", data.validation.x[:part], data.validation.y[:part]),
+        )
+        measure = self.spec.measure.model_copy(update={"device": "model"})
+        problem = replace(problem, spec=problem.spec.model_copy(update={"measure": measure}))
+        return Work(
+            problem=problem, values=values, epochs=1, seed=self.spec.seed, data=few, device="cpu", reporter=Silent()
+        )  # fmt: skip
 
     def morph(self, problem: Problem, values: dict[str, Value], state: Mapping[str, Tensor]) -> None:
-        if self.spec.rounds.r3.trials == 0:
+        if not self.spec.source.inherits:
             return
         for morph in Screen(problem).morphs(values, self.rng)[:1]:
             child = build(problem, morph.parameters, self.spec.seed)
@@ -254,11 +259,12 @@ class _DryRun:
         seconds = [tried.epoch_seconds for tried in self.tried if tried.epoch_seconds is not None]
         if not seconds:
             return
-        rounds = self.spec.rounds
-        epochs = sum(r.trials * r.epochs for r in (rounds.r1, rounds.r2, rounds.r3))
+        plan = self.spec.source.plan()
+        trials = sum(part.trials for part in plan)
+        epochs = sum(part.trials * part.epochs for part in plan)
         total = epochs * float(np.mean(seconds))
         self.find(
-            "ok", "time", f"about {_duration(total)} of training for {rounds.trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
+            "ok", "time", f"about {_duration(total)} of training for {trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
         )  # fmt: skip
 
 

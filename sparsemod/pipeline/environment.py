@@ -15,6 +15,7 @@ from sparsemod.errors import (
     ToolsMissing,
     UnknownName,
 )
+from sparsemod.spec.methods import FAMILIES
 
 _PLACE_ERRNO = frozenset(
     {
@@ -23,7 +24,12 @@ _PLACE_ERRNO = frozenset(
 )  # fmt: skip
 """Of an OSError: no space, quota used up, read-only, too many open files, a disk or a mount that is gone."""
 
-_PLACE_NAMES = frozenset({"network.family", "dataset.name", "target.device"})
+_PLACE_NAMES = frozenset(
+    {
+        "network.family", "dataset.name", "target.device", "source.name", "pipeline",
+        *(f"{family.path}.{family.key}" for family in FAMILIES.values()),
+    }
+)  # fmt: skip
 """Fields of a spec whose value must be registered on the machine."""
 
 _GPU_GONE = (
@@ -52,11 +58,15 @@ def environment_failure(error: BaseException) -> EnvironmentFailure | None:
             return EnvironmentFailure(" ".join(str(cause).split()), whole=True)
         if isinstance(cause, DataMissing | DigestMismatch | ToolsMissing | ServerUnavailable):
             return EnvironmentFailure(str(cause))
-        if isinstance(cause, UnknownName) and cause.field in _PLACE_NAMES:
+        if isinstance(cause, UnknownName) and _names_a_plugin(cause.field):
             return EnvironmentFailure(str(cause))
         if isinstance(cause, ImportError):
             return EnvironmentFailure(f"{type(cause).__name__}: {cause}")
     return None
+
+
+def _names_a_plugin(field: str) -> bool:
+    return field in _PLACE_NAMES or field.startswith("pipeline.")
 
 
 def data_failure(error: BaseException) -> EnvironmentFailure | None:

@@ -4,7 +4,7 @@ FOLDER/spec.json        what is run; a folder never mixes two specs, but can be 
 FOLDER/device.yaml      the profile of its device
 FOLDER/trials.jsonl     a line for each finished trial, appended; with it a run that was interrupted goes on
 FOLDER/artifacts/       weights and integer networks, by digest
-FOLDER/trials.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
+FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
 """
 
 import fcntl
@@ -42,7 +42,7 @@ from sparsemod.records import (
 )
 from sparsemod.report.results import write_atomically, write_results
 from sparsemod.report.rows import Row, front
-from sparsemod.search import Observation
+from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 from sparsemod.targets import adopt_device, device, device_names
@@ -297,7 +297,7 @@ class LocalRun(_Folder):
     ) -> str:
         """Trial after trial until the search is done; the reason."""
         while (reason := self.search.done(self.observations())) is None:
-            suggestions = self.search.suggest(self.observations(), self.spec.search.batch_size)
+            suggestions = self.search.next(self.observations(), self.spec.source.batch)
             if not suggestions:
                 return "the search space holds no further candidate"
             for suggestion in suggestions:
@@ -314,9 +314,9 @@ class LocalRun(_Folder):
 
     def write(self) -> dict[str, Path]:
         """Write the tables and plots of what is finished; returns the files."""
-        return write_results(
-            self.folder, self.spec.name, self.problem.objectives, [t.row() for t in self.trials]
-        )
+        rounds = {part.name: part.title for part in self.spec.source.plan()}
+        rows = [trial.row() for trial in self.trials]
+        return write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
 
     def _evaluate(self, index: int, suggestion: Proposal, reporter: Reporter) -> Finished:
         started = time.perf_counter()

@@ -19,6 +19,7 @@ from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PruningConfig
+from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
 from sparsemod.spec.training import TrainingSpec
 
@@ -39,7 +40,7 @@ class Problem:
         methods may be `module:attribute`.
 
         Raises UnknownName for a family, a method or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
-        the pipeline, and a budget or objective that cannot be known on the device.
+        the pipeline, settings of the source that do not fit the space, and a budget or objective that cannot be known on the device.
         """
         try:
             if imports:
@@ -47,7 +48,8 @@ class Problem:
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             problem = cls(spec, info, family)
-            _ = problem.space
+            check_known(spec.pipeline)
+            spec.source.check(problem.space)
             _ = problem.objectives
         except InvalidSpec:
             raise
@@ -61,7 +63,8 @@ class Problem:
         """The family's parameters, narrowed by the spec, and the pipeline's parameters that the spec searches."""
         own = self.family.space(self.info)
         allowed = [*own.names, *PIPELINE_PARAMETERS]
-        for name, given in self.spec.space.items():
+        searched = self.spec.searched()
+        for name, given in searched.items():
             if name in own:
                 check_narrowed(own.parameter(name), given, self.spec.network.family)
             elif name not in allowed:
@@ -71,10 +74,10 @@ class Problem:
                     name,
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
                 )
-        space = own.override(self.spec.space)
+        space = own.override(searched)
         # The spec's come first, so that an error's place in the list is that in the spec.
         whole = Space(space.parameters, [*self.spec.constraints, *own.constraints])
-        return whole.check_reachable(name for name in self.spec.space if name not in own)
+        return whole.check_reachable(name for name in searched if name not in own)
 
     @cached_property
     def objectives(self) -> Objectives:

@@ -1,4 +1,4 @@
-"""The search of an experiment with its screening, as the suggester and a local run both use it: what to try next, and what to record of a miss."""
+"""The candidate source of an experiment with its screening, as the suggester and a local run both use it: what to try next, and what to record of a miss."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import Screen
 from sparsemod.records import Failure, FailureKind, Measurement, TrialResult, TrialState, Value
-from sparsemod.search import Observation, Search, Suggestion
-from sparsemod.search.observation import Costs
+from sparsemod.sources.base import Source, SourceContext
+from sparsemod.sources.observation import Costs, Observation, Suggestion
 from sparsemod.units import over_budget
 
 Measure = Callable[[Mapping[str, Value]], Mapping[str, Measurement]]
@@ -36,27 +36,27 @@ def _as_it_is(costs: Costs) -> Costs:
 
 
 class Proposer:
-    """`search`, whose misses are looked up in `measure`."""
+    """A source, whose misses are looked up in `measure`."""
 
-    def __init__(self, search: Search, measure: Measure) -> None:
-        self._search, self._measure = search, measure
+    def __init__(self, source: Source, measure: Measure) -> None:
+        self._source, self._measure = source, measure
 
     @classmethod
     def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _as_it_is) -> "Proposer":
-        """The search for a problem: its family's space, exact costs (asked through `watch`), morphs."""
+        """The source that the spec names, in the family's space, with exact costs (asked through `watch`) and morphs."""
         screen = Screen(problem)
-        return cls(
-            Search(problem.spec, problem.space, watch(screen.costs), screen.morphs),
-            screen.measure,
+        context = SourceContext(
+            problem.spec, problem.space, problem.objectives, watch(screen.costs), screen.morphs
         )
+        return cls(problem.spec.source.create(context), screen.measure)
 
     def done(self, observations: Sequence[Observation]) -> str | None:
-        """See `Search.done`."""
-        return self._search.done(observations)
+        """See `Source.done`."""
+        return self._source.done(observations)
 
-    def suggest(self, observations: Sequence[Observation], n: int) -> list[Proposal]:
-        """See `Search.suggest`."""
-        return [self._proposal(suggestion) for suggestion in self._search.suggest(observations, n)]
+    def next(self, observations: Sequence[Observation], n: int) -> list[Proposal]:
+        """See `Source.next`."""
+        return [self._proposal(suggestion) for suggestion in self._source.next(observations, n)]
 
     def _proposal(self, item: Suggestion) -> Proposal:
         known: tuple[Measurement, ...] = ()

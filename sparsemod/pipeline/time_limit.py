@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sparsemod.records import CurvePoint
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.trial import Reporter
+    from sparsemod.pipeline.reporter import Reporter
 
 
 class TimeUp(BaseException):

@@ -3,7 +3,7 @@
 import io
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparsemod.objectives import Objectives, nondominated
@@ -14,21 +14,33 @@ from sparsemod.units import METRICS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {"r1": "#8da0cb", "r2": "#fc8d62", "r3": "#1b9e77", "manual": "#666666"}
-TITLES = {"r1": "Sobol", "r2": "Gaussian process", "r3": "morphs", "manual": "manual"}
+COLOURS = ("#8da0cb", "#fc8d62", "#1b9e77", "#666666", "#e78ac3", "#a6761d")
+"""Of the rounds, in their order."""
 
 
-def pareto_figure(name: str, objectives: Objectives, rows: Sequence[Row], kind: str) -> bytes:
-    """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials."""
-    figure = draw(name, objectives, rows)
+def pareto_figure(
+    name: str, objectives: Objectives, rows: Sequence[Row], kind: str, rounds: Mapping[str, str] | None = None
+) -> bytes:
+    """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials.
+
+    `rounds`: label -> title, in order; labels that it leaves out go by themselves.
+    """
+    figure = draw(name, objectives, rows, rounds)
     out = io.BytesIO()
     # A fixed date keeps equal results equal byte for byte.
     figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return out.getvalue()
 
 
-def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
+def draw(
+    name: str, objectives: Objectives, rows: Sequence[Row], rounds: Mapping[str, str] | None = None
+) -> "Figure":
     """The plot, still without a file."""
+    # Labels that only trials have, such as that of trials attached by hand, come after those of the source.
+    titles = dict(rounds or {})
+    for row in rows:
+        titles.setdefault(row.candidate.round, row.candidate.round)
+    parts = [(label, title, COLOURS[i % len(COLOURS)]) for i, (label, title) in enumerate(titles.items())]
     # Figure and not pyplot: no global state, so that a server may draw from any thread; the user's matplotlibrc has no say.
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
@@ -38,9 +50,9 @@ def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
     figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained", dpi=130)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     if not others:
-        _progress(axes[0], objectives, rows)
+        _progress(axes[0], objectives, rows, parts)
     for axis, other in zip(axes, others, strict=False):
-        _scatter(axis, objectives, rows, other, objectives.names[0])
+        _scatter(axis, objectives, rows, other, objectives.names[0], parts)
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     # A single panel is too narrow for all entries in a row.
     columns = 2 if panels == 1 else 6
@@ -54,7 +66,10 @@ def draw(name: str, objectives: Objectives, rows: Sequence[Row]) -> "Figure":
     return figure
 
 
-def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str) -> None:
+_Parts = Sequence[tuple[str, str, str]]  # label, title, colour of each round
+
+
+def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str, parts: _Parts) -> None:
     best = {row.index for row in front(objectives, rows)}
     points = [(row, row.values()) for row in rows]
     known = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
@@ -67,12 +82,12 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
         c="#cccccc",
         label="over budget" if dimmed else None,
     )
-    for round_name, colour in COLOURS.items():
+    for round_name, title, colour in parts:
         chosen = [(row, v) for row, v in feasible if row.candidate.round == round_name]
         if chosen:
             axis.scatter(
                 [show(x, v[x]) for _, v in chosen], [show(y, v[y]) for _, v in chosen], s=22, c=colour, alpha=0.75,
-                linewidths=0, label=TITLES[round_name],
+                linewidths=0, label=title,
             )  # fmt: skip
     on_front = [v for row, v in feasible if row.index in best]
     axis.scatter(
@@ -123,10 +138,10 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row]) -> None:
+def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row], parts: _Parts) -> None:
     name = objectives.names[0]
     known = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
-    for round_name, colour in COLOURS.items():
+    for round_name, title, colour in parts:
         chosen = [row for row in known if row.candidate.round == round_name]
         if chosen:
             axis.scatter(
@@ -134,7 +149,7 @@ def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row]) -> None:
                 [show(name, r.values()[name]) for r in chosen],
                 s=22,
                 c=colour,
-                label=TITLES[round_name],
+                label=title,
             )
     best, smallest = [], float("inf")
     for row in known:

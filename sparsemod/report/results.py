@@ -12,6 +12,7 @@ from typing import Any
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.report.plots import pareto_figure
+from sparsemod.report.repetitions import repetitions, repetitions_csv
 from sparsemod.report.rows import Row, front
 
 
@@ -97,8 +98,15 @@ def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[s
     }
 
 
-def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path.
+def write_results(
+    folder: Path,
+    name: str,
+    objectives: Objectives,
+    rows: Sequence[Row],
+    rounds: Mapping[str, str] | None = None,
+) -> dict[str, Path]:
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path. Where candidates were repeated,
+    repetitions.csv too. `rounds`: label -> title of the experiment's rounds, in order; default: the labels.
 
     Each file appears whole or not at all. The plots are left out when no trial has completed.
     """
@@ -109,9 +117,11 @@ def write_results(folder: Path, name: str, objectives: Objectives, rows: Sequenc
         "pareto.csv": trials_csv(best).encode(),
         "pareto.json": (json.dumps(front_json(name, objectives, rows), indent=1) + "\n").encode(),
     }
+    if repetitions(rows):
+        files["repetitions.csv"] = repetitions_csv(rows).encode()
     if best:
         for kind in ("png", "svg"):
-            files[f"pareto.{kind}"] = pareto_figure(name, objectives, rows, kind)
+            files[f"pareto.{kind}"] = pareto_figure(name, objectives, rows, kind, rounds)
     for filename, content in files.items():
         write_atomically(folder / filename, content)
     return {filename: folder / filename for filename in files}

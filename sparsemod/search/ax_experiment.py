@@ -15,7 +15,7 @@ from ax.api.client import Client
 
 from sparsemod.records import FailureKind, TrialState
 from sparsemod.search.ax_space import constraints, parameters, to_ax
-from sparsemod.search.observation import Observation
+from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 

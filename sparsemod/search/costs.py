@@ -13,7 +13,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.records import Value
-from sparsemod.search.observation import Costs
+from sparsemod.sources.observation import Costs
 from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]

@@ -5,17 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.objectives import Objectives
-from sparsemod.records import RoundName, TrialState
-from sparsemod.search.observation import Observation
+from sparsemod.records import TrialState
+from sparsemod.search.settings import RoundSpec, search_config
+from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
-from sparsemod.spec.experiment import ExperimentSpec, RoundSpec
+from sparsemod.spec.experiment import ExperimentSpec
 
 
 @dataclass(frozen=True)
 class Round:
     """A round of the spec and how many of its trials are still to be suggested."""
 
-    name: RoundName
+    name: str
     number: int
     spec: RoundSpec
     remaining: int
@@ -28,7 +29,7 @@ class History:
         self.all = sorted(observations, key=lambda o: o.index)
         self._by_index = {o.index: o for o in self.all}
         self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-        self._spec = spec
+        self._rounds = search_config(spec).rounds
         self.seed = spec.seed
         # Each is suggested once. A trial that failed by a fault has used its attempts: the candidate would end in the same way again.
         self.seen = {space.key(o.candidate.parameters) for o in self.all}
@@ -56,15 +57,15 @@ class History:
             return observation.epochs
         name, parent = observation.candidate.round, observation.candidate.parent
         if parent is not None and parent in self._by_index and parent < observation.index:
-            return self.epochs(self._by_index[parent]) + self._spec.rounds.r3.epochs
-        own = {"r1": self._spec.rounds.r1, "r2": self._spec.rounds.r2, "r3": self._spec.rounds.r3}.get(name)
-        return float((own or self._spec.rounds.r1).epochs)
+            return self.epochs(self._by_index[parent]) + self._rounds.r3.epochs
+        own = {"r1": self._rounds.r1, "r2": self._rounds.r2, "r3": self._rounds.r3}.get(name)
+        return float((own or self._rounds.r1).epochs)
 
     def rounds(self) -> list[Round]:
         """The rounds that still have trials to suggest. What was never trained (see `Observation.miss`) is no trial; a failed trial is one."""
         counted = [o.candidate.round for o in self.all if not o.miss]
-        rounds = self._spec.rounds
-        plan: list[tuple[RoundName, RoundSpec]] = [("r1", rounds.r1), ("r2", rounds.r2), ("r3", rounds.r3)]
+        rounds = self._rounds
+        plan: list[tuple[str, RoundSpec]] = [("r1", rounds.r1), ("r2", rounds.r2), ("r3", rounds.r3)]
         return [
             Round(name, number, spec, spec.trials - counted.count(name))
             for number, (name, spec) in enumerate(plan, 1)

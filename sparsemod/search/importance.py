@@ -15,7 +15,7 @@ from scipy.stats import qmc
 
 from sparsemod.records import TrialState
 from sparsemod.search.gp import FIT_POINTS, Floats, fidelity, logit
-from sparsemod.search.observation import Observation
+from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 
 SAMPLES = 512

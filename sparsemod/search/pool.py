@@ -9,7 +9,7 @@ import numpy as np
 
 from sparsemod.records import Value
 from sparsemod.search import sobol
-from sparsemod.search.observation import Morphs
+from sparsemod.sources.observation import Morphs
 from sparsemod.space.space import Space
 
 Values = dict[str, Value]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from sparsemod.objectives import Objectives
-from sparsemod.spec.experiment import StopSpec
+from sparsemod.search.settings import StopSpec
 
 
 def converged(

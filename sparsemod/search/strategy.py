@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from sparsemod.errors import SpaceEmpty
-from sparsemod.records import Candidate, Origin, TrialState, Value
+from sparsemod.records import Candidate, TrialState, Value
 from sparsemod.search import sobol
 from sparsemod.search.acquire import Choice, Chooser
 from sparsemod.search.costs import CostBook
 from sparsemod.search.gp import Fitter
 from sparsemod.search.history import History, Round
-from sparsemod.search.observation import Costs, Morphs, Observation, Suggestion
 from sparsemod.search.pool import ENUMERATED, Entry, Parent, Pool, every
+from sparsemod.search.settings import search_config
 from sparsemod.search.stopping import converged
+from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -44,6 +45,7 @@ class Search:
         self, spec: ExperimentSpec, space: Space, costs: Costs, morphs: Morphs | None = None, exact: int = 24
     ) -> None:
         self.spec, self.space = spec, space
+        self._config = search_config(spec)
         self._morphs, self._exact = morphs, exact
         self._book = CostBook(space, costs)
         self._fitter = Fitter()
@@ -57,18 +59,18 @@ class Search:
         )
 
     def _over(self, history: History) -> str | None:
-        reason = converged(history.objectives, history.rows, self.spec.search.stop)
+        reason = converged(history.objectives, history.rows, self._config.stop)
         if reason is not None:
             return reason
         if history.pending:
             return None
         if self._exhausted(history):
             return "every candidate of the space was tried"
-        if history.any_feasible() and history.misses() >= 2 * self.spec.search.max_draws:
+        if history.any_feasible() and history.misses() >= 2 * self._config.max_draws:
             return f"the last {history.misses()} new candidates broke a budget or could not be built"
         return None
 
-    def suggest(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
+    def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
         """Up to `n` candidates to train, and the misses on the way: over a budget or impossible to build (`feasible` false: to be recorded, not trained).
 
         Never waits: pending trials (observations that are queued or running) count as taken and are imagined at their expected result. Fewer
@@ -81,7 +83,7 @@ class Search:
         history = History(self.spec, self.space, observations)
         if self._over(history) is not None:
             return []
-        if not history.any_feasible() and history.misses() >= self.spec.search.max_draws:
+        if not history.any_feasible() and history.misses() >= self._config.max_draws:
             raise SpaceEmpty(NONE_SEEN + history.emptiness())
         result: list[Suggestion] = []
         seen = set(history.seen)
@@ -89,7 +91,7 @@ class Search:
             wanted = min(turn.remaining, n - sum(s.feasible for s in result))
             if wanted <= 0:
                 continue
-            if turn.name == "r1" and history.misses() < self.spec.search.max_draws:
+            if turn.name == "r1" and history.misses() < self._config.max_draws:
                 found = self._draw(history, turn, wanted, seen)
             elif not self._can_model(history):
                 # The first results are still out. A worker that waits learns nothing: go on with Sobol points in this round's budget.
@@ -128,11 +130,11 @@ class Search:
             misses += 1
             drawn = history.misses() + misses if live == 0 else misses
             # Where none was ever feasible, the next call says so: these misses are recorded first.
-            if drawn >= self.spec.search.max_draws or misses >= MISSES_A_CALL:
+            if drawn >= self._config.max_draws or misses >= MISSES_A_CALL:
                 break
         else:
             if not found and not history.all and self.space.constraints:
-                most = 4 * (len(history.all) + wanted) + self.spec.search.max_draws
+                most = 4 * (len(history.all) + wanted) + self._config.max_draws
                 raise SpaceEmpty(str(self.space.unmet(sobol.LOOKED * most)))
             if not found and not history.any_feasible() and history.all:
                 raise SpaceEmpty(
@@ -142,11 +144,11 @@ class Search:
 
     def _walk(self, count: int) -> Iterator[dict[str, Value]]:
         """The seed's Sobol sequence from its beginning; a small space's remaining candidates after it."""
-        yield from sobol.candidates(self.space, self.spec.seed, 4 * count + self.spec.search.max_draws)
+        yield from sobol.candidates(self.space, self.spec.seed, 4 * count + self._config.max_draws)
         if self.space.cardinality <= ENUMERATED:
             yield from every(self.space)
 
-    def _screen(self, values: dict[str, Value], turn: Round, origin: Origin, history: History) -> Suggestion:
+    def _screen(self, values: dict[str, Value], turn: Round, origin: str, history: History) -> Suggestion:
         candidate = Candidate(parameters=values, origin=origin, round=turn.name)
         costs = self._book.look(values)
         if isinstance(costs, str):
@@ -205,7 +207,7 @@ class Search:
 
     def _by_ax(self, history: History, turn: Round) -> bool:
         """Ax's own acquisition serves round 2 on request, and when an objective cannot be computed beforehand."""
-        if turn.name != "r2" or self.spec.search.acquisition == "ax":
+        if turn.name != "r2" or self._config.acquisition == "ax":
             return turn.name == "r2"
         sample = next((o for o in history.all if o.state is TrialState.COMPLETED), None)
         costs = self._book.look(sample.candidate.parameters) if sample is not None else ""

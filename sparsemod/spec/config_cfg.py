@@ -6,41 +6,18 @@ named by `include`, over which the keys of the file are laid.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import Names
-from sparsemod.spec.experiment import RoundsSpec
+from sparsemod.sources.base import SOURCES
+from sparsemod.sources.config_keys import FLAGS, ConfigKey, Tree, flag, refuse, whole
+from sparsemod.sources.config_keys import text as text_key
 from sparsemod.spec.plain import INCLUDE, Plain, SpecFile, parse, read_plain, read_text
+from sparsemod.spec.source_choice import DEFAULT, source_from
 from sparsemod.units import OBJECTIVES
-
-FLAGS = {
-    "1": True,
-    "yes": True,
-    "true": True,
-    "on": True,
-    "0": False,
-    "no": False,
-    "false": False,
-    "off": False,
-}
-
-Tree = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key: what it may be, what it says (`meaning`, for the documentation), and the part of a spec that it becomes.
-
-    `convert` gets the text of the file and returns the spec's keys as nested mappings; it raises InvalidInput with field "".
-    """
-
-    allowed: str
-    meaning: str
-    convert: Callable[[str], Tree]
 
 
 def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
@@ -50,8 +27,8 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
     """
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
-    # A file may give r1 and leave epochs1 out, or the other way round.
-    plain = Plain({"rounds": RoundsSpec().model_dump()})
+    # A file may give the trials of a round and leave its epochs out, or the other way round.
+    plain = Plain({"source": source_from({"name": DEFAULT}).model_dump()})
     owners: dict[str, str] = {}
     if INCLUDE in entries:
         text, place = entries.pop(INCLUDE)
@@ -86,7 +63,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
     try:
         spec = parse(plain, str(path), names)
     except InvalidInput as error:
-        # The user wrote r1, not rounds.r1.trials.
+        # The user wrote the key of the file, not the field of the spec.
         owner = owners.get(error.field)
         if owner is None:
             raise
@@ -131,45 +108,9 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 _BESIDE = "(beside the spec)"
 
 
-def _nest(dotted: str, value: Any) -> Tree:
-    for part in reversed(dotted.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
-def _refuse(allowed: str) -> InvalidInput:
-    return InvalidInput("", None, allowed)
-
-
-def _whole(dotted: str, meaning: str) -> Key:
-    allowed = "a whole number"
-
-    def convert(text: str) -> Tree:
-        if not re.fullmatch(r"[+-]?[0-9]+", text):
-            raise _refuse(allowed)
-        return _nest(dotted, int(text))
-
-    return Key(allowed, meaning, convert)
-
-
-def _text(dotted: str, meaning: str, allowed: str = "text") -> Key:
-    return Key(allowed, meaning, lambda text: _nest(dotted, text))
-
-
-def _flag(meaning: str, on: Tree, off: Tree) -> Key:
-    allowed = "on or off (also yes/no, true/false, 1/0)"
-
-    def convert(text: str) -> Tree:
-        if text.lower() not in FLAGS:
-            raise _refuse(allowed)
-        return dict(on if FLAGS[text.lower()] else off)
-
-    return Key(allowed, meaning, convert)
-
-
 def _objectives(text: str) -> Tree:
     if text not in {"1", "2", "3", "4"}:
-        raise _refuse(_OBJECTIVES)
+        raise refuse(_OBJECTIVES)
     return {"objectives": list(OBJECTIVES[: int(text)])}
 
 
@@ -180,7 +121,7 @@ def _flops(text: str) -> Tree:
     try:
         value = float(text)
     except ValueError:
-        raise _refuse(_FLOPS) from None
+        raise refuse(_FLOPS) from None
     return {"target": {"operations_per_second": value}, "measure": {"latency": "macs"}}
 
 
@@ -189,9 +130,9 @@ _FLOPS = "multiply-adds per second of the device, such as 1e8"
 
 def _quantization(text: str) -> Tree:
     if text in {"dynamic", "both"}:
-        raise _refuse("post or none; dynamic quantization (`dynamic`, `both`) is not there yet")
+        raise refuse("post or none; dynamic quantization (`dynamic`, `both`) is not there yet")
     if text not in {"post", "none"}:
-        raise _refuse(_QUANTIZATION)
+        raise refuse(_QUANTIZATION)
     return {"quantization": {"scheme": "static" if text == "post" else "none"}}
 
 
@@ -200,9 +141,9 @@ _QUANTIZATION = "post (static, after training) or none"
 
 def _splitter(text: str) -> Tree:
     if text.lower() not in FLAGS:
-        raise _refuse("off")
+        raise refuse("off")
     if FLAGS[text.lower()]:
-        raise _refuse("off; sequences, which the splitter chops, are not there yet")
+        raise refuse("off; sequences, which the splitter chops, are not there yet")
     return {}
 
 
@@ -212,26 +153,19 @@ def _budgets(text: str) -> Tree:
 
 _SPARSITY = {"type": "real", "low": 0.05, "high": 0.9}
 
-KEYS: dict[str, Key] = {
-    "name": _text("name", "name of the experiment"),
-    "root": _text(f"{_BESIDE}.root", "folder of results", "a folder"),
-    "r1": _whole("rounds.r1.trials", "trials of the first round (Sobol)"),
-    "r2": _whole("rounds.r2.trials", "trials of the second round (Gaussian process)"),
-    "r3": _whole("rounds.r3.trials", "trials of the third round (morphisms)"),
-    "epochs1": _whole("rounds.r1.epochs", "epochs of training in the first round"),
-    "epochs2": _whole("rounds.r2.epochs", "epochs of training in the second round"),
-    "epochs3": _whole("rounds.r3.epochs", "epochs of training in the third round"),
-    "objectives": Key(_OBJECTIVES, "how many objectives; they add up", _objectives),
-    "batch_size": _whole("search.batch_size", "candidates chosen together in rounds 2 and 3"),
-    "flops": Key(_FLOPS, "latency is MACs divided by this number", _flops),
-    "debug": _flag(
+KEYS: dict[str, ConfigKey] = {
+    "name": text_key("name", "name of the experiment"),
+    "root": text_key(f"{_BESIDE}.root", "folder of results", "a folder"),
+    **SOURCES.get(DEFAULT).config_keys,
+    "objectives": ConfigKey(_OBJECTIVES, "how many objectives; they add up", _objectives),
+    "flops": ConfigKey(_FLOPS, "latency is MACs divided by this number", _flops),
+    "debug": flag(
         "a network that cannot be built ends the run instead of being recorded",
         {_BESIDE: {"debug": True}},
         {_BESIDE: {"debug": False}},
     ),
-    "quant_scheme": Key(_QUANTIZATION, "how networks are quantized", _quantization),
-    "morphisms": _flag("off: no third round, whatever r3 says", {}, {"rounds": {"r3": {"trials": 0}}}),
-    "pruning": _flag(
+    "quant_scheme": ConfigKey(_QUANTIZATION, "how networks are quantized", _quantization),
+    "pruning": flag(
         "on: magnitude pruning, its sparsity searched from 0.05 to 0.9; sizes are those of the sparse encoding",
         {
             "pruning": {"method": "magnitude"},
@@ -240,12 +174,14 @@ KEYS: dict[str, Key] = {
         },
         {"pruning": {"method": "none"}},
     ),
-    "splitter": Key("off", "whether sequences are chopped to max_len", _splitter),
-    "dataset": _text("dataset.name", "the dataset (ours)", "a registered dataset"),
-    "data_root": _text("dataset.root", "folder of the dataset's files (ours)", "a folder"),
-    "network": _text("network.family", "the network family (ours)", "a registered family"),
-    "device": _text("target.device", "the device (ours)", "a device profile"),
-    "budgets": Key('limits such as "flash <= 64 KB, ram <= 16 KB"', "upper limits of costs (ours)", _budgets),
-    "seed": _whole("seed", "seed of the experiment (ours)"),
+    "splitter": ConfigKey("off", "whether sequences are chopped to max_len", _splitter),
+    "dataset": text_key("dataset.name", "the dataset (ours)", "a registered dataset"),
+    "data_root": text_key("dataset.root", "folder of the dataset's files (ours)", "a folder"),
+    "network": text_key("network.family", "the network family (ours)", "a registered family"),
+    "device": text_key("target.device", "the device (ours)", "a device profile"),
+    "budgets": ConfigKey(
+        'limits such as "flash <= 64 KB, ram <= 16 KB"', "upper limits of costs (ours)", _budgets
+    ),
+    "seed": whole("seed", "seed of the experiment (ours)"),
 }
 """Every key that a `config.cfg` may hold, beside `include`."""

@@ -13,12 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import NAMES, Names
 from sparsemod.records import Value
+from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
+from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.plugin_choice import Choice
+from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
+from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
 
 
@@ -82,76 +87,6 @@ class NetworkSpec(Part):
     )
 
 
-class RoundSpec(Part):
-    """One round of the search."""
-
-    trials: int = Field(
-        ge=0,
-        le=100_000,
-        description="Trials of this round. Infeasible draws and networks that cannot be built are none.",
-    )
-    epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
-
-
-class RoundsSpec(Part):
-    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights."""
-
-    r1: RoundSpec = Field(RoundSpec(trials=10, epochs=5), description="Sobol points, drawn until feasible.")
-    r2: RoundSpec = Field(
-        RoundSpec(trials=20, epochs=5), description="Points of largest expected hypervolume improvement."
-    )
-    r3: RoundSpec = Field(
-        RoundSpec(trials=20, epochs=3),
-        description="Morphs of Pareto parents; they inherit weights and need fewer epochs.",
-    )
-
-    @property
-    def trials(self) -> int:
-        """Trials of all rounds."""
-        return self.r1.trials + self.r2.trials + self.r3.trials
-
-    @model_validator(mode="after")
-    def _something_to_start_from(self) -> "RoundsSpec":
-        if self.trials == 0:
-            raise ValueError("at least one round needs trials")
-        if self.r3.trials and not (self.r1.trials or self.r2.trials):
-            raise ValueError("r3 morphs the front of r1 and r2: one of them needs trials")
-        return self
-
-
-class StopSpec(Part):
-    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
-
-    tolerance: float = Field(
-        1e-3,
-        ge=0,
-        description="Hypervolume gain (share of the reference box) below which the search has converged.",
-    )
-    trials: int = Field(20, ge=1, description="Completed trials over which the gain is measured.")
-
-
-class SearchSpec(Part):
-    """How candidates are chosen."""
-
-    batch_size: int = Field(
-        1, ge=1, le=100, description="Candidates chosen together in rounds 2 and 3; all distinct."
-    )
-    acquisition: Literal["ehvi", "ax"] = Field(
-        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's own default."
-    )
-    max_draws: int = Field(
-        500,
-        ge=1,
-        le=100_000,
-        description="Sobol draws without a feasible one before the space is called empty.",
-    )
-    in_step: bool = Field(
-        False,
-        description="Suggest a batch only when the one before is over, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
-    )
-    stop: StopSpec | None = Field(None, description="Optional stopping rule.")
-
-
 class LimitsSpec(Part):
     """What an attempt may take, and how often a trial is tried."""
 
@@ -178,9 +113,13 @@ _DEFAULT_REFERENCE = {
 }
 
 
+def _default_source() -> SourceConfig:
+    return source_from({"name": DEFAULT})
+
+
 class ExperimentSpec(Part):
     """Everything that decides an experiment. Equal specs on the same data give equal trials on the CPU in a local run, and in the service with
-    `search.in_step`; else the service suggests while other trials are under way, and their number depends on the workers."""
+    `source.in_step`; else the service suggests while other trials are under way, and their number depends on the workers."""
 
     version: Literal[1] = Field(1, description="Version of this format.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
@@ -196,8 +135,14 @@ class ExperimentSpec(Part):
     constraints: tuple[Constraint, ...] = Field(
         (), description="Linear constraints between numeric parameters."
     )
-    rounds: RoundsSpec = Field(RoundsSpec(), description="The rounds of the search.")
-    search: SearchSpec = Field(SearchSpec(), description="How candidates are chosen.")
+    source: Annotated[SourceConfig, Choice(SOURCES, source_from)] = Field(
+        default_factory=_default_source,
+        description="Where candidates come from: the settings of a source, chosen by its `name`.",
+    )
+    pipeline: tuple[Annotated[Stage, Choice(STAGES, lambda stage: stage, named=True)], ...] = Field(
+        default_factory=default_pipeline,
+        description="What is done with a candidate: names of stages, or mappings with `name` and settings, in order.",
+    )
     objectives: tuple[str, ...] = Field(
         OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
     )
@@ -228,14 +173,15 @@ class ExperimentSpec(Part):
 
     @classmethod
     def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
-        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name.
+        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name. Specs with `rounds` and `search` at the
+        top level, as they were before there were other sources, mean the source `search`.
 
         Raises InvalidSpec for the first mistake; `source` is named in it.
         """
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(plain_json(data, source), context={NAMES: names})
+            return cls.model_validate_json(plain_json(current(data), source), context={NAMES: names})
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
@@ -250,6 +196,11 @@ class ExperimentSpec(Part):
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data that `parse` reads back to an equal spec."""
         return self.model_dump(mode="json")
+
+    @field_validator("pipeline", mode="before")
+    @classmethod
+    def _pipeline(cls, value: Any) -> Any:
+        return pipeline_from(value)
 
     @field_validator("name", mode="before")
     @classmethod
@@ -351,10 +302,17 @@ class ExperimentSpec(Part):
                     raise InvalidInput(f"budgets.{name}", self.budgets[name], why)
                 if name in self.objectives:
                     raise InvalidInput("objectives", name, why)
-        for name, parameter in self.space.items():
+        searched = self.searched()
+        for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
-                check_pipeline(parameter, self.training, self.pruning)
+                within = "space" if name in self.space else "source.values"
+                check_pipeline(parameter, self.training, self.pruning, within)
         return self
+
+    def searched(self) -> dict[str, Parameter]:
+        """`space`, and the pipeline parameters that the source varies by itself."""
+        own = self.source.parameters()
+        return {name: own[name] for name in PIPELINE_PARAMETERS if name in own} | self.space
 
     def check_methods(self) -> None:
         """Raises UnknownName for a method that is not known here."""

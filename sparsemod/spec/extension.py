@@ -17,12 +17,7 @@ def extended(
     budget loosened beyond it moves it along. Raises InvalidInput that names `rounds...` or `budgets...`.
     """
     data = spec.to_dict()
-    for name, more in rounds.items():
-        if name not in ("r1", "r2", "r3"):
-            raise InvalidInput(f"rounds.{name}", more, "r1, r2 or r3")
-        if more < 0:
-            raise InvalidInput(f"rounds.{name}", more, "a number of further trials, not negative")
-        data["rounds"][name]["trials"] += more
+    data["source"] = spec.source.extended(rounds).model_dump(mode="json")
     changed: set[str] = set()
     for name, limit in (budgets or {}).items():
         measured = metric(name, "budgets")

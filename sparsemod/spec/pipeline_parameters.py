@@ -35,21 +35,24 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.values if isinstance(parameter, Categorical) else (parameter.low, parameter.high)
 
 
-def check_pipeline(parameter: Parameter, training: TrainingSpec, pruning: PruningConfig) -> None:
-    """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput."""
+def check_pipeline(
+    parameter: Parameter, training: TrainingSpec, pruning: PruningConfig, within: str = "space"
+) -> None:
+    """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput
+    with a field in `within`."""
     name, part = parameter.name, _PIPELINE[parameter.name]
     whole: BaseModel = training if part == "training" else pruning
     if part == "pruning" and not pruning.has(name):
         methods = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
         raise InvalidInput(
-            f"space.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"
+            f"{within}.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"
         )
     for value in extremes(parameter):
         try:
             changed(whole, {name: value})
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            raise InvalidInput(f"space.{name}", value, f"as in {part}.{name}: {reason}") from None
+            raise InvalidInput(f"{within}.{name}", value, f"as in {part}.{name}: {reason}") from None
 
 
 def changed(part: M, values: Mapping[str, Value]) -> M:

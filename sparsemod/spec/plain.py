@@ -9,6 +9,7 @@ from typing import Any
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import Names
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.source_choice import current, moves
 from sparsemod.yaml_text import Place, parse_yaml
 
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
@@ -40,6 +41,22 @@ class Plain:
             key: place for key, place in base.places.items() if not _replaced(key, base.data, self.data)
         }
         return Plain(_merged(base.data, self.data), places | self.places)
+
+    def current(self) -> "Plain":
+        """These keys where the present form of a spec has them. Raises InvalidSpec."""
+        try:
+            moved, data = moves(self.data), current(self.data)
+        except InvalidInput as error:
+            raise InvalidSpec(error.field, error.value, error.allowed, self.place(error.field)) from None
+        places: dict[Place, str] = {}
+        for key, place in self.places.items():
+            if key and key[0] in moved:
+                target = moved[str(key[0])][1]
+                places.setdefault(("source",), place)
+                places[(*target, *key[1:])] = place
+            else:
+                places[key] = place
+        return Plain(data, places)
 
 
 @dataclass(frozen=True)
@@ -136,8 +153,8 @@ def read_text(path: Path) -> str:
 
 
 def parse_plain(text: str, source: str) -> Plain:
-    """The data of a YAML or JSON text. Raises InvalidSpec."""
-    return Plain(*parse_yaml(text, source))
+    """The data of a YAML or JSON text, in the present form of a spec. Raises InvalidSpec."""
+    return Plain(*parse_yaml(text, source)).current()
 
 
 # -- merging ---------------------------------------------------------------------------------------------------------------------
@@ -147,14 +164,17 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any], path: Place = ()) -
     result = dict(base)
     for key, value in top.items():
         held = base.get(key)
-        if isinstance(held, Mapping) and isinstance(value, Mapping) and not _whole((*path, key)):
+        if isinstance(held, Mapping) and isinstance(value, Mapping) and not _whole((*path, key), held, value):
             result[key] = _merged(held, value, (*path, key))
         else:
             result[key] = value
     return result
 
 
-def _whole(path: Place) -> bool:
+def _whole(path: Place, below: Any, above: Any) -> bool:
+    """Whether the mapping `above` at `path` replaces `below` instead of being merged with it."""
+    if path == ("source",):  # settings of one source are none of another
+        return "name" in above and "name" in below and above["name"] != below["name"]
     # A parameter of the space is one value: {low, high} of one file and {values} of another must not mix.
     return len(path) == 2 and path[0] == "space"
 
@@ -164,7 +184,9 @@ def _replaced(key: Place, base: Mapping[str, Any], top: Mapping[str, Any]) -> bo
     below: Any = base
     above: Any = top
     for depth, part in enumerate(key):
-        if not (isinstance(below, Mapping) and isinstance(above, Mapping)) or _whole(key[:depth]):
+        if not (isinstance(below, Mapping) and isinstance(above, Mapping)):
+            return True
+        if _whole(key[:depth], below, above):
             return True
         if part not in above:
             return False

@@ -25,24 +25,34 @@ _PATTERNS = {NAME_PATTERN: "letters, digits, spaces and . _ -, the first one a l
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
     """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
     complaints = error.errors(include_url=False)
-    first = _translated(complaints[0], model, source)
+    first, *rest = (
+        one
+        for complaint in complaints[: _MOST_OTHERS + 1]
+        for one in _with_others(_translated(complaint, model, source))
+    )
+    first.others = ()
     # Of a value that fits none of several forms, pydantic complains once for each form.
     fields = {first.field}
-    for complaint in complaints[1:]:
-        if len(fields) > _MOST_OTHERS:
-            break
-        one = _translated(complaint, model, source)
-        if one.field not in fields:
+    for one in rest:
+        if one.field not in fields and len(fields) <= _MOST_OTHERS:
             fields.add(one.field)
             first.others += (one,)
     return first
+
+
+def _with_others(error: InvalidSpec) -> Iterator[InvalidSpec]:
+    yield error
+    for other in error.others:
+        yield InvalidSpec(other.field, other.value, other.allowed, other.source or error.source)
 
 
 def _translated(first: Any, model: type[BaseModel], source: str | None) -> InvalidSpec:
     path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
-        return InvalidSpec(cause.field, cause.value, cause.allowed, source)
+        found = InvalidSpec(cause.field, cause.value, cause.allowed, source)
+        found.others = tuple(cause.others)
+        return found
     field = ".".join(str(part) for part in path) or "spec"
     if first["type"] == "extra_forbidden":
         allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"

@@ -9,9 +9,6 @@ const TITLES = {
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
-/** @type {Record<string, string>} */
-export const ROUNDS = { r1: "Sobol", r2: "model", r3: "morphs", manual: "manual" };
-
 /** A metric or parameter in words. @param {string} name */
 export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 

@@ -39,6 +39,3 @@ export function colour(name) {
 
 /** Colours of categories, in order. */
 export const palette = () => [2, 3, 4, 6, 5, 1].map((number) => colour(`c${number}`));
-
-/** The colour of a round. @param {string} round */
-export const roundColour = (round) => colour({ r1: "c1", r2: "c2", r3: "c3", manual: "c4" }[round] ?? "c5");

@@ -1,6 +1,7 @@
 // What one can do with an experiment: stop, resume, try failed trials again, extend, delete.
 import { html, useState } from "../lib/ui.js";
 import { fresh, mayChange, request } from "../lib/api.js";
+import { roundName } from "../lib/rounds.js";
 import { Dialog, Problem } from "./bits.js";
 
 /**
@@ -50,7 +51,7 @@ export function Actions({ experiment, onChange, onDelete }) {
 
 /** @param {{experiment: any, onClose: () => void, onChange: (view: any) => void}} properties */
 function Extend({ experiment, onClose, onChange }) {
-  const [rounds, setRounds] = useState(/** @type {Record<string, number>} */ ({ r1: 0, r2: 0, r3: 0 }));
+  const [rounds, setRounds] = useState(/** @type {Record<string, number>} */ (Object.fromEntries(Object.keys(experiment.rounds).filter((name) => experiment.rounds[name].planned).map((name) => [name, 0]))));
   const [budget, setBudget] = useState("");
   const [error, setError] = useState(/** @type {any} */ (null));
   const [key] = useState(fresh);
@@ -69,7 +70,7 @@ function Extend({ experiment, onClose, onChange }) {
     <form onSubmit=${send}>
       <p class="dim">More trials for some rounds, other budgets. No trial is lost; the reference point stays, unless a budget goes beyond it.</p>
       <div class="fields three">${Object.keys(rounds).map(
-        (name) => html`<label key=${name} class="field"><span>More trials in ${name}</span>
+        (name) => html`<label key=${name} class="field"><span>More trials in ${roundName(experiment, name)}</span>
           <input type="number" min="0" max="100000" value=${rounds[name]}
             onInput=${(/** @type {any} */ event) => setRounds({ ...rounds, [name]: Number(event.target.value) })} /></label>`,
       )}</div>

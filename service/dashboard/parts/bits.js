@@ -42,10 +42,10 @@ export const Pick = ({ label, value, options, onChange }) =>
     })}
   </select></label>`;
 
-/** Progress of a round. @param {{label: string, done: number, total: number, round?: string}} properties */
-export const Progress = ({ label, done, total, round = "" }) =>
+/** Progress of a round; `shade` names its colour. @param {{label: string, done: number, total: number, shade?: string}} properties */
+export const Progress = ({ label, done, total, shade = "" }) =>
   html`<div class="progress"><span class="progress-label"><span>${label}</span><span class="dim">${done} / ${total}</span></span>
-    <progress class=${round} value=${done} max=${Math.max(total, 1)} aria-label=${`${label}: ${done} of ${total}`}></progress></div>`;
+    <progress class=${shade} value=${done} max=${Math.max(total, 1)} aria-label=${`${label}: ${done} of ${total}`}></progress></div>`;
 
 /**
  * A dialog over the page; Escape and the browser's own focus handling come with the element.

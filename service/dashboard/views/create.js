@@ -8,13 +8,12 @@ import { Problem } from "../parts/bits.js";
 
 const OBJECTIVES = ["error", "model_size", "working_memory", "latency", "flash", "ram"];
 const BUDGETS = [["error", "none, or for example 30 %"], ["flash", "all of the device's, or for example 64 KB"], ["ram", "all of the device's, or for example 16 KB"], ["latency", "none, or for example 20 ms"]];
-const ROUNDS = [["r1", "Sobol", 10, 10], ["r2", "Model", 20, 10], ["r3", "Morphs", 15, 4]];
 
 /** What the form holds at first; keys are the fields' places in a spec. @type {Record<string, any>} */
 const START = {
   name: "digits search", "dataset.name": "digits", "network.family": "cnn", "target.device": "stm32f446",
   objectives: ["error", "model_size", "working_memory"],
-  ...Object.fromEntries(ROUNDS.flatMap(([name, , trials, epochs]) => [[`rounds.${name}.trials`, trials], [`rounds.${name}.epochs`, epochs]])),
+  "source.name": "search",
 };
 
 /** The spec that the form means. @param {Record<string, any>} form */
@@ -26,10 +25,44 @@ export function specOf(form) {
     const parts = path.split(".");
     let inner = spec;
     for (const part of parts.slice(0, -1)) inner = inner[part] ??= {};
-    inner[parts[parts.length - 1]] = value;
+    inner[parts[parts.length - 1]] = value instanceof Lists ? value.lists() : value;
   }
   return { version: 1, ...spec };
 }
+
+/** Text of lines "name: value, value", and the mapping of lists that it means. */
+class Lists {
+  /** @param {string} text */
+  constructor(text) {
+    this.text = text;
+  }
+
+  toString() {
+    return this.text;
+  }
+
+  lists() {
+    return Object.fromEntries(this.text.split("\n").filter((line) => line.trim()).map((line) => {
+      const [name, values = ""] = line.split(/:(.*)/s);
+      return [name.trim(), values.split(",").map((word) => word.trim()).filter(Boolean).map(plain)];
+    }));
+  }
+}
+
+/** A word as a number or a flag where it is one. @param {string} word */
+const plain = (word) => (word === "true" || word === "false" ? word === "true" : Number.isFinite(Number(word)) ? Number(word) : word);
+
+/** The settings of a source that a form can show: their places under `source`, and their defaults. @param {any} settings @param {string} [within] @returns {[string, any][]} */
+const leaves = (settings, within = "") => Object.entries(settings).flatMap(([name, value]) => {
+  const path = within ? `${within}.${name}` : name;
+  if (value === null || (!within && (name === "name" || name === "version"))) return [];
+  if (typeof value !== "object") return [[path, value]];
+  return Object.keys(value).length === 0 ? [[path, new Lists("")]] : leaves(value, path);
+});
+
+/** A source's settings as fields of the form, at their defaults: a spec gives them whole. @param {any} catalogue @param {string} name @returns {Record<string, any>} */
+const settingsOf = (catalogue, name) =>
+  Object.fromEntries(leaves(catalogue?.sources.find((/** @type {any} */ one) => one.name === name)?.defaults ?? {}).map(([path, value]) => [`source.${path}`, value instanceof Lists ? "" : value]));
 
 /** The first sentence. @param {string | undefined} text */
 const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
@@ -51,7 +84,10 @@ export function Create() {
   const tab = asked("from", "form");
   const key = useMemo(fresh, [form, yaml]);
   useEffect(() => {
-    get("/catalogue").then(setCatalogue, () => setCatalogue({ families: [], datasets: [], devices: [] }));
+    get("/catalogue").then((found) => {
+      setCatalogue(found);
+      setForm((held) => ({ ...settingsOf(found, held["source.name"]), ...held }));
+    }, () => setCatalogue({ families: [], datasets: [], devices: [], sources: [] }));
   }, []);
 
   /** @param {string} name */
@@ -98,6 +134,7 @@ function Form({ form, error, catalogue, onChange }) {
   const family = catalogue?.families.find((/** @type {any} */ one) => one.name === form["network.family"]);
   const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
   const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
+  const source = catalogue?.sources.find((/** @type {any} */ one) => one.name === form["source.name"]);
   /** The fields that are drawn: what belongs to none of them is said below. */
   const drawn = ["objectives"];
   const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
@@ -116,10 +153,9 @@ function Form({ form, error, catalogue, onChange }) {
     ${dataset?.options?.length > 0 && html`<fieldset><legend>Options of ${dataset.name}</legend><div class="fields three">${dataset.options.map(
       (/** @type {any} */ option) => field({ key: option.name, name: `dataset.options.${option.name}`, label: title(option.name), like: option.default }),
     )}</div></fieldset>`}
-    <fieldset><legend>Rounds</legend>${ROUNDS.map(
-      ([name, words]) => html`<div class="fields" key=${name}>
-        ${field({ name: `rounds.${name}.trials`, label: `${words}: trials`, like: 1, placeholder: "" })}${field({ name: `rounds.${name}.epochs`, label: `${words}: epochs of each`, like: 1, placeholder: "" })}</div>`,
-    )}</fieldset>
+    <fieldset><legend>Candidates</legend><div class="fields">
+      ${field({ name: "source.name", label: "Source", listed: true, choices: catalogue?.sources, hint: sentence(source?.description), reset: (/** @type {string} */ chosen) => ({ ...options("source."), ...settingsOf(catalogue, chosen) }) })}
+      ${leaves(source?.defaults ?? {}).map(([path, like]) => field({ key: path, name: `source.${path}`, label: settingName(source, path), like }))}</div></fieldset>
     <fieldset aria-describedby="e-objectives"><legend>Objectives, one to four, all minimized</legend><div class="checks">${OBJECTIVES.map(
       (name) => html`<label key=${name}><input type="checkbox" checked=${form.objectives.includes(name)}
         onChange=${(/** @type {any} */ event) => onChange({ objectives: OBJECTIVES.filter((other) => (other === name ? event.target.checked : form.objectives.includes(other))) })} />
@@ -131,9 +167,15 @@ function Form({ form, error, catalogue, onChange }) {
     ${mistakes(error).filter(({ field: place }) => !drawn.some((name) => place === name || place?.startsWith(`${name}.`))).map((one) => html`<${Problem} key=${one.message} error=${one} />`)}`;
 }
 
+/** A setting in words: a round goes by its title. @param {any} source @param {string} path */
+function settingName(source, path) {
+  const words = path.split(".").filter((part) => part !== "rounds").map((part) => source.rounds[part] ?? part.replaceAll("_", " "));
+  return words.join(": ").replace(/^./, (letter) => letter.toUpperCase());
+}
+
 /**
  * One field of the form. `choices` makes it a list, `like` (a default) decides its type.
- * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: () => any}} properties
+ * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: (chosen: string) => any}} properties
  */
 function Field({ name, label, form, error, onChange, choices, listed, hint, like, placeholder, reset }) {
   const wrong = at(error, name);
@@ -143,7 +185,7 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
   const set = (/** @type {any} */ event) => {
     const text = event.target.value;
     const number = typeof like === "number" && text !== "" && Number.isFinite(Number(text));
-    onChange({ ...reset?.(), [name]: number ? Number(text) : text });
+    onChange({ ...reset?.(text), [name]: number ? Number(text) : text });
   };
   let input;
   if (typeof like === "boolean") {
@@ -152,6 +194,9 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
   } else if (listed) {
     const offered = choices?.some((choice) => choice.name === value) ? choices : [{ name: value }, ...(choices ?? [])];
     input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value}>${choice.name}</option>`)}</select>`;
+  } else if (like instanceof Lists) {
+    input = html`<textarea ...${common} rows="3" value=${String(value)} onInput=${(/** @type {any} */ event) => onChange({ [name]: event.target.value ? new Lists(event.target.value) : "" })}
+      placeholder=${"learning_rate: 0.001, 0.01\nhead: average, flatten"}></textarea>`;
   } else {
     input = html`<input ...${common} type="text" inputmode=${typeof like === "number" ? "decimal" : undefined} value=${String(value)} onInput=${set}
       placeholder=${placeholder ?? (like === undefined || like === null ? "" : String(like))} autocomplete="off" />`;

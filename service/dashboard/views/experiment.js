@@ -2,9 +2,10 @@
 import { html, signal, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
-import { ROUNDS, ago, duration, phrase, plural } from "../lib/format.js";
+import { ago, duration, phrase, plural } from "../lib/format.js";
 import { calmly, follow } from "../lib/live.js";
 import { asked, go } from "../lib/route.js";
+import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { brushed, rangesOf } from "../lib/selection.js";
 import { Actions } from "../parts/actions.js";
 import { Boundary, Clock, Figure, Problem, Progress, SpecError, State } from "../parts/bits.js";
@@ -12,13 +13,14 @@ import { pace } from "./experiments.js";
 import { History } from "./experiment/history.js";
 import { Importance } from "./experiment/importance.js";
 import { Parallel } from "./experiment/parallel.js";
+import { Repetitions } from "./experiment/repetitions.js";
 import { Scatter } from "./experiment/scatter.js";
 import { Selected } from "./experiment/selected.js";
 import { Spec } from "./experiment/spec.js";
 import { Timeline } from "./experiment/timeline.js";
 import { Trials } from "./experiment/trials.js";
 
-const PARTS = [Scatter, Selected, History, Importance, Parallel, Timeline, Trials, Spec];
+const PARTS = [Scatter, Selected, History, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
 
 /** Do `work` after the next frame was painted; returns what calls it off. @param {() => void} work */
 function afterPaint(work) {
@@ -93,7 +95,6 @@ export function Experiment({ id }) {
 /** @param {{experiment: any, front: import("../lib/pareto.js").Front, onChange: (view: any) => void}} properties */
 function Head({ experiment, front, onChange }) {
   const { counts, spec } = experiment;
-  const rounds = Object.entries(experiment.rounds).filter(([, round]) => /** @type {any} */ (round).trials > 0);
   const volume = front.history.at(-1)?.hypervolume ?? 0;
   return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
     <div class="view-head"><h1>${experiment.name}</h1><span class="dim">#${experiment.id}</span><${State} state=${experiment.state} />
@@ -104,10 +105,8 @@ function Head({ experiment, front, onChange }) {
       <${Actions} experiment=${experiment} onChange=${onChange} onDelete=${() => go("/")} /></div>
     <${SpecError} experiment=${experiment} />
     <section class="card head" aria-label="Progress"><div class="item-body">
-      <div class="rounds">${rounds.map(([name, round]) => {
-        const { done, trials } = /** @type {any} */ (round);
-        return html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${done} total=${trials} />`;
-      })}</div>
+      <div class="rounds">${roundsOf(experiment).map(([name, { done, trials }]) =>
+        html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${done} total=${trials} />`)}</div>
       <dl class="figures"><${Figure} name="Hypervolume" title="Share of the box between zero and the reference point">${volume.toFixed(4)}<//>
         <${Figure} name="Front">${plural(front.members.length, "point")}<//>
         <${Figure} name="Completed">${counts.completed ?? 0}<//>

@@ -1,9 +1,10 @@
 // All experiments: state, rounds, best points, rate, time left.
 import { effect, html, signal, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange } from "../lib/api.js";
-import { ROUNDS, ago, duration, phrase, plural, show } from "../lib/format.js";
+import { ago, duration, phrase, plural, show } from "../lib/format.js";
 import { calmly, follow, resets } from "../lib/live.js";
 import { ask, asked, offset as place } from "../lib/route.js";
+import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { Actions } from "../parts/actions.js";
 import { Clock, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
 
@@ -27,11 +28,10 @@ effect(() => {
 
 /** How fast trials finish, and what that means for the rest. @param {any} experiment @param {number} now */
 export function pace(experiment, now) {
-  const rounds = Object.entries(experiment.rounds);
   let total = 0;
   let done = 0;
-  for (const [name, round] of rounds) {
-    if (name === "manual") continue;
+  for (const round of /** @type {any[]} */ (Object.values(experiment.rounds))) {
+    if (!round.planned) continue;
     total += round.trials;
     done += Math.min(round.trials, over(round));
   }
@@ -119,7 +119,6 @@ function Item({ experiment, front }) {
     const known = list.peek();
     if (known) list.value = { ...known, items: known.items.map((item) => (item.id === view.id ? { ...item, ...view } : item)) };
   };
-  const rounds = Object.entries(experiment.rounds).filter(([, round]) => /** @type {any} */ (round).trials > 0);
   const { counts } = experiment;
   return html`<article class="card item">
     <div class="card-head"><h2><a href=${`#/experiments/${experiment.id}`}>${experiment.name}</a></h2><span class="dim">#${experiment.id}</span>
@@ -130,7 +129,7 @@ function Item({ experiment, front }) {
     ${experiment.paused && html`<p class="bad small">paused: ${experiment.paused}</p>`}
     <${SpecError} experiment=${experiment} />
     <div class="item-body">
-      <div class="rounds">${rounds.map(([name, round]) => html`<${Progress} key=${name} round=${name} label=${`${name} ${ROUNDS[name]}`} done=${over(round)} total=${/** @type {any} */ (round).trials} />`)}</div>
+      <div class="rounds">${roundsOf(experiment).map(([name, round]) => html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${over(round)} total=${round.trials} />`)}</div>
       <dl class="figures">
         ${front?.points > 0 && front.best.map((/** @type {any} */ [name, value]) => html`<div class="figure" key=${name}><dt>Best ${phrase(name)}</dt><dd>${Number.isFinite(value) ? show(name, value) : "–"}</dd></div>`)}
         ${front?.points > 0 && html`<div class="figure"><dt>Front</dt><dd>${plural(front.points, "point")}</dd></div>`}

@@ -6,12 +6,22 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.http.routes.common import failures
-from service.schemas.dashboard import Catalogue, DatasetView, DeviceView, FamilyView, MetricView, OptionView
+from service.schemas.dashboard import (
+    Catalogue,
+    DatasetView,
+    DeviceView,
+    FamilyView,
+    MetricView,
+    OptionView,
+    SourceView,
+)
 from sparsemod.data.source import DATASETS, declared
 from sparsemod.errors import SparsemodError
 from sparsemod.networks.family import FAMILIES, create_family
+from sparsemod.sources.base import SOURCES
 from sparsemod.space.parameters import Parameter
 from sparsemod.spec.experiment import ExperimentSpec
+from sparsemod.spec.source_choice import source_from
 from sparsemod.targets import device, device_names
 from sparsemod.units import ALIASES, CHOICES, METRICS
 
@@ -25,6 +35,7 @@ def show_catalogue() -> Catalogue:
     return Catalogue(
         families=tuple(_family(name) for name in FAMILIES.names()),
         datasets=tuple(_dataset(name) for name in DATASETS.names()),
+        sources=tuple(_source(name) for name in SOURCES.names()),
         devices=tuple(_device(name) for name in device_names()),
         metrics=tuple(
             MetricView(
@@ -64,6 +75,17 @@ def _dataset(name: str) -> DatasetView:
         options=tuple(option for option in _options(member) if option.name != "root"),
         shape=None if info is None else info.shape,
         classes=None if info is None else info.classes,
+    )
+
+
+def _source(name: str) -> SourceView:
+    member = SOURCES.get(name)
+    made = source_from({"name": name})
+    return SourceView(
+        name=name,
+        description=_words(member),
+        defaults=made.model_dump(mode="json"),
+        rounds={part.name: part.title for part in made.plan()},
     )
 
 

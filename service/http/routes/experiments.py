@@ -41,8 +41,7 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _EXAMPLE = """name: digits on an M4
 dataset: {name: digits}
 network: {family: cnn}
-rounds:
-  r1: {trials: 10, epochs: 5}
+source: {name: grid, values: {head: [flatten, average]}, repetitions: 3}
 objectives: [error, model_size]
 budgets: ["flash <= 64 KB"]
 """
@@ -212,7 +211,7 @@ def retry_trials(
 def extend_experiment(
     store: StoreDep, experiment: ExperimentId, change: Annotated[ExtendExperiment, Body()], key: Key = None
 ) -> ExperimentView:
-    """More trials for some rounds, tighter or looser budgets. An experiment that was done runs again; no trial is lost.
+    """More trials by round (a grid takes whole repetitions), tighter or looser budgets. An experiment that was done runs again; no trial is lost.
 
     The reference point stays, so that hypervolumes stay comparable.
     """

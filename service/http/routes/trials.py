@@ -11,7 +11,7 @@ from service.http.spec_checks import check_candidate
 from service.schemas.report_rows import to_row
 from service.schemas.trials import AttachTrial, LogLine, Page, TrialView
 from service.store import Store
-from sparsemod.records import CurvePoint, Measurement, Origin, RoundName, TrialState
+from sparsemod.records import CurvePoint, Label, Measurement, TrialState
 from sparsemod.report.results import csv_header, csv_lines
 from sparsemod.targets import DeviceFit, device_fits
 
@@ -36,8 +36,8 @@ def list_trials(
     store: StoreDep,
     experiment: ExperimentId,
     state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
-    round: Annotated[RoundName | None, Query(description="Only trials of this round.")] = None,
-    origin: Annotated[Origin | None, Query(description="Only trials of this origin.")] = None,
+    round: Annotated[Label | None, Query(description="Only trials of this round.")] = None,
+    origin: Annotated[Label | None, Query(description="Only trials of this origin.")] = None,
     sort: Annotated[Sort, Query(description="A field, or a metric: trials without it come last.")] = "index",
     order: Annotated[Literal["asc", "desc"], Query(description="Ascending or descending.")] = "asc",
     limit: Limit = 100,

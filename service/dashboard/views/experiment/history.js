@@ -1,7 +1,8 @@
 // Hypervolume after each completed trial, against the fixed reference point; where rounds begin is marked.
 import { html, useMemo } from "../../lib/ui.js";
-import { ROUNDS, phrase, show } from "../../lib/format.js";
+import { phrase, show } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
+import { roundTitle } from "../../lib/rounds.js";
 import { Card } from "../../parts/bits.js";
 import { Lines } from "../../parts/chart.js";
 
@@ -10,12 +11,13 @@ export function History({ experiment, columns, version, front }) {
   const { data, marks } = useMemo(() => {
     /** @type {{at: number, text: string}[]} */
     const starts = [];
-    let before = "";
+    const order = Object.keys(experiment.rounds).filter((name) => experiment.rounds[name].planned);
+    let before = -1;
     front.history.forEach((/** @type {any} */ point, /** @type {number} */ place) => {
-      const round = columns.row(point.row)?.round ?? "";
+      const round = order.indexOf(columns.row(point.row)?.round ?? "");
       // A late manual trial, or one of an earlier round that took long, starts no round.
-      if (round > before && round !== "manual") {
-        starts.push({ at: place + 1, text: ROUNDS[round] });
+      if (round > before) {
+        starts.push({ at: place + 1, text: roundTitle(experiment, order[round]) });
         before = round;
       }
     });

@@ -1,7 +1,8 @@
 // Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
 import { html, useMemo, useState } from "../../lib/ui.js";
 import { plural, read, show, tick, title } from "../../lib/format.js";
-import { colour, roundColour } from "../../lib/look.js";
+import { colour } from "../../lib/look.js";
+import { roundColour } from "../../lib/rounds.js";
 import { ask } from "../../lib/route.js";
 import { textOf, valueOf } from "../../lib/selection.js";
 import { Card } from "../../parts/bits.js";
@@ -74,7 +75,7 @@ export function Parallel({ experiment, columns, version, front, selection, range
             id: "trials", type: "parallel", smooth: 0.05, inactiveOpacity: 0.04, activeOpacity: 0.75, lineStyle: { width: 1, opacity: rows.length > 300 ? 0.25 : 0.5 },
             data: rows.map((/** @type {any} */ row) => ({
               value: axes.map(({ name, words }) => (words ? String(plain(row, name) ?? "-") : valueOf(row, name) ?? "-")),
-              lineStyle: { color: roundColour(row.round) },
+              lineStyle: { color: roundColour(experiment, row.round) },
             })),
           }],
         })} /></div></div>`}

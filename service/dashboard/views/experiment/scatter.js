@@ -1,7 +1,8 @@
 // The Pareto scatter: any two quantities, coloured by a third; budgets shaded, what breaks them dimmed.
 import { html, useMemo } from "../../lib/ui.js";
-import { plural, ROUNDS, show, tick, title } from "../../lib/format.js";
-import { colour, palette, roundColour } from "../../lib/look.js";
+import { plural, show, tick, title } from "../../lib/format.js";
+import { colour, palette } from "../../lib/look.js";
+import { roundColour, roundName } from "../../lib/rounds.js";
 import { ask, asked } from "../../lib/route.js";
 import { valueOf } from "../../lib/selection.js";
 import { Card, Pick } from "../../parts/bits.js";
@@ -26,7 +27,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   const y = choice("y", objectives[0], axes);
   const by = choice("c", "round", colours);
   const drawn = useMemo(() => points(columns, front, x, y), [columns, version, front, x, y]);
-  const paint = painter(columns, by);
+  const paint = painter(experiment, columns, by);
   const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
   return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : drawn.good.length + drawn.over.length === 0 ? "no trial has a result yet" : ""}>
@@ -69,13 +70,18 @@ function points(columns, front, x, y) {
   return { good, over, edge, untrained };
 }
 
-/** How points get their colour. @param {any} columns @param {string} by */
-function painter(columns, by) {
-  if (by === "round" || by === "origin") {
-    const names = by === "round" ? ["r1", "r2", "r3", "manual"] : ["sobol", "gp", "morphism", "manual"];
-    const used = names.filter((name) => columns.rows.some((/** @type {any} */ row) => row[by] === name));
-    const of = (/** @type {string} */ name) => roundColour(["r1", "r2", "r3", "manual"][names.indexOf(name)]);
-    return { of: (/** @type {any} */ row) => of(row[by]), legend: /** @type {[string, string][]} */ (used.map((name) => [by === "round" ? `${name} ${ROUNDS[name]}` : name, of(name)])) };
+/** How points get their colour. @param {any} experiment @param {any} columns @param {string} by */
+function painter(experiment, columns, by) {
+  if (by === "round") {
+    const used = Object.keys(experiment.rounds).filter((name) => columns.rows.some((/** @type {any} */ row) => row.round === name));
+    const of = (/** @type {string} */ name) => roundColour(experiment, name);
+    return { of: (/** @type {any} */ row) => of(row.round), legend: /** @type {[string, string][]} */ (used.map((name) => [roundName(experiment, name), of(name)])) };
+  }
+  if (by === "origin") {
+    const names = /** @type {string[]} */ ([...new Set(columns.rows.map((/** @type {any} */ row) => row.origin))]);
+    const shades = ["c1", "c2", "c3", "c4", "c6", "c5"];
+    const of = (/** @type {string} */ name) => colour(shades[names.indexOf(name) % shades.length]);
+    return { of: (/** @type {any} */ row) => of(row.origin), legend: /** @type {[string, string][]} */ (names.map((name) => [name, of(name)])) };
   }
   const values = columns.rows.map((/** @type {any} */ row) => valueOf(row, by)).filter((/** @type {any} */ value) => value !== undefined);
   if (values.every((/** @type {any} */ value) => typeof value === "number")) {

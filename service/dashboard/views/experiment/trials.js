@@ -3,13 +3,14 @@ import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { ago, show, title } from "../../lib/format.js";
 import { calmly, returns } from "../../lib/live.js";
+import { roundName } from "../../lib/rounds.js";
 import { ask, asked, offset as place } from "../../lib/route.js";
 import { Card, Clock, Pick, Problem, State } from "../../parts/bits.js";
 
 const PAGE = 25;
 
 /** @param {any} properties */
-export function Trials({ experiment, version, picked }) {
+export function Trials({ experiment, columns, version, picked }) {
   const [page, setPage] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   const sort = asked("sort", "index");
@@ -45,8 +46,8 @@ export function Trials({ experiment, version, picked }) {
     aside=${html`<span class="small"><a href=${`./experiments/${experiment.id}/trials?format=csv`} download>CSV of all</a> · <a href=${`./pareto/${experiment.id}?format=csv`} download>CSV of the front</a></span>`}>
     <div class="controls">
       <${Pick} label="State" value=${filters.state} options=${[["", "any"], "queued", "running", "completed", "infeasible", "failed", "stopped"]} onChange=${(/** @type {string} */ state) => ask({ state, offset: null })} />
-      <${Pick} label="Round" value=${filters.round} options=${[["", "any"], "r1", "r2", "r3", "manual"]} onChange=${(/** @type {string} */ round) => ask({ round, offset: null })} />
-      <${Pick} label="Origin" value=${filters.origin} options=${[["", "any"], "sobol", "gp", "morphism", "manual"]} onChange=${(/** @type {string} */ origin) => ask({ origin, offset: null })} />
+      <${Pick} label="Round" value=${filters.round} options=${[["", "any"], ...Object.keys(experiment.rounds).map((name) => [name, roundName(experiment, name)])]} onChange=${(/** @type {string} */ round) => ask({ round, offset: null })} />
+      <${Pick} label="Origin" value=${filters.origin} options=${[["", "any"], ...new Set(columns.rows.map((/** @type {any} */ row) => row.origin))]} onChange=${(/** @type {string} */ origin) => ask({ origin, offset: null })} />
     </div>
     <${Problem} error=${error} />
     ${page && page.total === 0 && html`<p class="dim">${Object.values(filters).some(Boolean) ? "No trial is like that." : "There is none yet: the first ones are being chosen."}</p>`}

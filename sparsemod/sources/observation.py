@@ -1,4 +1,4 @@
-"""What the search is told (observations) and what it answers (suggestions)."""
+"""What a candidate source gets (observations) and what it answers (suggestions)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ Morphs = Callable[[Mapping[str, Value], np.random.Generator], Sequence[Morph]]
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial as the search sees it.
+    """A trial as a candidate source sees it.
 
     `values`: metric -> value; of a completed trial everything measured, of an infeasible one its costs, else None or what is known.
     `epochs`: epochs of training in its weights, inherited ones included (0 when unknown: then those of its round).

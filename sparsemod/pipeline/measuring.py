@@ -1,0 +1,63 @@
+"""The measurements of a finished network: error on validation data, costs with their provenance, and where they differ from the plan."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from sparsemod.data import Split
+from sparsemod.pipeline.on_device import linked_size, measure_on_device
+from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.screening import measured_costs
+from sparsemod.quantization import Quantized
+from sparsemod.records import Measurement
+from sparsemod.training.metrics import METRICS
+from sparsemod.units import over_budget
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.work import Work
+
+
+def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Measurement]:
+    """Error and costs of `network`, and the error of `module` before quantization. Differences from the planned costs become notes of `work`."""
+    problem = work.problem
+    found = measured_costs(problem, module, network)
+    found["model_size"] = linked_size(network, found["model_size"])
+    measured, notes = measure_on_device(problem, network, found)
+    found |= measured
+    work.notes += notes
+    x, y = work.data.validation.tensors()
+    with torch.inference_mode():
+        # Torch's default memory format: a module of the user's may ask for it by `view`.
+        plain = x.clone(memory_format=torch.contiguous_format)
+        score = METRICS.create(problem.spec.training.metric).score(module.eval()(plain).numpy(), y.numpy())
+    floating = Measurement(
+        metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+        target="host", split="validation", standard_error=score.standard_error,
+    )  # fmt: skip
+    for name in problem.spec.objectives:
+        if name in work.planned and found[name].value != work.planned[name].value:
+            work.notes.append(
+                f"{name}: planned {work.planned[name].value:g}, measured {found[name].value:g} {found[name].unit}"
+            )
+    values = {name: measurement.value for name, measurement in found.items()}
+    for name, excess in problem.objectives.over_budget(values).items():
+        work.notes.append(
+            f"{over_budget(name, excess)}: measured so; before training it was planned within it"
+        )
+    return [network_error(problem, network, work.data.validation), floating, *found.values()]
+
+
+def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:
+    """The spec's metric of `network` on `split`, with its standard error."""
+    metric = problem.spec.training.metric
+    score = METRICS.create(metric).score(network.logits(split.x), split.y)
+    return Measurement(
+        metric="error",
+        value=score.value,
+        unit="fraction",
+        method=f"{'' if metric.name == 'error' else f'{metric.name} of the '}{network.title} on {len(split)} samples",
+        target="host",
+        split="test" if split.name == "test" else "validation",
+        standard_error=score.standard_error,
+    )

@@ -1,0 +1,48 @@
+"""A morph takes over what its parent has learned."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from sparsemod.stages.base import STAGES, Stage
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.work import Work
+
+
+@STAGES.register("inherit")
+class Inherit(Stage):
+    """A candidate with a parent takes its weights; others pass."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"network", "fresh"})
+    certain: ClassVar[bool] = False
+
+    name: Literal["inherit"] = Field(
+        "inherit", description="Take the parent's weights, where there is a parent."
+    )
+
+    def applies(self, work: "Work") -> bool:
+        """Whether there is a parent."""
+        return work.parent is not None
+
+    def run(self, work: "Work") -> None:
+        """Load what the parent has learned into the network."""
+        from safetensors.torch import load as load_tensors
+
+        from sparsemod.morphisms import inherit
+
+        if work.parent is None:
+            return
+        module, problem = work.network(), work.problem
+        inheritance = inherit(
+            problem.family,
+            problem.architecture(problem.space.fill(work.parent.parameters)),
+            load_tensors(work.parent.state),
+            problem.architecture(work.values),
+            module,
+            problem.info,
+        )
+        module.load_state_dict(inheritance.state_dict)
+        work.inherited_epochs = work.parent.epochs
+        kept = "kept" if inheritance.preserved else "not kept"
+        work.notes += [f"inherited weights, function {kept}", *inheritance.notes]

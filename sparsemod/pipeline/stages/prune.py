@@ -1,0 +1,34 @@
+"""From trained weights to the module that is deployed."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from sparsemod.stage_errors import stage_errors
+from sparsemod.stages.base import STAGES, Stage
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.work import Work
+
+
+@STAGES.register("prune")
+class Prune(Stage):
+    """Keep the trained weights as an artifact, and let the pruning method make the module to deploy, such as one without the pruned filters."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"trained"})
+    gives: ClassVar[frozenset[str]] = frozenset({"deployable"})
+    ends: ClassVar[frozenset[str]] = frozenset({"integer", "measured"})
+
+    name: Literal["prune"] = Field("prune", description="Bring the trained network into the form to deploy.")
+
+    def run(self, work: "Work") -> None:
+        """The artifact `weights` holds the module before it shrinks: morphs inherit from it."""
+        from safetensors.torch import save as save_tensors
+
+        from sparsemod.pipeline.work import plain_state
+
+        module = work.network()
+        work.keep("weights", "weights.safetensors", lambda: save_tensors(plain_state(module)))
+        method, info = work.pruning(), work.data.info
+        with stage_errors("pruning"):
+            work.module = method.transform(module.to("cpu"), info.shape, info.layout)

@@ -1,0 +1,45 @@
+"""The network whose accuracy counts."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from sparsemod.errors import BuildError, InvalidInput
+from sparsemod.stages.base import STAGES, Stage
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.work import Work
+
+
+@STAGES.register("quantize")
+class Quantize(Stage):
+    """Quantize by the spec's scheme, calibrated on training samples that the trial's seed chooses."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"deployable"})
+    gives: ClassVar[frozenset[str]] = frozenset({"integer"})
+    ends: ClassVar[frozenset[str]] = frozenset({"measured"})
+
+    name: Literal["quantize"] = Field("quantize", description="Make the integer network.")
+
+    def run(self, work: "Work") -> None:
+        """Raises BuildError for weights that cannot be quantized."""
+        import numpy as np
+        import torch
+
+        from sparsemod.delivery.described import described
+        from sparsemod.pipeline.deployment import encoded
+        from sparsemod.quantization import IntegerNetwork, quantize
+
+        spec = work.problem.spec.quantization
+        x, _ = work.data.train.tensors()
+        chosen = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
+        try:
+            samples = x[torch.from_numpy(np.sort(chosen))]
+            network = quantize(work.network(), samples, spec, work.data.info.layout)
+            if isinstance(network, IntegerNetwork):
+                network = encoded(described(network, work.data), work.network(), work.problem)
+        except InvalidInput as error:
+            # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
+            raise BuildError(f"the trained network cannot be quantized: {error}") from error
+        work.integer = network
+        work.keep("network", "network.npz", network.to_bytes)

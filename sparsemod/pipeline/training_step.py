@@ -1,0 +1,77 @@
+"""A stage's training of the network, as part of a trial: curve, notes, checkpoint."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from sparsemod.errors import InvalidInput
+from sparsemod.records import CurvePoint, TrialResult, TrialState
+from sparsemod.training import Resident, TrainingOutcome, train
+from sparsemod.training.loop import Pruner
+
+if TYPE_CHECKING:
+    from sparsemod.pipeline.work import Work
+
+
+def train_network(
+    work: "Work", *, epochs: int, pruner: Callable[[nn.Module], Pruner] | None = None
+) -> TrialResult | None:
+    """Train `work.module` with the spec's settings; it then holds the weights of its best epoch. `pruner` makes the pruner of a training.
+
+    The epochs are appended to the trial's curve. A trial's checkpoint is that of its first training: a resumed trial repeats later ones. The
+    result is None, unless the trial ends here: it was stopped, or no epoch gave usable weights. Raises InvalidInput for settings that do not
+    fit the network.
+    """
+    first = work.trainings == 0
+    resume = work.resume if first else None
+    if resume is not None:
+        # For a checkpoint that cannot be continued.
+        start = {name: tensor.detach().clone() for name, tensor in work.network().state_dict().items()}
+        try:
+            outcome = _train(work, epochs, pruner, resume)
+        except InvalidInput as error:
+            if not error.field.startswith("resume"):
+                raise
+            # The checkpoint only saves time: without it the trial begins anew, instead of failing at every attempt.
+            work.notes.append(f"began anew, the checkpoint cannot be continued: {error}")
+            work.reporter.log(work.notes[-1], "warning")
+            work.network().load_state_dict(start)
+            outcome = _train(work, epochs, pruner, None)
+    else:
+        outcome = _train(work, epochs, pruner, None)
+    work.trainings += 1
+    if outcome.diverged is not None:
+        work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
+    if outcome.stopped:
+        return work.result(TrialState.STOPPED)
+    if outcome.best_epoch is None:
+        message = f"training diverged in epoch {outcome.diverged}: no epoch with usable weights"
+        return work.failed(message, work.planned.values())
+    return None
+
+
+def _train(
+    work: "Work", epochs: int, pruner: Callable[[nn.Module], Pruner] | None, resume: bytes | None
+) -> TrainingOutcome:
+    before = tuple(work.curve)
+
+    def numbered(point: CurvePoint) -> CurvePoint:
+        return point.model_copy(update={"epoch": len(before) + point.epoch}) if before else point
+
+    module = work.network()
+    outcome = train(
+        module,
+        Resident.of(work.data, work.device),
+        work.problem.training(work.values),
+        epochs=epochs,
+        seed=work.seed + work.trainings,
+        device=work.device,
+        pruner=None if pruner is None else pruner(module),
+        on_epoch=lambda point: work.reporter.point(numbered(point)),
+        should_stop=work.reporter.should_stop,
+        resume=resume,
+        on_checkpoint=work.reporter.checkpoint if work.trainings == 0 else None,
+    )
+    work.curve = (*before, *map(numbered, outcome.curve))
+    return outcome

@@ -1,0 +1,81 @@
+"""Repetitions: completed trials of equal parameters and different seeds, and the mean and spread of what they measured."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsemod.records import TrialState, Value
+from sparsemod.report.rows import Row
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A metric over repetitions, in the metric's unit: mean, sample standard deviation (n - 1), smallest and largest value."""
+
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Repetitions:
+    """Completed trials of equal parameters: their indices, and metric -> spread of the metrics that all of them have."""
+
+    parameters: dict[str, Value]
+    trials: tuple[int, ...]
+    metrics: dict[str, Spread]
+
+
+def repetitions(rows: Sequence[Row]) -> list[Repetitions]:
+    """The candidates with at least two completed trials, in the order of their first one. Test data are left out."""
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.index):
+        if row.state is TrialState.COMPLETED:
+            groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
+    return [_group(group) for group in groups.values() if len(group) > 1]
+
+
+def _group(rows: Sequence[Row]) -> Repetitions:
+    measured = [row.values() for row in rows]
+    names = [name for name in measured[0] if all(name in values for values in measured)]
+    return Repetitions(
+        dict(rows[0].candidate.parameters),
+        tuple(row.index for row in rows),
+        {name: spread([values[name] for values in measured]) for name in names},
+    )
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of at least two values. The deviation of equal values is exactly 0."""
+    low, high = min(values), max(values)
+    if low == high:
+        return Spread(low, 0.0, low, high)
+    mean = math.fsum(values) / len(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return Spread(mean, deviation, low, high)
+
+
+def repetitions_csv(rows: Sequence[Row]) -> str:
+    """A line for each repeated candidate: its trials, how many, mean and standard deviation of each metric (unit in the name), parameters."""
+    found = repetitions(rows)
+    units = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
+    metrics = [name for name in units if any(name in group.metrics for group in found)]
+    names = list(dict.fromkeys(name for group in found for name in group.parameters))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    titles = [f"{kind} {name} [{units[name]}]" for name in metrics for kind in ("mean", "deviation")]
+    writer.writerow(["trials", "repetitions", *titles, *names])
+    for group in found:
+        cells: list[object] = []
+        for name in metrics:
+            one = group.metrics.get(name)
+            cells += ["", ""] if one is None else [one.mean, one.deviation]
+        trials = " ".join(map(str, group.trials))
+        writer.writerow(
+            [trials, len(group.trials), *cells, *(group.parameters.get(name, "") for name in names)]
+        )
+    return out.getvalue()

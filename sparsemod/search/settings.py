@@ -1,0 +1,157 @@
+"""The settings of the search, its rounds and its keys of a `config.cfg`. Nothing outside this folder knows the rounds' names."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sparsemod.errors import InvalidInput
+from sparsemod.sources.base import Round, SourceConfig
+from sparsemod.sources.config_keys import ConfigKey, flag, whole
+from sparsemod.spec.experiment import ExperimentSpec
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RoundSpec(_Part):
+    """One round of the search."""
+
+    trials: int = Field(
+        ge=0,
+        le=100_000,
+        description="Trials of this round. Candidates over a budget and networks that cannot be built do not count.",
+    )
+    epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
+
+
+class RoundsSpec(_Part):
+    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights."""
+
+    r1: RoundSpec = Field(RoundSpec(trials=10, epochs=5), description="Sobol points, drawn until feasible.")
+    r2: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=5), description="Points of largest expected hypervolume improvement."
+    )
+    r3: RoundSpec = Field(
+        RoundSpec(trials=20, epochs=3),
+        description="Morphs of Pareto parents; they inherit weights and need fewer epochs.",
+    )
+
+    @property
+    def trials(self) -> int:
+        """Trials of all rounds."""
+        return self.r1.trials + self.r2.trials + self.r3.trials
+
+    @model_validator(mode="after")
+    def _something_to_start_from(self) -> Self:
+        if self.trials == 0:
+            raise ValueError("at least one round needs trials")
+        if self.r3.trials and not (self.r1.trials or self.r2.trials):
+            raise ValueError("r3 morphs the front of r1 and r2: one of them needs trials")
+        return self
+
+
+class StopSpec(_Part):
+    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
+
+    tolerance: float = Field(
+        1e-3,
+        ge=0,
+        description="Hypervolume gain (share of the reference box) below which the search has converged.",
+    )
+    trials: int = Field(20, ge=1, description="Completed trials over which the gain is measured.")
+
+
+_TITLES = {"r1": "Sobol", "r2": "model", "r3": "morphs"}
+
+
+class SearchConfig(SourceConfig):
+    """Sobol points, then a Gaussian process with exact costs, then morphs of the front."""
+
+    top_level: ClassVar[Mapping[str, str]] = {"rounds": "rounds", "search": ""}
+    config_keys: ClassVar[Mapping[str, ConfigKey]] = {
+        "r1": whole("source.rounds.r1.trials", "trials of the first round (Sobol)"),
+        "r2": whole("source.rounds.r2.trials", "trials of the second round (Gaussian process)"),
+        "r3": whole("source.rounds.r3.trials", "trials of the third round (morphisms)"),
+        "epochs1": whole("source.rounds.r1.epochs", "epochs of training in the first round"),
+        "epochs2": whole("source.rounds.r2.epochs", "epochs of training in the second round"),
+        "epochs3": whole("source.rounds.r3.epochs", "epochs of training in the third round"),
+        "batch_size": whole("source.batch_size", "candidates chosen together in rounds 2 and 3"),
+        "morphisms": flag(
+            "off: no third round, whatever r3 says", {}, {"source": {"rounds": {"r3": {"trials": 0}}}}
+        ),
+    }
+
+    name: Literal["search"] = Field("search", description="Sobol points, model, morphs.")
+    rounds: RoundsSpec = Field(RoundsSpec(), description="The rounds of the search.")
+    batch_size: int = Field(
+        1, ge=1, le=100, description="Candidates chosen together in rounds 2 and 3; all distinct."
+    )
+    acquisition: Literal["ehvi", "ax"] = Field(
+        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's own default."
+    )
+    max_draws: int = Field(
+        500,
+        ge=1,
+        le=100_000,
+        description="Sobol draws without a feasible one before the space is called empty.",
+    )
+    in_step: bool = Field(
+        False,
+        description="Suggest a batch only when the one before is over, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
+    )
+    stop: StopSpec | None = Field(None, description="Optional stopping rule.")
+
+    def plan(self) -> tuple[Round, ...]:
+        """The three rounds."""
+        return tuple(
+            Round(name, title, part.trials, part.epochs)
+            for name, title in _TITLES.items()
+            for part in (getattr(self.rounds, name),)
+        )
+
+    def extended(self, more: Mapping[str, int]) -> Self:
+        """More trials for some rounds. Raises InvalidInput."""
+        rounds = self.rounds
+        for name, count in more.items():
+            if name not in _TITLES:
+                raise InvalidInput(f"rounds.{name}", count, "r1, r2 or r3")
+            if count < 0:
+                raise InvalidInput(f"rounds.{name}", count, "a number of further trials, not negative")
+            part: RoundSpec = getattr(rounds, name)
+            longer = part.model_copy(update={"trials": part.trials + count})
+            rounds = rounds.model_copy(update={name: longer})
+        return self.model_copy(update={"rounds": rounds})
+
+    @property
+    def batch(self) -> int:
+        """Candidates chosen together."""
+        return self.batch_size
+
+    @property
+    def waits(self) -> bool:
+        """As `in_step` says."""
+        return self.in_step
+
+    @property
+    def manual_epochs(self) -> int:
+        """Those of the second round, which trains from fresh weights as a candidate by hand does."""
+        return self.rounds.r2.epochs
+
+    @property
+    def patience(self) -> int:
+        """Draws before the space is called empty."""
+        return self.max_draws
+
+    @property
+    def inherits(self) -> bool:
+        """Whether there are morphs."""
+        return self.rounds.r3.trials > 0
+
+
+def search_config(spec: ExperimentSpec) -> SearchConfig:
+    """The settings of a spec whose source is the search. Raises InvalidInput for another source."""
+    if not isinstance(spec.source, SearchConfig):
+        raise InvalidInput("source.name", spec.source.name, "search")
+    return spec.source

@@ -1,0 +1,74 @@
+"""Keys of SpArSeMod's `config.cfg`: how the text of one becomes a part of a spec."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sparsemod.errors import InvalidInput
+
+FLAGS = {
+    "1": True,
+    "yes": True,
+    "true": True,
+    "on": True,
+    "0": False,
+    "no": False,
+    "false": False,
+    "off": False,
+}
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfigKey:
+    """One key: what it may be, its meaning (for the documentation), and the part of a spec that it becomes.
+
+    `convert` gets the text of the file and returns the spec's keys as nested mappings; it raises InvalidInput with field "".
+    """
+
+    allowed: str
+    meaning: str
+    convert: Callable[[str], Tree]
+
+
+def refuse(allowed: str) -> InvalidInput:
+    """The error of a value that a key does not take."""
+    return InvalidInput("", None, allowed)
+
+
+def nest(dotted: str, value: Any) -> Tree:
+    """`value` at a dotted place of nested mappings."""
+    for part in reversed(dotted.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def whole(dotted: str, meaning: str) -> ConfigKey:
+    """A whole number at `dotted`."""
+    allowed = "a whole number"
+
+    def convert(text: str) -> Tree:
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise refuse(allowed)
+        return nest(dotted, int(text))
+
+    return ConfigKey(allowed, meaning, convert)
+
+
+def text(dotted: str, meaning: str, allowed: str = "text") -> ConfigKey:
+    """Text at `dotted`."""
+    return ConfigKey(allowed, meaning, lambda given: nest(dotted, given))
+
+
+def flag(meaning: str, on: Tree, off: Tree) -> ConfigKey:
+    """A switch between two parts of a spec."""
+    allowed = "on or off (also yes/no, true/false, 1/0)"
+
+    def convert(text: str) -> Tree:
+        if text.lower() not in FLAGS:
+            raise refuse(allowed)
+        return dict(on if FLAGS[text.lower()] else off)
+
+    return ConfigKey(allowed, meaning, convert)

@@ -1,0 +1,66 @@
+"""The spec's `pipeline`: registered stages in their order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict
+
+from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.spec.plugin_choice import validated
+from sparsemod.stages.base import DEFAULT, STAGES, Stage
+from sparsemod.stages.composition import check_pipeline
+
+
+class UnknownStage(Stage):
+    """A stage that this process does not have, kept as it is: a client may read, and submit, the spec of a server that has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def run(self, work: Any) -> None:
+        """Raises UnknownName."""
+        raise UnknownName("pipeline", self.name, STAGES.names())
+
+
+def stages_from(given: Any, field: str = "pipeline") -> tuple[Stage, ...]:
+    """Stages from plain data: a list of names, or mappings with `name` and settings. Their order is not checked. Raises InvalidInput."""
+    if not isinstance(given, list | tuple):
+        raise InvalidInput(field, given, "a list of stages")
+    return tuple(_stage(one, f"{field}.{place}") for place, one in enumerate(given))
+
+
+def _stage(given: Any, field: str) -> Stage:
+    if isinstance(given, Stage):
+        return given
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise InvalidInput(
+            field, given, f"the name of a stage ({', '.join(STAGES.names())}), or a mapping with `name`"
+        )
+    name = given["name"]
+    return validated(STAGES.get(name) if name in STAGES.names() else UnknownStage, given, field)
+
+
+def pipeline_from(given: Any) -> tuple[Stage, ...]:
+    """The stages of a whole pipeline, whose order is checked where all of them are known here. Raises InvalidInput."""
+    stages = stages_from(given)
+    if not unknown(stages):
+        check_pipeline(stages)
+    return stages
+
+
+def default_pipeline() -> tuple[Stage, ...]:
+    """The pipeline of a spec that names none."""
+    return pipeline_from(DEFAULT)
+
+
+def unknown(stages: tuple[Stage, ...]) -> list[str]:
+    """The stages that are not registered here."""
+    return [stage.name for stage in stages if isinstance(stage, UnknownStage)]
+
+
+def check_known(stages: tuple[Stage, ...]) -> None:
+    """Raises UnknownName for a stage that is not registered here."""
+    for place, stage in enumerate(stages):
+        if isinstance(stage, UnknownStage):
+            raise UnknownName(f"pipeline.{place}", stage.name, STAGES.names())

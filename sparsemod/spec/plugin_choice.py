@@ -1,0 +1,54 @@
+"""Fields of a spec that hold the settings of any registered plug-in, chosen by `name`."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from sparsemod.errors import InvalidInput
+from sparsemod.registry import Registry
+from sparsemod.spec.translation import translate
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Choice:
+    """Annotation of such a field: `parse` makes the settings of plain data; the JSON schema is that of all members of `registry`, and of text where
+    `named`: a name alone means the member with its defaults."""
+
+    def __init__(
+        self, registry: Registry[Any], parse: Callable[[Any], BaseModel], *, named: bool = False
+    ) -> None:
+        self._registry, self._parse, self._named = registry, parse, named
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda settings, info: settings.model_dump(mode=info.mode), info_arg=True
+            ),
+        )
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        members = [self._registry.get(name) for name in self._registry.names()]
+        name: list[JsonSchemaValue] = [{"type": "string"}] if self._named else []
+        return {"anyOf": [*name, *(handler(member.__pydantic_core_schema__) for member in members)]}
+
+
+def validated(member: type[M], given: Mapping[str, Any], field: str) -> M:
+    """`given` as the settings `member`. Raises InvalidInput whose fields begin with `field`."""
+    try:
+        return member.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        raise _within(translate(error, member), field) from None
+
+
+def _within(error: InvalidInput, field: str) -> InvalidInput:
+    found = error if error.field.startswith(f"{field}.") else error.at(field)
+    if error.field == "spec":  # the settings as a whole
+        found = InvalidInput(field, error.value, error.allowed)
+    found.others = tuple(_within(other, field) for other in error.others)
+    return found

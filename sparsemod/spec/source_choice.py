@@ -1,0 +1,79 @@
+"""The spec's `source`: one of the registered candidate sources, chosen by its name; and the form that it had in earlier specs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ConfigDict
+
+from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.sources.base import SOURCES, Round, Source, SourceConfig, SourceContext
+from sparsemod.space.space import Space
+from sparsemod.spec.plugin_choice import validated
+
+DEFAULT = "search"
+
+Path = tuple[str, ...]
+
+
+class UnknownSource(SourceConfig):
+    """A source that this process does not have, kept as it is: a client may read, and submit, the spec of a server that has it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def create(self, context: SourceContext) -> Source:
+        """Raises UnknownName."""
+        raise UnknownName("source.name", self.name, SOURCES.names())
+
+    def plan(self) -> tuple[Round, ...]:
+        """Nothing is known of its rounds."""
+        return ()
+
+    def check(self, space: Space) -> None:
+        """Raises UnknownName."""
+        raise UnknownName("source.name", self.name, SOURCES.names())
+
+
+def source_from(given: Any) -> SourceConfig:
+    """The config of a source from plain data; an UnknownSource where no source of that name is registered here. Raises InvalidInput."""
+    if isinstance(given, SourceConfig):
+        return given
+    if not isinstance(given, Mapping):
+        raise InvalidInput("source", given, "a mapping with `name` and the settings of that source")
+    name = given.get("name")
+    if not isinstance(name, str):
+        raise InvalidInput("source.name", name, f"one of {', '.join(SOURCES.names())}")
+    member = SOURCES.get(name) if name in SOURCES.names() else UnknownSource
+    return validated(member, given, "source")
+
+
+def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
+    """Keys at the top level of an earlier spec -> the source that owns them, and their place now.
+
+    Raises InvalidInput when `source` stands beside one of them.
+    """
+    found: dict[str, tuple[str, Path]] = {}
+    for name in SOURCES.names():
+        for key, place in SOURCES.get(name).top_level.items():
+            if key in data:
+                found[key] = (name, ("source", place) if place else ("source",))
+    for key in found:
+        if "source" in data:
+            raise InvalidInput(
+                key, data[key], "left out: `source` holds the settings of the candidate source"
+            )
+    return found
+
+
+def current(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with the keys of an earlier form in their place under `source`. Raises InvalidInput."""
+    found = moves(data)
+    result = {key: value for key, value in data.items() if key not in found}
+    for key, (name, place) in found.items():
+        source = result.setdefault("source", {"name": name})
+        if len(place) > 1:
+            source[place[1]] = data[key]
+        elif isinstance(data[key], Mapping):
+            source.update(data[key])
+        else:
+            raise InvalidInput(key, data[key], "a mapping")
+    return result
