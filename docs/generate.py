@@ -181,8 +181,9 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
         return f"`{json.dumps([stage.name for stage in value])}`"
-    if isinstance(value, PluginConfig):
-        return f"`{getattr(value, 'name', None) or getattr(value, 'method', None) or getattr(value, 'scheme', None)}`"
+    family = _family(info)
+    if family is not None and isinstance(value, PluginConfig):
+        return f"`{json.dumps(getattr(value, family.key))}`"
     if isinstance(value, BaseModel):
         given = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)

@@ -6,6 +6,9 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -14,6 +17,28 @@ settings.register_profile(
     "sparsemod", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("sparsemod")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for a module. Not for the session: while it runs, no other event loop can run in this thread."""
+    from support_dashboard import browser
+
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture
+def watched(chromium: Any, page_url: str) -> Iterator[Any]:
+    """A `Watched` page of the dashboard at the module's `page_url`, which complained of nothing and asked no other server."""
+    from support_dashboard import Watched
+
+    context = chromium.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")
+    found = Watched(context, page_url)
+    yield found
+    context.close()
+    assert found.complaints == []
+    assert found.outside() == []
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,11 +4,14 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+
+from service.store import Store
 
 ASSETS = Path(__file__).parent / "assets"
 FLAGS = [
@@ -78,6 +81,14 @@ class Watched:
             for asked in self.asked
             if urlsplit(asked).scheme in ("http", "https") and urlsplit(asked).netloc != here
         ]
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A server on a store that a test has filled."""
+
+    url: str
+    store: Store
 
 
 def violations(page: Any) -> list[str]:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +36,38 @@ def blocks(language: str, pages: tuple[Path, ...] = PAGES) -> list[Block]:
             if match[1] == language:
                 found.append(Block(match[1], match[2], page.name, text[: match.start()].count("\n") + 1))
     return found
+
+
+@cache
+def built(name: str) -> str:
+    """The page docs/NAME as mkdocs builds it, its generated parts in place."""
+    text: str = generator().on_page_markdown((DOCS / name).read_text())
+    return text
+
+
+def tables(text: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Each table of a page: the heading above it (of level 3), and its rows as column -> cell."""
+    for heading, _, rows in captioned_tables(text):
+        yield heading, rows
+
+
+def captioned_tables(text: str) -> Iterator[tuple[str, str, list[dict[str, str]]]]:
+    """Each table of a page: the heading above it (of level 3), the line of text above it, and its rows as column -> cell."""
+    heading, caption, header = "", "", []
+    rows: list[dict[str, str]] = []
+    for line in [*text.splitlines(), ""]:
+        cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if line.startswith("|") and not header:
+            header = cells
+        elif line.startswith("|") and not set(line) <= set("|- "):
+            rows.append(dict(zip(header, cells, strict=True)))
+        elif not line.startswith("|"):
+            if header:
+                yield heading, caption, rows
+            header, rows = [], []
+            caption = line or caption
+            if line.startswith("### "):
+                heading = line.removeprefix("### ").strip("`")
 
 
 def generator() -> ModuleType:

@@ -1,11 +1,14 @@
 """What the tests of store and server share: both databases, a clock that is set by hand, specs, results."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from support_specs import small
+
 from service.store import Store
+from sparsemod import search
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -18,18 +21,7 @@ from sparsemod.records import (
 )
 from sparsemod.spec.experiment import ExperimentSpec
 
-SPEC: dict[str, Any] = {
-    "name": "store test",
-    "dataset": {"name": "digits"},
-    "network": {"family": "mlp"},
-    "rounds": {
-        "r1": {"trials": 4, "epochs": 2},
-        "r2": {"trials": 4, "epochs": 3},
-        "r3": {"trials": 2, "epochs": 1},
-    },
-    "objectives": ["error", "model_size"],
-    "budgets": {"model_size": 1000.0},
-}
+SPEC = small("store test", (4, 4, 2), (2, 3, 1), budgets={"model_size": 1000.0})
 
 
 def spec(**changes: Any) -> ExperimentSpec:
@@ -50,13 +42,11 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    candidate: Candidate
+class Suggestion(search.Suggestion):
+    """One of the search, two epochs long, with measurements of its costs as the screening makes them."""
+
     epochs: int = 2
-    costs: dict[str, float] = field(default_factory=dict)
-    feasible: bool = True
-    over: dict[str, float] = field(default_factory=dict)
-    error: str | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:

@@ -5,6 +5,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from support_specs import small_spec
+
 from service.schemas.trials import Claim
 from service.store import Store
 from sparsemod.pipeline.proposals import Proposer
@@ -12,16 +14,6 @@ from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Va
 from sparsemod.search.strategy import Search
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.units import METRICS
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def open_store(folder: Path, clock: Any = None) -> Store:
@@ -32,21 +24,8 @@ def open_store(folder: Path, clock: Any = None) -> Store:
 
 def make_spec(**changes: Any) -> ExperimentSpec:
     """A small search over dense networks: two objectives, three rounds."""
-    rounds = {
-        "r1": {"trials": 4, "epochs": 2},
-        "r2": {"trials": 3, "epochs": 2},
-        "r3": {"trials": 0, "epochs": 1},
-    }
-    return ExperimentSpec.parse(
-        {
-            "name": "suggester test",
-            "dataset": {"name": "digits"},
-            "network": {"family": "mlp", "options": {"max_width": 64}},
-            "objectives": ["error", "model_size"],
-            "rounds": rounds,
-            **changes,
-        }
-    )
+    defaults: dict[str, Any] = {"network": {"family": "mlp", "options": {"max_width": 64}}}
+    return small_spec("suggester test", (4, 3, 0), (2, 2, 1), **{**defaults, **changes})
 
 
 def costs(values: Mapping[str, Value]) -> dict[str, float]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support_specs import small
+
 from sparsemod.errors import BuildError, EnvironmentFailure, NotFound, ServerUnavailable, StaleLease
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
@@ -20,16 +22,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 if TYPE_CHECKING:
     from service.schemas.trials import Claim
 
-SPEC: dict[str, Any] = {
-    "name": "worker test",
-    "dataset": {"name": "digits"},
-    "network": {"family": "mlp"},
-    "rounds": {
-        "r1": {"trials": 4, "epochs": 1},
-        "r2": {"trials": 0, "epochs": 1},
-        "r3": {"trials": 0, "epochs": 1},
-    },
-}
+SPEC = small("worker test", (4, 0, 0))
 
 
 def make_claim(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support_compose import GIVEN
+from support_specs import narrow, small
 from support_topology import Topology, documented, until
 
 from service.client.client import Client
@@ -17,17 +18,7 @@ from sparsemod.records import TrialState
 PATIENCE = 200
 pytestmark = pytest.mark.timeout(900)
 
-SPEC = {
-    "name": "composed",
-    "dataset": {"name": "digits"},
-    "network": {"family": "mlp", "options": {"max_width": 16, "max_layers": 2}},
-    "objectives": ["error", "model_size"],
-    "rounds": {
-        "r1": {"trials": 6, "epochs": 1},
-        "r2": {"trials": 2, "epochs": 1},
-        "r3": {"trials": 2, "epochs": 1},
-    },
-}
+SPEC = small("composed", (6, 2, 2), network=narrow(16))
 TRIALS = 10
 PARTS = {
     "server-1": "server-1",

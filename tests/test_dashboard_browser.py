@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support_dashboard import Watched, browser, violations
+from support_dashboard import Watched, violations
 from support_kill import Processes
 
 from service.client.client import Client
@@ -39,20 +39,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
         running.end()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
-
-
 @pytest.fixture
-def watched(chromium: Any, processes: Processes) -> Iterator[Watched]:
-    context = chromium.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")
-    found = Watched(context, processes.url)
-    yield found
-    context.close()
-    assert found.complaints == []
-    assert found.outside() == []
+def page_url(processes: Processes) -> str:
+    return processes.url
 
 
 def trials_drawn(page: Any, at_least: int) -> None:

@@ -1,12 +1,11 @@
 """The page where little is there, or something is wrong: old links, no trials, many mistakes at once, clocks apart, lost answers, branches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from support_dashboard import Watched, browser, violations
+from support_dashboard import Seeded, Watched, violations
 from support_store import completed, fill, spec
 from support_stream import served
 
@@ -24,12 +23,6 @@ seed: -3
 rounds:
   r1: {trials: some, epochs: 0}
 """
-
-
-@dataclass
-class Seeded:
-    url: str
-    store: Store
 
 
 @pytest.fixture(scope="module")
@@ -52,19 +45,9 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     store.close()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
-
-
 @pytest.fixture
-def watched(chromium: Any, seeded: Seeded) -> Iterator[Watched]:
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    found = Watched(context, seeded.url)
-    yield found
-    context.close()
-    assert found.complaints == []
+def page_url(seeded: Seeded) -> str:
+    return seeded.url
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from support_dashboard import Watched, browser, violations
+from support_dashboard import Seeded, Watched, violations
 from support_store import Suggestion, completed, fault, fill, point, spec, stored_artifact, suggestions
 from support_stream import served
 
@@ -18,12 +17,6 @@ from sparsemod.records import Candidate, Measurement, TrialResult
 
 EVIL = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>"\'&'
 BUDGETS = {"model_size": 1000.0, "error": 0.4}
-
-
-@dataclass
-class Seeded:
-    url: str
-    store: Store
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +68,9 @@ def finish(store: Store, result: TrialResult) -> None:
     store.finish(claim.attempt, claim.token, result)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
-
-
 @pytest.fixture
-def watched(chromium: Any, seeded: Seeded) -> Iterator[Watched]:
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    found = Watched(context, seeded.url)
-    yield found
-    context.close()
-    assert found.complaints == []
+def page_url(seeded: Seeded) -> str:
+    return seeded.url
 
 
 OPTION = """async (name) => {

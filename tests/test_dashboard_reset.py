@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_dashboard import Watched, browser
+from support_dashboard import Watched
 from support_kill import Processes, store_at
 from support_store import completed, fill, point, spec
 
@@ -16,12 +16,6 @@ from service.store import Store
 
 VALUES = """() => Object.fromEntries([...document.querySelectorAll("#trials tbody tr")]
   .map((row) => [row.cells[0].innerText, row.cells[1].innerText + " " + row.cells[4].innerText]))"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
 
 
 @pytest.fixture
@@ -34,12 +28,8 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 @pytest.fixture
-def watched(chromium: Any, processes: Processes) -> Iterator[Watched]:
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
-    found = Watched(context, processes.url)
-    yield found
-    context.close()
-    assert found.complaints == []
+def page_url(processes: Processes) -> str:
+    return processes.url
 
 
 def evaluate(store: Store, error: float, lines: int = 1) -> None:

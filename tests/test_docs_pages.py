@@ -10,9 +10,6 @@ import pytest
 import yaml
 from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, workers
-from service.settings import Settings
-from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.files import dump, load, loads
 from sparsemod.spec.methods import FAMILIES
 
@@ -55,15 +52,6 @@ def test_examples_load(path: Path) -> None:
     assert spec.name == path.stem.replace("_", " ")
 
 
-def test_every_key_of_a_spec_is_described() -> None:
-    text = generate.spec_reference()
-    for path, model in generate.parts():
-        assert (model.__doc__ or "").strip(), f"{model.__name__} has no description"
-        for name, info in model.model_fields.items():
-            assert info.description, f"{path}.{name} has no description"
-            assert f"| `{name}` |" in text
-
-
 def test_every_method_and_its_keys_are_described() -> None:
     text = generate.methods()
     for path, family in FAMILIES.items():
@@ -83,12 +71,6 @@ def test_every_field_of_a_parameter_is_described() -> None:
             assert name == "name" or f"`{name}`" in page or f"{name}:" in page, f"{model.__name__}.{name}"
 
 
-def test_every_key_of_a_config_file_is_described() -> None:
-    text = generate.config_keys()
-    for name in KEYS:
-        assert f"| `{name}` |" in text
-
-
 def test_the_readme_tells_what_the_demo_does() -> None:
     rounds = load(ROOT / "service" / "cli" / "demo.yaml").source.rounds
     text = " ".join((ROOT / "README.md").read_text().split())
@@ -96,25 +78,6 @@ def test_the_readme_tells_what_the_demo_does() -> None:
         f"{rounds.r1.trials} Sobol trials, {rounds.r2.trials} chosen by a Gaussian process, {rounds.r3.trials} morphs"
         in text
     )
-
-
-def test_every_setting_is_described() -> None:
-    text = generate.settings()
-    for name, info in Settings.model_fields.items():
-        assert info.description, name
-        assert f"SPARSEMOD_{name.upper()}" in text
-
-
-def test_every_command_is_described() -> None:
-    text = generate.command_line()
-    for group in (local, serving, workers, experiments, results, exporting, catalogue, calibrate):
-        for name in group.COMMANDS:
-            assert f"### `sparsemod {name}`" in text
-
-
-def test_pages_name_only_generated_parts_that_exist() -> None:
-    for page in DOCS.glob("*.md"):
-        assert "<!-- generated:" not in generate.on_page_markdown(page.read_text()), page.name
 
 
 def test_every_page_is_in_the_navigation() -> None:

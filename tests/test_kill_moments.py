@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from support_kill import Processes, check_complete, stop_gently, store_at, until
+from support_specs import narrow, small_spec
 
 from service.schemas.trials import ExperimentState
-from sparsemod.spec.experiment import ExperimentSpec
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
 PATIENCE = 200
@@ -28,14 +28,9 @@ VICTIMS = ("server", "suggester", *WORKERS, BELOW)
 KILLS = 8
 ROUNDS = {"r1": 5, "r2": 4, "r3": 3}
 
-SPEC = {
-    "name": "killed at random",
-    "dataset": {"name": "digits"},
-    "network": {"family": "mlp", "options": {"max_width": 32, "max_layers": 2}},
-    "objectives": ["error", "model_size"],
-    "rounds": {name: {"trials": trials, "epochs": 2} for name, trials in ROUNDS.items()},
-    "limits": {"attempts": 20},
-}
+SPEC = small_spec(
+    "killed at random", tuple(ROUNDS.values()), (2, 2, 2), network=narrow(32), limits={"attempts": 20}
+)
 
 
 def start(processes: Processes, name: str) -> None:
@@ -91,7 +86,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None
     seed = os.environ.get("SPARSEMOD_KILL_SEED") or secrets.token_hex(4)
     processes = Processes(tmp_path)
     store = store_at(tmp_path)
-    identity = store.create_experiment(ExperimentSpec.parse(SPEC)).id
+    identity = store.create_experiment(SPEC).id
     plan = blows(seed)
     try:
         for name in ("server", "suggester", *WORKERS):

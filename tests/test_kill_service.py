@@ -6,28 +6,17 @@ from pathlib import Path
 
 import pytest
 from support_kill import Processes, check_complete, stop_gently, store_at, until
+from support_specs import narrow, small_spec
 
 from service.schemas.trials import ExperimentState
 from service.store import Store
 from sparsemod.records import TrialState
-from sparsemod.spec.experiment import ExperimentSpec
 
 # Seconds. No result: only how long a machine may be busy with other things before a test gives up.
 PATIENCE = 200
 pytestmark = pytest.mark.timeout(900)
 
-SPEC = {
-    "name": "killed",
-    "dataset": {"name": "digits"},
-    "network": {"family": "mlp", "options": {"max_width": 32, "max_layers": 2}},
-    "objectives": ["error", "model_size"],
-    "rounds": {
-        "r1": {"trials": 8, "epochs": 1},
-        "r2": {"trials": 6, "epochs": 1},
-        "r3": {"trials": 6, "epochs": 1},
-    },
-    "limits": {"attempts": 20},
-}
+SPEC = small_spec("killed", (8, 6, 6), network=narrow(32), limits={"attempts": 20})
 
 
 def finished(store: Store, identity: int) -> int:
@@ -38,7 +27,7 @@ def finished(store: Store, identity: int) -> int:
 def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     store = store_at(tmp_path)
-    identity = store.create_experiment(ExperimentSpec.parse(SPEC)).id
+    identity = store.create_experiment(SPEC).id
     try:
         processes.start_server()
         processes.start_suggester()

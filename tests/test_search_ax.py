@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_thresholds_are_the_reference_point() -> None:
 
 
 @pytest.mark.parametrize("reason", ["asked for", "unknown cost"])
-def test_ax_s_acquisition_takes_round_two(reason: str) -> None:
+def test_ax_s_acquisition_takes_round_two(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A tiny space: Ax takes half a minute for the other one.
     space = Space([Integer("filters", 1, 30), Real("rate", 0.0, 1.0)])
     rounds = {
@@ -125,7 +126,16 @@ def test_ax_s_acquisition_takes_round_two(reason: str) -> None:
     def known(p: Mapping[str, Value]) -> dict[str, float]:
         return {"model_size": 300.0 * float(p["filters"])} if reason == "asked for" else {}
 
+    answers: list[dict[str, Value]] = []
+    ask = ax_acquisition.ask
+
+    def listen(*given: Any) -> list[dict[str, Value]]:
+        answers.extend(answer := ask(*given))
+        return answer
+
+    monkeypatch.setattr(ax_acquisition, "ask", listen)
     found = Search(of, space, known).next(history, 1)
+    assert [s.candidate.parameters for s in found] == answers, "the suggestion is Ax's"
     assert [s.candidate.origin for s in found] == ["gp"]
     assert space.is_valid(found[0].candidate.parameters)
     again = Search(of, space, known).next(history, 1)

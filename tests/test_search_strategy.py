@@ -4,8 +4,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from support_search import OBJECTIVES, SPACE, costs, finish, loop, morphs, pend, spec
 
@@ -289,14 +291,49 @@ def test_the_stopping_rule_ends_a_search_that_gains_nothing() -> None:
     assert reason is not None and "converged" in reason and "tolerance 1" in reason
 
 
-def test_a_cost_that_only_finished_trials_know_falls_back_on_ax_and_estimates() -> None:
-    def partial(p: Mapping[str, Value]) -> dict[str, float]:
-        return {k: v for k, v in costs(p).items() if k != "latency"}
+def without_latency(p: Mapping[str, Value]) -> dict[str, float]:
+    """The costs before training where the latency is measured on a device."""
+    return {k: v for k, v in costs(p).items() if k != "latency"}
 
-    of = spec(rounds=rounds(8, 0, 2))
+
+def test_a_cost_that_only_finished_trials_know_falls_back_on_ax_in_round_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     base = loop(Search(spec(rounds=rounds(8)), SPACE, costs))
-    children = Search(of, SPACE, partial, morphs).next(base, 2)
-    assert [s.candidate.origin for s in children] == ["morphism"] * 2
+    answer = [SPACE.sample(np.random.default_rng(seed)) for seed in (1, 2)]
+    asked: list[tuple[int, int, int]] = []
+
+    def ask(of: Any, space: Space, history: History, n: int, round_number: int) -> list[dict[str, Value]]:
+        asked.append((n, round_number, len(history.all)))
+        return answer
+
+    # Ax takes half a minute in this space; test_search_ax.py asks it in a smaller one.
+    monkeypatch.setitem(sys.modules, "sparsemod.search.ax_acquisition", SimpleNamespace(ask=ask))
+    of = spec(rounds=rounds(8, 2, 2))
+    chosen = Search(of, SPACE, without_latency, morphs).next(base, 2)
+    assert asked == [(2, 2, 8)]
+    assert [s.candidate.parameters for s in chosen] == answer
+    assert {(s.candidate.origin, s.candidate.round) for s in chosen} == {("gp", "r2")}
+    # What Ax repeats is not suggested again: our own acquisition finds something new.
+    answer[:] = [base[0].candidate.parameters] * 2
+    chosen = Search(of, SPACE, without_latency, morphs).next(base, 2)
+    assert len(asked) == 2 and [s.candidate.round for s in chosen] == ["r2", "r2"]
+    assert not {SPACE.key(s.candidate.parameters) for s in chosen} & {
+        SPACE.key(o.candidate.parameters) for o in base
+    }
+    # Where every cost is known, Ax is not asked.
+    Search(of, SPACE, costs, morphs).next(base, 2)
+    assert len(asked) == 2
+
+
+def test_a_cost_that_only_finished_trials_know_is_estimated_in_round_three() -> None:
+    of = spec(("error", "latency"), rounds=rounds(24, 0, 1))
+    base = loop(Search(spec(("error", "latency"), rounds=rounds(24)), SPACE, costs))
+    [chosen] = Search(of, SPACE, without_latency, morphs).next(base, 1)
+    [known] = Search(of, SPACE, costs, morphs).next(base, 1)
+    assert chosen.candidate.origin == "morphism" and "latency" not in chosen.costs
+    # The estimate has seen 24 latencies: what it expects to gain is about what there is to gain.
+    assert chosen.gain == pytest.approx(known.gain, rel=0.2)
 
 
 def test_importing_the_search_loads_neither_torch_nor_ax() -> None:

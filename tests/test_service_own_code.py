@@ -3,19 +3,16 @@
 from pathlib import Path
 
 from support_own_code import run_service
+from support_specs import small
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-SPEC = {
-    "name": "own",
-    "dataset": {"name": "stripes", "options": {"samples": 300}},
-    "network": {"family": "strided"},
-    "rounds": {
-        "r1": {"trials": 3, "epochs": 2},
-        "r2": {"trials": 1, "epochs": 2},
-        "r3": {"trials": 1, "epochs": 1},
-    },
-    "objectives": ["error", "model_size"],
-}
+SPEC = small(
+    "own",
+    (3, 1, 1),
+    (2, 2, 1),
+    dataset={"name": "stripes", "options": {"samples": 300}},
+    network={"family": "strided"},
+)
 
 
 def test_the_example_runs_as_a_service(tmp_path: Path) -> None:

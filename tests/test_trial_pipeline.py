@@ -199,7 +199,10 @@ def test_stop_and_resume_between_epochs_change_nothing(tmp_path):
     recorder = Recorder(stop_after=2)
     stopped = run(spec, epochs=4, reporter=recorder)
     assert stopped.state is TrialState.STOPPED
-    resumed = run(spec, epochs=4, resume=recorder.checkpoints[-1])
+    rest = Recorder()
+    resumed = run(spec, epochs=4, resume=recorder.checkpoints[-1], reporter=rest)
+    assert [p.epoch for p in rest.points] == [3, 4], "the first two epochs are not trained again"
+    assert resumed.notes == whole.notes
     assert resumed.values() == whole.values()
     assert [p.train_loss for p in resumed.curve] == [p.train_loss for p in whole.curve]
 
@@ -240,9 +243,11 @@ def test_a_checkpoint_that_cannot_be_continued_is_left_aside(damage):
 
 
 def test_a_checkpoint_of_another_training_is_left_aside():
-    recorder = Recorder(stop_after=1)
+    recorder, again = Recorder(stop_after=1), Recorder()
     run(tiny_spec(), reporter=recorder, seed=8)
-    resumed = run(tiny_spec(), resume=recorder.checkpoints[-1])
+    resumed = run(tiny_spec(), resume=recorder.checkpoints[-1], reporter=again)
+    assert "began anew" in resumed.notes[0] and "seed" in resumed.notes[0]
+    assert [p.epoch for p in again.points] == [1, 2]
     assert resumed.values() == run(tiny_spec()).values()
 
 

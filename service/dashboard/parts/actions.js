@@ -40,7 +40,7 @@ export function Actions({ experiment, onChange, onDelete }) {
   return html`<div class="actions">
     ${state === "running" && html`<button type="button" disabled=${busy} onClick=${() => act("stop")} aria-label=${`Stop ${name}`}>Stop</button>`}
     ${(state === "stopped" || experiment.paused) && html`<button type="button" disabled=${busy} onClick=${() => act("resume")} aria-label=${`Resume ${name}`}>Resume</button>`}
-    ${experiment.counts.failed > 0 && html`<button type="button" disabled=${busy} onClick=${retry} aria-label=${`Try the failed trials of ${name} again`}>Retry failed</button>`}
+    ${experiment.counts.failed > 0 && html`<button type="button" disabled=${busy} onClick=${retry} aria-label=${`Retry failed trials of ${name}`}>Retry failed</button>`}
     <button type="button" onClick=${() => setOpen("extend")} aria-label=${`Extend ${name}`}>Extend</button>
     <button type="button" class="danger" onClick=${() => setOpen("delete")} aria-label=${`Delete ${name}`}>Delete</button>
     <${Problem} error=${error} />

@@ -47,7 +47,7 @@ export function Workers() {
           html`${place > 0 && ", "}<a key=${`${experiment}/${index}`} href=${`#/experiments/${experiment}/trials/${index}`}>experiment ${experiment}, trial ${index}</a>`)}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.last_seen, now)}<//></td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(worker.first_seen, now)}<//></td>
-        <td>${worker.alive && isAdmin() && worker.pauses.length > 0 && !worker.draining && html`<button type="button" aria-label=${`Try ${worker.name} again`} onClick=${() => undo(worker)}>Try again</button>`}
+        <td>${worker.alive && isAdmin() && worker.pauses.length > 0 && !worker.draining && html`<button type="button" aria-label=${`Try again on ${worker.name}`} onClick=${() => undo(worker)}>Try again</button>`}
           ${worker.alive && isAdmin() && html`<button type="button" aria-label=${worker.draining ? `Undo draining ${worker.name}` : `Drain ${worker.name}`} onClick=${() => drain(worker)}>${worker.draining ? "Undo" : "Drain"}</button>`}</td>
       </tr>`)}</tbody></table></div>`}`;
 }
