@@ -7,7 +7,7 @@ from typing import Any
 
 from support_specs import small_spec
 
-from service.schemas.trials import Claim
+from service.schemas.workers import Claim
 from service.store import Store
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.records import DataInfo, Measurement, TrialResult, TrialState, Value

@@ -20,7 +20,7 @@ from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
-    from service.schemas.trials import Claim
+    from service.schemas.workers import Claim
 
 SPEC = small("worker test", (4, 0, 0))
 
@@ -29,7 +29,7 @@ def make_claim(
     attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any
 ) -> "Claim":
     """A claim whose evaluation does what `behaviour` says (see `behave`)."""
-    from service.schemas.trials import Claim  # not in the children, which import this module too
+    from service.schemas.workers import Claim
 
     return Claim.model_validate_json(
         json.dumps(

@@ -35,7 +35,7 @@ from support_compose import (
 
 from service.client.credentials import VARIABLE
 from service.settings import Settings
-from service.worker.attempt import AttemptSettings
+from service.worker.attempt_settings import AttemptSettings
 from sparsemod import __version__
 from sparsemod.data.places import ROOT_VARIABLE
 

@@ -14,7 +14,8 @@ from support_store import Clock, completed, fault, fill, spec
 import service.files.artifacts
 from service.http.app import create_app
 from service.http.housekeeping import Housekeeping
-from service.schemas.trials import Claim, ExperimentState
+from service.schemas.trials import ExperimentState
+from service.schemas.workers import Claim
 from service.settings import Settings
 from service.store import Store
 from service.store.pauses import PAUSE_SECONDS

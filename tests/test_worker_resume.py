@@ -8,7 +8,8 @@ import pytest
 from support_trials import manual, tiny_data, tiny_spec
 from support_worker import MemoryServer, make_claim
 
-from service.worker.attempt import Attempt, AttemptSettings, Ending
+from service.worker.attempt import Attempt
+from service.worker.attempt_settings import AttemptSettings, Ending
 from service.worker.fork_server import Nursery
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import Silent, evaluate

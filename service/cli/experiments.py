@@ -1,6 +1,5 @@
 """Commands for experiments on a server: `sparsemod submit`, `watch`, `list`, `show`, `stop` and others."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,16 +18,13 @@ from service.cli.common import (
     parse_parameters,
 )
 from service.cli.folders import local_folder
+from service.cli.trial_log import print_log
 from service.client.lookup import as_id, which
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from service.client.client import Client
     from service.schemas.trials import ExperimentSummary
-
-LOOK_SECONDS = 1.0
-"""Pause in seconds between two reads of a followed log."""
 
 
 def submit(
@@ -185,7 +181,7 @@ def show(
         from service.cli import trial_view
 
         if log:
-            _log(client, view.id, trial, follow=following, as_json=json_output)
+            print_log(client, view.id, trial, follow=following, as_json=json_output)
         elif curve:
             points = client.curve(view.id, trial)
             typer.echo(
@@ -216,20 +212,6 @@ def show(
         from service.cli.watching import Watcher
 
         output.print(render(Watcher(client, view.id).snapshot(), height=10_000, width=output.width))
-
-
-def _log(client: "Client", experiment: int, index: int, *, follow: bool, as_json: bool) -> None:
-    """Print a trial's log, page by page; with `follow`, until the trial ends."""
-    known = 0
-    while True:
-        over = client.trial(experiment, index).state.finished
-        while lines := client.log(experiment, index, known):
-            known += len(lines)
-            for line in lines:
-                typer.echo(line.model_dump_json() if as_json else f"{line.level:>7}  {line.message}")
-        if over or not follow:
-            return
-        time.sleep(LOOK_SECONDS)
 
 
 def stop(

@@ -21,25 +21,23 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from service import errors as service_errors
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
+from service.client.parsing import _plain, _valid
 from service.client.views import ViewCalls, spec_body
 from service.schemas.dashboard import RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
     ArtifactInfo,
-    Claim,
     Event,
     ExperimentSummary,
     ExperimentView,
-    Finished,
     Health,
-    Heartbeat,
     LogLine,
     Page,
     ParetoView,
     Retried,
     TrialView,
-    WorkerView,
 )
+from service.schemas.workers import Claim, Finished, Heartbeat, WorkerView
 from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
 from sparsemod.files import chunks, digest_of
 from sparsemod.records import CurvePoint, TrialResult, Value
@@ -388,18 +386,3 @@ class Client(ExportCalls, ViewCalls):
 
     def _parse(self, model: type[M], response: httpx2.Response) -> M:
         return _valid(model.model_validate_json, response, model.__name__)
-
-
-def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) -> T:
-    try:
-        return parse(response.content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        message = f"{response.request.url} did not answer with {what} ({reason}): another version?"
-        raise service_errors.ServerError(message) from error
-
-
-def _plain(record: BaseModel) -> Any:
-    """Return JSON data. Numbers that JSON lacks (a loss of NaN) become text, which only pydantic's writer does."""
-    return json.loads(record.model_dump_json())

@@ -14,16 +14,9 @@ import sqlalchemy as sa
 import structlog
 from pydantic import ValidationError
 
-from service.schemas.trials import (
-    AttemptState,
-    Claim,
-    ExperimentState,
-    Heartbeat,
-    LogLine,
-    ParentTrial,
-    PauseView,
-    WorkerView,
-)
+from service.schemas.trials import AttemptState, ExperimentState, LogLine, PauseView
+from service.schemas.workers import Claim, Heartbeat, ParentTrial, WorkerView
+from service.store.claim_statements import _ADD_ATTEMPT, _CLAIMABLE, _CLAIMED, _LOOK
 from service.store.engine import Clock, moment
 from service.store.files import lock_files
 from service.store.reports import TRIAL_OF, Reports
@@ -32,7 +25,6 @@ from service.store.tables import (
     attempts,
     experiments,
     log_lines,
-    pauses,
     trial_artifacts,
     trials,
     workers,
@@ -48,27 +40,6 @@ SEEN_EVERY_SECONDS = 5.0
 FORGET_WORKER_SECONDS = 3600.0
 """Seconds after which a worker that is gone is not listed any more."""
 
-_CLAIMABLE = (
-    sa.select(trials.c.id)
-    .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(
-        trials.c.state == TrialState.QUEUED.value,
-        experiments.c.state == ExperimentState.RUNNING.value,
-        ~sa.exists(
-            sa.select(pauses.c.key).where(
-                pauses.c.until > sa.bindparam("now"),
-                pauses.c.claims.is_(sa.true()),
-                sa.or_(pauses.c.worker.is_(None), pauses.c.worker == sa.bindparam("worker")),
-                sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
-            )
-        ),
-        # List parameters. Each contains 0, because an empty list would need another statement.
-        experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
-        trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
-    )
-    .order_by(trials.c.id)
-    .limit(1)
-)
 
 # Built once, see service.store.engine.
 _TAKE, _TAKE_SKIPPING_LOCKED = (
@@ -77,26 +48,6 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
     .values(state=TrialState.RUNNING.value)
     .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
     for chosen in (_CLAIMABLE, _CLAIMABLE.with_for_update(of=trials, skip_locked=True))
-)
-_ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
-_CLAIMED = (
-    sa.select(trials, attempts.c.token, experiments.c.spec)
-    .join(attempts, attempts.c.trial_id == trials.c.id)
-    .join(experiments, experiments.c.id == trials.c.experiment_id)
-    .where(attempts.c.id == sa.bindparam("which"))
-)
-_LOOK = sa.select(
-    _CLAIMABLE.exists(),
-    sa.select(attempts.c.id)
-    .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
-    .exists(),
-    sa.select(attempts.c.id).where(attempts.c.request == sa.bindparam("request")).exists(),
-    sa.select(workers.c.name)
-    .where(workers.c.name == sa.bindparam("worker"), workers.c.last_seen > sa.bindparam("since"))
-    .exists(),
-    sa.select(workers.c.name)
-    .where(workers.c.name == sa.bindparam("worker"), workers.c.draining.is_(sa.true()))
-    .exists(),
 )
 
 

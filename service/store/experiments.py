@@ -1,8 +1,6 @@
 """Experiments: create, list, stop, resume, extend, end."""
 
-import hashlib
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ from service.schemas.trials import (
     PauseView,
 )
 from service.store.engine import Row, moment, moment_or_none
+from service.store.limits import _effective_limits
 from service.store.pauses import Pauses, pause_of
 from service.store.progress import Counts, counts_query, progress, totals
 from service.store.tables import (
@@ -25,11 +24,10 @@ from service.store.tables import (
     events,
     experiments,
     measurements,
-    requests,
     trials,
     workers,
 )
-from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, UnknownName
+from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
@@ -406,47 +404,3 @@ class Experiments(Pauses):
         times = sorted(connection.execute(query).scalars(), reverse=True)
         gaps = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
         return 60 * len(gaps) / sum(gaps) if len(gaps) >= 3 and sum(gaps) > 0 else None
-
-    def _known_request(self, connection: sa.Connection, key: str | None, kind: str, body: Any) -> Row | None:
-        """Return the stored outcome of an earlier request with this key.
-
-        Raises Conflict when its body was different.
-        """
-        if key is None:
-            return None
-        row = connection.execute(sa.select(requests).where(requests.c.key == key)).mappings().one_or_none()
-        if row is not None and row["fingerprint"] != _fingerprint(kind, body):
-            raise Conflict(f"Idempotency-Key {key!r} was already used for another request")
-        return row
-
-    def _remember_request(
-        self,
-        connection: sa.Connection,
-        key: str | None,
-        kind: str,
-        body: Any,
-        experiment_id: int,
-        trial: int | None,
-        now: float,
-    ) -> None:
-        if key is not None:
-            values = {
-                "key": key,
-                "fingerprint": _fingerprint(kind, body),
-                "experiment_id": experiment_id,
-                "trial": trial,
-            }
-            connection.execute(sa.insert(requests), {**values, "created_at": now})
-
-
-def _fingerprint(kind: str, body: Any) -> str:
-    return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
-
-
-def _effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
-    """Return (budgets, reference point), including the device's defaults."""
-    try:
-        return spec.all_budgets(), spec.reference()
-    except UnknownName:
-        # The server does not know the device any more. Show the experiment with the values of its spec.
-        return spec.budgets, spec.reference_point

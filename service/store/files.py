@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from service.schemas.trials import ArtifactInfo
 from service.store.engine import Base
 from service.store.tables import artifacts, trial_artifacts, trials
-from service.store.trials import artifact_url
+from service.store.trial_rows import artifact_url
 from sparsemod.errors import NotFound
 
 STRAY_SECONDS = 86_400.0

@@ -10,7 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import PauseView
-from service.store.engine import Base, moment
+from service.store.engine import moment
+from service.store.idempotency import Idempotency
 from service.store.tables import pauses
 from sparsemod.errors import ServerUnavailable
 
@@ -21,7 +22,7 @@ FORGET_PAUSE_SECONDS = 3600.0
 """Seconds after the end of a pause until the next one for the same cause counts as a first one."""
 
 
-class Pauses(Base):
+class Pauses(Idempotency):
     """Methods of the store for pauses."""
 
     _full = False  # whether this server has reported a full disk

@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.schemas.trials import AttemptState, ExperimentState, Finished
+from service.schemas.trials import AttemptState, ExperimentState
+from service.schemas.workers import Finished
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
@@ -20,7 +21,7 @@ from service.store.tables import (
     trial_artifacts,
     trials,
 )
-from service.store.trials import add_measurements
+from service.store.trial_rows import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS

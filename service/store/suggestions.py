@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from service.schemas.trials import ExperimentState, TrialView
 from service.store.experiments import Experiments
 from service.store.tables import experiments, measurements, requests, suggesters, trial_artifacts, trials
-from service.store.trials import Trials, add_measurements, new_view
+from service.store.trial_rows import add_measurements, new_view
+from service.store.trials import Trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value

@@ -1,12 +1,12 @@
 """Trials as users see them: one trial, a filtered and sorted page, learning curve, log, columns of the CSV
 table."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from service.schemas.trials import AttemptState, AttemptView, LogLine, StoredArtifact, TrialView
+from service.schemas.trials import AttemptState, AttemptView, LogLine, TrialView
 from service.store.engine import Base, Row, moment, moment_or_none
 from service.store.tables import (
     attempts,
@@ -17,22 +17,19 @@ from service.store.tables import (
     trial_artifacts,
     trials,
 )
+from service.store.trial_rows import _point, _view
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import (
     MAX_EPOCH,
-    Candidate,
     CurvePoint,
     Failure,
     FailureKind,
-    Measurement,
     TrialState,
 )
 from sparsemod.units import METRICS
 
 SORTS = ("index", "state", "round", "origin", "epochs", "trained_epochs", "created_at", "finished_at")
 """Sort keys of trials, besides the names of metrics."""
-
-_ADD_MEASUREMENTS = sa.insert(measurements)
 
 
 class Trials(Base):
@@ -364,76 +361,3 @@ class Trials(Base):
             for row in connection.execute(query.where(table.c.trial_id.in_(identities[start : start + 500]))):
                 grouped.setdefault(row.trial_id, []).append(row)
         return grouped
-
-
-def _point(row: Row) -> CurvePoint:
-    losses = ("train_loss", "validation_loss", "validation_error")
-    fields = {name: value for name, value in row.items() if name != "attempt_id"}
-    return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
-
-
-def _view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[Any]) -> TrialView:
-    return TrialView(
-        experiment=row["experiment_id"],
-        index=row["index"],
-        state=TrialState(row["state"]),
-        candidate=Candidate(
-            parameters=row["parameters"],
-            origin=row["origin"],
-            round=row["round"],
-            parent=row["parent"],
-            operators=tuple(row["operators"]),
-        ),
-        epochs=row["epochs"],
-        seed=row["seed"],
-        costs=row["costs"],
-        measurements=tuple(measurement(m) for m in measured),
-        trained_epochs=row["trained_epochs"],
-        seconds=row["seconds"],
-        notes=tuple(row["notes"]),
-        failure=None if row["failure"] is None else Failure.model_validate(row["failure"]),
-        artifacts=tuple(artifact(f) for f in files),
-        created_at=moment(row["created_at"]),
-        finished_at=moment_or_none(row["finished_at"]),
-    )
-
-
-def new_view(row: Mapping[Any, Any]) -> TrialView:
-    """Return the view of a new trial, which has no measurements and no files."""
-    return _view(row, (), ())
-
-
-def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
-    """Store measurements of a trial in the given order."""
-    rows = [
-        {"trial_id": trial_id, "position": position, **m.model_dump(mode="json")}
-        for position, m in enumerate(results)
-    ]
-    if rows:
-        connection.execute(_ADD_MEASUREMENTS, rows)
-
-
-def measurement(row: Any) -> Measurement:
-    """Convert a row of `measurements` to a record."""
-    return Measurement(
-        metric=row.metric,
-        value=row.value,
-        unit=row.unit,
-        method=row.method,
-        target=row.target,
-        split=row.split,
-        standard_error=row.standard_error,
-        detail=row.detail,
-    )
-
-
-def artifact(row: Any) -> StoredArtifact:
-    """Convert a row of `trial_artifacts` to a record."""
-    return StoredArtifact(
-        kind=row.kind, digest=row.digest, size=row.size, name=row.name, url=artifact_url(row.digest)
-    )
-
-
-def artifact_url(digest: str) -> str:
-    """Return the URL path at which the server serves a file."""
-    return f"/artifacts/{digest}"

@@ -7,7 +7,6 @@ When the lease is lost, it kills the child and reports nothing.
 """
 
 import contextlib
-import hashlib
 import select
 import selectors
 import shutil
@@ -15,27 +14,32 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
-from service.schemas.trials import LogLine
+from service.worker.attempt_settings import (
+    AttemptSettings,
+    Ending,
+    Server,
+    _bytes,
+    _environment,
+    _fault,
+    _files,
+)
 from service.worker.fork_server import Child, ForkServer, ForkServerBroken
 from service.worker.trial_log import TrialLog
 from service.worker.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
-from sparsemod.units import METRICS
 
 if TYPE_CHECKING:
-    from service.schemas.trials import Claim
+    from service.schemas.workers import Claim
 
 logger = structlog.get_logger("worker")
 
@@ -45,8 +49,6 @@ FORWARD_SECONDS = 0.5
 WATCH_SECONDS = 0.2
 """Seconds between two checks of a child's time and memory."""
 
-STOP_GRACE_SECONDS = 20.0
-"""Seconds that a child may take to stop before it is killed."""
 
 RETRY_SECONDS = (0.2, 5.0)
 """First and longest pause before a request is repeated."""
@@ -69,36 +71,6 @@ REFUSALS = 3
 WHOLE, FILES = "whole", "files"
 """`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are
 missing on the server."""
-
-
-class Ending(StrEnum):
-    """How an attempt ended."""
-
-    FINISHED = "finished"  # the server accepted the report
-    LOST = "lost"  # the lease was lost: nothing was reported
-    RELEASED = "released"  # given back unfinished, because the worker ends or the environment failed
-
-
-class Server(Protocol):
-    """The methods of `service.client.client.Client` that an attempt uses."""
-
-    def heartbeat(self, attempt: int, token: str) -> Any: ...
-    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[LogLine]) -> Any: ...
-    def checkpoint(self, attempt: int, token: str, digest: str) -> Any: ...
-    def finish(self, attempt: int, token: str, result: TrialResult) -> Any: ...
-    def upload(self, content: bytes | Path) -> str: ...
-    def download(self, digest: str, path: Path) -> Path: ...
-
-
-@dataclass(frozen=True)
-class AttemptSettings:
-    """Settings of the child: torch device, evaluating function ("module:attribute"), folder for attempts and
-    downloads."""
-
-    device: str
-    evaluate: str
-    directory: Path
-    stop_grace: float = STOP_GRACE_SECONDS
 
 
 class Attempt:
@@ -438,28 +410,3 @@ class Attempt:
                 most = REFUSALS - 1 if isinstance(error, InvalidInput) else SERVER_ERRORS
                 if failures > most or self._lost.is_set() or self._release.wait(backoff.pause()):
                     raise
-
-
-def _bytes(count: int) -> str:
-    return METRICS["model_size"].show(count)
-
-
-def _fault(message: str, detail: str = "") -> TrialResult:
-    return TrialResult(
-        state=TrialState.FAILED, failure=Failure(kind=FailureKind.FAULT, message=message, detail=detail)
-    )
-
-
-def _environment(message: str, detail: str) -> TrialResult:
-    """Return the result for a failure of the machine. The server queues the trial again."""
-    failure = Failure(kind=FailureKind.ENVIRONMENT, message=message, detail=detail)
-    return TrialResult(state=TrialState.FAILED, failure=failure)
-
-
-def _files(directory: Path) -> dict[str, Path]:
-    """Return digest -> file that the trial wrote."""
-    return {
-        "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
-        for path in directory.iterdir()
-        if path.is_file() and not path.name.startswith("checkpoint-")
-    }

@@ -21,14 +21,15 @@ import structlog
 
 from service.client.backoff import Backoff
 from service.errors import AccessDenied
-from service.worker.attempt import Attempt, AttemptSettings, Ending, Server
+from service.worker.attempt import Attempt
+from service.worker.attempt_settings import AttemptSettings, Ending, Server
 from service.worker.fork_server import ForkServer, ForkServerBroken
 from service.worker.trial_process import PRELOADED
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 from sparsemod.files import scratch
 
 if TYPE_CHECKING:
-    from service.schemas.trials import Claim
+    from service.schemas.workers import Claim
 
 log = structlog.get_logger("worker")
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
-from service.schemas.trials import (
+from service.schemas.workers import (
     Claim,
     ClaimRequest,
     Drain,

@@ -1,0 +1,27 @@
+"""Answers of the server as records."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from service import errors as service_errors
+
+T = TypeVar("T")
+
+
+def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) -> T:
+    try:
+        return parse(response.content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        message = f"{response.request.url} did not answer with {what} ({reason}): another version?"
+        raise service_errors.ServerError(message) from error
+
+
+def _plain(record: BaseModel) -> Any:
+    """Return JSON data. Numbers that JSON lacks (a loss of NaN) become text, which only pydantic's writer does."""
+    return json.loads(record.model_dump_json())

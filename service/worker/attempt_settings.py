@@ -1,0 +1,69 @@
+"""What an attempt needs: its settings, its server, its endings, and failures as reports."""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from service.schemas.trials import LogLine
+from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.units import METRICS
+
+STOP_GRACE_SECONDS = 20.0
+"""Seconds that a child may take to stop before it is killed."""
+
+
+class Ending(StrEnum):
+    """How an attempt ended."""
+
+    FINISHED = "finished"  # the server accepted the report
+    LOST = "lost"  # the lease was lost: nothing was reported
+    RELEASED = "released"  # given back unfinished, because the worker ends or the environment failed
+
+
+class Server(Protocol):
+    """The methods of `service.client.client.Client` that an attempt uses."""
+
+    def heartbeat(self, attempt: int, token: str) -> Any: ...
+    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[LogLine]) -> Any: ...
+    def checkpoint(self, attempt: int, token: str, digest: str) -> Any: ...
+    def finish(self, attempt: int, token: str, result: TrialResult) -> Any: ...
+    def upload(self, content: bytes | Path) -> str: ...
+    def download(self, digest: str, path: Path) -> Path: ...
+
+
+@dataclass(frozen=True)
+class AttemptSettings:
+    """Settings of the child: torch device, evaluating function ("module:attribute"), folder for attempts and
+    downloads."""
+
+    device: str
+    evaluate: str
+    directory: Path
+    stop_grace: float = STOP_GRACE_SECONDS
+
+
+def _bytes(count: int) -> str:
+    return METRICS["model_size"].show(count)
+
+
+def _fault(message: str, detail: str = "") -> TrialResult:
+    return TrialResult(
+        state=TrialState.FAILED, failure=Failure(kind=FailureKind.FAULT, message=message, detail=detail)
+    )
+
+
+def _environment(message: str, detail: str) -> TrialResult:
+    """Return the result for a failure of the machine. The server queues the trial again."""
+    failure = Failure(kind=FailureKind.ENVIRONMENT, message=message, detail=detail)
+    return TrialResult(state=TrialState.FAILED, failure=failure)
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    """Return digest -> file that the trial wrote."""
+    return {
+        "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
+        for path in directory.iterdir()
+        if path.is_file() and not path.name.startswith("checkpoint-")
+    }
