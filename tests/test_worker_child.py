@@ -11,8 +11,8 @@ import pytest
 from support_worker import MemoryServer, make_claim
 
 from service.errors import NoSpace, ServerError
-from service.worker.attempt import REFUSALS, RELEASED, Attempt
-from service.worker.attempt_settings import AttemptSettings, Ending
+from service.worker.attempt import REFUSALS, Attempt
+from service.worker.attempt_settings import RELEASED, AttemptSettings, Ending
 from service.worker.fork_server import ForkServer
 from service.worker.trial_log import TrialLog
 from sparsemod.errors import InvalidInput, ServerUnavailable

@@ -11,7 +11,7 @@ from support_worker import MemoryServer, make_claim
 
 from service.client.backoff import Backoff
 from service.errors import LoginNeeded, ServerError
-from service.worker.attempt import FILES, WHOLE
+from service.worker.attempt_settings import FILES, WHOLE
 from service.worker.worker import DENIALS, Worker, WorkerSettings
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
 from sparsemod.records import FailureKind, TrialState

@@ -1,6 +1,5 @@
 """Experiments: create, list, stop, resume, extend, end."""
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from service.schemas.trials import (
 from service.store.engine import Row, moment, moment_or_none
 from service.store.limits import _effective_limits
 from service.store.pauses import Pauses, pause_of
-from service.store.progress import Counts, counts_query, progress, totals
+from service.store.progress import Counts, counts_query, pace, progress, totals
 from service.store.tables import (
     attempts,
     deletions,
@@ -34,9 +33,6 @@ from sparsemod.spec.extension import extended
 
 SILENT_SECONDS = 15.0
 """Seconds without a claim after which an idle worker counts as gone."""
-
-_PACE_TRIALS = 30
-_RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
 
 
 class Experiments(Pauses):
@@ -110,7 +106,7 @@ class Experiments(Pauses):
                 ExperimentSummary(
                     **self._summary(row, counts[row["id"]]),
                     paused=self._why_paused(connection, row, pauses),
-                    trials_per_minute=self._pace(connection, row["id"]),
+                    trials_per_minute=pace(connection, row["id"]),
                 )
                 for row in page
             ], total
@@ -347,7 +343,7 @@ class Experiments(Pauses):
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),
-            trials_per_minute=self._pace(connection, experiment_id),
+            trials_per_minute=pace(connection, experiment_id),
             spec=stored.spec,
             stored_spec=None if stored.error is None else row["spec"],
             budgets=budgets,
@@ -389,18 +385,3 @@ class Experiments(Pauses):
         for identity, round_name, state, count, missed in connection.execute(counts_query(identities)):
             counts[identity][round_name, state] = (count, int(missed))
         return counts
-
-    def _pace(self, connection: sa.Connection, identity: int) -> float | None:
-        """Return trials per minute over the last trials to finish, None while there are too few.
-
-        The longest gap is ignored, because it may be a stop.
-        """
-        query = (
-            sa.select(trials.c.finished_at)
-            .where(trials.c.experiment_id == identity, trials.c.state.in_(_RAN))
-            .order_by(trials.c.finished_event.desc())
-            .limit(_PACE_TRIALS)
-        )
-        times = sorted(connection.execute(query).scalars(), reverse=True)
-        gaps = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
-        return 60 * len(gaps) / sum(gaps) if len(gaps) >= 3 and sum(gaps) > 0 else None

@@ -3,6 +3,7 @@
 The candidate source of an experiment defines its rounds. Here a round is a label of trials.
 """
 
+import itertools
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,3 +76,23 @@ def progress(source: SourceConfig, counts: Counts) -> dict[str, RoundProgress]:
             counts=own,
         )
     return rounds
+
+
+_PACE_TRIALS = 30
+_RAN = (TrialState.COMPLETED.value, TrialState.FAILED.value)
+
+
+def pace(connection: sa.Connection, identity: int) -> float | None:
+    """Return trials per minute over the last trials to finish, None while there are too few.
+
+    The longest gap is ignored, because it may be a stop.
+    """
+    query = (
+        sa.select(trials.c.finished_at)
+        .where(trials.c.experiment_id == identity, trials.c.state.in_(_RAN))
+        .order_by(trials.c.finished_event.desc())
+        .limit(_PACE_TRIALS)
+    )
+    times = sorted(connection.execute(query).scalars(), reverse=True)
+    gaps = sorted(later - earlier for later, earlier in itertools.pairwise(times))[:-1]
+    return 60 * len(gaps) / sum(gaps) if len(gaps) >= 3 and sum(gaps) > 0 else None

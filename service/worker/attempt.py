@@ -23,6 +23,9 @@ import structlog
 from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
 from service.worker.attempt_settings import (
+    FILES,
+    RELEASED,
+    WHOLE,
     AttemptSettings,
     Ending,
     Server,
@@ -31,9 +34,9 @@ from service.worker.attempt_settings import (
     _fault,
     _files,
 )
+from service.worker.channel import Message
 from service.worker.fork_server import Child, ForkServer, ForkServerBroken
 from service.worker.trial_log import TrialLog
-from service.worker.trial_process import Message
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
@@ -49,12 +52,9 @@ FORWARD_SECONDS = 0.5
 WATCH_SECONDS = 0.2
 """Seconds between two checks of a child's time and memory."""
 
-
 RETRY_SECONDS = (0.2, 5.0)
 """First and longest pause before a request is repeated."""
 
-RELEASED = "released"
-"""`Failure.detail` of a trial that its worker gave back. It is no fault of the trial."""
 
 BATCH = 2000
 """Maximum number of curve points, and of log lines, in one request."""
@@ -67,10 +67,6 @@ SERVER_ERRORS = 8
 
 REFUSALS = 3
 """Attempts to send a report that is refused as invalid. A single refusal may come from a proxy."""
-
-WHOLE, FILES = "whole", "files"
-"""`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are
-missing on the server."""
 
 
 class Attempt:

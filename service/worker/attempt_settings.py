@@ -10,6 +10,13 @@ from service.schemas.trials import LogLine
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
+RELEASED = "released"
+"""`Failure.detail` of a trial that its worker gave back. It is no fault of the trial."""
+
+WHOLE, FILES = "whole", "files"
+"""`Failure.detail` of an environment failure: WHOLE affects this worker for all experiments; FILES are
+missing on the server."""
+
 STOP_GRACE_SECONDS = 20.0
 """Seconds that a child may take to stop before it is killed."""
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.worker.trial_process import PRELOADED, Channel, Message
+from service.worker.channel import Channel, Message
+from service.worker.trial_process import PRELOADED
 from sparsemod.errors import SparsemodError
 
 START_SECONDS = 120.0
