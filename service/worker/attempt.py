@@ -24,7 +24,10 @@ from service.client.backoff import Backoff
 from service.errors import NoSpace, ServerError
 from service.worker.attempt_settings import (
     FILES,
+    REFUSALS,
     RELEASED,
+    RETRY_SECONDS,
+    SERVER_ERRORS,
     WHOLE,
     AttemptSettings,
     Ending,
@@ -52,21 +55,12 @@ FORWARD_SECONDS = 0.5
 WATCH_SECONDS = 0.2
 """Seconds between two checks of a child's time and memory."""
 
-RETRY_SECONDS = (0.2, 5.0)
-"""First and longest pause before a request is repeated."""
-
 
 BATCH = 2000
 """Maximum number of curve points, and of log lines, in one request."""
 
 DRAIN_OUTPUT_SECONDS = 1.0
 """Time limit for reading the remaining output of a child that has ended."""
-
-SERVER_ERRORS = 8
-"""Repetitions of a request after server errors, which may be temporary or caused by the request."""
-
-REFUSALS = 3
-"""Attempts to send a report that is refused as invalid. A single refusal may come from a proxy."""
 
 
 class Attempt:

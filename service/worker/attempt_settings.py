@@ -10,6 +10,15 @@ from service.schemas.trials import LogLine
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
+SERVER_ERRORS = 8
+"""Repetitions of a request after server errors, which may be temporary or caused by the request."""
+
+REFUSALS = 3
+"""Attempts to send a report that is refused as invalid. A single refusal may come from a proxy."""
+
+RETRY_SECONDS = (0.2, 5.0)
+"""First and longest pause before a request is repeated."""
+
 RELEASED = "released"
 """`Failure.detail` of a trial that its worker gave back. It is no fault of the trial."""
 
