@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from service import errors as service_errors
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
-from service.client.parsing import _plain, _valid
+from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
 from service.schemas.dashboard import RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
@@ -281,8 +281,8 @@ class Client(ExportCalls, ViewCalls):
         log: Iterable[LogLine | Mapping[str, Any]] = (),
     ) -> None:
         """Report curve points and log lines (`time`, `level`, `message`). Raises StaleLease."""
-        lines = [_plain(line) if isinstance(line, LogLine) else dict(line) for line in log]
-        body = {"token": token, "points": [_plain(point) for point in points], "log": lines}
+        lines = [plain_json(line) if isinstance(line, LogLine) else dict(line) for line in log]
+        body = {"token": token, "points": [plain_json(point) for point in points], "log": lines}
         self._send("POST", f"/attempts/{attempt}/points", body=body)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
@@ -291,7 +291,7 @@ class Client(ExportCalls, ViewCalls):
 
     def finish(self, attempt: int, token: str, result: TrialResult) -> Finished:
         """Report the end of an attempt. Raises StaleLease."""
-        body = {"token": token, "result": _plain(result)}
+        body = {"token": token, "result": plain_json(result)}
         return self._ask(Finished, "POST", f"/attempts/{attempt}/finish", body=body)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Client(ExportCalls, ViewCalls):
     def _list(
         self, adapter: "TypeAdapter[tuple[T, ...]]", path: str, method: str = "GET", **sent: Any
     ) -> list[T]:
-        return list(_valid(adapter.validate_json, self._send(method, path, **sent), "a list"))
+        return list(valid_answer(adapter.validate_json, self._send(method, path, **sent), "a list"))
 
     def _pages(self, model: type[Page[T]], path: str, filters: Mapping[str, Any]) -> Iterator[T]:
         offset = 0
@@ -385,4 +385,4 @@ class Client(ExportCalls, ViewCalls):
         raise service_errors.exception(response.status_code, detail)
 
     def _parse(self, model: type[M], response: httpx2.Response) -> M:
-        return _valid(model.model_validate_json, response, model.__name__)
+        return valid_answer(model.model_validate_json, response, model.__name__)

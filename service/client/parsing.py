@@ -12,7 +12,7 @@ from service import errors as service_errors
 T = TypeVar("T")
 
 
-def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) -> T:
+def valid_answer(parse: Callable[[bytes], T], response: httpx2.Response, what: str) -> T:
     try:
         return parse(response.content)
     except ValidationError as error:
@@ -22,6 +22,6 @@ def _valid(parse: Callable[[bytes], T], response: httpx2.Response, what: str) ->
         raise service_errors.ServerError(message) from error
 
 
-def _plain(record: BaseModel) -> Any:
+def plain_json(record: BaseModel) -> Any:
     """Return JSON data. Numbers that JSON lacks (a loss of NaN) become text, which only pydantic's writer does."""
     return json.loads(record.model_dump_json())

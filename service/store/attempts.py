@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine, PauseView
 from service.schemas.workers import Claim, Heartbeat, ParentTrial, WorkerView
-from service.store.claim_statements import _ADD_ATTEMPT, _CLAIMABLE, _CLAIMED, _LOOK
+from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, LOOK
 from service.store.engine import Clock, moment
 from service.store.files import lock_files
 from service.store.reports import TRIAL_OF, Reports
@@ -47,7 +47,7 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
     .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
     .values(state=TrialState.RUNNING.value)
     .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
-    for chosen in (_CLAIMABLE, _CLAIMABLE.with_for_update(of=trials, skip_locked=True))
+    for chosen in (CLAIMABLE, CLAIMABLE.with_for_update(of=trials, skip_locked=True))
 )
 
 
@@ -141,7 +141,7 @@ class Attempts(Reports):
                 "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
                 "login": login,
             }  # fmt: skip
-            attempt_id = connection.execute(_ADD_ATTEMPT, attempt).scalar_one()
+            attempt_id = connection.execute(ADD_ATTEMPT, attempt).scalar_one()
             data = {
                 "index": trial._mapping["index"],
                 "state": "running",
@@ -164,7 +164,7 @@ class Attempts(Reports):
         bound = {
             "now": now, "request": request, "worker": worker, "since": now - SEEN_EVERY_SECONDS, **barred,
         }  # fmt: skip
-        claimable, lost, repeated, fresh, draining = map(bool, connection.execute(_LOOK, bound).one())
+        claimable, lost, repeated, fresh, draining = map(bool, connection.execute(LOOK, bound).one())
         lost = lost and now >= self.lenient_until
         return claimable and not draining, lost, repeated, fresh, draining
 
@@ -201,7 +201,7 @@ class Attempts(Reports):
 
     def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
         """Read an attempt's claim. Raises _Unreadable."""
-        row = connection.execute(_CLAIMED, {"which": attempt_id}).one()
+        row = connection.execute(CLAIMED, {"which": attempt_id}).one()
         try:
             return self._build_claim(connection, attempt_id, row)
         except StoredSpecInvalid as error:

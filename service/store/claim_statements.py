@@ -12,7 +12,7 @@ from service.store.tables import (
 )
 from sparsemod.records import TrialState
 
-_CLAIMABLE = (
+CLAIMABLE = (
     sa.select(trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(
@@ -35,10 +35,10 @@ _CLAIMABLE = (
 )
 
 
-_ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
+ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
 
 
-_CLAIMED = (
+CLAIMED = (
     sa.select(trials, attempts.c.token, experiments.c.spec)
     .join(attempts, attempts.c.trial_id == trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
@@ -46,8 +46,8 @@ _CLAIMED = (
 )
 
 
-_LOOK = sa.select(
-    _CLAIMABLE.exists(),
+LOOK = sa.select(
+    CLAIMABLE.exists(),
     sa.select(attempts.c.id)
     .where(attempts.c.state == AttemptState.RUNNING.value, attempts.c.expires_at < sa.bindparam("now"))
     .exists(),

@@ -14,7 +14,7 @@ from service.schemas.trials import (
     PauseView,
 )
 from service.store.engine import Row, moment, moment_or_none
-from service.store.limits import _effective_limits
+from service.store.limits import effective_limits
 from service.store.pauses import Pauses, pause_of
 from service.store.progress import Counts, counts_query, pace, progress, totals
 from service.store.tables import (
@@ -339,7 +339,7 @@ class Experiments(Pauses):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         stored = self._stored(row["id"], row["spec"])
-        budgets, reference = _effective_limits(stored.spec)
+        budgets, reference = effective_limits(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),

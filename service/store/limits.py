@@ -8,11 +8,11 @@ from sparsemod.errors import UnknownName
 from sparsemod.spec.experiment import ExperimentSpec
 
 
-def _fingerprint(kind: str, body: Any) -> str:
+def fingerprint(kind: str, body: Any) -> str:
     return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
 
 
-def _effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
+def effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:
     """Return (budgets, reference point), including the device's defaults."""
     try:
         return spec.all_budgets(), spec.reference()

@@ -18,16 +18,16 @@ from sparsemod.records import (
     TrialState,
 )
 
-_ADD_MEASUREMENTS = sa.insert(measurements)
+ADD_MEASUREMENTS = sa.insert(measurements)
 
 
-def _point(row: Row) -> CurvePoint:
+def curve_point(row: Row) -> CurvePoint:
     losses = ("train_loss", "validation_loss", "validation_error")
     fields = {name: value for name, value in row.items() if name != "attempt_id"}
     return CurvePoint(**fields | {name: float("nan") for name in losses if fields[name] is None})
 
 
-def _view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[Any]) -> TrialView:
+def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[Any]) -> TrialView:
     return TrialView(
         experiment=row["experiment_id"],
         index=row["index"],
@@ -55,7 +55,7 @@ def _view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[Any])
 
 def new_view(row: Mapping[Any, Any]) -> TrialView:
     """Return the view of a new trial, which has no measurements and no files."""
-    return _view(row, (), ())
+    return trial_view(row, (), ())
 
 
 def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable[Measurement]) -> None:
@@ -65,7 +65,7 @@ def add_measurements(connection: sa.Connection, trial_id: int, results: Iterable
         for position, m in enumerate(results)
     ]
     if rows:
-        connection.execute(_ADD_MEASUREMENTS, rows)
+        connection.execute(ADD_MEASUREMENTS, rows)
 
 
 def measurement(row: Any) -> Measurement:

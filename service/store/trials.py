@@ -17,7 +17,7 @@ from service.store.tables import (
     trial_artifacts,
     trials,
 )
-from service.store.trial_rows import _point, _view
+from service.store.trial_rows import curve_point, trial_view
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import (
     MAX_EPOCH,
@@ -189,7 +189,7 @@ class Trials(Base):
                 .where(attempts.c.trial_id == trial_id, curve_points.c.epoch <= MAX_EPOCH)
                 .order_by(curve_points.c.attempt_id)
             ).mappings()
-            points = {row["epoch"]: _point(row) for row in rows}
+            points = {row["epoch"]: curve_point(row) for row in rows}
             return [points[epoch] for epoch in sorted(points)]
 
     def log(self, experiment_id: int, index: int, after: int = 0, limit: int = 1000) -> list[LogLine]:
@@ -337,7 +337,7 @@ class Trials(Base):
         files = self._of_trials(
             connection, trial_artifacts, identities, experiment_id, trial_artifacts.c.kind
         )
-        return [_view(row, measured.get(row["id"], ()), files.get(row["id"], ())) for row in rows]
+        return [trial_view(row, measured.get(row["id"], ()), files.get(row["id"], ())) for row in rows]
 
     def _of_trials(
         self,

@@ -1,5 +1,4 @@
-"""One attempt at a trial, from claim to report: watch the child process and forward its messages to the
-server.
+"""One attempt at a trial, from claim to report: watch the child process and forward its messages.
 
 The worker survives everything that happens in the child. A crash, a signal, or too much memory or time
 becomes a failure with a message that names the cause. The attempt waits for a server that is unavailable.
@@ -32,10 +31,10 @@ from service.worker.attempt_settings import (
     AttemptSettings,
     Ending,
     Server,
-    _bytes,
-    _environment,
-    _fault,
-    _files,
+    environment_result,
+    fault_result,
+    files_by_digest,
+    show_bytes,
 )
 from service.worker.channel import Message
 from service.worker.fork_server import Child, ForkServer, ForkServerBroken
@@ -54,7 +53,6 @@ FORWARD_SECONDS = 0.5
 
 WATCH_SECONDS = 0.2
 """Seconds between two checks of a child's time and memory."""
-
 
 BATCH = 2000
 """Maximum number of curve points, and of log lines, in one request."""
@@ -112,12 +110,12 @@ class Attempt:
             job = self._job(directory)
             child = self._fork_server.fork()
         except ForkServerBroken as error:
-            return _environment(str(error), WHOLE)
+            return environment_result(str(error), WHOLE)
         except ServerUnavailable:  # released while the server was away
             return None
         except (SparsemodError, OSError) as error:
             why = f"could not fetch the trial's input files: {environment_failure(error) or error}"
-            return _environment(why, WHOLE if isinstance(error, OSError) else FILES)
+            return environment_result(why, WHOLE if isinstance(error, OSError) else FILES)
         try:
             with contextlib.suppress(BrokenPipeError):  # _watch reports the child's end
                 child.channel.send(job)
@@ -194,7 +192,7 @@ class Attempt:
                 self._peak = max(self._peak, child.memory())
                 if limits.memory is not None and self._peak > limits.memory:
                     return self._kill_with_fault(
-                        child, f"used {_bytes(self._peak)}, limits.memory is {_bytes(limits.memory)}"
+                        child, f"used {show_bytes(self._peak)}, limits.memory is {show_bytes(limits.memory)}"
                     )
             if now - began > limits.trial_seconds:
                 return self._kill_with_fault(
@@ -231,9 +229,9 @@ class Attempt:
                 failure = Failure(kind=FailureKind.INVALID, message=text, detail=message["type"])
                 return TrialResult(state=TrialState.FAILED, failure=failure)
             case "environment":
-                return _environment(message["message"], WHOLE if message["whole"] else "")
+                return environment_result(message["message"], WHOLE if message["whole"] else "")
             case "fault":
-                return _fault(message["message"])
+                return fault_result(message["message"])
         return None
 
     def _log_output(self, child: Child) -> bool:
@@ -256,7 +254,7 @@ class Attempt:
 
     def _kill_with_fault(self, child: Child, why: str) -> TrialResult:
         child.kill()
-        return _fault(f"{why} (in stage {self._stage!r}) and was killed")
+        return fault_result(f"{why} (in stage {self._stage!r}) and was killed")
 
     def _ended_early(self, child: Child) -> TrialResult:
         """Return the failure of a child that ended without a result."""
@@ -264,8 +262,8 @@ class Attempt:
         self._drain(child)
         hint = ""
         if code == -signal.SIGKILL:
-            hint = f"; not by this worker, so perhaps by the kernel because memory ran out (it last used {_bytes(self._peak)})"
-        return _fault(
+            hint = f"; not by this worker, so perhaps by the kernel because memory ran out (it last used {show_bytes(self._peak)})"
+        return fault_result(
             f"the trial's process {child.ending()} in stage {self._stage!r}{hint}", "\n".join(child.lines)
         )
 
@@ -346,7 +344,7 @@ class Attempt:
                 raise
             except (SparsemodError, OSError) as error:
                 why = f"the trial's files could not be stored: {environment_failure(error) or error}"
-                result = _environment(why, WHOLE if isinstance(error, OSError) else FILES)
+                result = environment_result(why, WHOLE if isinstance(error, OSError) else FILES)
             self._finish(result)
         except (Conflict, NotFound):
             return Ending.LOST
@@ -362,7 +360,7 @@ class Attempt:
 
         Raises OSError and the errors of `_retry_request`.
         """
-        files = _files(directory)
+        files = files_by_digest(directory)
         while self._points or self._log or self._checkpoint is not None:
             self._retry_request(self._forward)
         for artifact in result.artifacts:
@@ -378,7 +376,7 @@ class Attempt:
         except (Conflict, NotFound, ServerUnavailable):
             raise
         except SparsemodError as error:
-            refused = _fault(f"the server refused the result: {error}")
+            refused = fault_result(f"the server refused the result: {error}")
             self._retry_request(lambda: self._server.finish(attempt, token, refused))
 
     def _retry_request(self, request: Callable[[], Any]) -> Any:

@@ -60,23 +60,23 @@ class AttemptSettings:
     stop_grace: float = STOP_GRACE_SECONDS
 
 
-def _bytes(count: int) -> str:
+def show_bytes(count: int) -> str:
     return METRICS["model_size"].show(count)
 
 
-def _fault(message: str, detail: str = "") -> TrialResult:
+def fault_result(message: str, detail: str = "") -> TrialResult:
     return TrialResult(
         state=TrialState.FAILED, failure=Failure(kind=FailureKind.FAULT, message=message, detail=detail)
     )
 
 
-def _environment(message: str, detail: str) -> TrialResult:
+def environment_result(message: str, detail: str) -> TrialResult:
     """Return the result for a failure of the machine. The server queues the trial again."""
     failure = Failure(kind=FailureKind.ENVIRONMENT, message=message, detail=detail)
     return TrialResult(state=TrialState.FAILED, failure=failure)
 
 
-def _files(directory: Path) -> dict[str, Path]:
+def files_by_digest(directory: Path) -> dict[str, Path]:
     """Return digest -> file that the trial wrote."""
     return {
         "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
