@@ -8,7 +8,6 @@ from typing import Any
 from support_specs import small
 
 from service.store import Store
-from sparsemod import search
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -19,6 +18,7 @@ from sparsemod.records import (
     TrialResult,
     TrialState,
 )
+from sparsemod.sources import observation
 from sparsemod.spec.experiment import ExperimentSpec
 
 SPEC = small("store test", (4, 4, 2), (2, 3, 1), budgets={"model_size": 1000.0})
@@ -42,8 +42,8 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Suggestion(search.Suggestion):
-    """One of the search, two epochs long, with measurements of its costs as the screening makes them."""
+class Suggestion(observation.Suggestion):
+    """One of a candidate source, two epochs long, with measurements of its costs as the screening makes them."""
 
     epochs: int = 2
     costs: Mapping[str, float] = field(default_factory=dict)
