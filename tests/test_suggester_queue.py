@@ -109,6 +109,9 @@ def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
     [
         DataMissing("faces", ["train.bin"], "/data"),
         UnknownName("network.family", "own", ["cnn"]),
+        UnknownName("source.name", "own", ["grid"]),
+        UnknownName("pipeline.2", "own", ["build"]),
+        UnknownName("training.optimizer.name", "own", ["adam"]),
         OSError(errno.ENOSPC, "No space left on device"),
     ],
 )

@@ -341,7 +341,7 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
 def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure(tmp_path, change, words):
     from service.worker.trial_process import evaluate_job
 
-    spec = ExperimentSpec.parse({**tiny_spec().to_dict(), **change})
+    spec = ExperimentSpec.stored({**tiny_spec().to_dict(), **change})
     job = {
         "spec": spec.model_dump(mode="json"), "candidate": manual({}).model_dump(mode="json"), "epochs": 1, "seed": 0, "device": "cpu",
         "workdir": str(tmp_path),
