@@ -1,6 +1,6 @@
-"""Where the activations of one inference lie: lifetimes, execution order and addresses in one static arena.
+"""Memory planning for one inference: tensor lifetimes, execution order and addresses in one static arena.
 
-`plan(problem)` -> `Plan`; `problem(nodes, ...)` says what generated C needs of a network, however it is held.
+`plan(problem)` -> `Plan`; `problem(nodes, ...)` describes the memory that the generated C needs.
 """
 
 from sparsemod.arena.memory import MEMORY, Memory, Node

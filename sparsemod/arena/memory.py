@@ -1,4 +1,4 @@
-"""What a node's kernel needs of memory beside its tensors: a rule for each kind."""
+"""Memory that a node's kernel needs in addition to its tensors: one rule per kind."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,9 @@ from sparsemod.layouts import Tensors
 
 @dataclass(frozen=True)
 class Node:
-    """A layer as memory and C kernels see it. `kind` is the integer layer's; `window` of a kind without one is a single position."""
+    """A layer, as seen by the memory planner and the C kernels.
+
+    `kind` is the kind of the integer layer. A kind without a window has a `window` of a single position."""
 
     name: str
     kind: str
@@ -21,13 +23,13 @@ class Node:
 
     @property
     def traits(self) -> Kind:
-        """Its kind. Raises Unsupported for one that is not registered."""
+        """Return the node's kind. Raises Unsupported for an unregistered kind."""
         return kind_of(self.kind, self.name, MEMORY.title)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """`scratch` bytes while the kernel runs; `in_place`: it may write its result over any of its inputs."""
+    """`scratch`: bytes needed while the kernel runs; `in_place`: the kernel may overwrite any of its inputs with its result."""
 
     scratch: int = 0
     in_place: bool = False
@@ -36,24 +38,24 @@ class Memory:
 MemoryRule = Callable[[Node, Tensors], Memory]
 
 MEMORY: Stage[MemoryRule] = Stage("the memory plan", builtin=(__name__,))
-"""What a kernel needs: (node, tensors) -> Memory."""
+"""Memory rules by kind: (node, tensors) -> Memory."""
 
 
 @MEMORY.rules("linear", "concat", "flatten", "reshape", "transpose")
 def apart(node: Node, tensors: Tensors) -> Memory:
-    """A kernel that needs nothing, and whose output lies apart from its inputs."""
+    """Rule for a kernel without scratch whose output must not overlap its inputs."""
     return Memory()
 
 
 @MEMORY.rules("clamp", "add", "global_avg_pool")
 def over_input(node: Node, tensors: Tensors) -> Memory:
-    """A kernel that reads each element before it writes over it."""
+    """Rule for a kernel that reads each element before it overwrites it."""
     return Memory(in_place=True)
 
 
 @MEMORY.register("conv")
 def gathered(node: Node, tensors: Tensors) -> Memory:
-    """One window of one group is gathered into scratch, but for kernels that read their input where it is."""
+    """Rule for windowed kernels: scratch holds one window of one group, except for kernels that read their input directly."""
     channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
     window = node.window
     if window.depthwise(channels, outputs) or window.pointwise:
@@ -63,10 +65,10 @@ def gathered(node: Node, tensors: Tensors) -> Memory:
 
 @MEMORY.rules("max_pool", "avg_pool")
 def pooled(node: Node, tensors: Tensors) -> Memory:
-    """In place where no window reads what an earlier one has overwritten.
+    """Rule for pooling: in place where no window reads a position that an earlier window has overwritten.
 
-    Each position's result is written after its own window is read, so only later windows matter: none may begin at or before the place
-    that is written. Places count positions (all channels of one), row by row.
+    The kernel reads a position's window before it writes the position's result, so only later windows matter: none may
+    begin at or before the written position. Positions (with all their channels) are numbered row by row.
     """
     _, height, width = tensors.image(node.inputs[0])
     _, rows, columns = tensors.image(node.output)

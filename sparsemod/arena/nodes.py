@@ -1,11 +1,11 @@
-"""What the C kernels need of memory: views, in-place work and scratch, for any network of these nodes.
+"""Memory layout of a network for the C kernels: views, in-place operation and scratch.
 
-Tensors lie channels last in memory (see `sparsemod.layouts`). Hence
+Tensors are stored channels last (see `sparsemod.layouts`). Therefore:
 
-- a view shares the memory of its input wherever the bytes are the same, and a flatten also where its readers do not mind the order: linear
-  layers, whose weights are permuted for it (also behind activations). Elsewhere it moves bytes.
-- What a kernel needs beside that, and whether it works in place, is a rule of its kind (`sparsemod.arena.memory`). The network's input is
-  never overwritten by a kernel, but its bytes are free after its last reader.
+- A view shares its input's memory where the bytes are the same. A flatten also shares it where the order does not matter to its
+  readers: linear layers, whose weights are permuted to match (also behind activations). Elsewhere the view moves bytes.
+- The memory rule of a kind (`sparsemod.arena.memory`) gives the scratch of its kernel, and whether the kernel works in place. No
+  kernel overwrites the network's input, but the input's bytes are free after its last reader.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,11 @@ from sparsemod.layouts import Shape, Tensors
 
 @dataclass(frozen=True)
 class Layout:
-    """`nodes`: those whose kernels run; `buffer_of` each tensor; `order_of` vectors that hold a flattened tensor's elements channels last: its
-    image (channels, rows, columns); `problem` for the planner, one step per node of `nodes`, named by index."""
+    """The memory layout of a network.
+
+    `nodes`: the nodes whose kernels run. `buffer_of`: tensor -> buffer. `order_of`: vector that holds a flattened tensor's elements
+    channels last -> that tensor's image (channels, rows, columns). `problem`: the planner's problem, with one step per node of
+    `nodes`, named by index."""
 
     nodes: tuple[Node, ...]
     buffer_of: Mapping[str, str]
@@ -28,7 +31,7 @@ class Layout:
 
 
 def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) -> Layout:
-    """The memory of a network with input `source` and output `result`; nodes that the result does not need are left out.
+    """Return the memory layout of a network with input `source` and output `result`, without the nodes that `result` does not need.
 
     Raises Unsupported for a kind without a rule.
     """
@@ -66,7 +69,7 @@ def _useful(nodes: Sequence[Node], result: str) -> list[Node]:
 def _view(
     node: Node, nodes: Sequence[Node], tensors: Tensors, order_of: Mapping[str, Shape], result: str
 ) -> Shape | None:
-    """() for a view in the usual order, an image for a vector that holds such a tensor channels last, None for no view."""
+    """Return () for a view in the usual order, the image for a vector that holds it channels last, and None for a node that is no view."""
     source, made = node.inputs[0], node.output
     if source in order_of:
         return order_of[source]
@@ -81,7 +84,7 @@ def _view(
 
 
 def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str) -> bool:
-    """Whether everything that reads a vector takes its elements in any order."""
+    """Whether all readers of a vector accept its elements in any order."""
     if tensor == result or len(tensors.shapes[tensor]) != 1:
         return False
     readers = [node for node in nodes if tensor in node.inputs]
@@ -93,7 +96,7 @@ def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str
 
 
 def _one_by_one(node: Node) -> bool:
-    """Whether each output element depends on one input element, at its own place."""
+    """Whether each output element depends only on the input element at the same position."""
     return node.traits.elementwise and node.traits.inputs == 1
 
 

@@ -1,8 +1,8 @@
-"""Addresses: blocks with lifetimes, packed into the smallest arena that the search finds.
+"""Address assignment: pack blocks with lifetimes into the smallest arena that the search finds.
 
-A block is one address for a chain of buffers, each taking over the bytes of the one before. Blocks are placed one
-after another at the lowest free address; some sequence of blocks leads to an optimal packing, so several sequences are
-tried (largest first, longest first, ...), and then, while bytes are lost to fragmentation, all of them up to a number of
+A block is one address for a chain of buffers, each of which takes over the bytes of the previous one. Blocks are placed
+one after another at the lowest free address. Some sequence of blocks gives an optimal packing. The search tries several
+sequences (largest first, longest first, ...). While fragmentation remains, it then tries all sequences, up to a limit of
 attempts.
 """
 
@@ -10,33 +10,33 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 ATTEMPTS = 2_000
-BLOCKS = 100  # beyond, a number of attempts covers next to nothing
+BLOCKS = 100  # with more blocks, the attempts cover almost none of the sequences
 
 
 @dataclass
 class Block:
-    """Buffers at one address: (first step, last step, bytes) of each."""
+    """Buffers at one address, each as (first step, last step, bytes)."""
 
     names: list[str]
     parts: list[tuple[int, int, int]] = field(default_factory=list)
 
     @property
     def size(self) -> int:
-        """The largest of its buffers."""
+        """Size of the largest buffer."""
         return max(size for _, _, size in self.parts)
 
     @property
     def first(self) -> int:
-        """The step at which it comes to life."""
+        """The first step at which the block is alive."""
         return min(first for first, _, _ in self.parts)
 
     @property
     def steps(self) -> int:
-        """How long it lives."""
+        """Length of the block's lifetime in steps."""
         return max(last for _, last, _ in self.parts) - self.first + 1
 
     def clashes(self, other: "Block") -> list[tuple[int, int]]:
-        """(own bytes, other's bytes) wherever both are alive."""
+        """Return (bytes of this block, bytes of `other`) wherever both are alive."""
         return [
             (mine, theirs)
             for first, last, mine in self.parts
@@ -46,7 +46,7 @@ class Block:
 
 
 def place(blocks: Sequence[Block], least: int) -> list[int]:
-    """An address for each block. `least` is a lower bound of the arena: where it is reached, nothing more is tried."""
+    """Return an address for each block. `least` is a lower bound of the arena's size: the search stops when it reaches the bound."""
     clashes = [[a.clashes(b) for b in blocks] for a in blocks]
     keys: tuple[Callable[[int], tuple[int, ...]], ...] = (
         lambda i: (-blocks[i].size, blocks[i].first),
@@ -74,7 +74,7 @@ def _in_sequence(
 
 
 def _lowest(clashes: list[list[tuple[int, int]]], offsets: dict[int, int]) -> int:
-    """The lowest address at which nothing that is placed stands in the way."""
+    """Return the lowest address that does not overlap a placed block."""
     taken = sorted(
         (offset - mine + 1, offset + theirs)
         for other, offset in offsets.items()

@@ -1,9 +1,9 @@
-"""The execution order with the lowest peak.
+"""Search for the execution order with the lowest peak.
 
-What is alive depends only on which steps are over, not on their order. So the lowest peak is a minimax path over
-the sets of finished steps: a best-first search finds it exactly (Kahn and Liu, "Sequencing of tasks to minimize
-memory", 1987, study such orders on trees). Beyond STATES sets the search keeps the best WIDTH sets of each length
-instead, and never returns an order that is worse than the given one.
+The set of live buffers depends only on which steps have finished, not on their order. So the lowest peak is a minimax
+path over the sets of finished steps, and a best-first search finds it exactly (Kahn and Liu, "Sequencing of tasks to
+minimize memory", 1987, study such orders on trees). Beyond STATES sets the search keeps the best WIDTH sets of each
+length instead. It never returns an order that is worse than the given one.
 """
 
 import heapq
@@ -15,7 +15,7 @@ WIDTH = 64
 
 
 def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...], bool]:
-    """(order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
+    """Return (order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
     given = tuple(range(len(problem.steps)))
     highest = peak(problem, given)
     if highest == _floor(problem):
@@ -27,25 +27,25 @@ def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...],
 
 
 def _floor(problem: Problem) -> int:
-    """No order is below its most demanding step."""
+    """Return a lower bound of the peak: the bytes of the most demanding step."""
     needs = [problem.sizes[problem.given]]
     everything = (1 << len(problem.steps)) - 1
     for index, step in enumerate(problem.steps):
         held = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
-        # With every other step over, whatever can be taken over is.
+        # After all other steps, every buffer that can be taken over is taken over.
         fresh = step.writes is not None and problem.taken_over(index, everything) is None
         needs.append(held + (problem.sizes[step.writes] if fresh and step.writes else 0))
     return max(needs)
 
 
 def _before(problem: Problem) -> list[int]:
-    """Mask of the steps that each step needs directly."""
+    """Return, for each step, the mask of the steps that it depends on directly."""
     makers = {step.writes: index for index, step in enumerate(problem.steps) if step.writes is not None}
     return [sum({1 << makers[name] for name in step.reads if name in makers}) for step in problem.steps]
 
 
 def _after(problem: Problem, done: int, index: int, held: int) -> tuple[int, int]:
-    """(bytes alive while step `index` runs, bytes alive afterwards), `held` being alive before it."""
+    """Return (live bytes while step `index` runs, live bytes afterwards); `held` bytes are alive before it."""
     step = problem.steps[index]
     made = 0 if step.writes is None else problem.sizes[step.writes]
     during = held + step.scratch + (made if problem.taken_over(index, done) is None else 0)

@@ -1,4 +1,4 @@
-"""From a problem to a plan: order, addresses, and the proof that no two live buffers overlap."""
+"""The planner: turns a problem into a plan (order and addresses) and verifies that no two live buffers overlap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from sparsemod.errors import SparsemodError
 class Plan:
     """`offsets` of buffers and `scratch` of steps in an arena of `size` bytes, steps run in `order` (indices).
 
-    `peak` is the largest number of bytes alive together in that order, so that size - peak is what is lost to
-    fragmentation; `exact` says whether no order has a lower peak. `timeline` has one moment per step, in order.
+    `peak` is the largest number of bytes alive together in that order; size - peak bytes are lost to fragmentation.
+    `exact` is true when no order has a lower peak. `timeline` has one moment per step, in order.
     """
 
     order: tuple[int, ...]
@@ -32,7 +32,7 @@ class Plan:
 
 
 def plan(problem: Problem, states: int = STATES) -> Plan:
-    """The plan with the lowest peak that the order search finds (see `best_order`), and addresses for it."""
+    """Return the plan with the lowest peak that the order search finds (see `best_order`), with addresses."""
     order, exact = best_order(problem, states)
     moments = timeline(problem, order)
     highest = max((m.bytes for m in moments), default=problem.sizes[problem.given])
@@ -52,7 +52,7 @@ def plan(problem: Problem, states: int = STATES) -> Plan:
     return Plan(order, offsets, scratch, size, highest, exact, moments)
 
 
-_SCRATCH = "\0scratch of "  # no name of a tensor begins like this
+_SCRATCH = "\0scratch of "  # no tensor's name begins with this prefix
 
 
 def _blocks(problem: Problem, order: tuple[int, ...]) -> list[Block]:
@@ -87,4 +87,6 @@ def _verify(blocks: list[Block], addresses: list[int]) -> None:
         for b, other in zip(blocks[:i], addresses[:i], strict=True):
             for mine, theirs in a.clashes(b):
                 if start < other + theirs and other < start + mine:
-                    raise SparsemodError(f"arena plan: {a.names} and {b.names} overlap")  # a bug of ours
+                    raise SparsemodError(
+                        f"arena plan: {a.names} and {b.names} overlap"
+                    )  # a bug in the planner

@@ -1,4 +1,4 @@
-"""The planner's view of a network: buffers of bytes, and steps that read and write them."""
+"""The planner's input: buffers of bytes, and steps that read and write them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from sparsemod.errors import InvalidInput
 class Step:
     """One call of a kernel.
 
-    `reads` and `writes` name buffers (`writes` is None when the result goes to memory of the caller).
-    `in_place` names the buffers of `reads` whose bytes the result may take over if nothing reads them
-    afterwards. `scratch` bytes are needed while the step runs.
+    `reads` and `writes` name buffers (`writes` is None when the result goes to the caller's memory). `in_place`
+    names the buffers of `reads` whose bytes the result may take over if no later step reads them. The step needs
+    `scratch` bytes while it runs.
     """
 
     name: str
@@ -24,10 +24,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Problem:
-    """`sizes` of all buffers in bytes; `steps` in an order that works; `given` exists before the first step
-    and is never overwritten while it is needed, nor taken over in place.
+    """`sizes` of all buffers in bytes; `steps` in a valid order. The buffer `given` exists before the first step. It is
+    never overwritten while it is needed, and never taken over in place.
 
-    Raises InvalidInput when a step reads what no step before it made, or writes a buffer a second time.
+    Raises InvalidInput when a step reads a buffer that no earlier step writes, or writes a buffer a second time.
     """
 
     sizes: Mapping[str, int]
@@ -54,11 +54,11 @@ class Problem:
         object.__setattr__(self, "_masks", masks)
 
     def readers(self, name: str) -> int:
-        """The steps that read a buffer, as a bit mask."""
+        """Return the steps that read a buffer, as a bit mask."""
         return self._masks[name]
 
     def taken_over(self, index: int, done: int) -> str | None:
-        """The buffer that step `index` works in, when the steps of mask `done` are over; None: a new one."""
+        """Return the buffer that step `index` takes over once the steps in the mask `done` have run; None for a new buffer."""
         step = self.steps[index]
         if step.writes is None:
             return None
@@ -72,7 +72,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Moment:
-    """What is alive while `step` runs: `bytes` in all, of `buffers` (one name per buffer) and of scratch."""
+    """Live memory while `step` runs: total `bytes`, of `buffers` (one name per buffer) and scratch."""
 
     step: str
     bytes: int
@@ -81,7 +81,7 @@ class Moment:
 
 
 def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
-    """One moment per step in this order; a buffer taken over in place counts once."""
+    """Return one moment per step in this order; a buffer taken over in place counts once."""
     moments, done = [], 0
     alive = {problem.given}
     for index in order:
@@ -98,5 +98,5 @@ def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
 
 
 def peak(problem: Problem, order: Sequence[int]) -> int:
-    """The largest number of bytes alive together: what no arena in this order can be smaller than."""
+    """Return the largest number of bytes alive together, a lower bound of any arena in this order."""
     return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.given])
