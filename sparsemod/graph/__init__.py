@@ -1,6 +1,6 @@
-"""A network as operators: captured from any `torch.nn.Module`, folded as it is deployed, and run in float to check both.
+"""Operator graphs: capture from any `torch.nn.Module`, folding for deployment, and float execution to check both.
 
-`capture(module, shape)` -> `Graph`; `deployed(graph)` -> the `Graph` that cost models, the integer network and exporters work on.
+`capture(module, shape)` -> `Graph`; `deployed(graph)` -> the `Graph` that cost models, the integer network and exporters use.
 """
 
 from sparsemod.graph.capture import capture

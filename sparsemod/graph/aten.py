@@ -1,4 +1,4 @@
-"""How each ATen operator becomes ours: the registry, and what the translations in `sparsemod.graph.rules` share."""
+"""Translation of ATen operators to graph operators: the registry, and helpers for the translations in `sparsemod.graph.rules`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Translate = Callable[[Call], None]
 
 @dataclass(frozen=True)
 class Translation:
-    """How one ATen operator is answered: `origin` does it; `kinds` are the kinds of operators that it may emit (none: it only renames)."""
+    """The translation of one ATen operator: `origin` is the function; `kinds` are the kinds of operators that it may emit (none for an alias)."""
 
     origin: Translate
     kinds: tuple[str, ...] = ()
@@ -29,11 +29,11 @@ TRANSLATIONS: Stage[Translation] = Stage(
         "sparsemod.graph.rules.renaming",
     ),
 )
-"""ATen operator ("aten.conv2d.default") -> its translation."""
+"""Translations by ATen operator ("aten.conv2d.default")."""
 
 
 def aten(*names: str, kinds: tuple[str, ...] = ()) -> Callable[[Translate], Translate]:
-    """Decorator: the function translates these ATen operators ("conv2d.default"), to operators of these kinds."""
+    """Decorator that registers a function as the translation of these ATen operators ("conv2d.default") to operators of these kinds."""
 
     def file(translate: Translate) -> Translate:
         for name in names:
@@ -44,7 +44,7 @@ def aten(*names: str, kinds: tuple[str, ...] = ()) -> Callable[[Translate], Tran
 
 
 def captured_from(kind: str) -> tuple[str, ...]:
-    """The ATen operators that may become operators of this kind. Raises Unsupported where capture never gives one."""
+    """Return the ATen operators that may become operators of this kind. Raises Unsupported when capture never emits the kind."""
     found = tuple(name for name in TRANSLATIONS.names() if kind in TRANSLATIONS.get(name).kinds)
     if not found:
         raise Unsupported(kind, "any", TRANSLATIONS.title, hint="no ATen operator becomes one")
@@ -52,22 +52,22 @@ def captured_from(kind: str) -> tuple[str, ...]:
 
 
 def pair(value: Any, positions: int = 2, fill: int = 1) -> tuple[int, int]:
-    """ATen's one or two numbers for `positions` axes as (rows, columns); a sequence's rows are `fill`."""
+    """Convert ATen's one or two numbers for `positions` axes to (rows, columns); the rows of a sequence are `fill`."""
     numbers = [value] if isinstance(value, int) else list(value)
     return (fill if positions == 1 else int(numbers[0]), int(numbers[-1]))
 
 
 def four(value: Any, positions: int = 2) -> tuple[int, int, int, int]:
-    """ATen's symmetric padding as (top, bottom, left, right)."""
+    """Convert ATen's symmetric padding to (top, bottom, left, right)."""
     rows, columns = pair(value, positions, fill=0)
     return (rows, rows, columns, columns)
 
 
 def positions(call: Call, name: str) -> int:
-    """Axes of positions of a tensor, 1 or 2.
+    """Return the number of position axes of a tensor, 1 or 2.
 
-    Raises Unsupported for a vector, for a layout whose channels do not come first, and for an image given to an operator on sequences
-    (`max_pool1d`) or the other way round: torch would take it for a sample without a batch.
+    Raises Unsupported for a vector, for a layout whose channels do not come first, for an image as input of an operator on
+    sequences (`max_pool1d`), and for the reverse: torch would treat it as a sample without a batch axis.
     """
     layout, shape = call.layout(name), call.shape(name)
     wanted = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
@@ -80,7 +80,7 @@ def positions(call: Call, name: str) -> int:
 
 
 def first_of_several(call: Call) -> None:
-    """Where ATen returns more than one tensor (indices, statistics), only the first is ours."""
+    """Keep the first tensor of an ATen operator that returns several (indices, statistics)."""
     if isinstance(call.node.meta["val"], tuple | list):
         call.walker.values[call.node] = (
             call.walker.values[call.node],

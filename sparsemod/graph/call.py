@@ -1,4 +1,4 @@
-"""One ATen call of a traced program: what a translation sees of it, and the ways to answer."""
+"""One ATen call of a traced program: its arguments, and the methods with which a translation emits the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from sparsemod.layouts import TensorLayout, default_layout, layout
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A tensor that does not depend on the network's input; `key` is its name in the module, None when it was computed.
+    """A tensor that does not depend on the network's input; `key` is its name in the module, None for a computed tensor.
 
-    `transposed` is the name of the matrix that this is the transpose of.
+    `transposed` is the name of the matrix whose transpose this tensor is.
     """
 
     tensor: Tensor
@@ -28,12 +28,12 @@ class Constant:
 
 
 def captured() -> tuple[str, ...]:
-    """The kinds that a captured graph may hold."""
+    """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
 
 
 class Walker(Protocol):
-    """What a translation may use of the walk over the exported program."""
+    """The part of the walk over the exported program that translations may use."""
 
     layer_weights: frozenset[str]
     operators: list[Operator]
@@ -46,7 +46,7 @@ class Walker(Protocol):
 
 
 class Call:
-    """One ATen call: its arguments by name, and the ways to answer it."""
+    """One ATen call: its arguments by name, and methods to emit its result."""
 
     def __init__(self, walker: Walker, node: Node) -> None:
         self.walker, self.node = walker, node
@@ -71,35 +71,35 @@ class Call:
         return text.rsplit(".", 1)[0]
 
     def unsupported(self, hint: str = "") -> Unsupported:
-        """The error that names this operator and its layer."""
+        """Return the error that names this operator and its layer."""
         place = "" if self._is_leaf() else call_place(self.node)
         return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint, place=place)
 
     def tensor(self, name: str) -> str:
-        """The tensor given as argument `name`. Raises Unsupported when it is a constant."""
+        """Return the tensor passed as argument `name`. Raises Unsupported when it is a constant."""
         return self.tensor_of(self.arguments[name])
 
     def tensor_of(self, given: Any) -> str:
-        """The tensor that a node of the program stands for. Raises Unsupported when it is none that depends on the input."""
+        """Return the tensor of a program node. Raises Unsupported when it does not depend on the input."""
         value = self.walker.values[given] if isinstance(given, Node) else given
         if not isinstance(value, str):
             raise self.unsupported("one of its operands is a constant")
         return value
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape without batch of the tensor given as argument `name`."""
+        """Return the shape, without batch, of the tensor passed as argument `name`."""
         return self.walker.shapes[self.tensor(name)]
 
     def layout(self, name: str) -> TensorLayout:
-        """Layout of the tensor given as argument `name`."""
+        """Return the layout of the tensor passed as argument `name`."""
         return self.layout_of(self.tensor(name))
 
     def layout_of(self, tensor: str) -> TensorLayout:
-        """Layout of a tensor of the graph."""
+        """Return the layout of a tensor of the graph."""
         return layout(self.walker.layouts.get(tensor), self.walker.shapes[tensor])
 
     def constant(self, name: str) -> Constant | None:
-        """The constant given as argument `name`, None when it was left out. Raises Unsupported when it depends on the input."""
+        """Return the constant passed as argument `name`, None when it is absent. Raises Unsupported when it depends on the input."""
         given = self.arguments.get(name)
         if given is None:
             return None
@@ -123,7 +123,7 @@ class Call:
         return tuple(int(size) for size in value.shape[1:])
 
     def alias(self, name: str, *, copy: bool = False) -> None:
-        """The result is the tensor given as argument `name`; with `copy`, in memory of its own."""
+        """Make the tensor passed as argument `name` this call's result; with `copy`, the result has separate memory."""
         given = self.arguments[name]
         self.walker.values[self.node] = self.tensor(name)
         if not copy:
@@ -134,12 +134,13 @@ class Call:
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
         layout: str | None = "as input", named: bool = True, **more: Constant,
     ) -> str:  # fmt: skip
-        """Append an operator and make its output this call's result. `more` are further constants, filed as attributes.
+        """Append an operator and make its output this call's result. `more` are further constants, stored as attributes.
 
-        `shape`: the output's, where it is not ATen's. `layout`: the output's; None for the default one of its shape. Not stated it is
-        that of the first input, where the number of axes is equal. `named`: the operator may take the layer's own name.
+        `shape`: the output's shape, when it differs from ATen's. `layout`: the output's layout; None for the default layout of its
+        shape. When absent, the output takes the first input's layout if the number of axes is equal. `named`: the operator may
+        take the layer's name.
 
-        Raises Unsupported for an input without positions, or whose channels do not come first, where the kind needs them.
+        Raises Unsupported when the kind needs positions and channels first, and an input lacks them.
         """
         for given in inputs:
             self._check_input(kind, given)
@@ -163,7 +164,7 @@ class Call:
         return name
 
     def parameter(self, weight: Constant) -> str | None:
-        """The weight's name in the module when it is a conv or linear layer's own parameter."""
+        """Return the weight's name in the module when it is a parameter of a conv or linear layer."""
         return weight.key if weight.key in self.walker.layer_weights else None
 
     def _check_input(self, kind: str, tensor: str) -> None:
@@ -176,7 +177,7 @@ class Call:
             raise self.unsupported(f"its input has layout {axes.name}: transpose it to channels first")
 
     def _name(self, kind: str, named: bool) -> str:
-        # A layer is called by its path; what a container's forward calls itself gets the kind as well.
+        # A layer's operator is named by the layer's path. A function called in a container's forward gets the path and the kind.
         candidates = [self.path] if self.path and named and self._is_leaf() else []
         candidates.append(f"{self.path}.{kind}" if self.path else kind)
         name = next((c for c in candidates if c not in self.walker.names), None)
@@ -194,7 +195,7 @@ class Call:
 
     def _file(self, name: str, role: str, constant: Constant) -> str:
         key = constant.key or f"{name}.{role}"
-        # A computed tensor must not take the place of a parameter of the same name.
+        # A computed tensor must not replace a parameter of the same name.
         while constant.key is None and key in self.walker.state:
             key += "_"
         if key not in self.walker.state:

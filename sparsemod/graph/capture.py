@@ -1,4 +1,4 @@
-"""`capture`: from a `torch.nn.Module` to a graph."""
+"""Capture of a `torch.nn.Module` as a graph."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,16 @@ from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, typ
 
 
 def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> Graph:
-    """The operators that `module` runs in evaluation mode on one sample of `shape`, whose axes `layout` names (see `sparsemod.layouts`; None: the
-    default one of the shape).
+    """Return the operators that `module` runs in evaluation mode on one sample of `shape`.
+
+    `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape).
 
     Needs: one input (N, *shape), one output (N, classes), and Python control flow that does not depend on the input's values.
-    Guarantees: the same outputs (`run_float`); the module's mode, weights and gradients are not touched; the state is a float32 copy.
+    Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
+    copy.
 
-    Raises InvalidInput for a shape that is none and for what is no such module, BuildError when the module fails on this shape or cannot
-    be traced, Unsupported for operators that no cost model, kernel or exporter knows (all of them in one error).
+    Raises InvalidInput for an invalid shape and for an object that is no such module, BuildError when the module fails on this shape
+    or cannot be traced, and Unsupported for operators that no cost model, kernel or exporter supports (all in one error).
     """
     _check_module(module)
     if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
@@ -33,11 +35,11 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
     named = layout_of(layout, tuple(shape)).name
     example = example_for(module, shape)
     with evaluating(module), warnings.catch_warnings():
-        # About speed on this machine or torch's own internals; nothing that the module's author could act on here.
+        # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
         try:
             return _graph(module, recorded(module, example), shape, named)
-        except Exception as error:  # not an error yet: torch.export decides, and has the better words
+        except Exception as error:  # not an error yet: torch.export decides, and its messages are better
             if is_out_of_memory(error):
                 raise
         _run(module, example)
@@ -50,7 +52,7 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
-    """Zeros of the shape, with a batch axis, where the module's weights are."""
+    """Return zeros of the shape, with a batch axis, on the device of the module's weights."""
     first = next(module.parameters(), torch.zeros(0))
     return torch.zeros(BATCH, *shape, dtype=first.dtype, device=first.device)
 
@@ -60,7 +62,7 @@ def _graph(module: nn.Module, program: Program, shape: Sequence[int], layout: st
 
 
 def _layer_weights(module: nn.Module) -> frozenset[str]:
-    """Names of the weights that belong to convolutions and linear layers as parameters of their own."""
+    """Return the names of the weights that are parameters of convolutions and linear layers."""
     return frozenset(
         f"{path}.weight" if path else "weight"
         for path, part in module.named_modules()
@@ -70,7 +72,7 @@ def _layer_weights(module: nn.Module) -> frozenset[str]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and back to what it was for every part of the module; attributes that `forward` sets are taken back, too."""
+    """Switch to evaluation mode; on exit restore the mode of every submodule and the attributes that `forward` set."""
     before = [(part, dict(part.__dict__)) for part in module.modules()]
     try:
         for part, _ in before:
@@ -84,7 +86,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _run(module: nn.Module, example: Tensor) -> None:
-    """Run the module. Raises BuildError naming the layer that failed and the shape it was given."""
+    """Run the module. Raises BuildError that names the failed layer and its input shape."""
     running: list[tuple[str, tuple[int, ...]]] = []
     handles = []
     for path, part in module.named_modules():
@@ -119,7 +121,7 @@ _EAGER = "the plain nn.Module that it was made from"
 
 
 def _check_module(module: object) -> None:
-    """Raises InvalidInput for anything but a module of Python code."""
+    """Raise InvalidInput for anything but a module of Python code."""
     if isinstance(module, torch.jit.ScriptModule):
         raise InvalidInput("network", f"a TorchScript module ({type_name(module)})", _EAGER)
     if isinstance(module, torch.export.ExportedProgram):
@@ -131,7 +133,7 @@ def _check_module(module: object) -> None:
 
 
 def _cannot_capture(module: nn.Module, error: Exception) -> SparsemodError:
-    """The module runs, but torch.export cannot trace it."""
+    """Return the error for a module that runs, but that torch.export cannot trace."""
     kind = type(error).__name__
     if "DataDependent" in kind:
         hint = f"forward must not depend on the input's values; torch.export says: {_first_line(error)}"

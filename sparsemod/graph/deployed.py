@@ -1,7 +1,7 @@
-"""From a captured graph to the one that is deployed: batch norm folded, activations fused.
+"""Passes from a captured graph to the deployed graph: fold batch norm, fuse activations.
 
-Each pass says what it needs and what it guarantees; all of them keep the outputs (within rounding) and the order of execution, and what they
-do depends on the structure alone, never on the values of weights: a network costs the same before and after training.
+Each pass documents its needs and guarantees. All passes keep the outputs (within rounding) and the order of execution. They depend
+on the structure alone, never on the values of weights, so a network costs the same before and after training.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ from sparsemod.stage_errors import stage_errors
 
 @stage_errors("deployment")
 def deployed(graph: Graph) -> Graph:
-    """The graph as it is deployed: no batch norm, and relu / relu6 as `activation` of conv, linear and add where nothing else reads their result.
+    """Return the deployed graph: no batch norm, and relu / relu6 fused as `activation` into conv, linear and add.
 
-    Guarantees: the same outputs within float rounding; conv, linear and add have an `activation` attribute. A graph that is deployed
-    already is returned unchanged in content.
+    An activation is fused where nothing else reads the operator's result. Guarantees: the same outputs within float rounding; conv,
+    linear and add have an `activation` attribute. An already deployed graph keeps its content.
     """
     work = _Work(graph)
     _fold_backward(work)
@@ -56,7 +56,7 @@ class _Work:
         )  # fmt: skip
 
     def each(self, wanted: Callable[[Kind], object]) -> Iterator[Operator]:
-        """The operators whose kind is `wanted`, each as it is when its turn comes: a pass may rewrite what follows."""
+        """Iterate over the operators whose kind is `wanted`, each in its current state: a pass may rewrite later operators."""
         for name in [o.name for o in self.operators if wanted(o.traits)]:
             yield next(o for o in self.operators if o.name == name)
 
@@ -64,7 +64,7 @@ class _Work:
         return next((o for o in self.operators if o.output == name), None)
 
     def sole_user(self, name: str) -> Operator | None:
-        """The only reader of a tensor, None when there are several, or it is the network's output."""
+        """Return the only reader of a tensor; None when it has several readers or is the network's output."""
         readers = [o for o in self.operators if name in o.inputs]
         return readers[0] if len(readers) == 1 and name != self.output else None
 
@@ -85,7 +85,7 @@ class _Work:
             self.output = source
 
     def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator:
-        """`operator` with weights of its own; a parameter that other operators share stays as it is."""
+        """Return `operator` with new weights; parameters shared with other operators stay unchanged."""
         others = {key for o in self.operators if o.name != operator.name for key in o.keys}
         keys = []
         for role, tensor in (("weight", weight), ("bias", bias)):
@@ -98,7 +98,7 @@ class _Work:
 
 
 def _affine(work: _Work, norm: Operator) -> tuple[Tensor, Tensor]:
-    """Batch norm as scale and shift per channel, float64."""
+    """Return batch norm as scale and shift per channel, float64."""
     state = work.state
     variance = state[norm.attributes["variance"]].double()
     scale = torch.rsqrt(variance + norm.attributes["epsilon"])
@@ -111,14 +111,16 @@ def _affine(work: _Work, norm: Operator) -> tuple[Tensor, Tensor]:
 
 
 def _double(work: _Work, operator: Operator) -> tuple[Tensor, Tensor]:
-    """Weight and bias (zeros where there is none), float64."""
+    """Return weight and bias in float64; an absent bias is zeros."""
     weight = work.state[str(operator.weight)].double()
     bias = work.state[operator.bias].double() if operator.bias else weight.new_zeros(len(weight))
     return weight, bias
 
 
 def _fold_backward(work: _Work) -> None:
-    """Needs a batch norm that alone reads a conv or linear without activation. Scales that one's filters: w' = w s, b' = b s + t."""
+    """Fold a batch norm into the conv or linear before it, by scaling the filters: w' = w s, b' = b s + t.
+
+    Needs: the conv or linear has no activation, and the batch norm is its only reader."""
     for norm in work.each(lambda kind: kind.affine):
         before = work.producer(norm.inputs[0])
         if before is None or not before.traits.takes_affine or before.attributes["activation"]:
@@ -133,7 +135,9 @@ def _fold_backward(work: _Work) -> None:
 
 
 def _fold_forward(work: _Work) -> None:
-    """Needs a batch norm that a linear or an unpadded conv alone reads. Scales that one's inputs: w' = w s, b' = b + sum w t."""
+    """Fold a batch norm into the layer after it, by scaling the layer's inputs: w' = w s, b' = b + sum w t.
+
+    Needs: a linear or an unpadded conv is the only reader of the batch norm."""
     for norm in work.each(lambda kind: kind.affine):
         after = work.sole_user(norm.output)
         if after is None or not after.traits.takes_affine or any(after.window.padding):
@@ -141,7 +145,7 @@ def _fold_forward(work: _Work) -> None:
         (scale, shift), (weight, bias) = _affine(work, norm), _double(work, after)
         kind = work.state[str(after.weight)].dtype
         groups = after.window.groups
-        # Inputs of each output channel: those of its group.
+        # The inputs of an output channel are those of its group.
         per_output = [
             v.reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1).flatten(0, 1)
             for v in (scale, shift)
@@ -153,7 +157,7 @@ def _fold_forward(work: _Work) -> None:
 
 
 def _replace_batch_norms(work: _Work) -> None:
-    """Needs a batch norm that nothing could take in. Makes it a depthwise 1 x 1 conv, or on vectors a linear with a diagonal matrix."""
+    """Replace a batch norm that could not be folded by a depthwise 1 x 1 conv, or on vectors by a linear with a diagonal matrix."""
     for norm in work.each(lambda kind: kind.affine):
         scale, shift = _affine(work, norm)
         kind = work.state[norm.attributes["mean"]].dtype
@@ -182,13 +186,14 @@ def _replace_batch_norms(work: _Work) -> None:
 
 
 def _fuse_activations(work: _Work) -> None:
-    """Needs a relu or relu6 that alone reads a conv, linear or add, with nothing but max pools and flattens between, each read by the next alone.
+    """Fuse a relu or relu6 as `activation` into the conv, linear or add before it.
 
-    Becomes `activation` of the former, which gives the same outputs because pooling keeps the order; twice relu is relu, with a relu6 it is relu6.
+    Needs: only max pools and flattens between the two, each tensor read by the next operator alone. The outputs stay the same because
+    pooling keeps the order. Two relus fuse to relu, a relu and a relu6 to relu6.
     """
     for clip in work.each(lambda kind: kind.activation):
         while (pool := _movable(work, clip)) is not None:
-            # The tensors' names stay, so that the readers of the last one need no change.
+            # The tensors keep their names, so the readers of the last one need no change.
             work.shapes[pool.output] = work.shapes[pool.inputs[0]]
             work.layouts.pop(pool.output, None)
             if pool.inputs[0] in work.layouts:
@@ -209,7 +214,7 @@ def _fuse_activations(work: _Work) -> None:
 
 
 def _movable(work: _Work, clip: Operator) -> Operator | None:
-    """The operator that `clip` should swap places with, None when it stays."""
+    """Return the operator that `clip` should swap places with, None when `clip` stays."""
     before = work.producer(clip.inputs[0])
     source = before
     while source is not None and _passes(source) and work.sole_user(source.output):

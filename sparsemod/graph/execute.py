@@ -1,4 +1,4 @@
-"""Running a graph in float: the reference for captures and passes, and the source of calibration statistics."""
+"""Float execution of a graph: the reference for captures and passes, and the source of calibration statistics."""
 
 from collections.abc import Callable
 
@@ -18,14 +18,15 @@ FLOAT: Stage[FloatRule] = Stage(
         f"sparsemod.graph.rules.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
     ),
 )
-"""What each kind computes: (graph, operator, its inputs (N, *shape)) -> its output, before a fused activation."""
+"""Float rules by kind: (graph, operator, inputs (N, *shape)) -> output, before a fused activation."""
 
 
 @torch.no_grad()
 def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
-    """The graph's output (N, *shape) for `x` (N, *input shape). `observe(name, tensor)` sees the input and every operator's output.
+    """Return the graph's output (N, *shape) for `x` (N, *input shape).
 
-    Tensors are freed after their last use. Raises InvalidInput when `x` has another shape.
+    `observe(name, tensor)` is called with the input and every operator's output. Tensors are freed after their last use. Raises
+    InvalidInput when `x` has another shape.
     """
     if tuple(x.shape[1:]) != graph.shapes[graph.input]:
         raise InvalidInput(
@@ -46,21 +47,21 @@ def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | 
 
 
 def step(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    """One operator on tensors with a batch axis. Raises Unsupported for a kind without a float meaning."""
+    """Run one operator on tensors with a batch axis. Raises Unsupported for a kind without a float rule."""
     result = FLOAT.rule(operator.kind, operator.name)(graph, operator, inputs)
-    if operator.traits.window:  # rules may leave a sequence as an image of height 1
+    if operator.traits.window:  # rules may return a sequence as an image of height 1
         result = result.reshape(len(result), *graph.shapes[operator.output])
     return activate(result, operator.attributes.get("activation"))
 
 
 def as_image(graph: Graph, operator: Operator, x: Tensor) -> Tensor:
-    """The first input (N, *shape) of an operator as images (N, C, H, W)."""
+    """Return the first input (N, *shape) of an operator as images (N, C, H, W)."""
     layout = graph.layout(operator.inputs[0])
     return x.movedim(layout.channel + 1, 1).reshape(len(x), *layout.image(tuple(x.shape[1:])))
 
 
 def activate(x: Tensor, activation: str | None) -> Tensor:
-    """A fused activation: None, "relu" or "relu6"."""
+    """Apply a fused activation: None, "relu" or "relu6"."""
     if activation is None:
         return x
     return functional.relu(x) if activation == "relu" else functional.relu6(x)

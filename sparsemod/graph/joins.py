@@ -1,12 +1,12 @@
-"""Which tensors take the range of a concatenation: quantization gives it to them, and costs before training know it."""
+"""Tensors that take the range of a concatenation; quantization and the costs before training share these rules."""
 
 from sparsemod.graph.operators import Graph, Operator
 
 
 def range_taker(graph: Graph, join: Operator, name: str) -> Operator | None:
-    """The operator whose result takes the range of `join`'s output, so that its input `name` can be copied; None where that cannot be.
+    """Return the operator whose result takes the range of `join`'s output, so that `join` can copy its input `name`; else None.
 
-    Needs: nothing else reads what leads from that operator to `join`, and on the way values are only clamped, chosen or moved.
+    Needs: the path from that operator to `join` has no other readers, and operators on it only clamp, select or move values.
     """
     users, producers, reader = graph.users(), graph.producers(), join
     while users[name] == [reader] and name in producers:
@@ -18,6 +18,6 @@ def range_taker(graph: Graph, join: Operator, name: str) -> Operator | None:
 
 
 def copied(graph: Graph, join: Operator, name: str) -> bool:
-    """Whether quantization gives input `name` of `join` the output's scale, so that its bytes are copied."""
+    """Whether quantization gives input `name` of `join` the output's scale, so that `join` copies its bytes."""
     taker = range_taker(graph, join, name)
     return taker is not None and not taker.traits.keeps_scale

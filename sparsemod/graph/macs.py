@@ -1,4 +1,4 @@
-"""Multiply-adds of one sample: those of kinds with weights, taps on padding counted. Nothing else counts."""
+"""Multiply-adds of one sample. Only kinds with weights count; taps on padding are included."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,14 @@ from sparsemod.kinds import Stage
 MACS: Stage[Callable[[Graph, Operator], int]] = Stage(
     "the count of multiply-adds", builtin=("sparsemod.graph.rules.weighted",)
 )
-"""Multiply-adds of an operator with weights, by its kind."""
+"""Rules for the multiply-adds of operators with weights, by kind."""
 
 
 def operator_macs(graph: Graph, operator: Operator) -> int:
-    """Multiply-adds of one operator; 0 for kinds without weights. Raises Unsupported for a kind with weights and no rule."""
+    """Return the multiply-adds of one operator; 0 for kinds without weights. Raises Unsupported for a kind with weights and no rule."""
     return MACS.rule(operator.kind, operator.name)(graph, operator) if operator.traits.weighted else 0
 
 
 def macs(graph: Graph) -> int:
-    """Multiply-adds of the whole network."""
+    """Return the multiply-adds of the whole network."""
     return sum(operator_macs(graph, operator) for operator in graph.operators)

@@ -1,4 +1,4 @@
-"""The data: an operator and a graph of operators in execution order.
+"""The data model: an operator, and a graph of operators in execution order.
 
 | kind | inputs | attributes |
 | --- | --- | --- |
@@ -8,17 +8,18 @@
 | relu, relu6 | any | |
 | max_pool | with positions | kernel, stride, padding (top, bottom, left, right), dilation, ceil_mode |
 | avg_pool | with positions | kernel, stride, padding (top, bottom, left, right), ceil_mode, count_include_pad |
-| global_avg_pool | with positions | keep: whether the output keeps the axes of the positions, of size 1, or is a vector |
+| global_avg_pool | with positions | keep: whether the output keeps the position axes with size 1, or is a vector |
 | add | two of equal shape | |
 | concat | two or more | axis, counted without batch |
 | flatten | any | |
 | reshape | any | shape |
 
-The kinds and their traits are in `sparsemod.kinds`, the layouts of tensors in `sparsemod.layouts`. A sequence is worked on as an image of
-height 1: its windows have one row.
+`sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
+of height 1: its windows have one row.
 
-`parameter` is the name in the module of the convolution's or linear layer's weight that an operator's weight comes from, None for one that was
-computed or is no such layer's: pruning methods know only the former. In a deployed graph conv, linear and add also have `activation`: None, "relu" or "relu6".
+`parameter` is the module's name of the convolution or linear weight from which an operator's weight comes. It is None for a computed
+weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
+add also have `activation`: None, "relu" or "relu6".
 """
 
 from collections.abc import Mapping
@@ -35,9 +36,9 @@ from sparsemod.layouts import TensorLayout, Tensors
 
 @dataclass(frozen=True)
 class Operator:
-    """One step. `name` is unique: the layer's path in the module, for functions called in `forward` the caller's path and the kind.
+    """One step. `name` is unique: the layer's path in the module, or for functions called in `forward` the caller's path and the kind.
 
-    `inputs` and `output` name tensors of the graph; `weight` and `bias` are keys into its state, None where there is none.
+    `inputs` and `output` name tensors of the graph; `weight` and `bias` are keys into its state, None when absent.
     """
 
     name: str
@@ -50,12 +51,12 @@ class Operator:
 
     @property
     def traits(self) -> Kind:
-        """Its kind. Raises Unsupported for one that is not registered."""
+        """Return the operator's kind. Raises Unsupported for an unregistered kind."""
         return kind_of(self.kind, self.name, "the graph")
 
     @property
     def window(self) -> Window:
-        """Its window; for kinds without one that of a single position."""
+        """Return the operator's window; a single position for kinds without a window."""
         a = self.attributes
         padding = tuple(a.get("padding", (0, 0, 0, 0)))
         return Window(
@@ -69,7 +70,7 @@ class Operator:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every key into the graph's state that this operator uses."""
+        """Return every key into the graph's state that this operator uses."""
         named = (self.weight, self.bias, self.attributes.get("mean"), self.attributes.get("variance"))
         return tuple(key for key in named if key is not None)
 
@@ -78,7 +79,7 @@ class Operator:
 class Graph:
     """`operators` in execution order; `shapes` of every tensor for one sample (no batch axis); `state` holds detached copies on the CPU.
 
-    `layouts` names the layout of tensors where it is not the default one of their shape.
+    `layouts` holds the layouts of tensors that differ from the default of their shape.
     """
 
     input: str
@@ -90,23 +91,23 @@ class Graph:
 
     @cached_property
     def tensors(self) -> Tensors:
-        """Shapes and layouts of its tensors."""
+        """Return the shapes and layouts of the graph's tensors."""
         return Tensors(self.shapes, self.layouts)
 
     def layout(self, name: str) -> TensorLayout:
-        """The layout of a tensor."""
+        """Return a tensor's layout."""
         return self.tensors.layout(name)
 
     def image(self, name: str) -> tuple[int, int, int]:
-        """A tensor as kernels see it: (channels, rows, columns)."""
+        """Return a tensor's shape for the kernels: (channels, rows, columns)."""
         return self.tensors.image(name)
 
     def elements(self, name: str) -> int:
-        """Number of elements of a tensor, for one sample."""
+        """Return the number of a tensor's elements, for one sample."""
         return self.tensors.elements(name)
 
     def users(self) -> dict[str, list[Operator]]:
-        """Tensor -> the operators that read it, in order (one that reads it twice is listed once); empty for unread ones."""
+        """Return tensor -> the operators that read it, in order; an operator that reads it twice is listed once."""
         found: dict[str, list[Operator]] = {self.input: []}
         for operator in self.operators:
             found.setdefault(operator.output, [])
@@ -115,7 +116,7 @@ class Graph:
         return found
 
     def producers(self) -> dict[str, Operator]:
-        """Tensor -> the operator that makes it; the graph's input has none."""
+        """Return tensor -> the operator that computes it, for all tensors but the graph's input."""
         return {operator.output: operator for operator in self.operators}
 
 

@@ -1,8 +1,8 @@
-"""Two ways to see which ATen operators a module runs, as one program.
+"""Two ways to trace the ATen operators of a module as one program.
 
-`exported` asks `torch.export`: the truth, at tens of milliseconds. `recorded` runs the module once on tensors without data and notes what
-it calls: about a tenth of that, because nothing is symbolic. It refuses whatever it cannot follow (reading values, tensors made on the side), and then
-`exported` decides. The tests compare the two.
+`exported` uses `torch.export`: authoritative, but it takes tens of milliseconds. `recorded` runs the module once on tensors without
+data and records its calls: about ten times faster, because nothing is symbolic. It raises CannotFollow when it loses track (the module
+reads values, or creates tensors on the side); then `exported` decides. The tests compare both.
 """
 
 import logging
@@ -24,18 +24,18 @@ from torch.fx import Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
-BATCH = 7  # samples of the example; unlikely to be mistaken for another axis
+BATCH = 7  # batch size of the example; unlikely to equal the size of another axis
 
 
 class CannotFollow(Exception):
-    """`recorded` lost track of a tensor; never seen outside of this package."""
+    """Error of `recorded` when it loses track of a tensor; it never leaves this package."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """ATen calls in order; `input` is the sample's node, `constants` the module's tensors by node, with their names in it.
+    """ATen calls in order; `input` is the sample's node, `constants` the module's tensors by node, with their names in the module.
 
-    Every call has in its `meta` the result without data (`val`) and the modules around it (`nn_module_stack`: path, class).
+    The `meta` of each call holds the result without data (`val`) and the enclosing modules (`nn_module_stack`: path, class).
     """
 
     graph: FxGraph
@@ -44,7 +44,7 @@ class Program:
 
 
 def exported(module: nn.Module, example: Tensor) -> Program:
-    """The program by `torch.export`, without decompositions. Raises whatever the module or the tracer raises."""
+    """Trace the program with `torch.export`, without decompositions. Errors of the module and the tracer propagate."""
     with _quiet():
         program = torch.export.export(module, (example,), strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
@@ -71,7 +71,7 @@ _SAME_SHAPE = (_ATEN.relu.default, _ATEN.relu_.default, _ATEN.native_batch_norm.
 
 
 def _known(func: Any, args: tuple[Any, ...]) -> Any:
-    """Results that need no computation, because torch's own rules for these take half of the time; None to ask torch after all."""
+    """Return results that need no computation (torch's own rules for these take half of the time); None when torch must compute."""
     x = args[0]
     if func is _ATEN.relu_.default:
         return x
@@ -85,7 +85,7 @@ def _known(func: Any, args: tuple[Any, ...]) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch logs and prints whole graphs before it raises; what it raises says the same in one line."""
+    """Suppress torch's output: before it raises, torch prints whole graphs; its exception says the same in one line."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     try:
@@ -99,7 +99,7 @@ def _quiet() -> Iterator[None]:
 
 
 def recorded(module: nn.Module, example: Tensor) -> Program:
-    """The program by running the module on the meta device. Raises CannotFollow, or whatever the module raises there."""
+    """Trace the program by running the module on the meta device. Raises CannotFollow; errors of the module propagate."""
     recorder = _Recorder(module)
     sample = torch.empty(example.shape, dtype=example.dtype, device="meta")
     node = recorder.placeholder("x", sample)
@@ -114,14 +114,14 @@ def recorded(module: nn.Module, example: Tensor) -> Program:
 
 
 class _Recorder(TorchDispatchMode):
-    """Notes every ATen call below autograd, where composite operators are taken apart already."""
+    """Records every ATen call below autograd, where composite operators are already decomposed."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = FxGraph()
         self._module = module
         self._nodes: dict[int, Node] = {}
-        self._kept: list[Tensor] = []  # so that no identity is used twice
+        self._kept: list[Tensor] = []  # keeps objects alive, so that no id() is reused
         self._stack: list[tuple[str, str]] = []
 
     def placeholder(self, name: str, tensor: Tensor) -> Node:
@@ -135,7 +135,7 @@ class _Recorder(TorchDispatchMode):
         self._kept.append(tensor)
 
     def nodes(self, value: Any) -> Any:
-        """`value` with nodes in place of tensors."""
+        """Return `value` with nodes in place of tensors."""
         if isinstance(value, Tensor):
             node = self._nodes.get(id(value))
             if node is None:
@@ -173,7 +173,7 @@ class _Recorder(TorchDispatchMode):
 
     @contextmanager
     def paths(self) -> Iterator[None]:
-        """Keep track of the module that is running."""
+        """Track the module that is running."""
         handles = []
         for path, part in self._module.named_modules():
             kind = f"{type(part).__module__}.{type(part).__qualname__}"
@@ -198,7 +198,7 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def call_place(node: Node) -> str:
-    """File and line of the module's code that made this call, as `net.py, line 12`; empty where it is not known."""
+    """Return file and line of the module's code that made this call, as `net.py, line 12`; empty when unknown."""
     place = node.meta.get("place")
     if place is None:
         found = [

@@ -1,7 +1,7 @@
-"""From a traced program to our operators, node by node with the rules in `sparsemod.graph.aten`.
+"""Translation of a traced program to graph operators, node by node with the rules in `sparsemod.graph.aten`.
 
-Two things need care, and happen here: operators that work in place (every later reader of any alias sees the new value), and weights that
-are computed (masks, parametrizations, buckets): whatever does not depend on the input is evaluated.
+This module also handles two special cases. In-place operators: every later reader of any alias sees the new value. Computed weights
+(masks, parametrizations, buckets): the walk evaluates every node that does not depend on the input.
 """
 
 import operator as python_operator
@@ -22,11 +22,11 @@ from sparsemod.layouts import default_layout
 
 INPUT = "input"
 UNKNOWN = object()
-"""Stands for what an unsupported operator made, where that has no batch axis."""
+"""Placeholder for an unsupported operator's result without a batch axis."""
 
 
 class Walker:
-    """Translates a program node by node. An unsupported operator does not end the walk, so that one error names them all."""
+    """Translates a program node by node. The walk continues after an unsupported operator, so that one error names all of them."""
 
     def __init__(
         self, program: Program, shape: tuple[int, ...], layer_weights: frozenset[str], layout: str | None
@@ -37,7 +37,7 @@ class Walker:
         self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
-        # What is written to in place must not be the module's own.
+        # In-place writes must not change the module's tensors.
         copy = any(_writes(node) for node in self.nodes)
         self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them
             node: Constant(tensor.clone() if copy else tensor, key)
@@ -46,12 +46,12 @@ class Walker:
         self.values[program.input] = INPUT
         self.storage: dict[Node, Node] = {
             node: node for node in self.values
-        }  # whose memory a node's tensor shares
+        }  # node -> the node whose memory its tensor shares
         self.order = {node: place for place, node in enumerate(self.nodes)}
         self.refused: list[Unsupported] = []
 
     def graph(self) -> Graph:
-        """The whole program."""
+        """Translate the whole program."""
         live = self._live()
         output = None
         for node in self.nodes:
@@ -78,7 +78,7 @@ class Walker:
         )  # fmt: skip
 
     def _live(self) -> set[Node]:
-        """Nodes that the output needs. One that writes in place counts, its result need not be read under its own name."""
+        """Return the nodes that the output needs, including in-place writes whose result is read only through an alias."""
         live: set[Node] = set()
         todo = [n for n in self.nodes if n.op == "output" or _writes(n)]
         while todo:
@@ -97,7 +97,7 @@ class Walker:
         return results[0]
 
     def _refuse(self, node: Node, error: Unsupported) -> None:
-        """Note the error, and let the walk go on with a tensor that stands for the operator's result."""
+        """Record the error, and continue the walk with a placeholder for the operator's result."""
         if error.where not in {known.where for known in self.refused}:
             self.refused.append(error)
         held = node.meta.get("val")
@@ -115,7 +115,7 @@ class Walker:
     def _translate(self, node: Node) -> None:
         call = Call(self, node)
         if any(self.values[source] is UNKNOWN for source in node.all_input_nodes):
-            # What an unsupported operator made has no shape that could be judged; an operator without a translation is one all the same.
+            # The placeholder of an unsupported result has no valid shape to check. A missing translation is still reported.
             known = node.target is python_operator.getitem or TRANSLATIONS.has(str(node.target))
             self.values[node], self.storage[node] = UNKNOWN, node
             if not known:
@@ -138,7 +138,7 @@ class Walker:
             self._written(node, call)
 
     def _evaluate(self, node: Node) -> None:
-        """A node that does not depend on the input: computed on the module's own tensors. Raises Unsupported for random numbers."""
+        """Evaluate a node that does not depend on the input, on the module's tensors. Raises Unsupported for random numbers."""
         if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
             raise Call(self, node).unsupported("its result is random")
         args = map_arg(node.args, lambda n: self.values[n].tensor)
@@ -162,7 +162,7 @@ class Walker:
         return source
 
     def _written(self, node: Node, call: Call) -> None:
-        """After an in-place operator, every alias of its first input holds the new value."""
+        """Update every alias of an in-place operator's first input to the new value."""
         target = node.all_input_nodes[0]
         before, root = self.values[target], self.storage[target]
         for other in [n for n, held in self.storage.items() if held is root]:
@@ -191,9 +191,9 @@ def _needed(operators: list[Operator], output: str) -> list[Operator]:
 def _drop_squeezes(
     operators: list[Operator], output: str, shapes: dict[str, tuple[int, ...]]
 ) -> tuple[list[Operator], str]:
-    """Torch pools sequences as images of height 1: (C, L) -> (C, 1, L) -> pool -> (C, L). The pool works on the sequence itself.
+    """Drop torch's reshapes around the pools of sequences, (C, L) -> (C, 1, L) -> pool -> (C, L), so that the pool reads the sequence.
 
-    Returns the operators and the name of the output; the pool's entry in `shapes` is the sequence's.
+    Returns the operators and the output's name, and sets the pool's entry in `shapes` to the sequence's shape.
     """
     found = list(operators)
     for name in [o.name for o in operators if o.kind == "reshape"]:
@@ -224,7 +224,7 @@ def _drop_squeezes(
 
 
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
-    """Zero padding in front of a convolution, once or several times, becomes the convolution's own. Raises Unsupported for padding elsewhere."""
+    """Merge one or several zero paddings before a convolution into the convolution. Raises Unsupported for padding elsewhere."""
     pads: dict[str, Operator] = {}
     result = []
     for operator in operators:

@@ -1,7 +1,7 @@
-"""Kinds of operators as data, and the registries of the rules that each stage has for them.
+"""Kinds of operators as data, and the registries of each stage's rules for them.
 
-A kind is a `Kind` in `KINDS`: a name and traits. Code asks traits, not names. What a stage does with a kind is a rule in that stage's
-`Stage`, a registry; `Stage.rule` raises Unsupported, with stage, operator and layer, where there is none. The stages are
+A kind is a `Kind` in `KINDS`: a name and traits. Code branches on traits, not on names. Each stage has a `Stage`, a registry with one
+rule per kind. `Stage.rule` raises Unsupported, with stage, operator and layer, when the rule is missing. The stages are
 
 | stage | registry | a rule |
 | --- | --- | --- |
@@ -12,13 +12,13 @@ A kind is a `Kind` in `KINDS`: a name and traits. Code asks traits, not names. W
 | quantization | `sparsemod.quantization.static.RULES` | operator -> layer |
 | integer layer | `sparsemod.quantization.layers.LAYERS` | the layer's class |
 | integer kernel | `sparsemod.quantization.interpreter.KERNELS` | layer, int8 arrays -> int8 array |
-| memory | `sparsemod.arena.memory.MEMORY` | node -> scratch, work in place |
+| memory | `sparsemod.arena.memory.MEMORY` | node -> scratch, in-place operation |
 | cost features | `sparsemod.measure.work.FEATURES` | node -> kernel, counts of its loops |
 | C | `sparsemod.export.c.layers.EMITTERS` | layer -> constants and calls |
 | ONNX | `sparsemod.export.onnx.layers.RULES` | layer -> nodes |
 | TensorFlow Lite | `sparsemod.export.tflite.layers.RULES` | layer -> operators |
 
-This room holds plain data: it loads neither torch nor numpy.
+This package holds plain data and imports neither torch nor numpy.
 """
 
 from sparsemod.kinds.kind import KINDS, Kind, kind_of

@@ -1,4 +1,4 @@
-"""How weights may lie in flash, and which way is chosen: what costs before training and the C export agree on.
+"""Encodings of weights in flash, shared by the costs before training and the C export.
 
 dense   every weight
 gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
@@ -9,16 +9,16 @@ ENCODINGS = ("dense", "gaps", "mask")
 
 
 def mask_bytes(filters: int, taps: int) -> int:
-    """Bytes of the index of the mask encoding."""
+    """Return the index size of the mask encoding in bytes."""
     return filters * ((taps + 7) // 8)
 
 
 def encoded_bytes(
     filters: int, taps: int, nonzeros: int, groups: int = 1, bridges: int = 0
 ) -> dict[str, int]:
-    """Bytes of weights and index by encoding, dense first. Layers with groups are stored dense only.
+    """Return the bytes of weights and index by encoding, dense first. Layers with groups only have the dense encoding.
 
-    `bridges`: zeros that gaps store within runs of more than 255, where that is known.
+    `bridges`: the number of zeros that `gaps` stores within runs of more than 255 zeros, when known.
     """
     found = {"dense": filters * taps}
     if groups == 1:

@@ -1,4 +1,4 @@
-"""A kind of operator: a name and what is true of every operator of the kind."""
+"""A kind of operator: a name, and the traits that every operator of the kind has."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from sparsemod.registry import Registry
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of operator and its traits. The traits speak of the operator in a graph and of the integer layer that it becomes.
+    """A kind of operator and its traits. The traits hold for the operator in a graph and for its integer layer.
 
-    `inputs`: how many tensors it reads, None for any number. `layer`: the kind of the integer layer, where that has another name.
+    `inputs`: the number of input tensors, None for any number. `layer`: the kind of the integer layer, when its name differs.
     """
 
     name: str
@@ -18,41 +18,41 @@ class Kind:
     inputs: int | None = 1
     layer: str = ""
     elementwise: bool = False
-    """Each output value depends on the input values at the same place alone; input and output have one shape."""
+    """Each output value depends only on the input values at the same position; input and output have the same shape."""
     view: bool = False
-    """The output has the input's bytes; C may share the memory."""
+    """The output has the same bytes as the input; C may share the memory."""
     same_image: bool = False
-    """A view whose output is the same image as its input, with the axes in another order: C holds both alike."""
+    """A view whose output is its input's image with permuted axes: both have the same bytes in C."""
     window: bool = False
-    """It moves a window over the positions: has kernel, stride, padding, dilation."""
+    """It moves a window over the positions, with kernel, stride, padding and dilation."""
     positions: bool = False
     """Its input has channels first and positions: a sequence or an image."""
     weighted: bool = False
     """It has weights, one filter per output channel; they count as parameters and are stored."""
     affine: bool = False
-    """It scales and shifts each channel by constants: a neighbour with weights may take it in."""
+    """It scales and shifts each channel by constants: it can be folded into a neighbour with weights."""
     takes_affine: bool = False
-    """Its weights can take in a scale and a shift of its input's or output's channels."""
+    """A scale and a shift of its input's or output's channels can be folded into its weights."""
     activation: str | None = None
     """It is this activation: "relu" or "relu6"."""
     fuses_activation: bool = False
-    """It can end in an activation, its attribute `activation`."""
+    """It can have a fused activation, in its attribute `activation`."""
     clamps_early: bool = False
     """Clamping its input gives the same as clamping its output: an activation may move in front of it. (Not so for means.)"""
     keeps_scale: bool = False
     """Its output has its input's scale and zero point."""
     in_place: bool = False
-    """It works on its input's bytes where nothing reads them afterwards. (Kernels may do so for more kinds: see the memory rules.)"""
+    """It works in place when no later step reads its input. (Kernels of more kinds may do so: see the memory rules.)"""
     joins: bool = False
-    """It puts its inputs one after another; inputs that nothing else reads take the output's scale."""
+    """It concatenates its inputs; inputs without other readers take the output's scale."""
     any_order: bool = False
     """It can read a vector's elements in any order, because its weights can be permuted."""
     takes_padding: bool = False
-    """Zero padding in front of it can become its own."""
+    """Zero padding before it can be merged into its own padding."""
     captured: bool = True
-    """A captured graph may hold it."""
+    """A captured graph may contain it."""
     deployed: bool = True
-    """A deployed graph may hold it."""
+    """A deployed graph may contain it."""
 
     def __post_init__(self) -> None:
         if not self.layer:
@@ -69,11 +69,11 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.shaping",
     ),
 )
-"""Every kind of operator by name. A package adds one by the entry point group `sparsemod.operators`, whose module registers the rules too."""
+"""Every kind of operator by name. A package adds a kind through the entry point group `sparsemod.operators`; its module also registers the rules."""
 
 
 def kind_of(name: str, layer: str = "", by: str = "sparsemod") -> Kind:
-    """The kind called `name`. Raises Unsupported, naming the layer and the stage `by`, for one that is not registered."""
+    """Return the kind called `name`. Raises Unsupported, with the layer and the stage `by`, for an unregistered kind."""
     names = KINDS.names()
     if name not in names:
         raise Unsupported(name, layer, by, names)

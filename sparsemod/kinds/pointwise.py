@@ -1,4 +1,4 @@
-"""Kinds that work on each element by itself: activations and addition."""
+"""Elementwise kinds: activations and addition."""
 
 from sparsemod.kinds.kind import KINDS, Kind
 
@@ -12,6 +12,6 @@ def _activation(name: str, title: str, activation: str | None, captured: bool) -
 
 KINDS.add("relu", _activation("relu", "relu", "relu", True))
 KINDS.add("relu6", _activation("relu6", "relu6", "relu6", True))
-# The integer layer of both.
+# the integer layer of both relu and relu6
 KINDS.add("clamp", _activation("clamp", "an activation that no other layer could take in", None, False))
 KINDS.add("add", Kind("add", "addition", inputs=2, elementwise=True, fuses_activation=True))

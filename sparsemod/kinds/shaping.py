@@ -19,7 +19,7 @@ KINDS.add(
         keeps_scale=True,
     ),
 )
-# Part of the convolution that follows it before the captured graph is complete.
+# merged into the following convolution before the captured graph is complete
 KINDS.add(
     "pad",
     Kind(

@@ -1,4 +1,4 @@
-"""The rules of one stage, by kind of operator."""
+"""Registry of one stage's rules, by kind of operator."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -14,7 +14,7 @@ R = TypeVar("R")
 class Stage(Registry[R], Generic[R]):
     """A stage's rules. `title` names the stage in errors ("the C export"); `builtin` are the modules that register sparsemod's own rules.
 
-    Rules of other packages arrive with their kinds, by the entry points of `KINDS`.
+    Other packages register their rules together with their kinds, through the entry points of `KINDS`.
     """
 
     def __init__(self, title: str, builtin: tuple[str, ...] = ()) -> None:
@@ -22,7 +22,7 @@ class Stage(Registry[R], Generic[R]):
         self.title = title
 
     def rules(self, *kinds: str) -> Callable[[R], R]:
-        """Decorator that files one rule under several kinds."""
+        """Decorator that registers one rule for several kinds."""
 
         def file(member: R) -> R:
             for kind in kinds:
@@ -36,7 +36,7 @@ class Stage(Registry[R], Generic[R]):
         return kind in self.names()
 
     def rule(self, kind: str, layer: str, hint: str = "") -> R:
-        """The rule for a kind. Raises Unsupported, naming the stage, the kind and the layer, where there is none."""
+        """Return the rule for a kind. Raises Unsupported, with the stage, the kind and the layer, when there is no rule."""
         self._load()
         try:
             return self._members[kind]
@@ -52,5 +52,5 @@ class Stage(Registry[R], Generic[R]):
                 import_module(module)
             KINDS.names()
         except BaseException:
-            self._loaded = False  # every look-up reports it, not the first alone
+            self._loaded = False  # every lookup reports it, not only the first one
             raise

@@ -1,4 +1,4 @@
-"""Kinds with weights, and batch norm, which they take in."""
+"""Kinds with weights, and batch norm, which is folded into them."""
 
 from sparsemod.kinds.kind import KINDS, Kind
 

@@ -1,4 +1,4 @@
-"""How a window moves over the positions of an image: the geometry that capture, memory, costs and exporters share."""
+"""Geometry of windows over the positions of an image, shared by capture, memory, costs and exporters."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ Pair = tuple[int, int]
 class Window:
     """`kernel`, `stride` and `dilation` are (rows, columns), `padding` is (top, bottom, left, right).
 
-    `groups` of channels are worked on apart. With `ceil`, a last window may reach beyond input and padding.
+    The `groups` of channels are processed separately. With `ceil`, the last window may reach beyond input and padding.
     """
 
     kernel: Pair = (1, 1)
@@ -21,24 +21,26 @@ class Window:
 
     @property
     def pointwise(self) -> bool:
-        """Whether the input itself is the window."""
+        """Whether the kernel is 1 x 1, without padding and groups, so that the window is the input itself."""
         return self.kernel == (1, 1) and not any(self.padding) and self.groups == 1
 
     def depthwise(self, channels: int, outputs: int) -> bool:
-        """Whether each channel has one filter of its own."""
+        """Whether each channel has exactly one filter."""
         return self.groups == channels == outputs and self.groups > 1
 
     def around(self, axis: int) -> Pair:
-        """Padding (before, after) along an axis: 0 rows, 1 columns."""
+        """Return the padding (before, after) along an axis: 0 rows, 1 columns."""
         return self.padding[2 * axis], self.padding[2 * axis + 1]
 
     def room(self, size: Pair, axis: int) -> int:
-        """Places that the first window may move by along an axis of an input with these rows and columns; negative: it does not fit."""
+        """Return how many positions the first window can move along an axis of an input of `size` (rows, columns).
+
+        The result is negative when the window does not fit."""
         return size[axis] + sum(self.around(axis)) - self.dilation[axis] * (self.kernel[axis] - 1) - 1
 
     def counts(self, size: Pair) -> Pair:
-        """Rows and columns of the output; not positive where the window does not fit. With `ceil`, a last window that would begin beyond
-        the input and its leading padding is left out."""
+        """Return the rows and columns of the output; not positive when the window does not fit. With `ceil`, a last window that would begin
+        beyond the input and its leading padding is omitted."""
         found = []
         for axis in (0, 1):
             stride = self.stride[axis]
@@ -49,7 +51,7 @@ class Window:
         return found[0], found[1]
 
     def beyond(self, size: Pair) -> Pair:
-        """Rows and columns by which the last window reaches beyond input and stated padding: `ceil` allows it."""
+        """Return the rows and columns by which the last window, with `ceil`, reaches beyond the input and its padding."""
         counts = self.counts(size)
 
         def along(axis: int) -> int:
@@ -59,7 +61,7 @@ class Window:
         return along(0), along(1)
 
     def inside(self, size: Pair, axis: int) -> tuple[int, ...]:
-        """For each output along an axis, the taps of its window that lie inside the input."""
+        """Return, for each output along an axis, the number of its window's taps inside the input."""
         before, step, apart = self.around(axis)[0], self.stride[axis], self.dilation[axis]
         return tuple(
             sum(0 <= place * step - before + tap * apart < size[axis] for tap in range(self.kernel[axis]))

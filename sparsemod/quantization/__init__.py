@@ -1,6 +1,6 @@
 """Quantization: trained networks as integer networks, with a reference interpreter in integer arithmetic.
 
-Importing this package loads no torch: the schemes' configs are read without it.
+Importing this package does not import torch, so that the schemes' configs can be read without it.
 """
 
 from importlib import import_module

@@ -40,10 +40,9 @@ Float32 = NDArray[np.float32]
 
 
 def quantize_multiplier(real: NDArray[np.float64] | float) -> tuple[Int32, Int32]:
-    """(multiplier, shift) of each real multiplier >= 0; one too small for any effect (below 2^-32) becomes
-    (0, 0).
+    """Return (multiplier, shift) of each real multiplier >= 0; (0, 0) for a multiplier too small for any effect (below 2^-32).
 
-    Raises InvalidInput for negative, infinite or larger than 2^30 ones.
+    Raises InvalidInput for multipliers that are negative, infinite or above 2^30.
     """
     values = np.atleast_1d(np.asarray(real, dtype=np.float64))
     if not np.all((values >= 0) & (values < 2.0**30)):
@@ -60,15 +59,14 @@ def quantize_multiplier(real: NDArray[np.float64] | float) -> tuple[Int32, Int32
 
 
 def requantize(acc: Int64, multiplier: Int64 | int, shift: Int64 | int) -> Int64:
-    """See the module's text; arrays broadcast."""
+    """Requantize as the module's docstring defines; arrays broadcast."""
     shift = np.asarray(shift, dtype=np.int64)
     result: Int64 = (np.asarray(acc, np.int64) * multiplier + (np.int64(1) << (30 - shift))) >> (31 - shift)
     return result
 
 
 def rescale_multipliers(factors: tuple[float, ...]) -> tuple[tuple[int, ...], int]:
-    """(multipliers, common shift) of real factors: the largest shift at which each multiplier is at most
-    2^21.
+    """Return (multipliers, common shift) of real factors, with the largest shift at which each multiplier is at most 2^21.
 
     Raises InvalidInput when a factor is not below 2^20.
     """
@@ -86,11 +84,11 @@ def _half_up(value: float) -> int:
 
 
 def activation_parameters(low: float, high: float, least: float = 0.0) -> tuple[float, int]:
-    """(scale, zero point) of an asymmetric int8 tensor whose real values lie in [low, high].
+    """Return (scale, zero point) of an asymmetric int8 tensor with real values in [low, high].
 
-    The range is widened to hold 0, which is represented exactly (padding and pruned values stay exact zeros).
-    `least` is a lower bound of the scale. An empty range gets scale max(1, least). The scale is a float32
-    number. Raises InvalidInput for a range that is not finite.
+    The range is widened to include 0, which int8 then represents exactly (padding and pruned values stay exact zeros).
+    `least` is a lower bound of the scale. An empty range gets scale max(1, least). The scale is a float32 number.
+    Raises InvalidInput for a range that is not finite.
     """
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise InvalidInput("activation range", (low, high), "two finite numbers, the lower first")
@@ -108,8 +106,9 @@ def _float32(value: float) -> float:
 
 
 def quantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Int8:
-    """Real values as int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128,
-    127). What is not a number becomes the zero point."""
+    """Quantize real values to int8: clamp(zero_point + round_half_even(float32(value) / float32(scale)), -128, 127).
+
+    NaN becomes the zero point."""
     with np.errstate(over="ignore"):  # infinities are clamped
         scaled = np.rint(np.asarray(values, dtype=np.float32) / np.float32(scale)) + np.float32(zero_point)
     scaled = np.where(np.isnan(scaled), np.float32(zero_point), scaled)
@@ -117,12 +116,12 @@ def quantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Int8
 
 
 def dequantize_values(values: NDArray[Any], scale: float, zero_point: int) -> Float32:
-    """Real values of int8 ones: (q - zero_point) x scale, in float32."""
+    """Dequantize int8 values: (q - zero_point) x scale, in float32."""
     return (np.asarray(values, dtype=np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
 def clamp_range(activation: str | None, scale: float, zero_point: int) -> tuple[int, int]:
-    """The int8 range that an activation leaves: None, "relu" or "relu6"."""
+    """Return the int8 range of an activation's output: None, "relu" or "relu6"."""
     low = INT8_MIN if activation is None else max(INT8_MIN, zero_point)
     high = INT8_MAX
     if activation == "relu6":

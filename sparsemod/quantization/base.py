@@ -1,4 +1,4 @@
-"""What a quantization scheme is."""
+"""The interface of quantization schemes."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,12 +18,12 @@ C = TypeVar("C", bound=QuantizationConfig)
 class Scheme(Plugin[C]):
     """Turns a trained network into the network to deploy.
 
-    The class of its config says how the result is stored (`storage`), and whether it is an IntegerNetwork (`integer`): sizes are
-    predicted from that before anything is trained.
+    The class of its config states how the result is stored (`storage`), and whether it is an IntegerNetwork (`integer`). Sizes are
+    predicted from both before training.
     """
 
     def quantize(self, graph: "Graph", samples: "Tensor") -> "Quantized":
-        """The network of a deployed graph (batch norms folded), calibrated on float samples (N, *input shape) of the training data.
+        """Quantize a deployed graph (batch norms folded), calibrated on float samples (N, *input shape) of the training data.
 
         Raises Unsupported for an operator without a rule, InvalidInput for values that are not finite.
         """

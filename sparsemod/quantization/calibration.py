@@ -12,9 +12,9 @@ from sparsemod.quantization.ranges import RANGES, Range, RangeRule
 
 
 def calibrate(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> dict[str, Range]:
-    """(low, high) of every tensor of `graph` over `samples` (N, *input shape), as `rule` sees them (None: min_max).
+    """Return (low, high) of every tensor of `graph` over `samples` (N, *input shape), computed by `rule` (None: min_max).
 
-    Raises InvalidInput for no samples, and for values that are not finite (naming the tensor).
+    Raises InvalidInput for no samples, and for values that are not finite (with the tensor's name).
     """
     if len(samples) == 0:
         raise InvalidInput("calibration", tuple(samples.shape), "at least one sample")

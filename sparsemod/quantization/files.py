@@ -1,5 +1,4 @@
-"""One file for a network: a JSON header and arrays in a .npz (zip of .npy), never pickle. Equal content gives
-equal bytes."""
+"""File format of networks: a JSON header and arrays in a .npz (zip of .npy), never pickle. Equal content gives equal bytes."""
 
 import io
 import json
@@ -16,9 +15,9 @@ from sparsemod.errors import InvalidInput
 
 _HEADER = "header.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's earliest date, so that bytes do not depend on the clock
-_LIMIT = 1 << 31  # bytes of one unpacked entry: a small file must not claim all memory
+_LIMIT = 1 << 31  # maximum bytes of one unpacked entry: a small file must not exhaust the memory
 
-# what zipfile and numpy raise for bytes that are not what they seem (NotImplementedError is a RuntimeError)
+# errors that zipfile and numpy raise for malformed bytes (NotImplementedError is a RuntimeError)
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -32,7 +31,7 @@ _DAMAGE = (
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The file's bytes. `np.load(file, allow_pickle=False)` reads the arrays too."""
+    """Return the file's bytes. `np.load(file, allow_pickle=False)` can also read the arrays."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         text = json.dumps(header, sort_keys=True, allow_nan=False, separators=(",", ":"))
@@ -48,8 +47,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> bytes
 
 
 def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """(header, arrays) of a file whose header says `kind` and `version`. Raises InvalidInput for anything
-    else."""
+    """Return (header, arrays) of a file whose header states `kind` and `version`. Raises InvalidInput for any other file."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if any(info.file_size > _LIMIT for info in archive.infolist()):
@@ -75,7 +73,7 @@ def unpack(data: bytes, kind: str, version: int) -> tuple[dict[str, Any], dict[s
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     info = zipfile.ZipInfo(name, _EPOCH)
-    # stored, not deflated: compressors differ between versions of zlib, digests must not
+    # stored, not deflated: zlib's output differs between versions, and the digests must not
     info.compress_type = zipfile.ZIP_STORED
     info.external_attr = 0o644 << 16
     archive.writestr(info, content)

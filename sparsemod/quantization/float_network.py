@@ -1,4 +1,4 @@
-"""The scheme "none": the network stays float and costs 4 bytes a weight."""
+"""The network of the scheme "none": it stays float and costs 4 bytes a weight."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True, eq=False)
 class FloatNetwork(Evaluation):
-    """A deployed graph that is run in float32."""
+    """A deployed graph that runs in float32."""
 
     title: ClassVar[str] = "float network"
     graph: Graph
@@ -31,14 +31,14 @@ class FloatNetwork(Evaluation):
         return self.graph.shapes[self.graph.input]
 
     def logits(self, images: Any) -> NDArray[np.float32]:
-        """Outputs (N, classes) of float images (N, *input shape)."""
+        """Return the outputs (N, classes) of float images (N, *input shape)."""
         x = torch.from_numpy(np.ascontiguousarray(sized(images, self.input_shape), dtype=np.float32))
         with torch.no_grad():
             parts = [run_float(self.graph, x[i : i + _CHUNK]) for i in range(0, max(1, len(x)), _CHUNK)]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
-        """Each operator in execution order."""
+        """Return each operator in execution order."""
         return tuple(self._info(operator) for operator in self.graph.operators)
 
     def _info(self, operator: Operator) -> LayerInfo:
@@ -58,7 +58,7 @@ class FloatNetwork(Evaluation):
         )
 
     def to_bytes(self) -> bytes:
-        """One file's content; equal networks give equal bytes. Read by `from_bytes`."""
+        """Return the file content that `from_bytes` reads; equal networks give equal bytes."""
         graph = self.graph
         used = sorted({key for o in graph.operators for key in _keys(o, graph)})
         header: dict[str, Any] = {
@@ -76,7 +76,7 @@ class FloatNetwork(Evaluation):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "FloatNetwork":
-        """The network whose `to_bytes` gave `data`. Raises InvalidInput for anything else."""
+        """Return the network whose `to_bytes` returned `data`. Raises InvalidInput for other data."""
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
             operators = tuple(

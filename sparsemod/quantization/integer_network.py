@@ -1,5 +1,4 @@
-"""The integer network: int8 tensors and layers in execution order. It is the one truth of accuracy, size and
-every exporter."""
+"""The integer network: int8 tensors and layers in execution order. Accuracy, size and every exporter derive from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,14 +30,15 @@ FORMAT, VERSION = "sparsemod-integer-network", 1
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork(Evaluation):
-    """`tensors` by name; `layers` in execution order, each reading tensors that exist by then; one input, one
-    output.
+    """An integer network with one input and one output: `tensors` by name, and `layers` in execution order.
 
-    `normalization`: how raw samples become the network's real inputs, where that is known; `classes`: the names
-    of the classes, in the order of the outputs, () where the outputs are no classes or nothing is known;
-    `encodings`: layer -> how its weights are stored on the device ("dense", "mask" or "gaps"), where that is
-    chosen already.
-    Raises InvalidInput at construction when shapes, names or scales do not fit, or a 32-bit accumulator could
+    Each layer reads only tensors that exist before it runs.
+
+    `normalization` converts raw samples to the network's real inputs, when known. `classes` holds the names of the
+    classes in the order of the outputs; () when the outputs are no classes or the names are unknown. `encodings`: layer
+    -> encoding of its weights on the device ("dense", "mask" or "gaps"), when already chosen.
+
+    Raises InvalidInput at construction when shapes, names or scales do not fit, or when a 32-bit accumulator could
     overflow.
     """
 
@@ -110,12 +110,12 @@ class IntegerNetwork(Evaluation):
                 )
 
     def weighted(self) -> tuple[Weighted, ...]:
-        """The layers with weights, in execution order."""
+        """Return the layers with weights, in execution order."""
         return tuple(layer for layer in self.layers if isinstance(layer, Weighted))
 
     @cached_property
     def named(self) -> Tensors:
-        """Shapes and layouts of its tensors."""
+        """Return the shapes and layouts of the network's tensors."""
         layouts = {name: tensor.layout for name, tensor in self.tensors.items() if tensor.layout is not None}
         return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
 
@@ -125,34 +125,34 @@ class IntegerNetwork(Evaluation):
         return self.tensors[self.input].shape
 
     def quantize_input(self, images: Any) -> Int8:
-        """Float images (N, *input shape) as the network's int8 input: round half to even, clamped."""
+        """Quantize float images (N, *input shape) to the network's int8 input: round half to even, clamp."""
         info = self.tensors[self.input]
         return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
 
     def quantize_samples(self, raw: Any) -> Int8:
-        """Raw samples (N, *input shape) as the network's int8 input: normalized, where the network knows how, and quantized."""
+        """Normalize raw samples (N, *input shape), if the network has a normalization, and quantize them to its int8 input."""
         if self.normalization is None:
             return self.quantize_input(raw)
         return self.quantize_input(self.normalization.apply(sized(raw, self.input_shape)))
 
     def run(self, images: Int8) -> Int8:
-        """int8 inputs (N, *input shape) to int8 outputs (N, *output shape), in integer arithmetic alone."""
+        """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape), in integer arithmetic alone."""
         if images.dtype != np.int8:
             raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
         return run(self, sized(images, self.input_shape))
 
     def logits(self, images: Any) -> Float32:
-        """Real outputs (N, classes) of float images: the int8 outputs, dequantized."""
+        """Return the real outputs (N, classes) of float images: the dequantized int8 outputs."""
         info = self.tensors[self.output]
         return dequantize_values(self.run(self.quantize_input(images)), info.scale, info.zero_point)
 
     def predict(self, images: Any) -> NDArray[np.int64]:
-        """The class of each float image (N,): the largest int8 output, the first of equal ones."""
+        """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
         outputs = self.run(self.quantize_input(images))
         return best(outputs)
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
-        """Each layer in execution order; int8 weights, int32 biases."""
+        """Return each layer in execution order; int8 weights, int32 biases."""
         return tuple(self._info(layer) for layer in self.layers)
 
     def _info(self, layer: Layer) -> LayerInfo:
@@ -171,7 +171,7 @@ class IntegerNetwork(Evaluation):
         )
 
     def to_bytes(self) -> bytes:
-        """One file's content; equal networks give equal bytes. Read by `from_bytes`."""
+        """Return the file content that `from_bytes` reads; equal networks give equal bytes."""
         arrays: dict[str, NDArray[Any]] = {}
         layers = []
         for index, layer in enumerate(self.layers):
@@ -201,16 +201,16 @@ class IntegerNetwork(Evaluation):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntegerNetwork":
-        """The network whose `to_bytes` gave `data`. Raises InvalidInput for anything else."""
+        """Return the network whose `to_bytes` returned `data`. Raises InvalidInput for other data."""
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
-            # Tensors of a default layout do not state it.
+            # Tensors with their default layout omit it.
             tensors = {
                 n: TensorInfo(tuple(s), float(scale), int(z), *stated)
                 for n, (s, scale, z, *stated) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
-            # Files of earlier releases have none of these.
+            # Files of earlier releases lack these keys.
             known, classes = header.get("normalization"), header.get("classes", ())
             normalization = None if known is None else InputNormalization.from_dict(known)
             return cls(

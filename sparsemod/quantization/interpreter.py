@@ -1,5 +1,5 @@
-"""Runs integer networks: every result is the exact integer that `sparsemod.quantization.layers` defines, by the kernels of
-`sparsemod.quantization.kernels`."""
+"""Interpreter of integer networks. The kernels of `sparsemod.quantization.kernels` compute the exact integers that
+`sparsemod.quantization.layers` defines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers.base import Layer
 from sparsemod.quantization.tensor import TensorInfo
 
-# elements of the largest buffer per chunk of the batch: about the size of a second-level cache
+# maximum elements of the largest buffer per chunk of the batch: about the size of a second-level cache
 _CHUNK_ELEMENTS = 1 << 19
 
 
 class Runnable(Protocol):
-    """What the interpreter needs of a network."""
+    """The attributes of a network that the interpreter reads."""
 
     @property
     def input(self) -> str: ...
@@ -33,7 +33,7 @@ class Runnable(Protocol):
 
 
 def run(network: Runnable, images: Int8) -> Int8:
-    """int8 (N, *input shape) to int8 (N, *output shape)."""
+    """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape)."""
     chunk = max(8, min(256, _CHUNK_ELEMENTS // max(1, _largest_buffer(network))))
     output = np.empty((len(images), *network.tensors[network.output].shape), np.int8)
     for start in range(0, len(images), chunk):
@@ -42,7 +42,7 @@ def run(network: Runnable, images: Int8) -> Int8:
 
 
 def trace(network: Runnable, images: Int8) -> dict[str, Int8]:
-    """Every tensor of the network, (N, *shape) each: what exporters compare layer by layer."""
+    """Return every tensor of the network, each (N, *shape); exporters compare them layer by layer."""
     tensors: dict[str, Int8] = {}
     _run_chunk(network, images, tensors)
     return {name: np.ascontiguousarray(np.moveaxis(value, -1, 0)) for name, value in tensors.items()}

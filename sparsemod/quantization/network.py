@@ -1,5 +1,4 @@
-"""What accuracy, size measurement and exporters ask of a network, whether it is an integer one or stays
-float."""
+"""The interface of deployed networks, integer or float, for accuracy, size measurement and exporters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from sparsemod.errors import InvalidInput
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """One layer as deployed. Shapes without batch; `weights`, `nonzeros` count weights without biases; the
-    rest is in bytes."""
+    """One deployed layer. Shapes exclude the batch; `weights` and `nonzeros` count weights without biases; the other numbers are bytes."""
 
     name: str
     kind: str
@@ -29,9 +27,9 @@ class LayerInfo:
 
 
 class Quantized(Protocol):
-    """A trained network as it would be deployed. `images` are float (N, *input shape), `labels` int (N,)."""
+    """A trained network in deployed form. `images` are float (N, *input shape), `labels` int (N,)."""
 
-    title: ClassVar[str]  # what it is, in a sentence: "integer network"
+    title: ClassVar[str]  # the kind of network for use in a sentence: "integer network"
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -39,19 +37,19 @@ class Quantized(Protocol):
         ...
 
     def logits(self, images: Any) -> NDArray[np.float32]:
-        """Real outputs (N, classes)."""
+        """Return the real outputs (N, classes)."""
         ...
 
     def predict(self, images: Any) -> NDArray[np.int64]:
-        """The class of each image (N,): the largest output, the first of equal ones."""
+        """Return the class of each image (N,): the index of the largest output, the first of equal ones."""
         ...
 
     def error(self, images: Any, labels: Any) -> float:
-        """Share of wrong predictions, 0 to 1."""
+        """Return the share of wrong predictions, 0 to 1."""
         ...
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
-        """Each layer in execution order."""
+        """Return each layer in execution order."""
         ...
 
     def nonzeros(self) -> int:
@@ -59,7 +57,7 @@ class Quantized(Protocol):
         ...
 
     def layer_nonzeros(self) -> Mapping[str, int]:
-        """`nonzeros` per layer that has weights, by the layer's name."""
+        """`nonzeros` of each layer with weights, by the layer's name."""
         ...
 
     def weight_bytes(self) -> int:
@@ -67,18 +65,17 @@ class Quantized(Protocol):
         ...
 
     def to_bytes(self) -> bytes:
-        """One file's content; equal networks give equal bytes."""
+        """Return the file content; equal networks give equal bytes."""
         ...
 
 
 def best(outputs: NDArray[Any]) -> NDArray[np.int64]:
-    """The index of the largest output of each row (N, classes), the first of equal ones."""
+    """Return the index of the largest output in each row (N, classes), the first of equal ones."""
     return np.asarray(np.argmax(outputs.reshape(len(outputs), -1), axis=1), dtype=np.int64)
 
 
 def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """`images` (array or tensor on the CPU) as an array (N, *shape). Raises InvalidInput for another
-    shape."""
+    """Return `images` (array or tensor on the CPU) as an array (N, *shape). Raises InvalidInput for another shape."""
     array = np.asarray(images)
     if array.shape[1:] != shape:
         raise InvalidInput("images", array.shape, f"shape (N, {', '.join(map(str, shape))})")
@@ -86,7 +83,7 @@ def sized(images: Any, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 class Evaluation:
-    """`predict`, `error` and the sums over layers, from `logits` and `layers_info`."""
+    """Implements `predict`, `error` and the sums over layers with `logits` and `layers_info`."""
 
     def logits(self, images: Any) -> NDArray[np.float32]:
         """See Quantized."""

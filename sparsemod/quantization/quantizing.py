@@ -1,4 +1,4 @@
-"""The one function that applies a quantization scheme."""
+"""`quantize`: apply a quantization scheme to a network."""
 
 import numpy as np
 from torch import Tensor, nn
@@ -17,14 +17,14 @@ def quantize(
     scheme: QuantizationConfig | str = "static",
     layout: str | None = None,
 ) -> Quantized:
-    """The network as deployed: a module is captured, batch norms are folded, and `scheme` turns the graph
-    into its kind of network.
+    """Return the deployed network: capture a module, fold batch norms, and quantize the graph with `scheme`.
 
-    `network`: a module or a captured (or deployed) graph; `samples`: float (N, *input shape), from the
-    training data, whose axes `layout` names (see `sparsemod.layouts`) where a module is given; `scheme`: a config,
-    or the name of one with its defaults. Raises UnknownName for the scheme,
-    Unsupported for operators, InvalidInput for a network or samples of another type and for values that are not
-    finite, BuildError for a network that does not run.
+    `network`: a module or a captured (or deployed) graph. `samples`: float (N, *input shape), from the training data. For a
+    module, `layout` names the axes of the samples (see `sparsemod.layouts`). `scheme`: a config, or a name for its default
+    config.
+
+    Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for a network or samples of another type and for
+    values that are not finite, and BuildError for a network that does not run.
     """
     made = SCHEMES.create(SCHEMES.config(scheme) if isinstance(scheme, str) else scheme)
     _check_samples(samples)

@@ -1,4 +1,4 @@
-"""The real range of a tensor, from its values on the calibration samples: what activations' scales are made of."""
+"""Range rules: compute a tensor's real range, which determines its scale, from its values on the calibration samples."""
 
 from typing import Any, ClassVar, TypeVar
 
@@ -14,17 +14,17 @@ Range = tuple[float, float]
 C = TypeVar("C", bound=RangeConfig)
 
 _BINS = 1 << 16
-_CHUNK = 1 << 20  # values that `mse` looks at in one go
+_CHUNK = 1 << 20  # values that `mse` processes at a time
 
 
 class RangeRule(Plugin[C]):
-    """The (low, high) that int8 should span."""
+    """Computes the range (low, high) that int8 should span."""
 
     only_extremes: ClassVar[bool] = False
-    """Whether the least and the largest value decide: then `span` gets only these two."""
+    """Whether the range depends only on the smallest and the largest value; then `span` receives only these two."""
 
     def span(self, values: NDArray[Any]) -> Range:
-        """(low, high) of a tensor's values (float32, one axis, not empty)."""
+        """Return (low, high) for a tensor's values (float32, one axis, not empty)."""
         raise NotImplementedError
 
 
@@ -65,8 +65,8 @@ class Percentile(RangeRule[PercentileConfig]):
 class LeastSquares(RangeRule[RangeConfig]):
     """The range of the smallest squared rounding error: the full one (0 included), shrunk by a factor of 0.3 to 1 in steps of 0.05.
 
-    The values are counted in 65,536 equal bins, each with the mean of its own values; a bin is at least 77 times
-    narrower than a step of int8.
+    The values are counted in 65,536 equal bins, each represented by the mean of its values. A bin is at least 77 times narrower
+    than a step of int8.
     """
 
     Config = RangeConfig
@@ -88,7 +88,7 @@ class LeastSquares(RangeRule[RangeConfig]):
 
 
 def _binned(values: NDArray[Any], low: float, high: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The count and the mean of the values in each bin of [low, high] that holds any."""
+    """Return the count and the mean of the values in each nonempty bin of [low, high]."""
     counts, sums = np.zeros(_BINS), np.zeros(_BINS)
     for start in range(0, len(values), _CHUNK):
         part = values[start : start + _CHUNK].astype(np.float64)

@@ -1,4 +1,4 @@
-"""From raw samples, as a dataset or a sensor holds them, to what a network was trained on."""
+"""Normalization of raw samples from a dataset or a sensor to the inputs that a network was trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from sparsemod.layouts import Shape, layout
 
 @dataclass(frozen=True)
 class InputNormalization:
-    """normalized = (raw - offset) / scale. One value per channel, or per feature of vectors; `method` says how they were found; `layout` names
-    the axes of samples where it is not the default one of their shape.
+    """normalized = (raw - offset) / scale, with one offset and scale per channel, or per feature of vectors.
 
-    Raises InvalidInput for numbers that are not finite, a scale that is not positive, or different numbers of both.
+    `method` states how the constants were computed; `layout` names the axes of samples when it is not the default layout of their
+    shape.
+
+    Raises InvalidInput for constants that are not finite, a scale that is not positive, or different numbers of offsets and scales.
     """
 
     method: str
@@ -37,16 +39,16 @@ class InputNormalization:
             raise InvalidInput("normalization.scale", self.scale, "positive numbers")
 
     def apply(self, raw: Any) -> NDArray[np.float32]:
-        """Raw samples (N, *shape) as normalized ones. Raw values are float32 numbers, computed in float64, as in the generated C."""
+        """Normalize raw samples (N, *shape). Raw values are float32 numbers; the computation is float64, as in the generated C."""
         values = np.asarray(raw, np.float32).astype(np.float64)
         offset, scale = (
             self._aligned(constants, values.shape[1:]) for constants in (self.offset, self.scale)
         )
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             return np.asarray((values - offset) / scale, np.float32)
 
     def undo(self, normalized: Any) -> NDArray[np.float32]:
-        """The raw samples (N, *shape) of normalized ones, to the accuracy of float32."""
+        """Return the raw samples (N, *shape) of normalized samples, to the accuracy of float32."""
         values = np.asarray(normalized, np.float64)
         offset, scale = (
             self._aligned(constants, values.shape[1:]) for constants in (self.offset, self.scale)
@@ -60,12 +62,12 @@ class InputNormalization:
         return np.asarray(constants, np.float64).reshape(axes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         stated = {} if self.layout is None else {"layout": self.layout}
         return {"method": self.method, "offset": list(self.offset), "scale": list(self.scale), **stated}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputNormalization":
-        """What `to_dict` gave. Raises InvalidInput, KeyError, TypeError, ValueError for anything else."""
+        """Create an object from the result of `to_dict`. Raises InvalidInput, KeyError, TypeError or ValueError for other values."""
         offset, scale = (tuple(float(value) for value in values[key]) for key in ("offset", "scale"))
         return cls(str(values["method"]), offset, scale, values.get("layout"))

@@ -1,4 +1,4 @@
-"""How each kind of operator becomes a layer of a statically quantized network."""
+"""Static quantization rules: convert each kind of operator to an integer layer."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ _RESCALE_MAX = 2.0**19
 @RULES.register("conv")
 def _conv(build: Build, operator: Operator) -> Layer:
     window, (weight, bias) = operator.window, build.weight_and_bias(operator)
-    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # those of sequences have fewer axes
+    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # filters of sequences have fewer axes
     return Conv(
         **build.base(operator), **build.weights(operator, filters, bias),
         stride=window.stride, padding=window.padding, dilation=window.dilation, groups=window.groups,

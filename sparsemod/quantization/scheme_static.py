@@ -1,4 +1,4 @@
-"""Static quantization: int8 weights, int8 activations of ranges that are measured once."""
+"""Static quantization: int8 weights, and int8 activations with ranges measured once."""
 
 from typing import TYPE_CHECKING
 

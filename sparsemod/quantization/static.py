@@ -30,12 +30,12 @@ _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 
 
 def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> IntegerNetwork:
-    """The integer network of a deployed `graph`.
+    """Return the integer network of a deployed `graph`.
 
-    Weights: int8 per output channel, symmetric (zero stays zero). Activations: int8 per tensor, asymmetric,
-    spanning what `rule` (None: min_max) says of `samples` (N, *input shape).
-    Biases: int32. Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or
-    activations that are not finite.
+    Weights: int8 per output channel, symmetric (zero stays zero). Biases: int32. Activations: int8 per tensor, asymmetric, with
+    the range that `rule` (None: min_max) computes from `samples` (N, *input shape).
+
+    Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or activations that are not finite.
     """
     rules = [RULES.rule(operator.kind, operator.name) for operator in graph.operators]
     ranges = _joined(graph, calibrate(graph, samples, rule))
@@ -47,7 +47,7 @@ def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None =
 
 
 def _joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """Where a tensor feeds only a concat, both get the same range, so that the concat can copy bytes."""
+    """Give a tensor that only a concat reads the concat's range, so that the concat can copy bytes."""
     ranges = dict(ranges)
     for operator in reversed(graph.operators):
         for name in operator.inputs if operator.traits.joins else ():
@@ -59,7 +59,7 @@ def _joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
 
 @dataclass
 class Build:
-    """A network under construction: what the rules read, and where they file the tensors that they make."""
+    """A network under construction: the inputs of the rules, and the tensors that the rules create."""
 
     graph: Graph
     ranges: Mapping[str, Range]
@@ -67,20 +67,20 @@ class Build:
     layers: list[Layer] = field(default_factory=list)
 
     def spanned(self, name: str, least: float) -> TensorInfo:
-        """The tensor with the scale of its range, or `least` where that is larger."""
+        """Return the tensor with the scale of its range, or the scale `least` if that is larger."""
         scale, zero_point = activation_parameters(*self.ranges[name], least)
         return TensorInfo(self.graph.shapes[name], scale, zero_point, self.graph.layouts.get(name))
 
     def base(self, operator: Operator) -> dict[str, Any]:
-        """The fields that every layer has."""
+        """Return the fields that every layer has."""
         return {"name": operator.name, "inputs": operator.inputs, "output": operator.output}
 
     def sources(self, operator: Operator) -> list[TensorInfo]:
-        """The tensors that an operator reads."""
+        """Return the tensors that an operator reads."""
         return [self.tensors[name] for name in operator.inputs]
 
     def same(self, operator: Operator) -> TensorInfo:
-        """The output has its input's scale and zero point."""
+        """Give the output its input's scale and zero point."""
         source = self.tensors[operator.inputs[0]]
         shape, layout = self.graph.shapes[operator.output], self.graph.layouts.get(operator.output)
         made = TensorInfo(shape, source.scale, source.zero_point, layout)
@@ -88,13 +88,13 @@ class Build:
         return made
 
     def clamps(self, operator: Operator) -> dict[str, Any]:
-        """The fields of a fused activation, for an output whose scale is known."""
+        """Return the fields of a fused activation, for an output whose scale is known."""
         made = self.tensors[operator.output]
         low, high = clamp_range(operator.attributes.get("activation"), made.scale, made.zero_point)
         return {"low": low, "high": high}
 
     def weights(self, operator: Operator, weight: Float64, bias: Float64) -> dict[str, Any]:
-        """The fields of a layer with weights; fixes the scale of its output."""
+        """Return the fields of a layer with weights, and set the scale of its output."""
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise InvalidInput(
                 f"layer {operator.name!r}", "weights", "finite values; the network has diverged"
@@ -111,7 +111,7 @@ class Build:
         reach = np.abs(integers).sum(axis=1) * 255 * source.scale * scale + np.abs(bias)
         made = self.spanned(operator.output, float(np.where(empty, 0.0, reach).max()) / _RESULT_MAX)
         self.tensors[operator.output] = made
-        # A channel without weights is its bias: in steps of the output its multiplier is 1.
+        # A channel without weights outputs its bias: in steps of the output its multiplier is 1.
         scale[empty] = np.float32(made.scale / source.scale)
         unit = source.scale * scale.astype(np.float64)
         multiplier, shift = quantize_multiplier(unit / made.scale)
@@ -130,7 +130,7 @@ class Build:
         return self.graph.state[key].detach().cpu().double().numpy()
 
     def weight_and_bias(self, operator: Operator) -> tuple[Float64, Float64]:
-        """Weight and bias, zeros where there is none."""
+        """Return weight and bias; an absent bias is zeros."""
         if operator.weight is None:
             raise InvalidInput(f"operator {operator.name!r}.weight", None, "a key into the graph's state")
         weight = self.array(operator.weight)
@@ -140,4 +140,4 @@ class Build:
 Rule = Callable[[Build, Operator], Layer]
 
 RULES: Stage[Rule] = Stage("static quantization", builtin=("sparsemod.quantization.rules",))
-"""How an operator becomes a layer: (build, operator) -> layer; the rule files the tensor that the layer makes in `build.tensors`."""
+"""Rules that convert an operator to a layer: (build, operator) -> layer. Each rule stores the layer's output in `build.tensors`."""

@@ -14,8 +14,9 @@ from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An int8 tensor: one sample's shape, and real value = (q - zero_point) x scale; `scale` is a float32 number. `layout` names the axes
-    (see `sparsemod.layouts`) where it is not the default one of the shape."""
+    """An int8 tensor: one sample's shape, and real value = (q - zero_point) x scale; `scale` is a float32 number.
+
+    `layout` names the axes (see `sparsemod.layouts`) when it is not the default layout of the shape."""
 
     shape: Shape
     scale: float
@@ -34,15 +35,15 @@ class TensorInfo:
 
     @property
     def axes(self) -> TensorLayout:
-        """Its layout."""
+        """Return the tensor's layout."""
         return layout(self.layout, self.shape)
 
     def to_memory(self, values: NDArray[Any]) -> NDArray[Any]:
-        """(N, *shape) as C holds it: positions before channels. The axes keep their sizes, in another order."""
+        """Convert (N, *shape) to C's memory order: positions before channels. The axes are permuted and keep their sizes."""
         return np.ascontiguousarray(values.transpose(0, *(axis + 1 for axis in self.axes.memory)))
 
     def from_memory(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The opposite of `to_memory`, from any array (N, ...) with the elements in that order."""
+        """Invert `to_memory`, for any array (N, ...) with the elements in that order."""
         memory = self.axes.memory
         held = values.reshape(-1, *(self.shape[axis] for axis in memory))
         places = sorted(range(len(memory)), key=lambda place: memory[place])
@@ -50,5 +51,5 @@ class TensorInfo:
 
     @property
     def elements(self) -> int:
-        """Values of one sample."""
+        """Return the number of values of one sample."""
         return math.prod(self.shape)

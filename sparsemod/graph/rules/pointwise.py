@@ -44,7 +44,7 @@ def _add(call: Call) -> None:
     if call["alpha"] != 1:
         raise call.unsupported("with alpha")
     if isinstance(call["other"], int | float) and call["other"] == 0:
-        call.alias("self", copy=True)  # what Python's sum() begins with
+        call.alias("self", copy=True)  # the start value of Python's sum()
         return
     if call.shape("self") != call.shape("other"):
         raise call.unsupported(f"shapes {call.shape('self')} and {call.shape('other')} differ")

@@ -30,7 +30,7 @@ def _avg_pool(call: Call) -> None:
     window = _window(call, positions(call, "self"))
     layout, shape = call.layout("self"), call.shape("self")
     if window["kernel"] == layout.image(shape)[1:] and not any(window["padding"]):
-        # One window over everything: as a mean it gets a scale of its own, an average pool keeps its input's.
+        # One window over the whole input. A global mean gets its own scale; an average pool keeps its input's scale.
         call.emit("global_avg_pool", (call.tensor("self"),), {"keep": True})
         return
     call.emit("avg_pool", (call.tensor("self"),), {

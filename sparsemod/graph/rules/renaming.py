@@ -1,4 +1,4 @@
-"""ATen operators that give back their input: nothing is emitted for them."""
+"""ATen operators that return their input; their translations emit no operator."""
 
 from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call

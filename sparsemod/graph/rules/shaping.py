@@ -60,7 +60,7 @@ def _transpose(call: Call) -> None:
 
 
 def transposed(call: Call, tensor: str) -> str:
-    """Append the transpose of a sequence: channels-length becomes time-features, and back."""
+    """Append the transpose of a sequence: from channels-length to time-features, or back."""
     other = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
     rows, columns = call.walker.shapes[tensor]
     return call.emit("transpose", (tensor,), shape=(columns, rows), layout=other, named=False)

@@ -30,7 +30,7 @@ def _conv(call: Call) -> None:
     if padding == "valid":
         padding = (0, 0, 0, 0)
     elif padding == "same":
-        # As torch does: the odd one goes below and to the right.
+        # As in torch, an odd padding row or column goes to the bottom or right.
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         padding = (totals[0] // 2, totals[0] - totals[0] // 2, totals[1] // 2, totals[1] - totals[1] // 2)
     else:
@@ -57,7 +57,7 @@ def _linear(call: Call) -> None:
 
 
 def _each_step(call: Call, weight: Constant) -> None:
-    """A linear layer on the features of each time step is a convolution of one tap; the transposes around it are views."""
+    """Translate a linear layer on each time step's features to a convolution of one tap; the transposes around it are views."""
     attributes = {
         "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1,
         "parameter": call.parameter(weight),
@@ -118,7 +118,7 @@ def _run_conv(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     top, bottom, left, right = window.padding
     if any(window.padding):
         x = functional.pad(x, (left, right, top, bottom))
-    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # those of sequences have fewer axes
+    filters = weight.reshape(*weight.shape[:2], *window.kernel)  # filters of sequences have fewer axes
     bias = _state(graph, operator.bias)
     return functional.conv2d(x, filters, bias, window.stride, 0, window.dilation, window.groups)
 
@@ -138,5 +138,5 @@ def _run_batch_norm(graph: Graph, operator: Operator, inputs: list[Tensor]) -> T
 
 @MACS.rules("conv", "linear")
 def _macs(graph: Graph, operator: Operator) -> int:
-    # Every output element of a channel costs that channel's whole filter, which has the inputs of its group only.
+    # Every output element costs its channel's whole filter; the filter reads only the inputs of its group.
     return _weight(graph, operator).numel() * math.prod(graph.image(operator.output)[1:])

@@ -1,8 +1,8 @@
-"""What the integer kernels share. Arrays are (shape, N): the batch is the innermost axis.
+"""Helpers of the integer kernels. Arrays are (shape, N): the batch is the innermost axis.
 
-The batch comes last so that windows are gathered in contiguous runs and one matrix product serves a whole layer. Matrix products go through
-float BLAS: with every partial sum below 2^24 (float32) or 2^53 (float64) in absolute value, sums of integer products are exact in any order.
-The bound is computed from the layer's own weights; the rest is int64.
+With the batch last, windows are gathered in contiguous runs, and one matrix product computes a whole layer. Matrix products use float
+BLAS: while every partial sum stays below 2^24 (float32) or 2^53 (float64) in absolute value, sums of integer products are exact in any
+order. The bound is computed from the layer's weights. All other arithmetic is int64.
 """
 
 from collections.abc import Callable
@@ -26,27 +26,26 @@ KERNELS: Stage[Kernel] = Stage(
         f"sparsemod.quantization.kernels.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
     ),
 )
-"""What each kind of layer computes: (layer, its inputs, their zero points, the output's zero point) -> its output, exactly as the layer
-defines it."""
+"""Kernels by kind of layer: (layer, inputs, the inputs' zero points, the output's zero point) -> output, exactly as the layer defines."""
 
 
 def image(x: Array) -> Array:
-    """A tensor with positions as an image (C, H, W, N)."""
+    """Return a tensor with positions as an image (C, H, W, N)."""
     return x.reshape(*layout(None, x.shape[:-1]).image(x.shape[:-1]), x.shape[-1])
 
 
 def like(result: Array, source: Array) -> Array:
-    """An image with the axes of `source`: without rows where that is a sequence."""
+    """Return an image with the axes of `source`: without rows when `source` is a sequence."""
     return result if source.ndim == 4 else result.reshape(len(result), -1, result.shape[-1])
 
 
 def exact(layer: Weighted) -> Any:
-    """The float type in which the layer's sums are exact."""
+    """Return the float type in which the layer's sums are exact."""
     return np.float32 if layer.largest() < 2**24 else np.float64
 
 
 def finish(layer: Weighted, acc: Array, zero_out: int) -> Int8:
-    """Bias, requantization and clamp of (O, ..., N) sums without bias."""
+    """Apply bias, requantization and clamp to (O, ..., N) sums without bias."""
     per_channel = (-1, *(1,) * (acc.ndim - 1))
     multiplier = layer.multiplier.astype(np.int64)
     shift = 31 - layer.shift.astype(np.int64)
@@ -60,7 +59,7 @@ def finish(layer: Weighted, acc: Array, zero_out: int) -> Int8:
 
 
 def clamp_to(values: Array, low: int, high: int, zero_out: int) -> Int8:
-    """`values`, which are overwritten, plus the zero point, in the range of the activation."""
+    """Return `values` plus the zero point as int8, clamped to the activation's range. Overwrites `values`."""
     np.clip(values, low - zero_out, high - zero_out, out=values)
     values += zero_out
     return values.astype(np.int8)
@@ -74,7 +73,7 @@ def windows_of(
     rows: int,
     columns: int,
 ) -> Array:
-    """A view (C, kernel y, kernel x, rows, columns, N) of (C, H, W, N)."""
+    """Return a view (C, kernel y, kernel x, rows, columns, N) of (C, H, W, N)."""
     c, y, x, n = padded.strides
     shape = (padded.shape[0], kernel[0], kernel[1], rows, columns, padded.shape[3])
     return as_strided(
@@ -83,7 +82,7 @@ def windows_of(
 
 
 def scaled(x: Int8, point: int, multiplier: int) -> NDArray[np.int32]:
-    """(q - zero point) x multiplier, in 32 bits."""
+    """Return (q - zero point) x multiplier, in 32 bits."""
     scaled = x.astype(np.int32)
     scaled -= point
     scaled *= multiplier
@@ -91,7 +90,7 @@ def scaled(x: Int8, point: int, multiplier: int) -> NDArray[np.int32]:
 
 
 def rounded(acc: NDArray[np.int32], shift: int) -> NDArray[np.int32]:
-    """`acc`, which is overwritten, divided by 2^shift: to nearest, halves upwards."""
+    """Divide `acc` by 2^shift in place, rounded to nearest, halves upwards."""
     acc += 1 << (shift - 1)
     acc >>= shift
     return acc

@@ -11,7 +11,7 @@ from sparsemod.quantization.layers.pooling import AvgPool, GlobalAvgPool, MaxPoo
 
 
 def _pool_windows(layer: Pool, x: Array, fill: int, kind: Any) -> Array:
-    """Windows over `x` padded with `fill`, also where `ceil` reaches beyond the stated padding."""
+    """Return windows over `x` padded with `fill`, including the positions that `ceil` adds beyond the stated padding."""
     channels, height, width, batch = x.shape
     rows, columns = layer.window.counts((height, width))
     (top, _, left, _), (ky, kx), (sy, sx), (dy, dx) = (
@@ -54,7 +54,7 @@ def _avg_pool(pool: AvgPool, inputs: list[Int8], points: list[int], zero_out: in
 
 
 def pool_counts(pool: AvgPool, height: int, width: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """(positions inside the input, positions that the mean counts) of each output (rows, columns)."""
+    """Return (positions inside the input, positions that the mean counts) of each output (rows, columns)."""
     rows, columns = pool.window.counts((height, width))
     counts = []
     for padded in (False, True):

@@ -1,4 +1,4 @@
-"""The layers of an integer network by kind: data only, each with its exact definition; see `sparsemod.quantization.layers.base`."""
+"""The layers of an integer network by kind, as data with exact definitions; see `sparsemod.quantization.layers.base`."""
 
 from sparsemod.quantization.layers.base import LAYERS, Clamped, Layer, Weighted, layer_fields
 from sparsemod.quantization.layers.pointwise import Add, Clamp

@@ -1,9 +1,9 @@
-"""What the layers of an integer network have in common: data only, validated at construction.
+"""Base classes of the layers of an integer network: data only, validated at construction.
 
-Every tensor is int8 with one scale and zero point z; shapes are channels first, without batch; a sequence (C, L) is worked on as an image
-(C, 1, L). In the layers' definitions z is the zero point of the input, zo of the output, sums run over all taps inside the (padded) input,
-`requantize` and `rescale` are those of `sparsemod.quantization.arithmetic`, and clamp(v) = min(max(v, low), high). A layer's `low` and `high`
-hold its activation (relu: low = zo).
+Every tensor is int8 with one scale and zero point z; shapes are channels first, without batch; a sequence (C, L) is processed as an image
+(C, 1, L). In the layers' definitions z is the zero point of the input and zo that of the output. Sums run over all taps inside the
+(padded) input. `requantize` and `rescale` are those of `sparsemod.quantization.arithmetic`, and clamp(v) = min(max(v, low), high). A
+layer's `low` and `high` express its activation (relu: low = zo).
 """
 
 import math
@@ -22,7 +22,7 @@ from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, RESCALE_BITS, 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Base: `name` is the layer's path in the module, `inputs` and `output` name tensors of the network."""
+    """Base class. `name` is the layer's path in the module; `inputs` and `output` name tensors of the network."""
 
     kind: ClassVar[str]
     name: str
@@ -31,34 +31,35 @@ class Layer:
 
     @property
     def traits(self) -> Kind:
-        """Its kind. Raises Unsupported for one that is not registered."""
+        """Return the layer's kind. Raises Unsupported for an unregistered kind."""
         return kind_of(self.kind, self.name, LAYERS.title)
 
     @property
     def window(self) -> Window:
-        """Its window; for kinds without one that of a single position."""
+        """Return the layer's window; a single position for kinds without a window."""
         return Window()
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        """Shape of the output. Raises InvalidInput for inputs that do not fit."""
+        """Return the shape of the output. Raises InvalidInput for inputs that do not fit."""
         raise NotImplementedError
 
     def macs(self, output: Shape) -> int:
-        """Multiply-adds of one sample; 0 for layers without weights."""
+        """Return the multiply-adds of one sample; 0 for layers without weights."""
         return 0
 
     def buffer(self, output: Shape) -> int:
-        """Elements of the largest buffer that its integer kernel needs for one sample, beside its tensors."""
+        """Return the elements of the largest buffer, besides its tensors, that the layer's integer kernel needs for one sample."""
         return 0
 
     def largest(self) -> int:
-        """The largest absolute value that an accumulator can take (int32 is required of it)."""
+        """Return the largest possible absolute value of an accumulator (it must fit in int32)."""
         return 0
 
     def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
-        """Its integer rescaling factors, each with the real one that the scales of its inputs (`sources`) and of its output (`made`) give.
+        """Return the layer's integer rescaling factors, each with the real factor that follows from the scales of `sources` and `made`.
 
-        `shape`: its first input's. Weighted layers have none here: their weights' scales hold theirs.
+        `sources` are the inputs, `made` is the output, `shape` the first input's shape. Weighted layers return none: their weights'
+        scales contain their factors.
         """
         return ()
 
@@ -66,14 +67,14 @@ class Layer:
         return InvalidInput(f"layer {self.name!r} ({self.kind}).{what}", value, allowed)
 
     def image(self, inputs: tuple[Shape, ...]) -> tuple[int, int, int]:
-        """Its only input as an image (channels, rows, columns). Raises InvalidInput for a tensor without positions."""
+        """Return the only input as an image (channels, rows, columns). Raises InvalidInput for a tensor without positions."""
         shape = self.one_input(inputs)
         if len(shape) not in (2, 3):
             raise self.reject("inputs", inputs, "one tensor with positions: (C, L) or (C, H, W)")
         return layout(None, shape).image(shape)
 
     def made(self, image: tuple[int, int, int], inputs: tuple[Shape, ...]) -> Shape:
-        """An output image in the layout of the only input. Raises InvalidInput where a sequence would get rows."""
+        """Return the output image's shape in the layout of the only input. Raises InvalidInput when a sequence would get rows."""
         source = layout(None, inputs[0])
         if source.rank == 2 and image[1] != 1:
             raise self.reject("output", image, "one row, as the input is a sequence")
@@ -99,7 +100,7 @@ class Clamped(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Clamped):
-    """Weights per output channel o: int8 `weight`, int32 `bias` (scale: input's x weight_scale[o]),
+    """A layer with weights. Per output channel o: int8 `weight`, int32 `bias` (scale: the input's scale x weight_scale[o]),
     `multiplier`, `shift`, `weight_scale`."""
 
     rank: ClassVar[int]
@@ -141,7 +142,7 @@ class Weighted(Clamped):
         return int(self.sums().max())
 
     def sums(self) -> Any:
-        """int64 per output channel: the largest absolute value of its accumulator."""
+        """Return the largest absolute value of each output channel's accumulator, int64."""
         flat = np.abs(self.weight.astype(np.int64)).reshape(len(self.weight), -1)
         return flat.sum(axis=1) * 255 + np.abs(self.bias.astype(np.int64))
 
@@ -152,16 +153,16 @@ LAYERS: "Stage[type[Layer]]" = Stage(
         f"sparsemod.quantization.layers.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
     ),
 )
-"""The classes of layers by kind, the short name that files hold."""
+"""Layer classes by kind; the kind is the short name in files."""
 
 
 def layer_fields(layer: type[Layer]) -> tuple[str, ...]:
-    """Names of a layer's fields, in order."""
+    """Return the names of a layer's fields, in order."""
     return tuple(f.name for f in fields(layer))
 
 
 def check_requantization(layer: Layer, multiplier: Any, shift: Any) -> None:
-    """Raises InvalidInput unless every multiplier is 0 or in [2^30, 2^31) and every shift in [-31, 30]."""
+    """Raise InvalidInput unless every multiplier is 0 or in [2^30, 2^31) and every shift in [-31, 30]."""
     fine = (multiplier == 0) | ((multiplier >= 2**30) & (multiplier < 2**31))
     if not np.all(fine & (shift >= -31) & (shift <= 30)):
         raise layer.reject("multiplier, shift", (multiplier, shift), "0 or 2^30 to 2^31 - 1; -31 to 30")

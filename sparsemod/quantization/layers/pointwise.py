@@ -1,4 +1,4 @@
-"""Addition, and activations of their own."""
+"""Addition, and activations that are not fused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +35,7 @@ class Add(Clamped):
 @LAYERS.register("clamp")
 @dataclass(frozen=True, eq=False)
 class Clamp(Clamped):
-    """y = clamp(q): a relu or relu6 that no other layer could take in. Scale and zero point are the
-    input's."""
+    """y = clamp(q): a relu or relu6 that could not be fused. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "clamp"
 

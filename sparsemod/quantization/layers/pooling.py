@@ -14,8 +14,7 @@ from sparsemod.quantization.layers.base import LAYERS, Layer, check_positive, ch
 
 @dataclass(frozen=True, eq=False)
 class Pool(Layer):
-    """Windows of `kernel` positions, each pair is (rows, columns); `padding` = (top, bottom, left, right);
-    see the subclasses."""
+    """Base of pooling over windows of `kernel` positions. Pairs are (rows, columns); `padding` = (top, bottom, left, right)."""
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
@@ -36,8 +35,7 @@ class Pool(Layer):
         return Window(self.kernel, self.stride, self.padding, self.dilation, ceil=self.ceil)
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        """See Layer. With `ceil`, a last window that would begin beyond the input and its leading padding is
-        left out."""
+        """See Layer. With `ceil`, a last window that would begin beyond the input and its leading padding is omitted."""
         channels, *sizes = self.image(inputs)
         size = (sizes[0], sizes[1])
         if min(self.window.room(size, axis) for axis in (0, 1)) < 0:
@@ -48,8 +46,7 @@ class Pool(Layer):
 @LAYERS.register("max_pool")
 @dataclass(frozen=True, eq=False)
 class MaxPool(Pool):
-    """y = max of the window's values inside the input; padding never wins. Scale and zero point are the
-    input's."""
+    """y = max of the window's values inside the input; padding is ignored. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "max_pool"
 
@@ -80,7 +77,7 @@ class GlobalAvgPool(Layer):
     """acc = sum over all positions of (q - z); y = clamp(zo + requantize(acc, multiplier, shift)), the
     multiplier holding 1 / (H W).
 
-    `keep` says whether the output is (C, 1, 1), of a sequence (C, 1), or (C,).
+    With `keep` the output is (C, 1, 1), or (C, 1) for a sequence; else (C,).
     """
 
     kind: ClassVar[str] = "global_avg_pool"

@@ -14,10 +14,9 @@ from sparsemod.quantization.layers.base import LAYERS, Clamped, Layer, check_res
 @LAYERS.register("concat")
 @dataclass(frozen=True, eq=False)
 class Concat(Clamped):
-    """Inputs one after another along `axis` (0 = channels), each y = clamp(zo + rescale(q_i, z_i,
-    multipliers[i], shifts[i])).
+    """Concatenation along `axis` (0 = channels), for each input y = clamp(zo + rescale(q_i, z_i, multipliers[i], shifts[i])).
 
-    Where multipliers[i] = 2^shifts[i] and z_i = zo this is a copy.
+    When multipliers[i] = 2^shifts[i] and z_i = zo, this is a copy.
     """
 
     kind: ClassVar[str] = "concat"
@@ -51,7 +50,7 @@ class Concat(Clamped):
 @LAYERS.register("flatten")
 @dataclass(frozen=True, eq=False)
 class Flatten(Layer):
-    """The same bytes as one vector, channel by channel, row by row. Scale and zero point are the input's."""
+    """The input's elements as one vector, channel by channel, row by row. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "flatten"
 
@@ -63,7 +62,7 @@ class Flatten(Layer):
 @LAYERS.register("reshape")
 @dataclass(frozen=True, eq=False)
 class Reshape(Layer):
-    """The same elements, channel by channel, row by row, with other axes. Scale and zero point are the input's."""
+    """The input's elements, channel by channel, row by row, with other axes. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "reshape"
     made_shape: tuple[int, ...] = ()
@@ -78,7 +77,7 @@ class Reshape(Layer):
 @LAYERS.register("transpose")
 @dataclass(frozen=True, eq=False)
 class Transpose(Layer):
-    """A sequence with its two axes in the other order. Scale and zero point are the input's."""
+    """A sequence with its two axes swapped. Scale and zero point are the input's."""
 
     kind: ClassVar[str] = "transpose"
 

@@ -12,7 +12,7 @@ from sparsemod.quantization.layers.base import LAYERS, Weighted, check_positive
 @LAYERS.register("conv")
 @dataclass(frozen=True, eq=False)
 class Conv(Weighted):
-    """Two-dimensional convolution (of a sequence: with one row); outside the input q = z, so that padding adds nothing.
+    """Two-dimensional convolution (with one row for a sequence). Outside the input q = z, so padding adds nothing.
 
     acc[o,r,c] = bias[o] + sum_{i,u,v} weight[o,i,u,v] (q[g(o) + i, r sy + u dy - top, c sx + v dx - left] - z);
     y = clamp(zo + requantize(acc, multiplier[o], shift[o])). `weight` is (O, I / groups, kernel y, kernel x);
@@ -38,7 +38,7 @@ class Conv(Weighted):
 
     @property
     def depthwise(self) -> bool:
-        """Whether each output channel reads one input channel of its own group."""
+        """Whether each output channel reads exactly one input channel, the one in its group."""
         return self.groups > 1 and self.weight.shape[1] == 1
 
     @property
