@@ -1,1 +1,1 @@
-"""Networks handed to users: exported files, report card, the devices that they fit."""
+"""Delivery of networks to users: exported files, the report card and the devices that the network fits."""

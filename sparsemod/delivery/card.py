@@ -1,7 +1,7 @@
-"""The report card of an exported network: what it is, what it costs and where that is known from, what it fits, how to use it.
+"""The report card of an exported network: its description, its costs with their sources, the devices that it fits, and its usage.
 
-`Card` holds the content; `markdown` and `html` fill the templates card.md and card.html with it. The HTML page needs nothing else: style and
-plot are inside.
+`Card` holds the content; `markdown` and `html` render it with the templates card.md and card.html. The HTML page is self-contained:
+it includes style and plot.
 """
 
 import re
@@ -15,7 +15,7 @@ Row = Sequence[str]
 
 @dataclass(frozen=True)
 class Table:
-    """`numeric` columns are set flush right."""
+    """A table. The columns `numeric` are right-aligned."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -24,7 +24,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, then text, table, code and figure: what is there of them."""
+    """A heading, then optional text, table, code and figure, in this order."""
 
     title: str
     text: str = ""
@@ -35,7 +35,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Card:
-    """`tiles`: (what, value, remark), the figures that one looks for first. `figure` is the memory plot, as SVG and as PNG."""
+    """The card's content. `tiles`: the key figures, as (name, value, remark). `figure`: the memory plot, as SVG and as PNG."""
 
     title: str
     subtitle: str
@@ -49,15 +49,15 @@ PLOT = "memory.png"
 
 
 def markdown(card: Card) -> str:
-    """The card as Markdown; the plot lies beside it as `memory.png`. No text of the card is read as markup."""
+    """Render the card as Markdown; the plot is a separate file, `memory.png`. The card's text is escaped."""
     return render("sparsemod.delivery", "card.md", card=card, plot=PLOT, plain=_plain)
 
 
 def html(card: Card) -> str:
-    """The card as one page without outside requests."""
+    """Render the card as one page without external requests."""
     return render("sparsemod.delivery", "card.html", card=card)
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown that shows it as it is, on one line. Underscores stay: within words they mean nothing."""
+    """Escape text for Markdown, on one line. Underscores stay: within words they have no meaning."""
     return re.sub(r"([\\`*<|\[\]])", r"\\\1", " ".join(text.splitlines()))

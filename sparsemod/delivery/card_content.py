@@ -1,4 +1,4 @@
-"""The content of a report card: what is known of a network, as tables."""
+"""The content of a report card: the facts about a network, as tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -27,7 +27,7 @@ def compose(
     svg: str,
     png: bytes,
 ) -> Card:
-    """All sections; `found` begins with the target device."""
+    """Compose all sections; the target device is the first entry of `found`."""
     sections = [
         *([Section("Measured in its trial", table=_measurements(measurements))] if measurements else []),
         Section("Files, checked after export", _checked(note), _formats(reports)),
@@ -251,7 +251,7 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
 
 
 def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
-    """How to use the files of a format, "" for a format without the template usage-FORMAT.txt."""
+    """Return the instructions for a format's files; "" for a format without the template usage-FORMAT.txt."""
     given, made = network.tensors[network.input], network.tensors[network.output]
     return render_optional(
         "sparsemod.delivery",

@@ -1,4 +1,4 @@
-"""The memory of one inference as a picture: which tensor lies where in the arena while each layer runs."""
+"""Plot of one inference's memory: the address of each tensor in the arena while each layer runs."""
 
 import io
 import os
@@ -12,7 +12,7 @@ _MOST_NAMES = 40
 
 @dataclass(frozen=True)
 class Block:
-    """A tensor (or scratch) in the arena: first byte, bytes, and the first and last step during which it is alive."""
+    """A tensor (or scratch) in the arena: first byte, number of bytes, first and last live step."""
 
     name: str
     offset: int
@@ -23,7 +23,7 @@ class Block:
 
 
 def blocks(plan: ArenaPlan) -> tuple[Block, ...]:
-    """What lies in the arena, step by step; a tensor that another one takes over in place ends one step earlier."""
+    """Return the blocks of a plan's arena. A tensor whose memory another tensor takes over in place ends one step earlier."""
     found: dict[str, Block] = {}
     problem, moments = plan.layout.problem, plan.plan.timeline
     for step, (index, moment) in enumerate(zip(plan.plan.order, moments, strict=True)):
@@ -49,7 +49,7 @@ def _same_place(plan: ArenaPlan, name: str, written: str | None) -> bool:
 
 
 def memory_plot(plan: ArenaPlan, kind: str) -> bytes:
-    """The picture as a file's content; `kind` is png or svg."""
+    """Return the plot as a file's content; `kind` is png or svg."""
     os.environ.setdefault("MPLBACKEND", "agg")
     import matplotlib
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def memory_plot(plan: ArenaPlan, kind: str) -> bytes:
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     out = io.BytesIO()
-    # A fixed date and fixed ids keep equal plans equal byte for byte.
+    # With a fixed date and fixed ids, equal plans give equal bytes.
     with matplotlib.rc_context({"svg.hashsalt": "sparsemod", "svg.fonttype": "path"}):
         figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Delivery of a network: its files in the formats that are asked for, each checked, and a report card for them all."""
+"""Delivery of a network: its files in the requested formats, each verified, and one report card."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ CARD, PAGE, REPORTS = "card.md", "card.html", "export.json"
 
 
 class Delivered(Record):
-    """A network that was delivered: `reports` of its formats, in the order asked for; `fit`: device -> region -> bytes over."""
+    """A delivered network: `reports` of its formats, in the requested order; `fit`: device -> region -> bytes over."""
 
     title: str
     reports: tuple[ExportReport, ...]
@@ -37,7 +37,7 @@ class Delivered(Record):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is delivered and what is known of it. `samples` and `labels`: validation data to check the files on, described by `data`."""
+    """The network to deliver, with its metadata. `samples` and `labels`: validation data to verify the files, described by `data`."""
 
     network: IntegerNetwork
     title: str
@@ -51,7 +51,7 @@ class Subject:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, network: bytes, title: str, **known: Any) -> "Subject":
-        """The subject with the validation data of `spec`, where they can be had here; else `note` says why not."""
+        """Create the subject with the validation data of `spec`. When the data are unavailable, `note` gives the reason."""
         from sparsemod.data import load
         from sparsemod.delivery.described import described
 
@@ -63,7 +63,7 @@ class Subject:
             note = f"The files were checked on random inputs only: {error}"
             return cls(found, title, note=note, **known)
         if found.normalization is None:
-            # Networks of earlier releases do not hold it; their data give the same constants again.
+            # Networks of earlier releases lack it; recomputing it from their data gives the same constants.
             found = described(found, data)
         words = f"the {len(split)} validation samples of {spec.dataset.name}"
         return cls(found, title, samples=split.x, labels=split.y, data=words, **known)
@@ -77,10 +77,10 @@ def deliver(
     target: str | Device,
     name: str = DEFAULT,
 ) -> Delivered:
-    """Write `folder`/FORMAT/... for each format, with its verification.json, and the report card beside them.
+    """Write `folder`/FORMAT/... for each format, with its verification.json, and the report card into `folder`.
 
-    A format that cannot express a layer, that lacks a package, or whose network exceeds the target's flash or RAM is reported with
-    `failure`, and the others are written all the same. `name`: what the model is called in files and C code.
+    When a format cannot express a layer, lacks a package, or its network exceeds the target's flash or RAM, its report has a
+    `failure`, and the other formats are still written. `name`: the model's name in files and C code.
     Raises UnknownName for a format or a device, InvalidInput for a name.
     """
     checked_name(name)
@@ -109,9 +109,9 @@ def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> Ex
         if wanted == "tflite":
             _check_micro(report, fit.device, folder)
     except Exception as error:  # noqa: BLE001
-        # Also what the formats' own libraries raise: the report says it, and the other formats go on.
+        # Includes errors of the formats' libraries: the report contains the error, and the other formats continue.
         with contextlib.suppress(OSError):
-            folder.rmdir()  # only when nothing lies there
+            folder.rmdir()  # only an empty folder is removed
         words = str(error) if isinstance(error, SparsemodError) else f"{type(error).__name__}: {error}"
         return ExportReport.model_validate(
             {"format": wanted, "name": name, "failure": words, "detail": _detail(error)}
@@ -120,7 +120,7 @@ def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> Ex
 
 
 def _check_micro(report: ExportReport, device: Device, folder: Path) -> None:
-    """File and arena alone may already decide that a network does not fit: then nothing stays. Raises DoesNotFit."""
+    """Remove the files and raise DoesNotFit when file and arena alone already exceed the device."""
     size = sum(file.size for file in report.files)
     for region, needed, limit in (
         ("flash", size, device.flash),

@@ -1,4 +1,4 @@
-"""What an integer network needs for its use outside the experiment: how samples are normalized, and what its classes are called."""
+"""Metadata for the use of an integer network outside the experiment: the normalization of samples and the names of classes."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from sparsemod.quantization.raw_samples import InputNormalization
 
 
 def described(network: IntegerNetwork, data: Dataset) -> IntegerNetwork:
-    """`network` with the normalization of `data` and the names of its classes, where the network has an output for each class."""
+    """Return `network` with the normalization of `data`, and with the class names if the network has one output per class."""
     known = data.normalization
     classes = data.names if network.tensors[network.output].shape == (len(data.names),) else ()
     normalization = InputNormalization(known.method, known.offset, known.scale, known.layout)

@@ -1,7 +1,7 @@
-"""Which devices a network fits: its C code as linked for each core, against each device's flash and RAM.
+"""The devices that a network fits: its C code, linked for each core, compared with each device's flash and RAM.
 
-Measured on the emulated device where the tools are there. Without them only what the C project states is known: its constants and its
-arena, which are less than what is needed in the end; `method` says so.
+The needs are measured on the emulated device when the tools are installed. Without them only the C project's constants and arena are
+known; these are less than the actual needs, as `method` states.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sparsemod.targets import Device, device, device_names
 
 
 class Need(Record):
-    """Bytes of flash and RAM of one network on one core, and the instructions of one inference where they were measured."""
+    """Bytes of flash and RAM of one network on one core, and the instructions of one inference, when measured."""
 
     core: str
     flash: int
@@ -29,7 +29,7 @@ class Need(Record):
 
 @dataclass(frozen=True)
 class Fit:
-    """A network on a device. `over`: region -> bytes beyond it, empty when it fits; `milliseconds` is an estimate."""
+    """A network on a device. `over`: region -> bytes that exceed it, empty when the network fits; `milliseconds` is an estimate."""
 
     device: Device
     need: Need
@@ -43,7 +43,7 @@ class Fit:
 
 
 def need(network: IntegerNetwork, core: str) -> Need:
-    """What the network's C code needs on `core`. Raises Unsupported for a layer without a C kernel."""
+    """Return the needs of the network's C code on `core`. Raises Unsupported for a layer without a C kernel."""
     from sparsemod.emulator import Emulator, available
     from sparsemod.export.c import generate
 
@@ -70,14 +70,14 @@ def need(network: IntegerNetwork, core: str) -> Need:
 
 
 def fits(network: IntegerNetwork, devices: Sequence[Device] | None = None) -> tuple[Fit, ...]:
-    """The network on each device (default: all that are known), compiled once per core."""
+    """Return the fit of the network on each device (default: all known devices), compiled once per core."""
     chosen = [device(name) for name in device_names()] if devices is None else list(devices)
     needs = {core: need(network, core) for core in sorted({found.core for found in chosen})}
     return tuple(fit(needs[found.core], found) for found in chosen)
 
 
 def fit(need: Need, device: Device) -> Fit:
-    """A known need on a device."""
+    """Return the fit of a known need on a device."""
     regions = {"flash": need.flash - device.flash, "RAM": need.ram - device.ram}
     over = {region: excess for region, excess in regions.items() if excess > 0}
     time = None if need.instructions is None else device.milliseconds(need.instructions)
@@ -85,6 +85,6 @@ def fit(need: Need, device: Device) -> Fit:
 
 
 def check_fit(fit: Fit) -> None:
-    """Raises DoesNotFit with the first region that is too small and the bytes over."""
+    """Raise DoesNotFit with the first region that is too small and the bytes over."""
     for region, excess in fit.over.items():
         raise DoesNotFit(region, excess, f"{fit.device.title} ({fit.device.name})")

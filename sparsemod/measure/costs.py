@@ -1,4 +1,4 @@
-"""All costs of a network at once, from its deployed graph: before training as planned, afterwards as measured."""
+"""All costs of a network from its deployed graph: planned before training, measured afterwards."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -50,16 +50,19 @@ def costs(
     goal: EncodingGoal | None = None,
     encodings: Mapping[str, str] | None = None,
 ) -> dict[str, Measurement]:
-    """Measurements of model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph; of an integer network also
-    instructions, flash and ram, as the calibrated model of the device's core predicts them.
+    """Return model_size, working_memory, latency, macs, parameters and nonzeros of a deployed graph as measurements.
 
-    `zeros` is the number of weights that pruning is planned to set to zero, wherever they will be; where pruning shrinks the network, give
-    the shrunk graph. After training give `nonzeros` (layer -> count) of the integer network instead: what was planned is never less than
-    what is measured then. `storage` is how the quantization scheme stores values; the latency of a network that is not `integer` is that
-    of int8 kernels, which the method says.
-    How weights with zeros are stored decides instructions and flash: `encodings` (layer -> encoding) of the finished network, or else
-    what would be chosen for `goal` (default: flash and instructions of the device's core weigh the same). `model_size`, `working_memory` and `latency` choose the definition that becomes the value; `detail` holds the others,
-    the memory timeline and the instructions per operator.
+    For an integer network also return instructions, flash and ram, predicted by the calibrated model of the device's core.
+
+    `zeros`: the number of weights that pruning is planned to set to zero, at any position. If pruning shrinks the network, pass the
+    shrunk graph. After training pass `nonzeros` (layer -> count) of the integer network instead; the planned costs are never below
+    the costs measured then. `storage`: how the quantization scheme stores values. The latency of a network that is not `integer` is
+    that of int8 kernels, as the method states.
+
+    The encoding of weights with zeros determines instructions and flash: `encodings` (layer -> encoding) of the finished network, or
+    else the encodings chosen for `goal` (default: equal weight for flash and instructions of the device's core). `model_size`,
+    `working_memory` and `latency` select the definition that becomes the value; `detail` holds the others, the memory timeline and
+    the instructions per operator.
 
     Raises InvalidInput for an unknown definition, a latency by macs without a rate, or nonzeros of other layers.
     """
@@ -125,7 +128,7 @@ def costs(
 
 
 def _spread(layers: tuple[size.LayerSize, ...], zeros: int) -> dict[str, int]:
-    """Zeros that are planned for the whole network, spread evenly: where they will be is known only after training."""
+    """Spread the zeros planned for the whole network evenly over its layers: their positions are known only after training."""
     weights = max(1, size.parameters(layers))
     return {layer.name: max(1, round(layer.weights * (1 - zeros / weights))) for layer in layers}
 

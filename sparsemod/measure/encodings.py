@@ -1,7 +1,7 @@
-"""How the weights of each layer are stored, chosen for the network as a whole: bytes of flash against instructions, as a core's model predicts both.
+"""Choice of each layer's weight encoding for the whole network: bytes of flash against instructions, both predicted by a core's model.
 
-A sparse encoding saves bytes and usually costs instructions. `choose` weighs the two as its goal says and keeps the limits of the goal, if any
-choice can.
+A sparse encoding saves bytes and usually costs instructions. `choose` weighs both according to its goal, and keeps the goal's limits
+if any choice can.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,16 @@ from sparsemod.measure.work import (
 from sparsemod.targets import OperatorModel
 
 _DEFAULT_CORE = "cortex-m4"
-_TIE = 1e-3  # how much the other quantity counts where only one is asked for
+_TIE = 1e-3  # weight of the other quantity when the goal names only one
 
 
 @dataclass(frozen=True)
 class EncodingGoal:
-    """What the encodings are chosen for: `core` predicts; `flash` and `instructions` say whether each is to be small (both: a saving of 1 % of
-    one is worth 1 % of the other). Limits are upper ones: linked bytes of flash, and instructions of one inference. With `smallest` each layer
-    gets the form with the fewest bytes, whatever else it costs.
+    """The goal of the choice, predicted for `core`.
+
+    `flash` and `instructions` state which of the two to minimize (both: a saving of 1 % of one is worth 1 % of the other). The limits
+    are upper bounds of linked bytes of flash and of the instructions of one inference. With `smallest` each layer gets the encoding
+    with the fewest bytes, regardless of other costs.
     """
 
     core: str = _DEFAULT_CORE
@@ -42,7 +44,7 @@ class EncodingGoal:
 
 @dataclass(frozen=True)
 class EncodedLayer:
-    """A layer that may be stored in several forms: its kernel, what the kernel does with dense weights, and the weights."""
+    """A layer with several possible encodings: its kernel, the kernel's features with dense weights, and the weights."""
 
     name: str
     kernel: str
@@ -51,7 +53,7 @@ class EncodedLayer:
 
 
 def smallest(layers: Sequence[EncodedLayer]) -> dict[str, str]:
-    """Layer -> the encoding with the fewest bytes."""
+    """Return layer -> the encoding with the fewest bytes."""
     return {
         layer.name: min(stored_forms(layer.weights), key=lambda stored: stored.bytes).name for layer in layers
     }
@@ -65,10 +67,12 @@ def choose(
     flash: float = 0.0,
     instructions: float = 0.0,
 ) -> dict[str, str]:
-    """Layer -> encoding. `flash` and `instructions`: what the rest of the network needs, without these layers' weights and their readers.
+    """Return layer -> encoding.
 
-    Among all choices that a price of a byte in instructions leads to, for each set of readers that may be linked: the one that breaks the
-    limits least, and then serves the goal best.
+    `flash` and `instructions`: the costs of the rest of the network, without these layers' weights and their readers.
+
+    For each possible set of linked readers, every price of a byte in instructions gives one candidate choice. Return the candidate
+    that exceeds the limits least; among equals, the one that is best for the goal.
     """
     if goal.smallest or not layers:
         return smallest(layers)
@@ -78,7 +82,7 @@ def choose(
     counts = np.full((len(layers), len(names)), np.inf)
     for row, (layer, known) in enumerate(zip(layers, forms, strict=True)):
         for column, name in enumerate(names):
-            # A form that is not smaller could only be quicker by chance: what was planned without zeros must hold for a few of them.
+            # Skip encodings that are not smaller than dense: they are faster only by chance, and a plan without zeros must hold with a few.
             if name == "dense" or (name in known and known[name].bytes < known["dense"].bytes):
                 sizes[row, column] = known[name].bytes + model.layer_code.get(name, 0.0)
                 counts[row, column] = _instructions(layer, known[name], model)
@@ -89,7 +93,7 @@ def choose(
         allowed = np.full_like(sizes, np.inf)
         allowed[:, readers] = sizes[:, readers]
         alone = ~np.isfinite(allowed).any(axis=1)
-        allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense form
+        allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense encoding
         for picked in _choices(allowed, counts):
             total = flash + float(sizes[rows, picked].sum() + code[np.unique(picked)].sum())
             taken = instructions + float(counts[rows, picked].sum())
@@ -107,14 +111,14 @@ def _instructions(layer: EncodedLayer, stored: Stored, model: OperatorModel) -> 
 
 
 def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows of choices (one column of `sizes` for each layer), one for each price of a byte at which a layer changes its mind."""
+    """Return rows of choices (one column of `sizes` for each layer), one for each price of a byte at which a layer's choice changes."""
     prices = {0.0}
     for a, b in combinations(range(sizes.shape[1]), 2):
         usable = np.isfinite(sizes[:, a]) & np.isfinite(sizes[:, b]) & (sizes[:, a] != sizes[:, b])
         found = -(counts[usable, a] - counts[usable, b]) / (sizes[usable, a] - sizes[usable, b])
         prices |= {float(price) for price in found if price > 0}
     ordered = np.array(sorted(prices))
-    # On both sides of each change, and beyond the last one.
+    # Try both sides of each change, and a price beyond the last one.
     tried = np.unique(np.concatenate([ordered, ordered * (1 + 1e-9) + 1e-12, [ordered[-1] * 2 + 1e9]]))
     known = np.isfinite(sizes)
     prices_paid = tried[:, None, None] * np.where(known, sizes, 0.0)
@@ -123,7 +127,7 @@ def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray
 
 
 def _rank(goal: EncodingGoal, flash: float, instructions: float) -> tuple[float, float]:
-    """(how far beyond the limits, how far from the goal): smaller is better."""
+    """Return (excess over the limits, cost under the goal); smaller is better."""
     over = sum(
         max(0.0, value / limit - 1)
         for value, limit in ((flash, goal.most_flash), (instructions, goal.most_instructions))

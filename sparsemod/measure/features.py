@@ -1,4 +1,4 @@
-"""The loops of each kernel, counted for one layer."""
+"""Loop counts of each kernel for one layer."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def _filters(taps: int, outputs: int, windows: int) -> Features:
 
 @dataclass(frozen=True)
 class _Windows:
-    """How windows lie on an input: taps inside of it for each output row and column, `edges` at which some lie outside."""
+    """Windows on an input: the taps inside the input for each output row and column; at `edges` some taps lie outside."""
 
     rows: tuple[int, ...]
     columns: tuple[int, ...]
@@ -32,26 +32,26 @@ class _Windows:
 
     @property
     def positions(self) -> int:
-        """Outputs of one channel."""
+        """Number of outputs of one channel."""
         return len(self.rows) * len(self.columns)
 
     @property
     def lines(self) -> int:
-        """Kernel rows inside, over all positions."""
+        """Number of kernel rows inside the input, over all positions."""
         return sum(self.rows) * len(self.columns)
 
     @property
     def inside(self) -> int:
-        """Taps inside, over all positions."""
+        """Number of taps inside the input, over all positions."""
         return sum(self.rows) * sum(self.columns)
 
     @property
     def outside(self) -> int:
-        """Taps outside, over all positions."""
+        """Number of taps outside the input, over all positions."""
         return math.prod(self.kernel) * self.positions - self.inside
 
     def loops(self) -> Features:
-        """The loops that every windowed kernel has: rows, positions, and those at an edge."""
+        """Return the loops of every windowed kernel: rows, positions, and positions at an edge."""
         edges = sum(c < self.kernel[1] for c in self.columns) * len(self.rows)
         edges += sum(r < self.kernel[0] for r in self.rows)
         return {"rows": float(len(self.rows)), "positions": float(self.positions), "edges": float(edges)}
@@ -64,7 +64,7 @@ def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
 
 @FEATURES.register("conv")
 def conv(tensors: Tensors, node: Node) -> Loops:
-    """The kernel for the window's kind: depthwise, 1 x 1, or any other."""
+    """Count the loops of the kernel for the window: depthwise, 1 x 1 or general."""
     channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
     if node.window.depthwise(channels, outputs):
         return Loops("depthwise", _depthwise(tensors, node, outputs))
@@ -77,7 +77,7 @@ def conv(tensors: Tensors, node: Node) -> Loops:
 def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:
     window, windows = _windows(tensors, node)
     lines = sum(windows.rows) * window.groups
-    # Without dilation and groups the taps of a kernel row lie in one piece.
+    # Without dilation and groups the taps of a kernel row are contiguous.
     joined = window.groups == 1 and window.dilation[1] == 1
     pieces = [span * channels for span in windows.columns] if joined else [channels] * sum(windows.columns)
     taps = math.prod(window.kernel) * channels
@@ -110,7 +110,7 @@ def _depthwise(tensors: Tensors, node: Node, outputs: int) -> Features:
 
 @FEATURES.register("linear")
 def linear(tensors: Tensors, node: Node) -> Loops:
-    """Filters on one window."""
+    """Count filters applied to one window."""
     features = _filters(tensors.elements(node.inputs[0]), tensors.elements(node.output), 1)
     del features["windows"]
     return Loops("linear", features)
@@ -118,7 +118,7 @@ def linear(tensors: Tensors, node: Node) -> Loops:
 
 @FEATURES.register("max_pool")
 def max_pool(tensors: Tensors, node: Node) -> Loops:
-    """Four channels at a time."""
+    """Count loops over four channels at a time."""
     _, windows = _windows(tensors, node)
     quads, rest = divmod(tensors.image(node.output)[0], 4)
     features = {
@@ -135,7 +135,7 @@ def max_pool(tensors: Tensors, node: Node) -> Loops:
 
 @FEATURES.register("avg_pool")
 def avg_pool(tensors: Tensors, node: Node) -> Loops:
-    """One channel at a time."""
+    """Count loops over one channel at a time."""
     _, windows = _windows(tensors, node)
     channels = tensors.image(node.output)[0]
     features = {
@@ -149,20 +149,20 @@ def avg_pool(tensors: Tensors, node: Node) -> Loops:
 
 @FEATURES.register("global_avg_pool")
 def mean(tensors: Tensors, node: Node) -> Loops:
-    """Every element once."""
+    """Count every element once."""
     outputs = float(tensors.elements(node.output))
     return Loops("global_avg_pool", {"elements": float(tensors.elements(node.inputs[0])), "outputs": outputs})
 
 
 @FEATURES.rules("add", "clamp")
 def elements(tensors: Tensors, node: Node) -> Loops:
-    """Every element once, by the kernel of the kind's own name."""
+    """Count every element once, for the kernel with the kind's name."""
     return Loops(node.kind, _elements(tensors, node))
 
 
 @FEATURES.rules("flatten", "reshape", "transpose")
 def moved(tensors: Tensors, node: Node) -> Loops:
-    """Every element is read and written once, as by the kernel of clamp; calibration meets no network in which a view moves bytes."""
+    """Count one read and write of each element, like the clamp kernel; no calibration network has a view that moves bytes."""
     return Loops("clamp", _elements(tensors, node))
 
 
@@ -175,7 +175,7 @@ def _elements(tensors: Tensors, node: Node) -> Features:
 
 @FEATURES.register("concat")
 def concat(tensors: Tensors, node: Node) -> Loops:
-    """One run of bytes per input and position, rescaled; how many are only copied is known from the graph (see `works`)."""
+    """Count one rescaled run of bytes per input and position; the graph determines which runs are only copied (see `works`)."""
     size = tensors.elements(node.output)
     runs = len(node.inputs) * size // tensors.image(node.output)[0]
     return Loops(

@@ -1,8 +1,8 @@
-"""Latency before anything runs: instructions by the calibrated operator model, or multiply-adds divided by a rate.
+"""Latency without execution: instructions from the calibrated operator model, or multiply-adds divided by a rate.
 
-The operator model is a sum over layers: what their kernels do (`sparsemod.measure.work`) times what it costs on the device's core
-(`sparsemod.targets.OperatorModel`, fitted to networks that were measured on the emulated core). Milliseconds are instructions x stated cycles per
-instruction / clock: an estimate.
+The operator model is a sum over layers: the loop counts of their kernels (`sparsemod.measure.work`) times the costs on the device's
+core (`sparsemod.targets.OperatorModel`, fitted to networks measured on the emulated core). Milliseconds = instructions x stated cycles
+per instruction / clock, an estimate.
 """
 
 import math
@@ -17,7 +17,7 @@ from sparsemod.targets import Device, operator_model
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference, how they were obtained, and the instructions behind them (layer -> count; empty for `macs`)."""
+    """Milliseconds of one inference, the method, and the instructions (layer -> count; empty for `macs`)."""
 
     milliseconds: float
     method: str
@@ -25,7 +25,7 @@ class Latency:
 
 
 def by_operators(predicted: Predicted, device: Device) -> Latency:
-    """What the operator model of the device's core predicted."""
+    """Return the latency that the operator model of the device's core predicts."""
     model = operator_model(device.model)
     other = "" if model.core == device.core else f" (fitted for that core, not for {device.core})"
     error = f", mean error {model.calibration.instructions:.1%}" if model.calibration else ""
@@ -37,7 +37,7 @@ def by_operators(predicted: Predicted, device: Device) -> Latency:
 
 
 def by_macs(graph: Graph, operations_per_second: float | None) -> Latency:
-    """Multiply-adds / operations per second. Raises InvalidInput without a positive rate."""
+    """Return multiply-adds / operations per second. Raises InvalidInput without a positive rate."""
     if operations_per_second is None or not 0 < operations_per_second < math.inf:
         raise InvalidInput(
             "target.operations_per_second",

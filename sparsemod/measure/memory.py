@@ -1,13 +1,13 @@
 """Working memory: bytes of int8 activations that are alive together, over the execution order.
 
-One byte per element. A tensor lives from the operator that makes it to the last one that reads it, the network's input from the start and
-its output to the end; the inputs and the output of an operator live together. Two exceptions:
+Each element takes one byte. A tensor is alive from the operator that computes it to its last reader; the network's input is alive from
+the start, and its output until the end. The inputs and the output of an operator are alive together. Two exceptions:
 
-- flatten and other views: the output is the input's buffer;
-- a relu or relu6 that no operator took in works in place when nothing reads its input afterwards, except on the network's input, which
-  belongs to the caller.
+- flatten and other views: the output uses the input's buffer;
+- a relu or relu6 that is not fused works in place when no later operator reads its input, except on the network's input, which belongs
+  to the caller.
 
-Add is not done in place. Not counted: column buffers and stack of kernels, alignment, and gaps that a plan of addresses may need.
+Add does not work in place. Not counted: column buffers and stack of kernels, alignment, and fragmentation of the arena.
 
 SpArSe's two models (Fedorov et al., "SpArSe: Sparse Architecture Search for CNNs on Resource-Constrained Microcontrollers", 2019) look at
 one layer at a time: `sparse_model_1` is the largest sum of a layer's input and weights, `sparse_model_2` of its input and output.
@@ -20,7 +20,9 @@ from sparsemod.graph import Graph
 
 @dataclass(frozen=True)
 class Moment:
-    """What is alive while `operator` runs: `bytes` in all, `without_input` without the network's input; `tensors` names one tensor per buffer."""
+    """Live memory while `operator` runs: total `bytes`, and `without_input` for those without the network's input.
+
+    `tensors` names one tensor per buffer."""
 
     operator: str
     bytes: int
@@ -37,7 +39,7 @@ class _Buffer:
 
 
 def timeline(graph: Graph) -> tuple[Moment, ...]:
-    """One moment per operator that does something (views do not), in execution order."""
+    """Return one moment per operator in execution order, without views."""
     buffers = _buffers(graph)
     moments = []
     for index, operator in enumerate(graph.operators):
@@ -60,7 +62,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
     held, buffers = {graph.input: first}, [first]
     for index, operator in enumerate(graph.operators):
         source = held[operator.inputs[0]]
-        # `last` covers the readers of every tensor seen so far in the buffer, views included.
+        # `last` includes the readers of every tensor so far in the buffer, including views.
         free = source.last <= index and source is not first
         if operator.traits.view or (operator.traits.in_place and free):
             buffer = source
@@ -73,7 +75,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
 
 
 def peak(graph: Graph, *, with_input: bool = True) -> int:
-    """The largest number of bytes alive together; the network's input counted or not."""
+    """Return the largest number of bytes alive together, with or without the network's input."""
     moments = timeline(graph)
     if not moments:
         return graph.elements(graph.input) if with_input else 0
@@ -81,7 +83,7 @@ def peak(graph: Graph, *, with_input: bool = True) -> int:
 
 
 def sparse_model_1(graph: Graph) -> int:
-    """SpArSe's first model: the largest sum of a conv or linear layer's inputs and its weights (int8, all stored), in bytes."""
+    """Return SpArSe's first model: the largest sum of a conv or linear layer's inputs and its weights (int8, all stored), in bytes."""
     sums = [
         sum(graph.elements(name) for name in o.inputs) + graph.state[o.weight].numel()
         for o in graph.operators
@@ -91,7 +93,7 @@ def sparse_model_1(graph: Graph) -> int:
 
 
 def sparse_model_2(graph: Graph) -> int:
-    """SpArSe's second model: the largest sum of an operator's inputs and its output, in bytes; views and in-place activations left out."""
+    """Return SpArSe's second model: the largest sum of an operator's inputs and output in bytes, without views and in-place activations."""
     sums = [
         sum(graph.elements(name) for name in dict.fromkeys(o.inputs)) + graph.elements(o.output)
         for o in graph.operators

@@ -1,14 +1,14 @@
-"""A deployed graph's operators as the memory planner and the C kernels see them."""
+"""Convert a deployed graph's operators to nodes of the memory planner and the C kernels."""
 
 from sparsemod.arena import Layout, Node, layout
 from sparsemod.graph import Graph, Operator
 
 
 def node(operator: Operator) -> Node:
-    """One operator."""
+    """Convert one operator to a node."""
     return Node(operator.name, operator.traits.layer, operator.inputs, operator.output, operator.window)
 
 
 def graph_layout(graph: Graph) -> Layout:
-    """The memory that generated C needs of a deployed graph."""
+    """Return the memory layout that the generated C uses for a deployed graph."""
     return layout([node(operator) for operator in graph.operators], graph.tensors, graph.input, graph.output)

@@ -1,4 +1,4 @@
-"""What the calibrated model of a core says of a network before anything runs on it: instructions, linked bytes of flash and RAM."""
+"""Predictions of a core's calibrated model without execution: instructions, linked bytes of flash and RAM."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Predicted:
 
     @property
     def instructions(self) -> float:
-        """All layers together."""
+        """Instructions of all layers."""
         return sum(self.per_layer.values())
 
     @property
@@ -42,8 +42,10 @@ def predict(
     nonzeros: Mapping[str, int] | None = None,
     encodings: Mapping[str, str] | None = None,
 ) -> Predicted:
-    """The model's prediction for a deployed graph as int8; `arena`: the planned size, where it is known; `nonzeros`: layer -> weights that are
-    not zero (default: all); `encodings`: layer -> how they are stored (default: the smallest form)."""
+    """Return the model's prediction for a deployed graph as int8.
+
+    `arena`: the planned size, when known. `nonzeros`: layer -> number of nonzero weights (default: all). `encodings`: layer ->
+    encoding of its weights (default: the smallest)."""
     work = works(graph, nonzeros, encodings)
     per_layer = {w.layer: layer_instructions(w.kernel, w.features, model, w.layer) for w in work}
     kernels = {w.kernel for w in work} | {w.encoding for w in work}
@@ -51,7 +53,7 @@ def predict(
     calls = sum(model.layer_code.get(name, 0.0) for w in work for name in (w.kernel, w.encoding))
     stack = model.stack.get("base", 0.0) + max((_stack(model, w) for w in work), default=0.0)
     size = plan(graph_layout(graph).problem).size if arena is None else arena
-    # In whole words, as it is linked.
+    # rounded up to whole words, as in the linked program
     return Predicted(
         per_layer,
         constants(graph, nonzeros, encodings) + code + calls,
@@ -62,7 +64,9 @@ def predict(
 
 
 def _stack(model: OperatorModel, work: Work) -> float:
-    """Bytes of stack of one layer; of a pair of kernels that calibration never met, the most that its first one was seen to need."""
+    """Return a layer's bytes of stack.
+
+    For a pair of kernels without calibration, return the largest stack calibrated for any pair with the same first kernel."""
     if work.calls in model.stack:
         return model.stack[work.calls]
     return max((size for calls, size in model.stack.items() if calls.split()[0] == work.kernel), default=0.0)
@@ -71,7 +75,7 @@ def _stack(model: OperatorModel, work: Work) -> float:
 def constants(
     graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
 ) -> int:
-    """Bytes of weights as stored, biases and scales."""
+    """Return the bytes of encoded weights, biases and scales."""
     channels = sum(layer.channels for layer in layer_sizes(graph))
     stored = (encoded(graph, operator, nonzeros, encodings) for operator in _weighted(graph))
     return sum(one.bytes for one in stored) + channels * INT8.channel_bytes
@@ -87,10 +91,11 @@ def chosen_encodings(
     goal: EncodingGoal,
     known: Mapping[str, Weights] | None = None,
 ) -> dict[str, str]:
-    """Layer -> how its weights are stored, chosen for the whole network (see `sparsemod.measure.encodings`). `nonzeros`: of each layer;
-    `known`: the weights of layers as they are, after training.
+    """Return layer -> encoding of its weights, chosen for the whole network (see `sparsemod.measure.encodings`).
 
-    A goal for a core without a calibrated model is served by the default core's.
+    `nonzeros`: nonzero weights of each layer; `known`: the actual weights of layers, after training.
+
+    If the goal's core has no calibrated model, the default core's model is used.
     """
     operators = {operator.name: operator for operator in _weighted(graph)}
     if all(graph.state[o.weight or ""].numel() == nonzeros[name] for name, o in operators.items()):
@@ -123,7 +128,7 @@ def chosen_encodings(
 def predictions(
     predicted: Predicted, model: OperatorModel, measured: Callable[..., Measurement]
 ) -> tuple[Measurement, ...]:
-    """As measurements, made by `measured(metric, value, unit, method, **detail)`."""
+    """Convert a prediction to measurements, with `measured(metric, value, unit, method, **detail)`."""
     title = f"operator model of {model.core}"
     judged = model.calibration
     errors = ("", "", "")

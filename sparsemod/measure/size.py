@@ -1,6 +1,6 @@
 """Model size: weights as deployed, count of nonzero weights, sparse encoding.
 
-Counted, per conv and linear layer of the deployed graph (batch norm is folded by then):
+Bytes per conv and linear layer of the deployed graph (batch norm is already folded):
 
     dense   = weights x 1 byte (int8) + output channels x (4 bias, int32 + 4 multiplier, int32 + 1 shift, int8)
     bitmap  = per filter ceil(its weights / 8) + nonzeros x 1 byte + the same 9 bytes per output channel
@@ -8,13 +8,13 @@ Counted, per conv and linear layer of the deployed graph (batch norm is folded b
 
 A float network (no quantization) has 4 bytes a weight and a float32 bias per output channel instead.
 
-A weight that two operators share is counted for each, as each has its own requantization and is stored as a layer of its own. Not
+A weight shared by two operators counts for each, because each has its own requantization and is stored as a separate layer. Not
 counted: code, and the few constants of other operators (scales of add and concat, zero points).
 
-Generated C has a third encoding, distances between nonzero weights, for very sparse layers; its size depends on their places, and it is
-used only where it is smaller still. So `sparse` is what is linked, or a little more.
+Generated C has a third encoding for very sparse layers, distances between nonzero weights. Its size depends on their positions, and it
+is used only where it is even smaller. So the linked size is `sparse` or slightly less.
 
-Before training only the network's total of zeros is known, not where they will be. `planned_sparse_bytes` is then an upper bound:
+Before training only the network's total number of zeros is known, not their positions. `planned_sparse_bytes` is then an upper bound:
 with n_l weights, z_l zeros, c_l constant bytes and m_l bytes of bitmap in layer l, g the layers with groups and G their weights,
 
     sum_l min(n_l + c_l, m_l + n_l - z_l + c_l)  <=
@@ -32,7 +32,7 @@ from sparsemod.spec.methods import INT8, Storage
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer's number of weights and output channels, and how they are stored."""
+    """A layer's number of weights and output channels, and their storage."""
 
     name: str
     weights: int
@@ -42,11 +42,11 @@ class LayerSize:
 
     @property
     def dense(self) -> int:
-        """Bytes with every weight stored."""
+        """Return the bytes with every weight stored."""
         return self.weights * self.storage.weight_bytes + self.channels * self.storage.channel_bytes
 
     def bitmap(self, nonzeros: int) -> int:
-        """Bytes with one bit per weight (whole bytes per filter) and the nonzero ones stored; a layer with groups is dense."""
+        """Return the bytes with one bit per weight (whole bytes per filter) and the nonzero weights; a layer with groups is dense."""
         if self.groups > 1:
             return self.dense
         return (
@@ -57,7 +57,7 @@ class LayerSize:
 
 
 def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
-    """The conv and linear layers in execution order, stored as `storage` says."""
+    """Return the conv and linear layers in execution order, with the given `storage`."""
     found = []
     for operator in graph.operators:
         if operator.weight is not None and operator.traits.weighted:
@@ -75,23 +75,23 @@ def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
 
 
 def parameters(layers: Sequence[LayerSize]) -> int:
-    """Number of weights, zeros included, biases not."""
+    """Return the number of weights, with zeros, without biases."""
     return sum(layer.weights for layer in layers)
 
 
 def deployed_bytes(layers: Sequence[LayerSize]) -> int:
-    """Every layer dense."""
+    """Return the bytes with every layer dense."""
     return sum(layer.dense for layer in layers)
 
 
 def sparse_bytes(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> int:
-    """Every layer in its smaller encoding, given the nonzero weights of each. Raises InvalidInput for counts of other layers."""
+    """Return the bytes with each layer in its smaller encoding. Raises InvalidInput for nonzero counts of other layers."""
     check_nonzeros(layers, nonzeros)
     return sum(min(layer.dense, layer.bitmap(nonzeros[layer.name])) for layer in layers)
 
 
 def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
-    """An upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
+    """Return an upper bound of `sparse_bytes` for any placement of `zeros` zeros."""
     width = layers[0].storage.weight_bytes if layers else 1
     grouped = sum(layer.weights for layer in layers if layer.groups > 1)
     bitmaps = sum(layer.bitmap(layer.weights) for layer in layers) - max(0, zeros - grouped) * width
@@ -99,7 +99,7 @@ def planned_sparse_bytes(layers: Sequence[LayerSize], zeros: int) -> int:
 
 
 def check_nonzeros(layers: Sequence[LayerSize], nonzeros: Mapping[str, int]) -> None:
-    """Raises InvalidInput unless `nonzeros` has a possible count for exactly these layers."""
+    """Raise InvalidInput unless `nonzeros` has a possible count for exactly these layers."""
     names = {layer.name for layer in layers}
     if set(nonzeros) != names:
         raise InvalidInput("nonzeros", sorted(nonzeros), f"a count for each of {', '.join(sorted(names))}")

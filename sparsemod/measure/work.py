@@ -1,7 +1,7 @@
-"""What each layer makes its C kernel do, counted: the features that calibrated instructions are a sum of.
+"""Loop counts of each layer's C kernel: the features whose weighted sum predicts instructions.
 
-The counts follow the loops of the kernels (`sparsemod/export/c/kernels`); what one pass of a loop costs is measured. Quads: kernels work on
-four filters at a time and on the rest one by one.
+The counts follow the loops of the kernels (`sparsemod/export/c/kernels`); calibration measures the cost of one pass of a loop. Quads:
+kernels process four filters at a time, and the remaining ones one by one.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Features = dict[str, float]
 
 @dataclass(frozen=True)
 class Loops:
-    """The kernel that runs a node, and how often each part of its loops runs."""
+    """The kernel that runs a node, and the iteration count of each part of its loops."""
 
     kernel: str
     features: Features
@@ -31,12 +31,12 @@ class Loops:
 FeatureRule = Callable[[Tensors, Node], Loops]
 
 FEATURES: Stage[FeatureRule] = Stage("the cost model", builtin=("sparsemod.measure.features",))
-"""What a layer makes its kernel do, its weights stored densely: (tensors, node) -> Loops, by the kind of layer."""
+"""Rules that count a kernel's loops with dense weights: (tensors, node) -> Loops, by kind of layer."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A layer's name, the kernel that runs it, and how often each part of the kernel's loops runs."""
+    """A layer's name, its kernel, and the iteration count of each part of the kernel's loops."""
 
     layer: str
     kernel: str
@@ -45,17 +45,17 @@ class Work:
 
     @property
     def calls(self) -> str:
-        """The kernel and, where it reads weights by another one, that one: their stacks lie on each other."""
+        """The kernel and, if it calls another kernel to read weights, that kernel; their stacks add up."""
         return self.kernel if self.encoding == "none" else f"{self.kernel} {self.encoding}"
 
 
 def works(
     graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
 ) -> tuple[Work, ...]:
-    """One per kernel call of a deployed graph, in its own order; views run nothing.
+    """Return one `Work` per kernel call of a deployed graph, in the graph's order; views call no kernel.
 
-    `nonzeros`: layer -> weights that are not zero (default: all); `encodings`: layer -> how its weights are stored (default: the smallest
-    form). Together they decide what reading the weights costs. Raises Unsupported for a kind without a rule.
+    `nonzeros`: layer -> number of nonzero weights (default: all); `encodings`: layer -> encoding of its weights (default: the
+    smallest). Both determine the cost of reading the weights. Raises Unsupported for a kind without a rule.
     """
     operators = {operator.name: operator for operator in graph.operators}
     found = []
@@ -77,7 +77,7 @@ def works(
 
 
 def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
-    """(kernel, how often each part of its loops runs) of a node, its weights stored densely. Raises Unsupported for a kind without a rule."""
+    """Return a node's kernel and loop counts with dense weights. Raises Unsupported for a kind without a rule."""
     loops = FEATURES.rule(node.kind, node.name)(tensors, node)
     return loops.kernel, {"call": 1.0, **loops.features}
 
@@ -85,7 +85,7 @@ def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
 def layer_instructions(
     kernel: str, features: Mapping[str, float], model: OperatorModel, layer: str = ""
 ) -> float:
-    """Instructions of one layer, as a core's model predicts them. Raises Unsupported for a kernel that the model was not fitted to."""
+    """Return one layer's instructions, predicted by a core's model. Raises Unsupported for a kernel that the model was not fitted to."""
     coefficients = model.instructions.get(kernel)
     if coefficients is None:
         hint = f"sparsemod calibrate --core {model.core} fits it"
@@ -96,8 +96,9 @@ def layer_instructions(
 
 @dataclass(frozen=True)
 class Weights:
-    """A layer's weights: `outputs` filters of `taps`, in `groups`; `nonzeros` of them are not zero. `bridges`: zeros that gaps have to store
-    within runs of more than 255, where that is known."""
+    """A layer's weights: `outputs` filters of `taps`, in `groups`; `nonzeros` is the number of nonzero weights.
+
+    `bridges`: the number of zeros that `gaps` stores within runs of more than 255 zeros, when known."""
 
     outputs: int
     taps: int
@@ -108,7 +109,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Stored:
-    """How a layer's weights are stored: `name` dense, mask or gaps, `bytes` of weights and index, and what they hold."""
+    """A layer's encoded weights: `name` of the encoding (dense, mask or gaps), `bytes` of weights and index, and their counts."""
 
     name: str
     bytes: int
@@ -118,7 +119,7 @@ class Stored:
 
 
 def stored_forms(weights: Weights) -> tuple[Stored, ...]:
-    """The forms in which `sparsemod.export.c.encoding` can store the weights, dense first."""
+    """Return the encodings in which `sparsemod.export.c.encoding` can store the weights, dense first."""
     outputs, taps, left = weights.outputs, weights.taps, weights.nonzeros
     sizes = encoded_bytes(outputs, taps, left, weights.groups, weights.bridges)
     kept = {"gaps": left + weights.bridges}
@@ -126,7 +127,7 @@ def stored_forms(weights: Weights) -> tuple[Stored, ...]:
 
 
 def weights_of(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | None) -> Weights:
-    """The weights of an operator."""
+    """Return the weights of an operator."""
     weight = graph.state[operator.weight or ""]
     left = weight.numel() if nonzeros is None else nonzeros[operator.name]
     return Weights(len(weight), weight[0].numel(), operator.window.groups, left)
@@ -138,7 +139,7 @@ def encoded(
     nonzeros: Mapping[str, int] | None,
     encodings: Mapping[str, str] | None = None,
 ) -> Stored:
-    """The weights of an operator as stored under `encodings`, or in the smallest form."""
+    """Return an operator's weights as encoded by `encodings`, or in the smallest encoding."""
     forms = stored_forms(weights_of(graph, operator, nonzeros))
     if encodings is None:
         return min(forms, key=lambda stored: stored.bytes)
@@ -147,7 +148,7 @@ def encoded(
 
 
 def sparse_features(features: Features, stored: Stored) -> Features:
-    """The loops of `_filters`, replaced by those over stored weights."""
+    """Replace the loops of `_filters` by loops over the encoded weights."""
     windows = features.get("windows", 1.0)
     dense = ("quad_words", "quad_tails", "quads", "single_words", "single_tails", "singles")
     found = {name: count for name, count in features.items() if name not in dense}
