@@ -1,7 +1,7 @@
-"""Files to take away: an integer network in the formats that devices and other tools read. One package or module per format.
+"""Export of integer networks to the formats of devices and other tools, with one package or module per format.
 
-`EXPORTERS` holds the formats, `export(format, network, folder, ...)` writes one and checks it against the network it came from.
-Nothing here loads torch, or a format's own packages, before something is exported.
+`EXPORTERS` holds the formats. `export(format, network, folder, ...)` writes one and verifies it against the integer network.
+This package imports torch and the formats' packages only during an export.
 """
 
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig, export, exporter, expressible

@@ -1,4 +1,4 @@
-"""An exported file against the network it came from, on the same samples."""
+"""Comparison of an exported file with its integer network, on the same samples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer, Weighted
 
 RANDOM_SAMPLES = 64
-CLOSE = 2.0**-12  # a factor of an add may be rounded to 21 bits below the largest one
+CLOSE = 2.0**-12  # an add's factor may be rounded to 21 bits below the largest factor
 
 
 def inputs(network: IntegerNetwork, samples: Any) -> NDArray[np.int8]:
-    """int8 inputs to compare on: `samples` (floats) quantized, or random ones."""
+    """Return int8 inputs for the comparison: the quantized `samples` (floats), or random inputs."""
     if samples is not None:
         return network.quantize_input(samples)
     rng = np.random.default_rng(0)
@@ -34,8 +34,11 @@ def compare(
     most: int | None = None,
     given: NDArray[np.int8] | None = None,
 ) -> Verification:
-    """`run` takes int8 inputs (N, *input shape) and gives int8 outputs (N, *output shape); at most `most` samples are used. `given`: the int8
-    inputs, where they are not `samples` (normalized floats) quantized. `labels` (N,) are classes, or (N, *positions) of a map; labels that are no whole numbers are not looked at."""
+    """Compare the outputs of `run` with those of the network, on at most `most` samples.
+
+    `run` maps int8 inputs (N, *input shape) to int8 outputs (N, *output shape). `given`: the int8 inputs, if they are not the
+    quantized `samples` (normalized floats). `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
+    ignored."""
     given = inputs(network, samples)[:most] if given is None else given[:most]
     if not len(given):
         raise InvalidInput("samples", 0, "at least one sample")
@@ -43,10 +46,10 @@ def compare(
     gaps = np.abs(expected.astype(np.int32) - found.astype(np.int32))
     truth = None if labels is None or samples is None else np.asarray(labels)[:most]
     if truth is not None and truth.dtype.kind not in "iub":
-        truth = None  # the values of a regression
+        truth = None  # regression targets
     classes = same = None
     if expected.shape[1] > 1 and (network.classes or truth is not None):
-        # Along the channels: a map has a class at each of its positions.
+        # The classes are along the channels: a map has a class at each position.
         classes, same = found.argmax(axis=1), expected.argmax(axis=1)
         if truth is not None and truth.shape != same.shape:
             raise InvalidInput("labels", truth.shape, f"a class for each output: {same.shape}")
@@ -65,9 +68,9 @@ def compare(
 
 
 def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float32]:
-    """The real scale of each channel's weights: the layer's own, or what its multiplier makes of it where the two differ.
+    """Return the real scale of each channel's weights: the layer's scale, or the scale implied by the multiplier if the two differ.
 
-    A channel with multiplier 0 computes 0, whatever its weights: its scale is the smallest normal one.
+    A channel with multiplier 0 always computes 0: its scale is the smallest normal number.
     """
     source, made = network.tensors[layer.inputs[0]].scale, network.tensors[layer.output].scale
     real = layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0) * made / source
@@ -77,7 +80,7 @@ def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float3
 
 
 def check_factors(network: IntegerNetwork, layer: Layer, by: str) -> None:
-    """Raises Unsupported where a layer's integer factors are not those of its tensors' scales, from which other runtimes compute theirs."""
+    """Raise Unsupported when a layer's integer factors do not match its tensors' scales, from which other runtimes compute their factors."""
     made = network.tensors[layer.output]
     sources = [network.tensors[name] for name in layer.inputs]
     pairs = layer.factors([source.scale for source in sources], made.scale, sources[0].shape)

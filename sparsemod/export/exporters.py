@@ -1,4 +1,4 @@
-"""The formats by name. To add one: a module with a class that derives from `Exporter` and is registered."""
+"""The formats by name. To add a format, write a module with a registered class that derives from `Exporter`."""
 
 import hashlib
 import time
@@ -30,21 +30,21 @@ class Exporter(Plugin[C]):
     """A format. The first sentence of the class's description is its title."""
 
     extra: ClassVar[str | None] = None
-    """The extra of sparsemod that brings the packages which the format needs."""
+    """The extra of sparsemod with the packages that the format needs."""
 
     checks_fit: ClassVar[bool] = False
-    """Whether the files are the network for the target itself: one that exceeds its flash or RAM is refused."""
+    """Whether the files run on the target itself, so that a network beyond its flash or RAM is rejected."""
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of layers it can express. Single layers may still be refused, for their attributes."""
+        """The kinds of layers that the format can express. It may still reject single layers for their attributes."""
         raise NotImplementedError
 
     def write(
         self, network: "IntegerNetwork", folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
-        """Write the files into `folder`, and run them on `samples` (or random int8 inputs) against the network. Raises Unsupported,
-        ToolsMissing."""
+        """Write the files into `folder`, run them on `samples` (or random int8 inputs) and compare them with the network. Raises
+        Unsupported, ToolsMissing."""
         raise NotImplementedError
 
     def export(
@@ -57,11 +57,12 @@ class Exporter(Plugin[C]):
         labels: Any = None,
         data: str = "random inputs",
     ) -> ExportReport:
-        """Write the network's files into `folder` and run them against the network; the report lies beside them.
+        """Write the network's files and the report into `folder`, and compare the files with the network.
 
-        `name` is the model's, in files and C code; `samples`: normalized float inputs (N, *input shape) with `labels` (N,), described by
-        `data`; without them random int8 inputs are used.
-        Raises InvalidInput for a name, Unsupported (operator, layer, and the formats that can), ToolsMissing with the pip command.
+        `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape) with `labels` (N,),
+        described by `data`; without samples random int8 inputs are used.
+        Raises InvalidInput for a name, Unsupported (with operator, layer, and the formats that support it), ToolsMissing with the pip
+        command.
         """
         checked_name(name)
         started = time.perf_counter()
@@ -72,7 +73,7 @@ class Exporter(Plugin[C]):
         report = found.model_copy(
             update={"files": tuple(_listed(folder)), "seconds": round(time.perf_counter() - started, 3)}
         )
-        # How long it took is not in the file: the same network gives the same files, byte for byte.
+        # The file omits the duration, so that the same network gives the same files, byte for byte.
         said = report.model_dump_json(indent=1, exclude={"seconds"})
         (folder / VERIFICATION).write_text(said + "\n", encoding="utf-8")
         return report
@@ -89,7 +90,7 @@ EXPORTERS: Plugins[Exporter[Any], ExporterConfig] = Plugins(
 
 
 def exporter(name: str, field: str = "formats") -> Exporter[Any]:
-    """The format called `name`, with its defaults. Raises UnknownName."""
+    """Return the format called `name`, with its defaults. Raises UnknownName."""
     EXPORTERS.get(name, field=field)
     return EXPORTERS.create(EXPORTERS.config(name))
 
@@ -100,20 +101,21 @@ def export(wanted: str, network: "IntegerNetwork", folder: Path | str, **options
 
 
 def expressible(kind: str) -> tuple[str, ...]:
-    """The formats that can express layers of this kind."""
+    """Return the formats that can express layers of this kind."""
     return tuple(name for name in EXPORTERS.names() if kind in exporter(name).kinds)
 
 
 def check(chosen: Exporter[Any], network: "IntegerNetwork") -> None:
-    """Raises Unsupported for the first layer whose kind the format cannot express."""
+    """Raise Unsupported for the first layer whose kind the format cannot express."""
     for layer in network.layers:
         if layer.kind not in chosen.kinds:
             raise refused(chosen.config.format, layer.kind, layer.name)
 
 
 def refused(name: str, operator: str, layer: str, kind: str | None = None) -> Unsupported:
-    """The error of a layer that format `name` cannot express; its text names the formats that can. `kind`, where `operator` says more
-    than the layer's kind."""
+    """Return the error for a layer that format `name` cannot express; its message lists the formats that can.
+
+    Pass `kind` when `operator` contains more than the layer's kind."""
     others = [other for other in expressible(kind or operator) if other != name]
     hint = f"formats that can: {', '.join(others)}" if others else "no format can"
     return Unsupported(operator, layer, f"the {name} export", hint=hint)

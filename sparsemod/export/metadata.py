@@ -1,4 +1,4 @@
-"""What the formats' metadata say of a network's inputs and outputs, as text by key."""
+"""Metadata of a network's inputs and outputs for the formats, as text by key."""
 
 import json
 
@@ -9,7 +9,7 @@ NORMALIZATION, CLASSES = "sparsemod.normalization", "sparsemod.classes"
 
 def metadata(network: IntegerNetwork) -> dict[str, str]:
     """`sparsemod.normalization`: JSON with `method`, `offset` and `scale` of each channel (or feature), where
-    network input = (raw sample - offset) / scale. `sparsemod.classes`: JSON list of the classes' names. What is not known is left out.
+    network input = (raw sample - offset) / scale. `sparsemod.classes`: JSON list of the classes' names. Unknown facts are omitted.
     """
     found = {}
     if network.normalization is not None:

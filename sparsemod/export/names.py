@@ -1,8 +1,8 @@
-"""Names of exported models: what the C functions, macros and files of a model begin with, and what the other formats call it.
+"""Names of exported models: the prefix of a model's C functions, macros and files, and its name in the other formats.
 
-A name is lower-case words joined by single underscores. The interface of a model is NAME_word, its macros NAME_WORDS, the constants of its
-layers NAME__number_layer. As no name holds two underscores in a row or ends in one, and no word of the interface holds one, two models with
-different names never define the same symbol, macro or file.
+A name consists of lower-case words joined by single underscores. The model's functions are NAME_word, its macros NAME_WORDS, the
+constants of its layers NAME__number_layer. A name has no double underscore and does not end in one, and no word of the interface has
+an underscore. So two models with different names never define the same symbol, macro or file.
 """
 
 import re
@@ -15,7 +15,7 @@ PATTERN = r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$"
 DEFAULT = "network"
 ALLOWED = f"lower-case words of a-z and 0-9 joined by single underscores, a letter first, at most {LONGEST} characters"
 
-# A file NAME.h in an include path would hide these headers of C, POSIX, GCC, newlib, glibc and CMSIS.
+# A file NAME.h on the include path would hide these headers of C, POSIX, GCC, newlib, glibc and CMSIS.
 _HEADERS = """
     aio alloca ar argp argz arm_acle arm_bf16 arm_cde arm_cmse arm_common_tables arm_const_structs arm_fp16 arm_math arm_mve arm_mve_types
     arm_neon assert byteswap cachel1_armv7 cmsis_armcc cmsis_armclang cmsis_compiler cmsis_gcc cmsis_iccarm cmsis_os cmsis_os2 cmsis_version
@@ -27,7 +27,7 @@ _HEADERS = """
     string strings syscall sysexits syslog tar termio termios tgmath threads time tz_context uchar ulimit unctrl unistd unwind utime utmp
     utmpx values varargs wait wchar wctype wordexp zconf zlib
 """
-# Libraries that libNAME.a would hide, targets that make and CMake have, and our own files.
+# Libraries that libNAME.a would hide, targets of make and CMake, and the project's own files.
 _TAKEN = """
     all anl atomic bsd c clean crypt dl edit_cache example g gcc gcc_s gcov gloss gomp help install itm m main nn nosys nsl package package_source
     pthread rdimon rdpmon rebuild_cache resolv rt ssp stdc supc test util
@@ -36,7 +36,7 @@ HEADERS, TAKEN = frozenset(_HEADERS.split()), frozenset(_TAKEN.split())
 
 
 def checked_name(name: str, field: str = "name") -> str:
-    """`name` if a model can have it. Raises InvalidInput with `field`."""
+    """Return `name` if it is valid for a model. Raises InvalidInput with `field`."""
     if not re.fullmatch(PATTERN, name) or len(name) > LONGEST:
         raise InvalidInput(field, name, ALLOWED)
     if name in HEADERS:
@@ -47,7 +47,7 @@ def checked_name(name: str, field: str = "name") -> str:
 
 
 def model_name(title: str, number: int | None = None) -> str:
-    """A name for the model of an experiment called `title` (its trial `number`): "MNIST, große Netze" and 7 make "mnist_grosse_netze_7"."""
+    """Return a model name for an experiment's title and trial number: "mnist_grosse_netze_7" for "MNIST, große Netze" and 7."""
     plain = unicodedata.normalize("NFKD", title.replace("ß", "ss").lower()).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
     if not words[:1].isalpha():

@@ -1,6 +1,6 @@
-"""What an export says of itself: its files, and how far what it computes is from the integer network. Cold: no torch, no numpy.
+"""The report of an export: its files, and the differences of their results from the integer network. Imports no torch, no numpy.
 
-It lies beside the files as `verification.json`.
+It is stored beside the files as `verification.json`.
 """
 
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ VERIFICATION = "verification.json"
 
 
 class ExportedFile(Record):
-    """A file of an export: its path in the export's folder, its bytes and their digest ("sha256:<hex>")."""
+    """A file of an export: its path in the export's folder, its size in bytes and its digest ("sha256:<hex>")."""
 
     name: str
     size: Annotated[int, Field(ge=0)]
@@ -22,12 +22,12 @@ class ExportedFile(Record):
 
 
 class Verification(Record):
-    """The exported file, run on `samples` of `data` by `runtime`, against the integer network on the same samples.
+    """Comparison of the exported file, run by `runtime` on `samples` of `data`, with the integer network on the same samples.
 
     Differences are in quanta: steps of the int8 output. `largest_difference` 0 means equal in every byte; `differing` is the share of
-    output values that differ, `agreement` the share of samples (of a map: of positions) that get the same class, None where the outputs are no classes: a network
-    without names of classes, checked without labels, may be a regression. `error` is the file's share of wrong classes, `network_error`
-    the integer network's, both None where the samples have no labels.
+    output values that differ. `agreement` is the share of samples (of positions for a map) with the same class, None when the outputs
+    are no classes: a network without class names, checked without labels, may be a regression. `error` is the file's share of wrong
+    classes, `network_error` the integer network's, both None when the samples have no labels.
     """
 
     runtime: str
@@ -46,11 +46,11 @@ class Verification(Record):
 
 
 class ExportReport(Record):
-    """An export. Without `failure`, `files` are there and `verifications` say what they compute.
+    """The report of an export. Without `failure`, the export has `files`, and `verifications` describe their results.
 
-    `missing` names what could not be checked here, with the command that installs it; `memory` holds what the format's own runtime says
-    of its memory in bytes; `notes` are sentences worth reading. `seconds` is how long this export took; verification.json leaves it out, so
-    that the same network gives the same files.
+    `missing` lists the checks that could not run here, with the command that installs their tools. `memory` holds the memory in bytes
+    that the format's runtime reports. `notes` are remarks for the user. `seconds` is the duration of the export; verification.json
+    omits it, so that the same network gives the same files.
     """
 
     format: FormatName
@@ -65,7 +65,7 @@ class ExportReport(Record):
     detail: dict[str, Any] = Field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """What became of the format, for people: a line for each check, for what was not checked, and for each note."""
+        """Return a readable summary: one line for each check, each missing check and each note."""
         if self.failure is not None:
             return [f"{self.format}: failed: {self.failure}"]
         lines = []

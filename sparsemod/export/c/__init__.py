@@ -1,7 +1,7 @@
-"""C99 projects: one self-contained folder per integer network, bit for bit the network that the interpreter runs.
+"""C99 projects: one self-contained folder per integer network, with the interpreter's results bit for bit.
 
-`project(network, folder)` writes one, `generate(network)` only makes the texts; `plan(network)` is the memory that the project links;
-`host_run(network, images)` compiles and runs it here.
+`project(network, folder)` writes a project, `generate(network)` only generates its texts. `plan(network)` is the memory that the
+project links. `host_run(network, images)` compiles and runs the project on this machine.
 """
 
 from sparsemod.export.c.arena import ArenaPlan, plan

@@ -1,4 +1,4 @@
-"""The arena of a network's C project: the planner of `sparsemod.arena`, applied to an integer network."""
+"""The arena of a network's C project, planned by `sparsemod.arena`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from sparsemod.quantization.layers import Layer
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """`size`: bytes of the static array that the project links, input included, output not (the caller brings it).
+    """A planned arena. `size`: bytes of the static array that the project links, with the input, without the output (the caller's memory).
 
-    `offsets` of tensors in it (views share their source's), `order` of the layers by name, `timeline` of (layer, bytes alive).
-    `lost` bytes go to fragmentation; `exact` says whether no other order of the layers needs less.
+    `offsets` of tensors in the arena (a view has its source's offset), `order` of the layers by name, `timeline` of (layer, live
+    bytes). `lost`: bytes lost to fragmentation; `exact`: whether no other order of the layers needs less.
     """
 
     size: int
@@ -28,7 +28,7 @@ class ArenaPlan:
 
 
 def plan(network: IntegerNetwork) -> ArenaPlan:
-    """Addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
+    """Plan the addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
     nodes = [node(layer) for layer in network.layers]
     made = layout(nodes, network.named, network.input, network.output)
     found = plan_arena(made.problem)
@@ -44,5 +44,5 @@ def plan(network: IntegerNetwork) -> ArenaPlan:
 
 
 def node(layer: Layer) -> Node:
-    """A layer as the planner sees it."""
+    """Convert a layer to the planner's node."""
     return Node(layer.name, layer.kind, layer.inputs, layer.output, layer.window)

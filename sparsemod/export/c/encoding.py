@@ -1,12 +1,12 @@
-"""How a layer's weights lie in flash: all of them, or only those that are not zero, with an index of their places.
+"""Encodings of a layer's weights in flash: all weights, or only the nonzero weights with an index of their positions.
 
     dense   every weight
     mask    the nonzero weights, and one bit per weight, whole bytes per filter
     gaps    the nonzero weights, each with the number of zeros before it (one byte), and one byte per filter for those behind
 
-A gap of more than 255 zeros is bridged by stored zeros. Layers with groups (depthwise ones too) stay dense. Which encoding a layer gets is
-chosen for the network as a whole (`sparsemod.measure.encodings`) and stored in the network; `encodings` chooses for one that has no choice
-stored.
+Stored zeros bridge a gap of more than 255 zeros. Layers with groups (including depthwise layers) stay dense. The encodings are chosen
+for the whole network (`sparsemod.measure.encodings`) and stored in the network; `encodings` chooses for a network without a stored
+choice.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _LONGEST = 255
 
 @dataclass(frozen=True)
 class Encoded:
-    """`weights` as stored, `index` (None when dense) and the kernel that reads them."""
+    """Encoded weights: `weights` as stored, `index` (None when dense), and the kernel that reads them."""
 
     name: str
     kernel: str
@@ -37,12 +37,12 @@ class Encoded:
 
     @property
     def bytes(self) -> int:
-        """Of weights and index together."""
+        """Total bytes of weights and index."""
         return self.weights.size + (0 if self.index is None else self.index.size)
 
 
 def encode(weight: Int8, encoding: str = "dense", groups: int = 1) -> Encoded:
-    """(outputs, taps) weights in an encoding; with groups in the dense one."""
+    """Encode (outputs, taps) weights; with groups always densely."""
     if groups == 1 and encoding == "mask":
         return mask(weight)
     if groups == 1 and encoding == "gaps":
@@ -51,8 +51,10 @@ def encode(weight: Int8, encoding: str = "dense", groups: int = 1) -> Encoded:
 
 
 def encodings(network: IntegerNetwork, goal: "EncodingGoal | None" = None) -> dict[str, str]:
-    """Layer -> encoding: what the network holds, or what is chosen for `goal` (default: flash and instructions of a Cortex-M4 weigh the same;
-    what the layers without weights take is left out of account)."""
+    """Return layer -> encoding: the network's stored choice, or the choice for `goal`.
+
+    The default goal gives equal weight to flash and instructions of a Cortex-M4. The choice ignores the costs of layers without
+    weights."""
     if network.encodings and goal is None:
         return dict(network.encodings)
     from sparsemod.measure.encodings import EncodingGoal, choose
@@ -64,14 +66,14 @@ def encodings(network: IntegerNetwork, goal: "EncodingGoal | None" = None) -> di
 
 
 def smallest(network: IntegerNetwork) -> dict[str, str]:
-    """Layer -> the encoding with the fewest bytes."""
+    """Return layer -> the encoding with the fewest bytes."""
     from sparsemod.measure.encodings import smallest as fewest
 
     return fewest(encoded_layers(network))
 
 
 def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
-    """The layers whose weights may be stored in several forms, as the choice sees them."""
+    """Return the layers with several possible encodings, as input of the choice."""
     from sparsemod.measure.encodings import EncodedLayer
     from sparsemod.measure.work import Weights, work_of
 
@@ -88,11 +90,11 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
 
 
 def _bridges(layer: Weighted) -> int:
-    """How many zeros `gaps` stores for this layer."""
+    """Return the number of zeros that `gaps` stores for this layer."""
     rows = np.moveaxis(layer.weight, 1, -1).reshape(len(layer.weight), -1)  # channels last, as in C
     if rows.shape[1] <= _LONGEST:
         return 0
-    # Between the ends of the filters and the weights that are not zero lie the runs.
+    # The runs of zeros lie between the nonzero weights and the ends of the filters.
     places = np.pad(rows != 0, ((0, 0), (1, 1)), constant_values=True)
     filters, taps = np.nonzero(places)
     runs = np.diff(taps)[np.diff(filters) == 0] - 1
@@ -100,7 +102,7 @@ def _bridges(layer: Weighted) -> int:
 
 
 def blocked(weight: Int8, groups: int) -> Int8:
-    """(outputs, taps) as flat bytes: blocks of four filters and four taps, group by group, as in nn.h."""
+    """Return (outputs, taps) weights as flat bytes: blocks of four filters and four taps, group by group, as in nn.h."""
     pieces = []
     for filters in np.split(weight, groups):
         whole, taps = len(filters) // 4 * 4, filters.shape[1] // 4 * 4
@@ -112,13 +114,13 @@ def blocked(weight: Int8, groups: int) -> Int8:
 
 
 def mask(weight: Int8) -> Encoded:
-    """Nonzero weights and a bit for each weight."""
+    """Return the nonzero weights, and an index with one bit per weight."""
     bits = np.packbits(weight != 0, axis=1, bitorder="little")
     return Encoded("mask", "nn_apply_mask", weight[weight != 0], bits.reshape(-1))
 
 
 def gaps(weight: Int8) -> Encoded:
-    """Nonzero weights and the distances between them."""
+    """Return the nonzero weights and the distances between them."""
     values: list[int] = []
     index: list[int] = []
     for filter_ in weight:

@@ -1,4 +1,4 @@
-"""The C project as one of the formats: written by `sparsemod.export.c`, compiled and run on this machine to check it."""
+"""The format C: a project written by `sparsemod.export.c`, and verified by compiling and running it on this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,14 @@ class C(Exporter[ExporterConfig]):
     def write(
         self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
-        """Write the project and compare it, compiled here, with the network; see Exporter.write."""
+        """Write the project, compile it on this machine and compare it with the network; see Exporter.write."""
         made = project(network, folder, name=name)
         memory = {"arena": made.arena.size, "constants": made.data_bytes}
         try:
             compiler()
         except SparsemodError as error:
             return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
-        # From raw samples, where the network knows how they are normalized: then the file's quantize function is checked, too.
+        # Use raw samples if the network has a normalization, to also check the file's quantize function.
         raw = (
             None if network.normalization is None or samples is None else network.normalization.undo(samples)
         )

@@ -1,4 +1,4 @@
-"""Compiles a network's C project for this machine and runs it: the check that generated C gives the interpreter's bytes."""
+"""Compile and run a network's C project on this machine, to check that the generated C gives the interpreter's bytes."""
 
 import math
 import shutil
@@ -20,7 +20,7 @@ FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ped
 
 
 def compiler() -> str:
-    """The path of the first C compiler found. Raises SparsemodError that says what to install."""
+    """Return the path of the first C compiler found. Raises SparsemodError with the package to install."""
     for name in COMPILERS:
         found = shutil.which(name)
         if found:
@@ -33,10 +33,11 @@ def compiler() -> str:
 def host_run(
     network: IntegerNetwork, images: NDArray[Any], *, flags: Sequence[str] = FLAGS
 ) -> NDArray[np.int8]:
-    """int8 outputs (N, *output shape) of the compiled C.
+    """Return the int8 outputs (N, *output shape) of the compiled C code.
 
-    `images` (N, *input shape), channels first as everywhere in Python: int8 goes in as it is, floats through the C
-    code's own quantization: raw samples, where the network knows its normalization. Raises SparsemodError without a compiler, or when compiling or running fails.
+    `images` (N, *input shape), channels first as everywhere in Python. The C code reads int8 images unchanged and quantizes float
+    images; these are raw samples if the network has a normalization. Raises SparsemodError without a compiler, or when compiling or
+    running fails.
     """
     return host_run_all([(network, images)], flags=flags)[0]
 
@@ -44,7 +45,7 @@ def host_run(
 def host_run_all(
     cases: Sequence[tuple[IntegerNetwork, NDArray[Any]]], *, flags: Sequence[str] = FLAGS
 ) -> list[NDArray[np.int8]]:
-    """`host_run` of many networks in one program, which is much quicker than one by one."""
+    """Run `host_run` for many networks in one program, which is much faster than one program each."""
     projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
     with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)

@@ -1,4 +1,4 @@
-"""One layer of the integer network as C: its constants and the call of its kernel."""
+"""C code of one layer of the integer network: its constants and the call of its kernel."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ from sparsemod.quantization.layers import (
 
 @dataclass(frozen=True)
 class Array:
-    """A constant array: `kind` is the type of its elements, `name` its identifier."""
+    """A constant array with elements of type `kind` and the identifier `name`."""
 
     kind: str
     name: str
@@ -41,8 +41,10 @@ class Array:
 
 @dataclass(frozen=True)
 class CLayer:
-    """A layer as the project runs it: `index` in execution order (what `nn_profile` is called with), the layer's `name` in the
-    network, the `kernels` it calls, its `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
+    """A layer of the project.
+
+    `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
+    `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
 
     index: int
     name: str
@@ -55,10 +57,13 @@ class CLayer:
 
 @dataclass
 class Emitted:
-    """What a layer adds to the project: its `arrays`, `constants` (the text of the structs that point to them), `calls` with {in0}, {in1},
-    {out} and {scratch} left open, the kernels' names, and bytes of weights, biases and scales.
+    """The C code of a layer.
 
-    `own_kernels`: C files, by name, of kernels that are not sparsemod's; they include "kernels/nn.h", and `constants` declares their functions.
+    `arrays`; `constants`: the text of the structs that point to the arrays; `calls` with the placeholders {in0}, {in1}, {out} and
+    {scratch}; the kernels' names; and the bytes of weights, biases and scales.
+
+    `own_kernels`: C files, by name, of kernels from other packages. They include "kernels/nn.h"; `constants` declares their
+    functions.
     """
 
     calls: list[str]
@@ -73,7 +78,7 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Context:
-    """Where a layer stands: the network, its memory, the identifier that its constants begin with, and how weights are stored."""
+    """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights."""
 
     network: IntegerNetwork
     layout: Layout
@@ -81,30 +86,30 @@ class Context:
     encodings: Mapping[str, str]
 
     def zero(self, tensor: str) -> int:
-        """A tensor's zero point."""
+        """Return a tensor's zero point."""
         return self.network.tensors[tensor].zero_point
 
     def image(self, tensor: str) -> tuple[int, int, int]:
-        """A tensor as the kernels see it: (channels, rows, columns)."""
+        """Return a tensor's shape for the kernels: (channels, rows, columns)."""
         return self.network.named.image(tensor)
 
     def size(self, tensor: str) -> int:
-        """A tensor's elements."""
+        """Return the number of a tensor's elements."""
         return self.network.named.elements(tensor)
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """A tensor's shape, channels first."""
+        """Return a tensor's shape, channels first."""
         return self.network.tensors[tensor].shape
 
 
 Rule = Callable[[Context, Any], Emitted]
 
 EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__,))
-"""(context, layer) -> the C of the layer, by its kind."""
+"""Rules by kind: (context, layer) -> the layer's C code."""
 
 
 def emit(context: Context, layer: Layer) -> Emitted:
-    """The C of one layer. Raises InvalidInput where a size does not fit in the kernels' 16-bit fields."""
+    """Return the C code of one layer. Raises InvalidInput when a size does not fit in the kernels' 16-bit fields."""
     return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
@@ -116,14 +121,14 @@ def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") ->
 def _filters(
     context: Context, layer: Weighted, encoded: Encoded, taps: int
 ) -> tuple[tuple[Array, ...], str, int]:
-    """(arrays, initializer of nn_filters, bytes)."""
+    """Return (arrays, initializer of nn_filters, bytes)."""
     zero = context.zero(layer.inputs[0])
     sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
     bias = layer.bias.astype(np.int64) - zero * sums
-    # The kernels round in the last of 31 - shift steps to the right, and begin with the high word of the product.
+    # The kernels start with the high word of the product, and round in the last of 31 - shift right shifts.
     shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
     name = context.name
-    # C has no arrays without elements: a layer whose weights are all zero has no array of them.
+    # C has no empty arrays: a layer whose weights are all zero has no weight array.
     arrays = [Array("int8_t", f"{name}_weights", encoded.weights)] if encoded.weights.size else []
     stored = f"{name}_weights" if encoded.weights.size else "0"
     if encoded.index is not None:
@@ -238,7 +243,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     weight = layer.weight
     order = context.layout.order_of.get(layer.inputs[0])
     if order is not None:
-        # The vector is a tensor (C, H, W) that lies channels last.
+        # The vector is a tensor (C, H, W) stored channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
     encoded = encode(weight, context.encodings.get(layer.name, "dense"))
     arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
@@ -323,7 +328,7 @@ def _add(context: Context, layer: Add) -> Emitted:
 
 @EMITTERS.register("concat")
 def _concat(context: Context, layer: Concat) -> Emitted:
-    """One call per input; in memory the axes of an image are rows, columns, channels."""
+    """Emit one call per input; in memory the axes of an image are rows, columns, channels."""
     made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
     axes = context.network.named.layout(layer.output).memory
     position = axes.index(layer.axis)
@@ -378,7 +383,7 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
 
 @EMITTERS.register("reshape")
 def _reshape(context: Context, layer: Reshape) -> Emitted:
-    """From channels last to the order of arrays, or back; reached only where the bytes have to move."""
+    """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
     source, made = context.network.named, layer.output
     if source.moves(layer.inputs[0]) and source.moves(made):
         hint = f"from shape {context.shape(layer.inputs[0])} to {context.shape(made)}: both lie channels last"
@@ -394,5 +399,5 @@ def _reshape(context: Context, layer: Reshape) -> Emitted:
 
 @EMITTERS.register("transpose")
 def _transpose(context: Context, layer: Layer) -> Emitted:
-    """Never moves bytes: sequences of both layouts lie alike."""
+    """Emit no code: sequences of both layouts have the same bytes in memory."""
     return Emitted([], (), "transpose")

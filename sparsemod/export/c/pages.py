@@ -1,4 +1,4 @@
-"""What surrounds the C of a project: example, build files, README."""
+"""Files around a project's C code: example, build files, README."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,7 +13,7 @@ WARNINGS = "-Wall -Wextra -Wconversion -pedantic"
 
 
 class Described(Protocol):
-    """What the pages tell of a project."""
+    """The facts about a project that the pages contain."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class Described(Protocol):
 
 
 def pages(project: Described, network: IntegerNetwork, device: str | None) -> dict[str, str]:
-    """main.c, Makefile, CMakeLists.txt and README.md."""
+    """Return main.c, Makefile, CMakeLists.txt and README.md."""
     return {
         "main.c": _main(project, network),
         "Makefile": _makefile(project),
@@ -206,7 +206,7 @@ Licence: Apache-2.0, as sparsemod itself.
 
 
 def _label(name: str) -> str:
-    """A class's name inside a Markdown table."""
+    """Escape a class's name for a Markdown table."""
     return " ".join(name.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 

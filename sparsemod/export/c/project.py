@@ -1,4 +1,4 @@
-"""A network's C project: all its files as text, and one function that writes them."""
+"""A network's C project: all files as text, and a function that writes them."""
 
 import hashlib
 import os
@@ -24,8 +24,9 @@ _REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwi
 
 @dataclass(frozen=True)
 class CProject:
-    """`arena` is its memory, `layers` what runs; views (flatten) run nothing. `parts` is what the files are written from; `device`, where it is
-    known, is the one that its README mentions."""
+    """A C project. `arena`: its memory; `layers`: the layers that run (views such as flatten do not).
+
+    `parts`: the input of the file generators. `device`: the device that the README mentions, when known."""
 
     name: str
     arena: ArenaPlan
@@ -57,8 +58,9 @@ class CProject:
         return sum(layer.data_bytes for layer in self.layers)
 
     def assembled(self) -> dict[str, str | bytes]:
-        """The model's own files for GCC and a little-endian core, with the weights as a binary file that the assembler takes in: compiled in a
-        fraction of the time, and with the same code and constants in the end."""
+        """Return the model's files for GCC and a little-endian core, with the weights as a binary file that the assembler includes.
+
+        They compile in a fraction of the time to the same code and constants."""
         weights, binary = sources.assembler(self.parts)
         return {
             f"{self.name}.h": sources.header(self.parts),
@@ -70,8 +72,8 @@ class CProject:
         }
 
     def write(self, folder: Path | str) -> Path:
-        """Write all files; `folder` appears complete or not at all. An earlier project there is replaced, anything else is a
-        Conflict."""
+        """Write all files atomically: `folder` appears complete or not at all. Replaces an earlier project. Raises Conflict for other
+        content."""
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
@@ -107,15 +109,15 @@ def generate(
     device: str | None = None,
     encodings: Mapping[str, str] | None = None,
 ) -> CProject:
-    """The C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
+    """Return the C project of a network: C99, self-contained, no allocation, bit for bit the interpreter's results.
 
-    `name` begins its files and functions; `device` (a title) is mentioned in its README; `encodings` (layer -> encoding; a layer that is not
-    named is dense) replaces the network's own choice how weights are stored (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that C
-    does not take or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
+    `name`: prefix of the files and functions. `device`: a title for the README. `encodings` (layer -> encoding; dense for absent
+    layers) replaces the network's choice of encodings (see `sparsemod.export.c.encoding`). Raises InvalidInput for a name that is
+    invalid in C or a size beyond the kernels' fields, Unsupported for a layer without a kernel.
     """
     checked_name(name)
     for layer in network.layers:
-        EMITTERS.rule(layer.kind, layer.name)  # before the plan, so that the error names the export
+        EMITTERS.rule(layer.kind, layer.name)  # check before planning, so that the error names the export
     stored = stored_encodings(network) if encodings is None else encodings
     arena = plan(network)
     by_output = {layer.output: layer for layer in network.layers}
@@ -141,7 +143,7 @@ def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
 
 
 def own_kernels(emitted: Sequence[Emitted]) -> dict[str, str]:
-    """C files of kernels that the rules of layers bring themselves, by name. Raises InvalidInput for a name that is another file's."""
+    """Return the C files, by name, of kernels that layer rules provide. Raises InvalidInput for a name that another file has."""
     found: dict[str, str] = {}
     for made in emitted:
         for file, content in made.own_kernels.items():
@@ -168,9 +170,9 @@ def _kernel_files() -> tuple[tuple[str, str], ...]:
 
 
 def kernel_sources() -> dict[str, str]:
-    """Every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once.
+    """Return every kernel file (nn.h and the .c files) by name: the same for all networks, so they can be compiled once.
 
-    Each .c file defines the function it is named after. nn.h gives these functions a digest of all kernels' sources as a suffix, so that
-    a firmware may hold exports of different releases: each calls its own kernels.
+    Each .c file defines the function with its name. nn.h adds a digest of all kernels' sources to the functions' names as a suffix.
+    So one firmware can contain exports of different releases: each calls its own kernels.
     """
     return dict(_kernel_files())

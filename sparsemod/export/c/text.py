@@ -1,4 +1,4 @@
-"""Names and numbers as C text."""
+"""Formatting of names and numbers as C text."""
 
 import re
 from collections.abc import Iterable
@@ -13,30 +13,30 @@ WIDTH = 100
 
 
 def layer_name(model: str, index: int, layer: str) -> str:
-    """The C identifier that the constants of layer `layer`, which runs as number `index`, begin with: of this layer and this model alone."""
+    """Return the C identifier prefix of the constants of `layer`, number `index` in execution order; unique to this layer and model."""
     words = re.sub(r"[^A-Za-z0-9]+", "_", layer).strip("_")
     return f"{model}__{index}_{words}" if words else f"{model}__{index}"
 
 
 def comment(text: str) -> str:
-    """`text` as it may stand inside a C comment: printable ASCII, no end of comment."""
+    """Return `text` in a form that is safe inside a C comment: printable ASCII, no end of comment."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in text)
     return plain.replace("*/", "* /").replace("/*", "/ *")
 
 
 def array(kind: str, name: str, values: NDArray[Any]) -> str:
-    """`static const kind name[n] = {...};`, wrapped."""
+    """Return `static const kind name[n] = {...};`, wrapped."""
     flat = np.asarray(values).reshape(-1)
     return f"static const {kind} {name}[{len(flat)}] = {{\n{rows([integer(int(v)) for v in flat])}}};\n"
 
 
 def integer(value: int) -> str:
-    """A C constant of type int; the lowest one is no single token in C."""
+    """Return a C constant of type int; the lowest int is no single token in C."""
     return "(-2147483647 - 1)" if value == -(2**31) else str(value)
 
 
 def rows(items: Iterable[str]) -> str:
-    """Items with commas, in lines of at most WIDTH characters."""
+    """Join items with commas, in lines of at most WIDTH characters."""
     lines, line = [], "   "
     for item in items:
         if len(line) + len(item) + 2 > WIDTH:
@@ -47,12 +47,12 @@ def rows(items: Iterable[str]) -> str:
 
 
 def real(value: float) -> str:
-    """A float32 number, exactly: nine digits are enough. In decimal, as C++ before 2017 has no hexadecimal ones."""
+    """Format a float32 number exactly: nine digits are enough. Decimal, because C++ before 2017 has no hexadecimal floats."""
     return f"{_pointed(f'{value:.9g}')}f"
 
 
 def double(value: float) -> str:
-    """A float64 number, exactly."""
+    """Format a float64 number exactly."""
     return _pointed(repr(float(value)))
 
 
@@ -61,7 +61,7 @@ def _pointed(digits: str) -> str:
 
 
 def string(text: str) -> str:
-    """A C string literal of the text's UTF-8 bytes."""
+    """Return a C string literal with the text's UTF-8 bytes."""
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in text.encode()
@@ -70,10 +70,10 @@ def string(text: str) -> str:
 
 
 def shape(tensor: TensorInfo) -> str:
-    """A tensor's shape as the C code sees it: channels last."""
+    """Return a tensor's shape in the C code: channels last."""
     return " x ".join(str(tensor.shape[axis]) for axis in tensor.axes.memory)
 
 
 def channels_last(tensor: TensorInfo) -> bool:
-    """Whether the axes lie in another order than in Python."""
+    """Whether the axes have another order in C than in Python."""
     return tensor.axes.memory != tuple(range(len(tensor.shape)))

@@ -1,9 +1,9 @@
 """ONNX, int8: QuantizeLinear and DequantizeLinear pairs around float operators, the form that ONNX Runtime and most tools expect.
 
-Made from the integer network itself: its scales and zero points, its int8 weights per channel, its int32 biases. Input and output are
-float32, (N, *input shape) and (N, classes), with a free N. The input is a normalized sample; the model's metadata hold the constants of the
-normalization and the names of the classes (`sparsemod.export.metadata`). Runtimes rescale in float arithmetic where the integer network has
-integer multipliers, so that a value at the edge between two quanta may fall to the other side: the report says how often and how far.
+The export uses the integer network's scales and zero points, its int8 weights per channel and its int32 biases. Input and output are
+float32, (N, *input shape) and (N, classes), with any N. The input is a normalized sample; the model's metadata contain the constants
+of the normalization and the names of the classes (`sparsemod.export.metadata`). Runtimes rescale in float arithmetic instead of by
+integer multipliers, so a value between two quanta may round to the other one. The report states how often and how far.
 
 Sources: ONNX operator specification, opset 21; ONNX Runtime's documentation of quantized models ("QDQ format").
 """
@@ -58,13 +58,13 @@ class Onnx(Exporter[ExporterConfig]):
             options = {"samples": samples, "labels": labels, "data": data}
             return compare(network, lambda x: _run(network, session, x), runtime=runtime, **options)
 
-        # As users run it, and without the fusions that replace pairs by integer kernels.
+        # Run with the default settings, and without the fusions that replace pairs by integer kernels.
         checks = (check(True), check(False))
         return ExportReport(format="onnx", name=name, verifications=checks, detail={"opset": OPSET})
 
 
 def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
-    """The content of the .onnx file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
+    """Return the content of the .onnx file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
     try:
         from onnx import checker, helper
     except ImportError:

@@ -1,4 +1,4 @@
-"""The layers of an integer network as nodes of ONNX."""
+"""Conversion of an integer network's layers to ONNX nodes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,8 +29,8 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 class OnnxGraph:
-    """An ONNX graph under construction. Tensor `t` of the network is `t/q` as int8 and `t/f` as floats; `t/r` is a result before it is
-    quantized."""
+    """An ONNX graph under construction. Tensor `t` of the network is `t/q` as int8 and `t/f` as floats; `t/r` is the result before
+    quantization."""
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
@@ -58,7 +58,7 @@ class OnnxGraph:
         return name
 
     def scale(self, tensor: str) -> list[str]:
-        """The names of a tensor's scale and zero point."""
+        """Return the names of a tensor's scale and zero point."""
         info = self.network.tensors[tensor]
         return [
             self.constant(f"{tensor}/scale", np.float32(info.scale)),
@@ -70,7 +70,7 @@ class OnnxGraph:
         self.node("QuantizeLinear", [real, *self.scale(tensor)], f"{tensor}/q")
 
     def real(self, tensor: str) -> str:
-        """The network's tensor as floats."""
+        """Return the network's tensor as floats."""
         name = f"{tensor}/f"
         if name not in self._known:
             self._known.add(name)
@@ -78,11 +78,11 @@ class OnnxGraph:
         return name
 
     def positions(self, tensor: str) -> int:
-        """How many axes of a tensor are positions: 1 for a sequence, 2 for an image."""
+        """Return the number of a tensor's position axes: 1 for a sequence, 2 for an image."""
         return len(self.network.tensors[tensor].axes.positions)
 
     def layer(self, layer: Layer) -> None:
-        """The nodes of a layer. Raises Unsupported."""
+        """Add the nodes of a layer. Raises Unsupported."""
         if not RULES.has(layer.kind):
             raise refused("onnx", layer.kind, layer.name)
         check_factors(self.network, layer, RULES.title)
@@ -91,7 +91,7 @@ class OnnxGraph:
             self.quantized(self.clamped(layer, real) if isinstance(layer, Clamped) else real, layer.output)
 
     def weights(self, layer: Weighted, weight: NDArray[np.int8]) -> list[str]:
-        """Weights, in the shape that ONNX wants, and biases as floats, of int8 and int32 constants."""
+        """Add weights, in ONNX's shape, and biases as int8 and int32 constants, and return them dequantized to floats."""
         name = layer.output
         scales = weight_scales(self.network, layer)
         dead = layer.multiplier == 0
@@ -118,7 +118,7 @@ class OnnxGraph:
         ]
 
     def clamped(self, layer: Clamped, real: str) -> str:
-        """Relu where that is what the bounds are, Clip for others, nothing where saturation does it."""
+        """Apply the layer's bounds: Relu if it matches them, nothing if saturation suffices, else Clip."""
         info = self.network.tensors[layer.output]
         if (layer.low, layer.high) == (INT8_MIN, INT8_MAX):
             return real
@@ -133,7 +133,7 @@ class OnnxGraph:
 Rule = Callable[[OnnxGraph, Any], str | None]
 
 RULES: Stage[Rule] = Stage("the onnx export", builtin=(__name__,))
-"""(graph, layer) -> the name of the layer's real result, before clamp and quantization; None where the rule has made the int8 tensor."""
+"""Rules by kind: (graph, layer) -> the name of the layer's real result before clamp and quantization; None if the rule adds the int8 tensor."""
 
 
 @RULES.register("conv")
@@ -157,11 +157,11 @@ def _linear(graph: OnnxGraph, layer: Weighted) -> str:
 
 @RULES.register("max_pool")
 def _max_pool(graph: OnnxGraph, layer: MaxPool) -> str:
-    """Windows that reach over the edge get explicit padding: `ceil_mode` means different things to different runtimes."""
+    """Add a max pool, with explicit padding where windows reach over the edge: runtimes interpret `ceil_mode` differently."""
     x, options, pads = _pooled(graph, layer)
     half = len(pads) // 2
     if any(pad >= size for pad, size in zip(pads, 2 * options["kernel_shape"], strict=True)):
-        # Only with a dilation; ONNX Runtime wants less padding than the kernel has positions.
+        # Only with a dilation; ONNX Runtime requires the padding to be smaller than the kernel.
         x, pads = _padded(graph, layer, x, pads, _LOWEST), [0] * len(pads)
     dilations = list(layer.dilation)[-half:]
     return graph.node("MaxPool", [x], f"{layer.output}/r", pads=pads, dilations=dilations, **options)
@@ -171,7 +171,7 @@ def _max_pool(graph: OnnxGraph, layer: MaxPool) -> str:
 def _avg_pool(graph: OnnxGraph, layer: AvgPool) -> str:
     x, options, pads = _pooled(graph, layer)
     if layer.count_padding and any(layer.padding):
-        # Padding that counts is data: zeros. What `ceil` adds beyond it does not count.
+        # Counted padding is data: zeros. The padding that `ceil` adds beyond it does not count.
         half = len(pads) // 2
         extra = list(_beyond(graph, layer))[-half:]
         own = [*pads[:half], *(pad - more for pad, more in zip(pads[half:], extra, strict=True))]
@@ -180,7 +180,7 @@ def _avg_pool(graph: OnnxGraph, layer: AvgPool) -> str:
 
 
 def _pooled(graph: OnnxGraph, layer: Pool) -> tuple[str, dict[str, Any], list[int]]:
-    """(input, options, padding with what `ceil` adds)."""
+    """Return (input, options, padding including the part that `ceil` adds)."""
     count, extra = graph.positions(layer.inputs[0]), _beyond(graph, layer)
     top, bottom, left, right = layer.padding
     pads = [*(top, left)[-count:], *(bottom + extra[0], right + extra[1])[-count:]]

@@ -1,13 +1,13 @@
-"""TensorFlow Lite: a flatbuffer written from the integer network itself, for LiteRT and for TensorFlow Lite Micro.
+"""TensorFlow Lite: a flatbuffer written directly from the integer network, for LiteRT and for TensorFlow Lite Micro.
 
-Nothing is converted or calibrated again: int8 tensors with the network's scales and zero points, its weights per channel, its int32
-biases. Input and output are int8, batch first, channels last, (1, H, W, C); a sequence (C, L) is an image of height 1, (1, 1, L, C); a vector
-stays (1, F). The model's metadata hold the constants
-of the normalization, which comes before the quantization of a sample, and the names of the classes (`sparsemod.export.metadata`). LiteRT's kernels round some results in
-two steps or in floats where the integer network rounds once, so that single values may differ by a quantum: the report says how many.
+The export converts and calibrates nothing again: it uses the network's int8 tensors with scales and zero points, its weights per
+channel and its int32 biases. Input and output are int8, batch first, channels last, (1, H, W, C). A sequence (C, L) is an image of
+height 1, (1, 1, L, C); a vector stays (1, F). The model's metadata contain the constants of the normalization, which precedes the
+quantization of a sample, and the names of the classes (`sparsemod.export.metadata`). LiteRT's kernels round some results in two steps
+or in floats where the integer network rounds once, so single values may differ by a quantum. The report states how many.
 
-Padding that TensorFlow Lite has no word for becomes a PAD operator, and a flatten that is read by something other than linear layers a
-TRANSPOSE: both take memory, which TensorFlow Lite Micro's own allocation report shows.
+Padding that TensorFlow Lite cannot express becomes a PAD operator. A flatten becomes a TRANSPOSE if other layers than linear ones read
+it. Both take memory; TensorFlow Lite Micro's allocation report includes it.
 
 Source: TensorFlow Lite's schema (version 3) and its 8-bit quantization specification.
 """
@@ -76,7 +76,7 @@ class TfLite(Exporter[ExporterConfig]):
 
 
 def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
-    """The content of the .tflite file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
+    """Return the content of the .tflite file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
     try:
         import flatbuffers
         from ai_edge_litert import schema_py_generated as schema
@@ -89,7 +89,7 @@ def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
 
 
 def _in_file(x: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
-    """(N, *shape) as the file's input."""
+    """Convert (N, *shape) to the file's input."""
     return info.to_memory(x).reshape(len(x), *spatial_last(info))
 
 
@@ -102,7 +102,7 @@ def _version() -> str:
 def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArray[np.int8]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # Its reference kernels: what TensorFlow Lite's specification says, on every machine.
+    # The reference kernels follow TensorFlow Lite's specification on every machine.
     made = Interpreter(
         model_content=content,
         num_threads=1,

@@ -1,6 +1,6 @@
-"""The layers of an integer network as operators of TensorFlow Lite.
+"""Conversion of an integer network's layers to TensorFlow Lite operators.
 
-`<name>` in a model is the network's tensor of that name, channels last; constants and steps in between have names of their own.
+`<name>` in a model is the network's tensor of that name, channels last; constants and intermediate results have separate names.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Clamped, Layer, Weighted
 from sparsemod.quantization.tensor import TensorInfo
 
-VERSION = 3  # of the schema
+VERSION = 3  # version of the schema
 _VERSIONS = {
     "CONV_2D": 3,
     "DEPTHWISE_CONV_2D": 3,
@@ -47,14 +47,14 @@ class Lowering:
 
     def __init__(self, network: IntegerNetwork, schema: Any) -> None:
         self.network, self.schema = network, schema
-        self.buffers: list[Any] = [schema.BufferT()]  # the first one is empty: "no data"
+        self.buffers: list[Any] = [schema.BufferT()]  # the first buffer is empty: "no data"
         self.tensors: list[Any] = []
         self.operators: list[Any] = []
         self.codes: list[str] = []
         self.index: dict[str, int] = {}
 
     def model(self, name: str) -> Any:
-        """The whole model, as LiteRT's ModelT. Raises Unsupported."""
+        """Build the whole model, as LiteRT's ModelT. Raises Unsupported."""
         s, network = self.schema, self.network
         given = network.tensors[network.input]
         self.tensor(network.input, spatial_last(given), given)
@@ -95,7 +95,7 @@ class Lowering:
         *,
         batch: bool = True,
     ) -> int:
-        """A tensor of the model; `shape` without the batch. `data` makes it a constant, whose shape has none."""
+        """Add a tensor; `shape` excludes the batch. With `data` it is a constant, whose shape has no batch."""
         s = self.schema
         made = s.TensorT()
         made.name, made.buffer = name, 0
@@ -118,19 +118,19 @@ class Lowering:
         return self.index[name]
 
     def quantization(self, scale: NDArray[Any], zero_point: NDArray[Any], axis: int = 0) -> Any:
-        """Scales and zero points, one or one per channel along `axis`."""
+        """Return the quantization parameters: one scale and zero point, or one per channel along `axis`."""
         found = self.schema.QuantizationParametersT()
         found.scale, found.zeroPoint = scale.astype(np.float32), zero_point.astype(np.int64)
         found.quantizedDimension = axis
         return found
 
     def constant(self, name: str, values: Any, info: TensorInfo | None = None) -> int:
-        """A constant tensor."""
+        """Add a constant tensor."""
         array = np.asarray(values)
         return self.tensor(name, array.shape, info, array)
 
     def operator(self, name: str, inputs: Sequence[int], output: int, options: Any = None) -> int:
-        """An operator; `options` is the schema's object for it."""
+        """Add an operator; `options` is its options object from the schema."""
         s = self.schema
         if name not in self.codes:
             self.codes.append(name)
@@ -146,19 +146,19 @@ class Lowering:
     # -- layers
 
     def layer(self, layer: Layer) -> None:
-        """The operators of one layer. Raises Unsupported."""
+        """Add the operators of one layer. Raises Unsupported."""
         if not RULES.has(layer.kind):
             raise refused("tflite", layer.kind, layer.name)
         check_factors(self.network, layer, RULES.title)
         RULES.get(layer.kind)(self, layer, [self.index[name] for name in layer.inputs])
 
     def made(self, layer: Layer, suffix: str = "") -> int:
-        """The tensor that a layer makes; with a suffix one of a step in between."""
+        """Add a layer's output tensor; with a suffix, the tensor of an intermediate step."""
         info = self.network.tensors[layer.output]
         return self.tensor(layer.output + suffix, spatial_last(info), info)
 
     def finish(self, layer: Clamped, operator: str, inputs: Sequence[int], options: Any) -> None:
-        """The operator with its activation: fused where TensorFlow Lite has a name for it, else MAXIMUM and MINIMUM after it."""
+        """Add an operator with its activation: fused if TensorFlow Lite has it, else as MAXIMUM and MINIMUM after the operator."""
         info, kinds = self.network.tensors[layer.output], self.schema.ActivationFunctionType
         for name, kind in ((None, kinds.NONE), ("relu", kinds.RELU), ("relu6", kinds.RELU6)):
             if (layer.low, layer.high) == clamp_range(name, info.scale, info.zero_point):
@@ -169,7 +169,7 @@ class Lowering:
         self.bounds(layer, self.operator(operator, inputs, self.made(layer, "/raw"), options))
 
     def bounds(self, layer: Clamped, x: int) -> None:
-        """MAXIMUM and MINIMUM, as far as the layer's bounds need them."""
+        """Add MAXIMUM, MINIMUM or both, as the layer's bounds require."""
         info = self.network.tensors[layer.output]
         wanted = [
             ("MAXIMUM", layer.low, layer.low > INT8_MIN),
@@ -183,7 +183,7 @@ class Lowering:
             x = self.operator(name, [x, limit], made, self.schema.MaximumMinimumOptionsT())
 
     def weights(self, layer: Weighted, values: NDArray[np.int8], axis: int) -> list[int]:
-        """Weights in the order that TensorFlow Lite wants, with channels along `axis`, and biases."""
+        """Add weights, in TensorFlow Lite's order with channels along `axis`, and biases."""
         scales = weight_scales(self.network, layer)
         dead = layer.multiplier == 0
         zeros = np.zeros(len(scales), np.int64)
@@ -204,11 +204,11 @@ RULES: Stage[Rule] = Stage(
         f"sparsemod.export.tflite.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
     ),
 )
-"""(lowering, layer, its inputs' tensors): adds the operators of a layer."""
+"""Rules by kind that add a layer's operators: (lowering, layer, its inputs' tensors)."""
 
 
 def spatial_last(info: TensorInfo) -> Shape:
-    """A tensor's shape in the file: an image as (H, W, C), a sequence (C, L) as the image (1, L, C), others as they are."""
+    """Return a tensor's shape in the file: (H, W, C) for an image, (1, L, C) for a sequence (C, L), unchanged for others."""
     axes = info.axes
     if axes.channel != 0 or not axes.positions:
         return info.shape
@@ -217,8 +217,8 @@ def spatial_last(info: TensorInfo) -> Shape:
 
 
 def file_axis(info: TensorInfo, axis: int) -> int:
-    """The place in the file's shape, batch included, of an axis of the tensor."""
+    """Return the index of a tensor's axis in the file's shape, including the batch."""
     if info.axes.channel != 0 or not info.axes.positions:
         return axis + 1
-    # (C, H, W) lies as (N, H, W, C), and (C, L) as (N, 1, L, C).
+    # (C, H, W) is stored as (N, H, W, C), and (C, L) as (N, 1, L, C).
     return 3 if axis == 0 else axis + 3 - info.axes.rank

@@ -1,5 +1,5 @@
-"""A .tflite file in TensorFlow Lite Micro, in a process of its own: its allocation report is text on stderr, and a model that it does not
-take may end the process."""
+"""Run a .tflite file in TensorFlow Lite Micro, in a separate process: its allocation report is text on stderr, and an unsupported
+model may end the process."""
 
 import io
 import re
@@ -16,26 +16,26 @@ from numpy.typing import NDArray
 from sparsemod.errors import SparsemodError
 
 INSTALL = "pip install 'sparsemod[tflite]'"
-MICRO_SAMPLES = 64  # one at a time, by reference kernels
+MICRO_SAMPLES = 64  # maximum number of samples: they run one at a time, by reference kernels
 _SECONDS = 120.0
-_ARENA = 1 << 22  # least bytes to give it; the report says what it takes
+_ARENA = 1 << 22  # minimum bytes of the arena; the report states the bytes used
 
 
 @dataclass(frozen=True)
 class Micro:
-    """TensorFlow Lite Micro with one model. `memory` in bytes: `arena` in all, and its two sections."""
+    """TensorFlow Lite Micro with one model. `memory` in bytes: the whole `arena`, and its two sections."""
 
     content: bytes
     version: str
     memory: dict[str, int]
 
     def run(self, x: NDArray[np.int8]) -> NDArray[np.int8]:
-        """int8 inputs, batch first and channels last, to int8 outputs. Raises SparsemodError."""
+        """Compute int8 outputs from int8 inputs, batch first and channels last. Raises SparsemodError."""
         return _call(self.content, x)[0]
 
 
 def run_micro(content: bytes) -> Micro | str:
-    """TensorFlow Lite Micro with this model and its allocation report, or the sentence that says what is missing."""
+    """Return TensorFlow Lite Micro with this model and its allocation report, or a sentence that names the missing package."""
     if find_spec("tflite_micro") is None:
         return f"tflite-micro, whose allocation report gives the arena: {INSTALL}"
     try:
@@ -66,7 +66,7 @@ def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8],
 
 
 def memory_of(report: str) -> dict[str, int]:
-    """The bytes that an allocation report states: `arena`, `arena_head` (activations) and `arena_tail` (what persists)."""
+    """Return the bytes in an allocation report: `arena`, `arena_head` (activations) and `arena_tail` (persistent data)."""
     found = {}
     for key, words in (
         ("arena", "total"),

@@ -18,7 +18,7 @@ def _max_pool(lowering: Lowering, layer: MaxPool, inputs: list[int]) -> None:
 
 @RULES.register("avg_pool")
 def _avg_pool(lowering: Lowering, layer: AvgPool, inputs: list[int]) -> None:
-    """SAME leaves padding out of means, so that padding that counts must be an operator of its own."""
+    """Add an average pool. SAME excludes padding from means, so counted padding needs a separate operator."""
     extra, x = _extra(lowering, layer), inputs[0]
     counted = layer.count_padding and any(layer.padding)
     if counted and any(extra):

@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def flattened(lowering: Lowering, tensor: str) -> Shape | None:
-    """The image (C, H, W) of a flattened tensor whose readers take any order, so that it stays channels last; None for others."""
+    """Return the image (C, H, W) of a flattened tensor that stays channels last because its readers accept any order; else None."""
     network = lowering.network
     made = next((layer for layer in network.layers if layer.output == tensor), None)
     readers = [layer for layer in network.layers if tensor in layer.inputs]
@@ -67,14 +67,14 @@ def _reshaped(lowering: Lowering, layer: Layer, x: int, shape: list[int], made: 
 
 @RULES.register("transpose")
 def _transpose(lowering: Lowering, layer: Layer, inputs: list[int]) -> None:
-    """Sequences of both layouts lie alike: one is an image of height 1, the other has no rows."""
+    """Add a reshape: sequences of both layouts have the same bytes, one as an image of height 1, the other without rows."""
     made = lowering.network.tensors[layer.output]
     _reshaped(lowering, layer, inputs[0], [-1, *spatial_last(made)])
 
 
 @RULES.register("concat")
 def _concat(lowering: Lowering, layer: Concat, inputs: list[int]) -> None:
-    """Inputs with another scale than the output's are quantized anew first: TensorFlow Lite only copies."""
+    """Add a concatenation. TensorFlow Lite only copies, so inputs whose scale differs from the output's are requantized first."""
     made, parts = lowering.network.tensors[layer.output], []
     for number, (name, x) in enumerate(zip(layer.inputs, inputs, strict=True)):
         source = lowering.network.tensors[name]

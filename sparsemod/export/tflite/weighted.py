@@ -30,6 +30,6 @@ def _linear(lowering: Lowering, layer: Linear, inputs: list[int]) -> None:
     options.keepNumDims = False
     weight = layer.weight
     shape = flattened(lowering, layer.inputs[0])
-    if shape is not None:  # its input lies channels last: so must its columns
+    if shape is not None:  # its input is channels last, so its columns must be too
         weight = weight.reshape(len(weight), *shape).transpose(0, 2, 3, 1).reshape(weight.shape)
     lowering.finish(layer, "FULLY_CONNECTED", [inputs[0], *lowering.weights(layer, weight, 0)], options)

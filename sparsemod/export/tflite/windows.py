@@ -1,4 +1,4 @@
-"""Padding of windows in TensorFlow Lite's words: SAME, VALID, or a PAD operator in front."""
+"""Padding of windows in TensorFlow Lite: SAME, VALID, or a PAD operator before the window."""
 
 import numpy as np
 
@@ -9,15 +9,16 @@ from sparsemod.quantization.layers import Layer
 
 
 def is_same(window: Window, size: Pair, extra: Pair) -> bool:
-    """Whether the window's padding is what TensorFlow Lite calls SAME. `size`: rows and columns of the input; `extra`: padding that the last
-    window needs beyond the stated one."""
+    """Whether the window's padding equals TensorFlow Lite's SAME.
+
+    `size`: rows and columns of the input; `extra`: padding that the last window needs beyond the stated padding."""
     counts = window.counts(size)
     for axis in (0, 1):
         count = -(-size[axis] // window.stride[axis])
         reach = window.dilation[axis] * (window.kernel[axis] - 1) + 1
         total = max(0, (count - 1) * window.stride[axis] + reach - size[axis])
         before, after = window.around(axis)
-        # What lies beyond the last window is never read: only its begin and their number decide.
+        # Nothing reads beyond the last window: only the start and the number of windows matter.
         if counts[axis] != count or before != total // 2 or before + after + extra[axis] < total:
             return False
     return True
@@ -26,7 +27,9 @@ def is_same(window: Window, size: Pair, extra: Pair) -> bool:
 def padded(
     lowering: Lowering, layer: Layer, x: int, extra: Pair, *, force: bool = False, lowest: bool = False
 ) -> tuple[int, int]:
-    """(input, SAME or VALID): what neither expresses becomes a PAD operator. `force`: always the operator; `lowest`: pad with -128."""
+    """Return (input, SAME or VALID), with a PAD operator for padding that neither expresses.
+
+    `force`: always add the operator; `lowest`: pad with -128."""
     s, window = lowering.schema, layer.window
     channels, rows, columns = lowering.network.named.image(layer.inputs[0])
     top, bottom, left, right = window.padding
