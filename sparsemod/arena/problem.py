@@ -24,8 +24,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Problem:
-    """`sizes` of all buffers in bytes; `steps` in a valid order. The buffer `given` exists before the first step. It is
-    never overwritten while it is needed, and never taken over in place.
+    """A planning problem: `sizes` of all buffers in bytes, and `steps` in a valid order.
+
+    The buffer `given` exists before the first step. It is never overwritten while it is needed, and never taken over in place.
 
     Raises InvalidInput when a step reads a buffer that no earlier step writes, or writes a buffer a second time.
     """

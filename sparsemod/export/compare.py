@@ -80,7 +80,9 @@ def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float3
 
 
 def check_factors(network: IntegerNetwork, layer: Layer, by: str) -> None:
-    """Raise Unsupported when a layer's integer factors do not match its tensors' scales, from which other runtimes compute their factors."""
+    """Raise Unsupported when a layer's integer factors do not match its tensors' scales.
+
+    Other runtimes compute their factors from these scales."""
     made = network.tensors[layer.output]
     sources = [network.tensors[name] for name in layer.inputs]
     pairs = layer.factors([source.scale for source in sources], made.scale, sources[0].shape)

@@ -43,8 +43,9 @@ class Exporter(Plugin[C]):
     def write(
         self, network: "IntegerNetwork", folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
-        """Write the files into `folder`, run them on `samples` (or random int8 inputs) and compare them with the network. Raises
-        Unsupported, ToolsMissing."""
+        """Write the files into `folder`, run them on `samples` (or random int8 inputs) and compare them with the network.
+
+        Raises Unsupported, ToolsMissing."""
         raise NotImplementedError
 
     def export(

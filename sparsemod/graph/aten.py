@@ -13,7 +13,9 @@ Translate = Callable[[Call], None]
 
 @dataclass(frozen=True)
 class Translation:
-    """The translation of one ATen operator: `origin` is the function; `kinds` are the kinds of operators that it may emit (none for an alias)."""
+    """The translation of one ATen operator.
+
+    `origin` is the function; `kinds` are the kinds of operators that it may emit (none for an alias)."""
 
     origin: Translate
     kinds: tuple[str, ...] = ()

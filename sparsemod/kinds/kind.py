@@ -69,7 +69,9 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.shaping",
     ),
 )
-"""Every kind of operator by name. A package adds a kind through the entry point group `sparsemod.operators`; its module also registers the rules."""
+"""Every kind of operator by name.
+
+A package adds a kind through the entry point group `sparsemod.operators`; its module also registers the rules."""
 
 
 def kind_of(name: str, layer: str = "", by: str = "sparsemod") -> Kind:

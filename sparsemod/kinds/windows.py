@@ -39,8 +39,9 @@ class Window:
         return size[axis] + sum(self.around(axis)) - self.dilation[axis] * (self.kernel[axis] - 1) - 1
 
     def counts(self, size: Pair) -> Pair:
-        """Return the rows and columns of the output; not positive when the window does not fit. With `ceil`, a last window that would begin
-        beyond the input and its leading padding is omitted."""
+        """Return the rows and columns of the output; not positive when the window does not fit.
+
+        With `ceil`, a last window that would begin beyond the input and its leading padding is omitted."""
         found = []
         for axis in (0, 1):
             stride = self.stride[axis]

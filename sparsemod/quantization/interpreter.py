@@ -1,5 +1,6 @@
-"""Interpreter of integer networks. The kernels of `sparsemod.quantization.kernels` compute the exact integers that
-`sparsemod.quantization.layers` defines."""
+"""Interpreter of integer networks.
+
+The kernels of `sparsemod.quantization.kernels` compute the exact integers that `sparsemod.quantization.layers` defines."""
 
 import math
 from collections.abc import Mapping, Sequence

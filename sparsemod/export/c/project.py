@@ -72,8 +72,9 @@ class CProject:
         }
 
     def write(self, folder: Path | str) -> Path:
-        """Write all files atomically: `folder` appears complete or not at all. Replaces an earlier project. Raises Conflict for other
-        content."""
+        """Write all files atomically: `folder` appears complete or not at all.
+
+        Replaces an earlier project in `folder`. Raises Conflict for other content."""
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():

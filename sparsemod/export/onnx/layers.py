@@ -29,8 +29,9 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 
 class OnnxGraph:
-    """An ONNX graph under construction. Tensor `t` of the network is `t/q` as int8 and `t/f` as floats; `t/r` is the result before
-    quantization."""
+    """An ONNX graph under construction.
+
+    Tensor `t` of the network is `t/q` as int8 and `t/f` as floats; `t/r` is the result before quantization."""
 
     def __init__(self, network: IntegerNetwork) -> None:
         self.network = network
@@ -133,7 +134,9 @@ class OnnxGraph:
 Rule = Callable[[OnnxGraph, Any], str | None]
 
 RULES: Stage[Rule] = Stage("the onnx export", builtin=(__name__,))
-"""Rules by kind: (graph, layer) -> the name of the layer's real result before clamp and quantization; None if the rule adds the int8 tensor."""
+"""Rules by kind: (graph, layer) -> the name of the layer's real result before clamp and quantization.
+
+A rule returns None if it adds the int8 tensor itself."""
 
 
 @RULES.register("conv")

@@ -1,5 +1,6 @@
-"""Run a .tflite file in TensorFlow Lite Micro, in a separate process: its allocation report is text on stderr, and an unsupported
-model may end the process."""
+"""Run a .tflite file in TensorFlow Lite Micro, in a separate process.
+
+The allocation report is text on stderr, and an unsupported model may end the process."""
 
 import io
 import re

@@ -100,8 +100,10 @@ class Clamped(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Weighted(Clamped):
-    """A layer with weights. Per output channel o: int8 `weight`, int32 `bias` (scale: the input's scale x weight_scale[o]),
-    `multiplier`, `shift`, `weight_scale`."""
+    """A layer with weights.
+
+    Per output channel o: int8 `weight`, int32 `bias` (scale: the input's scale x weight_scale[o]), `multiplier`, `shift`,
+    `weight_scale`."""
 
     rank: ClassVar[int]
     weight: Int8 = field(default_factory=lambda: np.zeros(0, np.int8))
