@@ -229,7 +229,7 @@ class LocalRun(_Folder):
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
         self.spec = spec = self.problem.spec
-        # Create it now for its errors, before the first trial.
+        # Build the augmentations now: their errors must appear before the first trial.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)
         self._open()
