@@ -205,7 +205,10 @@ class Chooser:
         return [Choice(found[i].entry, found[i].costs, float(gain[i])) for i in order]
 
     def _cost_rows(self, rows: Sequence[Mapping[str, float]], choices: Sequence[Choice]) -> Floats:
-        """Return the metrics of the rows; a metric without exact cost (measured on a device) is estimated from finished trials."""
+        """Return the metrics of the rows.
+
+        A metric without exact cost (measured on a device) is estimated from finished trials.
+        """
         if all(m in row for row in rows for m in self._metrics):
             return table(rows, self._metrics)
         guess, _ = self._estimate([c.entry for c in choices])

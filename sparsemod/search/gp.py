@@ -227,6 +227,9 @@ def chosen(
 
 
 def _spread(logits: Floats) -> float:
-    """Return the scale of the logits: their deviation, shrunk towards PRIOR_SPREAD with the weight of PRIOR_POINTS points."""
+    """Return the scale of the logits.
+
+    It is their deviation, shrunk towards PRIOR_SPREAD with the weight of PRIOR_POINTS points.
+    """
     spread = float(logits.var(ddof=1)) if len(logits) > 1 else 0.0
     return math.sqrt((len(logits) * spread + PRIOR_POINTS * PRIOR_SPREAD**2) / (len(logits) + PRIOR_POINTS))

@@ -87,7 +87,10 @@ class Pool:
             self.add(child, epochs)
 
     def near(self, entries: Sequence[Entry], rng: np.random.Generator, each: int) -> list[Entry]:
-        """Return new neighbours of `entries` for a local search: `each` mutations of every entry, of falling strength."""
+        """Return new neighbours of `entries` for a local search: `each` mutations of every entry.
+
+        The strength of the mutations falls.
+        """
         found = []
         for entry in entries:
             for turn in range(each):

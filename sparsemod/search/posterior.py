@@ -22,7 +22,10 @@ The median is 2, a nearly linear effect.
 """
 
 NOISE = (-4.0, 1.0)
-"""Mean and standard deviation of the logarithm of the noise variance, for targets of unit variance (BoTorch's prior)."""
+"""Mean and standard deviation of the logarithm of the noise variance.
+
+The targets have unit variance; this is BoTorch's prior.
+"""
 
 AMPLITUDE = (0.0, 0.3)
 """Mean and standard deviation of the logarithm of the kernel's standard deviation."""

@@ -1,4 +1,4 @@
-"""The part of a spec that says how one network is trained."""
+"""The training settings of a spec."""
 
 from typing import Annotated
 
