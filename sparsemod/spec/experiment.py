@@ -213,7 +213,7 @@ class ExperimentSpec(Part):
     @field_validator("name", mode="before")
     @classmethod
     def _composed(cls, value: Any) -> Any:
-        """Normalize letters that Unicode can compose in two ways; check that file systems accept the length."""
+        """Normalize the name to Unicode NFC and check that file systems accept its length."""
         if not isinstance(value, str):
             return value
         composed = unicodedata.normalize("NFC", value)

@@ -12,7 +12,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 
 MAX_VALUES = 10_000
-"""Limit for one spec: each adds to the time of validation."""
+"""Largest number of values in one spec, which bounds the time of validation."""
 
 _MOST_OTHERS = 20
 NAME_PATTERN = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N} ._\-]*$"
