@@ -38,10 +38,10 @@ class TrainingContext:
             yield self.samples.slice(start, min(start + size, len(self.samples)))
 
     def gradients(self, samples: int | None = None) -> dict[str, Tensor]:
-        """Return the gradient of the mean loss over the first `samples` training samples (None: all), by parameter name.
+        """Return the gradient of the mean loss, by parameter name.
 
-        It is computed by backpropagation in evaluation mode. The module and its parameters' `grad` are
-        restored.
+        The loss is over the first `samples` training samples (None: all). The gradient is computed by
+        backpropagation in evaluation mode. The module and its parameters' `grad` are restored.
         """
         left = len(self.samples) if samples is None else min(samples, len(self.samples))
         count, parameters = left, dict(self.module.named_parameters())

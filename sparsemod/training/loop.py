@@ -67,14 +67,14 @@ def train(
     resume: bytes | None = None,
     on_checkpoint: Callable[[bytes], None] | None = None,
 ) -> TrainingOutcome:
-    """Train `module` in place for `epochs` epochs; it then holds the weights of the epoch with the least validation error.
+    """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
-    Ties go to the lower validation loss. With a pruner, only epochs at full sparsity count, and patience
-    (`settings.early_stop`) begins there. `on_epoch` receives each finished epoch, and `on_checkpoint` the
-    state after it. `should_stop` is called between epochs. `resume` continues a checkpoint of the same
-    training: on the CPU the result equals that of an uninterrupted training bit for bit. A stopped training
-    leaves the best weights so far in the module, or the latest ones when none qualified (`best_epoch` is
-    None).
+    The best epoch has the least validation error; ties go to the lower validation loss. With a pruner, only
+    epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
+    each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
+    `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
+    uninterrupted training bit for bit. A stopped training leaves the best weights so far in the module, or
+    the latest ones when none qualified (`best_epoch` is None).
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
