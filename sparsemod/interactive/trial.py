@@ -46,7 +46,7 @@ class Exported:
 
 
 class Trial:
-    """A trial of an experiment. `values`: metric -> value, test data excluded; `sparsemod.units.METRICS` has the units."""
+    """A trial of an experiment. `values`: metric -> value in the unit of `sparsemod.units.METRICS`, without test data."""
 
     def __init__(
         self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]

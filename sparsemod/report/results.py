@@ -100,10 +100,11 @@ def write_results(
     rows: Sequence[Row],
     rounds: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path. Where candidates were repeated,
-    repetitions.csv too. `rounds`: label -> title of the experiment's rounds, in order; default: the labels.
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg to `folder`; return kind -> path.
 
-    Each file appears complete or not at all. No plots are written when the front is empty.
+    With repeated candidates it also writes repetitions.csv. `rounds`: label -> title of the experiment's
+    rounds, in order; default: the labels. Each file is written atomically. With an empty front, no plots
+    are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     best = front(objectives, rows)
