@@ -201,7 +201,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
     @cached_property
     def _unknown(self) -> type[C]:
         class Unknown(self.base):  # type: ignore[name-defined,misc]
-            """A config of a member that is not known here."""
+            """A config of a member that is unknown here."""
 
             model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
             known = False

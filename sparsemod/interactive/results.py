@@ -64,7 +64,10 @@ class Results:
 
     @cached_property
     def front(self) -> Front:
-        """The Pareto front, sorted by the first objective: a frame with the columns of `trials`. `front[0]` is its first row as a Trial."""
+        """The Pareto front, sorted by the first objective: a frame with the columns of `trials`.
+
+        `front[0]` is its first row as a Trial.
+        """
         return Front.of([self._trial(row) for row in front(self.objectives, self._rows)], self.trials)
 
     @property
@@ -122,11 +125,11 @@ class Results:
         return self._trial(min(chosen, key=lambda row: [row.values()[name] for name in order]))
 
     def plot(self, x: str | None = None, y: str | None = None, *, ax: "Axes | None" = None) -> "Axes":
-        """Plot two metrics of the completed trials, with the front, the budgets and a line through the best of this pair.
+        """Plot two metrics of the completed trials, with the front, the budgets and a line through the best points.
 
-        `y`: default the first objective. `x`: default the second, or with one objective the trials in order
-        ("trial"). `ax`: matplotlib axes, default those of a new figure. Returns the axes. Raises
-        UnknownName for a metric.
+        The line is the front of these two metrics. `y`: default the first objective. `x`: default the
+        second, or with one objective the trials in order ("trial"). `ax`: matplotlib axes, default those of
+        a new figure. Returns the axes. Raises UnknownName for a metric.
         """
         names = self.objectives.names
         vertical = metric(y, "y").name if y is not None else names[0]

@@ -26,12 +26,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The server's address."""
         return self._connection.url
 
     @property
     def experiments(self) -> pd.DataFrame:
-        """All experiments, newest first: name, state, trials and completed trials, time of creation. The index is the experiment's id."""
+        """Return all experiments, newest first; the index is the experiment's id.
+
+        The columns are name, state, trials, completed trials and time of creation.
+        """
         found = self._connection.experiments()
         lines = [
             (e.name, e.state, sum(e.trials.values()), e.trials.get("completed", 0), e.created) for e in found

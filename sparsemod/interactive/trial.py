@@ -55,12 +55,12 @@ class Trial:
 
     @property
     def index(self) -> int:
-        """Its index in the experiment."""
+        """The trial's index in the experiment."""
         return self.row.index
 
     @property
     def state(self) -> TrialState:
-        """Its state."""
+        """The trial's state."""
         return self.row.state
 
     @property

@@ -1,4 +1,4 @@
-"""How the weights of a finished integer network are stored on the device."""
+"""Weight encodings of a finished integer network on the device."""
 
 from dataclasses import replace
 

@@ -31,7 +31,7 @@ _PLACE_NAMES = frozenset(
         *(f"{family.path}.{family.key}" for family in FAMILIES.values()),
     }
 )  # fmt: skip
-"""Fields of a spec whose value must be registered on the machine."""
+"""Fields of a spec with names that must be registered on the machine."""
 
 _GPU_GONE = (
     "No CUDA GPUs are available",

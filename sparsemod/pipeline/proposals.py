@@ -11,7 +11,7 @@ from sparsemod.sources.observation import Costs, Observation, Suggestion
 from sparsemod.units import over_budget
 
 Measure = Callable[[Mapping[str, Value]], Mapping[str, Measurement]]
-"""Every cost of a candidate's parameters as a measurement, by metric."""
+"""Return every cost of a candidate's parameters as a measurement, by metric."""
 
 
 @dataclass(frozen=True)

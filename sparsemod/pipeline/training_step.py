@@ -27,7 +27,7 @@ def train_network(
     first = work.trainings == 0
     resume = work.resume if first else None
     if resume is not None:
-        # For a checkpoint that cannot be continued.
+        # Keep the initial weights in case the checkpoint cannot be continued.
         start = {name: tensor.detach().clone() for name, tensor in work.network().state_dict().items()}
         try:
             outcome = _train(work, epochs, pruner, resume)

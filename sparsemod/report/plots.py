@@ -191,7 +191,7 @@ def panel(
     y: str,
     rounds: Mapping[str, str] | None = None,
 ) -> None:
-    """Draw one pair of metrics with its legend on a matplotlib axes; with `x` "trial", the values of `y` over the trials.
+    """Draw one pair of metrics with its legend on matplotlib axes; with `x` "trial", draw `y` over the trials.
 
     `rounds`: label -> title, in order, as in `draw`.
     """

@@ -55,7 +55,7 @@ class Connection(Protocol):
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The server's address."""
         ...
 
     def experiments(self) -> Sequence[ListedExperiment]:

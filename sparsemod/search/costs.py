@@ -62,7 +62,7 @@ class CostEstimate:
             kernel[np.diag_indices_from(kernel)] += _NOISE
             lower = cholesky(kernel, lower=True)
             weights = cho_solve((lower, True), y)
-            # Evidence with each metric's own amplitude at its maximum, summed over the metrics.
+            # The evidence, with each metric's amplitude at its maximum, summed over the metrics.
             amplitude = np.maximum((y * weights).sum(axis=0) / len(y), 1e-12)
             evidence = float(
                 -0.5 * len(y) * np.log(amplitude).sum() - y.shape[1] * np.log(np.diag(lower)).sum()

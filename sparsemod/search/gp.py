@@ -82,9 +82,10 @@ def error_of(logits: Floats) -> Floats:
 
 
 class ErrorModel:
-    """The posterior of logit(error) given features, shape (n, d), and errors, shape (n,), for equally likely `hyperparameters`.
+    """The posterior of logit(error) for equally likely `hyperparameters`.
 
-    `add` conditions on further points in place (fantasies for pending trials); `predict` gives mean and standard deviation of the logit.
+    The data are features, shape (n, d), and errors, shape (n,). `add` conditions on further points in place
+    (fantasies for pending trials); `predict` returns mean and standard deviation of the logit.
     """
 
     def __init__(self, features: Floats, errors: Floats, hyperparameters: Sequence[Hyperparameters]) -> None:

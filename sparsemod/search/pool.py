@@ -124,7 +124,8 @@ def every(space: Space) -> Iterator[Values]:
     steps = [int(p.cardinality) for p in space.free]
     keys: set[str] = set()
     for place in product(*(range(n) for n in steps)):
-        # The middle of a step's cell decodes to its value only when steps are even; values are looked up from the parameter instead.
+        # The middle of a step's cell decodes to its value only for even steps, so take values from the
+        # parameter.
         unit = np.array([p.unit(_value(p, i)) for p, i in zip(space.free, place, strict=True)])
         values = space.decode(np.clip(unit, 0.0, np.nextafter(1.0, 0.0)))
         key = space.key(values)

@@ -56,7 +56,7 @@ class RoundsSpec(_Part):
 
 
 class StopSpec(_Part):
-    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
+    """Early stop: the search gained less than `tolerance` of hypervolume over the last `trials` completed trials."""
 
     tolerance: float = Field(
         1e-3,

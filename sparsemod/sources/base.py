@@ -71,7 +71,7 @@ class SourceContext:
 
 
 class SourceConfig(BaseModel):
-    """Base of the configs. A subclass declares `name: Literal["..."] = "..."`, its own fields, `create` and `plan`."""
+    """Base of the configs. A subclass declares `name: Literal["..."] = "..."`, further fields, `create` and `plan`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

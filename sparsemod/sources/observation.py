@@ -9,7 +9,10 @@ import numpy as np
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
 
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
-"""Exact costs of a candidate without training it, metric -> value. Raises BuildError when the network cannot be built."""
+"""Return exact costs of a candidate without training it, metric -> value.
+
+Raises BuildError when the network cannot be built.
+"""
 
 
 class Morph(Protocol):

@@ -29,7 +29,7 @@ from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_
 
 
 class Part(BaseModel):
-    """Base of the spec's parts: frozen, no unknown keys, numbers are not made from text."""
+    """Base of the spec's parts: frozen, unknown keys rejected, text is not converted to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

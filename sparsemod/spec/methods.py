@@ -62,7 +62,7 @@ class LossConfig(PluginConfig):
     """Base of the losses' configs."""
 
     smooths: ClassVar[bool] = False
-    """Whether the loss follows `training.label_smoothing`."""
+    """Whether the loss uses `training.label_smoothing`."""
 
     name: str = Field(description="Name of the loss.")
 

@@ -20,7 +20,10 @@ from sparsemod.spec.methods import (
 
 
 class TrainingSpec(BaseModel):
-    """How a network is trained. learning_rate, weight_decay, batch_size and label_smoothing may be searched: name them in `space`."""
+    """How a network is trained.
+
+    learning_rate, weight_decay, batch_size and label_smoothing may be searched: name them in `space`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -20,7 +20,7 @@ def compose(
     precondition.
     """
     ended: dict[str, str] = {}
-    for _ in range(1 + repeated):  # the second round stands for all later ones
+    for _ in range(1 + repeated):  # the second iteration represents all later ones
         for place, stage in enumerate(stages):
             for word in sorted(stage.needs - holds):
                 words = _missing(stage, word, stages[place + 1 :], ended)

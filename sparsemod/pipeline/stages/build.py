@@ -20,7 +20,7 @@ class Build(Stage):
     name: Literal["build"] = Field("build", description="Make the network.")
 
     def run(self, work: "Work") -> None:
-        """Raises BuildError."""
+        """Build the network. Raises BuildError."""
         from sparsemod.pipeline.screening import build
 
         work.module = build(work.problem, work.values, work.seed)

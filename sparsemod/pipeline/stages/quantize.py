@@ -22,7 +22,7 @@ class Quantize(Stage):
     name: Literal["quantize"] = Field("quantize", description="Make the integer network.")
 
     def run(self, work: "Work") -> None:
-        """Raises BuildError for weights that cannot be quantized."""
+        """Quantize the network. Raises BuildError for weights that cannot be quantized."""
         import numpy as np
         import torch
 

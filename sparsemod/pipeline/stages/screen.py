@@ -24,7 +24,7 @@ class Screening(Stage):
     )
 
     def run(self, work: "Work") -> TrialResult | None:
-        """Raises BuildError, Unsupported."""
+        """Compute the costs and check the budgets. Raises BuildError, Unsupported."""
         from sparsemod.pipeline.screening import planned_costs
 
         work.planned = planned_costs(work.problem, work.values, work.network())

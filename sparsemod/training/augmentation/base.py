@@ -16,10 +16,10 @@ C = TypeVar("C", bound=AugmentationConfig)
 
 
 class Augmentation(Plugin[C]):
-    """Changes training samples. All randomness comes from the generator, so that a CPU and a GPU draw the same numbers."""
+    """Changes training samples. All random numbers come from the generator, so a CPU and a GPU draw the same ones."""
 
     def fit(self, shape: tuple[int, ...]) -> None:
-        """Prepare for samples of `shape` (without batch axis). Raises InvalidInput whose field is a key of the config."""
+        """Prepare for samples of `shape` (without batch axis). Raises InvalidInput with a config key as field."""
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Return a batch of the same shape for a normalized batch (N, *shape) and a CPU generator.
