@@ -46,5 +46,5 @@ def require_device(name: str, field: str = "device") -> str:
     count = torch.cuda.device_count() if kind == "cuda" else 0
     if kind != "cuda" or (number and not number.isdecimal()) or int(number or 0) >= count:
         there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(count))])
-        raise InvalidInput(field, name, f"one that is here: {there}")
+        raise InvalidInput(field, name, f"an available device: {there}")
     return name

@@ -31,7 +31,7 @@ export function Repetitions({ experiment, version }) {
   const varied = names.filter((name) => new Set(page.items.map((/** @type {any} */ group) => String(group.parameters[name]))).size > 1);
   const metrics = experiment.objectives;
   return html`<${Card} title="Repetitions" wide id="repetitions" note="mean ± standard deviation over trials of equal parameters"
-    aside=${html`<a class="small" href=${`/experiments/${experiment.id}/repetitions?format=csv`} download>CSV</a>`}>
+    aside=${html`<a class="small" href=${`experiments/${experiment.id}/repetitions?format=csv`} download>CSV</a>`}>
     <${Problem} error=${error} />
     <div class="scroll" tabindex="0" role="group" aria-label="Table of repetitions"><table>
       <thead><tr><th scope="col">Trials</th>${varied.map((name) => html`<th scope="col" key=${name}>${title(name)}</th>`)}${metrics.map((/** @type {string} */ name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
