@@ -18,9 +18,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Objectives:
-    """What is minimized (`names`, in the user's order), the `reference` point (metric -> value) and the `budgets` (metric -> upper limit).
+    """Objectives (`names`, in the user's order), `reference` point (metric -> value) and `budgets`.
 
-    A budget may also limit a metric that is no objective. Raises InvalidInput when an objective has no positive reference value.
+    `budgets`: metric -> upper limit; a budget may also limit a metric that is no objective. Raises
+    InvalidInput when an objective has no positive reference value.
     """
 
     names: tuple[str, ...]
@@ -37,7 +38,7 @@ class Objectives:
                 )
 
     def over_budget(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The budgets that `values` breaks: metric -> how far over, in the metric's unit. Metrics that are not in `values` are not judged."""
+        """Return the broken budgets: metric -> excess in the metric's unit. Metrics missing in `values` are ignored."""
         return {
             m: values[m] - limit
             for m, limit in self.budgets.items()
@@ -45,32 +46,41 @@ class Objectives:
         }
 
     def feasible(self, values: Mapping[str, float]) -> bool:
-        """Whether no budget is broken by the metrics that are known."""
+        """Return whether the known metrics break no budget."""
         return not self.over_budget(values)
 
     def vector(self, values: Mapping[str, float]) -> Floats:
-        """The objectives' values divided by the reference point, shape (number of objectives,). Raises InvalidInput when one is missing."""
+        """Return the objectives' values divided by the reference point, shape (number of objectives,).
+
+        Raises InvalidInput when a value is missing.
+        """
         for name in self.names:
             if name not in values:
                 raise InvalidInput(f"values.{name}", sorted(values), "a value for every objective")
         return np.array([values[name] / self.reference[name] for name in self.names])
 
     def matrix(self, rows: Iterable[Mapping[str, float]]) -> Floats:
-        """`vector` of each row, shape (rows, objectives)."""
+        """Return `vector` of each row, shape (rows, objectives)."""
         vectors = [self.vector(row) for row in rows]
         return np.stack(vectors) if vectors else np.empty((0, len(self.names)))
 
     def front(self, rows: Sequence[Mapping[str, float]]) -> list[int]:
-        """The indices of the rows on the Pareto front: feasible and dominated by no other feasible row; of equal rows the first stays."""
+        """Return the indices of the rows on the Pareto front: feasible and not dominated by another feasible row.
+
+        Of equal rows, the first is returned.
+        """
         feasible = [i for i, row in enumerate(rows) if self.feasible(row)]
         return [feasible[i] for i in nondominated(self.matrix(rows[i] for i in feasible))]
 
     def hypervolume(self, rows: Sequence[Mapping[str, float]]) -> float:
-        """The share of the reference box that the feasible rows dominate, in [0, 1]."""
+        """Return the share of the reference box that the feasible rows dominate, in [0, 1]."""
         return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
-        """Hypervolume after each row, in the given order. Only a row that extends the front costs a computation."""
+        """Return the hypervolume after each row, in the given order.
+
+        It is recomputed only for rows that extend the front.
+        """
         front = np.empty((0, len(self.names)))
         result: list[float] = []
         for row in rows:
@@ -85,7 +95,10 @@ class Objectives:
 
 
 def nondominated(points: Floats) -> list[int]:
-    """Indices of the non-dominated rows of `points`, shape (n, m), in ascending order; the first of equal rows is kept."""
+    """Return the indices of the non-dominated rows of `points`, shape (n, m), in ascending order.
+
+    Of equal rows, the first is returned.
+    """
     if len(points) == 0:
         return []
     if points.shape[1] == 1:
@@ -94,7 +107,7 @@ def nondominated(points: Floats) -> list[int]:
 
 
 def hypervolume(points: Floats) -> float:
-    """The volume that `points`, shape (n, m), dominate within the unit box."""
+    """Return the volume that `points`, shape (n, m), dominate within the unit box."""
     inside = points[np.all(points < 1.0, axis=1)] if len(points) else points
     if len(inside) == 0:
         return 0.0

@@ -1,7 +1,7 @@
-"""Plug-ins with settings of their own: a short name, a versioned config and a handler, in one file.
+"""Plug-ins with settings: a short name, a versioned config and a handler, in one file.
 
-A family of plug-ins is a `Plugins` registry: pruning methods, training rules, optimizers, ... A member is a class whose `Config` is a
-pydantic model, and whose constructor takes a config:
+A family of plug-ins is a `Plugins` registry: pruning methods, training rules, optimizers, ... A member is a
+class whose `Config` is a pydantic model, and whose constructor takes a config:
 
     class HalvingConfig(ScheduleConfig):
         times: int = Field(3, ge=1, description="How often the rate is halved.")
@@ -14,8 +14,9 @@ pydantic model, and whose constructor takes a config:
         def factor(self, progress: float) -> float:
             return 0.5 ** int(progress * (self.config.times + 1))
 
-A spec holds the config: `schedule: {name: halving, times: 4}`, or `schedule: halving` where all keys have defaults. The server reads
-configs only. It must start without torch, so a member of this package imports torch inside the methods of its handler.
+A spec holds the config: `schedule: {name: halving, times: 4}`, or `schedule: halving` where all keys have
+defaults. The server reads configs only. It must start without torch, so a member of this package imports
+torch inside the methods of its handler.
 """
 
 import json
@@ -36,39 +37,43 @@ class Names(Enum):
     """Which names a config may hold when it is read."""
 
     ANY = "any"
-    """Also names that are not known here: what another process has stored is shown and passed on, and fails when it is used."""
+    """Names unknown here are also allowed.
+
+    A config stored by another process can then be shown and passed on; it fails when it is used.
+    """
     KNOWN = "known"
     IMPORTED = "imported"
-    """Known ones, and `module:attribute`, which is imported."""
+    """Known names, and `module:attribute`, which is imported."""
 
 
 NAMES = "names"
-"""Key of pydantic's validation context that holds a `Names`; without it any name may stand."""
+"""Key of pydantic's validation context for a `Names`; without it, any name is allowed."""
 
 
 class PluginConfig(BaseModel):
-    """Base of all configs: frozen, unknown keys rejected, numbers are not made from text.
+    """Base of all configs: frozen, unknown keys rejected, text is not converted to numbers.
 
-    A config whose keys change gets the next number as the default of `version`, and an `upgraded` that reads the earlier keys.
+    When the keys of a config change, increase the default of `version` and let `upgraded` convert the
+    earlier keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     FORMER: ClassVar[frozenset[str]] = frozenset()
-    """Keys that had no effect with this member before configs had a version: read and dropped in a config without `version`."""
+    """Keys without effect in configs before versions existed; they are dropped from a config without `version`."""
 
     known: ClassVar[bool] = True
-    """False for a config of a member that is not known here; its keys are kept as they stand."""
+    """False when the member is unknown here; the config then keeps its keys unchanged."""
 
     version: int = Field(1, description="Version of these keys.")
 
     def has(self, key: str) -> bool:
-        """Whether the config has a key."""
+        """Return whether the config has a key."""
         return key in type(self).model_fields or key in (self.model_extra or {})
 
     @classmethod
     def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
-        """`data`, keys of `version` (0: none is given), as keys of this version."""
+        """Return `data`, with keys of `version` (0: none given), converted to the keys of this version."""
         return {key: value for key, value in data.items() if version or key not in cls.FORMER}
 
 
@@ -88,9 +93,9 @@ class Plugin(Generic[C]):
 class Plugins(Registry[type[P]], Generic[P, C]):
     """The members of one family, by short name.
 
-    `path` is the key of a spec that chooses from the family; `key` the key of a config that holds the name; `base` the base of the
-    family's configs, which declares that key; `default` the member that a spec gets when it names none. The other arguments are those
-    of Registry.
+    `path` is the family's key in a spec. `key` is the config key that holds the name. `base` is the base
+    class of the family's configs, which declares that key. `default` is the member for a spec that names
+    none. The other arguments are those of Registry.
     """
 
     def __init__(
@@ -114,7 +119,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         super().add(name, member)
 
     def get(self, name: str, *, imports: bool = False, field: str | None = None) -> type[P]:
-        """See Registry. A `module:attribute` that was imported once is known from then on."""
+        """See Registry. An imported `module:attribute` stays known."""
         if name in self._imported:
             return self._imported[name]
         member = super().get(name, imports=imports, field=field)
@@ -124,7 +129,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         return member
 
     def _load(self) -> None:
-        with self._lock:  # a second thread waits until all members are there
+        with self._lock:  # a second thread waits until all members are loaded
             super()._load()
 
     def _check(self, name: str, member: Any) -> None:
@@ -134,21 +139,21 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             raise InvalidInput(f"{self.kind} {name!r}", member, allowed)
 
     def config_of(self, name: str) -> type[C]:
-        """The class of a member's config. Raises UnknownName."""
+        """Return the class of a member's config. Raises UnknownName."""
         return cast("type[C]", cast(Any, self.get(name)).Config)
 
     def describe(self, name: str) -> str:
-        """The first sentence of a member's description."""
+        """Return the first sentence of a member's description."""
         text = " ".join((self.get(name).__doc__ or "").split("\n\n")[0].split())
         return text.strip()
 
     def create(self, config: C) -> P:
-        """The handler of `config`. Raises UnknownName."""
+        """Return the handler of `config`. Raises UnknownName."""
         handler: Any = self.get(getattr(config, self.key))
         return cast(P, handler(config))
 
     def config(self, name: str, /, **keys: Any) -> C:
-        """A config of the member `name`. Raises InvalidInput that names the key, UnknownName."""
+        """Return a config of the member `name`. Raises InvalidInput that names the key, UnknownName."""
         self.get(name, field=f"{self.path}.{self.key}")
         try:
             return self.read({**keys, self.key: name})
@@ -158,7 +163,10 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             raise InvalidInput(field, first["input"], first["msg"]) from None
 
     def read(self, given: Any, names: Names = Names.KNOWN) -> C:
-        """The config in plain data: a mapping, a member's name, or a config. Raises pydantic's ValidationError with the path of the key."""
+        """Return the config from plain data: a mapping, a member's name, or a config.
+
+        Raises pydantic's ValidationError with the path of the key.
+        """
         if isinstance(given, self.base):
             return given
         data = {self.key: given} if isinstance(given, str) else given
@@ -193,7 +201,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
     @cached_property
     def _unknown(self) -> type[C]:
         class Unknown(self.base):  # type: ignore[name-defined,misc]
-            """A config of a member that is not known here."""
+            """A config of a member that is unknown here."""
 
             model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
             known = False
@@ -214,7 +222,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             ) from None
 
     def schema(self, schema: dict[str, Any], config: type[C], name: str) -> dict[str, Any]:
-        """A config's JSON schema with the member's name and the version as constants."""
+        """Return a config's JSON schema with the member's name and the version as constants."""
         properties = {**schema["properties"], self.key: {"const": name, "type": "string"}}
         version = config.model_fields["version"].default
         properties["version"] = {**properties["version"], "const": version}
@@ -227,7 +235,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
 
 
 class OneOf:
-    """Annotation of a spec's field that holds a config of one of the members of `family`."""
+    """Annotation of a spec field that holds a config of a member of `family`."""
 
     def __init__(self, family: Plugins[Any, Any]) -> None:
         self.family = family
@@ -266,7 +274,10 @@ def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> 
 
 
 def _named(error: Any, known: list[str]) -> InitErrorDetails:
-    """One of pydantic's complaints about a config, to be raised again; an unknown key is answered with those that exist."""
+    """Return a pydantic error about a config in a form to raise again.
+
+    For an unknown key, it lists the existing keys.
+    """
     place, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden" and len(place) == 1:
         words = PydanticCustomError(

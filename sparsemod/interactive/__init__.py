@@ -1,4 +1,7 @@
-"""For scripts and notebooks: run an experiment, or open one in a folder or on a server; its results as frames, plots and networks."""
+"""Interface for scripts and notebooks: run an experiment or open its results, in a folder or on a server.
+
+Results are available as frames, plots and networks.
+"""
 
 from sparsemod.interactive.front import Front
 from sparsemod.interactive.opening import load, run

@@ -1,4 +1,4 @@
-"""A local run's folder as a source of results."""
+"""The folder of a local run as a source of results."""
 
 import shutil
 import tempfile

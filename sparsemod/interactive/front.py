@@ -1,4 +1,4 @@
-"""The Pareto front: a data frame whose rows are also trials."""
+"""The Pareto front as a data frame whose rows are also trials."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +9,20 @@ from sparsemod.interactive.trial import Trial
 
 
 def _same(frame: pd.DataFrame) -> pd.DataFrame:
-    """What a pickled front is loaded by."""
+    """Return `frame` unchanged; a pickled front is loaded with this function."""
     return frame
 
 
 class Front(pd.DataFrame):
-    """The Pareto front as a frame, sorted by the first objective. The index is the trial's index, as in `Results.trials`.
+    """The Pareto front as a frame, sorted by the first objective, with the index of `Results.trials`.
 
-    `front[0]` is the first row as a Trial, `front[-1]` the last: like the slices of a frame, whole numbers count rows. `points` holds all
-    of them. A column is `front["error"]`, the row of trial 17 `front.loc[17]`. What pandas derives from a front (a copy, a slice, a
-    selection, a loaded pickle) is a plain DataFrame.
+    `front[0]` is the first row as a Trial, `front[-1]` the last: as in slices of a frame, whole numbers
+    count rows. `points` holds all trials. A column is `front["error"]`, the row of trial 17
+    `front.loc[17]`. Frames that pandas derives from a front (a copy, a slice, a selection, a loaded pickle)
+    are plain DataFrames.
     """
 
-    # pandas' own register of attributes that are no columns.
+    # Names that pandas treats as attributes, not as columns.
     _internal_names = [*pd.DataFrame._internal_names, "points"]  # type: ignore[attr-defined]  # noqa: RUF012
     _internal_names_set = set(_internal_names)  # noqa: RUF012
 
@@ -29,7 +30,7 @@ class Front(pd.DataFrame):
 
     @classmethod
     def of(cls, points: Sequence[Trial], trials: pd.DataFrame) -> "Front":
-        """The front of these points, with their rows of the frame of all trials."""
+        """Return the front of these points, with their rows of the frame of all trials."""
         rows = trials.loc[[point.index for point in points]]
         made = cls(rows)
         made.attrs = rows.attrs
@@ -44,7 +45,10 @@ class Front(pd.DataFrame):
         return _same, (self.copy(),)
 
     def __getitem__(self, key: Any) -> Any:
-        """A Trial for a whole number, else as in a DataFrame. Raises IndexError beyond the rows, KeyError for an unknown column."""
+        """Return a Trial for a whole number, else the value that a DataFrame returns.
+
+        Raises IndexError beyond the rows, KeyError for an unknown column.
+        """
         if isinstance(key, int) and not isinstance(key, bool):
             try:
                 return self.points[key]

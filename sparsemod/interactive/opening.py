@@ -1,4 +1,4 @@
-"""Run an experiment here, or open the results of one."""
+"""Functions that run an experiment in this process or open the results of a run."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,7 +14,7 @@ from sparsemod.spec.plain import SpecFile
 
 
 def load(path: Path | str) -> Results:
-    """The results in the folder of a local run, also of one that is at work or was interrupted.
+    """Return the results in the folder of a local run, which may be active or interrupted.
 
     Raises NotFound for a folder without a run, InvalidInput for damaged files.
     """
@@ -28,15 +28,17 @@ def run(
     device: str = "cpu",
     progress: bool = True,
 ) -> Results:
-    """Run an experiment in this process, one trial after the other, as `sparsemod run` does, and return its results.
+    """Run an experiment in this process, one trial at a time, as `sparsemod run` does; return its results.
 
-    `spec`: the path of a spec file, or a spec as ExperimentSpec or as plain data. `folder`: default runs/NAME. A folder with the same spec
-    goes on where it was, also after an interruption (Ctrl-C, or the notebook's stop button). `device`: torch device of the training.
-    `progress`: show a bar in a terminal and in a notebook, else a line for each trial.
+    `spec`: the path of a spec file, or a spec as ExperimentSpec or plain data. `folder`: default runs/NAME.
+    A run continues in a folder with the same spec, also after an interruption (Ctrl-C, or the notebook's
+    stop button). `device`: torch device of the training. `progress`: show a bar in a terminal or notebook,
+    else a line for each trial.
 
-    torch uses one thread meanwhile: tiny networks train fastest so, and equal seeds give equal results.
-    Raises InvalidInput for a mistake in the spec, Conflict for a folder of another spec or one in which a run is at work,
-    SpaceEmpty when nothing meets the budgets, EnvironmentFailure when the machine lacks something, such as space.
+    torch uses one thread during the run: tiny networks train fastest this way, and equal seeds give equal
+    results. Raises InvalidInput for an error in the spec, Conflict for a folder with another spec or an
+    active run, SpaceEmpty when no candidate meets the budgets, EnvironmentFailure when the machine lacks a
+    resource, such as disk space.
     """
     from sparsemod.interactive.progress import NoProgress, bar
     from sparsemod.pipeline.local_run import LocalRun
@@ -61,7 +63,7 @@ def run(
 
 
 def _read(given: ExperimentSpec | Mapping[str, Any] | Path | str) -> SpecFile:
-    """The spec, and of a file the places of its keys. Raises InvalidSpec."""
+    """Return the spec and, for a file, the places of its keys. Raises InvalidSpec."""
     if isinstance(given, ExperimentSpec):
         return SpecFile(given)
     if isinstance(given, Mapping):

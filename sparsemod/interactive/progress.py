@@ -1,4 +1,4 @@
-"""The progress of a run: a bar in a terminal and in a notebook, a line for each finished trial where neither is there."""
+"""The progress of a run: a bar in terminals and notebooks, else a line for each finished trial."""
 
 import sys
 from typing import Any, Self
@@ -32,15 +32,15 @@ class NoProgress:
         pass
 
     def started(self, index: int, suggestion: Any) -> pipeline_trial.Reporter | None:
-        """A trial begins; the reporter that follows it."""
+        """Announce a started trial; return its reporter."""
         return None
 
     def finished(self, trial: Finished) -> None:
-        """A trial is over."""
+        """Announce a finished trial."""
 
 
 def bar(local: LocalRun) -> NoProgress:
-    """What shows the progress of `local` here."""
+    """Return the progress display for `local` in this environment."""
     console = Console(highlight=False)
     if console.is_jupyter:
         return _Notebook(local, console)
@@ -48,7 +48,7 @@ def bar(local: LocalRun) -> NoProgress:
 
 
 class _Lines(NoProgress):
-    """One line for each finished trial, and warnings on standard error."""
+    """Prints a line for each finished trial, and warnings on standard error."""
 
     def __init__(self, local: LocalRun) -> None:
         self._local = local
@@ -63,7 +63,7 @@ class _Lines(NoProgress):
 
 
 class _Bar(NoProgress):
-    """A bar over the planned trials, with the front so far and the epoch of the running trial."""
+    """A bar over the planned trials, with the current front and the epoch of the running trial."""
 
     def __init__(self, local: LocalRun, console: Console) -> None:
         self._local = local
@@ -96,7 +96,7 @@ class _Bar(NoProgress):
         raise NotImplementedError
 
     def _counted(self) -> int:
-        """Trials that count towards the planned ones."""
+        """Return the number of trials that count towards the planned ones."""
         counting = {part.name for part in self._local.spec.source.plan() if part.misses_count}
         return sum(
             trial.candidate.round in counting or not trial.observation().miss for trial in self._local.trials
@@ -112,7 +112,7 @@ class _Bar(NoProgress):
 
 
 class _Terminal(_Bar):
-    """The bar as rich draws it."""
+    """The bar in a terminal, drawn by rich."""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -126,7 +126,7 @@ class _Terminal(_Bar):
 
 
 class _Notebook(_Bar):
-    """The bar in a cell's output. It needs no widgets: the output is replaced, and the last one stays in the notebook."""
+    """The bar in a cell's output. It needs no widgets: each update replaces the output, and the last one stays."""
 
     def __enter__(self) -> Self:
         from IPython.display import display
@@ -162,7 +162,7 @@ def _planned(local: LocalRun) -> int:
 
 
 def line(trial: Finished, objectives: Objectives) -> str:
-    """A finished trial in a line: index, round, state, then its objectives or what went wrong."""
+    """Return a finished trial as a line: index, round, state, then its objectives or the failure."""
     values = trial.result.values()
     known = [name for name in objectives.names if name in values]
     shown = "  ".join(f"{METRICS[name].title} {METRICS[name].show(values[name])}" for name in known)

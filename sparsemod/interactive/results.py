@@ -1,4 +1,4 @@
-"""The results of an experiment, the same for a run here, a folder and a server."""
+"""The results of an experiment, equal for a run in this process, a folder and a server."""
 
 from collections import Counter
 from functools import cached_property
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 10
-"""Points of the front in the HTML summary."""
+"""Largest number of points of the front in the HTML summary."""
 
 
 class Results:
-    """An experiment's results at one moment. `refresh` reads them again, for example while a server works on the experiment.
+    """An experiment's results at one moment. `refresh` reads them again, for example during a server's run.
 
-    `spec` is what was run, `objectives` what is minimized within which budgets, `place` where the results are stored. Values are in the
-    metrics' own units, which `attrs["units"]` of a frame names: fractions, bytes, milliseconds. Measurements on test data are left out.
+    `spec` is the spec of the run, `objectives` holds objectives and budgets, `place` is the folder or
+    server of the results. Values are in the units of the metrics: fractions, bytes, milliseconds;
+    `attrs["units"]` of a frame names them. Measurements on test data are excluded.
     """
 
     def __init__(self, source: ResultSource) -> None:
@@ -37,7 +38,7 @@ class Results:
         self.refresh()
 
     def refresh(self) -> "Results":
-        """Read the results again, and return them. Raises ServerUnavailable, or what is wrong with the folder."""
+        """Read the results again and return them. Raises ServerUnavailable, or the errors of the folder."""
         read = self._source.read()
         self.spec: ExperimentSpec = read.spec
         self.objectives: Objectives = read.objectives
@@ -63,7 +64,10 @@ class Results:
 
     @cached_property
     def front(self) -> Front:
-        """The Pareto front, sorted by the first objective: a frame with the columns of `trials`. `front[0]` is its first row as a Trial."""
+        """The Pareto front, sorted by the first objective: a frame with the columns of `trials`.
+
+        `front[0]` is its first row as a Trial.
+        """
         return Front.of([self._trial(row) for row in front(self.objectives, self._rows)], self.trials)
 
     @property
@@ -72,19 +76,20 @@ class Results:
         return self.objectives.hypervolume([row.values() for row in self._completed()])
 
     def trial(self, index: int) -> Trial:
-        """The trial with this index. Raises NotFound."""
+        """Return the trial with this index. Raises NotFound."""
         for row in self._rows:
             if row.index == index:
                 return self._trial(row)
         raise NotFound("trial", index, self.place)
 
     def best(self, by: str | None = None, **limits: str | float) -> Trial:
-        """The completed trial within the budgets and these limits that has the smallest `by`.
+        """Return the completed trial with the smallest `by` within the budgets and these limits.
 
-        A limit is a metric and its largest value: `best(error="<= 3 %")`, `best(flash="16 KB", latency=2.5)`; numbers are in the metric's
-        unit. `by`: default the first objective without a limit here, so that `best()` is the network with the smallest error and
-        `best(error="<= 3 %")` the smallest one with at most 3 % error. Of equal trials the better one in the other objectives is chosen.
-        Raises UnknownName for a metric, InvalidInput for a limit, NotFound when no trial meets the limits.
+        A limit is a metric and its largest value: `best(error="<= 3 %")`, `best(flash="16 KB",
+        latency=2.5)`; numbers are in the metric's unit. `by`: default the first objective without a limit
+        here, so that `best()` is the network with the smallest error and `best(error="<= 3 %")` the
+        smallest one with at most 3 % error. The other objectives decide between equal trials. Raises
+        UnknownName for a metric, InvalidInput for a limit, NotFound when no trial meets the limits.
         """
         bounds = dict(parse_upper(name, limit) for name, limit in limits.items())
         names = self.objectives.names
@@ -120,10 +125,11 @@ class Results:
         return self._trial(min(chosen, key=lambda row: [row.values()[name] for name in order]))
 
     def plot(self, x: str | None = None, y: str | None = None, *, ax: "Axes | None" = None) -> "Axes":
-        """Plot two metrics of the completed trials, with the front, the budgets and a line through the best of this pair.
+        """Plot two metrics of the completed trials, with the front, the budgets and a line through the best points.
 
-        `y`: default the first objective; `x`: default the second, or the trials in their order ("trial") where there is one objective.
-        `ax`: matplotlib axes to draw on; default, those of a new figure. Returns the axes. Raises UnknownName for a metric.
+        The line is the front of these two metrics. `y`: default the first objective. `x`: default the
+        second, or with one objective the trials in order ("trial"). `ax`: matplotlib axes, default those of
+        a new figure. Returns the axes. Raises UnknownName for a metric.
         """
         names = self.objectives.names
         vertical = metric(y, "y").name if y is not None else names[0]
@@ -161,7 +167,7 @@ class Results:
         )
 
     def _trouble(self) -> str:
-        """Why there is no front, where there is none although trials have ended."""
+        """Return why the front is empty although trials have ended, else ""."""
         failures = [row.failure for row in self._rows if row.failure]
         if len(self.front) or not self._rows:
             return ""

@@ -1,4 +1,7 @@
-"""A server's experiments. The client comes from a package that declares it in the entry point group `sparsemod.clients`."""
+"""Access to a server's experiments.
+
+A package provides the client by the entry point group `sparsemod.clients`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,10 +15,10 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 
 class Server:
-    """A server: `experiments` lists what it has, `load` gives one experiment's results, `submit` starts one.
+    """A server: `experiments` lists its experiments, `load` returns results, `submit` starts an experiment.
 
-    Close it, or use it in a `with` statement. The methods raise ServerUnavailable when it does not answer, LoginNeeded or Forbidden for
-    a token that is missing or not enough.
+    Close it, or use it in a `with` statement. The methods raise ServerUnavailable when it does not answer,
+    LoginNeeded or Forbidden for a missing or insufficient token.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -23,12 +26,15 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The server's address."""
         return self._connection.url
 
     @property
     def experiments(self) -> pd.DataFrame:
-        """All experiments, newest first: name, state, trials and completed trials, time of creation. The index is the experiment's id."""
+        """Return all experiments, newest first; the index is the experiment's id.
+
+        The columns are name, state, trials, completed trials and time of creation.
+        """
         found = self._connection.experiments()
         lines = [
             (e.name, e.state, sum(e.trials.values()), e.trials.get("completed", 0), e.created) for e in found
@@ -37,15 +43,18 @@ class Server:
         return pd.DataFrame(lines, columns=["name", "state", "trials", "completed", "created"], index=index)
 
     def load(self, experiment: int | str = "") -> Results:
-        """The results of an experiment, by id or name (the newest of that name); the newest one when left out. Raises UnknownName."""
+        """Return the results of an experiment, by id or name; by default the newest one.
+
+        Of several experiments with the name, the newest is chosen. Raises UnknownName.
+        """
         return Results(self._connection.open(experiment))
 
     def submit(self, spec: ExperimentSpec | Mapping[str, Any]) -> Results:
-        """Start an experiment; `refresh` of its results reads what the workers have finished since. Raises InvalidSpec."""
+        """Start an experiment and return its results; `refresh` reads newly finished trials. Raises InvalidSpec."""
         return Results(self._connection.submit(spec))
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -59,9 +68,10 @@ class Server:
 
 
 def connect(url: str, token: str | None = None) -> Server:
-    """The server at `url`, such as http://127.0.0.1:8080. `token`: default that of the environment, `SPARSEMOD_TOKEN`.
+    """Return the server at `url`, such as http://127.0.0.1:8080.
 
-    The server is not asked before something is wanted of it. Raises InvalidInput for an address that no installed client knows.
+    `token`: default the environment variable `SPARSEMOD_TOKEN`. The first request is sent by the first
+    method call. Raises InvalidInput for an address that no installed client supports.
     """
     scheme, separator, _ = url.partition("://")
     known = CLIENTS.names()

@@ -1,4 +1,4 @@
-"""One trial of an experiment: its numbers, and its network to take away."""
+"""One trial of an experiment: its numbers, its network and its exports."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """A network's exported files: the `folder`, the report `card` in it, and a report for each format in `reports`.
+    """Exported files of a network: the `folder`, the report `card` in it, and `reports`, one for each format.
 
-    `note` says why the files were not checked on validation data, "" where they were.
+    `note` says why the files were not checked on validation data; it is "" if they were.
     """
 
     folder: Path
@@ -34,7 +34,7 @@ class Exported:
     note: str = ""
 
     def lines(self) -> list[str]:
-        """What became of each format, and the note."""
+        """Return the outcome of each format, and the note."""
         found = [line for report in self.reports for line in report.lines()]
         return [*found, self.note] if self.note else found
 
@@ -46,7 +46,7 @@ class Exported:
 
 
 class Trial:
-    """A trial of an experiment. `values`: metric -> value, without those on test data; `sparsemod.units.METRICS` has their units."""
+    """A trial of an experiment. `values`: metric -> value in the unit of `sparsemod.units.METRICS`, without test data."""
 
     def __init__(
         self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]
@@ -55,12 +55,12 @@ class Trial:
 
     @property
     def index(self) -> int:
-        """Its index in the experiment."""
+        """The trial's index in the experiment."""
         return self.row.index
 
     @property
     def state(self) -> TrialState:
-        """Its state."""
+        """The trial's state."""
         return self.row.state
 
     @property
@@ -75,14 +75,14 @@ class Trial:
 
     @property
     def measurements(self) -> pd.DataFrame:
-        """Everything that was measured, with unit, method, target, split and standard error; one line each."""
+        """All measurements with unit, method, target, split and standard error, one row each."""
         fields = ["metric", "value", "unit", "method", "target", "split", "standard_error"]
         return pd.DataFrame(
             [[getattr(m, field) for field in fields] for m in self.row.measurements], columns=fields
         )
 
     def network(self) -> "IntegerNetwork":
-        """The integer network that was measured. Raises Conflict for a trial without one."""
+        """Return the measured integer network. Raises Conflict for a trial without one."""
         from sparsemod.quantization import IntegerNetwork
 
         return IntegerNetwork.from_bytes(self._content())
@@ -95,12 +95,13 @@ class Trial:
         device: str | None = None,
         name: str | None = None,
     ) -> Exported:
-        """Write the network to `folder` in these formats, such as `["c", "onnx"]`, each checked after it was written, with a report card.
+        """Write the network to `folder` in formats such as `["c", "onnx"]`, with a report card.
 
-        `device`: check the fit on this device, default the experiment's target. `name`: what files and C functions are called, default
-        the experiment's name and the trial's index. The files are checked on the validation data where these can be read here.
-        Raises UnknownName for a format or device, InvalidInput for a name, Conflict for a trial without a network, and Conflict when a
-        format could not be written: the message says why, the other formats are there.
+        Each file is checked after it was written, on the validation data if these can be read here.
+        `device`: check the fit on this device, default the experiment's target. `name`: name of files and C
+        functions, default the experiment's name and the trial's index. Raises UnknownName for a format or
+        device, InvalidInput for a name, Conflict for a trial without a network, and Conflict when a format
+        could not be written: the message gives the reason, and the other formats were written.
         """
         from sparsemod.delivery.deliver import PAGE, Subject, deliver
         from sparsemod.export.names import model_name

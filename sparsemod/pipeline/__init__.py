@@ -1,1 +1,1 @@
-"""One trial from candidate to measurements, and what runs trials without a server."""
+"""The pipeline of one trial, from candidate to measurements, and local runs without a server."""

@@ -1,4 +1,4 @@
-"""How the weights of a finished integer network are stored on the device."""
+"""Weight encodings of a finished integer network on the device."""
 
 from dataclasses import replace
 
@@ -14,11 +14,12 @@ from sparsemod.targets import device
 
 
 def encoding_goal(problem: Problem) -> EncodingGoal:
-    """What the spec's objectives and budgets ask of flash and instructions.
+    """Return the encoding goal that follows from the spec's objectives and budgets.
 
-    Flash is asked for by the objective `flash`, instructions by the objective `latency` where it is counted in instructions; with neither, both
-    weigh the same. The sparse definition of the model size is that of the smallest form of every layer. Limits are the budgets of `flash` (at most
-    what the device has) and `latency`.
+    The objective `flash` minimizes flash; the objective `latency`, where it is counted in instructions,
+    minimizes instructions. With neither, both have equal weight. The sparse definition of the model size
+    uses the smallest form of every layer. Limits are the budgets of `flash` (at most the device's flash)
+    and `latency`.
     """
     spec, target = problem.spec, device(problem.spec.target.device)
     timed = spec.measure.latency == "operators"
@@ -39,7 +40,10 @@ def encoding_goal(problem: Problem) -> EncodingGoal:
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
-    """`network`, the integer form of `module`, with the encodings of its weights chosen for the spec. Raises as `capture` does."""
+    """Return `network`, the integer form of `module`, with the weight encodings chosen for the spec.
+
+    Raises the errors of `capture`.
+    """
     graph = deployed(capture(module, problem.info.shape, problem.info.layout))
     known = {layer.name: layer.weights for layer in encoded_layers(network)}
     chosen = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), known)

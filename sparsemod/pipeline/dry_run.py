@@ -1,7 +1,8 @@
-"""A dry run of a spec: every step of the pipeline on a few candidates and one batch, before hours are spent.
+"""Dry run of a spec: every step of the pipeline on a few candidates and one batch.
 
-It loads the data, resolves the family, draws candidates, and builds, captures, measures, trains one batch of, prunes and quantizes each; it
-says what is wrong, how many draws meet the budgets, and about how long the experiment will take.
+It loads the data, resolves the family and draws candidates. It builds, captures, measures, prunes and
+quantizes each, and trains it for one batch. The report lists the errors, how many draws meet the budgets,
+and an estimate of the duration.
 """
 
 import itertools
@@ -30,12 +31,12 @@ from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
 
-_REASONS = 10  # different reasons why draws fail that are shown
+_REASONS = 10  # largest number of different reasons shown for failing draws
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked: what, whether it is well, and a sentence."""
+    """Result of one check: its subject, whether it passed, and a sentence."""
 
     level: Level
     subject: str
@@ -44,8 +45,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tried:
-    """A candidate that went through the pipeline: its parameters, costs (metric -> value), seconds of one epoch (estimated from one batch
-    and one validation pass), and what broke, if anything."""
+    """A candidate that went through the pipeline.
+
+    It holds the parameters, the costs (metric -> value), the error if a step failed, and the seconds of one
+    epoch, estimated from one batch and one validation pass.
+    """
 
     parameters: dict[str, Value]
     costs: dict[str, float] = field(default_factory=dict)
@@ -55,14 +59,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, in the order of the pipeline, and the candidates tried."""
+    """All findings, in the order of the pipeline, and the tried candidates."""
 
     findings: tuple[Finding, ...]
     tried: tuple[Tried, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong (warnings allowed)."""
+        """Return whether there are no errors; warnings are allowed."""
         return all(finding.level != "error" for finding in self.findings)
 
 
@@ -74,9 +78,10 @@ def check(
     imports: bool = True,
     located: Callable[[InvalidInput], InvalidInput] = lambda error: error,
 ) -> Report:
-    """Dry-run `spec`: `candidates` networks through the whole pipeline, `draws` through screening. Raises nothing for a bad spec: it reports.
+    """Send `candidates` networks of `spec` through the whole pipeline and screen `draws` candidates.
 
-    `located` may add to an error the line of the file that its field comes from: `sparsemod.spec.files.SpecFile.located`.
+    A bad spec raises nothing: the report lists its errors. `located` may add the line of the spec file to
+    an error, see `sparsemod.spec.files.SpecFile.located`.
     """
     dry = _DryRun(spec, candidates, draws, imports)
     try:
@@ -147,7 +152,7 @@ class _DryRun:
         self.duration()
 
     def data(self, data: Dataset) -> None:
-        """What the division and the shape of the samples give reason to say."""
+        """Add the findings about the splits and the shape of the samples."""
         if data.groups is not None:
             counts = ", ".join(f"{count:,} {name}" for name, count in data.groups.items())
             self.find("ok", "data", f"whole groups in each split: {counts}")
@@ -160,7 +165,7 @@ class _DryRun:
             )
 
     def unread(self, problem: Problem, family: WatchedFamily) -> None:
-        """Name the searched parameters of the family that no network was built from."""
+        """Report the searched parameters of the family that no network used."""
         searched = {parameter.name for parameter in problem.space.free}
         names = [name for name in problem.space.names if name in (searched & family.given) - family.read]
         if names:
@@ -179,7 +184,7 @@ class _DryRun:
         began = time.perf_counter()
         drawn = 0
         samples = self.spec.source.samples(problem.space, self.rng)
-        # Where feasible candidates are rare, look as long as the source itself would before it calls the space empty.
+        # Feasible candidates may be rare: draw as many as the source draws before it raises SpaceEmpty.
         while drawn < self.draws or (
             not feasible and sum(refused.values()) < drawn < self.spec.source.patience
         ):
@@ -215,7 +220,7 @@ class _DryRun:
             work = self.work(problem, data, values)
             for stage in self.spec.pipeline:
                 ended = work.run((stage,))
-                # A candidate over a budget goes on: what is looked for here is what cannot work.
+                # A candidate over a budget continues: this check looks for errors in the pipeline.
                 if ended is not None and ended.state is not TrialState.INFEASIBLE:
                     message = ended.failure.message if ended.failure else f"ended in stage {stage.name}"
                     return Tried(values, costs, problem=f"with one batch: {message}")
@@ -224,13 +229,16 @@ class _DryRun:
             return Tried(values, costs, problem=f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001 - the network's own code, which may break only while it is trained
             return Tried(values, costs, problem=summarize_error(error))
-        # What is no training takes as long with all data, or nearly so.
+        # The stages other than training take about as long with all data.
         uncertain = {stage.name for stage in self.spec.pipeline if not stage.certain}
         seconds = sum(took for name, took in work.seconds.items() if name in uncertain)
         return Tried(values, costs, seconds * len(data.train) / len(work.data.train))
 
     def work(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Work:
-        """A trial of one epoch on one batch, and on the same share of the validation data; device costs by the model."""
+        """Return a trial of one epoch on one batch and the same share of the validation data.
+
+        Device costs come from the model.
+        """
         count = min(len(data.train), problem.training(values).batch_size)
         part = max(1, len(data.validation) * count // len(data.train))
         few = replace(

@@ -1,7 +1,8 @@
-"""Failures of the place: what the machine lacks, told apart from what is wrong with a candidate.
+"""Failures of the machine, as opposed to failures of a candidate.
 
-A disk without space, missing data, a package or module that is not installed, a GPU that is gone: no candidate is to blame, and another
-machine, or the same one a little later, may do the work. Such a failure spends no attempt and is never recorded as a trial's result.
+Examples are a full disk, missing data, a missing package or module, and a lost GPU. Another machine, or the
+same machine later, may evaluate the candidate. Such a failure uses no attempt and is never recorded as a
+trial's result.
 """
 
 import errno
@@ -22,7 +23,7 @@ _PLACE_ERRNO = frozenset(
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENODEV, errno.ESTALE, errno.EHOSTDOWN,
     }
 )  # fmt: skip
-"""Of an OSError: no space, quota used up, read-only, too many open files, a disk or a mount that is gone."""
+"""Numbers of an OSError: no space, quota exceeded, read-only, too many open files, a lost disk or mount."""
 
 _PLACE_NAMES = frozenset(
     {
@@ -30,7 +31,7 @@ _PLACE_NAMES = frozenset(
         *(f"{family.path}.{family.key}" for family in FAMILIES.values()),
     }
 )  # fmt: skip
-"""Fields of a spec whose value must be registered on the machine."""
+"""Fields of a spec with names that must be registered on the machine."""
 
 _GPU_GONE = (
     "No CUDA GPUs are available",
@@ -43,11 +44,14 @@ _GPU_GONE = (
     "GPU is lost",
     "not compiled with CUDA",
 )
-"""Parts of torch's messages about a GPU that cannot be used at all. One without memory is another thing: a smaller candidate may fit."""
+"""Parts of torch's messages about an unusable GPU.
+
+An out-of-memory GPU is not among them: a smaller candidate may fit.
+"""
 
 
 def environment_failure(error: BaseException) -> EnvironmentFailure | None:
-    """The failure of the place that `error`, or what caused it, stands for; None when it is none."""
+    """Return the EnvironmentFailure that `error` or one of its causes stands for, else None."""
     for cause in _chain(error):
         if isinstance(cause, EnvironmentFailure):
             return cause
@@ -70,7 +74,10 @@ def _names_a_plugin(field: str) -> bool:
 
 
 def data_failure(error: BaseException) -> EnvironmentFailure | None:
-    """The same of an error while data were loaded: there, whatever the system refuses (no such file, no connection) is the machine's."""
+    """Return the EnvironmentFailure for an error while data were loaded.
+
+    Here every refusal of the system (no such file, no connection) is the machine's failure.
+    """
     found = environment_failure(error)
     if found is None and any(isinstance(cause, OSError) for cause in _chain(error)):
         return EnvironmentFailure(str(error))
@@ -78,7 +85,7 @@ def data_failure(error: BaseException) -> EnvironmentFailure | None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, its cause, the cause of that, and so on."""
+    """Yield the error, its cause, the cause of that, and so on."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

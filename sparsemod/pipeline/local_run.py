@@ -1,8 +1,8 @@
-"""An experiment without a server: one process, one folder, the same search and the same trials as the service's.
+"""An experiment without a server: one process, one folder, the same search and trials as the service.
 
-FOLDER/spec.json        what is run; a folder never mixes two specs, but can be extended
+FOLDER/spec.json        the spec; a folder holds one spec, which can be extended
 FOLDER/device.yaml      the profile of its device
-FOLDER/trials.jsonl     a line for each finished trial, appended; with it a run that was interrupted goes on
+FOLDER/trials.jsonl     a line for each finished trial, appended; an interrupted run resumes from it
 FOLDER/artifacts/       weights and integer networks, by digest
 FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
 """
@@ -62,7 +62,7 @@ _WRITTEN = (
 
 
 class Finished(Record):
-    """A line of trials.jsonl."""
+    """A finished trial: one line of trials.jsonl."""
 
     index: int
     candidate: Candidate
@@ -73,21 +73,21 @@ class Finished(Record):
 
     @property
     def state(self) -> TrialState:
-        """How it ended."""
+        """The final state."""
         return self.result.state
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """Its files."""
+        """The trial's artifacts."""
         return self.result.artifacts
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """What was measured."""
+        """The measurements of the trial."""
         return self.result.measurements
 
     def row(self) -> Row:
-        """For reports."""
+        """Return the trial as a row of the reports."""
         r = self.result
         return Row(
             self.index, self.candidate, r.state, r.measurements, r.epochs, sum(r.seconds.values()),
@@ -95,7 +95,7 @@ class Finished(Record):
         )  # fmt: skip
 
     def observation(self) -> Observation:
-        """For the search."""
+        """Return the trial as an observation of the candidate source."""
         r = self.result
         return Observation(
             self.index, self.candidate, r.state, r.values() or None, r.epochs,
@@ -109,7 +109,7 @@ class _Folder:
     folder: Path
 
     def artifact(self, digest: str) -> Path:
-        """Where the artifact with this digest is kept."""
+        """Return the path of the artifact with this digest."""
         return self.folder / "artifacts" / digest.removeprefix("sha256:")
 
     @property
@@ -140,7 +140,7 @@ class _Folder:
             return []
         lines = self._journal.read_text().splitlines(keepends=True)
         if lines and not lines[-1].endswith("\n"):
-            # The process was killed while it wrote: that trial runs again.
+            # The process was killed during this write: the trial runs again.
             lines.pop()
             write_atomically(self._journal, "".join(lines).encode())
         found = []
@@ -158,7 +158,10 @@ class _Folder:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Hold the folder's lock, which the system frees on a kill: two runs would both be trial 7. Raises Conflict."""
+        """Hold the folder's lock, so that two runs never use the same trial index.
+
+        The system releases the lock when the process dies. Raises Conflict when another run holds it.
+        """
         with (self.folder / ".lock").open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,9 +171,10 @@ class _Folder:
 
 
 class LocalFolder(_Folder):
-    """A local run as its folder holds it: `spec` and finished `trials`. Needs no data; a device of the user's own becomes known here.
+    """The stored state of a local run: `spec` and finished `trials`. It needs no data.
 
-    Raises NotFound for a folder without a run, InvalidInput for damaged files.
+    A user-defined device of the run is registered in this process. Raises NotFound for a folder without a
+    run, InvalidInput for damaged files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -183,20 +187,20 @@ class LocalFolder(_Folder):
             adopt_device(self._device_file.name, folder)
 
     def front(self) -> list[int]:
-        """Indices of the trials on the Pareto front."""
+        """Return the indices of the trials on the Pareto front."""
         objectives = Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
         return [row.index for row in front(objectives, [trial.row() for trial in self.trials])]
 
     def trial(self, index: int) -> Finished:
-        """A finished trial. Raises NotFound."""
+        """Return a finished trial. Raises NotFound."""
         if not 0 <= index < len(self.trials):
             raise NotFound("trial", index, f"{self.folder}, which has {len(self.trials)} finished trials")
         return self.trials[index]
 
     def extend(self, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None = None) -> ExperimentSpec:
-        """Write a spec with more trials and other budgets, see `extended`; the next run goes on with it.
+        """Write a spec with more trials and other budgets, see `extended`; the next run continues with it.
 
-        Raises InvalidInput, Conflict while a run is at work in the folder.
+        Raises InvalidInput, and Conflict while a run is active in the folder.
         """
         with self._alone():
             self.spec = extended(self._read_spec(), rounds, budgets)
@@ -207,7 +211,7 @@ class LocalFolder(_Folder):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: the reason, all trials, and the files written."""
+    """Result of a run: the reason for its end, all trials, and the written files."""
 
     reason: str
     rows: tuple[Row, ...]
@@ -215,9 +219,9 @@ class Outcome:
 
 
 class LocalRun(_Folder):
-    """A run of `spec` in `folder`, which is created, or continued when it holds the same spec.
+    """A run of `spec` in `folder`; it creates the folder, or continues a run of the same spec.
 
-    Raises Conflict for a folder with another spec, and whatever is wrong with the spec or its data.
+    Raises Conflict for a folder with another spec, and the errors of the spec and its data.
     """
 
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
@@ -225,7 +229,7 @@ class LocalRun(_Folder):
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
         self.spec = spec = self.problem.spec
-        # Built for its errors alone: the first trial would be late for them.
+        # Build the augmentations now: their errors must appear before the first trial.
         augmentation.build(spec.training.augmentation, self.data.info.shape)
         self.search = Proposer.of(self.problem)
         self._open()
@@ -253,11 +257,15 @@ class LocalRun(_Folder):
         on_finished: Callable[[Finished], None] = lambda trial: None,
         on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
     ) -> Outcome:
-        """Evaluate trials until the search is done. `on_start` may return a reporter for the trial; `on_finished` is called with each
-        finished one, infeasible ones too.
+        """Evaluate trials until the search is done.
 
-        Raises SpaceEmpty when nothing meets the budgets, Conflict while another run is at work in the folder, EnvironmentFailure when the
-        machine lacks something, such as space: then the trial under way is not recorded, and the same call goes on later."""
+        `on_start` may return a reporter for the trial. `on_finished` is called with each finished trial,
+        infeasible ones included.
+
+        Raises SpaceEmpty when no candidate meets the budgets, Conflict while another run is active in the
+        folder, and EnvironmentFailure when the machine lacks a resource, such as disk space. After
+        EnvironmentFailure the current trial is not recorded, and the same call continues the run later.
+        """
         with self._alone():
             self.trials = self._read()
             self._sweep()
@@ -268,12 +276,12 @@ class LocalRun(_Folder):
                 raise self._lacking(error) from error
             finally:
                 if not self.trials:
-                    # Nothing that another spec could be mixed with: the mended one may take the folder.
+                    # The folder has no trials yet: a corrected spec may use it.
                     self._spec_file.unlink(missing_ok=True)
         return Outcome(reason, tuple(t.row() for t in self.trials), files)
 
     def _sweep(self) -> None:
-        """Remove what a run left that was killed; the lock is held."""
+        """Remove the leftovers of a killed run. The caller holds the lock."""
         for left in self.folder.glob(f"{_WORKDIR}*"):
             shutil.rmtree(left, ignore_errors=True)
         for name in _WRITTEN:
@@ -281,7 +289,7 @@ class LocalRun(_Folder):
                 half.unlink(missing_ok=True)
 
     def _lacking(self, error: OSError | EnvironmentFailure) -> BaseException:
-        """What a failed write in the folder means: the machine's failure where it is one, else the error as it is."""
+        """Return the EnvironmentFailure behind a failed write in the folder, else `error` unchanged."""
         found = environment_failure(error)
         if found is None:
             return error
@@ -295,7 +303,7 @@ class LocalRun(_Folder):
         on_finished: Callable[[Finished], None],
         on_start: Callable[[int, Proposal], Reporter | None],
     ) -> str:
-        """Trial after trial until the search is done; the reason."""
+        """Run trials until the search is done and return the reason."""
         while (reason := self.search.done(self.observations())) is None:
             suggestions = self.search.next(self.observations(), self.spec.source.batch)
             if not suggestions:
@@ -309,11 +317,11 @@ class LocalRun(_Folder):
         return reason
 
     def observations(self) -> list[Observation]:
-        """All finished trials, as the search sees them."""
+        """Return all finished trials as observations."""
         return [trial.observation() for trial in self.trials]
 
     def write(self) -> dict[str, Path]:
-        """Write the tables and plots of what is finished; returns the files."""
+        """Write the tables and plots of the finished trials; return the files."""
         rounds = {part.name: part.title for part in self.spec.source.plan()}
         rows = [trial.row() for trial in self.trials]
         return write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
@@ -345,8 +353,11 @@ class LocalRun(_Folder):
         )  # fmt: skip
 
     def parent(self, candidate: Candidate) -> ParentWeights | None:
-        """What the candidate inherits from, if it has a parent. Raises InvalidInput when the parent's weights are not stored,
-        EnvironmentFailure when their file is gone."""
+        """Return the weights of the candidate's parent, or None without a parent.
+
+        Raises InvalidInput when the parent's weights are not stored, EnvironmentFailure when their file is
+        missing.
+        """
         if candidate.parent is None:
             return None
         trial = self.trials[candidate.parent]

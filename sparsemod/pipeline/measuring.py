@@ -1,4 +1,4 @@
-"""The measurements of a finished network: error on validation data, costs with their provenance, and where they differ from the plan."""
+"""The measurements of a finished network: validation error, costs with their provenance, and differences from the plan."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Measurement]:
-    """Error and costs of `network`, and the error of `module` before quantization. Differences from the planned costs become notes of `work`."""
+    """Return error and costs of `network`, and the error of `module` before quantization.
+
+    Differences from the planned costs become notes of `work`.
+    """
     problem = work.problem
     found = measured_costs(problem, module, network)
     found["model_size"] = linked_size(network, found["model_size"])
@@ -28,7 +31,7 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     work.notes += notes
     x, y = work.data.validation.tensors()
     with torch.inference_mode():
-        # Torch's default memory format: a module of the user's may ask for it by `view`.
+        # Use torch's default memory format, which a user's module may need for `view`.
         plain = x.clone(memory_format=torch.contiguous_format)
         score = METRICS.create(problem.spec.training.metric).score(module.eval()(plain).numpy(), y.numpy())
     floating = Measurement(
@@ -49,7 +52,7 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
 
 
 def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:
-    """The spec's metric of `network` on `split`, with its standard error."""
+    """Return the spec's metric of `network` on `split`, with its standard error."""
     metric = problem.spec.training.metric
     score = METRICS.create(metric).score(network.logits(split.x), split.y)
     return Measurement(

@@ -1,6 +1,7 @@
-"""A finished network on its device: compiled and run on the emulated core, so that costs are measured instead of predicted.
+"""Measure a finished network on the emulated core instead of predicting its costs.
 
-Composes quantization, C export and the emulator for `sparsemod.pipeline.trial`; what was predicted stays beside what was measured.
+This module composes quantization, C export and the emulator for `sparsemod.pipeline.trial`. Each
+measurement keeps the prediction beside it.
 """
 
 from collections.abc import Mapping
@@ -18,11 +19,12 @@ from sparsemod.targets import Device, device
 def measure_on_device(
     problem: Problem, network: Quantized, predicted: Mapping[str, Measurement]
 ) -> tuple[dict[str, Measurement], tuple[str, ...]]:
-    """(metric -> measurement that replaces the predicted one, notes) of a finished network.
+    """Return (metric -> measurement that replaces the predicted one, notes) of a finished network.
 
-    Latency (for `measure.latency: operators`), instructions, flash and ram. Nothing with `measure.device: model` or a float network. With `auto`
-    whatever stands in the way becomes a note and the predictions stay; with `emulated` it is raised: ToolsMissing, UnknownName for a core without
-    a machine, EmulationError. A network that exceeds the device's memory is noted, region and bytes.
+    The metrics are latency (for `measure.latency: operators`), instructions, flash and ram. The result is
+    empty with `measure.device: model` or a float network. With `auto`, an error becomes a note and the
+    predictions stay. With `emulated`, the error is raised: ToolsMissing, UnknownName for a core without a
+    machine, EmulationError. A note lists region and bytes when the network exceeds the device's memory.
     """
     spec = problem.spec
     if spec.measure.device == "model" or not isinstance(network, IntegerNetwork):
@@ -43,8 +45,11 @@ def measure_on_device(
 
 
 def linked_size(network: Quantized, counted: Measurement) -> Measurement:
-    """`counted`, a sparse model size, with the bytes that the exported C really stores: per layer the smallest of dense, a mask, and gaps
-    between nonzeros. Never more than what was counted, which knows the mask only. A network that C cannot express keeps the count.
+    """Return `counted`, a sparse model size, with the bytes that the exported C stores.
+
+    The C stores each layer in its smallest form: dense, a mask, or gaps between nonzeros. The result is
+    never larger than `counted`, which considers masks only. A network that C cannot express keeps the
+    count.
     """
     if not isinstance(network, IntegerNetwork) or counted.detail.get("definition") != "sparse":
         return counted
@@ -58,7 +63,7 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
 
 
 def overflow(found: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
-    """(memory region, bytes over) for each region of the device that the network alone exceeds."""
+    """Return (memory region, bytes over) for each region of the device that the network alone exceeds."""
     regions = (("flash", found.flash, target.flash), ("RAM", found.ram, target.ram))
     return tuple((name, used - held) for name, used, held in regions if used > held)
 
@@ -66,7 +71,10 @@ def overflow(found: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
 def measurements(
     found: Emulation, target: Device, predicted: Mapping[str, Measurement]
 ) -> dict[str, Measurement]:
-    """latency, instructions, flash and ram as measurements; `detail` holds the prediction and how far it was off."""
+    """Return latency, instructions, flash and ram as measurements.
+
+    `detail` holds the prediction and its deviation.
+    """
     how = found.method
     cycles = (
         f"{target.cycles_per_instruction:g} cycles per instruction as stated, at {target.clock / 1e6:g} MHz"

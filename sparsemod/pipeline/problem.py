@@ -1,6 +1,7 @@
-"""What an experiment is about, resolved from its spec: the family, the data's shape, the search space, the objectives.
+"""The problem that a spec describes: the family, the data's shape, the search space, the objectives.
 
-Cold: no torch, so that the server can judge specs and candidates. Networks are built in `sparsemod.pipeline.screening` and `sparsemod.pipeline.trial`.
+This module imports no torch, so that the server can check specs and candidates.
+`sparsemod.pipeline.screening` and `sparsemod.pipeline.trial` build the networks.
 """
 
 import hashlib
@@ -36,11 +37,13 @@ class Problem:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, info: DataInfo, *, imports: bool = False) -> "Problem":
-        """Resolve the family and check that the space fits it and that the device knows the budgets. With `imports`, the family and the
-        methods may be `module:attribute`.
+        """Resolve the family; check that the space fits it and that the device can provide the budgeted metrics.
 
-        Raises UnknownName for a family, a method or a device; InvalidSpec for the family's options, a `space` entry that fits neither the family nor
-        the pipeline, settings of the source that do not fit the space, and a budget or objective that cannot be known on the device.
+        With `imports`, the family and the methods may be `module:attribute`.
+
+        Raises UnknownName for a family, a method or a device. Raises InvalidSpec for the family's options,
+        a `space` entry that fits neither the family nor the pipeline, source settings that do not fit the
+        space, and a budget or objective that cannot be computed for the device.
         """
         try:
             if imports:
@@ -54,13 +57,13 @@ class Problem:
         except InvalidSpec:
             raise
         except InvalidInput as error:
-            # With its cause: a family or a device that is unknown here may be known elsewhere.
+            # Keep the cause: another process may know the family or device.
             raise InvalidSpec(error.field, error.value, error.allowed, error.source) from error
         return problem
 
     @cached_property
     def space(self) -> Space:
-        """The family's parameters, narrowed by the spec, and the pipeline's parameters that the spec searches."""
+        """Return the family's parameters, narrowed by the spec, and the searched pipeline parameters."""
         own = self.family.space(self.info)
         allowed = [*own.names, *PIPELINE_PARAMETERS]
         searched = self.spec.searched()
@@ -75,34 +78,43 @@ class Problem:
                     f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
                 )
         space = own.override(searched)
-        # The spec's come first, so that an error's place in the list is that in the spec.
+        # The spec's constraints come first, so that an error's index is the index in the spec.
         whole = Space(space.parameters, [*self.spec.constraints, *own.constraints])
         return whole.check_reachable(name for name in searched if name not in own)
 
     @cached_property
     def objectives(self) -> Objectives:
-        """Objectives, reference point and budgets."""
+        """Return objectives, reference point and budgets."""
         return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
 
     def candidate(self, candidate: Candidate) -> Candidate:
-        """The candidate with validated parameters in canonical order, those with one value filled in. Raises InvalidCandidate."""
+        """Return the candidate with validated parameters in canonical order, constants included.
+
+        Raises InvalidCandidate.
+        """
         parameters = self.space.validate(self.space.fill(candidate.parameters))
         return candidate.model_copy(update={"parameters": parameters})
 
     def architecture(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """The parameters that the family builds from: those of the pipeline left out."""
+        """Return the family's parameters, without those of the pipeline."""
         return {name: value for name, value in values.items() if name not in PIPELINE_PARAMETERS}
 
     def sparsity(self, values: Mapping[str, Value]) -> float:
-        """The planned sparsity of a candidate; 0 with a pruning method that has none."""
+        """Return the planned sparsity of a candidate; 0 for a pruning method without sparsity."""
         return float(getattr(self.pruning(values), "sparsity", 0.0))
 
     def pruning(self, values: Mapping[str, Value]) -> PruningConfig:
-        """The spec's pruning with the candidate's own values. Raises InvalidInput for a value that the method does not accept."""
+        """Return the spec's pruning with the candidate's values.
+
+        Raises InvalidInput for a value that the method does not accept.
+        """
         return self._changed("pruning", self.spec.pruning, values)
 
     def training(self, values: Mapping[str, Value]) -> TrainingSpec:
-        """The spec's training with the candidate's own values. Raises InvalidInput for a value that training does not accept."""
+        """Return the spec's training with the candidate's values.
+
+        Raises InvalidInput for a value that training does not accept.
+        """
         return self._changed("training", self.spec.training, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
@@ -121,5 +133,8 @@ def _has(part: BaseModel, key: str) -> bool:
 
 
 def trial_seed(seed: int, index: int) -> int:
-    """The seed of trial `index` of an experiment with `seed`: spread over 31 bits, equal on every machine."""
+    """Return the seed of trial `index` of an experiment with `seed`.
+
+    Seeds are spread over 31 bits and equal on every machine.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "big") >> 1

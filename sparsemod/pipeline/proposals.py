@@ -1,4 +1,4 @@
-"""The candidate source of an experiment with its screening, as the suggester and a local run both use it: what to try next, and what to record of a miss."""
+"""The candidate source of an experiment with screening, shared by the suggester and local runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from sparsemod.sources.observation import Costs, Observation, Suggestion
 from sparsemod.units import over_budget
 
 Measure = Callable[[Mapping[str, Value]], Mapping[str, Measurement]]
-"""Every cost of a candidate's parameters as a measurement, by metric."""
+"""Return every cost of a candidate's parameters as a measurement, by metric."""
 
 
 @dataclass(frozen=True)
 class Proposal(Suggestion):
-    """A suggestion and, of one that is over a budget, its costs as `measurements` with their provenance."""
+    """A suggestion; when it is over a budget, `measurements` holds its costs with their provenance."""
 
     measurements: tuple[Measurement, ...] = ()
 
     def miss(self) -> TrialResult | None:
-        """What is recorded of a candidate that is not to be trained; None of one that is."""
+        """Return the result to record for a candidate that must not be trained, else None."""
         if self.error is not None:
             failure = Failure(kind=FailureKind.INVALID, message=self.error)
             return TrialResult(state=TrialState.FAILED, failure=failure)
@@ -36,14 +36,14 @@ def _as_it_is(costs: Costs) -> Costs:
 
 
 class Proposer:
-    """A source, whose misses are looked up in `measure`."""
+    """A source; the costs of its misses come from `measure`."""
 
     def __init__(self, source: Source, measure: Measure) -> None:
         self._source, self._measure = source, measure
 
     @classmethod
     def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _as_it_is) -> "Proposer":
-        """The source that the spec names, in the family's space, with exact costs (asked through `watch`) and morphs."""
+        """Return the spec's source in the family's space, with morphs and exact costs (wrapped by `watch`)."""
         screen = Screen(problem)
         context = SourceContext(
             problem.spec, problem.space, problem.objectives, watch(screen.costs), screen.morphs

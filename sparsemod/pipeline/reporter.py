@@ -1,4 +1,4 @@
-"""What a running trial reports to, and the weights that it may inherit."""
+"""The reporter interface of a running trial, and the weights that a trial may inherit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,27 +8,27 @@ from sparsemod.records import CurvePoint, Value
 
 
 class Reporter(Protocol):
-    """Whom a running trial tells what it does, and whom it asks whether to go on."""
+    """Receives the progress of a running trial and can stop it."""
 
     def stage(self, name: str) -> None:
-        """The pipeline enters a stage."""
+        """Report that the pipeline enters a stage."""
 
     def point(self, point: CurvePoint) -> None:
-        """An epoch is over."""
+        """Report a finished epoch."""
 
     def log(self, message: str, level: str = "info") -> None:
-        """Something worth knowing."""
+        """Report a message."""
 
     def checkpoint(self, data: bytes) -> None:
-        """The state of training, from which `evaluate(..., resume=data)` goes on."""
+        """Receive the state of training, from which `evaluate(..., resume=data)` continues."""
 
     def should_stop(self) -> bool:
-        """Whether to end early; asked between epochs."""
+        """Return whether to stop the trial; called between epochs."""
         ...
 
 
 class Silent:
-    """A reporter that nobody listens to."""
+    """A reporter that ignores every event."""
 
     def stage(self, name: str) -> None:
         """See Reporter."""
@@ -43,13 +43,13 @@ class Silent:
         """See Reporter."""
 
     def should_stop(self) -> bool:
-        """Never."""
+        """Return False."""
         return False
 
 
 @dataclass(frozen=True)
 class ParentWeights:
-    """A finished trial to inherit from: its parameters, its `weights` artifact (safetensors), the epochs of training in it."""
+    """The parent's parameters, its `weights` artifact (safetensors), and the epochs of training in it."""
 
     parameters: Mapping[str, Value]
     state: bytes

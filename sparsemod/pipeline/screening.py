@@ -1,4 +1,4 @@
-"""Networks and their costs before any training: what screens candidates, and what the search's exact objectives are."""
+"""Networks and their costs before training, for screening and for the exact objectives of the search."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,15 @@ from sparsemod.registry import summarize_error
 from sparsemod.stage_errors import stage_errors
 from sparsemod.targets import device
 
-_CHILDREN = 40  # morphs of one parent at a time
+_CHILDREN = 40  # largest number of morphs of one parent in one call
 
-_KEPT = 20_000  # candidates whose costs are remembered, about 2 KB each
+_KEPT = 20_000  # size of the cache of candidates' costs, about 2 KB each
 
 
 def build(problem: Problem, values: Mapping[str, Value], seed: int) -> nn.Module:
-    """The candidate's network with fresh weights from `seed`; torch's global generator is left as it was.
+    """Return the candidate's network with fresh weights from `seed`; torch's global generator is unchanged.
 
-    Raises BuildError when it cannot be built.
+    Raises BuildError when the network cannot be built.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -37,17 +37,18 @@ def build(problem: Problem, values: Mapping[str, Value], seed: int) -> nn.Module
 
 
 def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> dict[str, Measurement]:
-    """Every cost of the network that `module` will be after pruning and quantization, from its untrained form. `module` is not changed.
+    """Return every cost of the pruned and quantized network, computed from the untrained `module`.
 
-    Exact, but for the sizes of an unstructured pruning, which are upper bounds: a weight may be quantized to zero on top.
-    Raises Unsupported for an operator without a cost rule, BuildError for a network that does not run.
+    `module` is not changed. The costs are exact, except the sizes under unstructured pruning, which are
+    upper bounds: quantization may round further weights to zero. Raises Unsupported for an operator without
+    a cost rule, BuildError for a network that does not run.
     """
     plan = pruning_plan(problem, values, module)
     return _costs(problem, plan.graph, zeros=plan.zeros)
 
 
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
-    """What pruning will leave of the candidate's network. Raises Unsupported, BuildError."""
+    """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
     graph = capture(module, problem.info.shape, problem.info.layout)
     with stage_errors("pruning"):
@@ -55,7 +56,11 @@ def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Modul
 
 
 def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> dict[str, Measurement]:
-    """Every cost of a finished network: `module` as deployed (physically shrunk), `network` its quantized form, whose zeros are counted."""
+    """Return every cost of a finished network.
+
+    `module` is the deployed (physically shrunk) module, `network` its quantized form, whose zeros are
+    counted.
+    """
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
     graph = capture(module, problem.info.shape, problem.info.layout)
     return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
@@ -87,17 +92,17 @@ def _costs(
 
 
 class Screen:
-    """Costs and morphs of one problem's candidates, remembered by candidate."""
+    """Costs and morphs of one problem's candidates, with a cache."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._known: OrderedDict[str, dict[str, Measurement]] = OrderedDict()
 
     def measure(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
-        """Metric -> measurement of every cost.
+        """Return metric -> measurement of every cost.
 
-        Raises BuildError, Unsupported: whatever goes wrong with one candidate is its own failure. Raises EnvironmentFailure for what the
-        machine lacks.
+        Raises BuildError or Unsupported when the candidate causes the error, EnvironmentFailure when the
+        machine lacks a resource.
         """
         relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
         key = repr(sorted(relevant.items()))
@@ -119,9 +124,9 @@ class Screen:
             raise BuildError(f"the network cannot be screened: {summarize_error(error)}") from error
 
     def costs(self, values: Mapping[str, Value]) -> dict[str, float]:
-        """Metric -> value of every cost. Raises what `measure` raises."""
+        """Return metric -> value of every cost. Raises the errors of `measure`."""
         return {name: measurement.value for name, measurement in self.measure(values).items()}
 
     def morphs(self, values: Mapping[str, Value], rng: np.random.Generator) -> Sequence[Morph]:
-        """Children of a parent's parameters."""
+        """Return children of a parent's parameters."""
         return morphs(self.problem.family, self.problem.space, values, rng, _CHILDREN)

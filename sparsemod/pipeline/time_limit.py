@@ -1,4 +1,4 @@
-"""A limit on the seconds of a trial that runs in this process, as a worker sets it for its child process."""
+"""A time limit for a trial in this process; a worker sets one in its child process."""
 
 import signal
 import threading
@@ -15,11 +15,17 @@ if TYPE_CHECKING:
 
 
 class TimeUp(BaseException):
-    """The time is over. Not an Exception: the code of a family must not catch it."""
+    """Error raised when the time limit is reached.
+
+    It is not an Exception, so that a family's code does not catch it.
+    """
 
 
 class Timed:
-    """A reporter that passes everything on to `reporter`, and raises TimeUp once `seconds` are over. `at` is the stage of the pipeline."""
+    """A reporter that forwards to `reporter` and raises TimeUp after `seconds`.
+
+    `at` is the current stage of the pipeline.
+    """
 
     def __init__(self, reporter: "Reporter", seconds: float) -> None:
         self._reporter, self._end = reporter, time.monotonic() + seconds
@@ -58,8 +64,8 @@ class Timed:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimeUp in the body after `seconds`, also while it sleeps or computes in Python.
 
-    It uses SIGALRM, which only the main thread can receive. In other threads it does nothing, and `Timed` alone ends a trial: between two
-    epochs or stages.
+    It uses SIGALRM, which only the main thread receives. In other threads it does nothing; there `Timed`
+    ends a trial between two epochs or stages.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""A stage's training of the network, as part of a trial: curve, notes, checkpoint."""
+"""Training of the network within a stage: curve, notes, checkpoint."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 def train_network(
     work: "Work", *, epochs: int, pruner: Callable[[nn.Module], Pruner] | None = None
 ) -> TrialResult | None:
-    """Train `work.module` with the spec's settings; it then holds the weights of its best epoch. `pruner` makes the pruner of a training.
+    """Train `work.module` with the spec's settings; it then holds the weights of its best epoch.
 
-    The epochs are appended to the trial's curve. A trial's checkpoint is that of its first training: a resumed trial repeats later ones. The
-    result is None, unless the trial ends here: it was stopped, or no epoch gave usable weights. Raises InvalidInput for settings that do not
-    fit the network.
+    `pruner` creates the pruner of this training. The epochs are appended to the trial's curve. The trial's
+    checkpoint covers its first training; a resumed trial repeats later trainings. Return a result if the
+    trial ends here, because it was stopped or no epoch gave usable weights; else None. Raises InvalidInput
+    for settings that do not fit the network.
     """
     first = work.trainings == 0
     resume = work.resume if first else None
     if resume is not None:
-        # For a checkpoint that cannot be continued.
+        # Keep the initial weights in case the checkpoint cannot be continued.
         start = {name: tensor.detach().clone() for name, tensor in work.network().state_dict().items()}
         try:
             outcome = _train(work, epochs, pruner, resume)
         except InvalidInput as error:
             if not error.field.startswith("resume"):
                 raise
-            # The checkpoint only saves time: without it the trial begins anew, instead of failing at every attempt.
+            # The checkpoint only saves time. Start again without it, or every attempt would fail.
             work.notes.append(f"began anew, the checkpoint cannot be continued: {error}")
             work.reporter.log(work.notes[-1], "warning")
             work.network().load_state_dict(start)

@@ -1,6 +1,6 @@
-"""One trial, one pipeline: the stages that the spec composes. Nothing else evaluates candidates.
+"""Evaluation of one candidate by the stages of the spec's pipeline.
 
-The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all come through `evaluate`.
+The service's workers, `sparsemod run`, `sparsemod test` and the benchmarks all call `evaluate`.
 """
 
 from pathlib import Path
@@ -33,16 +33,21 @@ def evaluate(
 ) -> TrialResult:
     """Send one candidate through the pipeline.
 
-    `epochs` and `seed` are the trial's own; `data` the loaded dataset of `spec`; `device` a torch device. With `parent`, training starts
-    from inherited weights. `workdir` receives the artifacts' files (`weights.safetensors`, `network.npz`), named in the result; without it
-    none are written. `resume` continues a checkpoint given to `reporter` by the same trial. In mode "test" the finished network is measured on the
-    test split too, in a measurement of its own; nothing is ever chosen by it. With `imports`, the family may be `module:attribute`.
+    `epochs` and `seed` belong to the trial. `data` is the loaded dataset of `spec`; `device` is a torch
+    device. With `parent`, training starts from inherited weights. `workdir` receives the artifacts' files
+    (`weights.safetensors`, `network.npz`), which the result names; without it, no files are written.
+    `resume` continues a checkpoint that the same trial gave to `reporter`. In mode "test" the finished
+    network is also measured on the test split, in a separate measurement; no choice ever depends on it.
+    With `imports`, the family may be `module:attribute`.
 
-    The result is completed; infeasible (a budget is broken by the costs known before training); failed as invalid (cannot be built, captured
-    or quantized, cannot be trained with these settings, or training diverged before any usable epoch); failed as fault (a stage that is not
-    `certain` raised something else, or memory ran out); or stopped. Equal arguments give equal results on the CPU, but for `seconds`.
-    Raises InvalidCandidate, InvalidSpec and InvalidInput for what should never have been queued, EnvironmentFailure for what the machine
-    lacks: that says nothing about the candidate. Whatever else its code raises is in the result, with type, stage and place.
+    The result is completed; infeasible (the costs known before training break a budget); failed as invalid
+    (cannot be built, captured or quantized, cannot be trained with these settings, or training diverged
+    before any usable epoch); failed as fault (a stage that is not `certain` raised another error, or memory
+    ran out); or stopped. Equal arguments give equal results on the CPU, except `seconds`.
+
+    Raises InvalidCandidate, InvalidSpec and InvalidInput for input that should never have been queued.
+    Raises EnvironmentFailure when the machine lacks a resource, which says nothing about the candidate. The
+    result records every other error, with type, stage and place.
     """
     problem = Problem.of(spec, data.info, imports=imports)
     work = Work(

@@ -1,4 +1,4 @@
-"""A trial under way: what its stages share."""
+"""State of a running trial that its stages share."""
 
 import hashlib
 import time
@@ -38,10 +38,11 @@ Mode = Literal["search", "test"]
 
 @dataclass
 class Work:
-    """One call of `sparsemod.pipeline.trial.evaluate`; see there for its arguments.
+    """One call of `sparsemod.pipeline.trial.evaluate`, which documents the arguments.
 
-    `module` is the network as the stages have made it so far, `integer` the one whose accuracy counts. `planned`: metric -> cost known before
-    training. `kept` is for stages that leave something for later ones, under names of their own.
+    `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
+    `planned` maps metrics to the costs known before training. `kept` lets stages pass values to later
+    stages, under names of their choice.
     """
 
     problem: Problem
@@ -71,7 +72,7 @@ class Work:
     at: Stage | None = None
 
     def run(self, stages: Sequence[Stage]) -> TrialResult | None:
-        """Stage after stage; the result of the one that ends the trial, None when all are through."""
+        """Run the stages in order; return the result of the stage that ends the trial, else None."""
         for stage in stages:
             if stage.applies(self):
                 with self._entered(stage):
@@ -81,25 +82,28 @@ class Work:
         return None
 
     def network(self) -> nn.Module:
-        """The module. Raises RuntimeError before there is one: the composition of the stages rules that out."""
+        """Return the module. Raises RuntimeError before it is built; valid pipelines exclude that."""
         if self.module is None:
             raise RuntimeError("no stage has built a network")
         return self.module
 
     def finished(self) -> Quantized:
-        """The network whose accuracy counts. Raises RuntimeError before there is one, see `network`."""
+        """Return the network whose accuracy counts. Raises RuntimeError before it exists, see `network`."""
         if self.integer is None:
             raise RuntimeError("no stage has made the integer network")
         return self.integer
 
     def pruning(self, *, new: bool = False) -> Method[Any]:
-        """The spec's pruning method with the candidate's own values: the object of the last training, or a `new` one for the next."""
+        """Return the spec's pruning method with the candidate's values.
+
+        It is the object of the last training, or with `new` a fresh one for the next training.
+        """
         if new or self.method is None:
             self.method = METHODS.create(self.problem.pruning(self.values))
         return self.method
 
     def keep(self, kind: str, name: str, content: Callable[[], bytes]) -> None:
-        """Write an artifact, when there is a place for it; one of the same name is replaced."""
+        """Write an artifact if the trial has a working directory, replacing one of the same name."""
         if self.workdir is None:
             return
         data = content()
@@ -115,12 +119,15 @@ class Work:
         detail: str = "",
         kind: FailureKind = FailureKind.INVALID,
     ) -> TrialResult:
-        """A failure, by default one that no retry would mend; what was measured before it stays known."""
+        """Return a failed result, by default one that no retry can fix; it keeps `measurements`."""
         failure = Failure(kind=kind, message=message, detail=detail)
         return self.result(TrialState.FAILED, measurements, failure)
 
     def broken(self, error: BaseException) -> TrialResult:
-        """The failure that an exception of a stage is. `detail` holds its traceback; costs stay known once it was trained."""
+        """Return the failed result for an exception of a stage.
+
+        `detail` holds the traceback. After training the result keeps the costs.
+        """
         known = tuple(self.planned.values()) if self.curve else ()
         trace = "".join(traceback.format_exception(error))
         ours = isinstance(error, BuildError | Unsupported | InvalidInput)
@@ -136,7 +143,7 @@ class Work:
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None
     ) -> TrialResult:
-        """The trial's result as it is now."""
+        """Return the trial's result in its current form."""
         return TrialResult(
             state=state,
             measurements=tuple(measurements),
@@ -150,7 +157,7 @@ class Work:
 
     @contextmanager
     def _entered(self, stage: Stage) -> Iterator[None]:
-        """Announce and time a stage; a repeated one adds to its seconds."""
+        """Report a stage and add its duration to the stage's seconds."""
         around = self.at
         self.at = stage
         self.reporter.stage(stage.name)
@@ -165,7 +172,7 @@ class Work:
 
 
 def plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of a module's tensors on the CPU."""
+    """Return a copy of a module's tensors on the CPU."""
     return {
         name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in module.state_dict().items()
     }

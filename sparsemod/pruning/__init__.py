@@ -1,6 +1,6 @@
-"""Pruning: methods and schedules by name, what each will remove, and physically smaller networks.
+"""Pruning: methods and schedules by name, their plans, and physically smaller networks.
 
-Importing this package loads no torch: the configs of methods and schedules are read without it.
+Importing this package does not import torch: the configs of methods and schedules are read without it.
 """
 
 from importlib import import_module

@@ -1,9 +1,9 @@
-"""Which channels of a captured network belong together: what removing one filter takes with it.
+"""Groups of channels of a captured network that can only be removed together.
 
-Every channel of every tensor gets a label; channels that can only go together get the same one. A convolution
-or linear layer makes new labels; norms, activations, pools and depthwise convolutions pass them on; flatten
-repeats each for every position; concat puts them one after another; add makes the two sides' labels equal.
-Channels of the network's input and output and of grouped convolutions are frozen: they always stay.
+Every channel of every tensor gets a label; channels that can only be removed together share one. A
+convolution or linear layer makes new labels. Norms, activations, pools and depthwise convolutions pass them
+on. Flatten repeats each for every position, concat appends them, and add makes the labels of both inputs
+equal. Channels of the network's input and output and of grouped convolutions are frozen: they always stay.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -25,8 +25,7 @@ _GROUPED, _COMPUTED = "tied to a grouped convolution", "its weights are computed
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Units (labels) made by the same layers: pruned together at one ratio, so that counts are known
-    beforehand."""
+    """Units (labels) of the same layers, pruned together at one ratio, so that counts are known beforehand."""
 
     layers: tuple[str, ...]
     units: tuple[int, ...]
@@ -36,10 +35,10 @@ class Group:
 class Channels:
     """The labels of a graph.
 
-    `labels`: per tensor, the label of each channel; `count`: labels are 0 to count - 1; `groups`: the units
-    that may go; `frozen`: why a layer cannot be pruned, for each layer with at least one frozen filter;
-    `rows`: per weight, bias or norm tensor in the graph's state, the label of each row; `filters`: those of
-    `rows` that are weights of convolutions (other than depthwise) and linear layers.
+    `labels`: per tensor, the label of each channel. `count`: labels are 0 to count - 1. `groups`: the units
+    that may be removed. `frozen`: why a layer cannot be pruned, for each layer with at least one frozen
+    filter. `rows`: per weight, bias or norm tensor in the graph's state, the label of each row. `filters`:
+    those of `rows` that are weights of convolutions (other than depthwise) and linear layers.
     """
 
     labels: Mapping[str, Labels]
@@ -51,22 +50,21 @@ class Channels:
 
 
 def is_depthwise(operator: Operator, channels: int) -> bool:
-    """Whether each output channel reads one input channel of its own group. `channels`: of the input."""
+    """Return whether each output channel reads one input channel of its own group. `channels`: of the input."""
     return operator.window.groups > 1 and operator.window.groups == channels
 
 
 def channels_of(graph: Graph, owned: Collection[str] | None = None) -> Channels:
-    """Label the channels of a captured (not deployed) graph. Raises Unsupported for an operator without a
-    rule.
+    """Label the channels of a captured (not deployed) graph. Raises Unsupported for an operator without a rule.
 
-    `owned`: the names of the module's own tensors; layers whose weights are computed from others (and so have
-    another name) are frozen.
+    `owned`: the names of the module's own tensors. Layers whose weights are computed from others, and
+    therefore have another name, are frozen.
     """
     return Labeller(graph, owned).run()
 
 
 class Labeller:
-    """A graph whose channels are being labelled: what the rules read and mark."""
+    """A graph during labelling: the state that the rules read and change."""
 
     def __init__(self, graph: Graph, owned: Collection[str] | None) -> None:
         self.graph = graph
@@ -111,12 +109,12 @@ class Labeller:
         )
 
     def visit(self, operator: Operator) -> Labels:
-        """The labels of an operator's output."""
+        """Return the labels of an operator's output."""
         rule = CHANNELS.rule(operator.kind, operator.name)
         return rule(self, operator, [self.labels[name] for name in operator.inputs])
 
     def weighted(self, operator: Operator, inputs: Labels) -> Labels:
-        """New labels for the filters of a layer with weights; a depthwise one passes its input's on."""
+        """Return new labels for the filters of a layer with weights; a depthwise one passes its input's on."""
         weight = operator.weight
         if weight is None:
             raise Unsupported(
@@ -130,7 +128,7 @@ class Labeller:
             if operator.window.groups > 1:
                 self.frozen += [(inputs, _GROUPED), (made, _GROUPED)]
             self.made[operator.name] = (weight, made)
-        if weight in self.inputs:  # a layer that is used twice
+        if weight in self.inputs:  # the layer is used twice
             self.merge(self.inputs[weight], inputs)
         self.inputs[weight] = inputs
         self.freeze_computed(weight, made)
@@ -142,30 +140,30 @@ class Labeller:
         return made
 
     def freeze_computed(self, key: str, labels: Labels) -> None:
-        """Mark labels whose tensor is computed from others: they stay."""
+        """Freeze labels whose tensor is computed from others."""
         if self.owned is not None and key not in self.owned:
             self.frozen.append((labels, _COMPUTED))
 
     def fresh(self, count: int) -> Labels:
-        """Labels that nothing has yet."""
+        """Return unused labels."""
         first = len(self.parent)
         self.parent.extend(range(first, first + count))
         return np.arange(first, first + count)
 
     def row(self, key: str, labels: Labels) -> None:
-        """A tensor of the graph's state has these labels, one for each row."""
+        """Record the labels of a tensor in the graph's state, one for each row."""
         if key in self.rows:
             self.merge(self.rows[key], labels)
         self.rows[key] = labels
 
     def merge(self, left: Labels, right: Labels) -> None:
-        """Labels that can only go together, pair by pair."""
+        """Merge labels that can only be removed together, pair by pair."""
         for a, b in zip(left.tolist(), right.tolist(), strict=True):
             first, second = sorted((self.find(a), self.find(b)))
             self.parent[second] = first
 
     def find(self, label: int) -> int:
-        """The label that stands for all that were merged with this one."""
+        """Return the representative of all labels merged with this one."""
         while self.parent[label] != label:
             self.parent[label] = self.parent[self.parent[label]]
             label = self.parent[label]
@@ -198,7 +196,7 @@ def _batch_norm(labeller: Labeller, operator: Operator, inputs: list[Labels]) ->
 
 @CHANNELS.register("flatten")
 def _flatten(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
-    """Each channel's label for each of its positions, in the order of the elements."""
+    """Return each channel's label for each of its positions, in the order of the elements."""
     layout, shape = labeller.graph.layout(operator.inputs[0]), labeller.graph.shapes[operator.inputs[0]]
     axes = [1] * len(shape)
     axes[layout.channel] = -1
@@ -221,13 +219,13 @@ def _concat(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Lab
 
 
 def norm_keys(operator: Operator) -> tuple[str, ...]:
-    """Names of the per-channel tensors of a batch norm in the graph's state."""
+    """Return the names of the per-channel tensors of a batch norm in the graph's state."""
     own = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
     return tuple(key for key in own if key is not None)
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by every name that they have in the module."""
+    """Return parameters and buffers by all their names in the module."""
     found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
     found.update(module.named_parameters(remove_duplicate=False))
     return found

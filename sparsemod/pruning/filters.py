@@ -1,4 +1,4 @@
-"""Filter pruning by L1 norm (structured): whole filters go, and the network to deploy is smaller."""
+"""Filter pruning by L1 norm (structured): whole filters are removed, and the deployed network is smaller."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -26,11 +26,12 @@ class FiltersConfig(MaskConfig):
 class Filters(MaskMethod[FiltersConfig]):
     """Zeroes the filters (conv) and neurons (linear) of smallest L1 norm; `transform` cuts them out.
 
-    `planned_keep(n, sparsity)` of each layer's n remain. A pruned filter's weights, bias and the scale, shift and
-    running mean of its norm are zero, so that its output is exactly zero in training and evaluation. Layers that are
-    added together lose the same filters, ranked by the sum of their norms; what a depthwise convolution makes of a
-    channel goes with the channel. Filters that feed the network's output and those of grouped convolutions stay:
-    `frozen` says which and why. Source: Li et al., "Pruning filters for efficient ConvNets", 2017.
+    `planned_keep(n, sparsity)` of each layer's n remain. A pruned filter's weights, bias and the scale,
+    shift and running mean of its norm are zero, so that its output is exactly zero in training and
+    evaluation. Layers whose outputs are added lose the same filters, ranked by the sum of their norms. The
+    outputs of a depthwise convolution are removed with their input channels. Filters that feed the
+    network's output and those of grouped convolutions stay: `frozen` lists them with the reason. Source: Li
+    et al., "Pruning filters for efficient ConvNets", 2017.
     """
 
     Config = FiltersConfig
@@ -46,14 +47,14 @@ class Filters(MaskMethod[FiltersConfig]):
         return Plan(planned_shrink_graph(graph, sparsity, owned) if sparsity > 0 else graph)
 
     def transform(self, module: "nn.Module", shape: Sequence[int], layout: str | None = None) -> "nn.Module":
-        """See Method: a copy without the filters that are zero."""
+        """See Method. Return a copy without the zero filters."""
         from sparsemod.pruning.shrinking import shrink
 
         return shrink(module, shape, layout) if self.config.sparsity > 0 else module
 
     @property
     def frozen(self) -> Mapping[str, str]:
-        """Layers that cannot be pruned (or not wholly), with the reason; known after `start`."""
+        """Layers that cannot be pruned, wholly or in part, with the reason; known after `start`."""
         return {} if self._channels is None else dict(self._channels.frozen)
 
     def find(self, module: "nn.Module") -> "dict[str, Tensor]":
@@ -83,7 +84,7 @@ class Filters(MaskMethod[FiltersConfig]):
         return {name: self._rows(channels, name, keep) for name in self._tensors}
 
     def _scores(self, channels: "Channels") -> "Tensor":
-        """Per label, the summed L1 norm of its filters; masked filters are zero already and stay last."""
+        """Return the summed L1 norm of each label's filters; masked filters are zero and stay last."""
         import torch
 
         scores = torch.zeros(channels.count, dtype=torch.float64)
@@ -103,7 +104,7 @@ class Filters(MaskMethod[FiltersConfig]):
 
     @property
     def sparsity(self) -> float:
-        """See Method: the share of filters, among those that may go at all."""
+        """See Method. The share refers to the prunable filters."""
         channels = self._channels
         if channels is None:
             return 0.0

@@ -28,10 +28,10 @@ class MagnitudeConfig(MaskConfig):
 class Magnitude(MaskMethod[MagnitudeConfig]):
     """Zeroes the round(sparsity x weights) weights of smallest |w| over all conv and linear layers together.
 
-    Every layer keeps its largest weight (a layer of zeros cuts the network in two), so at sparsities where
-    fewer weights than layers would remain, one per layer remains. Ties go by position, so equal inputs give
-    equal masks. Source: Han et al., "Learning both weights and connections for efficient neural networks",
-    2015.
+    Every layer keeps its largest weight, because a layer of zeros cuts the network in two. At sparsities
+    that would leave fewer weights than layers, one weight per layer remains. Ties go by position, so equal
+    inputs give equal masks. Source: Han et al., "Learning both weights and connections for efficient neural
+    networks", 2015.
     """
 
     Config = MagnitudeConfig
@@ -53,7 +53,7 @@ class Magnitude(MaskMethod[MagnitudeConfig]):
 
         scores = []
         for name, tensor in self._tensors.items():
-            # Those pruned before go first: another weight may be exactly zero too.
+            # Previously pruned weights come first, because other weights may be exactly zero too.
             score = tensor.detach().abs().masked_fill(~self._masks[name], -1.0).flatten()
             score[score.argmax()] = torch.inf
             scores.append(score)

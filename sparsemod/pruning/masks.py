@@ -1,4 +1,4 @@
-"""What every method that works by masks under a schedule has in common."""
+"""The common base of methods that prune with masks under a schedule."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -27,7 +27,10 @@ class MaskConfig(PruningConfig):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
-        """Without a version, the schedule's `begin` and `end` may stand beside its name."""
+        """Return `data` with the schedule's `begin` and `end` moved into it.
+
+        Configs without a version may place them beside its name.
+        """
         moved = {key: data[key] for key in ("begin", "end") if key in data}
         schedule = data.get("schedule", "cubic")
         if version or not moved or not isinstance(schedule, str):
@@ -40,9 +43,9 @@ C = TypeVar("C", bound=MaskConfig)
 
 
 class MaskMethod(Method[C]):
-    """Holds a boolean mask (True = keep) per tensor; a subclass says which tensors and which masks.
+    """Holds a boolean mask (True = keep) per tensor; a subclass chooses tensors and masks.
 
-    Masks only ever shrink: what was pruned stays pruned when the schedule asks for more.
+    Masks only lose elements: pruned weights stay pruned when the schedule increases the sparsity.
     """
 
     def __init__(self, config: C) -> None:
@@ -50,26 +53,26 @@ class MaskMethod(Method[C]):
         self.schedule = SCHEDULES.create(config.schedule)
         self._tensors: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
-        # tensors and what to zero in them; kept because every step needs them
+        # tensors and the elements to zero in them; stored because every step needs them
         self._drops: list[tuple[Tensor, Tensor]] = []
         self._at_target = False
 
     @abstractmethod
     def find(self, module: "nn.Module") -> "dict[str, Tensor]":
-        """The tensors of `module` that masks apply to, by their names in its state."""
+        """Return the tensors of `module` that masks apply to, by their names in its state."""
 
     @abstractmethod
     def choose(self, sparsity: float) -> "dict[str, Tensor]":
-        """Masks of `sparsity`, given the tensors' values now (pruned ones are zero)."""
+        """Return masks of `sparsity` for the tensors' current values (pruned ones are zero)."""
 
     @property
     def sparsity(self) -> float:
-        """See Method: the share of the masks' elements."""
+        """See Method. The share refers to the masks' elements."""
         total = sum(mask.numel() for mask in self._masks.values())
         return 1.0 - sum(int(mask.sum()) for mask in self._masks.values()) / total if total else 0.0
 
     def start(self, context: Context) -> None:
-        """See Method. A network without anything to prune is at its target from the start."""
+        """See Method. A network without prunable weights is at its target from the start."""
         import torch
 
         self.context = context
@@ -97,7 +100,7 @@ class MaskMethod(Method[C]):
 
         with torch.no_grad():
             for tensor, drop in self._drops:
-                # masked_fill rather than a product: nan x 0 would stay nan
+                # masked_fill instead of a product, because nan x 0 is nan
                 tensor.masked_fill_(drop, 0.0)
 
     def _apply(self, masks: "Mapping[str, Tensor]") -> None:

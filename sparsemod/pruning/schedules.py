@@ -1,4 +1,4 @@
-"""When, during training, how much of the final sparsity is asked for."""
+"""Pruning schedules: the share of the final sparsity over the training."""
 
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ class Schedule(Plugin[C]):
     """Share of the final sparsity as a function of the share of training that is over."""
 
     def share(self, progress: float) -> float:
-        """In [0, 1], never falling, 1 at `progress` = 1. `progress` in [0, 1]."""
+        """Return the share at `progress` in [0, 1]: in [0, 1], never falling, 1 at the end."""
         raise NotImplementedError
 
 
@@ -39,7 +39,7 @@ class OneShot(Schedule[OneShotConfig]):
     Config = OneShotConfig
 
     def share(self, progress: float) -> float:
-        """0 before `begin`, 1 from then on."""
+        """Return 0 before `begin`, 1 from then on."""
         return float(progress >= self.config.begin)
 
 
@@ -71,7 +71,7 @@ class Cubic(Schedule[CubicConfig]):
     Config = CubicConfig
 
     def share(self, progress: float) -> float:
-        """0 until `begin`, 1 from `end` on, the cubic between."""
+        """Return 0 until `begin`, 1 from `end` on, the cubic between."""
         begin, end = self.config.begin, self.config.end
         t = min(1.0, max(0.0, (progress - begin) / (end - begin)))
         return 1.0 - (1.0 - t) ** 3

@@ -1,5 +1,4 @@
-"""Physically smaller networks: channels that are exactly zero are cut out of every layer that makes or reads
-them."""
+"""Physically smaller networks: channels that are exactly zero are cut out of all layers that use them."""
 
 import copy
 import dataclasses
@@ -22,12 +21,13 @@ Keep = NDArray[np.bool_]
 
 @stage_errors("pruning")
 def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> nn.Module:
-    """A copy of `module` without the filters that pruning set to zero; it computes the same function.
+    """Return a copy of `module` without the filters that pruning set to zero; it computes the same function.
 
-    `shape`: one sample's, whose axes `layout` names (see `sparsemod.layouts`). Conv1d, Conv2d, Linear and BatchNorm layers get smaller parameters; `module` itself is not
-    changed. Every layer keeps at least one filter. The result is run beside the original before it is
-    returned: raises BuildError when they differ, as for a module whose forward holds sizes (x.view(-1, 256));
-    Unsupported when the module cannot be captured.
+    `shape`: the shape of a sample, whose axes `layout` names (see `sparsemod.layouts`). Conv1d, Conv2d,
+    Linear and BatchNorm layers get smaller parameters; `module` itself is not changed. Every layer keeps at
+    least one filter. The outputs of both modules are compared before the return. Raises BuildError when
+    they differ, as for a module whose forward contains sizes (x.view(-1, 256)); Unsupported when the module
+    cannot be captured.
     """
     graph = capture(module, tuple(shape), layout)
     tensors = named_tensors(module)
@@ -37,18 +37,17 @@ def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -
 
 @stage_errors("pruning")
 def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """The captured (not deployed) `graph` as filter pruning to `sparsity` will leave it; which filters remain is
-    arbitrary.
+    """Return the captured (not deployed) `graph` after filter pruning to `sparsity`.
 
-    `owned`: the names of the module's tensors (its state's keys), needed only when some layer's weights are
-    computed from others.
+    The choice of the remaining filters is arbitrary. `owned`: the names of the module's tensors (its
+    state's keys), needed only when some layer's weights are computed from others.
     """
     channels = channels_of(graph, owned)
     return shrink_graph(graph, channels, planned(channels, sparsity))
 
 
 def planned(channels: Channels, sparsity: float) -> Keep:
-    """Labels to keep: the first `planned_keep(n, sparsity)` of each group's n."""
+    """Return the labels to keep: the first `planned_keep(n, sparsity)` of each group's n."""
     keep = np.ones(channels.count, np.bool_)
     for group in channels.groups:
         keep[list(group.units[planned_keep(len(group.units), sparsity) :])] = False
@@ -56,12 +55,11 @@ def planned(channels: Channels, sparsity: float) -> Keep:
 
 
 def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> Keep:
-    """Labels to keep: those of which any weight, bias or norm parameter is not zero, at least one of each
-    group."""
+    """Return the labels to keep: those with a nonzero weight, bias or norm parameter, at least one per group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
         if operator.traits.affine:
-            # with scale and shift zero the statistics do not matter; without, a mean of zero gives zero
+            # with zero scale and shift the statistics do not matter; otherwise a mean of zero gives zero
             irrelevant.update(
                 norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
             )
@@ -85,8 +83,7 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
 
 @dataclasses.dataclass(frozen=True)
 class _Cut:
-    """Which rows (output channels) and columns (input channels, None: all) of an operator's tensors
-    remain."""
+    """The remaining rows (output channels) and columns (input channels, None: all) of an operator's tensors."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64] | None
@@ -123,7 +120,7 @@ def _sliced(tensor: Tensor, cut: _Cut, is_weight: bool) -> Tensor:
 
 
 def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
-    """The captured graph with only the labels in `keep`."""
+    """Return the captured graph with only the labels in `keep`."""
     state, operators = dict(graph.state), []
     for operator in graph.operators:
         cut = _cut(operator, graph, channels, keep)
@@ -175,7 +172,7 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
 
 
 def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
-    """Both must give the same output on random data."""
+    """Check that both modules give the same output on random data."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, *graph.shapes[graph.input], generator=generator).to(device)

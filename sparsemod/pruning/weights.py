@@ -9,8 +9,10 @@ if TYPE_CHECKING:
 
 
 def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
-    """Weights of convolutions and linear layers by name, a shared one once. Biases and norms are not
-    pruned."""
+    """Return the weights of convolutions and linear layers by name, a shared one once.
+
+    Biases and norms are not pruned.
+    """
     from torch import nn
 
     found: dict[str, Tensor] = {}
@@ -18,7 +20,7 @@ def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
             continue
-        # A parametrized layer computes its weight anew in each step: a mask on the result would not last.
+        # A parametrized layer recomputes its weight in each step, so a mask on the result would be lost.
         weight = layer._parameters.get("weight")
         if weight is not None and id(weight) not in seen:
             seen.add(id(weight))
@@ -27,7 +29,7 @@ def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
 
 
 def graph_weights(graph: "Graph") -> dict[str, int]:
-    """`prunable_weights` of the module that a graph was captured from: the number of elements of each."""
+    """Return the number of elements of each of the `prunable_weights` of a graph's module."""
     found = {}
     for operator in graph.operators:
         parameter = operator.attributes.get("parameter")

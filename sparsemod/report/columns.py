@@ -1,7 +1,8 @@
-"""The columns of a table of trials: one definition for CSV files and for data frames.
+"""The columns of a table of trials: one definition for CSV files and data frames.
 
-Every table begins with the same columns about a trial. Then come the metrics, in the order of `METRICS`, and the parameters. Names are
-unique: a parameter that is called like another column is named `parameters.NAME`, such a metric `measurements.NAME`.
+Every table begins with the same columns about a trial. Then come the metrics, in the order of `METRICS`,
+and the parameters. Names are unique: a parameter with the name of another column is named
+`parameters.NAME`, such a metric `measurements.NAME`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,8 +21,9 @@ def _plain(value: Any) -> Any:
 class Column:
     """A column: `name` in a frame, `title` in a CSV file.
 
-    `value` gives a trial's value, None where the trial has none; `cell` is that value in a CSV file. `unit` is "" for values without a unit.
-    `dtype` is the type of the column in a frame, "text" for text; "" leaves it to the values.
+    `value` returns a trial's value, None where the trial has none; `cell` is that value in a CSV file.
+    `unit` is "" for values without a unit. `dtype` is the type of the column in a frame, "text" for text;
+    with "" the values determine it.
     """
 
     name: str
@@ -47,7 +49,7 @@ _TRIAL = (
 
 
 def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Column]:
-    """The columns of a table with these metrics (metric -> unit) and parameters; the first one is `INDEX`."""
+    """Return the columns of a table with these metrics (metric -> unit) and parameters; the first is `INDEX`."""
     ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
     found = [INDEX, *_TRIAL]
     taken = {column.name for column in found}
@@ -63,7 +65,7 @@ def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Colum
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
-    """The columns of a table of these trials. Measurements on test data are left out."""
+    """Return the columns of a table of these trials. Measurements on test data are excluded."""
     metrics: dict[str, str] = {}
     for row in rows:
         for m in row.measurements:
@@ -87,5 +89,5 @@ def _parameter(name: str) -> Callable[[Row], Any]:
 
 
 def units(found: Collection[Column]) -> dict[str, str]:
-    """Column -> unit, for the columns that have one."""
+    """Return column -> unit, for the columns with a unit."""
     return {column.name: column.unit for column in found if column.unit}

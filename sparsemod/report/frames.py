@@ -10,9 +10,9 @@ from sparsemod.report.rows import Row
 
 
 def frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """One line for each trial, with the columns of its CSV file; the index is the trial's index.
+    """Return one row for each trial, with the columns of its CSV file; the index is the trial's index.
 
-    `attrs["units"]` maps a column to its unit. What a trial does not have is missing (NaN or NA).
+    `attrs["units"]` maps a column to its unit. Missing values are NaN or NA.
     """
     found = [column for column in columns_of(rows) if column != INDEX]
     index = pd.Index([INDEX.value(row) for row in rows], dtype=INDEX.dtype, name=INDEX.name)
@@ -24,12 +24,12 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
     return made
 
 
-# The text type of pandas 3, also under pandas 2: missing text is NaN.
+# The text type of pandas 3, used with pandas 2 too: missing text is NaN.
 _TEXT = pd.StringDtype(na_value=float("nan"))
 
 
 def _series(values: list[Any], dtype: str, index: "pd.Index[int]") -> "pd.Series[Any]":
-    """A column. Without a `dtype`: whole numbers and truth values keep their kind where one is missing."""
+    """Return a column. Without a `dtype`, integers and booleans keep their type when a value is missing."""
     kinds = {type(value) for value in values if value is not None}
     chosen: Any = dtype or object
     if dtype == "text" or (not dtype and kinds == {str}):

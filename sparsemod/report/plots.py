@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#8da0cb", "#fc8d62", "#1b9e77", "#666666", "#e78ac3", "#a6761d")
-"""Of the rounds, in their order."""
+"""Colours of the rounds, in order."""
 
 
 def pareto_figure(
     name: str, objectives: Objectives, rows: Sequence[Row], kind: str, rounds: Mapping[str, str] | None = None
 ) -> bytes:
-    """The plot as a file's content; `kind` is png or svg. With one objective: its best value over the trials.
+    """Return the plot as a file's content; `kind` is png or svg.
 
-    `rounds`: label -> title, in order; labels that it leaves out go by themselves.
+    With one objective, the plot shows its best value over the trials. `rounds`: label -> title, in order;
+    labels missing in it are their own titles.
     """
     figure = draw(name, objectives, rows, rounds)
     out = io.BytesIO()
@@ -35,9 +36,10 @@ def pareto_figure(
 def draw(
     name: str, objectives: Objectives, rows: Sequence[Row], rounds: Mapping[str, str] | None = None
 ) -> "Figure":
-    """The plot, still without a file."""
+    """Draw the plot without writing a file."""
     parts = _parts(rows, rounds)
-    # Figure and not pyplot: no global state, so that a server may draw from any thread; the user's matplotlibrc has no say.
+    # Use Figure instead of pyplot: it has no global state, so any thread may draw, and it ignores
+    # matplotlibrc.
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
 
@@ -66,7 +68,7 @@ _Parts = Sequence[tuple[str, str, str]]  # label, title, colour of each round
 
 
 def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
-    """The rounds of the source in order, then labels that only trials have, such as that of trials attached by hand."""
+    """Return the rounds of the source in order, then labels that only trials have, such as manual ones."""
     titles = dict(rounds or {})
     for row in rows:
         titles.setdefault(row.candidate.round, row.candidate.round)
@@ -129,7 +131,7 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
 
 
 def _positive(values: Iterable[float]) -> bool:
-    """Whether there are values and a logarithmic axis shows all of them: a network without an error would vanish from it."""
+    """Return whether `values` is not empty and a logarithmic axis can show all, which excludes an error of 0."""
     found = list(values)
     return bool(found) and min(found) > 0
 
@@ -189,7 +191,7 @@ def panel(
     y: str,
     rounds: Mapping[str, str] | None = None,
 ) -> None:
-    """Draw one pair of metrics with its legend on a matplotlib axes; with `x` "trial", the values of `y` over the trials.
+    """Draw one pair of metrics with its legend on matplotlib axes; with `x` "trial", draw `y` over the trials.
 
     `rounds`: label -> title, in order, as in `draw`.
     """

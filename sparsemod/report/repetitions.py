@@ -1,4 +1,4 @@
-"""Repetitions: completed trials of equal parameters and different seeds, and the mean and spread of what they measured."""
+"""Repetitions: completed trials of equal parameters and different seeds, with mean and spread of their metrics."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Repetitions:
-    """Completed trials of equal parameters: their indices, and metric -> spread of the metrics that all of them have."""
+    """Completed trials of equal parameters: their indices, and the spread of each metric that all of them have."""
 
     parameters: dict[str, Value]
     trials: tuple[int, ...]
@@ -31,7 +31,7 @@ class Repetitions:
 
 
 def repetitions(rows: Sequence[Row]) -> list[Repetitions]:
-    """The candidates with at least two completed trials, in the order of their first one. Test data are left out."""
+    """Return the candidates with at least two completed trials, in order of the first one, without test data."""
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.index):
         if row.state is TrialState.COMPLETED:
@@ -50,7 +50,7 @@ def _group(rows: Sequence[Row]) -> Repetitions:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least two values. The deviation of equal values is exactly 0."""
+    """Return the spread of at least two values. The deviation of equal values is exactly 0."""
     low, high = min(values), max(values)
     if low == high:
         return Spread(low, 0.0, low, high)
@@ -60,7 +60,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def repetitions_csv(rows: Sequence[Row]) -> str:
-    """A line for each repeated candidate: its trials, how many, mean and standard deviation of each metric (unit in the name), parameters."""
+    """Return a CSV line for each repeated candidate.
+
+    It holds the trials, their number, mean and standard deviation of each metric (unit in the name), and
+    the parameters.
+    """
     found = repetitions(rows)
     units = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
     metrics = [name for name in units if any(name in group.metrics for group in found)]

@@ -1,4 +1,4 @@
-"""Where results are read from: a folder, or a server behind a client. What reads them does not know which of the two."""
+"""Sources of results: a folder, or a server through a client. Readers need not distinguish the two."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ class StoredResults:
 
 
 class ResultSource(Protocol):
-    """One experiment, wherever it is stored."""
+    """One stored experiment, independent of the kind of storage."""
 
     @property
     def place(self) -> str:
-        """The folder, or the address of the server and the number of the experiment; for people."""
+        """The folder, or the server's address and the experiment's number; for display."""
         ...
 
     def read(self) -> StoredResults:
-        """The experiment as it is now."""
+        """Return the current state of the experiment."""
         ...
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
-        """Copy an artifact of a trial to `path`, which appears whole or not at all. Raises NotFound, DigestMismatch."""
+        """Copy an artifact of a trial to `path`, atomically. Raises NotFound, DigestMismatch."""
         ...
 
 
 @dataclass(frozen=True)
 class ListedExperiment:
-    """An experiment in a server's list. `trials`: how many trials are in which state."""
+    """An experiment in a server's list. `trials`: number of trials by state."""
 
     id: int
     name: str
@@ -55,28 +55,29 @@ class Connection(Protocol):
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The server's address."""
         ...
 
     def experiments(self) -> Sequence[ListedExperiment]:
-        """All experiments, newest first."""
+        """Return all experiments, newest first."""
         ...
 
     def open(self, experiment: int | str) -> ResultSource:
-        """An experiment by id or name; the newest for "". Raises UnknownName."""
+        """Return an experiment by id or name; the newest for "". Raises UnknownName."""
         ...
 
     def submit(self, spec: ExperimentSpec | Mapping[str, Any]) -> ResultSource:
-        """A new experiment. Raises InvalidSpec."""
+        """Create an experiment. Raises InvalidSpec."""
         ...
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         ...
 
 
 CLIENTS: Registry[Callable[[str, str | None], Connection]] = Registry("URL scheme", "sparsemod.clients")
-"""Scheme of an address -> a function that takes the address and a token (None: that of the environment) and returns a connection.
+"""Scheme of an address -> a function that takes the address and a token and returns a connection.
 
-The library has none itself: packages that bring one declare it as an entry point in the group `sparsemod.clients`.
+With token None it uses the token of the environment. This library has no client: packages with one declare
+it as an entry point in the group `sparsemod.clients`.
 """

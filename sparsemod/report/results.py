@@ -30,18 +30,21 @@ def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
 
 
 def trials_csv(rows: Sequence[Row]) -> str:
-    """All trials, a line each, with the columns of `sparsemod.report.columns`; a metric's unit stands in the column's title."""
+    """Return all trials as CSV, one line each, with the columns of `sparsemod.report.columns`.
+
+    The unit of a metric is in the column's title.
+    """
     found = columns_of(rows)
     return csv_header(found) + csv_lines(rows, found)
 
 
 def csv_header(found: Iterable[Column]) -> str:
-    """The first line of a table with these columns."""
+    """Return the header line of a table with these columns."""
     return _csv([[column.title for column in found]])
 
 
 def csv_lines(rows: Iterable[Row], found: Collection[Column]) -> str:
-    """The lines of some trials in a table with these columns."""
+    """Return the lines of trials in a table with these columns."""
     return _csv([column.cell(column.value(row)) for column in found] for row in rows)
 
 
@@ -97,10 +100,11 @@ def write_results(
     rows: Sequence[Row],
     rounds: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
-    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg into `folder`; returns kind -> path. Where candidates were repeated,
-    repetitions.csv too. `rounds`: label -> title of the experiment's rounds, in order; default: the labels.
+    """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg to `folder`; return kind -> path.
 
-    Each file appears complete or not at all. No plots are written when the front is empty.
+    With repeated candidates it also writes repetitions.csv. `rounds`: label -> title of the experiment's
+    rounds, in order; default: the labels. Each file is written atomically. With an empty front, no plots
+    are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     best = front(objectives, rows)

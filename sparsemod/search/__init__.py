@@ -1,1 +1,4 @@
-"""The candidate source `search`: Sobol, a Gaussian process with exact costs, morphs of the front. Torch, BoTorch and Ax load on first use."""
+"""The candidate source `search`: Sobol points, a Gaussian process with exact costs, morphs of the front.
+
+Torch, BoTorch and Ax are imported on first use.
+"""

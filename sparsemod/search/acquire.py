@@ -1,7 +1,8 @@
-"""Choosing from a pool by expected hypervolume improvement: exact costs for the front-runners, estimates for the rest.
+"""Choice from a pool by expected hypervolume improvement, with exact costs for the best candidates only.
 
-One `Chooser` serves one call of `suggest`: model and front are made from the history once; every choice and every pending trial is added to them
-as a fantasy (costs exact, the error at its posterior mean), so that the members of a batch differ for a reason.
+The other costs are estimates. One `Chooser` serves one call of `suggest`: it makes the model and the front
+from the history once. Every choice and every pending trial is added to them as a fantasy (costs exact, the
+error at its posterior mean), so that the members of a batch differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,15 @@ from sparsemod.space.space import Space
 Floats = npt.NDArray[np.float64]
 
 FRONT = 200
-"""Members of the front that the boxes are made from; more are thinned out by their distance from each other."""
+"""Largest number of front members for the boxes; a larger front is thinned by mutual distance."""
 
 MODEL_POINTS = 400
 
 SAMPLED = 64
-"""Sobol points that are built to train the estimate of the costs: always the same ones, once in the life of a process."""
+"""Number of Sobol points that are built to train the cost estimate.
+
+They are always the same points, built once per process.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,10 @@ class Choice:
 
 
 class Chooser:
-    """`exact`: how many never-built candidates one choice may build. Raises InvalidInput when a completed row lacks an objective."""
+    """Chooses candidates from pools. `exact`: how many new candidates one choice may build.
+
+    Raises InvalidInput when a completed row lacks an objective.
+    """
 
     def __init__(self, history: History, space: Space, book: CostBook, fitter: gp.Fitter, exact: int) -> None:
         self._space, self._book, self._exact = space, book, exact
@@ -51,7 +58,7 @@ class Chooser:
         measured = {m for o in history.all for m in (o.values or ())} | {
             m for _, costs in drawn for m in costs
         }
-        # A budget on what nobody measures judges nothing, and there is nothing to estimate.
+        # Ignore budgets on metrics that are not measured: they judge nothing and cannot be estimated.
         limited = (b for b in self._objectives.budgets if b != "error" and b in measured)
         self._metrics = list(dict.fromkeys([*self._known, *limited]))
         self._uncertain = "error" in names
@@ -78,14 +85,15 @@ class Chooser:
         self._cells = self._decompose()
 
     def _drawn(self, history: History) -> list[tuple[Mapping[str, Value], Mapping[str, float]]]:
-        """Sobol points that can be built, with their costs; none when only the error matters."""
+        """Return the Sobol points that can be built, with their costs; none when only the error matters."""
         needed = bool(self._known or set(self._objectives.budgets) - {"error"})
         points = sobol.candidates(self._space, history.seed, SAMPLED if needed else 0)
         looked = [(parameters, self._book.look(parameters)) for parameters in points]
         return [(parameters, costs) for parameters, costs in looked if not isinstance(costs, str)]
 
     def _fit(self, history: History, fitter: gp.Fitter) -> gp.ErrorModel:
-        # What diverged or ended in a fault is a bad result: a model that never hears of it goes there again and again.
+        # Give the model bad results for diverged and faulty trials, or it would suggest their neighbourhood
+        # again.
         learned = [*(o for o, _ in history.completed), *history.failed]
         features = np.array([self._features(o.candidate.parameters, history.epochs(o)) for o in learned])
         errors = np.array(
@@ -102,13 +110,13 @@ class Chooser:
         return np.append(self._space.encode(parameters), gp.fidelity(epochs))
 
     def _learn(self, parameters: Mapping[str, Value], costs: Mapping[str, float]) -> None:
-        """Exact costs for the estimate to learn from."""
+        """Add exact costs to the training data of the estimate."""
         if all(m in costs for m in self._metrics):
             self._train_features.append(self._space.encode(parameters))
             self._train_costs.append(costs)
 
     def _imagine(self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]) -> None:
-        """Take a pending trial for finished, with the error that the model expects."""
+        """Add a pending trial as finished, with the error that the model expects."""
         values = dict(costs)
         if self._model is not None:
             row = self._features(parameters, epochs)[None, :]
@@ -128,7 +136,10 @@ class Chooser:
         return ehvi.decompose(known, points[:, names.index("error")] if self._uncertain else None)
 
     def gains(self, entries: Sequence[Entry], costs: Floats) -> tuple[Floats, Floats]:
-        """Expected gain of each entry with the given `costs`, shape (n, metrics), and a fallback score (greater is better) for no gain."""
+        """Return the expected gain of each entry with the given `costs`, shape (n, metrics), and a fallback score.
+
+        A greater score is better; it ranks entries without a gain.
+        """
         known = costs[:, : len(self._known)] / self._scale
         if self._model is None:
             return ehvi.improvement(self._cells, known, None), -known.sum(axis=1)
@@ -148,10 +159,11 @@ class Chooser:
         return gain, -known.sum(axis=1) - gp.error_of(mean) / scale
 
     def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
-        """The best feasible entry; None when all that were built break a budget. `search`: refine the best by local search.
+        """Return the best feasible entry; None when all built ones break a budget.
 
-        The local search climbs on estimated costs, which are free. Then half of the allowed builds go to the best of all, and the rest to
-        the neighbours of the best that was built, with an estimate that has learned from them.
+        With `search`, a local search refines the best. It climbs on estimated costs, which are free. Then
+        half of the allowed builds go to the best entries of all, and the rest to the neighbours of the best
+        built one, with an estimate updated by the first half.
         """
         share = self._exact if not self._built else max(4, self._exact // 2)
         for _ in range(2 if search else 0):
@@ -163,7 +175,7 @@ class Chooser:
         ranked = self._ranked(pool)
         attempts = 0
         while not ranked and attempts < 4:
-            # Nothing feasible yet: the estimate has learned from what was built, so look again.
+            # No feasible entry yet: rank again, since the estimate now includes the built networks.
             self._build(pool.entries, max(1, share // 2))
             ranked, attempts = self._ranked(pool), attempts + 1
         if not ranked:
@@ -175,14 +187,14 @@ class Chooser:
         return choice
 
     def broken(self) -> list[Choice]:
-        """What was built and breaks a budget, in the order of building."""
+        """Return the built entries that break a budget, in the order of building."""
         return [c for c in self._built.values() if c is not None and not self._objectives.feasible(c.costs)]
 
     def _chosen(self, choice: Choice) -> None:
         self._built[choice.entry.key] = None
 
     def _ranked(self, pool: Pool) -> list[Choice]:
-        """The built, feasible, not yet chosen entries, best first."""
+        """Return the built, feasible, not yet chosen entries, best first."""
         found = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
         if not found:
             return []
@@ -193,7 +205,10 @@ class Chooser:
         return [Choice(found[i].entry, found[i].costs, float(gain[i])) for i in order]
 
     def _cost_rows(self, rows: Sequence[Mapping[str, float]], choices: Sequence[Choice]) -> Floats:
-        """The metrics of the rows; one that cannot be known beforehand (measured on a device) is estimated from finished trials."""
+        """Return the metrics of the rows.
+
+        A metric without exact cost (measured on a device) is estimated from finished trials.
+        """
         if all(m in row for row in rows for m in self._metrics):
             return table(rows, self._metrics)
         guess, _ = self._estimate([c.entry for c in choices])
@@ -203,7 +218,7 @@ class Chooser:
         return guess
 
     def _estimate(self, entries: Sequence[Entry]) -> tuple[Floats, Floats]:
-        """Estimated costs and the deviations of their logarithms, shape (n, metrics)."""
+        """Return estimated costs and the deviations of their logarithms, shape (n, metrics)."""
         if len(self._train_costs) < 2:
             shape = (len(entries), len(self._metrics))
             return np.ones(shape), np.full(shape, 10.0)
@@ -211,7 +226,7 @@ class Chooser:
         return model.predict(np.array([self._space.encode(e.parameters) for e in entries]))
 
     def _promising(self, entries: Sequence[Entry], count: int) -> list[Entry]:
-        """Up to `count` entries without exact costs, the largest gain by estimated costs first."""
+        """Return up to `count` entries without exact costs, largest gain by estimated costs first."""
         open_entries = [e for e in entries if e.key not in self._built]
         if not open_entries:
             return []
@@ -224,8 +239,8 @@ class Chooser:
         return [open_entries[i] for i in order[:count]]
 
     def _build(self, entries: Sequence[Entry], count: int) -> None:
-        """Exact costs for the `count` most promising entries that have none yet."""
-        # A network that cannot be built is found out at once, without a capture: it costs next to nothing and counts a tenth.
+        """Compute exact costs for the `count` most promising entries without them."""
+        # An unbuildable network fails fast, without a capture, so it counts as a tenth of a build.
         left = float(count)
         for entry in self._promising(entries, 10 * count):
             if left <= 0.0:
@@ -242,7 +257,7 @@ class Chooser:
 
 
 def _spread_out(points: Floats, count: int) -> npt.NDArray[np.int64]:
-    """`count` rows far from each other, the best in each objective first."""
+    """Return `count` rows far from each other, the best in each objective first."""
     taken = list(dict.fromkeys(int(i) for i in points.argmin(axis=0)))
     distance = np.full(len(points), np.inf)
     for i in taken:

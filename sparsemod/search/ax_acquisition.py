@@ -1,6 +1,7 @@
-"""Ax's own default acquisition (noisy expected hypervolume improvement by Monte Carlo), as a fallback and to compare with.
+"""Ax's default acquisition (noisy expected hypervolume improvement by Monte Carlo), as fallback and for comparison.
 
-It models every objective by a Gaussian process, the exact ones too, and takes minutes where the closed form takes a fraction of a second.
+It models every objective by a Gaussian process, the exact ones too, and takes minutes where the closed form
+takes a fraction of a second.
 """
 
 import os
@@ -22,13 +23,16 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
 STALE_SECONDS = 600.0
-"""After how long a build of BoTorch's compiled kernel, which takes a minute, counts as abandoned."""
+"""Seconds after which a build of BoTorch's compiled kernel, which takes a minute, counts as abandoned."""
 
 
 def ask(
     spec: ExperimentSpec, space: Space, history: History, n: int, round_number: int
 ) -> list[dict[str, Value]]:
-    """Up to `n` candidates that meet the space's constraints. Pending trials are passed on to Ax; epochs are not: it knows no fidelity."""
+    """Return up to `n` candidates that meet the space's constraints.
+
+    Ax gets the pending trials, but not the epochs: it models no fidelity.
+    """
     forget_abandoned_builds()
     experiment = client(spec, space, history.all, history.bad_error)._experiment
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -41,8 +45,9 @@ def ask(
 
 
 def fitted(experiment: Experiment) -> Adapter:
-    """Ax's default model of every objective."""
-    # Abandoned are the candidates over a budget: without their costs Ax would suggest their like again and again.
+    """Return Ax's default model of every objective."""
+    # Abandoned trials are candidates over a budget: without their costs Ax would suggest similar ones
+    # again.
     return Generators.BOTORCH_MODULAR(
         experiment=experiment,
         data=experiment.lookup_data(),
@@ -51,7 +56,10 @@ def fitted(experiment: Experiment) -> Adapter:
 
 
 def forget_abandoned_builds() -> None:
-    """Remove the lock of a build that was killed: BoTorch compiles a kernel at its first use, and would wait for ever for the one before."""
+    """Remove the lock of a killed build.
+
+    BoTorch compiles a kernel at its first use and would wait for the lock of the killed build forever.
+    """
     place = os.environ.get("TORCH_EXTENSIONS_DIR") or Path("~/.cache/torch_extensions").expanduser()
     for lock in Path(place).glob("**/logei_fused_ext/lock"):
         try:

@@ -1,7 +1,8 @@
-"""The Ax experiment, rebuilt from the observations: to suggest from, and as a JSON file that Ax's own client opens.
+"""The Ax experiment, rebuilt from the observations, for suggestions and as a JSON file for Ax's client.
 
-Ax holds a view; the truth are the stored trials. Objectives get fixed thresholds (the reference point), without which Ax moves them; a budget on a
-metric that is no objective becomes an outcome constraint. Nothing but objectives and budgets is given to Ax: it would fit a model to each metric.
+Ax holds a view; the stored trials are authoritative. Objectives get fixed thresholds (the reference point),
+because Ax would otherwise move them. A budget on a metric that is no objective becomes an outcome
+constraint. Ax gets objectives and budgets only, because it would fit a model to each further metric.
 """
 
 import json
@@ -23,10 +24,12 @@ from sparsemod.spec.experiment import ExperimentSpec
 def client(
     spec: ExperimentSpec, space: Space, observations: Sequence[Observation], bad_error: float | None = None
 ) -> Client:
-    """An Ax client with one trial for each observation, in order of their index; `sparsemod_index` in a trial's properties is that index.
+    """Return an Ax client with one trial for each observation, in order of their index.
 
-    `bad_error` is the error that a trial is taken to have that diverged or ended in a fault, None to leave it out. Completed trials are completed; queued and running ones run; a network that cannot be built and a candidate over its budget are
-    abandoned (never suggested again); lost and stopped trials failed.
+    The property `sparsemod_index` of a trial is that index. `bad_error` is the error assumed for a trial
+    that diverged or ended in a fault; None leaves it out. Completed trials are completed in Ax; queued and
+    running ones run. A network that cannot be built and a candidate over its budget are abandoned (never
+    suggested again); lost and stopped trials are failed.
     """
     with quiet():
         made = Client(random_seed=spec.seed)
@@ -58,7 +61,7 @@ def client(
 
 
 def snapshot(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> str:
-    """The experiment as JSON text that `ax.api.client.Client.load_from_json_file` opens."""
+    """Return the experiment as JSON text for `ax.api.client.Client.load_from_json_file`."""
     with quiet():
         return json.dumps(client(spec, space, observations)._to_json_snapshot(), separators=(",", ":"))
 
@@ -75,7 +78,7 @@ def _limits(spec: ExperimentSpec) -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ax and BoTorch report routine decisions as warnings and log lines; they say nothing about our data."""
+    """Suppress the warnings and log lines about routine decisions of Ax and BoTorch; none concerns our data."""
     logger = logging.getLogger("ax")
     before: Any = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,9 +1,10 @@
-"""Our search space as Ax's, and candidates there and back.
+"""Conversion of our search space and candidates to Ax's and back.
 
-Ax's hierarchical spaces know one root and conditions on choices only, and its model flattens them again; so the space is flattened here, with a stated
-rule: an inactive parameter holds its default in Ax's eyes, and what Ax suggests for an inactive parameter is dropped. Fixed parameters stay
-outside. Values of mixed types travel as their JSON text. Whole numbers with a step are ordered choices,
-very many of them a range whose values are rounded to their steps.
+Ax's hierarchical spaces allow one root and conditions on choices only, and its model flattens them. So this
+module flattens the space by a fixed rule: in Ax, an inactive parameter has its default, and Ax's suggestion
+for an inactive parameter is dropped. Fixed parameters are left out. Values of mixed types are passed as
+JSON text. Whole numbers with a step become ordered choices; with very many values, a range whose values are
+rounded to their steps.
 """
 
 import json
@@ -17,11 +18,11 @@ from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, 
 from sparsemod.space.space import Space
 
 MOST_CHOICES = 1000
-"""Values of a whole number with a step that Ax gets as a list."""
+"""Largest number of values of a stepped whole number that Ax gets as a list."""
 
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
-    """Ax's description of the free parameters."""
+    """Return Ax's description of the free parameters."""
     found: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
         if isinstance(p, Integer) and p.step > 1 and p.cardinality <= MOST_CHOICES:
@@ -41,7 +42,7 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
         elif isinstance(p, Categorical):
             values = [_out(p, v) for v in p.values]
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
-            # Ax wants two-valued and text choices unordered, numbers sorted.
+            # Ax requires two-valued and text choices to be unordered, and numbers to be sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
             found.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type=kind, is_ordered=ordered)
@@ -50,19 +51,25 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
 
 
 def constraints(space: Space) -> list[str]:
-    """The constraints that Ax can hold: between unconditional parameters on a linear scale. The others are checked on what it suggests."""
+    """Return the constraints that Ax supports: between unconditional parameters on a linear scale.
+
+    The other constraints are checked on Ax's suggestions.
+    """
     return [
         _constraint(c) for c in space.constraints if all(_plain(space.parameter(n)) for n in c.coefficients)
     ]
 
 
 def to_ax(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:
-    """A candidate as Ax holds it: every free parameter, inactive ones at their default."""
+    """Return a candidate in Ax's form: every free parameter, inactive ones at their default."""
     return {p.name: _out(p, values.get(p.name, p.default)) for p in space.free}
 
 
 def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
-    """Ax's candidate as ours: fixed parameters added, inactive ones dropped. It may break a constraint that Ax does not hold."""
+    """Return Ax's candidate in our form: fixed parameters added, inactive ones dropped.
+
+    It may break a constraint that Ax does not support.
+    """
     back: dict[str, Value] = {}
     for p in space.free:
         given = values[p.name]

@@ -1,8 +1,9 @@
-"""Exact costs by candidate, remembered; and a quick estimate of them for candidates that nobody has built yet.
+"""Exact costs by candidate, cached, and a fast estimate for candidates that have not been built.
 
-A cost is exact but not free (a network is built and captured: tens of milliseconds), and a pool holds a thousand candidates. So the pool is ranked by
-the estimate and only the front-runners are built. The estimate is trained on what the observations hold, a fixed sample of the space and what
-the present suggestion has built; never on the cache, so that it does not depend on the life of the process.
+An exact cost takes tens of milliseconds, because a network is built and captured, and a pool holds a
+thousand candidates. So the estimate ranks the pool, and only the best candidates are built. The estimate is
+trained on the observations, a fixed sample of the space, and the networks that the current suggestion has
+built. It never uses the cache, so it does not depend on how long the process has run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +25,14 @@ _TRAIN = 300
 
 
 class CostBook:
-    """Asks `costs` once for each candidate and remembers the answer, also that a network cannot be built."""
+    """Calls `costs` once for each candidate and caches the answer, build errors included."""
 
     def __init__(self, space: Space, costs: Costs) -> None:
         self._space, self._costs = space, costs
         self._known: dict[str, dict[str, float] | str] = {}
 
     def look(self, values: Mapping[str, Value]) -> dict[str, float] | str:
-        """The costs, or the message of the error when the network cannot be built."""
+        """Return the costs, or the error's message when the network cannot be built."""
         key = self._space.key(values)
         if key not in self._known:
             try:
@@ -42,9 +43,10 @@ class CostBook:
 
 
 class CostEstimate:
-    """Costs guessed from features: a Gaussian process with a linear and a smooth part on their logarithms, the length scale chosen by evidence.
+    """Estimated costs: a Gaussian process on the logarithms, with a linear and a smooth part.
 
-    `features`: shape (n, d), `costs`: shape (n, metrics), positive; at least two rows. Beyond 300 rows every k-th is used.
+    The length scale maximizes the evidence. `features`: shape (n, d); `costs`: shape (n, metrics),
+    positive; at least two rows. Beyond 300 rows, every k-th row is used.
     """
 
     def __init__(self, features: Floats, costs: Floats) -> None:
@@ -60,7 +62,7 @@ class CostEstimate:
             kernel[np.diag_indices_from(kernel)] += _NOISE
             lower = cholesky(kernel, lower=True)
             weights = cho_solve((lower, True), y)
-            # Evidence with each metric's own amplitude at its maximum, summed over the metrics.
+            # The evidence, with each metric's amplitude at its maximum, summed over the metrics.
             amplitude = np.maximum((y * weights).sum(axis=0) / len(y), 1e-12)
             evidence = float(
                 -0.5 * len(y) * np.log(amplitude).sum() - y.shape[1] * np.log(np.diag(lower)).sum()
@@ -80,7 +82,7 @@ class CostEstimate:
         return result
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Median costs and the standard deviation of their logarithms, each shape (n, metrics)."""
+        """Return median costs and the standard deviation of their logarithms, each shape (n, metrics)."""
         cross = self._kernel(self._x, features, self._length)
         reduced = solve_triangular(self._lower, cross, lower=True, check_finite=False)
         own = 1.0 + ((features - 0.5) ** 2).sum(axis=1)
@@ -90,5 +92,5 @@ class CostEstimate:
 
 
 def table(rows: Sequence[Mapping[str, float]], metrics: Sequence[str]) -> Floats:
-    """The rows' `metrics` as an array, shape (rows, metrics)."""
+    """Return the rows' `metrics` as an array, shape (rows, metrics)."""
     return np.array([[row[m] for m in metrics] for row in rows], dtype=float).reshape(len(rows), len(metrics))

@@ -1,11 +1,14 @@
 """Expected hypervolume improvement in closed form, when all objectives but the error are known exactly.
 
-The part of the reference box that the front does not dominate is cut into disjoint boxes once. A candidate's known costs clip each box to
-a known volume; the uncertain error contributes the difference of its expected improvement between the box's two error bounds. The sum over
-the boxes is the expected gain, with no sampling (one integral over the error's distribution is done on a grid). The idea is that of the exact EHVI of Emmerich, Deutz and Klinkenberg (2011) and Yang et al.
-(2019), with a point mass instead of a Gaussian in every dimension but one.
+The part of the reference box that the front does not dominate is cut into disjoint boxes once. A
+candidate's known costs clip each box to a known volume. The uncertain error contributes the difference of
+its expected improvement between the box's two error bounds. The sum over the boxes is the expected gain,
+without sampling; one integral over the error's distribution is computed on a grid. The method follows the
+exact EHVI of Emmerich, Deutz and Klinkenberg (2011) and Yang et al. (2019), with a point mass instead of a
+Gaussian in every dimension but one.
 
-Objectives are divided by their reference (as `Objectives.vector` does): everything lies in the unit box and is minimized.
+Objectives are divided by their reference (as `Objectives.vector` does): everything lies in the unit box and
+is minimized.
 """
 
 from collections.abc import Callable
@@ -17,7 +20,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-_BLOCK = 4_000_000  # numbers of one temporary array when candidates are scored: 32 MB
+_BLOCK = 4_000_000  # largest number of elements of a temporary array when candidates are scored: 32 MB
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,18 @@ class Cells:
 
 
 def decompose(known: Floats, uncertain: Floats | None) -> Cells:
-    """The cells left free by the points with the `known` objectives, shape (n, k), and the `uncertain` one, shape (n,) or None.
+    """Return the cells that the points leave free.
 
-    The uncertain objective is swept upwards: at each point's level, its orthant is cut out of the boxes that are open there, so that a box
-    ends at the level where it changes. Equal levels share a step.
+    The points have the `known` objectives, shape (n, k), and the `uncertain` one, shape (n,) or None. The
+    uncertain objective is swept upwards. At each point's level its orthant is cut out of the open boxes, so
+    that a box ends at the level where it changes. Equal levels share a step.
     """
     count, dimensions = known.shape
     sweep = np.zeros(count) if uncertain is None else np.clip(uncertain, 0.0, 1.0)
     inside = np.all(known < 1.0, axis=1) & (sweep < 1.0)
     known, sweep = np.clip(known[inside], 0.0, 1.0), sweep[inside]
     levels = np.unique(np.concatenate([sweep, [0.0, 1.0]]))
-    # Within a level, far-reaching points first: they remove much and leave little for the others to cut up.
+    # Process far-reaching points of a level first: they remove much, so later points cut fewer boxes.
     order = np.lexsort((known.sum(axis=1), sweep))
     lower, upper = np.zeros((1, dimensions)), np.ones((1, dimensions))
     start = np.zeros(1, dtype=np.int64)
@@ -70,7 +74,10 @@ def decompose(known: Floats, uncertain: Floats | None) -> Cells:
 
 
 def _without_orthant(point: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """The boxes without the part where every coordinate is at least `point`'s, as disjoint boxes: one slab a dimension."""
+    """Return the boxes without the region where every coordinate is at least `point`'s, as disjoint boxes.
+
+    There is one slab per dimension.
+    """
     cut = np.maximum(point, low)
     lows, highs = [np.empty((0, low.shape[1]))], [np.empty((0, low.shape[1]))]
     for j in range(low.shape[1]):
@@ -85,11 +92,11 @@ def _without_orthant(point: Floats, low: Floats, high: Floats) -> tuple[Floats, 
 
 
 def improvement(cells: Cells, known: Floats, below: Floats | None) -> Floats:
-    """The (expected) gain in hypervolume of each candidate, shape (n,).
+    """Return the (expected) gain in hypervolume of each candidate, shape (n,).
 
-    `known`: the candidates' exact objectives, shape (n, k). `below`: for each candidate and level t of `cells.levels`, the expected amount by
-    which its uncertain objective falls below t, E[max(t - y, 0)], shape (n, levels); None when every objective is known, and the gain is
-    exact then.
+    `known`: the candidates' exact objectives, shape (n, k). `below`: for each candidate and level t of
+    `cells.levels`, the expected amount by which its uncertain objective falls below t, E[max(t - y, 0)],
+    shape (n, levels). It is None when every objective is known; the gain is then exact.
     """
     count = len(known)
     gain = np.zeros(count)
@@ -109,10 +116,11 @@ def improvement(cells: Cells, known: Floats, below: Floats | None) -> Floats:
 
 
 def expected_below(levels: Floats, probability: Callable[[Floats], Floats]) -> Floats:
-    """E[max(t - y, 0)] at each level t in [0, 1], shape (n, levels), of variables that are never below 0.
+    """Return E[max(t - y, 0)] at each level t in [0, 1], shape (n, levels), of variables that are never below 0.
 
-    `probability` gives P(y <= s) of each of the n variables at points s, shape (n, points). The expectation is its integral from 0 to t, by the
-    trapezoid rule on 200 points, denser towards 0, and the levels themselves.
+    `probability` gives P(y <= s) of each of the n variables at points s, shape (n, points). The expectation
+    is its integral from 0 to t, by the trapezoid rule on the levels and 200 points that are denser towards
+    0.
     """
     grid = np.unique(np.concatenate([np.linspace(0.0, 1.0, 200) ** 1.5, levels]))
     height = probability(grid)

@@ -1,11 +1,16 @@
-"""A Gaussian process on the error: hyperparameters sampled while points are few, fitted by BoTorch when they are many; predictions in plain numpy.
+"""A Gaussian process on the error, with predictions in plain numpy.
 
-The fitted model is BoTorch's `SingleTaskGP` with its kernel and priors scaled to the number of dimensions (Hvarfner et al. 2024), on the logit of the
-error: good errors span two orders of magnitude, and bad ones crowd below that of guessing, where small differences tell much. A column beside the space's features says how long a network was trained
-(logarithm of the epochs, inherited ones included), so that rounds of different length are modelled, not mixed.
+Hyperparameters are sampled for few points and fitted by BoTorch for many.
 
-Both start cold and depend on nothing but the data they get: a suggester rebuilt after a kill fits the very same model. What makes that cheap is a
-cap on the data and on the iterations, and a cache of hyperparameters by the data's digest.
+The fitted model is BoTorch's `SingleTaskGP` with its kernel and its priors scaled to the number of
+dimensions (Hvarfner et al. 2024), on the logit of the error. Good errors span two orders of magnitude, and
+bad ones lie just below chance level, where small differences are informative. A column beside the space's
+features holds the length of training (logarithm of the epochs, inherited ones included), so that the model
+separates rounds of different length.
+
+Sampling and fitting start cold and depend only on their data: a suggester restarted after a kill fits the
+same model. Limits on the data and the iterations, and a cache of hyperparameters by the data's digest, keep
+this cheap.
 """
 
 import hashlib
@@ -24,14 +29,17 @@ from sparsemod.search import posterior
 Floats = npt.NDArray[np.float64]
 
 LOW, HIGH = 0.003, 0.03
-"""Added to the error and to the accuracy before the logit, so that neither a perfect score nor a useless network is a pole."""
+"""Added to the error and to the accuracy before the logit, so that errors of 0 and 1 stay finite."""
 
 PRIOR_SPREAD, PRIOR_POINTS = 1.7, 10
-"""Deviation of the logit over networks from useless to good (from 2 to -4), and how many points that belief weighs: when all networks so far are
-bad, which they often are at first, their own deviation would rule a good one out."""
+"""Prior standard deviation of the logit (from 2, useless, to -4, good), and its weight in points.
+
+Without it, when all networks so far are bad, as is common at first, their own deviation would rule out a
+good one.
+"""
 
 SAMPLED = 100
-"""Up to so many points hyperparameters are sampled, beyond they are fitted."""
+"""Largest number of points for which hyperparameters are sampled; beyond it they are fitted."""
 
 FIT_POINTS = 200
 ITERATIONS = 50
@@ -39,9 +47,10 @@ ITERATIONS = 50
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of a kernel offset + amplitude^2 exp(-0.5 |(a - b) / lengthscales|^2) on standardized targets: constant mean, noise variance.
+    """Hyperparameters of offset + amplitude^2 exp(-0.5 |(a - b) / lengthscales|^2) on standardized targets.
 
-    `offset`: variance of the mean when that is integrated out, 0 when it was fitted.
+    They include a constant mean and a noise variance. `offset`: variance of the mean when it is integrated
+    out, 0 when it was fitted.
     """
 
     lengthscales: Floats
@@ -51,7 +60,7 @@ class Hyperparameters:
     offset: float = 0.0
 
     def kernel(self, a: Floats, b: Floats) -> Floats:
-        """Covariances of rows of `a` with rows of `b`, without noise."""
+        """Return the covariances of rows of `a` with rows of `b`, without noise."""
         a, b = a / self.lengthscales, b / self.lengthscales
         square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * (a @ b.T)
         result: Floats = self.offset + self.amplitude**2 * np.exp(-0.5 * np.maximum(square, 0.0))
@@ -59,23 +68,24 @@ class Hyperparameters:
 
 
 def logit(errors: Floats) -> Floats:
-    """The scale on which errors are modelled: log((error + LOW) / (1 - error + HIGH))."""
+    """Return the scale on which errors are modelled: log((error + LOW) / (1 - error + HIGH))."""
     errors = np.clip(errors, 0.0, 1.0)
     result: Floats = np.log((errors + LOW) / (1.0 - errors + HIGH))
     return result
 
 
 def error_of(logits: Floats) -> Floats:
-    """The inverse of `logit`, in [0, 1]."""
+    """Return the inverse of `logit`, in [0, 1]."""
     odds = np.exp(logits)
     result: Floats = np.clip((odds * (1.0 + HIGH) - LOW) / (1.0 + odds), 0.0, 1.0)
     return result
 
 
 class ErrorModel:
-    """The posterior of logit(error) given features, shape (n, d), and errors, shape (n,), for equally likely `hyperparameters`.
+    """The posterior of logit(error) for equally likely `hyperparameters`.
 
-    `add` conditions on further points in place (fantasies for pending trials); `predict` gives mean and standard deviation of the logit.
+    The data are features, shape (n, d), and errors, shape (n,). `add` conditions on further points in place
+    (fantasies for pending trials); `predict` returns mean and standard deviation of the logit.
     """
 
     def __init__(self, features: Floats, errors: Floats, hyperparameters: Sequence[Hyperparameters]) -> None:
@@ -95,9 +105,10 @@ class ErrorModel:
             self._factors.append((lower, cho_solve((lower, True), self._targets - each.mean)))
 
     def predict(self, features: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the logit of the error, each shape (n,); the noise of an observation is not part of it.
+        """Return mean and standard deviation of the logit of the error, each shape (n,), without observation noise.
 
-        Of a mixture: its own first two moments, so that the members' disagreement adds to the deviation.
+        For a mixture these are its first two moments, so that disagreement of the members increases the
+        deviation.
         """
         means, variances = [], []
         for each, (lower, weights) in zip(self.hyperparameters, self._factors, strict=True):
@@ -119,13 +130,13 @@ class ErrorModel:
 
 
 class Fitter:
-    """Fits hyperparameters, remembering the last few fits by their data. The memory saves time and changes no result."""
+    """Fits hyperparameters and caches the last few fits by their data. The cache changes no result."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, tuple[Hyperparameters, ...]] = OrderedDict()
 
     def fit(self, features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
-        """Hyperparameters for the data, see `fit`."""
+        """Return hyperparameters for the data, see `fit`."""
         digest = hashlib.sha256(features.tobytes() + b"|" + errors.tobytes()).hexdigest()
         if digest not in self._known:
             self._known[digest] = fit(features, errors)
@@ -135,7 +146,10 @@ class Fitter:
 
 
 def fit(features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
-    """Hyperparameters for the data: a sample of their posterior for up to SAMPLED points, the most probable ones for more."""
+    """Return hyperparameters for the data.
+
+    Up to SAMPLED points they are a sample of the posterior, beyond it the most probable ones.
+    """
     logits = logit(errors)
     targets = (logits - logits.mean()) / _spread(logits)
     if len(errors) > SAMPLED:
@@ -147,7 +161,10 @@ def fit(features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
 
 
 def peak(features: Floats, targets: Floats) -> Hyperparameters:
-    """Maximum a posteriori hyperparameters of BoTorch's SingleTaskGP on standardized targets, from a cold start."""
+    """Return the maximum a posteriori hyperparameters of BoTorch's SingleTaskGP, from a cold start.
+
+    The targets are standardized.
+    """
     import torch
     from botorch.exceptions.warnings import BotorchWarning
     from botorch.models import SingleTaskGP
@@ -157,7 +174,8 @@ def peak(features: Floats, targets: Floats) -> Hyperparameters:
 
     x, y = torch.from_numpy(features.copy()), torch.from_numpy(targets)[:, None]
     with warnings.catch_warnings():
-        # Reaching the iteration cap is meant; standardized targets of few points are not exactly of unit variance.
+        # Reaching the iteration limit is intended; standardized targets of few points have not exactly unit
+        # variance.
         warnings.simplefilter("ignore", category=BotorchWarning)
         model = SingleTaskGP(
             x,
@@ -176,16 +194,20 @@ def peak(features: Floats, targets: Floats) -> Hyperparameters:
 
 
 def fidelity(epochs: float) -> float:
-    """The column that says how long a network was trained: a doubling of the epochs counts like an eighth of a parameter's range."""
+    """Return the feature for the length of training.
+
+    A doubling of the epochs counts like an eighth of a parameter's range.
+    """
     return math.log2(max(epochs, 1e-3)) / 8.0
 
 
 def chosen(
     errors: Floats, features: Floats, keep: npt.NDArray[np.bool_], limit: int
 ) -> npt.NDArray[np.int64]:
-    """Which points to model when there are more than `limit`: those in `keep` (the front), the lowest errors, and the rest by spread.
+    """Return which points to model when there are more than `limit`.
 
-    Ascending indices, at most `limit`. Spread is greedy: the point farthest from those already taken comes next.
+    They are those in `keep` (the front), the lowest errors, and the rest by spread: greedily the point
+    farthest from those already chosen. Indices are ascending, at most `limit`.
     """
     count = len(errors)
     if count <= limit:
@@ -206,6 +228,9 @@ def chosen(
 
 
 def _spread(logits: Floats) -> float:
-    """The scale of the logits: their deviation, pulled towards PRIOR_SPREAD as if that had been seen in PRIOR_POINTS points."""
+    """Return the scale of the logits.
+
+    It is their deviation, shrunk towards PRIOR_SPREAD with the weight of PRIOR_POINTS points.
+    """
     spread = float(logits.var(ddof=1)) if len(logits) > 1 else 0.0
     return math.sqrt((len(logits) * spread + PRIOR_POINTS * PRIOR_SPREAD**2) / (len(logits) + PRIOR_POINTS))

@@ -1,4 +1,7 @@
-"""The observations digested: what is known, pending, forbidden, on the front, and where the rounds stand. Depends on nothing else."""
+"""A view of the observations: known, pending and excluded trials, the front, and the state of the rounds.
+
+It depends on nothing else.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +17,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 @dataclass(frozen=True)
 class Round:
-    """A round of the spec and how many of its trials are still to be suggested."""
+    """A round of the spec and the number of its trials not yet suggested."""
 
     name: str
     number: int
@@ -31,7 +34,8 @@ class History:
         self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
         self._rounds = search_config(spec).rounds
         self.seed = spec.seed
-        # Each is suggested once. A trial that failed by a fault has used its attempts: the candidate would end in the same way again.
+        # Suggest each candidate once. A trial that failed by a fault used all its attempts and would fail
+        # again.
         self.seen = {space.key(o.candidate.parameters) for o in self.all}
         self.completed = [
             (o, o.values)
@@ -47,12 +51,12 @@ class History:
 
     @property
     def bad_error(self) -> float:
-        """The error that a trial is taken to have that diverged or ended in a fault: no better than the worst one measured."""
+        """Return the error assumed for a trial that diverged or ended in a fault: at least the worst measured one."""
         worst = [values["error"] for values in self.rows if "error" in values]
         return min(1.0, max([self.objectives.reference.get("error", 1.0), *worst]))
 
     def epochs(self, observation: Observation) -> float:
-        """Epochs of training in the observation's weights; those of its round when it does not say."""
+        """Return the epochs of training in the observation's weights; those of its round when unknown."""
         if observation.epochs > 0:
             return observation.epochs
         name, parent = observation.candidate.round, observation.candidate.parent
@@ -62,7 +66,10 @@ class History:
         return float((own or self._rounds.r1).epochs)
 
     def rounds(self) -> list[Round]:
-        """The rounds that still have trials to suggest. What was never trained (see `Observation.miss`) is no trial; a failed trial is one."""
+        """Return the rounds with trials left to suggest.
+
+        A candidate that was never trained (see `Observation.miss`) is no trial; a failed trial is one.
+        """
         counted = [o.candidate.round for o in self.all if not o.miss]
         rounds = self._rounds
         plan: list[tuple[str, RoundSpec]] = [("r1", rounds.r1), ("r2", rounds.r2), ("r3", rounds.r3)]
@@ -73,7 +80,7 @@ class History:
         ]
 
     def misses(self) -> int:
-        """How many observations in a row, up to the latest, were over a budget or could not be built."""
+        """Return the number of consecutive misses, up to the latest observation."""
         count = 0
         for observation in reversed(self.all):
             if not observation.miss:
@@ -82,11 +89,11 @@ class History:
         return count
 
     def any_feasible(self) -> bool:
-        """Whether any candidate ever could be built and met the budgets."""
+        """Return whether any candidate could be built and met the budgets."""
         return any(not o.miss for o in self.all)
 
     def emptiness(self) -> str:
-        """How empty the space is, in one sentence."""
+        """Describe in one sentence how few candidates are feasible."""
         misses = [o for o in self.all if o.miss]
         rows = [o.values for o in misses if o.values is not None and o.state is TrialState.INFEASIBLE]
         broken = sum(o.state is TrialState.FAILED for o in misses)

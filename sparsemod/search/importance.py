@@ -1,9 +1,10 @@
-"""How much each parameter matters to each metric: total Sobol' indices of a Gaussian process fitted to the trials.
+"""Importance of each parameter for each metric: total Sobol' indices of a Gaussian process on the trials.
 
-The model is BoTorch's `SingleTaskGP` on the logit of the error and on the logarithm of every other metric. Its mean is evaluated on Saltelli's
-design over the unit cube of the space, constraints left aside, and Jansen's estimator gives the share of the metric's variance that a parameter
-takes part in (Saltelli et al., "Variance based sensitivity analysis of model output", 2010). A parameter that is active only under a condition
-counts where it is active.
+The model is BoTorch's `SingleTaskGP` on the logit of the error and on the logarithm of every other metric.
+Its mean is evaluated on Saltelli's design over the unit cube of the space, without constraints. Jansen's
+estimator gives the share of the metric's variance in which a parameter takes part (Saltelli et al.,
+"Variance based sensitivity analysis of model output", 2010). A conditional parameter counts where it is
+active.
 """
 
 import warnings
@@ -19,18 +20,21 @@ from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 
 SAMPLES = 512
-"""Base points of the design; each parameter costs as many evaluations of the model again."""
+"""Base points of the design; each parameter adds as many evaluations of the model."""
 
 FEWEST = 12
-"""Trials below which nothing is said."""
+"""Smallest number of trials for a result."""
 
 HELD_OUT = 0.2
-"""Share of the trials on which the model is judged."""
+"""Share of the trials held out to evaluate the model."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """`indices`: parameter -> total index, largest first; `accuracy`: R² on trials that the model was not fitted to; `trials` in all."""
+    """Total indices (parameter -> index, largest first) of a metric.
+
+    `accuracy`: R² on trials that the model was not fitted to; `trials`: number of all trials.
+    """
 
     indices: dict[str, float]
     accuracy: float
@@ -40,9 +44,9 @@ class Sensitivity:
 def sensitivity(
     space: Space, observations: Sequence[Observation], metric: str, seed: int = 0
 ) -> Sensitivity | None:
-    """The sensitivity of one metric, None when there are too few trials or the metric never changes.
+    """Return the sensitivity of one metric, None for too few trials or a constant metric.
 
-    Costs are learned from infeasible trials too. Equal arguments give equal results.
+    Infeasible trials contribute costs too. Equal arguments give equal results.
     """
     states = (TrialState.COMPLETED,) if metric == "error" else (TrialState.COMPLETED, TrialState.INFEASIBLE)
     used = [o for o in observations if o.state in states and metric in (o.values or {})]

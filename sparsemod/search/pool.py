@@ -1,4 +1,8 @@
-"""Where candidates come from in rounds 2 and 3: Sobol points, mutations and crossovers of the front, morphs of parents; small spaces in full."""
+"""Pools of candidates for rounds 2 and 3.
+
+They hold Sobol points, mutations and crossovers of the front, and morphs of parents; small spaces are
+listed in full.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -15,7 +19,7 @@ from sparsemod.space.space import Space
 Values = dict[str, Value]
 
 ENUMERATED = 4096
-"""A space with at most so many points is listed in full instead of sampled."""
+"""Largest number of points of a space that is listed in full instead of sampled."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Parent:
 
 @dataclass(frozen=True)
 class Entry:
-    """A member of the pool. `epochs`: epochs that its weights will have had after its trial."""
+    """A member of the pool. `epochs`: epochs in its weights after its trial."""
 
     parameters: Values
     key: str
@@ -39,7 +43,7 @@ class Entry:
 
 
 class Pool:
-    """Distinct candidates that are not in `seen`."""
+    """A set of distinct candidates, none of which is in `seen`."""
 
     def __init__(self, space: Space, seen: AbstractSet[str]) -> None:
         self._space = space
@@ -53,7 +57,7 @@ class Pool:
         parent: int | None = None,
         operators: tuple[str, ...] = (),
     ) -> Entry | None:
-        """The new entry, or None when the candidate is already there or was seen before."""
+        """Add a candidate; return its entry, or None when the pool or `seen` has it."""
         key = self._space.key(values)
         if key in self._keys or not self._space.meets_constraints(values):
             return None
@@ -65,7 +69,7 @@ class Pool:
     def fill(
         self, front: Sequence[Mapping[str, Value]], epochs: float, rng: np.random.Generator, size: int
     ) -> None:
-        """Half Sobol points; half mutations of the front at three strengths and crossovers of its members."""
+        """Add half Sobol points, and half mutations of the front at three strengths and crossovers of its members."""
         if self._space.cardinality <= ENUMERATED:
             for values in every(self._space):
                 self.add(values, epochs)
@@ -83,7 +87,10 @@ class Pool:
             self.add(child, epochs)
 
     def near(self, entries: Sequence[Entry], rng: np.random.Generator, each: int) -> list[Entry]:
-        """New neighbours of `entries`, for a local search: `each` mutations of every one, of shrinking strength."""
+        """Return new neighbours of `entries` for a local search: `each` mutations of every entry.
+
+        The strength of the mutations falls.
+        """
         found = []
         for entry in entries:
             for turn in range(each):
@@ -101,7 +108,7 @@ class Pool:
         rng: np.random.Generator,
         size: int,
     ) -> None:
-        """Morphs of the parents in turn, until `size` are there or four rounds of all parents brought nothing more."""
+        """Add morphs of the parents in turn, until the pool has `size` or four rounds of all parents added nothing."""
         for _ in range(4):
             for parent in parents:
                 for morph in morphs(parent.parameters, rng):
@@ -113,11 +120,12 @@ class Pool:
 
 
 def every(space: Space) -> Iterator[Values]:
-    """Each candidate of a finite space that meets its constraints, once."""
+    """Yield each candidate of a finite space that meets its constraints, once."""
     steps = [int(p.cardinality) for p in space.free]
     keys: set[str] = set()
     for place in product(*(range(n) for n in steps)):
-        # The middle of a step's cell decodes to its value only when steps are even; values are looked up from the parameter instead.
+        # The middle of a step's cell decodes to its value only for even steps, so take values from the
+        # parameter.
         unit = np.array([p.unit(_value(p, i)) for p, i in zip(space.free, place, strict=True)])
         values = space.decode(np.clip(unit, 0.0, np.nextafter(1.0, 0.0)))
         key = space.key(values)

@@ -1,9 +1,10 @@
-"""Hyperparameters of a Gaussian process from few data: a sample of their posterior instead of its peak.
+"""Hyperparameters of a Gaussian process from few data: a sample of their posterior instead of its maximum.
 
-With ten or twenty points in a dozen dimensions many lengthscales explain the data; the best of them alone predicts with an assurance that nothing
-justifies, and a search that believes it never looks where the good networks are. A mixture over the sample knows what it does not know.
-The sampler is elliptical slice sampling (Murray, Adams and MacKay 2010): the priors are normal in the logarithms, nothing has to be tuned,
-and a chain costs a few hundred small Cholesky factors.
+With ten or twenty points in a dozen dimensions, many lengthscales explain the data. The most probable ones
+alone give overconfident predictions, and the search then ignores regions with good networks. A mixture over
+the sample includes this uncertainty. The sampler is elliptical slice sampling (Murray, Adams and MacKay
+2010). It suits the priors, which are normal in the logarithms, needs no tuning, and a chain costs a few
+hundred small Cholesky factorizations.
 """
 
 import math
@@ -15,21 +16,28 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky
 Floats = npt.NDArray[np.float64]
 
 LENGTHSCALE = (0.7, 0.7)
-"""Mean and deviation of the logarithm of a lengthscale, for features in [0, 1]: the middle is 2, an effect that is nearly linear."""
+"""Mean and standard deviation of the logarithm of a lengthscale, for features in [0, 1].
+
+The median is 2, a nearly linear effect.
+"""
 
 NOISE = (-4.0, 1.0)
-"""Of the logarithm of the noise variance, for targets of unit variance (BoTorch's prior)."""
+"""Mean and standard deviation of the logarithm of the noise variance.
+
+The targets have unit variance; this is BoTorch's prior.
+"""
 
 AMPLITUDE = (0.0, 0.3)
-"""Of the logarithm of the kernel's standard deviation."""
+"""Mean and standard deviation of the logarithm of the kernel's standard deviation."""
 
 STEPS, BURN_IN, KEPT = 120, 40, 12
 
 
 def sample(features: Floats, targets: Floats) -> Floats:
-    """Rows (logarithms of the lengthscales..., of the noise variance, of the amplitude), shape (KEPT, d + 2). Equal data give an equal sample.
+    """Return rows (logarithms of the lengthscales..., of the noise variance, of the amplitude), shape (KEPT, d + 2).
 
-    `features`: shape (n, d). `targets`: shape (n,), about standardized; their constant mean has a unit normal prior and is integrated out.
+    Equal data give an equal sample. `features`: shape (n, d). `targets`: shape (n,), about standardized;
+    their constant mean has a unit normal prior and is integrated out.
     """
     rng = np.random.default_rng(0)
     dimensions = features.shape[1]
@@ -59,7 +67,7 @@ def sample(features: Floats, targets: Floats) -> Floats:
 
 
 def _evidence(squares: Floats, targets: Floats, place: Floats) -> float:
-    """Logarithm of the marginal likelihood, up to a constant; minus infinity where the kernel is singular."""
+    """Return the logarithm of the marginal likelihood up to a constant; minus infinity for a singular kernel."""
     kernel = np.exp(2.0 * place[-1] - 0.5 * (squares @ np.exp(-2.0 * place[:-2]))) + 1.0
     kernel[np.diag_indices_from(kernel)] += np.exp(place[-2]) + 1e-6
     try:

@@ -1,4 +1,7 @@
-"""The settings of the search, its rounds and its keys of a `config.cfg`. Nothing outside this folder knows the rounds' names."""
+"""The settings of the search, its rounds and its keys of a `config.cfg`.
+
+No code outside this folder knows the rounds' names.
+"""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
@@ -40,7 +43,7 @@ class RoundsSpec(_Part):
 
     @property
     def trials(self) -> int:
-        """Trials of all rounds."""
+        """Number of trials of all rounds."""
         return self.r1.trials + self.r2.trials + self.r3.trials
 
     @model_validator(mode="after")
@@ -53,7 +56,7 @@ class RoundsSpec(_Part):
 
 
 class StopSpec(_Part):
-    """End the search early: less than `tolerance` of hypervolume gained over the last `trials` completed trials."""
+    """Early stop: the search gained less than `tolerance` of hypervolume over the last `trials` completed trials."""
 
     tolerance: float = Field(
         1e-3,
@@ -104,7 +107,7 @@ class SearchConfig(SourceConfig):
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 
     def plan(self) -> tuple[Round, ...]:
-        """The three rounds."""
+        """Return the three rounds."""
         return tuple(
             Round(name, title, part.trials, part.epochs)
             for name, title in _TITLES.items()
@@ -112,7 +115,7 @@ class SearchConfig(SourceConfig):
         )
 
     def extended(self, more: Mapping[str, int]) -> Self:
-        """More trials for some rounds. Raises InvalidInput."""
+        """Return the config with more trials for some rounds. Raises InvalidInput."""
         rounds = self.rounds
         for name, count in more.items():
             if name not in _TITLES:
@@ -126,32 +129,32 @@ class SearchConfig(SourceConfig):
 
     @property
     def batch(self) -> int:
-        """Candidates chosen together."""
+        """Number of candidates chosen together."""
         return self.batch_size
 
     @property
     def waits(self) -> bool:
-        """As `in_step` says."""
+        """Whether `in_step` is set."""
         return self.in_step
 
     @property
     def manual_epochs(self) -> int:
-        """Those of the second round, which trains from fresh weights as a candidate by hand does."""
+        """Epochs of round 2, which trains from fresh weights like a manual candidate."""
         return self.rounds.r2.epochs
 
     @property
     def patience(self) -> int:
-        """Draws before the space is called empty."""
+        """Number of consecutive misses before the space is called empty."""
         return self.max_draws
 
     @property
     def inherits(self) -> bool:
-        """Whether there are morphs."""
+        """Whether round 3 has trials, which are morphs."""
         return self.rounds.r3.trials > 0
 
 
 def search_config(spec: ExperimentSpec) -> SearchConfig:
-    """The settings of a spec whose source is the search. Raises InvalidInput for another source."""
+    """Return the search settings of a spec. Raises InvalidInput when its source is not the search."""
     if not isinstance(spec.source, SearchConfig):
         raise InvalidInput("source.name", spec.source.name, "search")
     return spec.source

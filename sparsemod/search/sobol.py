@@ -1,6 +1,7 @@
-"""Scrambled Sobol points by place: point i of a seed is always the same, whoever asks and whatever was asked before.
+"""Scrambled Sobol points by index: point i of a seed is always the same.
 
-They come from Ax's generator's engine (torch's SobolEngine), without Ax's search space around it: our own decodes conditions and constraints.
+They come from the engine of Ax's generator (torch's SobolEngine) without Ax's search space, because our
+space decodes conditions and constraints.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,14 @@ from sparsemod.space.space import Space
 Floats = npt.NDArray[np.float64]
 
 LOOKED = 100
-"""Points that are looked at for each candidate that is wanted."""
+"""Largest number of points examined for each requested candidate."""
 
 _BLOCK = 64
-_MOST_DIMENSIONS = 21201  # of torch's direction numbers
+_MOST_DIMENSIONS = 21201  # limit of torch's direction numbers
 
 
 def points(dimensions: int, seed: int, first: int, count: int) -> Floats:
-    """Points `first` to `first + count - 1` of the sequence, shape (count, dimensions), in [0, 1)."""
+    """Return points `first` to `first + count - 1` of the sequence, shape (count, dimensions), in [0, 1)."""
     if dimensions == 0:
         return np.empty((count, 0))
     from torch import float64
@@ -33,9 +34,10 @@ def points(dimensions: int, seed: int, first: int, count: int) -> Floats:
 
 
 def candidates(space: Space, seed: int, most: int) -> Iterator[dict[str, Value]]:
-    """The first `most` candidates of the seed's sequence that meet the space's constraints, in order; equal ones may come again.
+    """Yield the first `most` candidates of the seed's sequence that meet the space's constraints, in order.
 
-    At most LOOKED points a candidate are looked at, so that the walk ends in a space that its constraints leave nearly empty.
+    Equal candidates may repeat. At most LOOKED points per candidate are examined, so that the iteration
+    ends in a space that is almost empty under its constraints.
     """
     dimensions, found, first = len(space.free), 0, 0
     while found < most and first < LOOKED * most:

@@ -9,7 +9,7 @@ class SearchSource(SearchConfig):
     """Sobol points, then a Gaussian process with exact costs, then morphs of the front."""
 
     def create(self, context: SourceContext) -> Source:
-        """The search in the experiment's space."""
+        """Return the search in the experiment's space."""
         from sparsemod.search.strategy import Search
 
         return Search(context.spec, context.space, context.costs, context.morphs)

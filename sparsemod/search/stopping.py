@@ -1,4 +1,4 @@
-"""When a search has converged: the hypervolume gained over the last trials is below a tolerance."""
+"""Convergence of a search: the hypervolume gain over the last trials is below a tolerance."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from sparsemod.search.settings import StopSpec
 def converged(
     objectives: Objectives, rows: Sequence[Mapping[str, float]], rule: StopSpec | None
 ) -> str | None:
-    """The reason to stop, or None. `rows`: the completed trials' values in order of their index.
+    """Return the reason to stop, or None. `rows`: the completed trials' values in order of their index.
 
-    The gain is a share of the reference box (see `Objectives.hypervolume`), measured over the last `rule.trials` rows; a search with no
-    point inside the box has gained nothing but is not taken for converged.
+    The gain is a share of the reference box (see `Objectives.hypervolume`), measured over the last
+    `rule.trials` rows. A search without a point inside the box has gained nothing but has not converged.
     """
     if rule is None or len(rows) <= rule.trials:
         return None

@@ -1,7 +1,8 @@
-"""The search: which candidates to try next, as a function of the spec and the observations alone.
+"""The search: the next candidates as a function of the spec and the observations alone.
 
-`Search` keeps nothing that a new one could not rebuild: seeds come from the spec's seed, the round and the number of observations, and its
-caches save time without changing a result. A suggester that was killed is replaced by making another.
+A new `Search` can rebuild all state of an old one. Seeds come from the spec's seed, the round and the
+number of observations; caches save time without changing a result. A killed suggester is replaced by a new
+one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,13 +24,16 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
 MODELLED = 4
-"""Completed trials that a model needs at least."""
+"""Smallest number of completed trials for a model."""
 
 POOL = 1000
 BREED = 600
 PARENTS = 24
 MISSES_A_CALL = 50
-"""Candidates over a budget or impossible to build that one call returns at most: the caller records them and asks again, so that no call takes long."""
+"""Largest number of misses (over a budget or impossible to build) that one call returns.
+
+The caller records them and calls again, so that no call takes long.
+"""
 
 NONE_SEEN = "the space has no candidate that can be built within the budgets, as far as was seen: "
 
@@ -37,8 +41,9 @@ NONE_SEEN = "the space has no candidate that can be built within the budgets, as
 class Search:
     """Suggests candidates for the rounds of `spec` in `space`.
 
-    `costs` gives exact costs of a candidate (metric -> value; raises BuildError); `morphs` gives children of a parent's parameters (without it
-    round 3 falls back on round 2's pool). `exact` limits how many never-built candidates one suggestion may build.
+    `costs` returns exact costs of a candidate (metric -> value; raises BuildError). `morphs` returns
+    children of a parent's parameters; without it, round 3 uses round 2's pool. `exact` limits how many new
+    candidates one suggestion may build.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class Search:
         self._all_keys: set[str] | None = None
 
     def done(self, observations: Sequence[Observation]) -> str | None:
-        """Why the search is over, or None while there is something to suggest or to wait for."""
+        """Return why the search is over, or None while suggestions or pending trials remain."""
         history = History(self.spec, self.space, observations)
         return self._over(history) or (
             "all rounds are complete" if not history.rounds() and not history.pending else None
@@ -71,14 +76,17 @@ class Search:
         return None
 
     def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
-        """Up to `n` candidates to train, and the misses on the way: over a budget or impossible to build (`feasible` false: to be recorded, not trained).
+        """Return up to `n` candidates to train, and the misses found on the way.
 
-        Never waits: pending trials (observations that are queued or running) count as taken and are imagined at their expected result. Fewer
-        than `n` come back at the end of the last round, when a finite space is used up, or when misses were many: record them and ask
-        again. An empty list means that there is nothing to suggest now.
+        A miss is over a budget or impossible to build: its `feasible` is false, and the caller records it
+        without training. The call never waits: pending trials (queued or running observations) count as
+        taken, with their expected result. It returns fewer than `n` at the end of the last round, when a
+        finite space is used up, or after many misses: record them and call again. An empty list means that
+        the search has no suggestion now.
 
-        Raises SpaceEmpty, which says how empty the space is, when `search.max_draws` candidates in a row and never one could be built and met the
-        budgets, or when no candidate meets the constraints.
+        Raises SpaceEmpty, which describes how few candidates are feasible, when none of `search.max_draws`
+        consecutive candidates, and none before them, could be built within the budgets, or when no
+        candidate meets the constraints.
         """
         history = History(self.spec, self.space, observations)
         if self._over(history) is not None:
@@ -94,7 +102,8 @@ class Search:
             if turn.name == "r1" and history.misses() < self._config.max_draws:
                 found = self._draw(history, turn, wanted, seen)
             elif not self._can_model(history):
-                # The first results are still out. A worker that waits learns nothing: go on with Sobol points in this round's budget.
+                # No result has arrived yet. Do not let workers wait: use Sobol points in this round's
+                # budget.
                 found = self._draw(history, turn, wanted, seen)
             elif self._by_ax(history, turn):
                 found = self._ask_ax(history, turn, wanted, seen, result)
@@ -104,7 +113,7 @@ class Search:
             result += found
             live = sum(s.feasible for s in found)
             if live < wanted and len(found) > live:
-                # Misses were many: they are recorded before this round goes on, and later rounds wait for it.
+                # Return the many misses for recording first; this round and later ones continue afterwards.
                 break
         return result
 
@@ -129,7 +138,8 @@ class Search:
                 continue
             misses += 1
             drawn = history.misses() + misses if live == 0 else misses
-            # Where none was ever feasible, the next call says so: these misses are recorded first.
+            # If no candidate was ever feasible, the next call raises SpaceEmpty: these misses are recorded
+            # first.
             if drawn >= self._config.max_draws or misses >= MISSES_A_CALL:
                 break
         else:
@@ -143,7 +153,7 @@ class Search:
         return found
 
     def _walk(self, count: int) -> Iterator[dict[str, Value]]:
-        """The seed's Sobol sequence from its beginning; a small space's remaining candidates after it."""
+        """Yield the seed's Sobol sequence from its start, then the remaining candidates of a small space."""
         yield from sobol.candidates(self.space, self.spec.seed, 4 * count + self._config.max_draws)
         if self.space.cardinality <= ENUMERATED:
             yield from every(self.space)
@@ -180,7 +190,7 @@ class Search:
                 break
             found.append(_suggestion(choice, turn))
         if not found:
-            # Recording what broke a budget teaches the estimate, and the next call draws another pool.
+            # Recorded misses improve the estimate, and the next call draws another pool.
             over = history.objectives.over_budget
             found = [
                 Suggestion(_candidate(c.entry, turn), turn.spec.epochs, c.costs, False, over(c.costs))
@@ -197,7 +207,7 @@ class Search:
         return [history.completed[i][0].candidate.parameters for i in history.front]
 
     def _parents(self, history: History) -> list[Parent]:
-        """Members of the front whose weights are stored, thinned evenly along the first objective when there are many."""
+        """Return the members of the front with stored weights; many are thinned evenly along the first objective."""
         first = self.spec.objectives[0]
         front = sorted(history.front, key=lambda i: (history.rows[i][first], i))
         stored = [history.completed[i][0] for i in front if history.completed[i][0].weights]
@@ -206,7 +216,7 @@ class Search:
         return [Parent(o.index, o.candidate.parameters, history.epochs(o)) for o in stored]
 
     def _by_ax(self, history: History, turn: Round) -> bool:
-        """Ax's own acquisition serves round 2 on request, and when an objective cannot be computed beforehand."""
+        """Return whether Ax's acquisition serves round 2: on request, or when an objective has no exact cost."""
         if turn.name != "r2" or self._config.acquisition == "ax":
             return turn.name == "r2"
         sample = next((o for o in history.all if o.state is TrialState.COMPLETED), None)
@@ -229,7 +239,7 @@ class Search:
                 found.append(self._screen(values, turn, "gp", history))
         live = sum(s.feasible for s in found)
         if live == 0 and len(found) == 0:
-            # Ax repeated itself: our own acquisition finds something new.
+            # Ax repeated a candidate: use our own acquisition to find a new one.
             return self._choose(history, turn, wanted, seen, before)
         return found
 
@@ -256,7 +266,7 @@ def _suggestion(choice: Choice, turn: Round) -> Suggestion:
 
 
 def _with(history: History, before: Sequence[Suggestion], search: Search) -> History:
-    """The history with the suggestions of an earlier round of the same call as pending trials."""
+    """Return the history with the suggestions of an earlier round of the same call as pending trials."""
     live = [s for s in before if s.feasible]
     if not live:
         return history

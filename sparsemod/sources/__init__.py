@@ -1,1 +1,4 @@
-"""Candidate sources: what an experiment tries next. Each registered source is a config and the `Source` that it creates."""
+"""Candidate sources, which choose the next candidates of an experiment.
+
+Each registered source is a config and the `Source` that it creates.
+"""

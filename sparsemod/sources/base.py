@@ -1,7 +1,7 @@
 """The protocol of candidate sources, the base of their configs, and their registry.
 
-A source is one file: a config with a name, registered in `SOURCES`, whose `create` makes the object that chooses candidates. The spec's
-`source` is a union of the registered configs by name.
+A source is one file: a config with a name, registered in `SOURCES`, whose `create` returns the object that
+chooses candidates. The spec's `source` is a union of the registered configs by name.
 """
 
 from abc import abstractmethod
@@ -24,9 +24,10 @@ from sparsemod.space.space import Space
 
 @dataclass(frozen=True)
 class Round:
-    """A part of an experiment that its trials name: `name` is the label of its trials, `title` what people read.
+    """A part of an experiment: `name` labels its trials, `title` is its display name.
 
-    `trials` are planned, each with `epochs` epochs. With `misses_count`, a candidate over a budget or impossible to build uses up one of them.
+    `trials` trials are planned, each with `epochs` epochs. With `misses_count`, a candidate that is over a
+    budget or cannot be built uses up one of them.
     """
 
     name: str
@@ -37,24 +38,27 @@ class Round:
 
 
 class Source(Protocol):
-    """Chooses candidates. It keeps nothing that a new one could not rebuild from the observations."""
+    """Chooses candidates. All its state can be rebuilt from the observations."""
 
     def next(self, observations: Sequence[Observation], n: int) -> Sequence[Suggestion]:
-        """Up to `n` candidates to train, and on the way those over a budget or impossible to build (`feasible` false: to be recorded, not
-        trained). Never waits for pending trials. An empty list means that there is nothing to suggest now.
+        """Return up to `n` candidates to train, and the misses found on the way.
+
+        A miss is over a budget or cannot be built: its `feasible` is false, and the caller records it
+        without training. The call never waits for pending trials. An empty list means that the source has
+        no suggestion now.
 
         Raises SpaceEmpty when no candidate can be built within the budgets.
         """
         ...
 
     def done(self, observations: Sequence[Observation]) -> str | None:
-        """Why the experiment is over, or None while there is something to suggest or to wait for."""
+        """Return why the experiment is over, or None while suggestions or pending trials remain."""
         ...
 
 
 @dataclass(frozen=True)
 class SourceContext:
-    """What a source may use: the whole spec (an ExperimentSpec), the space, the objectives, and exact costs and morphs of candidates.
+    """What a source may use: the whole spec (an ExperimentSpec), space, objectives, exact costs and morphs.
 
     `costs` raises BuildError for a network that cannot be built.
     """
@@ -67,12 +71,12 @@ class SourceContext:
 
 
 class SourceConfig(BaseModel):
-    """Base of the configs. A subclass declares `name: Literal["..."] = "..."`, its own fields, `create` and `plan`."""
+    """Base of the configs. A subclass declares `name: Literal["..."] = "..."`, further fields, `create` and `plan`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     top_level: ClassVar[Mapping[str, str]] = {}
-    """Keys that specs of earlier versions held at the top level, and where in this config they went ("" is the config itself)."""
+    """Top-level keys of earlier specs, and their place in this config ("" is the config itself)."""
 
     config_keys: ClassVar[Mapping[str, ConfigKey]] = {}
     """Keys of a `config.cfg` that belong to this source."""
@@ -82,22 +86,28 @@ class SourceConfig(BaseModel):
 
     @abstractmethod
     def create(self, context: SourceContext) -> Source:
-        """The source itself. Heavy libraries are imported here, not with the module: the server reads configs without them."""
+        """Return the source.
+
+        Import heavy libraries here, not in the module: the server reads configs without them.
+        """
 
     @abstractmethod
     def plan(self) -> tuple[Round, ...]:
-        """The rounds in their order; every trial that the source suggests names one of them."""
+        """Return the rounds in order; every suggested trial names one of them."""
 
     def parameters(self) -> Mapping[str, Parameter]:
-        """Parameters of the pipeline that the source varies and the spec's `space` need not name."""
+        """Return the pipeline parameters that the source varies even if the spec's `space` omits them."""
         return {}
 
     def check(self, space: Space) -> None:
         """Check the config against the experiment's space. Raises InvalidInput with a field that begins with `source.`."""
 
     def extended(self, more: Mapping[str, int]) -> Self:
-        """The config with so many more trials by round; the caller parses the changed spec, which checks the limits. Raises InvalidInput;
-        sources of fixed size refuse."""
+        """Return the config with `more` trials by round.
+
+        The caller parses the changed spec, which checks the limits. Raises InvalidInput; sources of fixed
+        size always do.
+        """
         for name, count in more.items():
             if count:
                 raise InvalidInput(f"rounds.{name}", count, f"0; source {self.name} has a fixed size")
@@ -105,22 +115,22 @@ class SourceConfig(BaseModel):
 
     @property
     def batch(self) -> int:
-        """How many candidates are chosen together."""
+        """Number of candidates chosen together."""
         return 1
 
     @property
     def waits(self) -> bool:
-        """Whether the service asks for candidates only when no trial is under way."""
+        """Whether the service requests candidates only when no trial is running or queued."""
         return False
 
     @property
     def manual_epochs(self) -> int:
-        """Epochs of a candidate that a user attaches without naming any."""
+        """Epochs of a manual candidate without a number of epochs."""
         return max((part.epochs for part in self.plan()), default=1)
 
     @property
     def patience(self) -> int:
-        """Misses in a row after which a dry run calls the space empty."""
+        """Number of consecutive misses after which a dry run calls the space empty."""
         return 0
 
     @property
@@ -129,7 +139,7 @@ class SourceConfig(BaseModel):
         return False
 
     def samples(self, space: Space, rng: np.random.Generator) -> Iterator[dict[str, Value]]:
-        """Candidates such as it will suggest, for a dry run: the space's defaults, then random ones without end."""
+        """Yield candidates for a dry run: the space's defaults, then endless random ones."""
         yield space.complete({})
         while True:
             yield space.sample(rng)
@@ -141,4 +151,4 @@ SOURCES: Registry[type[SourceConfig]] = Registry(
 """Configs of candidate sources by name."""
 
 MANUAL = Round("manual", "by hand", 0, 1, misses_count=True)
-"""The round of candidates that a user attaches, whatever the source."""
+"""The round of manual candidates, in every source."""

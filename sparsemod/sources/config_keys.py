@@ -1,4 +1,4 @@
-"""Keys of SpArSeMod's `config.cfg`: how the text of one becomes a part of a spec."""
+"""Keys of SpArSeMod's `config.cfg`, and the conversion of their text to parts of a spec."""
 
 import re
 from collections.abc import Callable
@@ -23,9 +23,10 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class ConfigKey:
-    """One key: what it may be, its meaning (for the documentation), and the part of a spec that it becomes.
+    """One key: its allowed values, its meaning (for the documentation), and the conversion to a part of a spec.
 
-    `convert` gets the text of the file and returns the spec's keys as nested mappings; it raises InvalidInput with field "".
+    `convert` takes the text of the file and returns the spec's keys as nested mappings; it raises
+    InvalidInput with field "".
     """
 
     allowed: str
@@ -34,19 +35,19 @@ class ConfigKey:
 
 
 def refuse(allowed: str) -> InvalidInput:
-    """The error of a value that a key does not take."""
+    """Return the error for a value that a key does not allow."""
     return InvalidInput("", None, allowed)
 
 
 def nest(dotted: str, value: Any) -> Tree:
-    """`value` at a dotted place of nested mappings."""
+    """Return nested mappings with `value` at a dotted place."""
     for part in reversed(dotted.split(".")):
         value = {part: value}
     return dict(value)
 
 
 def whole(dotted: str, meaning: str) -> ConfigKey:
-    """A whole number at `dotted`."""
+    """Return a key for a whole number at `dotted`."""
     allowed = "a whole number"
 
     def convert(text: str) -> Tree:
@@ -58,12 +59,12 @@ def whole(dotted: str, meaning: str) -> ConfigKey:
 
 
 def text(dotted: str, meaning: str, allowed: str = "text") -> ConfigKey:
-    """Text at `dotted`."""
+    """Return a key for text at `dotted`."""
     return ConfigKey(allowed, meaning, lambda given: nest(dotted, given))
 
 
 def flag(meaning: str, on: Tree, off: Tree) -> ConfigKey:
-    """A switch between two parts of a spec."""
+    """Return a key that switches between two parts of a spec."""
     allowed = "on or off (also yes/no, true/false, 1/0)"
 
     def convert(text: str) -> Tree:

@@ -1,4 +1,4 @@
-"""A grid: every combination of listed values, each trained a number of times with different seeds."""
+"""A grid: every combination of listed values, repeated with different seeds."""
 
 import itertools
 import math
@@ -53,19 +53,19 @@ class GridConfig(SourceConfig):
         return math.prod(len(values) for values in self.values.values())
 
     def create(self, context: SourceContext) -> "Grid":
-        """The grid in the experiment's space."""
+        """Return the grid in the experiment's space."""
         return Grid(self, context)
 
     def plan(self) -> tuple[Round, ...]:
-        """One round. A combination over a budget uses up its trials: there is no other to try in its place."""
+        """Return one round. A combination over a budget uses up its trials, because the grid has no replacement."""
         return (Round(LABEL, "grid", self.points * self.repetitions, self.epochs, misses_count=True),)
 
     def parameters(self) -> Mapping[str, Parameter]:
-        """The listed values as parameters, for those of the pipeline that the space does not hold."""
+        """Return parameters for the listed pipeline values that the space does not contain."""
         return {name: Categorical(name=name, values=values) for name, values in self.values.items()}
 
     def check(self, space: Space) -> None:
-        """Every listed value must be one of the space. Raises InvalidInput."""
+        """Check that the space allows every listed value. Raises InvalidInput."""
         for name, values in self.values.items():
             field = f"source.values.{name}"
             if name not in space:
@@ -81,7 +81,10 @@ class GridConfig(SourceConfig):
             )
 
     def extended(self, more: Mapping[str, int]) -> Self:
-        """More repetitions. Raises InvalidInput unless the trials are whole repetitions of the grid."""
+        """Return the config with more repetitions.
+
+        Raises InvalidInput unless the trials are whole repetitions of the grid.
+        """
         repetitions = self.repetitions
         for name, count in more.items():
             if name != LABEL or count < 0 or count % self.points:
@@ -93,18 +96,21 @@ class GridConfig(SourceConfig):
 
     @property
     def batch(self) -> int:
-        """How many candidates are queued together."""
+        """Number of candidates queued together."""
         return self.batch_size
 
     def samples(self, space: Space, rng: np.random.Generator) -> Iterator[dict[str, Value]]:
-        """The grid's candidates, in a random order that repeats."""
+        """Yield the grid's candidates in a random order that repeats."""
         found = self.candidates(space)
         while True:
             for place in rng.permutation(len(found)):
                 yield found[place]
 
     def candidates(self, space: Space) -> list[dict[str, Value]]:
-        """The different candidates that the combinations are, in order: a value of an inactive parameter makes no difference."""
+        """Return the distinct candidates of the combinations, in order.
+
+        Combinations that differ only in an inactive parameter are one candidate.
+        """
         found: dict[str, dict[str, Value]] = {}
         for chosen in itertools.product(*self.values.values()):
             values = space.complete(dict(zip(self.values, chosen, strict=True)))
@@ -114,7 +120,7 @@ class GridConfig(SourceConfig):
 
 
 class Grid:
-    """Suggests each candidate once per repetition; the repetition of all candidates comes before the next one begins."""
+    """Suggests each candidate once per repetition, finishing a repetition of all candidates before the next."""
 
     def __init__(self, config: GridConfig, context: SourceContext) -> None:
         self.config, self.context = config, context

@@ -1,4 +1,4 @@
-"""What a candidate source gets (observations) and what it answers (suggestions)."""
+"""Input (observations) and output (suggestions) of a candidate source."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,10 @@ import numpy as np
 from sparsemod.records import Candidate, FailureKind, TrialState, Value
 
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
-"""Exact costs of a candidate without training it, metric -> value. Raises BuildError when the network cannot be built."""
+"""Return exact costs of a candidate without training it, metric -> value.
+
+Raises BuildError when the network cannot be built.
+"""
 
 
 class Morph(Protocol):
@@ -23,16 +26,17 @@ class Morph(Protocol):
 
 
 Morphs = Callable[[Mapping[str, Value], np.random.Generator], Sequence[Morph]]
-"""Children of a parent's parameters, all valid in the space."""
+"""Return children of a parent's parameters, all valid in the space."""
 
 
 @dataclass(frozen=True)
 class Observation:
     """A trial as a candidate source sees it.
 
-    `values`: metric -> value; of a completed trial everything measured, of an infeasible one its costs, else None or what is known.
-    `epochs`: epochs of training in its weights, inherited ones included (0 when unknown: then those of its round).
-    `failure`: why a failed trial failed. `weights`: whether its weights are stored, so that a morph can inherit them.
+    `values`: metric -> value. A completed trial has every measured metric, an infeasible one its costs,
+    others None or the known metrics. `epochs`: epochs of training in its weights, inherited ones included;
+    0 when unknown, which means those of its round. `failure`: why a failed trial failed. `weights`: whether
+    its weights are stored, so that a morph can inherit them.
     """
 
     index: int
@@ -45,12 +49,15 @@ class Observation:
 
     @property
     def pending(self) -> bool:
-        """Whether its result is still to come."""
+        """Whether the result is pending."""
         return not self.state.finished
 
     @property
     def miss(self) -> bool:
-        """Whether it was no trial: over a budget, or a network that cannot be built. One that was trained and diverged has values."""
+        """Whether the candidate was over a budget or its network could not be built.
+
+        A trial that was trained and diverged has values and is no miss.
+        """
         if self.state is TrialState.FAILED:
             return self.failure is FailureKind.INVALID and not self.values
         return self.state is TrialState.INFEASIBLE
@@ -58,10 +65,11 @@ class Observation:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A candidate to queue for `epochs` epochs of training; or, when `feasible` is false, one to record without training it.
+    """A candidate to train for `epochs` epochs or, when `feasible` is false, to record without training.
 
-    `costs` are exact. `over` says which budgets are broken and by how much. `error` is the message of a network that cannot be built: record
-    it as failed (invalid), without values. Neither kind counts as a trial of its round. `gain` is the expected hypervolume improvement, None for a Sobol point.
+    `costs` are exact. `over` names the broken budgets and the excess of each. `error` is the message of a
+    network that cannot be built: record it as failed (invalid), without values. Neither kind counts as a
+    trial of its round. `gain` is the expected hypervolume improvement, None for a Sobol point.
     """
 
     candidate: Candidate

@@ -1,4 +1,4 @@
-"""A candidate with its exact costs, judged by the budgets: what every source does before it suggests one."""
+"""Screening of a candidate by its exact costs and the budgets, shared by all sources."""
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.records import Candidate
@@ -7,7 +7,10 @@ from sparsemod.sources.observation import Suggestion
 
 
 def screened(context: SourceContext, candidate: Candidate, epochs: int) -> Suggestion:
-    """The suggestion to train `candidate`, or to record why it cannot be: a budget that it breaks, or a network that cannot be built."""
+    """Return the suggestion to train `candidate`, or to record it as a miss.
+
+    A miss breaks a budget or cannot be built.
+    """
     try:
         costs = dict(context.costs(candidate.parameters))
     except (BuildError, Unsupported) as error:

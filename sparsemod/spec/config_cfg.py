@@ -1,8 +1,8 @@
-"""SpArSeMod's `config.cfg`: its keys, and a few of ours, as an experiment.
+"""SpArSeMod's `config.cfg` as an experiment: its keys, and a few added ones.
 
-Sections only group the keys for the reader: a key may stand in any of them, or before the first, but only once. `#` and `;` begin a
-comment. What SpArSeMod takes from its user's code (dataset, network, training settings) comes from keys of our own, or from a YAML spec
-named by `include`, over which the keys of the file are laid.
+Sections only group the keys for readers: a key may be in any section or before the first, but only once.
+`#` and `;` begin a comment. SpArSeMod takes dataset, network and training settings from its user's code.
+Here they come from added keys, or from a YAML spec that `include` names; the keys of the file override it.
 """
 
 import re
@@ -21,13 +21,13 @@ from sparsemod.units import OBJECTIVES
 
 
 def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
-    """The experiment of an INI file and its settings beside it. `names` says which methods it may name.
+    """Return the experiment of an INI file and its other settings. `names` says which methods it may name.
 
-    Raises InvalidSpec, which names file, line and key.
+    Raises InvalidSpec with file, line and key.
     """
     entries = _entries(read_text(path), str(path))
     beside: Tree = {}
-    # A file may give the trials of a round and leave its epochs out, or the other way round.
+    # A file may set the trials of a round without its epochs, or its epochs without its trials.
     plain = Plain({"source": source_from({"name": DEFAULT}).model_dump()})
     owners: dict[str, str] = {}
     if INCLUDE in entries:
@@ -37,7 +37,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
             raise InvalidSpec(INCLUDE, text, f"a YAML spec, relative to {path.parent}", place)
         plain = read_plain(base).over(plain)
     order = list(KEYS)
-    # In the order of KEYS: `morphisms = off` has the last word on r3, wherever it stands.
+    # Apply keys in the order of KEYS: `morphisms = off` overrides r3 wherever it stands.
     for name in sorted(entries, key=lambda name: order.index(name) if name in KEYS else -1):
         text, place = entries[name]
         key = KEYS.get(name)
@@ -63,7 +63,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
     try:
         spec = parse(plain, str(path), names)
     except InvalidInput as error:
-        # The user wrote the key of the file, not the field of the spec.
+        # Name the key of the file, which the user wrote, not the field of the spec.
         owner = owners.get(error.field)
         if owner is None:
             raise
@@ -74,7 +74,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
 
 
 def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
-    """Key -> (value, place) of an INI file whose sections do not matter."""
+    """Return key -> (value, place) of an INI file, ignoring sections."""
     found: dict[str, tuple[str, str]] = {}
     for number, raw in enumerate(text.splitlines(), 1):
         line = re.sub(r"(^|\s)[#;].*", "", raw).strip()
@@ -94,7 +94,7 @@ def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The dotted names of every key of a nested mapping."""
+    """Return the dotted names of every key of a nested mapping."""
     names: list[str] = []
     for key, value in tree.items():
         names.append(prefix + key)
@@ -184,4 +184,4 @@ KEYS: dict[str, ConfigKey] = {
     ),
     "seed": whole("seed", "seed of the experiment (ours)"),
 }
-"""Every key that a `config.cfg` may hold, beside `include`."""
+"""Every key that a `config.cfg` may contain, besides `include`."""

@@ -1,7 +1,8 @@
 """An experiment's specification: validated, versioned, unknown keys rejected.
 
-`ExperimentSpec.parse(mapping)` turns foreign data into a spec and every mistake into an InvalidSpec that names field, value and what is allowed.
-Files (YAML, INI) are read by `sparsemod.spec.files`. Values with units ("64 KB", "10 ms") are stored as floats in the metric's unit.
+`ExperimentSpec.parse(mapping)` converts foreign data to a spec. For an error it raises InvalidSpec with
+field, value and the allowed values. `sparsemod.spec.files` reads files (YAML, INI). Values with units ("64
+KB", "10 ms") are stored as floats in the metric's unit.
 """
 
 import unicodedata
@@ -28,7 +29,7 @@ from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_
 
 
 class Part(BaseModel):
-    """Base of the spec's parts: frozen, no unknown keys, numbers are not made from text."""
+    """Base of the spec's parts: frozen, unknown keys rejected, text is not converted to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -38,7 +39,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class SplitsSpec(Part):
-    """How the data are divided: disjoint, stratified by class, drawn with a seed of their own. Groups of a dataset stay whole."""
+    """How the data are divided: disjoint, stratified by class, with a separate seed. Groups of a dataset stay whole."""
 
     validation: Fraction = Field(
         0.15,
@@ -58,7 +59,7 @@ class SplitsSpec(Part):
 
 
 class DatasetSpec(Part):
-    """Which data, from where, how divided."""
+    """The dataset, its source and its splits."""
 
     name: Name = Field(
         description="A registered dataset (`sparsemod datasets` lists them) or, in local commands, `module:attribute`."
@@ -88,7 +89,7 @@ class NetworkSpec(Part):
 
 
 class LimitsSpec(Part):
-    """What an attempt may take, and how often a trial is tried."""
+    """Limits of an attempt, and the number of attempts of a trial."""
 
     attempts: int = Field(
         3, ge=1, le=20, description="Attempts of a trial before it counts as failed, when workers are lost."
@@ -103,7 +104,7 @@ class LimitsSpec(Part):
 
 
 MOST_NAME_BYTES = 200
-"""Of an experiment's name, which is also the name of a folder."""
+"""Limit for an experiment's name, which is also the name of a folder."""
 
 _DEFAULT_REFERENCE = {
     "error": 1.0,
@@ -118,8 +119,12 @@ def _default_source() -> SourceConfig:
 
 
 class ExperimentSpec(Part):
-    """Everything that decides an experiment. Equal specs on the same data give equal trials on the CPU in a local run, and in the service with
-    `source.in_step`; else the service suggests while other trials are under way, and their number depends on the workers."""
+    """Everything that determines an experiment.
+
+    Equal specs on the same data give equal trials on the CPU in a local run, and in the service with
+    `source.in_step`. Without it, the service suggests candidates while other trials are running, and the
+    number of those depends on the workers.
+    """
 
     version: Literal[1] = Field(1, description="Version of this format.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
@@ -173,10 +178,11 @@ class ExperimentSpec(Part):
 
     @classmethod
     def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
-        """A spec from plain data (as read from JSON or YAML). `names` says which methods it may name. Specs with `rounds` and `search` at the
-        top level, as they were before there were other sources, mean the source `search`.
+        """Return a spec from plain data (as read from JSON or YAML). `names` says which methods it may name.
 
-        Raises InvalidSpec for the first mistake; `source` is named in it.
+        Earlier specs with `rounds` and `search` at the top level mean the source `search`.
+
+        Raises InvalidSpec for the first error; its message names `source`.
         """
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
@@ -189,12 +195,14 @@ class ExperimentSpec(Part):
 
     @classmethod
     def stored(cls, data: Any) -> "ExperimentSpec":
-        """A spec that was checked before, perhaps by another process. Methods that are not known here are kept as they stand; `Problem.of`
-        refuses them. Raises InvalidSpec."""
+        """Return a spec that was checked before, perhaps by another process.
+
+        Methods unknown in this process are kept unchanged; `Problem.of` refuses them. Raises InvalidSpec.
+        """
         return cls.parse(data, names=Names.ANY)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON data that `parse` reads back to an equal spec."""
+        """Return plain JSON data that `parse` reads back to an equal spec."""
         return self.model_dump(mode="json")
 
     @field_validator("pipeline", mode="before")
@@ -205,7 +213,7 @@ class ExperimentSpec(Part):
     @field_validator("name", mode="before")
     @classmethod
     def _composed(cls, value: Any) -> Any:
-        """One spelling of letters that Unicode can compose in two ways, and a length that file systems accept."""
+        """Normalize the name to Unicode NFC and check that file systems accept its length."""
         if not isinstance(value, str):
             return value
         composed = unicodedata.normalize("NFC", value)
@@ -310,17 +318,20 @@ class ExperimentSpec(Part):
         return self
 
     def searched(self) -> dict[str, Parameter]:
-        """`space`, and the pipeline parameters that the source varies by itself."""
+        """Return `space` and the pipeline parameters that the source itself varies."""
         own = self.source.parameters()
         return {name: own[name] for name in PIPELINE_PARAMETERS if name in own} | self.space
 
     def check_methods(self) -> None:
-        """Raises UnknownName for a method that is not known here."""
+        """Raise UnknownName for a method that this process does not know."""
         check_known(self)
 
     def reference(self) -> dict[str, float]:
-        """The reference value of every objective: as given, else its budget, else the budget of the memory it lies in, else a default that
-        is part of this format's version."""
+        """Return the reference value of every objective.
+
+        It is the given value, else the objective's budget, else the budget of the memory that it is part
+        of, else a default of this format's version.
+        """
         limits = self.all_budgets()
         if self.measure.model_size != "nonzeros" and "flash" in limits:
             limits.setdefault("model_size", limits["flash"])
@@ -330,11 +341,14 @@ class ExperimentSpec(Part):
         return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
 
     def all_budgets(self) -> dict[str, float]:
-        """`budgets`, and those that the device sets: its flash and RAM as `flash` and `ram`, where the spec has none. Where what a network
-        links is not known (a float network, a core without a calibrated model), they limit model size and working memory instead, as far
-        as those are counted in bytes.
+        """Return `budgets` and the budgets that follow from the device.
 
-        Raises UnknownName for a device that is not known here, InvalidInput for a budget or an objective that cannot be known on it.
+        The device's flash and RAM limit `flash` and `ram` where the spec has no budget. Where the linked
+        size is unknown (a float network, a core without a calibrated model), they limit model size and
+        working memory instead, if those are counted in bytes.
+
+        Raises UnknownName for a device unknown in this process, InvalidInput for a budget or an objective
+        that cannot be computed for the device.
         """
         from sparsemod.targets import calibrated_cores, device
 

@@ -1,4 +1,4 @@
-"""More trials and other budgets for an experiment that is there already, on a server or in a local folder."""
+"""Extension of an existing experiment, on a server or in a local folder, by trials and other budgets."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,11 @@ from sparsemod.units import metric
 def extended(
     spec: ExperimentSpec, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None
 ) -> ExperimentSpec:
-    """`spec` with more trials (round -> how many more) and other budgets (metric -> limit, None removes it).
+    """Return `spec` with more trials (round -> added trials) and other budgets (metric -> limit, None removes it).
 
-    The reference point stays, and becomes explicit, since its default follows the budgets. What lies beyond it counts for nothing, so that a
-    budget loosened beyond it moves it along. Raises InvalidInput that names `rounds...` or `budgets...`.
+    The reference point stays and becomes explicit, because its default follows the budgets. Values beyond
+    it add no hypervolume, so a budget loosened beyond it moves it too. Raises InvalidInput that names
+    `rounds...` or `budgets...`.
     """
     data = spec.to_dict()
     data["source"] = spec.source.extended(rounds).model_dump(mode="json")
@@ -31,12 +32,12 @@ def extended(
     changed_spec = ExperimentSpec.stored(data)
     reference, before, after = spec.reference(), _default_reference(spec), _default_reference(changed_spec)
     for name, value in reference.items():
-        # A reference point below the budget was meant so.
+        # A reference point below the budget is intended.
         if after[name] > value >= before[name]:
             reference[name] = after[name]
     return changed_spec.model_copy(update={"reference_point": reference})
 
 
 def _default_reference(spec: ExperimentSpec) -> dict[str, float]:
-    """The reference point that `spec` would have if it gave none."""
+    """Return the reference point that `spec` would have if it gave none."""
     return spec.model_copy(update={"reference_point": {}}).reference()

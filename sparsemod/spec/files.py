@@ -1,8 +1,8 @@
-"""Files that hold an experiment: YAML, with `include:` of other files, and SpArSeMod's `config.cfg`.
+"""Spec files: YAML with `include:` of other files, and SpArSeMod's `config.cfg`.
 
-`load` gives the spec of either kind of file, `read` also what a `config.cfg` says beside the spec, `read_local` with a device profile that
-lies beside it; `dump` writes a spec as YAML.
-Every mistake is an InvalidSpec that names file and line, key, value and what is allowed.
+`load` returns the spec of either kind of file. `read` also returns the other settings of a `config.cfg`.
+`read_local` also reads a device profile beside the file. `dump` writes a spec as YAML. Every error is an
+InvalidSpec with file and line, key, value and the allowed values.
 """
 
 from dataclasses import replace
@@ -19,14 +19,17 @@ from sparsemod.yaml_text import dump_yaml
 
 
 def load(path: Path | str, names: Names = Names.KNOWN) -> ExperimentSpec:
-    """The spec in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name. Raises InvalidSpec."""
+    """Return the spec in a .yaml, .yml, .json, .cfg or .ini file. Raises InvalidSpec.
+
+    `names` says which methods it may name.
+    """
     return read(path, names).spec
 
 
 def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
-    """The spec and the settings beside it in a .yaml, .yml, .json, .cfg or .ini file. `names` says which methods it may name.
+    """Return the spec and the other settings of a .yaml, .yml, .json, .cfg or .ini file.
 
-    Raises InvalidSpec.
+    `names` says which methods it may name. Raises InvalidSpec.
     """
     path = Path(path)
     if path.suffix.lower() in CONFIG_SUFFIXES:
@@ -36,8 +39,10 @@ def read(path: Path | str, names: Names = Names.KNOWN) -> SpecFile:
 
 
 def read_local(path: Path | str) -> SpecFile:
-    """`read` for an experiment that runs on this machine: it may name methods as `module:attribute`, and `target.device` may be the path of a
-    device profile beside the file. Raises InvalidSpec, and what `adopt_device` raises.
+    """Return the result of `read` for an experiment that runs on this machine.
+
+    The file may name methods as `module:attribute`, and `target.device` may be the path of a device profile
+    beside the file. Raises InvalidSpec and the errors of `adopt_device`.
     """
     file = read(path, Names.IMPORTED)
     with file.locating():
@@ -47,7 +52,7 @@ def read_local(path: Path | str) -> SpecFile:
 
 
 def loads(text: str, source: str = "text") -> ExperimentSpec:
-    """The spec in a YAML or JSON text; `include` is not possible here. Raises InvalidSpec."""
+    """Return the spec in a YAML or JSON text, which may not use `include`. Raises InvalidSpec."""
     plain = parse_plain(text, source)
     if INCLUDE in plain.data:
         raise InvalidSpec(INCLUDE, plain.data[INCLUDE], "only possible in a file", plain.place(INCLUDE))
@@ -55,12 +60,12 @@ def loads(text: str, source: str = "text") -> ExperimentSpec:
 
 
 def dump(spec: ExperimentSpec) -> str:
-    """The whole spec, defaults included, as YAML that `loads` reads back to an equal spec."""
+    """Return the whole spec, defaults included, as YAML that `loads` reads back to an equal spec."""
     return dump_yaml(spec.to_dict())
 
 
 def scalar(text: str, field: str = "value") -> Value:
-    """A number, true, false or text, as a spec file would read it. Raises InvalidSpec that names `field`."""
+    """Return a number, true, false or text, as a spec file would read it. Raises InvalidSpec with `field`."""
     try:
         data = parse_plain(f"value: {text}", "text").data
     except InvalidSpec:

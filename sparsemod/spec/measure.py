@@ -1,4 +1,4 @@
-"""The parts of a spec that say what is measured, and on which device."""
+"""The measurement and target settings of a spec."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ class _Part(BaseModel):
 
 
 class MeasureSpec(_Part):
-    """Which definition of each cost is the objective. All of them are recorded either way."""
+    """Which definition of each cost is the objective. All definitions are recorded in any case."""
 
     model_size: Literal["deployed", "sparse", "nonzeros"] = Field(
         "deployed",

@@ -1,7 +1,8 @@
 """The families of methods that a spec chooses from, and the base of each family's configs.
 
-Members are found by name: those of this package in the modules listed here, others through entry points, and in local commands as
-`module:attribute`. Their handlers are described where they are used: `sparsemod.pruning`, `sparsemod.training`, `sparsemod.quantization`.
+Members are found by name: members of this package in the modules listed here, others through entry points,
+and in local commands as `module:attribute`. `sparsemod.pruning`, `sparsemod.training` and
+`sparsemod.quantization` describe their handlers.
 """
 
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class AugmentationConfig(PluginConfig):
 
     @classmethod
     def upgraded(cls, data: dict[str, Any], version: int) -> dict[str, Any]:
-        """Without a version, the keys may stand in a mapping `options`."""
+        """Return `data` with the keys of `options`, which configs without a version may use, moved up."""
         options = data.get("options", {}) if not version else {}
         if not isinstance(options, dict):
             return data
@@ -61,7 +62,7 @@ class LossConfig(PluginConfig):
     """Base of the losses' configs."""
 
     smooths: ClassVar[bool] = False
-    """Whether the loss follows `training.label_smoothing`."""
+    """Whether the loss uses `training.label_smoothing`."""
 
     name: str = Field(description="Name of the loss.")
 
@@ -74,10 +75,11 @@ class MetricConfig(PluginConfig):
 
 @dataclass(frozen=True)
 class Storage:
-    """How a scheme stores a network, which is what its size and memory are counted from.
+    """How a scheme stores a network; size and memory are counted from it.
 
-    `weight_bytes`: of one weight; `channel_bytes`: of one output channel's constants; `activation_bytes`: of one activation; `name`: of
-    the number format; `description`: of the layout, for measurements.
+    `weight_bytes`: bytes of one weight; `channel_bytes`: bytes of one output channel's constants;
+    `activation_bytes`: bytes of one activation; `name`: the number format; `description`: the layout, for
+    measurements.
     """
 
     name: str
@@ -96,7 +98,7 @@ class QuantizationConfig(PluginConfig):
 
     storage: ClassVar[Storage] = INT8
     integer: ClassVar[bool] = True
-    """Whether the result is an IntegerNetwork: it can be exported, and what it takes on a device (flash, RAM) is known."""
+    """Whether the result is an IntegerNetwork, which can be exported and whose flash and RAM are known."""
 
     scheme: str = Field(description="Name of the scheme.")
     calibration_samples: int = Field(
@@ -203,7 +205,7 @@ FAMILIES: dict[str, Plugins[Any, Any]] = {
         RULES, OPTIMIZERS, SCHEDULES, AUGMENTATIONS, LOSSES, METRICS, PRUNING, PRUNING_SCHEDULES, SCHEMES, RANGES,
     )
 }  # fmt: skip
-"""Every family, by the key of a spec that chooses from it."""
+"""Every family, by its key in a spec."""
 
 Pruning = Annotated[PruningConfig, OneOf(PRUNING)]
 PruningSchedule = Annotated[PruningScheduleConfig, OneOf(PRUNING_SCHEDULES)]
@@ -218,7 +220,7 @@ Ranges = Annotated[RangeConfig, OneOf(RANGES)]
 
 
 def check_known(part: BaseModel) -> None:
-    """Raises UnknownName for the first config in a part of a spec, or in a config, whose member is not known here."""
+    """Raise UnknownName for the first config in `part`, nested ones included, whose member is unknown here."""
     for name in type(part).model_fields:
         value = getattr(part, name)
         for inner in value if isinstance(value, tuple) else (value,):

@@ -12,17 +12,23 @@ from sparsemod.stages.composition import check_pipeline
 
 
 class UnknownStage(Stage):
-    """A stage that this process does not have, kept as it is: a client may read, and submit, the spec of a server that has it."""
+    """A stage that this process does not have, kept unchanged.
+
+    A client may read and submit the spec of a server that has the stage.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     def run(self, work: Any) -> None:
-        """Raises UnknownName."""
+        """Raise UnknownName."""
         raise UnknownName("pipeline", self.name, STAGES.names())
 
 
 def stages_from(given: Any, field: str = "pipeline") -> tuple[Stage, ...]:
-    """Stages from plain data: a list of names, or mappings with `name` and settings. Their order is not checked. Raises InvalidInput."""
+    """Return stages from plain data: a list of names, or mappings with `name` and settings.
+
+    Their order is not checked. Raises InvalidInput.
+    """
     if not isinstance(given, list | tuple):
         raise InvalidInput(field, given, "a list of stages")
     return tuple(_stage(one, f"{field}.{place}") for place, one in enumerate(given))
@@ -42,7 +48,7 @@ def _stage(given: Any, field: str) -> Stage:
 
 
 def pipeline_from(given: Any) -> tuple[Stage, ...]:
-    """The stages of a whole pipeline, whose order is checked where all of them are known here. Raises InvalidInput."""
+    """Return the stages of a pipeline; their order is checked if all are known here. Raises InvalidInput."""
     stages = stages_from(given)
     if not unknown(stages):
         check_pipeline(stages)
@@ -50,17 +56,17 @@ def pipeline_from(given: Any) -> tuple[Stage, ...]:
 
 
 def default_pipeline() -> tuple[Stage, ...]:
-    """The pipeline of a spec that names none."""
+    """Return the pipeline of a spec without `pipeline`."""
     return pipeline_from(DEFAULT)
 
 
 def unknown(stages: tuple[Stage, ...]) -> list[str]:
-    """The stages that are not registered here."""
+    """Return the names of the stages that are not registered here."""
     return [stage.name for stage in stages if isinstance(stage, UnknownStage)]
 
 
 def check_known(stages: tuple[Stage, ...]) -> None:
-    """Raises UnknownName for a stage that is not registered here."""
+    """Raise UnknownName for a stage that is not registered here."""
     for place, stage in enumerate(stages):
         if isinstance(stage, UnknownStage):
             raise UnknownName(f"pipeline.{place}", stage.name, STAGES.names())

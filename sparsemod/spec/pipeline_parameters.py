@@ -1,4 +1,4 @@
-"""What a spec's `space` may say of a parameter: checked when the spec is read, before anything is drawn from it."""
+"""Checks of the parameters in a spec's `space`, when the spec is read."""
 
 import json
 from collections.abc import Mapping
@@ -23,11 +23,17 @@ _PIPELINE = {
 }
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
-"""Names that a space may hold beside the family's own: each replaces the constant of the same name in `training` or `pruning`."""
+"""Pipeline parameters that a space may contain.
+
+Each replaces the constant of the same name in `training` or `pruning`.
+"""
 
 
 def extremes(parameter: Parameter) -> tuple[Value, ...]:
-    """The values that are allowed only if all of the parameter's are: both bounds and the value one step up, or every listed value."""
+    """Return test values of a parameter: if they are allowed, all its values are.
+
+    They are both bounds and the value one step up, or every listed value.
+    """
     if isinstance(parameter, Fixed):
         return (parameter.value,)
     if isinstance(parameter, Integer):
@@ -38,8 +44,10 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
 def check_pipeline(
     parameter: Parameter, training: TrainingSpec, pruning: PruningConfig, within: str = "space"
 ) -> None:
-    """Every value of a pipeline parameter must be one that the constant which it replaces may have. Raises InvalidInput
-    with a field in `within`."""
+    """Check that every value of a pipeline parameter is valid for the constant that it replaces.
+
+    Raises InvalidInput with a field in `within`.
+    """
     name, part = parameter.name, _PIPELINE[parameter.name]
     whole: BaseModel = training if part == "training" else pruning
     if part == "pruning" and not pruning.has(name):
@@ -56,12 +64,15 @@ def check_pipeline(
 
 
 def changed(part: M, values: Mapping[str, Value]) -> M:
-    """A part of a spec with other values of some keys. Raises pydantic's ValidationError for a value that the part does not accept."""
+    """Return a part of a spec with changed values. Raises pydantic's ValidationError for an invalid value."""
     return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
 
 
 def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:
-    """`given` must be of the kind of `own`, a family's parameter, and hold no value that `own` does not. Raises InvalidInput."""
+    """Check that `given` has the kind of `own`, a family's parameter, and contains only values of `own`.
+
+    Raises InvalidInput.
+    """
     if given.when not in ((), own.when):
         raise InvalidInput(
             f"space.{own.name}.when",

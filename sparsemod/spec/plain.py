@@ -1,4 +1,4 @@
-"""The data of spec files before they become a spec: where each key stands, included files, mistakes with their line."""
+"""The data of spec files before validation: the place of each key, included files, errors with their line."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,18 +16,18 @@ YAML_SUFFIXES = (".yaml", ".yml", ".json")
 CONFIG_SUFFIXES = (".cfg", ".ini")
 INCLUDE = "include"
 MAX_BYTES = 1_000_000
-"""Of one file: a spec is a page or two; anything larger is not a spec."""
+"""Largest size of one file; a spec is a page or two."""
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A file's data before validation, and for each key the place ("file:line") it comes from."""
+    """A file's data before validation, and the place ("file:line") of each key."""
 
     data: dict[str, Any]
     places: dict[Place, str] = field(default_factory=dict)
 
     def place(self, dotted: str) -> str | None:
-        """Where the key with this dotted name stands, or the nearest key around it."""
+        """Return the place of the key with this dotted name, or of the nearest enclosing key."""
         key: Place = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
         while key:
             if key in self.places:
@@ -36,14 +36,14 @@ class Plain:
         return None
 
     def over(self, base: "Plain") -> "Plain":
-        """These keys laid over `base`: mappings are merged key by key, anything else is replaced."""
+        """Return these keys merged over `base`: mappings are merged key by key, other values are replaced."""
         places = {
             key: place for key, place in base.places.items() if not _replaced(key, base.data, self.data)
         }
         return Plain(_merged(base.data, self.data), places | self.places)
 
     def current(self) -> "Plain":
-        """These keys where the present form of a spec has them. Raises InvalidSpec."""
+        """Return these keys in the layout of the current spec format. Raises InvalidSpec."""
         try:
             moved, data = moves(self.data), current(self.data)
         except InvalidInput as error:
@@ -61,11 +61,12 @@ class Plain:
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A file's experiment, and the settings of SpArSeMod's `config.cfg` that are no part of an experiment.
+    """A file's experiment, and the settings of SpArSeMod's `config.cfg` that do not belong to an experiment.
 
-    `root` is the folder of results, None where the file names none; `debug` asks that a network that cannot be built ends the run
-    instead of being recorded as a failed trial. `plain` and `keys` (a field of the spec -> the key of a `config.cfg` that it comes from)
-    tell where in the file a mistake stands that shows only later, when the family, the data or the device is known.
+    `root` is the folder of results, None where the file names none. With `debug`, a network that cannot be
+    built ends the run instead of being recorded as a failed trial. `plain` and `keys` (field of the spec ->
+    its key in `config.cfg`) locate errors in the file that appear only later, when the family, the data or
+    the device is known.
     """
 
     spec: ExperimentSpec
@@ -75,7 +76,10 @@ class SpecFile:
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def located(self, error: InvalidInput) -> InvalidInput:
-        """The same error with the file and line that its field comes from; as it is when it names a place or the field is not the file's."""
+        """Return the error with the file and line of its field.
+
+        Return it unchanged when it already names a place or the field is not from the file.
+        """
         place = self.plain.place(error.field)
         if error.source is not None or place is None:
             return error
@@ -86,7 +90,7 @@ class SpecFile:
 
     @contextmanager
     def locating(self) -> Iterator[None]:
-        """Within it an InvalidInput leaves as `located` tells it."""
+        """Convert an InvalidInput raised in the body by `located`."""
         try:
             yield
         except InvalidInput as error:
@@ -97,7 +101,7 @@ class SpecFile:
 
 
 def parse(plain: Plain, source: str, names: Names = Names.KNOWN) -> ExperimentSpec:
-    """Validate a file's data; an error, and each of its `others`, names the line that its field comes from. Raises InvalidSpec."""
+    """Validate a file's data. Raises InvalidSpec; it and each of its `others` names the line of its field."""
     try:
         return ExperimentSpec.parse(plain.data, source, names)
     except InvalidInput as error:
@@ -111,7 +115,7 @@ def _placed(error: InvalidInput, plain: Plain) -> InvalidInput:
 
 
 def read_plain(path: Path, including: tuple[Path, ...] = ()) -> Plain:
-    """The data of a YAML file over those of the files that it includes, in their order. Raises InvalidSpec."""
+    """Return the data of a YAML file, merged over its included files in order. Raises InvalidSpec."""
     resolved = path.resolve()
     if resolved in including:
         chain = " -> ".join(str(file) for file in (*including, resolved))
@@ -136,7 +140,7 @@ def read_plain(path: Path, including: tuple[Path, ...] = ()) -> Plain:
 
 
 def read_text(path: Path) -> str:
-    """The text of a spec file. Raises InvalidSpec when it cannot be read."""
+    """Return the text of a spec file. Raises InvalidSpec when it cannot be read."""
     known = f"an existing text file ending in {', '.join(YAML_SUFFIXES + CONFIG_SUFFIXES)}"
     if path.suffix.lower() not in YAML_SUFFIXES + CONFIG_SUFFIXES:
         raise InvalidSpec("file", str(path), known)
@@ -153,7 +157,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_plain(text: str, source: str) -> Plain:
-    """The data of a YAML or JSON text, in the present form of a spec. Raises InvalidSpec."""
+    """Return the data of a YAML or JSON text, in the current spec format. Raises InvalidSpec."""
     return Plain(*parse_yaml(text, source)).current()
 
 
@@ -172,15 +176,15 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any], path: Place = ()) -
 
 
 def _whole(path: Place, below: Any, above: Any) -> bool:
-    """Whether the mapping `above` at `path` replaces `below` instead of being merged with it."""
-    if path == ("source",):  # settings of one source are none of another
+    """Return whether the mapping `above` at `path` replaces `below` instead of being merged with it."""
+    if path == ("source",):  # settings of different sources do not mix
         return "name" in above and "name" in below and above["name"] != below["name"]
-    # A parameter of the space is one value: {low, high} of one file and {values} of another must not mix.
+    # Do not merge a parameter of the space: {low, high} of one file and {values} of another must not mix.
     return len(path) == 2 and path[0] == "space"
 
 
 def _replaced(key: Place, base: Mapping[str, Any], top: Mapping[str, Any]) -> bool:
-    """Whether the value of `base` at `key` is hidden by `top`."""
+    """Return whether `top` hides the value of `base` at `key`."""
     below: Any = base
     above: Any = top
     for depth, part in enumerate(key):

@@ -1,4 +1,4 @@
-"""Fields of a spec that hold the settings of any registered plug-in, chosen by `name`."""
+"""Spec fields with the settings of any registered plug-in, chosen by `name`."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,8 +16,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Choice:
-    """Annotation of such a field: `parse` makes the settings of plain data; the JSON schema is that of all members of `registry`, and of text where
-    `named`: a name alone means the member with its defaults."""
+    """Annotation of a spec field with a plug-in's settings.
+
+    `parse` converts plain data to settings. The JSON schema is that of all members of `registry`; with
+    `named`, text is also allowed: a name alone means the member with its defaults.
+    """
 
     def __init__(
         self, registry: Registry[Any], parse: Callable[[Any], BaseModel], *, named: bool = False
@@ -39,7 +42,7 @@ class Choice:
 
 
 def validated(member: type[M], given: Mapping[str, Any], field: str) -> M:
-    """`given` as the settings `member`. Raises InvalidInput whose fields begin with `field`."""
+    """Return `given` as settings of the class `member`. Raises InvalidInput with fields that begin with `field`."""
     try:
         return member.model_validate_json(json.dumps(given))
     except ValidationError as error:
@@ -48,7 +51,7 @@ def validated(member: type[M], given: Mapping[str, Any], field: str) -> M:
 
 def _within(error: InvalidInput, field: str) -> InvalidInput:
     found = error if error.field.startswith(f"{field}.") else error.at(field)
-    if error.field == "spec":  # the settings as a whole
+    if error.field == "spec":  # the error concerns the settings as a whole
         found = InvalidInput(field, error.value, error.allowed)
     found.others = tuple(_within(other, field) for other in error.others)
     return found

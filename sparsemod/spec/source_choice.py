@@ -1,4 +1,4 @@
-"""The spec's `source`: one of the registered candidate sources, chosen by its name; and the form that it had in earlier specs."""
+"""The spec's `source`: a registered candidate source, chosen by name, and its form in earlier specs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,25 +16,31 @@ Path = tuple[str, ...]
 
 
 class UnknownSource(SourceConfig):
-    """A source that this process does not have, kept as it is: a client may read, and submit, the spec of a server that has it."""
+    """A source that this process does not have, kept unchanged.
+
+    A client may read and submit the spec of a server that has the source.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     def create(self, context: SourceContext) -> Source:
-        """Raises UnknownName."""
+        """Raise UnknownName."""
         raise UnknownName("source.name", self.name, SOURCES.names())
 
     def plan(self) -> tuple[Round, ...]:
-        """Nothing is known of its rounds."""
+        """Return no rounds, because they are unknown."""
         return ()
 
     def check(self, space: Space) -> None:
-        """Raises UnknownName."""
+        """Raise UnknownName."""
         raise UnknownName("source.name", self.name, SOURCES.names())
 
 
 def source_from(given: Any) -> SourceConfig:
-    """The config of a source from plain data; an UnknownSource where no source of that name is registered here. Raises InvalidInput."""
+    """Return the config of a source from plain data.
+
+    Return an UnknownSource when no source of that name is registered here. Raises InvalidInput.
+    """
     if isinstance(given, SourceConfig):
         return given
     if not isinstance(given, Mapping):
@@ -47,9 +53,9 @@ def source_from(given: Any) -> SourceConfig:
 
 
 def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
-    """Keys at the top level of an earlier spec -> the source that owns them, and their place now.
+    """Return the top-level keys of an earlier spec -> the source that owns them, and their place now.
 
-    Raises InvalidInput when `source` stands beside one of them.
+    Raises InvalidInput when the spec has both `source` and one of them.
     """
     found: dict[str, tuple[str, Path]] = {}
     for name in SOURCES.names():
@@ -65,7 +71,7 @@ def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
 
 
 def current(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` with the keys of an earlier form in their place under `source`. Raises InvalidInput."""
+    """Return `data` with the keys of an earlier format moved under `source`. Raises InvalidInput."""
     found = moves(data)
     result = {key: value for key, value in data.items() if key not in found}
     for key, (name, place) in found.items():

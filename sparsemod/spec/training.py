@@ -1,4 +1,4 @@
-"""The part of a spec that says how one network is trained."""
+"""The training settings of a spec."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from sparsemod.spec.methods import (
 
 
 class TrainingSpec(BaseModel):
-    """How a network is trained. learning_rate, weight_decay, batch_size and label_smoothing may be searched: name them in `space`."""
+    """How a network is trained. `space` may search learning_rate, weight_decay, batch_size and label_smoothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

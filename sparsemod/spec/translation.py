@@ -1,4 +1,4 @@
-"""Foreign data into the spec's terms: pydantic's complaints in our words, parameters from their short forms."""
+"""Conversion of foreign data: pydantic's errors to InvalidSpec, parameters from their short forms."""
 
 import json
 import math
@@ -12,18 +12,21 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 
 MAX_VALUES = 10_000
-"""Of one spec: its validation takes time for each of them."""
+"""Largest number of values in one spec, which bounds the time of validation."""
 
 _MOST_OTHERS = 20
 NAME_PATTERN = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N} ._\-]*$"
-"""Of an experiment's name: letters, marks and digits of any alphabet."""
+"""Pattern of an experiment's name: letters, marks and digits of any alphabet."""
 
 _PATTERNS = {NAME_PATTERN: "letters, digits, spaces and . _ -, the first one a letter or a digit"}
-"""Patterns of text in words."""
+"""Descriptions of patterns of text."""
 
 
 def translate(error: ValidationError, model: type[BaseModel], source: str | None = None) -> InvalidSpec:
-    """Pydantic's first complaint as an InvalidSpec in our words, with the `others`; an unknown key is answered with the keys that exist."""
+    """Return pydantic's first error as an InvalidSpec, with the `others`.
+
+    For an unknown key, the message lists the existing keys.
+    """
     complaints = error.errors(include_url=False)
     first, *rest = (
         one
@@ -31,7 +34,7 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
         for one in _with_others(_translated(complaint, model, source))
     )
     first.others = ()
-    # Of a value that fits none of several forms, pydantic complains once for each form.
+    # For a value that fits none of several forms, pydantic reports one error for each form.
     fields = {first.field}
     for one in rest:
         if one.field not in fields and len(fields) <= _MOST_OTHERS:
@@ -86,7 +89,10 @@ _KINDS: dict[str, type[Integer] | type[Real] | type[Categorical] | type[Fixed]] 
 
 
 def parameter_from(name: str, given: Any) -> Parameter:
-    """A parameter from its short forms: a constant, a list of values, or a mapping with or without `type`."""
+    """Return a parameter from its short forms: a constant, a list of values, or a mapping.
+
+    The mapping may omit `type`.
+    """
     field = f"space.{name}"
     if isinstance(given, Integer | Real | Categorical | Fixed):
         return given
@@ -120,7 +126,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def plain_json(data: Mapping[str, Any], source: str | None) -> str:
-    """`data` as JSON text. Raises InvalidSpec that names the field of what JSON cannot hold."""
+    """Return `data` as JSON text. Raises InvalidSpec that names the field of a value that JSON cannot represent."""
     for count, (field, value) in enumerate(_leaves(data)):
         if count >= MAX_VALUES:
             raise InvalidSpec("spec", f"over {MAX_VALUES:,} values", "fewer", source)
@@ -137,7 +143,10 @@ def plain_json(data: Mapping[str, Any], source: str | None) -> str:
 
 
 def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
-    """The scalars of nested mappings and lists with the names of their fields; not recursive, as anybody's data may be nested deeply."""
+    """Yield the scalars of nested mappings and lists with the names of their fields.
+
+    It is not recursive, because foreign data may be nested deeply.
+    """
     stack: list[tuple[str, Any, int]] = [("", data, 0)]
     while stack:
         place, value, depth = stack.pop()

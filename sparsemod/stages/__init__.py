@@ -1,1 +1,1 @@
-"""Stages of the pipeline: their protocol, their registry, and the check that an order of them can work. Cold: specs are read with it."""
+"""Stages of the pipeline: protocol, registry, and the check of their order. Imports no torch."""

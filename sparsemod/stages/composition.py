@@ -1,4 +1,4 @@
-"""Whether stages can work in the order in which they stand."""
+"""Check of the order of stages."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,14 @@ def compose(
     *,
     repeated: bool = False,
 ) -> frozenset[str]:
-    """What holds after `stages`, where `holds` held before the first of them. With `repeated` they come again and again, as in a loop.
+    """Return the words that hold after `stages` when `holds` hold before the first of them.
 
-    Raises InvalidInput that names the stage whose needs are not met, and the other stage: the one that should stand before it, or the one
-    that ended what it needs.
+    With `repeated` the stages run in a loop. Raises InvalidInput that names the stage with an unmet
+    precondition and the other stage: the one that must come before it, or the one that ended the
+    precondition.
     """
     ended: dict[str, str] = {}
-    for _ in range(1 + repeated):  # the second round stands for all later ones
+    for _ in range(1 + repeated):  # the second iteration represents all later ones
         for place, stage in enumerate(stages):
             for word in sorted(stage.needs - holds):
                 words = _missing(stage, word, stages[place + 1 :], ended)
@@ -31,7 +32,10 @@ def compose(
 
 
 def check_pipeline(stages: Sequence[Stage], field: str = "pipeline") -> None:
-    """The whole pipeline of a spec: an order that can work and that ends with a measured network. Raises InvalidInput."""
+    """Check that the order of a spec's pipeline is valid and ends with a measured network.
+
+    Raises InvalidInput.
+    """
     if RESULT not in compose(stages, field=field):
         names = [stage.name for stage in stages]
         giver = _giver(RESULT)
@@ -53,5 +57,5 @@ def _missing(stage: Stage, word: str, later: Sequence[Stage], ended: dict[str, s
 
 
 def _giver(word: str) -> str | None:
-    """A registered stage that guarantees `word`."""
+    """Return a registered stage that guarantees `word`, or None."""
     return next((name for name in STAGES.names() if word in STAGES.get(name).gives), None)

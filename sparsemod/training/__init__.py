@@ -1,6 +1,6 @@
-"""Training of small networks on resident data: `train`, what it needs and what it returns.
+"""Training of small networks on resident data: `train`, its inputs and its result.
 
-Importing this package loads no torch: the configs of rules, optimizers, ... are read without it.
+Importing this package does not import torch: the configs of rules, optimizers, ... are read without it.
 """
 
 from importlib import import_module

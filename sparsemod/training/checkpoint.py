@@ -1,4 +1,4 @@
-"""The state of an interrupted training as bytes: a safetensors file with a JSON header. Nothing in it is code."""
+"""The state of an interrupted training as bytes: a safetensors file with a JSON header, without code."""
 
 import json
 from collections.abc import Mapping
@@ -18,20 +18,21 @@ _SEPARATOR = "/"
 
 
 def pack(state: Mapping[str, Any]) -> bytes:
-    """A nested mapping of tensors and JSON values as bytes; `unpack` gives it back, with every tensor bit for bit on the CPU.
+    """Return a nested mapping of tensors and JSON values as bytes.
 
-    Keys are text without "/"; lists may hold JSON values only. Raises InvalidInput for anything else.
+    `unpack` restores it, with every tensor bit for bit on the CPU. Keys are text without "/"; lists may
+    hold JSON values only. Raises InvalidInput for other content.
     """
     tensors: dict[str, Tensor] = {}
     plain = _split(state, "", tensors)
-    # safetensors takes no metadata in `save` with byte order guarantees of its own JSON, so ours travels as a tensor of bytes.
+    # `safetensors.save` guarantees no byte order for JSON metadata, so ours is stored as a tensor of bytes.
     text = json.dumps({"format": FORMAT, "state": plain}, sort_keys=True).encode()
     tensors[_HEADER] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     return save_tensors(tensors)
 
 
 def unpack(content: bytes) -> dict[str, Any]:
-    """What `pack` was given. Raises InvalidInput for bytes that are no checkpoint of this format."""
+    """Return the argument of `pack`. Raises InvalidInput for bytes that are no checkpoint of this format."""
     try:
         tensors = load_tensors(content)
         header = json.loads(bytes(tensors.pop(_HEADER).numpy()))
@@ -52,7 +53,7 @@ def unpack(content: bytes) -> dict[str, Any]:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's tensors and numbers per parameter, by the parameter's place; learning rates are not part of it."""
+    """Return the optimizer's tensors and numbers by the parameter's index, without learning rates."""
     state: dict[str, Any] = {}
     for place, parameter in enumerate(_parameters(optimizer)):
         held = optimizer.state.get(parameter)
@@ -62,14 +63,17 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put `optimizer_state`'s result into an optimizer of the same parameters, in each parameter's own memory layout."""
+    """Load the result of `optimizer_state` into an optimizer of the same parameters.
+
+    Each tensor gets the memory layout of its parameter.
+    """
     for place, parameter in enumerate(_parameters(optimizer)):
         held = state.get(str(place), {})
         optimizer.state[parameter] = {key: _like(value, parameter) for key, value in held.items()}
 
 
 def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Copy weights and buffers into `module` in place. Raises InvalidInput when they are another network's."""
+    """Copy weights and buffers into `module` in place. Raises InvalidInput for those of another network."""
     own = module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
@@ -86,7 +90,7 @@ def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of all weights and buffers."""
+    """Return a copy of all weights and buffers."""
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
 
@@ -98,13 +102,13 @@ def _like(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:
-        # Fused optimizers walk parameter and state in memory order: both must lie alike.
+        # Fused optimizers process parameter and state in memory order: both need the same layout.
         return torch.empty_like(parameter).copy_(value)
     return value.to(parameter.device)
 
 
 def _split(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """`value` without its tensors, which go into `tensors` by path."""
+    """Return `value` without its tensors; store them in `tensors` by path."""
     if isinstance(value, Mapping):
         plain = {}
         for key, inner in value.items():

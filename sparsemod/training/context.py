@@ -1,4 +1,4 @@
-"""What the training loop gives a pruning method: the network, its data and its loss."""
+"""The input of a pruning method from the training loop: the network, its data and its loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,23 +24,24 @@ class TrainingContext:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One sample's."""
+        """The shape of one sample."""
         return self.samples.shape
 
     @property
     def layout(self) -> str | None:
-        """The layout of one sample, where it is stated."""
+        """The layout of one sample, or None if it is unknown."""
         return self.samples.layout
 
     def batches(self, size: int = _BATCH) -> Iterator[tuple[Tensor, Tensor]]:
-        """All training samples (n, *shape) with their labels (n,), in their order, `size` at a time."""
+        """Yield all training samples (n, *shape) with their labels (n,), in order, `size` at a time."""
         for start in range(0, len(self.samples), size):
             yield self.samples.slice(start, min(start + size, len(self.samples)))
 
     def gradients(self, samples: int | None = None) -> dict[str, Tensor]:
-        """The gradient of the mean loss over the first `samples` training samples (None: all), by parameter name.
+        """Return the gradient of the mean loss, by parameter name.
 
-        Computed by backpropagation in evaluation mode; the module and its parameters' `grad` are left as they were.
+        The loss is over the first `samples` training samples (None: all). The gradient is computed by
+        backpropagation in evaluation mode. The module and its parameters' `grad` are restored.
         """
         left = len(self.samples) if samples is None else min(samples, len(self.samples))
         count, parameters = left, dict(self.module.named_parameters())

@@ -11,16 +11,16 @@ from sparsemod.training.losses import Loss
 from sparsemod.training.metrics import Metric
 from sparsemod.training.resident import Samples
 
-_ELEMENTS = 1 << 18  # of input in a batch: more gains no speed and lets activations outgrow the caches
+_ELEMENTS = 1 << 18  # input elements in a batch: more are no faster, and their activations exceed the caches
 
 
 def evaluate(
     module: nn.Module, samples: Samples, loss: Loss[Any] | None = None, metric: Metric[Any] | None = None
 ) -> tuple[float, float]:
-    """(mean loss without label smoothing, metric) over every sample, the incomplete last batch included; by default cross entropy and
-    the share of wrong answers.
+    """Return (mean loss without label smoothing, metric) over every sample, the incomplete last batch included.
 
-    The module is in evaluation mode during the call and in its former mode after it.
+    The defaults are cross entropy and the share of wrong answers. The module is in evaluation mode during
+    the call and in its former mode after it.
     """
     loss = loss or LOSSES.create(LOSSES.config("cross_entropy"))
     metric = metric or METRICS.create(METRICS.config("error"))

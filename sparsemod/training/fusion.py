@@ -1,10 +1,12 @@
-"""Batch norm, relu and max-pooling in one step of autograd, with a third of the passes over the large activations.
+"""Batch norm, relu and max-pooling as one autograd step, with a third of the passes over large activations.
 
 With a scale that is not negative, batch norm and relu never change which value of a window is the largest:
-pool(relu(norm(x))) = relu(norm(pool(x))). Everything behind the statistics then happens on the pooled map, a quarter of the size for 2 x 2
-windows, and the gradient of the large map is one scaled copy of x plus one value per window. Same values and gradients up to rounding.
+pool(relu(norm(x))) = relu(norm(pool(x))). All work after the statistics then uses the pooled map, which has
+a quarter of the size for 2 x 2 windows. The gradient of the large map is one scaled copy of x plus one
+value per window. Values and gradients are equal up to rounding.
 
-Convolutional networks of a few thousand weights spend more time in these passes than in their convolutions' arithmetic.
+Convolutional networks of a few thousand weights spend more time in these passes than in the arithmetic of
+their convolutions.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,9 +24,10 @@ Step = Callable[[Tensor], Tensor]
 
 @contextmanager
 def fused(module: nn.Module) -> Iterator[None]:
-    """Within, every `nn.Sequential` of `module` runs its chains of BatchNorm2d, ReLU, MaxPool2d as one step each.
+    """Let every `nn.Sequential` of `module` run its chains of BatchNorm2d, ReLU, MaxPool2d as one step each.
 
-    Only a call of the Sequential itself is affected: who iterates over its layers, or hangs hooks on them, sees what it always does.
+    Only calls of the Sequential itself are affected. Code that iterates over its layers or adds hooks to
+    them sees no difference.
     """
     changed: list[nn.Module] = []
     try:
@@ -85,7 +88,7 @@ def _has_hooks(layer: nn.Module) -> bool:
 
 
 class _NormReluPool:
-    """The three layers as one step where that is exact, one after the other elsewhere."""
+    """The three layers, as one step where that is exact, else one after the other."""
 
     def __init__(self, norm: nn.BatchNorm2d, relu: nn.ReLU, pool: nn.MaxPool2d) -> None:
         self.norm, self.relu, self.pool = norm, relu, pool

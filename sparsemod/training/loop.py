@@ -1,4 +1,4 @@
-"""The training loop: resident data, no loader, a learning curve, stop and resume between epochs."""
+"""The training loop: resident data without a loader, a learning curve, stop and resume between epochs."""
 
 import hashlib
 import math
@@ -37,7 +37,7 @@ from sparsemod.training.schedules import LearningRate
 
 
 class Pruner(Protocol):
-    """What the loop asks of a pruning method; `sparsemod.pruning.Method` says what each part means."""
+    """The part of a pruning method that the loop uses; `sparsemod.pruning.Method` documents it."""
 
     @property
     def config(self) -> PluginConfig: ...
@@ -67,20 +67,24 @@ def train(
     resume: bytes | None = None,
     on_checkpoint: Callable[[bytes], None] | None = None,
 ) -> TrainingOutcome:
-    """Train `module` in place for `epochs` epochs; afterwards it holds the weights of the epoch with the least validation error.
+    """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
-    Ties go to the lower validation loss. With a pruner, only epochs at full sparsity count, and patience (`settings.early_stop`) begins there.
-    `on_epoch` gets each finished epoch, `on_checkpoint` the state after it, `should_stop` is asked between epochs. `resume` continues a
-    checkpoint of the same training: on the CPU the result is bit for bit that of an uninterrupted one. A stopped training leaves the best
-    weights so far in the module, or the latest ones when none qualified (`best_epoch` is None).
+    The best epoch has the least validation error; ties go to the lower validation loss. With a pruner, only
+    epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
+    each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
+    `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
+    uninterrupted training bit for bit. A stopped training leaves the best weights so far in the module, or
+    the latest ones when none qualified (`best_epoch` is None).
 
-    All randomness (order, augmentation, dropout) follows from `seed` and the epoch; torch's global generators are seeded inside and left as
-    they were found, so equal arguments give equal weights on the CPU whatever else the process draws.
+    All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
+    generators are seeded during the call and restored after it, so equal arguments give equal weights on
+    the CPU, independent of other random draws of the process.
 
-    A loss or weight that becomes infinite or not a number ends the training; `TrainingOutcome.diverged` names the epoch, and the module
-    holds the best weights before it, or those from before that epoch.
+    A loss or weight that becomes infinite or not a number ends the training. `TrainingOutcome.diverged`
+    names the epoch, and the module holds the best weights before it, or those from before that epoch.
 
     The module is moved to `device`, where `data` must be, and stays there, in evaluation mode.
+
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
     return _Training(module, data, settings, epochs, seed, torch.device(device), pruner).run(
@@ -89,7 +93,7 @@ def train(
 
 
 class _Training:
-    """One training's state between epochs."""
+    """State of one training between epochs."""
 
     def __init__(
         self,
@@ -119,7 +123,8 @@ class _Training:
         if len(data.train.shape) == 3:
             _lay_out(module, torch.channels_last)
             if not self._runs_on(data.train.slice(0, settings.batch_size)[0]):
-                # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but any module trains.
+                # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but every
+                # module trains.
                 _lay_out(module, torch.contiguous_format)
                 self.data = data.channels_first()
         self.bounds = _bounds(len(data.train), settings.batch_size)
@@ -137,15 +142,18 @@ class _Training:
         self.waited = 0  # epochs since the best one
 
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch, with the settings' label smoothing."""
+        """Return the mean loss of a batch, with the settings' label smoothing."""
         return self.loss.mean(outputs, targets, self.settings.label_smoothing)
 
     def _layers(self) -> AbstractContextManager[None]:
-        """Chains of layers run as one step within, unless the rule must see each layer."""
+        """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
         return nullcontext() if self.rule.layer_by_layer else fused(self.module)
 
     def _runs_on(self, x: Tensor) -> bool:
-        """Whether the module takes a batch as it lies in memory, in training and evaluation. Nothing of it changes."""
+        """Return whether the module accepts a batch in its memory format, in training and evaluation.
+
+        The module is not changed.
+        """
         before = snapshot(self.module)
         try:
             with evaluating(self.module), torch.no_grad(), _seeded(self.seed, 0, self.device):
@@ -220,7 +228,7 @@ class _Training:
         )
 
     def _epoch(self, epoch: int) -> CurvePoint | None:
-        """One pass over the training data and its validation; None when it diverged."""
+        """Train one epoch and validate it; return None when it diverged."""
         if self.pruner is not None:
             self.pruner.before_epoch(epoch, self.epochs)
         generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
@@ -266,7 +274,7 @@ class _Training:
         )
 
     def _keep(self, point: CurvePoint) -> None:
-        """Add the epoch to the curve, and its weights to the best ones if they are."""
+        """Add the epoch to the curve; store its weights if they are the best so far."""
         self.curve.append(point)
         if self.pruner is not None and not self.pruner.at_target:
             return
@@ -277,7 +285,7 @@ class _Training:
             best.validation_loss,
         ):
             if best is None or point.validation_error < best.validation_error:
-                self.waited = 0  # a lower loss alone does not feed patience
+                self.waited = 0  # a lower loss alone does not reset patience
             self.best_epoch, self.best = point.epoch, snapshot(self.module)
 
     def _complete(self) -> bool:
@@ -287,7 +295,7 @@ class _Training:
         return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
 
     def _identity(self) -> dict[str, Any]:
-        """What must be equal for a checkpoint to be continued."""
+        """Return the values that must be equal for a checkpoint to be continued."""
         return {
             "settings": self.settings.model_dump_json(),
             "epochs": self.epochs,
@@ -331,14 +339,17 @@ class _Training:
 
 
 def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
-    """Put the kernels of convolutions into `memory_format`; the parameters stay the same objects."""
+    """Convert the kernels of convolutions to `memory_format`; the parameters stay the same objects."""
     for parameter in module.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
 
 def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """First and last + 1 of every batch; a last batch of one sample, on which batch normalization fails, joins the one before."""
+    """Return the first and last + 1 index of every batch.
+
+    A last batch of one sample, on which batch normalization fails, is merged into the previous one.
+    """
     starts = list(range(0, count, batch_size))
     if len(starts) > 1 and count - starts[-1] == 1:
         starts.pop()
@@ -346,13 +357,13 @@ def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def _derive(seed: int, epoch: int, purpose: str) -> int:
-    """A seed of its own for every epoch and purpose, so that resuming needs no generator's state."""
+    """Return a separate seed for every epoch and purpose, so that resuming needs no generator state."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()[:8], "little") >> 1
 
 
 @contextmanager
 def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Torch's global generators (dropout draws from them) seeded for this epoch, and put back afterwards."""
+    """Seed torch's global generators (dropout uses them) for this epoch, and restore them afterwards."""
     devices = (
         [torch.cuda.current_device() if device.index is None else device.index]
         if device.type == "cuda"

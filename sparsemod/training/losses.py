@@ -13,11 +13,14 @@ C = TypeVar("C", bound=LossConfig)
 
 
 class Loss(Plugin[C]):
-    """What training minimizes."""
+    """A loss that training minimizes."""
 
     def mean(self, outputs: "Tensor", targets: "Tensor", smoothing: float = 0.0) -> "Tensor":
-        """The mean loss of a batch, a scalar with its gradient. `outputs` (N, classes), `targets` (N,) int64; `smoothing`: label
-        smoothing, 0 unless the config's `smooths` is true."""
+        """Return the mean loss of a batch, a scalar with its gradient.
+
+        `outputs` (N, classes), `targets` (N,) int64. `smoothing`: label smoothing, 0 unless the config's
+        `smooths` is true.
+        """
         raise NotImplementedError
 
 

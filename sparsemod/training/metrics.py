@@ -1,4 +1,4 @@
-"""Metrics of finished networks: what `error` means. One class each."""
+"""Metrics of finished networks, which define `error`. One class each."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Metric(Plugin[C]):
     """A fraction, 0 to 1, that the search minimizes."""
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
-        """Of a network's outputs (N, classes), float or integer network alike, for targets (N,), N at least 1."""
+        """Return the score of outputs (N, classes), of a float or integer network, for targets (N,), N at least 1."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""Optimizers. One class each; `build` makes the one that a spec names."""
+"""Optimizers. One class each; `build` creates the spec's optimizer."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +22,10 @@ class Optimizer(Plugin[C]):
     """Makes a torch optimizer."""
 
     def make(self, groups: Iterable[dict[str, Any]], learning_rate: float) -> "torch.optim.Optimizer":
-        """The optimizer of parameter groups, each with `params` and `weight_decay`. The loop sets the groups' `lr` before each step."""
+        """Return the optimizer of parameter groups, each with `params` and `weight_decay`.
+
+        The loop sets the groups' `lr` before each step.
+        """
         raise NotImplementedError
 
 
@@ -30,7 +33,7 @@ OPTIMIZERS: Plugins[Optimizer[Any], OptimizerConfig] = methods.OPTIMIZERS
 
 
 class AdamConfig(OptimizerConfig):
-    """Adam's: none."""
+    """Keys of adam and adamw: none."""
 
     FORMER = frozenset({"momentum", "nesterov"})
 
@@ -84,9 +87,10 @@ class Sgd(Optimizer[SgdConfig]):
 
 
 def build(module: "nn.Module", settings: TrainingSpec) -> "torch.optim.Optimizer":
-    """The optimizer of `settings` for `module`. Weight decay acts on weights (two dimensions or more), not on biases and norms.
+    """Return the optimizer of `settings` for `module`.
 
-    Raises BuildError for a module without parameters, UnknownName.
+    Weight decay applies to weights (two dimensions or more), not to biases and norms. Raises BuildError for
+    a module without parameters, UnknownName.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:

@@ -1,4 +1,4 @@
-"""What a training returns."""
+"""The result of a training."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,14 @@ from sparsemod.records import CurvePoint
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """The end of one call of `train`.
+    """Result of one call of `train`.
 
-    `curve` has a point for every finished epoch, those before a resume included; an epoch that diverged has none.
-    `best_epoch` is the epoch whose weights the module holds, None when no epoch qualified (none finished, or full sparsity was not reached).
-    `stopped`: the caller's `should_stop` ended it; `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch in which
-    a loss or a weight became infinite or not a number; training ended there. `seconds`: wall time of this call.
+    `curve` has a point for every finished epoch, those before a resume included; an epoch that diverged has
+    none. `best_epoch` is the epoch whose weights the module holds, None when no epoch qualified (none
+    finished, or full sparsity was not reached). `stopped`: the caller's `should_stop` ended it;
+    `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch
+    in which a loss or a weight became infinite or not a number, which ended the training. `seconds`: wall
+    time of this call.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -25,5 +27,5 @@ class TrainingOutcome:
 
     @property
     def best(self) -> CurvePoint | None:
-        """The curve's point of the weights kept."""
+        """Return the curve's point of the stored weights."""
         return None if self.best_epoch is None else self.curve[self.best_epoch - 1]

@@ -1,4 +1,4 @@
-"""Settings of a process that trains small networks, and the devices that it has. Importing the library changes none of them."""
+"""Settings of a training process, and its devices. Importing the library changes no settings."""
 
 import ctypes
 import platform
@@ -13,11 +13,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def tune_process(threads: int = 1) -> bool:
-    """Make this process fit for training: `threads` of torch, and freed memory kept for the next step.
+    """Configure this process for training: `threads` for torch, and freed memory kept for the next step.
 
-    glibc hands large freed blocks back to the kernel, and every step of a training faults the same megabytes in again: up to a third of the
-    time for networks of a few thousand weights. Blocks up to 1 GiB are kept from now on, until the process ends.
-    Returns whether the allocator took the setting (glibc only). Affects the whole process; call it in a worker, not in a library.
+    By default glibc returns large freed blocks to the kernel, so every training step faults the same
+    megabytes in again. For networks of a few thousand weights that costs up to a third of the time. This
+    setting keeps blocks up to 1 GiB until the process ends. Returns whether the allocator accepted the
+    setting (glibc only). It affects the whole process: call it in a worker, not in a library.
     """
     torch.set_num_threads(threads)
     if platform.libc_ver()[0] != "glibc":
@@ -28,7 +29,7 @@ def tune_process(threads: int = 1) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread within it: tiny networks train fastest so, and equal seeds then give equal results."""
+    """Let torch use one thread: tiny networks train fastest this way, and equal seeds give equal results."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -38,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 
 def require_device(name: str, field: str = "device") -> str:
-    """`name` when torch can use that device here. Raises InvalidInput."""
+    """Return `name` when torch can use that device here. Raises InvalidInput."""
     kind, _, number = name.partition(":")
     if kind == "cpu" and not number:
         return name

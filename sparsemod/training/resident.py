@@ -1,4 +1,4 @@
-"""A dataset's training and validation samples as tensors on the device that trains."""
+"""A dataset's training and validation samples as tensors on the training device."""
 
 import weakref
 from dataclasses import dataclass, replace
@@ -36,9 +36,10 @@ _held: "weakref.WeakKeyDictionary[Any, dict[str, Resident]]" = weakref.WeakKeyDi
 class Samples:
     """Samples of one split on one device.
 
-    `rows` holds each sample as one contiguous row, images channels last, so that a batch is gathered by one copy and comes out in the
-    memory format that convolutions want. `shape` is a sample's, images channels first: (C, H, W); `layout` names its axes where that is
-    stated. `channels_last` false gives batches of images in torch's default format, at the price of a second copy.
+    `rows` holds each sample as one contiguous row, images channels last, so that one copy gathers a batch
+    in the memory format that convolutions prefer. `shape` is the shape of a sample, images channels first:
+    (C, H, W). `layout` names its axes where it is known. With `channels_last` false, batches of images have
+    torch's default format, which costs a second copy.
     """
 
     rows: Tensor  # float32 (N, elements)
@@ -51,9 +52,9 @@ class Samples:
     def of(
         x: Tensor, labels: Tensor, device: torch.device | str = "cpu", layout: str | None = None
     ) -> "Samples":
-        """From float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,); copies only what lies differently.
+        """Return samples from float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,).
 
-        Raises InvalidInput.
+        Only tensors in another memory layout are copied. Raises InvalidInput.
         """
         if x.dim() - 1 not in RANKS or x.dtype != torch.float32:
             allowed = f"float32 samples (N, ...), each one of {described()}"
@@ -70,41 +71,44 @@ class Samples:
         return len(self.labels)
 
     def shaped(self, rows: Tensor) -> Tensor:
-        """Rows as samples (n, *shape); images without a copy when channels are last."""
+        """Return rows as samples (n, *shape); images need no copy when channels are last."""
         if len(self.shape) != 3:
             return rows.view(len(rows), *self.shape)
         channels, height, width = self.shape
         images = rows.view(len(rows), height, width, channels).permute(0, 3, 1, 2)
         if self.channels_last:
             return images
-        # Not `contiguous()`: of one channel, images count as contiguous and still pass for channels last.
+        # Not `contiguous()`: images with one channel count as contiguous and still look channels last.
         return images.clone(memory_format=torch.contiguous_format)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples at `indices` (int64, on the device) and their labels."""
+        """Return the samples at `indices` (int64, on the device) and their labels."""
         return self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
 
     def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Consecutive samples and their labels, without a copy."""
+        """Return consecutive samples and their labels, without a copy."""
         return self.shaped(self.rows[start:stop]), self.labels[start:stop]
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """Training and validation samples on `device`. There is no test data here."""
+    """Training and validation samples on `device`. Test data are never included."""
 
     train: Samples
     validation: Samples
     device: torch.device
 
     def channels_first(self) -> "Resident":
-        """The same samples; batches come out in torch's default memory format."""
+        """Return the same samples with batches in torch's default memory format."""
         train, validation = (replace(part, channels_last=False) for part in (self.train, self.validation))
         return Resident(train, validation, self.device)
 
     @staticmethod
     def of(dataset: _Dataset, device: torch.device | str = "cpu") -> "Resident":
-        """The splits `train` and `validation` of a `sparsemod.data.Dataset`; the same object again for the same dataset and device."""
+        """Return the splits `train` and `validation` of a `sparsemod.data.Dataset`.
+
+        The same dataset and device give the same object.
+        """
         held = _held.setdefault(dataset, {})
         key = str(device)
         if key not in held:
@@ -126,7 +130,10 @@ class Resident:
         device: torch.device | str = "cpu",
         layout: str | None = None,
     ) -> "Resident":
-        """From float32 samples and int64 labels; `layout` names the axes of a sample. Raises InvalidInput."""
+        """Return samples from float32 samples and int64 labels; `layout` names the axes of a sample.
+
+        Raises InvalidInput.
+        """
         train, validation = (
             Samples.of(train_x, train_y, device, layout),
             Samples.of(validation_x, validation_y, device, layout),

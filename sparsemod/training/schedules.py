@@ -1,4 +1,4 @@
-"""Learning rates over a training, as factors of the initial rate."""
+"""Learning-rate schedules, as factors of the initial rate."""
 
 import math
 from typing import Annotated, Any, TypeVar
@@ -16,7 +16,10 @@ class Schedule(Plugin[C]):
     """The learning rate after the warm-up."""
 
     def factor(self, progress: float) -> float:
-        """The factor of the initial rate; `progress` is the share of the training after the warm-up that is over, in [0, 1)."""
+        """Return the factor of the initial rate.
+
+        `progress` is the finished share of the training after the warm-up, in [0, 1).
+        """
         raise NotImplementedError
 
 
@@ -36,7 +39,7 @@ class Constant(Schedule[SmoothConfig]):
     Config = SmoothConfig
 
     def factor(self, progress: float) -> float:
-        """1."""
+        """Return 1."""
         return 1.0
 
 
@@ -91,17 +94,20 @@ class Exponential(Schedule[ExponentialConfig]):
 
 
 class LearningRate:
-    """The rate of every step: linear warm-up over `warmup` epochs from 1/steps of it, then the schedule over the rest."""
+    """The rate of every step: linear warm-up over `warmup` epochs from 1/steps of it, then the schedule."""
 
     def __init__(self, base: float, config: ScheduleConfig, epochs: int, steps_per_epoch: int) -> None:
-        """`base` is the rate at factor 1. A warm-up as long as the training leaves nothing else. Raises UnknownName."""
+        """Raise UnknownName for an unknown schedule. `base` is the rate at factor 1.
+
+        If the warm-up is as long as the training, the schedule has no effect.
+        """
         self._base = base
         self._schedule = SCHEDULES.create(config)
         self._total = epochs * steps_per_epoch
         self._warmup = min(config.warmup * steps_per_epoch, self._total)
 
     def at(self, step: int) -> float:
-        """The rate of step `step`, counted from 0 over the whole training."""
+        """Return the rate of step `step`, counted from 0 over the whole training."""
         if step < self._warmup:
             return self._base * (step + 1) / self._warmup
         return self._base * self._schedule.factor((step - self._warmup) / max(1, self._total - self._warmup))

@@ -1,4 +1,4 @@
-"""Parameters become a network."""
+"""Build the network from the candidate's parameters."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("build")
 class Build(Stage):
-    """The family turns the candidate's parameters into a module with fresh weights."""
+    """Build a module with fresh weights from the candidate's parameters."""
 
     gives: ClassVar[frozenset[str]] = frozenset({"network", "fresh"})
     ends: ClassVar[frozenset[str]] = frozenset({"costs", "trained", "deployable", "integer", "measured"})
@@ -20,7 +20,7 @@ class Build(Stage):
     name: Literal["build"] = Field("build", description="Make the network.")
 
     def run(self, work: "Work") -> None:
-        """Raises BuildError."""
+        """Build the network. Raises BuildError."""
         from sparsemod.pipeline.screening import build
 
         work.module = build(work.problem, work.values, work.seed)

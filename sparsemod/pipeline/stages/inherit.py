@@ -1,4 +1,4 @@
-"""A morph takes over what its parent has learned."""
+"""Load the weights of a morph's parent."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("inherit")
 class Inherit(Stage):
-    """A candidate with a parent takes its weights; others pass."""
+    """Load the parent's weights into a candidate that has a parent; other candidates skip the stage."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"network", "fresh"})
     certain: ClassVar[bool] = False
@@ -22,11 +22,11 @@ class Inherit(Stage):
     )
 
     def applies(self, work: "Work") -> bool:
-        """Whether there is a parent."""
+        """Return whether the candidate has a parent."""
         return work.parent is not None
 
     def run(self, work: "Work") -> None:
-        """Load what the parent has learned into the network."""
+        """Load the parent's weights into the network."""
         from safetensors.torch import load as load_tensors
 
         from sparsemod.morphisms import inherit

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("measure")
 class Measure(Stage):
-    """Everything about the finished network; the error is the integer network's on validation data."""
+    """Measure the finished network; its error is that of the integer network on validation data."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"costs", "deployable", "integer"})
     gives: ClassVar[frozenset[str]] = frozenset({"measured"})
@@ -20,7 +20,7 @@ class Measure(Stage):
     name: Literal["measure"] = Field("measure", description="Measure the finished network.")
 
     def run(self, work: "Work") -> None:
-        """In mode "test" the error on the test split comes on top; nothing is chosen by it."""
+        """Add the error on the test split in mode "test"; no choice depends on it."""
         from sparsemod.pipeline.measuring import measurements, network_error
 
         network = work.finished()

@@ -1,4 +1,4 @@
-"""From trained weights to the module that is deployed."""
+"""Turn the trained module into the module to deploy."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @STAGES.register("prune")
 class Prune(Stage):
-    """Keep the trained weights as an artifact, and let the pruning method make the module to deploy, such as one without the pruned filters."""
+    """Store the trained weights as an artifact and let the pruning method make the module to deploy.
+
+    Filter pruning, for example, removes the pruned filters.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"trained"})
     gives: ClassVar[frozenset[str]] = frozenset({"deployable"})
@@ -22,7 +25,7 @@ class Prune(Stage):
     name: Literal["prune"] = Field("prune", description="Bring the trained network into the form to deploy.")
 
     def run(self, work: "Work") -> None:
-        """The artifact `weights` holds the module before it shrinks: morphs inherit from it."""
+        """Store the unshrunk module as the artifact `weights`, from which morphs inherit; then transform it."""
         from safetensors.torch import save as save_tensors
 
         from sparsemod.pipeline.work import plain_state

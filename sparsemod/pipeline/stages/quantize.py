@@ -1,4 +1,4 @@
-"""The network whose accuracy counts."""
+"""Quantization of the trained network."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -22,7 +22,7 @@ class Quantize(Stage):
     name: Literal["quantize"] = Field("quantize", description="Make the integer network.")
 
     def run(self, work: "Work") -> None:
-        """Raises BuildError for weights that cannot be quantized."""
+        """Quantize the network. Raises BuildError for weights that cannot be quantized."""
         import numpy as np
         import torch
 
@@ -39,7 +39,8 @@ class Quantize(Stage):
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, work.data), work.network(), work.problem)
         except InvalidInput as error:
-            # Of this network's own weights, such as sums that 32 bits cannot hold: nothing that a spec could be blamed for.
+            # The weights of this network are the cause, such as sums that exceed 32 bits; the spec is
+            # valid.
             raise BuildError(f"the trained network cannot be quantized: {error}") from error
         work.integer = network
         work.keep("network", "network.npz", network.to_bytes)

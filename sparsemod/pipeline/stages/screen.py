@@ -1,4 +1,4 @@
-"""Costs before training: a candidate over a budget ends here."""
+"""Costs before training: a trial with a candidate over a budget ends here."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("screen")
 class Screening(Stage):
-    """Every cost of the untrained network; a candidate over a budget is infeasible and ends here."""
+    """Compute every cost of the untrained network; a candidate over a budget is infeasible and ends here."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"network", "fresh"})
     gives: ClassVar[frozenset[str]] = frozenset({"costs"})
@@ -24,7 +24,7 @@ class Screening(Stage):
     )
 
     def run(self, work: "Work") -> TrialResult | None:
-        """Raises BuildError, Unsupported."""
+        """Compute the costs and check the budgets. Raises BuildError, Unsupported."""
         from sparsemod.pipeline.screening import planned_costs
 
         work.planned = planned_costs(work.problem, work.values, work.network())

@@ -1,4 +1,4 @@
-"""Training, with the spec's pruning on the way."""
+"""Training and pruning of the network."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @STAGES.register("train")
 class Train(Stage):
-    """Train for the trial's epochs. The spec's pruning method works under its schedule; the network then holds its best weights."""
+    """Train for the trial's epochs, with the spec's pruning method and schedule; keep the best weights."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"network"})
     gives: ClassVar[frozenset[str]] = frozenset({"trained"})
@@ -23,7 +23,7 @@ class Train(Stage):
     name: Literal["train"] = Field("train", description="Train the network.")
 
     def run(self, work: "Work") -> TrialResult | None:
-        """Ends the trial when it was stopped, and when no epoch gave usable weights."""
+        """End the trial when it was stopped or when no epoch gave usable weights."""
         from sparsemod.pipeline.training_step import train_network
 
         return train_network(work, epochs=work.epochs, pruner=lambda _: work.pruning(new=True))

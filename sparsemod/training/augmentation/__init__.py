@@ -1,4 +1,4 @@
-"""Augmentations of training batches, on tensors, wherever the data lie; one file each."""
+"""Augmentations of training batches as tensors, on any device; one file each."""
 
 from sparsemod.training.augmentation.base import AUGMENTATIONS, Augmentation, build
 

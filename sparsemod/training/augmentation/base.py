@@ -1,4 +1,4 @@
-"""What an augmentation is, and how the spec's list becomes a chain of them."""
+"""The base of augmentations, and the chain that the spec's list describes."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +16,16 @@ C = TypeVar("C", bound=AugmentationConfig)
 
 
 class Augmentation(Plugin[C]):
-    """Changes training samples. All randomness comes from the generator, so that a CPU and a GPU draw the same numbers."""
+    """Changes training samples. All random numbers come from the generator, so a CPU and a GPU draw the same ones."""
 
     def fit(self, shape: tuple[int, ...]) -> None:
-        """Prepare for samples of `shape` (without batch axis). Raises InvalidInput whose field is a key of the config."""
+        """Prepare for samples of `shape` (without batch axis). Raises InvalidInput with a config key as field."""
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
-        """A normalized batch (N, *shape) and a CPU generator -> a batch of the same shape; `x` may not be written to."""
+        """Return a batch of the same shape for a normalized batch (N, *shape) and a CPU generator.
+
+        Do not write to `x`.
+        """
         raise NotImplementedError
 
 
@@ -30,7 +33,7 @@ AUGMENTATIONS: Plugins[Augmentation[Any], AugmentationConfig] = methods.AUGMENTA
 
 
 def build(configs: Iterable[AugmentationConfig], shape: tuple[int, ...]) -> tuple[Augmentation[Any], ...]:
-    """The augmentations of a spec, for samples of `shape`. Raises UnknownName, InvalidInput naming the key."""
+    """Return the augmentations of a spec for samples of `shape`. Raises UnknownName, InvalidInput with the key."""
     chain = []
     for place, config in enumerate(configs):
         augmentation = AUGMENTATIONS.create(config)
@@ -43,14 +46,14 @@ def build(configs: Iterable[AugmentationConfig], shape: tuple[int, ...]) -> tupl
 
 
 def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """`shape` as (C, H, W). Raises InvalidInput for samples that are no images."""
+    """Return `shape` as (C, H, W). Raises InvalidInput for samples that are not images."""
     if len(shape) != 3:
         raise InvalidInput("name", name, f"works on images (C, H, W); the samples have shape {shape}")
     return shape[0], shape[1], shape[2]
 
 
 def at_most(key: str, value: int, high: int) -> int:
-    """`value` of the config's `key`, when it is at most `high`. Raises InvalidInput."""
+    """Return `value` of the config's `key` when it is at most `high`. Raises InvalidInput."""
     if value > high:
         raise InvalidInput(key, value, f"a whole number from 1 to {high} for these samples")
     return value

@@ -25,12 +25,12 @@ class Cutout(Augmentation[CutoutConfig]):
     Config = CutoutConfig
 
     def fit(self, shape: tuple[int, ...]) -> None:
-        """Images (C, H, W)."""
+        """Check that samples are images (C, H, W)."""
         _, self._height, self._width = image_shape("cutout", shape)
         self._size = at_most("size", self.config.size, max(self._height, self._width))
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
-        """Images (N, C, H, W)."""
+        """Return images (N, C, H, W) with a square cut out."""
         import torch
 
         inside = []
@@ -39,5 +39,5 @@ class Cutout(Augmentation[CutoutConfig]):
             place = torch.arange(length, device=x.device)
             inside.append((place >= first) & (place < first + self._size))
         square = (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
-        # A clone keeps the memory format, masked_fill alone would not.
+        # A clone keeps the memory format; masked_fill alone would not.
         return x.clone().masked_fill_(square, 0.0)

@@ -25,11 +25,11 @@ class Flip(Augmentation[FlipConfig]):
     Config = FlipConfig
 
     def fit(self, shape: tuple[int, ...]) -> None:
-        """Images (C, H, W)."""
+        """Check that samples are images (C, H, W)."""
         image_shape("flip", shape)
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
-        """Images (N, C, H, W)."""
+        """Return mirrored images (N, C, H, W)."""
         import torch
 
         chosen = (torch.rand(len(x), generator=generator) < self.config.probability).to(x.device)

@@ -27,9 +27,9 @@ class Noise(Augmentation[NoiseConfig]):
     Config = NoiseConfig
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
-        """Samples (N, *shape)."""
+        """Return samples (N, *shape) with noise added."""
         import torch
 
         noise = torch.empty(x.shape).normal_(generator=generator).to(x.device)
-        # x decides the memory format of the sum, noise alone would be channels first.
+        # The memory format of the sum is that of x; noise alone would be channels first.
         return torch.add(x, noise, alpha=self.config.deviation)

@@ -25,12 +25,12 @@ class Shift(Augmentation[ShiftConfig]):
     Config = ShiftConfig
 
     def fit(self, shape: tuple[int, ...]) -> None:
-        """Images (C, H, W)."""
+        """Check that samples are images (C, H, W)."""
         _, self._height, self._width = image_shape("shift", shape)
         self._pixels = at_most("pixels", self.config.pixels, max(1, min(self._height, self._width) - 1))
 
     def __call__(self, x: "Tensor", generator: "torch.Generator") -> "Tensor":
-        """Images (N, C, H, W)."""
+        """Return shifted images (N, C, H, W)."""
         import torch
 
         moves = torch.randint(-self._pixels, self._pixels + 1, (2, len(x), 1), generator=generator).to(
@@ -39,5 +39,5 @@ class Shift(Augmentation[ShiftConfig]):
         rows = (torch.arange(self._height, device=x.device) + moves[0]).clamp_(0, self._height - 1)
         columns = (torch.arange(self._width, device=x.device) + moves[1]).clamp_(0, self._width - 1)
         image = torch.arange(len(x), device=x.device)[:, None, None]
-        # Channels go last and come along as whole vectors.
+        # Gather with channels last, so that each index copies a whole vector.
         return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

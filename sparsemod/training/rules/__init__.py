@@ -1,4 +1,4 @@
-"""Training rules: how a batch's loss becomes gradients; one file each."""
+"""Training rules, which compute gradients from a batch's loss; one file each."""
 
 from sparsemod.training.rules.base import RULES, LossFunction, TrainingRule
 

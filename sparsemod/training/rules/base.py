@@ -1,4 +1,4 @@
-"""What a training rule is."""
+"""The base of training rules."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -19,26 +19,30 @@ class TrainingRule(Plugin[C]):
     """Computes gradients. One object serves one training."""
 
     layer_by_layer: ClassVar[bool] = False
-    """Whether the rule hooks single layers or replaces their forward: then no layers are run as one fused step."""
+    """Whether the rule hooks single layers or replaces their forward; layers are then not fused."""
 
     def start(self, module: "nn.Module", seed: int) -> None:
-        """Take over `module`, in training mode, on its device; anything random is drawn from `seed`."""
+        """Start on `module`, in training mode, on its device; draw random values from `seed`."""
         self.module = module
 
     def gradients(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> "Tensor":
-        """Put the batch's gradients into the parameters' `grad` (None before); returns the loss, detached.
+        """Write the batch's gradients to the parameters' `grad` (None before); return the loss, detached.
 
-        Here by autograd: enough for a rule that changes in `start` what autograd does in single layers.
+        This method uses autograd. A rule that only changes autograd in single layers, in `start`, can keep
+        it.
         """
         value = loss(self.module(x), y)
         value.backward()
         return value.detach()
 
     def finish(self) -> None:
-        """Let the module go: remove hooks. Called at the end of a training, after a divergence too."""
+        """Remove hooks from the module. Called at the end of a training, also after a divergence."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values (nested mappings, text keys without "/") that the next epoch depends on; part of each checkpoint."""
+        """Return tensors and plain values that the next epoch depends on; they are part of each checkpoint.
+
+        Values may be nested mappings with text keys without "/".
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
