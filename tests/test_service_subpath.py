@@ -107,7 +107,11 @@ def test_the_page(proxied: tuple[str, Store]) -> None:
 
 def test_no_address_of_the_page_begins_at_the_root() -> None:
     folder = Path("service/dashboard").absolute()
-    for file in [*folder.rglob("*.js"), folder / "index.html", folder.parent / "http" / "static" / "api.html"]:
+    for file in [
+        *folder.rglob("*.js"),
+        folder / "index.html",
+        folder.parent / "http" / "static" / "api.html",
+    ]:
         if "vendor" not in file.parts:
             found = re.findall(
                 r"""(?:href|src)=(?:["']|\$\{`)/[a-z][^"'`]*|fetch\(["'`]/[^)]*""", file.read_text()

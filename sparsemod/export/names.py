@@ -1,8 +1,8 @@
 """Names of exported models: the prefix of a model's C functions, macros and files, and its name in the other formats.
 
 A name consists of lower-case words joined by single underscores. The model's functions are NAME_word, its macros NAME_WORDS, the
-constants of its layers NAME__number_layer. A name has no double underscore and does not end in one, and no word of the interface has
-an underscore. So two models with different names never define the same symbol, macro or file.
+constants of its layers NAME__number_layer. A name has no double underscore and does not end in an underscore, and the word of a
+function has no underscore. So two models with different names never define the same symbol, macro or file.
 """
 
 import re
