@@ -269,7 +269,7 @@ def test_a_run_takes_files_data_and_specs_and_goes_on(
     assert capsys.readouterr().out == ""
     with pytest.raises(InvalidSpec, match="objectives"):
         sm.run(search().to_dict() | {"objectives": 3})
-    with pytest.raises(InvalidInput, match=r"device = 'gpu': one that is here: cpu"):
+    with pytest.raises(InvalidInput, match=r"device = 'gpu': an available device: cpu"):
         sm.run(search(), tmp_path / "run", device="gpu")
     assert not (tmp_path / "run").exists()
     with pytest.raises(NotFound, match="no local run"):

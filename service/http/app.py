@@ -126,6 +126,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.feed = Feed(opened)
     app.state.readiness = Readiness(opened, app.state.files, settings)
     app.state.transfers = Pool("uploads and downloads", 8)
+    app.state.page = Pool("requests for the page", 4)
     app.state.points = OrderedDict()  # see service.http.routes.points
     app.state.computed = Computed(opened, settings)
     for part in PARTS:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from service.http.pools import Pool
 from sparsemod.errors import NotFound
@@ -82,28 +82,33 @@ def _serve(name: str, encodings: str, known: str) -> Response:
     return Response(content, media_type=TYPES[suffix], headers=headers)
 
 
-# The dashboard's files have their own threads: the page must load while all requests for data wait.
-_POOL = Pool("requests for the page", 4)
+def _page_pool(request: Request) -> Pool:
+    """Return the threads of the dashboard's files: the page must load while all requests for data wait."""
+    pool: Pool = request.app.state.page
+    return pool
+
+
+PagePool = Annotated[Pool, Depends(_page_pool)]
 
 
 @router.get("/")
-async def dashboard(encodings: Encodings = "", known: Known = "") -> Response:
+async def dashboard(pool: PagePool, encodings: Encodings = "", known: Known = "") -> Response:
     """Serve the dashboard."""
-    return await _POOL.run(_serve, "index.html", encodings, known)
+    return await pool.run(_serve, "index.html", encodings, known)
 
 
 @router.get("/dashboard/{name:path}")
-async def dashboard_file(name: str, encodings: Encodings = "", known: Known = "") -> Response:
+async def dashboard_file(name: str, pool: PagePool, encodings: Encodings = "", known: Known = "") -> Response:
     """Serve a module or a style sheet of the dashboard. Raises NotFound."""
     if name not in _files():
         raise NotFound("page", name)
-    return await _POOL.run(_serve, name, encodings, known)
+    return await pool.run(_serve, name, encodings, known)
 
 
 @router.get("/docs")
-async def docs() -> Response:
+async def docs(pool: PagePool) -> Response:
     """Serve the page of the API, which reads /openapi.json."""
-    content = await _POOL.run((PAGES / "api.html").read_bytes)
+    content = await pool.run((PAGES / "api.html").read_bytes)
     headers = {
         "content-security-policy": _policy(content),
         "referrer-policy": "no-referrer",

@@ -41,8 +41,7 @@ class Array:
 
 @dataclass(frozen=True)
 class CLayer:
-    """A layer of the project.
-
+    """A layer of the project:
     `index` in execution order (the argument of `nn_profile`), the layer's `name` in the network, the `kernels` that it calls, its
     `encoding` ("" without weights), and the bytes of its weights, biases and scales."""
 
@@ -57,13 +56,11 @@ class CLayer:
 
 @dataclass
 class Emitted:
-    """The C code of a layer.
-
+    """The C code of a layer:
     `arrays`; `constants`: the text of the structs that point to the arrays; `calls` with the placeholders {in0}, {in1}, {out} and
     {scratch}; the kernels' names; and the bytes of weights, biases and scales.
 
-    `own_kernels`: C files, by name, of kernels from other packages. They include "kernels/nn.h"; `constants` declares their
-    functions.
+    `own_kernels`: C files, by name, of kernels from other packages, which include "kernels/nn.h"; `constants` declares them.
     """
 
     calls: list[str]
