@@ -97,13 +97,13 @@ def test_validating_a_spec_does_not_hold_the_loop(tmp_path: Path, monkeypatch: p
     seen: list[str] = []
     original = routes.ExperimentSpec.parse
 
-    def parse(data: Any, source: str | None = None) -> Any:
+    def parse(*arguments: Any, **options: Any) -> Any:
         try:
             asyncio.get_running_loop()
             seen.append("loop")
         except RuntimeError:
             seen.append("thread")
-        return original(data, source)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(routes.ExperimentSpec, "parse", parse)
     with open_app(tmp_path) as http:
