@@ -10,13 +10,14 @@
 
   // What app.js imports, directly or not; then what the view of an experiment adds. A test compares both with the files.
   const page = [
-    "lib/api.js", "lib/format.js", "lib/live.js", "lib/look.js", "lib/route.js", "lib/time.js", "lib/ui.js", "parts/actions.js", "parts/bits.js",
+    "lib/api.js", "lib/format.js", "lib/live.js", "lib/look.js", "lib/rounds.js", "lib/route.js", "lib/time.js", "lib/ui.js",
+    "parts/actions.js", "parts/bits.js",
     "vendor/htm-3.1.1.mjs", "vendor/preact-11.2.0.mjs", "vendor/preact-hooks-11.2.0.mjs", "vendor/preact-signals-2.11.4.mjs",
     "vendor/preact-signals-core-1.14.5.mjs", "views/experiments.js", "views/login.js",
   ];
   const experiment = [
     "vendor/echarts-6.1.0.mjs", "views/experiment.js", "lib/columns.js", "lib/pareto.js", "lib/selection.js", "lib/yaml.js", "parts/chart.js",
-    "vendor/uplot-1.6.32.mjs", "views/experiment/history.js", "views/experiment/importance.js", "views/experiment/parallel.js",
+    "vendor/uplot-1.6.32.mjs", "views/experiment/history.js", "views/experiment/importance.js", "views/experiment/parallel.js", "views/experiment/repetitions.js",
     "views/experiment/scatter.js", "views/experiment/selected.js", "views/experiment/spec.js", "views/experiment/timeline.js",
     "views/experiment/trials.js",
   ];
