@@ -44,7 +44,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             page.get_by_text("That is no token").wait_for()
             page.get_by_label("Token").fill("wrong")
             page.get_by_role("button", name="Sign in").click()
-            page.get_by_role("alert").get_by_text("not known").wait_for()
+            page.get_by_role("alert").get_by_text("this token is unknown").wait_for()
             page.get_by_label("Token").fill(token)
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("heading", name="Nothing here yet").wait_for()

@@ -10,7 +10,7 @@ from support_worker import MemoryServer, make_claim
 
 from service.worker.attempt import Attempt
 from service.worker.attempt_settings import AttemptSettings, Ending
-from service.worker.fork_server import Nursery
+from service.worker.fork_server import ForkServer
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import Silent, evaluate
 from sparsemod.records import CurvePoint, FailureKind, TrialResult, TrialState
@@ -44,29 +44,35 @@ def trial(**options: Any) -> TrialResult:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    found = Nursery()
+def fork_server() -> Iterator[ForkServer]:
+    found = ForkServer()
     yield found
     found.close()
 
 
 def attempt(
-    nursery: Nursery, folder: Path, server: MemoryServer, ending: Ending = Ending.FINISHED, **claimed: Any
+    fork_server: ForkServer,
+    folder: Path,
+    server: MemoryServer,
+    ending: Ending = Ending.FINISHED,
+    **claimed: Any,
 ) -> TrialResult:
     """The result of a claim on the real trial, with `claimed` in place of some of its fields."""
     fields = {"spec": SPEC, "candidate": CANDIDATE, "epochs": EPOCHS, "seed": SEED, **claimed}
     claim = make_claim(lease=60.0).model_copy(update=fields)
     settings = AttemptSettings(device="cpu", evaluate=REAL, directory=folder)
-    assert Attempt(server, claim, nursery, settings).run() is ending
+    assert Attempt(server, claim, fork_server, settings).run() is ending
     return server.results[1]
 
 
-def test_a_claim_with_a_checkpoint_goes_on_after_its_last_epoch(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_claim_with_a_checkpoint_goes_on_after_its_last_epoch(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
     stopped = StopAfterTwo()
     assert trial(reporter=stopped).state is TrialState.STOPPED
     server = MemoryServer()
     digest = server.upload(stopped.checkpoints[-1])
-    result = attempt(nursery, tmp_path, server, checkpoint=digest)
+    result = attempt(fork_server, tmp_path, server, checkpoint=digest)
     assert result.state is TrialState.COMPLETED, result.failure
     assert [point.epoch for point in server.curve[1]] == [3, 4], "two epochs were kept, two are trained"
     whole = trial()
@@ -74,14 +80,16 @@ def test_a_claim_with_a_checkpoint_goes_on_after_its_last_epoch(nursery: Nursery
     assert [point.train_loss for point in result.curve] == [point.train_loss for point in whole.curve]
 
 
-def test_a_claim_without_a_checkpoint_begins_at_the_first_epoch(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_claim_without_a_checkpoint_begins_at_the_first_epoch(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
     server = MemoryServer()
-    result = attempt(nursery, tmp_path, server)
+    result = attempt(fork_server, tmp_path, server)
     assert result.state is TrialState.COMPLETED, result.failure
     assert [point.epoch for point in server.curve[1]] == [1, 2, 3, 4]
 
 
-def test_a_claim_with_a_parent_inherits_its_weights(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_claim_with_a_parent_inherits_its_weights(fork_server: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "parent").mkdir()
     parent = trial(workdir=tmp_path / "parent")
     server = MemoryServer()
@@ -95,7 +103,7 @@ def test_a_claim_with_a_parent_inherits_its_weights(nursery: Nursery, tmp_path: 
             "artifacts": [stored.model_dump()],
         }
     ).parent
-    result = attempt(nursery, tmp_path, server, parent=named, epochs=1)
+    result = attempt(fork_server, tmp_path, server, parent=named, epochs=1)
     assert result.state is TrialState.COMPLETED, result.failure
     assert result.notes[0] == "inherited weights, function kept"
     assert result.epochs == 5
@@ -103,10 +111,10 @@ def test_a_claim_with_a_parent_inherits_its_weights(nursery: Nursery, tmp_path: 
 
 
 def test_a_checkpoint_that_is_gone_gives_the_trial_back_and_names_it(
-    nursery: Nursery, tmp_path: Path
+    fork_server: ForkServer, tmp_path: Path
 ) -> None:
     digest = "sha256:" + "0" * 64
-    result = attempt(nursery, tmp_path, MemoryServer(), Ending.RELEASED, checkpoint=digest)
+    result = attempt(fork_server, tmp_path, MemoryServer(), Ending.RELEASED, checkpoint=digest)
     assert result.failure is not None and result.failure.kind is FailureKind.ENVIRONMENT
-    assert "could not fetch what the trial starts from" in result.failure.message
+    assert "could not fetch the trial's input files" in result.failure.message
     assert digest in result.failure.message
