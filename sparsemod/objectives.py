@@ -1,11 +1,15 @@
-"""Objectives, budgets, dominance, the front, and hypervolume against a fixed reference point.
+"""Objectives, their scales, budgets, dominance, the front, and hypervolume in a fixed box.
 
-Everything is minimized. Hypervolume is computed on values divided by the reference point, so that it is a share of the box between
-zero and the reference point: a number in [0, 1] without unit, comparable over the whole life of an experiment because the point is fixed.
+Everything is minimized. Each objective has a scale, linear or logarithmic, from a lowest value to its reference value. Hypervolume is
+computed on that scale: it is a share of the box between the lowest values and the reference point, a number in [0, 1] without unit. It is
+comparable over the whole life of an experiment because the box is fixed.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
 
 import moocore
 import numpy as np
@@ -15,18 +19,66 @@ from sparsemod.errors import InvalidInput
 
 Floats = npt.NDArray[np.float64]
 
+Kind = Literal["linear", "log"]
+
+_SMALLEST = 1e-300
+"""Smallest argument of a logarithm, so that a value of 0 has a finite place on every scale."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale of an objective: `low` is at 0, `high` (the reference value) at 1.
+
+    `kind`: "linear", or "log" for the logarithm of value + `offset`. All three values have the metric's unit.
+    Raises InvalidInput unless 0 <= low < high, 0 <= offset, and, for "log", low + offset > 0.
+    """
+
+    kind: Kind
+    low: float
+    high: float
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("linear", "log"):
+            raise InvalidInput("scale.kind", self.kind, "linear or log")
+        if not 0.0 <= self.low < self.high < float("inf"):
+            raise InvalidInput("scale.low", self.low, f"at least 0 and below the reference, {self.high:g}")
+        if not 0.0 <= self.offset < float("inf") or (self.kind == "linear" and self.offset):
+            raise InvalidInput("scale.offset", self.offset, "at least 0 on a log scale, 0 on a linear one")
+        if self.kind == "log" and not self.low + self.offset > 0.0:
+            raise InvalidInput("scale.low", self.low, "above 0 on a log scale without an offset")
+
+    def unit(self, values: npt.ArrayLike) -> Floats:
+        """Return the places of `values` on the scale, same shape: below 0 beneath `low`, above 1 beyond `high`."""
+        start, end = self._inner(self.low), self._inner(self.high)
+        result: Floats = (self._inner(values) - start) / (end - start)
+        return result
+
+    def value(self, units: npt.ArrayLike) -> Floats:
+        """Return the inverse of `unit`."""
+        start, end = self._inner(self.low), self._inner(self.high)
+        inner = start + np.asarray(units, dtype=np.float64) * (end - start)
+        result: Floats = np.exp(inner) - self.offset if self.kind == "log" else inner
+        return result
+
+    def _inner(self, values: npt.ArrayLike) -> Floats:
+        array = np.asarray(values, dtype=np.float64)
+        return np.log(np.maximum(array + self.offset, _SMALLEST)) if self.kind == "log" else array
+
 
 @dataclass(frozen=True)
 class Objectives:
-    """Objectives (`names`, in the user's order), `reference` point (metric -> value) and `budgets`.
+    """Objectives (`names`, in the user's order), `reference` point (metric -> value), `budgets` and `scales`.
 
-    `budgets`: metric -> upper limit; a budget may also limit a metric that is no objective. Raises
-    InvalidInput when an objective has no positive reference value.
+    `budgets`: metric -> upper limit; a budget may also limit a metric that is no objective. `scales`: metric ->
+    scale that ends at the reference value; an objective without one has a linear scale from 0. Raises InvalidInput
+    when an objective has no positive reference value, or a scale that does not end there.
     """
 
     names: tuple[str, ...]
     reference: Mapping[str, float]
     budgets: Mapping[str, float]
+    scales: Mapping[str, Scale] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -36,6 +88,13 @@ class Objectives:
                     self.reference.get(name),
                     "a positive number for every objective",
                 )
+            scale = self.scales.get(name)
+            if scale is not None and scale.high != self.reference[name]:
+                raise InvalidInput(
+                    f"scales.{name}.high", scale.high, f"the reference value, {self.reference[name]:g}"
+                )
+        linear = {name: Scale("linear", 0.0, float(self.reference[name])) for name in self.names}
+        object.__setattr__(self, "scales", {**linear, **self.scales})
 
     def over_budget(self, values: Mapping[str, float]) -> dict[str, float]:
         """Return the broken budgets: metric -> excess in the metric's unit. Metrics missing in `values` are ignored."""
@@ -50,14 +109,14 @@ class Objectives:
         return not self.over_budget(values)
 
     def vector(self, values: Mapping[str, float]) -> Floats:
-        """Return the objectives' values divided by the reference point, shape (number of objectives,).
+        """Return the objectives' places on their scales, shape (number of objectives,): 1 at the reference point.
 
         Raises InvalidInput when a value is missing.
         """
         for name in self.names:
             if name not in values:
                 raise InvalidInput(f"values.{name}", sorted(values), "a value for every objective")
-        return np.array([values[name] / self.reference[name] for name in self.names])
+        return np.array([self.scales[name].unit(values[name]) for name in self.names])
 
     def matrix(self, rows: Iterable[Mapping[str, float]]) -> Floats:
         """Return `vector` of each row, shape (rows, objectives)."""
@@ -72,8 +131,24 @@ class Objectives:
         feasible = [i for i, row in enumerate(rows) if self.feasible(row)]
         return [feasible[i] for i in nondominated(self.matrix(rows[i] for i in feasible))]
 
+    def excess(self, values: Mapping[str, float]) -> float:
+        """Return how far the known metrics are from the budgets: the sum of log(value / limit) over the broken ones.
+
+        0 means that no known metric breaks a budget; infinity, that one is not a number.
+        """
+        total = 0.0
+        for metric in self.over_budget(values):
+            ratio = values[metric] / self.budgets[metric]
+            total += math.log(ratio) if ratio >= 1.0 else math.inf
+        return total
+
+    def nearest_misses(self, rows: Sequence[Mapping[str, float]], count: int) -> list[int]:
+        """Return the indices of up to `count` rows over a budget, the smallest `excess` first."""
+        missed = [(self.excess(row), i) for i, row in enumerate(rows) if not self.feasible(row)]
+        return [i for excess, i in sorted(missed) if excess < math.inf][:count]
+
     def hypervolume(self, rows: Sequence[Mapping[str, float]]) -> float:
-        """Return the share of the reference box that the feasible rows dominate, in [0, 1]."""
+        """Return the share of the box that the feasible rows dominate on the scales, in [0, 1]."""
         return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:

@@ -157,13 +157,12 @@ def pareto(
 def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Path]:
     """Write an experiment's tables and plots into `folder`; returns kind -> path."""
     from service.schemas.report_rows import to_row
-    from sparsemod.objectives import Objectives
     from sparsemod.report import write_results
 
     view = client.experiment(experiment)
     spec, rounds = view.spec, {name: part.title for name, part in view.rounds.items()}
     items, _ = fetch_trials(client, experiment, 0, {})
-    objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+    objectives = spec.resolved_objectives()
     rows = [to_row(item) for item in sorted(items, key=lambda item: item.index) if item.state.finished]
     return write_results(require_folder(folder, "--out"), spec.name, objectives, rows, rounds)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sparsemod.objectives import Scale
 from sparsemod.records import (
     Artifact,
     Candidate,
@@ -59,6 +60,8 @@ class AttemptState(StrEnum):
     RELEASED = "released"  # returned unfinished: the worker ended, or its machine lacks something
     STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
 
+
+SCALES = "Scale of each objective: `low` is at 0, `high` (the reference value) at 1; `log` is the logarithm of value + offset."
 
 # -- experiments ----------------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class ExperimentSummary(View):
 
 
 class ExperimentView(ExperimentSummary):
-    """An experiment. `budgets` and `reference_point` are those in effect: from the spec, else from its device."""
+    """An experiment. `budgets`, `reference_point` and `scales` are those in effect: from the spec, else from its device."""
 
     spec: ExperimentSpec = Field(
         description="The spec. If the stored one does not validate (see `spec_error`): its valid parts, with defaults for the rest."
@@ -142,6 +145,7 @@ class ExperimentView(ExperimentSummary):
     )
     budgets: dict[str, float]
     reference_point: dict[str, float]
+    scales: dict[str, Scale] = Field(description=SCALES)
 
 
 class RetryTrials(Request):
@@ -279,13 +283,14 @@ class HistoryPoint(View):
 
 class ParetoView(View):
     """The front of the completed trials that meet the budgets.
-    Hypervolume is the dominated share of the box from zero to the reference point."""
+    Hypervolume is the dominated share of the box from the low ends of the scales to the reference point."""
 
     experiment: int
     name: str
     objectives: tuple[str, ...]
     reference_point: dict[str, float]
     budgets: dict[str, float]
+    scales: dict[str, Scale] = Field(description=SCALES)
     points: tuple[ParetoPoint, ...]
     hypervolume: float
     history: tuple[HistoryPoint, ...]

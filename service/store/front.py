@@ -102,6 +102,7 @@ class Fronts(Trials, Experiments):
                 objectives=objectives.names,
                 reference_point=dict(objectives.reference),
                 budgets=dict(objectives.budgets),
+                scales=dict(objectives.scales),
                 points=tuple(_point(view, parents) for view in views),
                 hypervolume=history.points[-1].hypervolume if history.points else 0.0,
                 history=tuple(history.points),
@@ -112,7 +113,7 @@ class Fronts(Trials, Experiments):
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
                 spec = self._stored(row["id"], row["spec"]).spec
-                objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+                objectives = spec.resolved_objectives()
                 history = _History(row["spec_version"], objectives)
             fresh: dict[int, tuple[int, str, int, dict[str, float]]] = {}
             for trial in connection.execute(

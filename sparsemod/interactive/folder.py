@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sparsemod.errors import DigestMismatch, NotFound
 from sparsemod.files import digest_of
-from sparsemod.objectives import Objectives
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.records import Artifact
 from sparsemod.report.result_source import StoredResults
@@ -28,7 +27,7 @@ class FolderSource:
         """See ResultSource. Raises InvalidInput for damaged files."""
         self._held = LocalFolder(self.folder)
         spec = self._held.spec
-        objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+        objectives = spec.resolved_objectives()
         return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
 
     def copy(self, artifact: Artifact, path: Path) -> Path:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[s
         "objectives": list(objectives.names),
         "reference_point": dict(objectives.reference),
         "budgets": dict(objectives.budgets),
+        "scales": {name: asdict(objectives.scales[name]) for name in objectives.names},
         "hypervolume": history[-1] if history else 0.0,
         "history": [
             {"trial": row.index, "hypervolume": value} for row, value in zip(completed, history, strict=True)

@@ -74,7 +74,7 @@ export class Columns {
 
   /** The front of `experiment`, continued from the last call where that is possible. @param {any} experiment */
   frontOf(experiment) {
-    const key = JSON.stringify([experiment.objectives, experiment.budgets, experiment.reference_point]);
+    const key = JSON.stringify([experiment.objectives, experiment.budgets, experiment.scales]);
     if (!this.front || this.judged !== key) {
       this.front = new Front(experiment);
       this.judged = key;
