@@ -131,7 +131,7 @@ class Chooser:
     def _features(
         self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float], costs: Floats
     ) -> Floats:
-        """Return the model's inputs, shape (n, features): the space's, the training's length, the costs.
+        """Return the model's inputs, shape (n, features): the space's, the costs, the training's length.
 
         The logarithms of the costs, shape (n, metrics), say how large a network is, which no parameter says
         alone. Three decades count like a parameter's range.
@@ -140,8 +140,8 @@ class Chooser:
         return np.column_stack(
             [
                 np.array([self._space.encode(one) for one in parameters]).reshape(len(parameters), -1),
-                [gp.fidelity(one) for one in epochs],
                 np.log10(np.maximum(described, 1e-9)) / DECADES,
+                [gp.fidelity(one) for one in epochs],
             ]
         )
 
