@@ -231,16 +231,16 @@ def test_what_is_unsupported_is_named(
 def test_a_network_too_deep_for_its_image_says_where() -> None:
     module = nn.Sequential(conv(1, 4), nn.MaxPool2d(4), conv(4, 4), nn.Flatten())
     with pytest.raises(
-        BuildError, match=r"^2: .*samples of shape \(1, 6, 6\): Conv2d was given shape \(4, 1, 1\)"
+        BuildError, match=r"^2: .*samples of shape \(1, 6, 6\): Conv2d received shape \(4, 1, 1\)"
     ) as caught:
         capture(module, (1, 6, 6))
     assert caught.value.layer == "2"
-    with pytest.raises(BuildError, match=r"Linear was given shape \(64,\)"):
+    with pytest.raises(BuildError, match=r"Linear received shape \(64,\)"):
         capture(nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), (1, 8, 8))
 
 
 def test_batch_norm_of_another_width_is_noticed() -> None:
-    with pytest.raises(BuildError, match=r"1: .*BatchNorm2d was given shape"):
+    with pytest.raises(BuildError, match=r"1: .*BatchNorm2d received shape"):
         capture(nn.Sequential(conv(2, 3), nn.BatchNorm2d(4)), (2, 8, 8))
 
 
@@ -250,7 +250,7 @@ def test_errors_of_the_module_itself() -> None:
 
     with pytest.raises(BuildError, match=r"^here: no such network$"):
         capture(Function(refuse), (2, 8, 8))
-    with pytest.raises(BuildError, match="Function was given"):
+    with pytest.raises(BuildError, match="Function received"):
         capture(Function(lambda m, x: m.missing(x)), (2, 8, 8))
     with pytest.raises(BuildError, match="one tensor"):
         capture(Function(lambda m, x: (x, x + x)), (2, 8, 8))

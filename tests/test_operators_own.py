@@ -125,7 +125,7 @@ def test_a_stage_without_a_rule_names_stage_operator_and_layer(absolute: None, t
     network = quantize(module(), torch.randn(8, 2, 5, 5))
     assert expressible("absolute") == ("c", "onnx")
     with pytest.raises(
-        Unsupported, match=r"the tflite export .*'absolute' at layer 'absolute'.*formats that can: c, onnx"
+        Unsupported, match=r"the tflite export .*'absolute' at layer 'absolute'.*supported by: c, onnx"
     ):
         export("tflite", network, tmp_path)
 

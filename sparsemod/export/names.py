@@ -53,7 +53,7 @@ def model_name(title: str, number: int | None = None) -> str:
     if not words[:1].isalpha():
         words = f"{DEFAULT}_{words}".rstrip("_")
     end = "" if number is None else f"_{number}"
-    made = words[: LONGEST - len(end)].rstrip("_") + end
-    if made in HEADERS or made in TAKEN or made.startswith("nn_"):
-        made = f"model_{made}"[: LONGEST - len(end)].rstrip("_")
-    return made
+    name = words[: LONGEST - len(end)].rstrip("_") + end
+    if name in HEADERS or name in TAKEN or name.startswith("nn_"):
+        name = f"model_{name}"[: LONGEST - len(end)].rstrip("_")
+    return name

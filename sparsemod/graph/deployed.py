@@ -51,13 +51,13 @@ class _Work:
         return Graph(
             self.source.input, self.output, tuple(self.operators),
             {name: shape for name, shape in self.shapes.items() if name in tensors},
-            {key: held for key, held in self.state.items() if key in keys},
+            {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
-    def each(self, wanted: Callable[[Kind], object]) -> Iterator[Operator]:
+    def each(self, matches: Callable[[Kind], object]) -> Iterator[Operator]:
         """Iterate over the operators whose kind is `wanted`, each in its current state: a pass may rewrite later operators."""
-        for name in [o.name for o in self.operators if wanted(o.traits)]:
+        for name in [o.name for o in self.operators if matches(o.traits)]:
             yield next(o for o in self.operators if o.name == name)
 
     def producer(self, name: str) -> Operator | None:
@@ -86,11 +86,11 @@ class _Work:
 
     def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator:
         """Return `operator` with new weights; parameters shared with other operators stay unchanged."""
-        others = {key for o in self.operators if o.name != operator.name for key in o.keys}
+        used_elsewhere = {key for o in self.operators if o.name != operator.name for key in o.keys}
         keys = []
         for role, tensor in (("weight", weight), ("bias", bias)):
             key = f"{operator.name}.{role}"
-            while key in others:
+            while key in used_elsewhere:
                 key += "_"
             self.state[key] = tensor
             keys.append(key)

@@ -48,22 +48,22 @@ def exported(module: nn.Module, example: Tensor) -> Program:
     with _quiet():
         program = torch.export.export(module, (example,), strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-    constants, given = {}, []
+    constants, inputs = {}, []
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue
         spec = specs[node.name]
         if spec.kind is InputKind.USER_INPUT:
-            given.append(node)
+            inputs.append(node)
             continue
         key = str(spec.target)
-        held = program.state_dict.get(key, program.constants.get(key))
-        if not isinstance(held, Tensor):
-            raise CannotFollow(f"{key} is a {type(held).__name__}, not a tensor")
-        constants[node] = (key, held.detach())
-    if len(given) != 1:
-        raise CannotFollow(f"{len(given)} inputs instead of one")
-    return Program(program.graph, given[0], constants)
+        tensor = program.state_dict.get(key, program.constants.get(key))
+        if not isinstance(tensor, Tensor):
+            raise CannotFollow(f"{key} is a {type(tensor).__name__}, not a tensor")
+        constants[node] = (key, tensor.detach())
+    if len(inputs) != 1:
+        raise CannotFollow(f"{len(inputs)} inputs instead of one")
+    return Program(program.graph, inputs[0], constants)
 
 
 _ATEN = torch.ops.aten
@@ -178,10 +178,10 @@ class _Recorder(TorchDispatchMode):
         for path, part in self._module.named_modules():
             kind = f"{type(part).__module__}.{type(part).__qualname__}"
 
-            def enter(_: nn.Module, given: Any, place: tuple[str, str] = (path, kind)) -> None:
+            def enter(_: nn.Module, inputs: Any, place: tuple[str, str] = (path, kind)) -> None:
                 self._stack.append(place)
 
-            def leave(_: nn.Module, given: Any, result: Any) -> None:
+            def leave(_: nn.Module, inputs: Any, result: Any) -> None:
                 self._stack.pop()
 
             handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
@@ -201,10 +201,10 @@ def call_place(node: Node) -> str:
     """Return file and line of the module's code that made this call, as `net.py, line 12`; empty when unknown."""
     place = node.meta.get("place")
     if place is None:
-        found = [
+        frames = [
             match for match in _FRAME.findall(node.meta.get("stack_trace") or "") if _is_outside(match[0])
         ]
-        place = (found[-1][0], int(found[-1][1])) if found else None
+        place = (frames[-1][0], int(frames[-1][1])) if frames else None
     return f"{Path(place[0]).name}, line {place[1]}" if place else ""
 
 

@@ -64,10 +64,10 @@ def _each_step(call: Call, weight: Constant) -> None:
     }  # fmt: skip
     steps, _ = call.shape("input")
     sequence, shape = transposed(call, call.tensor("input")), (len(weight.tensor), steps)
-    made = call.emit(
+    convolved = call.emit(
         "conv", (sequence,), attributes, weight, call.constant("bias"), shape=shape, layout="channels-length"
     )
-    transposed(call, made)
+    transposed(call, convolved)
 
 
 @aten("addmm.default", "mm.default", "matmul.default", kinds=("linear",))
