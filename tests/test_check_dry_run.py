@@ -186,7 +186,7 @@ ONE_ROUND = {
 def test_a_searched_parameter_that_nothing_reads_is_named():
     (words,) = unread_of(family="dry_run_unread:some")
     assert words.startswith(
-        "family some_test reads prune_threshold, learning_gamma in none of the networks tried"
+        "family some_test reads prune_threshold, learning_gamma in none of the tried networks"
     )
 
 

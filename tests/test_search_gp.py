@@ -105,10 +105,10 @@ def test_the_cap_keeps_front_and_best_and_spreads_the_rest() -> None:
     x, errors = data(300)
     keep = np.zeros(300, dtype=bool)
     keep[[5, 77]] = True
-    taken = gp.chosen(errors, x, keep, 60)
+    taken = gp.select_points(errors, x, keep, 60)
     assert len(set(taken.tolist())) == 60
     assert {5, 77, int(errors.argmin())} <= set(taken.tolist())
-    assert gp.chosen(errors, x, keep, 300).tolist() == list(range(300))
+    assert gp.select_points(errors, x, keep, 300).tolist() == list(range(300))
 
 
 def test_a_perfect_score_and_constant_errors_are_no_poles() -> None:

@@ -96,7 +96,7 @@ def test_what_a_float_network_links_is_not_known() -> None:
         ({"objectives": ["error", "ram"]}, "objectives"),
     ):
         with pytest.raises(
-            InvalidInput, match=field + ".*working_memory: what a float network links is not known"
+            InvalidInput, match=field + ".*working_memory: the linked size of a float network is unknown"
         ):
             ExperimentSpec.parse({**base, **change})
     counted = {"measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}

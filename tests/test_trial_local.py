@@ -167,7 +167,7 @@ def test_a_trial_that_takes_too_long_is_ended_and_recorded(tmp_path, monkeypatch
     for found in run.trials:
         assert found.result.failure.kind is FailureKind.FAULT
         assert found.result.failure.message == (
-            "took longer than limits.trial_seconds = 0.3 s (in stage 'train') and was ended"
+            "took longer than limits.trial_seconds = 0.3 s (in stage 'train') and was stopped"
         )
 
 
@@ -237,7 +237,7 @@ def test_an_unknown_name_in_a_constraint_names_the_constraint(tmp_path):
 def test_a_folder_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        InvalidInput, match=r"folder of results = '.*/file': a folder that can be made and written"
+        InvalidInput, match=r"folder of results = '.*/file': a folder that can be created and written"
     ):
         LocalRun(tiny_spec(), tmp_path / "file")
 

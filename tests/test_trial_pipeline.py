@@ -239,14 +239,14 @@ def test_a_checkpoint_that_cannot_be_continued_is_left_aside(damage):
     resumed = run(tiny_spec(), resume=damage(recorder.checkpoints[-1]))
     assert resumed.state is TrialState.COMPLETED
     assert resumed.values() == run(tiny_spec()).values()
-    assert "began anew" in resumed.notes[0]
+    assert "training restarted" in resumed.notes[0]
 
 
 def test_a_checkpoint_of_another_training_is_left_aside():
     recorder, again = Recorder(stop_after=1), Recorder()
     run(tiny_spec(), reporter=recorder, seed=8)
     resumed = run(tiny_spec(), resume=recorder.checkpoints[-1], reporter=again)
-    assert "began anew" in resumed.notes[0] and "seed" in resumed.notes[0]
+    assert "training restarted" in resumed.notes[0] and "seed" in resumed.notes[0]
     assert [p.epoch for p in again.points] == [1, 2]
     assert resumed.values() == run(tiny_spec()).values()
 

@@ -39,7 +39,7 @@ POLL_SECONDS = 0.2
 RETRY_SECONDS = (0.5, 15.0)
 """First and longest pause after a database error."""
 
-NO_MORE = "the search space holds no further candidate"
+NO_MORE = "the search space has no more candidates"
 
 
 @dataclass

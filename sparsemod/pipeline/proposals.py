@@ -59,9 +59,16 @@ class Proposer:
         return [self._proposal(suggestion) for suggestion in self._source.next(observations, n)]
 
     def _proposal(self, item: Suggestion) -> Proposal:
-        known: tuple[Measurement, ...] = ()
+        measurements: tuple[Measurement, ...] = ()
         if not item.feasible and item.error is None:
-            known = tuple(self._measure(item.candidate.parameters).values())
+            measurements = tuple(self._measure(item.candidate.parameters).values())
         return Proposal(
-            item.candidate, item.epochs, item.costs, item.feasible, item.over, item.error, item.gain, known
+            item.candidate,
+            item.epochs,
+            item.costs,
+            item.feasible,
+            item.over,
+            item.error,
+            item.gain,
+            measurements,
         )

@@ -90,7 +90,7 @@ class Work:
     def finished(self) -> Quantized:
         """Return the network whose accuracy counts. Raises RuntimeError before it exists, see `network`."""
         if self.integer is None:
-            raise RuntimeError("no stage has made the integer network")
+            raise RuntimeError("no stage has created the integer network")
         return self.integer
 
     def pruning(self, *, new: bool = False) -> Method[Any]:
@@ -123,22 +123,22 @@ class Work:
         failure = Failure(kind=kind, message=message, detail=detail)
         return self.result(TrialState.FAILED, measurements, failure)
 
-    def broken(self, error: BaseException) -> TrialResult:
+    def failed_by(self, error: BaseException) -> TrialResult:
         """Return the failed result for an exception of a stage.
 
         `detail` holds the traceback. After training the result keeps the costs.
         """
-        known = tuple(self.planned.values()) if self.curve else ()
+        planned = tuple(self.planned.values()) if self.curve else ()
         trace = "".join(traceback.format_exception(error))
-        ours = isinstance(error, BuildError | Unsupported | InvalidInput)
+        expected = isinstance(error, BuildError | Unsupported | InvalidInput)
         message = (
-            str(error) if ours else f"{self.at.name if self.at else 'pipeline'}: {summarize_error(error)}"
+            str(error) if expected else f"{self.at.name if self.at else 'pipeline'}: {summarize_error(error)}"
         )
         self.reporter.log(message, "error")
         self.artifacts.clear()
-        certain = ours or (self.at is not None and self.at.certain)
+        certain = expected or (self.at is not None and self.at.certain)
         lasting = certain and not is_out_of_memory(error)
-        return self.failed(message, known, trace, FailureKind.INVALID if lasting else FailureKind.FAULT)
+        return self.failed(message, planned, trace, FailureKind.INVALID if lasting else FailureKind.FAULT)
 
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None

@@ -23,15 +23,15 @@ MOST_CHOICES = 1000
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
     """Return Ax's description of the free parameters."""
-    found: list[RangeParameterConfig | ChoiceParameterConfig] = []
+    configs: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
         if isinstance(p, Integer) and p.step > 1 and p.cardinality <= MOST_CHOICES:
             values: Any = [p.at(place) for place in range(int(p.cardinality))]
-            found.append(
+            configs.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type="int", is_ordered=True)
             )
         elif isinstance(p, Integer | Real):
-            found.append(
+            configs.append(
                 RangeParameterConfig(
                     name=p.name,
                     bounds=(p.low, p.high),
@@ -44,10 +44,10 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
             # Ax requires two-valued and text choices to be unordered, and numbers to be sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
-            found.append(
+            configs.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type=kind, is_ordered=ordered)
             )
-    return found
+    return configs
 
 
 def constraints(space: Space) -> list[str]:
@@ -72,10 +72,10 @@ def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
     """
     back: dict[str, Value] = {}
     for p in space.free:
-        given = values[p.name]
+        value = values[p.name]
         if isinstance(p, Categorical) and _mixed(p):
-            given = json.loads(given)
-        back[p.name] = p.clip(given)
+            value = json.loads(value)
+        back[p.name] = p.clip(value)
     return space.complete(back)
 
 
