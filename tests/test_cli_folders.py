@@ -124,7 +124,7 @@ def test_another_spec_is_refused_with_the_way_on(
 
 def test_a_folder_cannot_be_extended_under_a_run(run: Path) -> None:
     local = LocalRun(LocalFolder(run).spec, run)
-    with local._alone(), pytest.raises(Conflict, match="another run is at work"):
+    with local._lock(), pytest.raises(Conflict, match="another run is at work"):
         LocalFolder(run).extend({"r1": 1})
     with pytest.raises(InvalidInput, match=r"rounds\.r4"):
         LocalFolder(run).extend({"r4": 1})

@@ -45,7 +45,7 @@ def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) ->
             if view:
                 order_of[node.output] = view
             continue
-        if _one_by_one(node) and first in order_of:
+        if _is_elementwise(node) and first in order_of:
             order_of[node.output] = order_of[first]
         buffer_of[node.output] = node.output
         step_nodes.append(node)
@@ -92,12 +92,12 @@ def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str
     readers = [node for node in nodes if tensor in node.inputs]
     return all(
         node.traits.any_order
-        or ((node.traits.view or _one_by_one(node)) and _any_order(node.output, nodes, tensors, result))
+        or ((node.traits.view or _is_elementwise(node)) and _any_order(node.output, nodes, tensors, result))
         for node in readers
     )
 
 
-def _one_by_one(node: Node) -> bool:
+def _is_elementwise(node: Node) -> bool:
     """Whether each output element depends only on the input element at the same position."""
     return node.traits.elementwise and node.traits.inputs == 1
 

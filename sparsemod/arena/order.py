@@ -18,7 +18,7 @@ def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...],
     """Return (order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
     default_order = tuple(range(len(problem.steps)))
     highest = peak(problem, default_order)
-    if highest == _floor(problem):
+    if highest == _lower_bound(problem):
         return default_order, True
     exact_order = _exact(problem, states)
     exact = exact_order is not None
@@ -26,7 +26,7 @@ def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...],
     return (order, exact) if peak(problem, order) < highest else (default_order, exact)
 
 
-def _floor(problem: Problem) -> int:
+def _lower_bound(problem: Problem) -> int:
     """Return a lower bound of the peak: the bytes of the most demanding step."""
     needs = [problem.sizes[problem.source]]
     everything = (1 << len(problem.steps)) - 1
@@ -38,13 +38,13 @@ def _floor(problem: Problem) -> int:
     return max(needs)
 
 
-def _before(problem: Problem) -> list[int]:
+def _dependencies(problem: Problem) -> list[int]:
     """Return, for each step, the mask of the steps that it depends on directly."""
     makers = {step.writes: index for index, step in enumerate(problem.steps) if step.writes is not None}
     return [sum({1 << makers[name] for name in step.reads if name in makers}) for step in problem.steps]
 
 
-def _after(problem: Problem, done: int, index: int, live: int) -> tuple[int, int]:
+def _live_bytes(problem: Problem, done: int, index: int, live: int) -> tuple[int, int]:
     """Return (live bytes while step `index` runs, live bytes afterwards); `held` bytes are alive before it."""
     step = problem.steps[index]
     written = 0 if step.writes is None else problem.sizes[step.writes]
@@ -56,7 +56,7 @@ def _after(problem: Problem, done: int, index: int, live: int) -> tuple[int, int
 
 
 def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
-    before, count = _before(problem), len(problem.steps)
+    before, count = _dependencies(problem), len(problem.steps)
     start = (problem.sizes[problem.source], 0, (), 0, problem.sizes[problem.source])
     queue: list[tuple[int, int, tuple[int, ...], int, int]] = [start]
     seen: set[int] = set()
@@ -71,7 +71,7 @@ def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
             return None
         for index in range(count):
             if not done >> index & 1 and not before[index] & ~done:
-                during, after = _after(problem, done, index, live)
+                during, after = _live_bytes(problem, done, index, live)
                 reached = (
                     max(highest, during),
                     negative_count - 1,
@@ -84,7 +84,7 @@ def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
 
 
 def _beam(problem: Problem) -> tuple[int, ...]:
-    before, count = _before(problem), len(problem.steps)
+    before, count = _dependencies(problem), len(problem.steps)
     size = problem.sizes[problem.source]
     level: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (size, size, ())}
     for _ in range(count):
@@ -92,7 +92,7 @@ def _beam(problem: Problem) -> tuple[int, ...]:
         for done, (highest, live, order) in level.items():
             for index in range(count):
                 if not done >> index & 1 and not before[index] & ~done:
-                    during, after = _after(problem, done, index, live)
+                    during, after = _live_bytes(problem, done, index, live)
                     reached = (max(highest, during), after, (*order, index))
                     key = done | 1 << index
                     following[key] = min(following.get(key, reached), reached)

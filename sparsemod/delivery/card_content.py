@@ -123,7 +123,7 @@ def _formats(reports: Sequence[ExportReport]) -> Table:
                     f"{check.runtime}, {check.data}",
                     error,
                     _difference(check),
-                    _same(check),
+                    _agreement_text(check),
                 )
             )
             size = ""
@@ -136,7 +136,7 @@ def _difference(check: Verification) -> str:
     return "0" if check.exact else f"{check.largest_difference} in {100 * check.differing:.2f} % of values"
 
 
-def _same(check: Verification) -> str:
+def _agreement_text(check: Verification) -> str:
     if check.exact:
         return "equal"
     if check.agreement is None:

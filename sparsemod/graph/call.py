@@ -27,7 +27,7 @@ class Constant:
     transposed: str | None = None
 
 
-def captured() -> tuple[str, ...]:
+def captured_kinds() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
 
@@ -73,7 +73,9 @@ class Call:
     def unsupported(self, hint: str = "") -> Unsupported:
         """Return the error that names this operator and its layer."""
         place = "" if self._is_leaf() else call_place(self.node)
-        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint, place=place)
+        return Unsupported(
+            self.operator, self.path or "forward", "capture", captured_kinds(), hint, place=place
+        )
 
     def tensor(self, name: str) -> str:
         """Return the tensor passed as argument `name`. Raises Unsupported when it is a constant."""
@@ -145,12 +147,12 @@ class Call:
         for tensor in inputs:
             self._check_input(kind, tensor)
         name = self._name(kind, named)
-        keys = {role: self._file(name, role, constant) for role, constant in more.items()}
+        keys = {role: self._store_tensor(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(
                 name, kind, inputs, name, {**(attributes or {}), **keys},
-                None if weight is None else self._file(name, "weight", weight),
-                None if bias is None else self._file(name, "bias", bias),
+                None if weight is None else self._store_tensor(name, "weight", weight),
+                None if bias is None else self._store_tensor(name, "bias", bias),
             )
         )  # fmt: skip
         output_shape = self.result_shape if shape is None else shape
@@ -193,7 +195,7 @@ class Call:
         stack = list((self.node.meta.get("nn_module_stack") or {}).values())
         return str(stack[-1][1]).startswith("torch.nn.modules.") if stack else False
 
-    def _file(self, name: str, role: str, constant: Constant) -> str:
+    def _store_tensor(self, name: str, role: str, constant: Constant) -> str:
         key = constant.key or f"{name}.{role}"
         # A computed tensor must not replace a parameter of the same name.
         while constant.key is None and key in self.walker.state:

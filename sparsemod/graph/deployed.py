@@ -192,7 +192,7 @@ def _fuse_activations(work: _Work) -> None:
     pooling keeps the order. Two relus fuse to relu, a relu and a relu6 to relu6.
     """
     for clip in work.each(lambda kind: kind.activation):
-        while (pool := _movable(work, clip)) is not None:
+        while (pool := _swap_partner(work, clip)) is not None:
             # The tensors keep their names, so the readers of the last one need no change.
             work.shapes[pool.output] = work.shapes[pool.inputs[0]]
             work.layouts.pop(pool.output, None)
@@ -213,11 +213,11 @@ def _fuse_activations(work: _Work) -> None:
         work.drop(clip)
 
 
-def _movable(work: _Work, clip: Operator) -> Operator | None:
+def _swap_partner(work: _Work, clip: Operator) -> Operator | None:
     """Return the operator that `clip` should swap places with, None when `clip` stays."""
     before = work.producer(clip.inputs[0])
     source = before
-    while source is not None and _passes(source) and work.sole_user(source.output):
+    while source is not None and _lets_activation_pass(source) and work.sole_user(source.output):
         source = work.producer(source.inputs[0])
     fusible = (
         source is not None and source.traits.fuses_activation and work.sole_user(source.output) is not None
@@ -225,6 +225,6 @@ def _movable(work: _Work, clip: Operator) -> Operator | None:
     return before if fusible and before is not source else None
 
 
-def _passes(operator: Operator) -> bool:
+def _lets_activation_pass(operator: Operator) -> bool:
     """Whether an activation may move in front of it."""
     return operator.traits.clamps_early and operator.traits.activation is None

@@ -70,7 +70,7 @@ _ATEN = torch.ops.aten
 _SAME_SHAPE = (_ATEN.relu.default, _ATEN.relu_.default, _ATEN.native_batch_norm.default)
 
 
-def _known(func: Any, args: tuple[Any, ...]) -> Any:
+def _known_result(func: Any, args: tuple[Any, ...]) -> Any:
     """Return results that need no computation (torch's own rules for these take half of the time); None when torch must compute."""
     x = args[0]
     if func is _ATEN.relu_.default:
@@ -126,10 +126,10 @@ class _Recorder(TorchDispatchMode):
 
     def placeholder(self, name: str, tensor: Tensor) -> Node:
         node = self.graph.placeholder(name)
-        self._note(tensor, node)
+        self._remember(tensor, node)
         return node
 
-    def _note(self, tensor: Tensor, node: Node) -> None:
+    def _remember(self, tensor: Tensor, node: Node) -> None:
         node.meta["val"] = tensor
         self._nodes[id(tensor)] = node
         self._kept.append(tensor)
@@ -158,15 +158,15 @@ class _Recorder(TorchDispatchMode):
         node = self.graph.call_function(func, self.nodes(args), self.nodes(kwargs))
         node.meta["nn_module_stack"] = {path: (path, kind) for path, kind in self._stack}
         node.meta["place"] = _calling_line()
-        result = _known(func, args) if func in _SAME_SHAPE and not kwargs else None
+        result = _known_result(func, args) if func in _SAME_SHAPE and not kwargs else None
         result = func(*args, **kwargs) if result is None else result
         if isinstance(result, Tensor):
-            self._note(result, node)
+            self._remember(result, node)
         elif isinstance(result, tuple | list):
             node.meta["val"] = result
             for index, part in enumerate(result):
                 if isinstance(part, Tensor):
-                    self._note(part, self.graph.call_function(operator.getitem, (node, index)))
+                    self._remember(part, self.graph.call_function(operator.getitem, (node, index)))
         else:
             raise CannotFollow("an operator whose result is no tensor")
         return result

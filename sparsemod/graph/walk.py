@@ -38,7 +38,7 @@ class Walker:
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
         # In-place writes must not change the module's tensors.
-        copy = any(_writes(node) for node in self.nodes)
+        copy = any(_is_in_place(node) for node in self.nodes)
         self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them
             node: Constant(tensor.clone() if copy else tensor, key)
             for node, (key, tensor) in program.constants.items()
@@ -63,10 +63,10 @@ class Walker:
                 try:
                     self._translate(node)
                 except Unsupported as error:
-                    self._refuse(node, error)
+                    self._record_unsupported(node, error)
         if output is None:
             raise BuildError("the network returns nothing")
-        needed, output = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        needed, output = _drop_squeezes(_needed_operators(self.operators, output), output, self.shapes)
         operators = _fuse_pads(needed, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
@@ -80,7 +80,7 @@ class Walker:
     def _live(self) -> set[Node]:
         """Return the nodes that the output needs, including in-place writes whose result is read only through an alias."""
         live: set[Node] = set()
-        todo = [n for n in self.nodes if n.op == "output" or _writes(n)]
+        todo = [n for n in self.nodes if n.op == "output" or _is_in_place(n)]
         while todo:
             node = todo.pop()
             if node not in live:
@@ -96,17 +96,19 @@ class Walker:
             )
         return results[0]
 
-    def _refuse(self, node: Node, error: Unsupported) -> None:
+    def _record_unsupported(self, node: Node, error: Unsupported) -> None:
         """Record the error, and continue the walk with a placeholder for the operator's result."""
         if error.where not in {recorded.where for recorded in self.refused}:
             self.refused.append(error)
         result = node.meta.get("val")
         parts = result if isinstance(result, tuple | list) else [result]
-        placeholders = tuple(self._stand_in(f"{error.operator}:{len(self.shapes)}", part) for part in parts)
+        placeholders = tuple(
+            self._placeholder(f"{error.operator}:{len(self.shapes)}", part) for part in parts
+        )
         self.values[node] = placeholders if isinstance(result, tuple | list) else placeholders[0]
         self.storage[node] = node
 
-    def _stand_in(self, name: str, result: Any) -> Any:
+    def _placeholder(self, name: str, result: Any) -> Any:
         if not isinstance(result, Tensor) or result.ndim < 2 or result.shape[0] != BATCH:
             return UNKNOWN
         self.shapes[name] = tuple(int(size) for size in result.shape[1:])
@@ -134,8 +136,8 @@ class Walker:
             raise call.unsupported()
         self.storage[node] = node
         TRANSLATIONS.get(str(node.target)).origin(call)
-        if _writes(node):
-            self._written(node, call)
+        if _is_in_place(node):
+            self._update_aliases(node, call)
 
     def _evaluate(self, node: Node) -> None:
         """Evaluate a node that does not depend on the input, on the module's tensors. Raises Unsupported for random numbers."""
@@ -161,7 +163,7 @@ class Walker:
         )
         return source
 
-    def _written(self, node: Node, call: Call) -> None:
+    def _update_aliases(self, node: Node, call: Call) -> None:
         """Update every alias of an in-place operator's first input to the new value."""
         target = node.all_input_nodes[0]
         before, root = self.values[target], self.storage[target]
@@ -173,13 +175,13 @@ class Walker:
         self.storage[node] = root
 
 
-def _writes(node: Node) -> bool:
+def _is_in_place(node: Node) -> bool:
     """Whether the node is an ATen operator that changes its first input."""
     schema = getattr(node.target, "_schema", None)
     return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
 
 
-def _needed(operators: list[Operator], output: str) -> list[Operator]:
+def _needed_operators(operators: list[Operator], output: str) -> list[Operator]:
     tensors, needed = {output}, []
     for operator in reversed(operators):
         if operator.output in tensors:

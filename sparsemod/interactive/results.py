@@ -166,7 +166,7 @@ class Results:
             ", ".join(f"{counts[state]} {state}" for state in TrialState if counts[state]) or "no trial yet"
         )
 
-    def _trouble(self) -> str:
+    def _why_empty(self) -> str:
         """Return why the front is empty although trials have ended, else ""."""
         failures = [row.failure for row in self._rows if row.failure]
         if len(self.front) or not self._rows:
@@ -180,7 +180,7 @@ class Results:
         )
 
     def __repr__(self) -> str:
-        trouble = self._trouble()
+        trouble = self._why_empty()
         return f"Results({self.name!r}, {self._counts()}; {len(self.front)} on the front{f' ({trouble})' if trouble else ''}; {self.place})"
 
     def _repr_html_(self) -> str:
@@ -193,7 +193,7 @@ class Results:
             for point in self.front.points[:SHOWN]
         ]  # fmt: skip
         return render(
-            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._trouble(),
+            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._why_empty(),
             hypervolume=self.hypervolume, total=len(self.front), columns=[title(name) for name in names], points=points,
             budgets=[f"{title(name)} ≤ {show_value(name, limit)}" for name, limit in self.objectives.budgets.items()],
         )  # fmt: skip

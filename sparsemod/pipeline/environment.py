@@ -62,14 +62,14 @@ def environment_failure(error: BaseException) -> EnvironmentFailure | None:
             return EnvironmentFailure(" ".join(str(cause).split()), whole=True)
         if isinstance(cause, DataMissing | DigestMismatch | ToolsMissing | ServerUnavailable):
             return EnvironmentFailure(str(cause))
-        if isinstance(cause, UnknownName) and _names_a_plugin(cause.field):
+        if isinstance(cause, UnknownName) and _is_plugin_field(cause.field):
             return EnvironmentFailure(str(cause))
         if isinstance(cause, ImportError):
             return EnvironmentFailure(f"{type(cause).__name__}: {cause}")
     return None
 
 
-def _names_a_plugin(field: str) -> bool:
+def _is_plugin_field(field: str) -> bool:
     return field in _PLACE_NAMES or field.startswith("pipeline.")
 
 

@@ -157,7 +157,7 @@ class _Folder:
         return trials
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """Hold the folder's lock, so that two runs never use the same trial index.
 
         The system releases the lock when the process dies. Raises Conflict when another run holds it.
@@ -202,7 +202,7 @@ class LocalFolder(_Folder):
 
         Raises InvalidInput, and Conflict while a run is active in the folder.
         """
-        with self._alone():
+        with self._lock():
             self.spec = extended(self._read_spec(), rounds, budgets)
             self.spec.all_budgets()
             self._write_spec(self.spec)
@@ -266,7 +266,7 @@ class LocalRun(_Folder):
         folder, and EnvironmentFailure when the machine lacks a resource, such as disk space. After
         EnvironmentFailure the current trial is not recorded, and the same call continues the run later.
         """
-        with self._alone():
+        with self._lock():
             self.trials = self._read()
             self._sweep()
             try:
@@ -312,7 +312,7 @@ class LocalRun(_Folder):
                 index = len(self.trials)
                 reporter = on_start(index, suggestion) if suggestion.miss() is None else None
                 finished = self._evaluate(index, suggestion, reporter or Silent())
-                self._keep(finished)
+                self._append_trial(finished)
                 on_finished(finished)
         return reason
 
@@ -369,7 +369,7 @@ class LocalRun(_Folder):
             raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
         return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
 
-    def _keep(self, finished: Finished) -> None:
+    def _append_trial(self, finished: Finished) -> None:
         line = (finished.model_dump_json() + "\n").encode()
         with self._journal.open("ab", buffering=0) as journal:
             size = journal.tell()

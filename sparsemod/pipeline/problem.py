@@ -118,7 +118,7 @@ class Problem:
         return self._changed("training", self.spec.training, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
-        searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has(part, n)}
+        searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has_key(part, n)}
         try:
             return changed(part, searched) if searched else part
         except ValidationError as error:
@@ -128,7 +128,7 @@ class Problem:
             ) from None
 
 
-def _has(part: BaseModel, key: str) -> bool:
+def _has_key(part: BaseModel, key: str) -> bool:
     return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 

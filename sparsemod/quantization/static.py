@@ -38,7 +38,7 @@ def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None =
     Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or activations that are not finite.
     """
     rules = [RULES.rule(operator.kind, operator.name) for operator in graph.operators]
-    ranges = _joined(graph, calibrate(graph, samples, rule))
+    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule))
     build = Build(graph, ranges)
     build.tensors[graph.input] = build.spanned(graph.input, 0.0)
     for operator, quantize in zip(graph.operators, rules, strict=True):
@@ -46,7 +46,7 @@ def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None =
     return IntegerNetwork(graph.input, graph.output, build.tensors, tuple(build.layers))
 
 
-def _joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+def _ranges_for_concat(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """Give a tensor that only a concat reads the concat's range, so that the concat can copy bytes."""
     ranges = dict(ranges)
     for operator in reversed(graph.operators):

@@ -54,12 +54,12 @@ def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Colum
     result = [INDEX, *_TRIAL]
     used_names = {column.name for column in result}
     for metric in ordered:
-        name = _free(metric, "measurements", used_names)
+        name = _unique_name(metric, "measurements", used_names)
         result.append(
             Column(name, f"{name} [{metrics[metric]}]", _measured(metric), metrics[metric], "float64")
         )
     for parameter in parameters:
-        name = _free(parameter, "parameters", used_names)
+        name = _unique_name(parameter, "parameters", used_names)
         result.append(Column(name, name, _parameter(parameter)))
     return result
 
@@ -74,7 +74,7 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     return columns(metrics, dict.fromkeys(name for row in rows for name in row.candidate.parameters))
 
 
-def _free(name: str, prefix: str, used_names: set[str]) -> str:
+def _unique_name(name: str, prefix: str, used_names: set[str]) -> str:
     unique = f"{prefix}.{name}" if name in used_names else name
     used_names.add(unique)
     return unique

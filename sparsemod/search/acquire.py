@@ -81,7 +81,9 @@ class Chooser:
         for observation in history.pending:
             costs_or_error = book.look(observation.candidate.parameters)
             if not isinstance(costs_or_error, str):
-                self._imagine(observation.candidate.parameters, history.epochs(observation), costs_or_error)
+                self._add_pending(
+                    observation.candidate.parameters, history.epochs(observation), costs_or_error
+                )
         self._cells = self._decompose()
 
     def _drawn(self, history: History) -> list[tuple[Mapping[str, Value], Mapping[str, float]]]:
@@ -115,7 +117,9 @@ class Chooser:
             self._train_features.append(self._space.encode(parameters))
             self._train_costs.append(costs)
 
-    def _imagine(self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]) -> None:
+    def _add_pending(
+        self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]
+    ) -> None:
         """Add a pending trial as finished, with the error that the model expects."""
         values = dict(costs)
         if self._model is not None:
@@ -181,16 +185,16 @@ class Chooser:
         if not ranked:
             return None
         choice = ranked[0]
-        self._imagine(choice.entry.parameters, choice.entry.epochs, choice.costs)
+        self._add_pending(choice.entry.parameters, choice.entry.epochs, choice.costs)
         self._cells = self._decompose()
-        self._chosen(choice)
+        self._mark_chosen(choice)
         return choice
 
     def over_budget(self) -> list[Choice]:
         """Return the built entries that break a budget, in the order of building."""
         return [c for c in self._built.values() if c is not None and not self._objectives.feasible(c.costs)]
 
-    def _chosen(self, choice: Choice) -> None:
+    def _mark_chosen(self, choice: Choice) -> None:
         self._built[choice.entry.key] = None
 
     def _ranked(self, pool: Pool) -> list[Choice]:

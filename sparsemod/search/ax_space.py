@@ -40,7 +40,7 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
                 )
             )
         elif isinstance(p, Categorical):
-            values = [_out(p, v) for v in p.values]
+            values = [_ax_value(p, v) for v in p.values]
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
             # Ax requires two-valued and text choices to be unordered, and numbers to be sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
@@ -62,7 +62,7 @@ def constraints(space: Space) -> list[str]:
 
 def to_ax(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:
     """Return a candidate in Ax's form: every free parameter, inactive ones at their default."""
-    return {p.name: _out(p, values.get(p.name, p.default)) for p in space.free}
+    return {p.name: _ax_value(p, values.get(p.name, p.default)) for p in space.free}
 
 
 def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
@@ -79,7 +79,7 @@ def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
     return space.complete(back)
 
 
-def _out(parameter: Parameter, value: Value) -> Value:
+def _ax_value(parameter: Parameter, value: Value) -> Value:
     return json.dumps(value) if isinstance(parameter, Categorical) and _mixed(parameter) else value
 
 

@@ -47,7 +47,7 @@ class RoundsSpec(_Part):
         return self.r1.trials + self.r2.trials + self.r3.trials
 
     @model_validator(mode="after")
-    def _something_to_start_from(self) -> Self:
+    def _check_trials(self) -> Self:
         if self.trials == 0:
             raise ValueError("at least one round needs trials")
         if self.r3.trials and not (self.r1.trials or self.r2.trials):

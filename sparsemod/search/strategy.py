@@ -59,11 +59,11 @@ class Search:
     def done(self, observations: Sequence[Observation]) -> str | None:
         """Return why the search is over, or None while suggestions or pending trials remain."""
         history = History(self.spec, self.space, observations)
-        return self._over(history) or (
+        return self._reason_over(history) or (
             "all rounds are complete" if not history.rounds() and not history.pending else None
         )
 
-    def _over(self, history: History) -> str | None:
+    def _reason_over(self, history: History) -> str | None:
         reason = converged(history.objectives, history.rows, self._config.stop)
         if reason is not None:
             return reason
@@ -89,7 +89,7 @@ class Search:
         candidate meets the constraints.
         """
         history = History(self.spec, self.space, observations)
-        if self._over(history) is not None:
+        if self._reason_over(history) is not None:
             return []
         if not history.any_feasible() and history.misses() >= self._config.max_draws:
             raise SpaceEmpty(NONE_SEEN + history.emptiness())
@@ -174,7 +174,9 @@ class Search:
     def _choose(
         self, history: History, turn: Round, count: int, seen: set[str], before: Sequence[Suggestion]
     ) -> list[Suggestion]:
-        chooser = Chooser(_with(history, before, self), self.space, self._book, self._fitter, self._exact)
+        chooser = Chooser(
+            _with_pending(history, before, self), self.space, self._book, self._fitter, self._exact
+        )
         rng = np.random.default_rng([self.spec.seed, turn.number, len(history.all)])
         parents = self._parents(history) if turn.name == "r3" and self._morphs is not None else []
         pool = Pool(self.space, seen)
@@ -232,7 +234,7 @@ class Search:
 
         suggestions: list[Suggestion] = []
         keys = set(seen)
-        for values in ask(self.spec, self.space, _with(history, before, self), count, turn.number):
+        for values in ask(self.spec, self.space, _with_pending(history, before, self), count, turn.number):
             key = self.space.key(values)
             if key not in keys:
                 keys.add(key)
@@ -265,7 +267,7 @@ def _suggestion(choice: Choice, turn: Round) -> Suggestion:
     return Suggestion(_candidate(choice.entry, turn), turn.spec.epochs, choice.costs, gain=choice.gain)
 
 
-def _with(history: History, before: Sequence[Suggestion], search: Search) -> History:
+def _with_pending(history: History, before: Sequence[Suggestion], search: Search) -> History:
     """Return the history with the suggestions of an earlier round of the same call as pending trials."""
     live = [s for s in before if s.feasible]
     if not live:

@@ -49,7 +49,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
         except InvalidInput as error:
             raise InvalidSpec(name, text, error.allowed, place) from None
         beside |= tree.pop(_BESIDE, {})
-        leaves = _leaves(tree)
+        leaves = _dotted_names(tree)
         owners |= {leaf: name for leaf in leaves}
         plain = Plain(tree, {tuple(leaf.split(".")): place for leaf in leaves}).over(plain)
     for part, key_name in (("dataset", "dataset"), ("network", "network")):
@@ -93,13 +93,13 @@ def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
     return entries
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _dotted_names(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted names of every key of a nested mapping."""
     names: list[str] = []
     for key, value in tree.items():
         names.append(prefix + key)
         if isinstance(value, Mapping):
-            names += _leaves(value, f"{prefix}{key}.")
+            names += _dotted_names(value, f"{prefix}{key}.")
     return names
 
 

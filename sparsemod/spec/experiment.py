@@ -54,7 +54,7 @@ class SplitsSpec(Part):
     )
 
     @model_validator(mode="after")
-    def _leave_something(self) -> "SplitsSpec":
+    def _leave_training_data(self) -> "SplitsSpec":
         if self.validation + self.test >= 0.9:
             raise ValueError("validation + test must be below 0.9, to leave data for training")
         return self
@@ -214,7 +214,7 @@ class ExperimentSpec(Part):
 
     @field_validator("name", mode="before")
     @classmethod
-    def _composed(cls, value: Any) -> Any:
+    def _normalized_name(cls, value: Any) -> Any:
         """Normalize the name to Unicode NFC and check that file systems accept its length."""
         if not isinstance(value, str):
             return value

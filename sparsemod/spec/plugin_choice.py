@@ -46,12 +46,12 @@ def validated(member: type[M], settings: Mapping[str, Any], field: str) -> M:
     try:
         return member.model_validate_json(json.dumps(settings))
     except ValidationError as error:
-        raise _within(translate(error, member), field) from None
+        raise _nested_error(translate(error, member), field) from None
 
 
-def _within(error: InvalidInput, field: str) -> InvalidInput:
+def _nested_error(error: InvalidInput, field: str) -> InvalidInput:
     nested = error if error.field.startswith(f"{field}.") else error.at(field)
     if error.field == "spec":  # the error concerns the settings as a whole
         nested = InvalidInput(field, error.value, error.allowed)
-    nested.others = tuple(_within(other, field) for other in error.others)
+    nested.others = tuple(_nested_error(other, field) for other in error.others)
     return nested

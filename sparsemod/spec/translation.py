@@ -127,7 +127,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def plain_json(data: Mapping[str, Any], source: str | None) -> str:
     """Return `data` as JSON text. Raises InvalidSpec that names the field of a value that JSON cannot represent."""
-    for count, (field, value) in enumerate(_leaves(data)):
+    for count, (field, value) in enumerate(_scalars(data)):
         if count >= MAX_VALUES:
             raise InvalidSpec("spec", f"over {MAX_VALUES:,} values", "fewer", source)
         if isinstance(value, float) and not math.isfinite(value):
@@ -142,7 +142,7 @@ def plain_json(data: Mapping[str, Any], source: str | None) -> str:
         ) from None
 
 
-def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+def _scalars(data: Any) -> Iterator[tuple[str, Any]]:
     """Yield the scalars of nested mappings and lists with the names of their fields.
 
     It is not recursive, because foreign data may be nested deeply.

@@ -69,7 +69,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     """
     for place, parameter in enumerate(_parameters(optimizer)):
         parameter_state = state.get(str(place), {})
-        optimizer.state[parameter] = {key: _like(value, parameter) for key, value in parameter_state.items()}
+        optimizer.state[parameter] = {
+            key: _in_layout_of(value, parameter) for key, value in parameter_state.items()
+        }
 
 
 def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -98,7 +100,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _like(value: Any, parameter: Tensor) -> Any:
+def _in_layout_of(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:
