@@ -75,12 +75,12 @@ def test_a_page_of_trials_that_is_not_there_is_the_last_one(watched: Watched) ->
 
 def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> None:
     page = watched.open("#/experiments/2")
-    page.get_by_text("There is none yet: the first ones are being chosen.").wait_for()
+    page.get_by_text("No trials yet: the first ones are being chosen.").wait_for()
     said = page.locator("main").inner_text()
     for part in (
         "no trial has a result yet",
-        "It begins with the first completed trial.",
-        "It begins with completed trials.",
+        "Shown after the first completed trial.",
+        "Shown after the first completed trials.",
     ):
         assert part in said, part
     # Nothing is known of any trial; that the objectives can be drawn is known.
@@ -92,8 +92,8 @@ def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> 
 
 def test_a_comparison_of_what_has_no_result_says_so(watched: Watched) -> None:
     page = watched.open("#/compare?ids=2,2,x")
-    page.get_by_text("No completed trial of theirs keeps every budget yet.").wait_for()
-    page.get_by_text("It begins with the first completed trial.").wait_for()
+    page.get_by_text("No completed trial meets all budgets yet.").wait_for()
+    page.get_by_text("Shown after the first completed trial.").wait_for()
     assert page.get_by_role("checkbox", checked=True).count() == 1
     # One result is one point, which is seen.
     page.get_by_label("first #1").check()
@@ -121,7 +121,7 @@ def test_a_stored_spec_that_is_not_valid_is_shown_with_its_reason(watched: Watch
     page.locator("article", has_text=f"#{made}").locator(".problem").wait_for()
     page = watched.open(f"#/experiments/{made}")
     page.get_by_text(f"sparsemod mend {made} SPEC").wait_for()
-    page.get_by_text("As it is stored").click()
+    page.get_by_text("As stored").click()
     page.get_by_text('"from": "the future"').wait_for()
     page.get_by_role("button", name="Stop").click()
     page.locator(".view-head .state.stopped").wait_for()
@@ -148,12 +148,12 @@ def test_a_range_is_read_with_its_unit_or_refused(watched: Watched) -> None:
     form.get_by_label("Range of").select_option("error")
     form.get_by_label("to", exact=True).fill("thirty")
     form.get_by_role("button", name="Brush").click()
-    page.get_by_text("“thirty” is no number").wait_for()
+    page.get_by_text("“thirty” is not a number").wait_for()
     assert form.get_by_label("to", exact=True).get_attribute("aria-invalid") == "true"
     form.get_by_label("to", exact=True).fill("30 %")
     page.keyboard.press("Enter")
     form.get_by_text("1 trial brushed").wait_for()
-    assert form.get_by_text("is no number").count() == 0 and "0.3" in page.url
+    assert form.get_by_text("is not a number").count() == 0 and "0.3" in page.url
 
 
 BRUSHED = """async () => {

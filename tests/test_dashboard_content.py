@@ -116,7 +116,7 @@ def test_the_list_says_where_each_experiment_is(watched: Watched, seeded: Seeded
     page.get_by_text("1 experiment", exact=True).wait_for()
     assert page.locator("article").count() == 1 and "state=stopped" in page.url
     page.get_by_label("Show").select_option("failed")
-    page.get_by_text("None is failed.").wait_for()
+    page.get_by_text("No experiment is failed.").wait_for()
     seeded.store.resume(2)
 
 
@@ -183,7 +183,7 @@ def test_the_table_is_sorted_and_filtered_by_the_server(watched: Watched) -> Non
     assert "sort=error" in page.url and any("sort=error" in asked for asked in watched.asked)
     for name, choice, left in (("State", "completed", 6), ("Round", "r3", 2), ("Origin", "morphism", 2)):
         page.locator(f"#trials .pick:has-text('{name}') select").select_option(choice)
-        page.get_by_text(f"{left} match", exact=True).wait_for()
+        page.get_by_text(f"{left} matching", exact=True).wait_for()
         assert f"{name.lower()}={choice}" in page.url
     assert [row[3] for row in table(page, "Table of trials")] == ["morphism of 1"] * 2
 

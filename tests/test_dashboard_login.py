@@ -41,7 +41,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             assert violations(page) == []
             page.get_by_label("Token").fill("two words")
             page.get_by_role("button", name="Sign in").click()
-            page.get_by_text("That is no token").wait_for()
+            page.get_by_text("This is not a token").wait_for()
             page.get_by_label("Token").fill("wrong")
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("alert").get_by_text("this token is unknown").wait_for()
@@ -121,7 +121,7 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         assert page.get_by_role("button", name=re.compile("Stop|Extend|Delete")).count() == 0
         assert page.get_by_role("link", name="New experiment").count() == 0
         page.evaluate("location.hash = '#/new'")
-        page.get_by_text("Your token may look, but not make experiments").wait_for()
+        page.get_by_text("Your token may only read").wait_for()
         assert page.get_by_role("button", name="Start experiment").is_disabled()
         page.evaluate("location.hash = '#/'")
         # Who may write changes what is their own, and nothing else.

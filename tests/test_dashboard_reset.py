@@ -117,7 +117,7 @@ def test_the_trial_is_loaded_anew(watched: Watched, processes: Processes) -> Non
     page.wait_for_selector("[data-epochs='3']")
     assert log.inner_text().count("of error 0.2") == 3
     restored.go_back()
-    page.get_by_text("It wrote nothing.").wait_for()
+    page.get_by_text("No log lines.").wait_for()
     page.locator(".view-head .state.queued").wait_for()
     restored.change(lambda store: evaluate(store, 0.30, lines=2))
     page.locator(".view-head .state.completed").wait_for()

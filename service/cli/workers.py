@@ -33,14 +33,14 @@ def workers(
     table.add_column("slots", justify="right")
     table.add_column("trials")
     table.add_column("last heard of", justify="right")
-    styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "not heard of": "red", "idle": "dim"}
+    styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "no heartbeat": "red", "idle": "dim"}
     now = datetime.now(UTC)
     for worker in listed:
         state = "draining" if worker.draining else "busy" if worker.trials else "idle"
         if worker.pauses and not worker.trials and not worker.draining:
             state = "paused"
         if not worker.alive:
-            state = "not heard of"
+            state = "no heartbeat"
         table.add_row(
             worker.name,
             Text(state, style=styles[state]),

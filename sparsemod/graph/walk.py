@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant, captured
+from sparsemod.graph.call import Call, Constant, captured_kinds
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import default_layout
@@ -248,5 +248,9 @@ def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
 
 def _pad_unsupported(pad: Operator) -> Unsupported:
     return Unsupported(
-        "pad", pad.name, "capture", captured(), hint="padding must be zeros directly before a convolution"
+        "pad",
+        pad.name,
+        "capture",
+        captured_kinds(),
+        hint="padding must be zeros directly before a convolution",
     )
