@@ -120,10 +120,10 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field", "allowed"),
     [
-        ("quant_scheme = dynamic", 3, "quant_scheme", "not there yet"),
-        ("quant_scheme = both", 3, "quant_scheme", "not there yet"),
+        ("quant_scheme = dynamic", 3, "quant_scheme", "not supported yet"),
+        ("quant_scheme = both", 3, "quant_scheme", "not supported yet"),
         ("quant_scheme = int4", 3, "quant_scheme", "post"),
-        ("splitter = on", 3, "splitter", "not there yet"),
+        ("splitter = on", 3, "splitter", "not supported yet"),
         ("splitter = maybe", 3, "splitter", "off"),
         ("objectives = 5", 3, "objectives", "4 (+ latency)"),
         ("r1 = many", 3, "r1", "a whole number"),

@@ -75,11 +75,11 @@ def drain(
     try:
         client.drain(worker, not undo)
     except NotFound:
-        raise UnknownName("worker", worker, [known.name for known in client.workers()]) from None
+        raise UnknownName("worker", worker, [entry.name for entry in client.workers()]) from None
     if undo:
         typer.echo(f"{worker} gets trials again")
         return
-    now = [known for known in client.workers() if known.name == worker]
+    now = [entry for entry in client.workers() if entry.name == worker]
     words = trials_text(now[0].trials) if now else ""
     rest = f"it finishes {words}" if words else "it has none"
     typer.echo(f'{worker} gets no more trials, {rest}; `sparsemod drain "{worker}" --undo` undoes this')

@@ -116,15 +116,15 @@ class ExportJobs(Base):
             for index in dict.fromkeys(indices):
                 earlier = known.get(identities[index], [])
                 active = {name for row in earlier if row.state in _ACTIVE for name in row.formats}
-                wanted = [name for name in dict.fromkeys(formats) if name not in active]
-                if not wanted:
+                to_queue = [name for name in dict.fromkeys(formats) if name not in active]
+                if not to_queue:
                     continue
                 jobs.append({
-                    "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": wanted,
+                    "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": to_queue,
                     "device": device, "state": ExportState.QUEUED.value, "attempts": 0, "created_at": self.clock(),
                     "name": (names or {}).get(index),
                 })  # fmt: skip
-                outdated += _outdated(earlier, wanted)
+                outdated += _outdated(earlier, to_queue)
             if not jobs:
                 return
             waiting = connection.execute(

@@ -167,7 +167,7 @@ class _DryRun:
     def unread(self, problem: Problem, family: WatchedFamily) -> None:
         """Report the searched parameters of the family that no network used."""
         searched = {parameter.name for parameter in problem.space.free}
-        names = [name for name in problem.space.names if name in (searched & family.given) - family.read]
+        names = [name for name in problem.space.names if name in (searched & family.passed) - family.read]
         if names:
             self.add(
                 "warning",

@@ -41,7 +41,7 @@ class Work:
     """One call of `sparsemod.pipeline.trial.evaluate`, which documents the arguments.
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
-    `planned` maps metrics to the costs known before training. `kept` lets stages pass values to later
+    `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
     stages, under names of their choice.
     """
 
@@ -68,7 +68,7 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
-    kept: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
     at: Stage | None = None
 
     def run(self, stages: Sequence[Stage]) -> TrialResult | None:

@@ -81,12 +81,12 @@ def _dataset(name: str) -> DatasetView:
 
 def _source(name: str) -> SourceView:
     member = SOURCES.get(name)
-    made = source_from({"name": name})
+    config = source_from({"name": name})
     return SourceView(
         name=name,
         description=_summary(member),
-        defaults=made.model_dump(mode="json"),
-        rounds={part.name: part.title for part in made.plan()},
+        defaults=config.model_dump(mode="json"),
+        rounds={part.name: part.title for part in config.plan()},
     )
 
 
