@@ -105,7 +105,7 @@ def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -
 def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "trials.jsonl").read_text()
     text = cli(capsys, "extend", str(run), "--more", "r1=1", "--budget", "flash <= 100 KB")
-    assert f"has 3 trials in its rounds; `sparsemod run {run}` goes on" in text
+    assert f"has 3 trials in its rounds; `sparsemod run {run}` continues" in text
     text = cli(capsys, "run", str(run))
     assert "trial    2" in text and "trial    1" not in text
     after = (run / "trials.jsonl").read_text()

@@ -306,7 +306,7 @@ def extend(
     if folder is not None:
         total = sum(part.trials for part in folder.extend(rounds, budgets or None).source.plan())
         typer.echo(
-            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` continues"
         )
         return
     client = connect(server)

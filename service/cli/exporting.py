@@ -119,7 +119,7 @@ def export(
                 client.experiment(stored.id), view, folder, formats, device, model_names[index]
             )
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, str]:
@@ -154,7 +154,7 @@ def _export_folder(
         if formats:
             failed += _deliver(local, view, folder, formats, device, model_names[view.index])
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def run(
     import_modules(imports)
     stored_run = local_folder(str(spec)) if spec.is_dir() else None
     if stored_run is not None and out is not None and out.resolve() != spec.resolve():
-        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
+        raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
     file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     folder = folder if stored_run is None else stored_run.folder

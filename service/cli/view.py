@@ -36,7 +36,7 @@ class Progress:
 
     @property
     def words(self) -> str:
-        """Label and title; one of them where they say the same."""
+        """Label and title, or one of them when both are equal."""
         if not self.title or self.title == self.name:
             return self.name
         return f"{self.name} {self.title}" if self.planned else self.title

@@ -32,7 +32,7 @@ def workers(
         table.add_column(title)
     table.add_column("slots", justify="right")
     table.add_column("trials")
-    table.add_column("last heard of", justify="right")
+    table.add_column("last heartbeat", justify="right")
     styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "no heartbeat": "red", "idle": "dim"}
     now = datetime.now(UTC)
     for worker in listed:

@@ -1,4 +1,4 @@
-"""Which experiment of a server is meant: by id, by name, or the newest."""
+"""Find an experiment of a server: by id, by name, or the newest."""
 
 import contextlib
 import unicodedata
@@ -45,7 +45,7 @@ def as_name(text: str) -> str:
 
 def _named(experiments: "list[ExperimentSummary]") -> str:
     if not experiments:
-        return "there is none yet; `sparsemod submit SPEC` starts one"
+        return "no experiment exists yet; `sparsemod submit SPEC` starts one"
     listed = ", ".join(f"{one.id} ({one.name})" for one in experiments[:SHOWN])
     more = len(experiments) - SHOWN
     return f"an id or a name of {listed}" + (f" and {more} more, see `sparsemod list`" if more > 0 else "")

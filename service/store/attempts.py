@@ -83,7 +83,7 @@ class Attempts(Reports):
     ) -> Claim | None:
         """Claim the oldest queued trial of a running experiment.
 
-        Return None when there is none or the worker is draining. Paused workers and experiments are skipped
+        Return None when no trial is queued or the worker is draining. Paused workers and experiments are skipped
         (see Pauses). `started` means that the worker is a new process: its earlier pauses are removed. A
         repeated `request` returns the same claim. Experiments and trials whose stored data do not validate
         are skipped. Raises Conflict when `request` was used by another `login`.
@@ -110,7 +110,7 @@ class Attempts(Reports):
         with self._read() as connection:
             barred = self._still_barred(connection)
             claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
-        # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request
+        # Idle workers send claims often. Take the write lock only for a trial, an expired lease, a repeated request
         # or `last_seen`.
         if not (claimable or lost or repeated or not fresh):
             return None

@@ -183,7 +183,7 @@ class ExportJobs(Base):
             waiting, lost = connection.execute(_LOOK, {"now": now}).one()
         if lost:
             self.reap_exports()
-        elif not waiting:  # servers ask often: do not take the write lock
+        elif not waiting:  # servers poll often: do not take the write lock
             return None
         with self._write() as connection:
             bound = {
@@ -321,7 +321,7 @@ class ExportJobs(Base):
     def _stale_export(self, job: ExportJob, row: Any) -> NotFound | StaleLease:
         if row is None:
             return NotFound("export job", job.id)
-        why = "the token does not match" if row.token != job.token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != job.token else f"it has ended: {row.state}"
         return StaleLease(f"export job {job.id}: {why}; nothing was changed")
 
     def _give_up(

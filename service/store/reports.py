@@ -205,7 +205,7 @@ class Reports(Pauses):
         ).one_or_none()
         if row is None:
             return NotFound("attempt", attempt_id)
-        why = "the token does not match" if row.token != token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != token else f"it has ended: {row.state}"
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:

@@ -45,7 +45,7 @@ def _dependencies(problem: Problem) -> list[int]:
 
 
 def _live_bytes(problem: Problem, done: int, index: int, live: int) -> tuple[int, int]:
-    """Return (live bytes while step `index` runs, live bytes afterwards); `held` bytes are alive before it."""
+    """Return (live bytes while step `index` runs, live bytes afterwards); `live` bytes are alive before it."""
     step = problem.steps[index]
     written = 0 if step.writes is None else problem.sizes[step.writes]
     during = live + step.scratch + (written if problem.reused_buffer(index, done) is None else 0)

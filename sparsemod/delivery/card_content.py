@@ -27,7 +27,7 @@ def compose(
     svg: str,
     png: bytes,
 ) -> Card:
-    """Compose all sections; the target device is the first entry of `found`."""
+    """Compose all sections; the target device is the first entry of `device_fits`."""
     sections = [
         *([Section("Measured in its trial", table=_measurements(measurements))] if measurements else []),
         Section("Files, checked after export", _checked(note), _formats(reports)),

@@ -40,7 +40,7 @@ def checked_name(name: str, field: str = "name") -> str:
     if not re.fullmatch(PATTERN, name) or len(name) > LONGEST:
         raise InvalidInput(field, name, ALLOWED)
     if name in HEADERS:
-        raise InvalidInput(field, name, f"another name: {name}.h would hide the system's header of that name")
+        raise InvalidInput(field, name, f"another name: {name}.h would hide a system header of that name")
     if name in TAKEN or name.startswith("nn_"):
         raise InvalidInput(field, name, "another name: toolchains, build files or the kernels use it")
     return name

@@ -56,7 +56,7 @@ class _Work:
         )  # fmt: skip
 
     def each(self, matches: Callable[[Kind], object]) -> Iterator[Operator]:
-        """Iterate over the operators whose kind is `wanted`, each in its current state: a pass may rewrite later operators."""
+        """Iterate over the operators whose kind `matches`, each in its current state: a pass may rewrite later operators."""
         for name in [o.name for o in self.operators if matches(o.traits)]:
             yield next(o for o in self.operators if o.name == name)
 

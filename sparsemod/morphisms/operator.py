@@ -47,7 +47,7 @@ class Operator(ABC):
     def apply(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> tuple[Values, str] | None:
-        """Return the first valid and different candidate with a description; None if there is none."""
+        """Return the first valid and different candidate with a description; None when none exists."""
         for values, description in self.candidates(space, parameters, rng):
             if space.is_valid(values):
                 child = space.validate(values)

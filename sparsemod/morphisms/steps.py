@@ -17,9 +17,9 @@ def shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
 
 
 def nearest(space: Space, name: str, target: Value) -> Value:
-    """Return the allowed value of `name` nearest to `wanted`.
+    """Return the allowed value of `name` nearest to `target`.
 
-    Returns `wanted` if the space lacks the parameter; the space's validation then reports it.
+    Returns `target` if the space lacks the parameter; the space's validation then reports it.
     """
     if name not in space:
         return target

@@ -28,7 +28,7 @@ from sparsemod.units import ALIASES, CHOICES, METRICS
 router = APIRouter(tags=["service"])
 
 
-@router.get("/catalogue", summary="List what a spec may name", responses=failures())
+@router.get("/catalogue", summary="List the names that a spec may use", responses=failures())
 def show_catalogue() -> Catalogue:
     """Lists families with their options and parameters, datasets, devices and metrics, and the schema and
     the defaults of a spec."""

@@ -52,7 +52,7 @@ class Affine:
     def dense(self) -> Tensor:
         """Return the linear map as one kernel.
 
-        It is exact for a separable layer, because nothing is between its parts.
+        It is exact for a separable layer, because its parts are adjacent.
         """
         return self.weight if self.depthwise is None else self.weight * self.depthwise.transpose(0, 1)
 
