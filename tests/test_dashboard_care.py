@@ -202,6 +202,37 @@ def test_the_keyboard_keeps_its_place(watched: Watched) -> None:
     assert page.evaluate("document.activeElement.id") == "tab-yaml"
 
 
+CUT_OFF = """async ([ok, leave]) => {
+    const { request } = await import("/dashboard/lib/api.js");
+    const abort = new AbortController();
+    const original = window.fetch;
+    window.fetch = async () => ({
+        ok,
+        status: ok ? 200 : 502,
+        headers: new Headers(),
+        json: async () => {
+            if (leave) abort.abort();
+            throw new TypeError("the body ended early");
+        },
+    });
+    try {
+        return { answer: await request("/experiments", { signal: abort.signal }) };
+    } catch (error) {
+        return { message: error.message };
+    } finally {
+        window.fetch = original;
+    }
+}"""
+
+
+def test_an_answer_that_is_cut_off_is_an_error_and_never_null(watched: Watched) -> None:
+    page = watched.open("#/experiments/1")
+    page.get_by_role("button", name="Select trial 0").wait_for()
+    assert page.evaluate(CUT_OFF, [True, False]) == {"message": "The server's answer was cut off."}
+    assert page.evaluate(CUT_OFF, [True, True]) == {"message": "the body ended early"}  # the view was left
+    assert page.evaluate(CUT_OFF, [False, False]) == {"message": "/experiments: the server answered 502"}
+
+
 def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
     page = watched.open("#/experiments/1?log=1")
     page.wait_for_selector("[data-chart=scatter][data-drawn=yes]")

@@ -195,6 +195,34 @@ def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:
     assert sorted(rounds) == ["manual", *["r1"] * 4, *["r2"] * 3]
 
 
+@pytest.mark.parametrize("late", ["attach", "extend"])
+def test_what_arrives_while_the_suggester_decides_to_end_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=3)
+    original = store.records
+
+    def arrives(which: int) -> list[Any]:
+        """The user's request reaches the store just after the suggester has read the trials."""
+        records = original(which)
+        if len(records) == 7 and all(record.state.finished for record in records):
+            monkeypatch.setattr(store, "records", original)
+            if late == "attach":
+                store.attach(identity, records[0].candidate.parameters)
+            else:
+                store.extend(identity, {"r2": 1}, None)
+        return records
+
+    monkeypatch.setattr(store, "records", arrives)
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        work(store, 3)
+        suggester.step()
+    states = [record.state for record in store.records(identity)]
+    assert states == [TrialState.COMPLETED] * 8
+
+
 def test_an_extended_experiment_goes_on(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id

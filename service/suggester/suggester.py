@@ -229,12 +229,12 @@ class Suggester:
                 log.warning("search paused", experiment=identity, reason=str(failure), pause=pause)
                 return True
             if isinstance(error, SparsemodError):
-                self._end_experiment(identity, ExperimentState.FAILED, str(error))
+                self._end_experiment(view, ExperimentState.FAILED, str(error))
                 return True
             # A user's family may raise anything during screening. End its experiment, not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
             self._end_experiment(
-                identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
+                view, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
             )
             return True
         if answer is None:
@@ -258,7 +258,7 @@ class Suggester:
         if pending:
             leased.revision = view.revision
             return False
-        self._end_experiment(identity, ExperimentState.DONE, reason or NO_MORE)
+        self._end_experiment(view, ExperimentState.DONE, reason or NO_MORE)
         return True
 
     def _wanted(self, view: ExperimentView) -> int:
@@ -293,9 +293,10 @@ class Suggester:
         reason = leased.search.done(observations)
         return reason, ([] if reason is not None else leased.search.next(observations, count))
 
-    def _end_experiment(self, identity: int, state: ExperimentState, reason: str) -> None:
-        self._store.finish_experiment(identity, state, reason)
-        log.info("experiment over", experiment=identity, state=str(state), reason=reason)
+    def _end_experiment(self, view: ExperimentView, state: ExperimentState, reason: str) -> None:
+        """End the experiment unless it has changed since `view`. Raises Conflict then."""
+        self._store.finish_experiment(view.id, state, reason, view.revision)
+        log.info("experiment over", experiment=view.id, state=str(state), reason=reason)
 
     def _keep_leases(self, stop: threading.Event) -> None:
         """Renew the leases in the background: a suggestion may take longer than a lease."""

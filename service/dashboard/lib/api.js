@@ -68,7 +68,12 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
     throw new ApiError(0, { type: "NoAnswer", message: "The server does not answer." });
   }
   if (response.status === 204) return null;
-  const answer = await response.json().catch(() => null);
+  const answer = await response.json().catch((error) => {
+    if (abort?.aborted) throw error;
+    // An error page of a proxy has no JSON. A successful answer without JSON was cut off.
+    if (response.ok) throw new ApiError(0, { type: "NoAnswer", message: "The server's answer was cut off." });
+    return null;
+  });
   if (response.ok) return response.status === 202 && !Array.isArray(answer) ? { ...answer, computing: true } : answer;
   if (response.status === 401) loginWanted.value = true;
   throw new ApiError(response.status, answer?.error ?? { message: `${path}: the server answered ${response.status}` });
