@@ -119,7 +119,7 @@ def test_the_pages_session(store: Store, clock: Clock, tmp_path: Path) -> None:
         assert http.get("/experiments").status_code == 401  # the session went with its token
 
 
-def test_over_https_the_cookie_stays_there(tmp_path: Path) -> None:
+def test_the_cookie_is_secure_over_https(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path))
     secret, _ = app.state.store.create_token("me", [Scope.READ])
     for scheme, secure in (("https", True), ("http", False)):
@@ -169,7 +169,7 @@ def test_only_hashes_are_stored(store: Store) -> None:
             assert text and secret not in text and session not in text and secret[3:] not in text
 
 
-def test_what_cannot_be_a_token_is_refused(store: Store) -> None:
+def test_malformed_tokens_are_rejected(store: Store) -> None:
     for owner, scopes, seconds in (("", [Scope.READ], None), ("me", [], None), ("me", [Scope.READ], 0.0)):
         with pytest.raises(InvalidInput):
             store.create_token(owner, scopes, seconds)

@@ -55,7 +55,7 @@ def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
     assert {f"{method} {path}" for method, path in ROUTES} == set(auth.RULES)
 
 
-def test_what_changes_an_experiment_or_an_attempt_is_for_whom_it_belongs_to() -> None:
+def test_only_owners_change_experiments_and_attempts() -> None:
     for line, rule in auth.RULES.items():
         method, _, path = line.partition(" ")
         if method in auth.SAFE:
@@ -135,7 +135,7 @@ GUARDED = [(method, path) for method, path in ROUTES if auth.RULES[f"{method} {p
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED, ids=[f"{m} {p}" for m, p in GUARDED])
-def test_every_route_refuses_what_was_good_once(stale: Stale, method: str, path: str) -> None:
+def test_every_route_rejects_stale_credentials(stale: Stale, method: str, path: str) -> None:
     for name, headers in stale.headers.items():
         answer = stale.http.request(method, address(path), headers=headers)
         assert answer.status_code == 401, name
@@ -172,7 +172,7 @@ def test_unknown_paths_say_nothing(closed: tuple[TestClient, dict[Scope, str]]) 
     assert http.put("/experiments").status_code == 405
 
 
-def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
+def test_an_experiment_belongs_to_its_creator(tmp_path: Path) -> None:
     with open_app(tmp_path) as http:
         store = store_of(http)
         unowned = http.post("/experiments", json={"spec": SPEC}).json()

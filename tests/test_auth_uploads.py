@@ -123,14 +123,14 @@ def test_objects_in_an_archive_of_arrays_are_found_once_more(tmp_path: Path) -> 
         check_arrays(path, "digest")
 
 
-def test_a_damaged_archive_is_no_crash(http: TestClient) -> None:
+def test_a_damaged_archive_does_not_crash(http: TestClient) -> None:
     broken = bytearray(archive(w__npy=b"x" * 100))
     broken[broken.rindex(b"PK\1\2")] = 0
     answer = put(http, bytes(broken))
     assert answer.status_code == 422 and answer.json()["error"]["value"] == "'a damaged archive'"
 
 
-def test_what_unpacks_to_very_much_is_refused(tmp_path: Path) -> None:
+def test_archives_that_unpack_to_huge_files_are_rejected(tmp_path: Path) -> None:
     content = {"header.json": b"{}", "w.npy": array(np.zeros(3_000_000, dtype=np.int8))}
     path = tmp_path / "bomb"
     path.write_bytes(packed(zipfile.ZIP_DEFLATED, content))
@@ -164,14 +164,14 @@ def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) ->
         check_safetensors(path, "digest")
 
 
-def test_too_large_says_what_to_change(http: TestClient) -> None:
+def test_the_error_of_a_large_file_names_the_setting(http: TestClient) -> None:
     found = put(http, b"x" * 6_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
     found = http.post("/attempts/1/finish", content=b" " * 9_000_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
 
 
-def test_the_client_hears_why_a_large_file_is_refused(tmp_path: Path) -> None:
+def test_the_client_gets_the_reason_for_a_rejected_file(tmp_path: Path) -> None:
     """Over a socket, while it is still sending: in the announced case and in the other one."""
     large = tmp_path / "large"
     with large.open("wb") as file:
@@ -222,7 +222,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("kind", "content", "name", "field"), BAD, ids=range(len(BAD)))
-def test_a_result_with_a_file_that_is_not_what_it_says(
+def test_a_result_with_a_file_of_another_format(
     http: TestClient, kind: str, content: bytes, name: str, field: str
 ) -> None:
     store = store_of(http)

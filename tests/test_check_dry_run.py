@@ -47,7 +47,7 @@ def test_a_good_spec_goes_through(family, pruning):
         ),
     ],
 )
-def test_what_is_wrong_is_said(changes, subject, message):
+def test_findings_name_each_mistake(changes, subject, message):
     report = check(tiny_spec(**changes), candidates=1, draws=10)
     assert not report.ok
     finding = next(f for f in report.findings if f.level == "error")

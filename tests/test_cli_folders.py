@@ -102,7 +102,7 @@ def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -
     )
 
 
-def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_extended_folder_continues(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "trials.jsonl").read_text()
     text = cli(capsys, "extend", str(run), "--more", "r1=1", "--budget", "flash <= 100 KB")
     assert f"has 3 trials in its rounds; `sparsemod run {run}` continues" in text
@@ -131,7 +131,7 @@ def test_a_folder_cannot_be_extended_under_a_run(run: Path) -> None:
     assert LocalFolder(run).spec == local.spec
 
 
-def test_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NotFound, match=r"no spec\.json"):
         LocalFolder(tmp_path)
     for command in (("export",), ("test",), ("extend", "--more", "r1=1")):

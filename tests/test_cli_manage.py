@@ -66,7 +66,7 @@ def test_delete_asks_first(
     assert not there(running, identity)
 
 
-def test_what_is_paused_is_shown_and_failed_trials_are_tried_again(
+def test_pauses_are_shown_and_failed_trials_are_retried(
     running: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = make_spec(name="poor", limits={"attempts": 1})
@@ -180,7 +180,7 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     assert cli(capsys, "show", "finished", "--trial", "0", "--log", "--follow") == ""
 
 
-def test_what_the_server_computes(
+def test_results_that_the_server_computes(
     running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = cli(capsys, "show", "1", "--trial", "0", "--network")
@@ -198,7 +198,9 @@ def test_what_the_server_computes(
     assert json.loads((tmp_path / "new" / "ax.json").read_text())["_type"] == "Client"
 
 
-def test_what_the_server_knows(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_the_server_has(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "mlp" in cli(capsys, "families", "--remote")
     assert "digits" in cli(capsys, "datasets", "--remote")
     spec = tmp_path / "spec.yaml"
@@ -276,7 +278,9 @@ def test_an_experiment_whose_name_is_a_number(running: Service, capsys: pytest.C
     assert there(running, 1) and there(running, identity) and not there(running, far)
 
 
-def test_attach_fills_in_what_has_one_value(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attach_fills_in_parameters_with_one_value(
+    running: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = {"layers": 1, "dropout": [0.1], "batch_size": 32, "l1_width": {"low": 4, "high": 64, "step": 4}}
     identity = running.store.create_experiment(make_spec(name="constants", space=space)).id
     cli(capsys, "attach", "constants", "l1_width=12")
@@ -292,7 +296,7 @@ def test_attach_fills_in_what_has_one_value(running: Service, capsys: pytest.Cap
     cli(capsys, "stop", "constants")
 
 
-def test_importance_says_when_the_model_explains_nothing(
+def test_importance_reports_a_model_without_explanation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shares = {"l1_width": 0.9, "dropout": 0.2}

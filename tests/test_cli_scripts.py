@@ -99,7 +99,7 @@ def _signal_a_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_asked_to_end_ends_well(tmp_path: Path, number: int) -> None:
+def test_a_server_ends_cleanly_on_request(tmp_path: Path, number: int) -> None:
     processes = Processes(tmp_path)
     try:
         processes.start_server()
@@ -119,7 +119,7 @@ objectives: [error]
 
 
 @pytest.mark.parametrize("debug", ["on", "off"])
-def test_debug_raises_what_is_recorded_otherwise(
+def test_debug_raises_errors_that_are_otherwise_recorded(
     debug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -207,7 +207,7 @@ def test_every_part_is_unprivileged_watched_and_restarted(name: str) -> None:
         assert service["init"] is True
 
 
-def test_parts_wait_for_what_is_watched() -> None:
+def test_services_wait_for_health_checks() -> None:
     for service in SERVICES.values():
         for other, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}

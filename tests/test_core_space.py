@@ -207,7 +207,7 @@ def test_a_constraint_on_an_ordered_list_of_numbers():
         space.validate({"width": 32, "units": 4})
 
 
-def test_a_condition_may_stand_before_what_it_names():
+def test_a_condition_may_precede_its_parameter():
     first = Integer("a", 1, 2, when=(Condition(parameter="b", values=(1,)),))
     space = Space(
         [first, Integer("c", 1, 2), Integer("b", 1, 2, when=(Condition(parameter="c", values=(2,)),))]
@@ -222,7 +222,7 @@ def test_a_condition_may_stand_before_what_it_names():
         Space([Integer("a", 1, 2, when=(Condition(parameter="a", values=(1,)),))])
 
 
-def test_what_has_one_value_is_filled_in():
+def test_parameters_with_one_value_are_filled_in():
     in_two = (Condition(parameter="blocks", values=(2,)),)
     space = Space(
         [

@@ -209,7 +209,7 @@ def test_specs_of_the_first_release_keep_their_meaning():
         ExperimentSpec.parse(written)
 
 
-def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_where_used():
+def test_unknown_methods_are_kept_in_a_stored_spec_and_rejected_on_use():
     elsewhere = {
         **MINIMAL,
         "space": {"sparsity": [0.1, 0.2]},
@@ -231,7 +231,7 @@ def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_w
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {"dataset": {1, 2}}, {**MINIMAL, "seed": float("nan")}])
-def test_what_is_no_plain_mapping_is_refused(data):
+def test_objects_that_are_not_plain_mappings_are_rejected(data):
     with pytest.raises(InvalidSpec):
         ExperimentSpec.parse(data)
 

@@ -53,7 +53,7 @@ def page_url(seeded: Seeded) -> str:
 @pytest.mark.parametrize(
     "address", ["#/experiments/%E0%A4%A", "#/%", "#/experiments/1/trials/x", "#/nothing"]
 )
-def test_an_address_that_means_nothing_says_so(watched: Watched, address: str) -> None:
+def test_an_unknown_address_shows_an_error(watched: Watched, address: str) -> None:
     page = watched.open(address)
     assert page.locator("main h1").inner_text() == "No such page"
     assert violations(page) == []
@@ -73,7 +73,7 @@ def test_a_page_of_trials_that_is_not_there_is_the_last_one(watched: Watched) ->
     assert page.get_by_label("Colour").input_value() == "round"
 
 
-def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> None:
+def test_an_experiment_without_trials_shows_hints(watched: Watched) -> None:
     page = watched.open("#/experiments/2")
     page.get_by_text("No trials yet: the first ones are being chosen.").wait_for()
     said = page.locator("main").inner_text()
@@ -90,7 +90,7 @@ def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> 
     assert violations(page) == []
 
 
-def test_a_comparison_of_what_has_no_result_says_so(watched: Watched) -> None:
+def test_a_comparison_without_results_shows_hints(watched: Watched) -> None:
     page = watched.open("#/compare?ids=2,2,x")
     page.get_by_text("No completed trial meets all budgets yet.").wait_for()
     page.get_by_text("Shown after the first completed trial.").wait_for()
@@ -240,7 +240,7 @@ def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
         assert page.evaluate(LABELS, axis) >= 2, axis
 
 
-def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> None:
+def test_every_mistake_in_a_form_is_shown_at_its_field(watched: Watched) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_label("Sobol: trials").fill("some")
@@ -304,7 +304,7 @@ def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
     assert page.get_by_label("Next trial").count() == 0
 
 
-def test_what_failed_while_the_server_was_away_is_asked_again(watched: Watched) -> None:
+def test_requests_that_failed_during_an_outage_are_repeated(watched: Watched) -> None:
     page = watched.page
     page.route("**/experiments/1/**", lambda route: route.abort())
     page.route("**/stream", lambda route: route.abort())
@@ -322,7 +322,7 @@ HIDE = """(hidden) => {
 }"""
 
 
-def test_tabs_that_nobody_looks_at_take_no_connection(chromium: Any, seeded: Seeded) -> None:
+def test_hidden_tabs_use_no_connection(chromium: Any, seeded: Seeded) -> None:
     """A browser has six for all tabs of a server; streams of the others would leave none for the next page."""
     context = chromium.new_context()
     context.add_init_script(

@@ -99,7 +99,7 @@ def table(page: Any, label: str) -> list[list[str]]:
     return found
 
 
-def test_the_list_says_where_each_experiment_is(watched: Watched, seeded: Seeded) -> None:
+def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/")
     page.get_by_text("Best error").nth(1).wait_for()
     first, second = page.locator("article").nth(1), page.locator("article").nth(0)
@@ -120,7 +120,7 @@ def test_the_list_says_where_each_experiment_is(watched: Watched, seeded: Seeded
     seeded.store.resume(2)
 
 
-def test_the_front_its_budgets_and_what_breaks_them(watched: Watched) -> None:
+def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
     page = watched.open("#/experiments/1?x=model_size&y=error&t=5")
     option = drawn(page, "scatter")
     areas = [area for series in option["series"] for area in (series.get("markArea") or {}).get("data") or ()]
@@ -151,7 +151,7 @@ def test_the_front_its_budgets_and_what_breaks_them(watched: Watched) -> None:
     assert [picks.nth(place).locator("select").input_value() for place in range(3)] == list(chosen.values())
 
 
-def test_the_line_of_morphs_says_what_each_step_changed_and_cost(watched: Watched) -> None:
+def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) -> None:
     page = watched.open("#/experiments/1?t=5")
     page.locator(".lineage li").nth(1).wait_for()
     child, parent = (" ".join(item.split()) for item in page.locator(".lineage li").all_inner_texts())
@@ -205,7 +205,7 @@ def test_the_timeline_leads_to_trials(watched: Watched) -> None:
     raise AssertionError("no attempt in the lane")
 
 
-def test_one_trial_says_where_its_numbers_are_from(watched: Watched, seeded: Seeded) -> None:
+def test_a_trial_shows_the_method_of_each_measurement(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1/trials/5")
     assert table(page, "Table of measurements") == [
         ["Error", "25.00 %", "0.25 ± 0.01", "integer network", "–", "validation"],

@@ -67,7 +67,7 @@ def test_the_device_is_the_budget_where_the_spec_has_none(page: Any, served_url:
     )
 
 
-def test_a_limit_on_what_is_no_objective_is_a_column(served_url: tuple[str, Store], page: Any) -> None:
+def test_a_limit_on_another_metric_is_a_column(served_url: tuple[str, Store], page: Any) -> None:
     served_url[1].extend(1, {}, {"flash": "1 MB"})
     page.wait_for_function("() => document.querySelector('#trials thead')?.innerText.includes('Flash')")
     page.wait_for_function("() => document.querySelector('.head')?.innerText.includes('2 points')")

@@ -67,7 +67,7 @@ def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> Non
         assert watched.complaints == [] and watched.outside() == []
 
 
-def test_what_was_begun_early_is_used_once(many: Processes) -> None:
+def test_early_requests_are_used_once(many: Processes) -> None:
     """A change through the page must not be answered by what was asked before it."""
     with browser() as chromium:
         watched = Watched(chromium.new_context(), many.url)

@@ -101,7 +101,7 @@ def test_a_failed_installation_leaves_no_stamp(installations: Installations) -> 
     assert installations.count == 3
 
 
-def test_a_folder_that_is_no_environment_is_never_deleted(
+def test_a_folder_without_an_environment_is_never_deleted(
     installations: Installations, tmp_path: Path
 ) -> None:
     precious = tmp_path / "env" / "thesis.txt"
@@ -210,7 +210,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_every_requirement_is_pinned_to_what_is_installed() -> None:
+def test_every_requirement_is_pinned_to_the_installed_version() -> None:
     pinned = pins()
     waiting = [("sparsemod", extra) for extra in ("", "dev", "docs", "bench")]
     seen = set()

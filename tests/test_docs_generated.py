@@ -42,7 +42,7 @@ UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
 CHOICE = r"`([a-z0-9_-]+)`"
 
 
-def test_every_generated_part_stands_on_a_page() -> None:
+def test_every_generated_part_is_on_a_page() -> None:
     marks = [
         name
         for page in DOCS.glob("*.md")
@@ -193,7 +193,7 @@ def test_every_key_of_a_member_has_a_row(part: str, member: str) -> None:
 @pytest.mark.parametrize(
     ("row", "member"), TRIED, ids=[f"{row}-{member}" if member else str(row) for row, member in TRIED]
 )
-def test_a_key_of_a_spec_is_as_its_row_says(row: Row, member: str | None) -> None:
+def test_a_key_of_a_spec_matches_its_row(row: Row, member: str | None) -> None:
     key, default, values = row.key, row.cells["default"], row.cells["values"]
     several = values.startswith("list of")
 

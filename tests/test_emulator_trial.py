@@ -83,7 +83,7 @@ def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_emulator
-def test_a_budget_of_ram_is_one_of_what_is_linked_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_of_ram_limits_the_measured_ram(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparsemod.measure.predicted._stack", lambda model, work: 0.0)
     ram = {m.metric: m for m in run(emulated()).measurements}["ram"]
     assert ram.detail["predicted"] < ram.value, "the stack is deeper than what is predicted here"

@@ -128,7 +128,7 @@ def test_a_residual_by_hand() -> None:
     assert found.size == 846 and found.lost == 0
 
 
-def test_views_and_pools_take_no_memory_of_their_own() -> None:
+def test_views_and_pools_need_no_extra_memory() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
     network = quantize(module, torch.randn(8, 1, 4, 4))
     found = plan(network)

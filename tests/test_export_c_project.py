@@ -50,7 +50,7 @@ def run(*command: str, folder: Path, given: bytes = b"") -> bytes:
     return found.stdout
 
 
-def test_a_folder_holds_all_and_only_what_is_needed(network: IntegerNetwork, tmp_path: Path) -> None:
+def test_a_folder_holds_exactly_the_needed_files(network: IntegerNetwork, tmp_path: Path) -> None:
     made = project(network, tmp_path / "net", name="tiny", device="STM32F446")
     found = {
         str(path.relative_to(tmp_path / "net")) for path in (tmp_path / "net").rglob("*") if path.is_file()
@@ -218,7 +218,7 @@ def test_sparse_projects_are_never_larger() -> None:
 
 
 @pytest.mark.parametrize("kind", MODULES)
-def test_the_sizes_of_the_search_bound_what_is_linked(kind: type[nn.Module]) -> None:
+def test_the_sizes_of_the_search_bound_the_linked_ones(kind: type[nn.Module]) -> None:
     module = seeded(kind)
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):

@@ -119,7 +119,7 @@ def test_both_models_give_their_own_outputs(
 
 
 @no_compiler
-def test_what_an_export_defines_bears_its_name_or_the_kernels_version(models: dict[str, Built]) -> None:
+def test_symbols_of_an_export_contain_its_name_or_the_kernels_version(models: dict[str, Built]) -> None:
     for part in models.values():
         listed = subprocess.run(
             ["nm", "-g", "--defined-only", *part.objects], capture_output=True, text=True, check=True

@@ -110,7 +110,7 @@ def digits() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_computes_what_its_network_computes(
+def test_a_file_gives_its_networks_outputs(
     name: str, every: IntegerNetwork, digits: tuple[Any, Any], tmp_path: Path
 ) -> None:
     samples, labels = digits
@@ -166,7 +166,7 @@ def test_the_onnx_file_holds_the_networks_own_numbers(every: IntegerNetwork) -> 
             )
 
 
-def test_the_tflite_file_is_int8_and_its_arena_is_known(every: IntegerNetwork, tmp_path: Path) -> None:
+def test_the_tflite_file_is_int8_and_reports_its_arena(every: IntegerNetwork, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     report = export("tflite", every, tmp_path)

@@ -215,7 +215,7 @@ def test_random_constants_are_refused() -> None:
         (lambda m, x: x if x.sum() > 0 else m[0](x), [conv()], "data-dependent control flow", "Function"),
     ],
 )  # fmt: skip
-def test_what_is_unsupported_is_named(
+def test_unsupported_operators_are_named(
     function: Callable[..., Tensor],
     layers: list[nn.Module],
     operator: str,
@@ -228,7 +228,7 @@ def test_what_is_unsupported_is_named(
     assert capfd.readouterr() == ("", ""), "torch's own noise is kept away"
 
 
-def test_a_network_too_deep_for_its_image_says_where() -> None:
+def test_a_network_too_deep_for_its_image_names_the_layer() -> None:
     module = nn.Sequential(conv(1, 4), nn.MaxPool2d(4), conv(4, 4), nn.Flatten())
     with pytest.raises(
         BuildError, match=r"^2: .*samples of shape \(1, 6, 6\): Conv2d received shape \(4, 1, 1\)"

@@ -38,7 +38,7 @@ def by_hooks(module: nn.Module) -> dict[str, int]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["cnn", "mlp"]), st.integers(0, 2**32 - 1))
-def test_random_networks_cost_what_hooks_count(family, seed):
+def test_costs_of_random_networks_match_hooks(family, seed):
     network = create_family(family, {"max_filters": 12} if family == "cnn" else {})
     space, rng = network.space(DATA), np.random.default_rng(seed)
     try:

@@ -177,7 +177,7 @@ def test_foreign_weights_fall_back_and_say_so() -> None:
     )
 
 
-def test_a_users_family_inherits_what_fits() -> None:
+def test_a_users_family_inherits_tensors_that_fit() -> None:
     parent, child = (
         nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)),

@@ -40,7 +40,7 @@ def test_listing_and_spaces_need_no_torch() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), data=st.sampled_from([DIGITS, MNIST, CIFAR]))
-def test_every_cnn_runs_or_says_where_it_is_too_deep(seed: int, data: DataInfo) -> None:
+def test_every_cnn_runs_or_names_the_layer_that_is_too_deep(seed: int, data: DataInfo) -> None:
     family = create_family("cnn", {"max_filters": 12, "max_dense_width": 40})
     parameters = family.space(data).sample(np.random.default_rng(seed))
     try:

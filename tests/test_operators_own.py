@@ -99,7 +99,7 @@ void own_absolute(int32_t size, int32_t multiplier, int32_t shift, int32_t zero,
 """
 
 
-def test_an_operator_brings_a_c_kernel_of_its_own(absolute: None, tmp_path: Path) -> None:
+def test_an_operator_brings_its_c_kernel(absolute: None, tmp_path: Path) -> None:
     def emit(context: Context, layer: Any) -> Emitted:
         zero, made, size = (
             context.zero(layer.inputs[0]),

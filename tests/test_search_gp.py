@@ -111,7 +111,7 @@ def test_the_cap_keeps_front_and_best_and_spreads_the_rest() -> None:
     assert gp.select_points(errors, x, keep, 300).tolist() == list(range(300))
 
 
-def test_a_perfect_score_and_constant_errors_are_no_poles() -> None:
+def test_a_perfect_score_and_constant_errors_stay_finite() -> None:
     x, _ = data(6)
     for errors in (np.zeros(6), np.full(6, 0.5), np.ones(6)):
         mean, deviation = gp.ErrorModel(x, errors, gp.fit(x, errors)).predict(x)

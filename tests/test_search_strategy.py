@@ -117,7 +117,7 @@ def test_epochs_of_a_pending_child_count_its_parents() -> None:
     assert History(of, SPACE, [*base, waiting]).epochs(waiting) == 6.0
 
 
-def test_the_model_is_told_the_epochs_of_each_round_and_what_was_inherited(
+def test_the_model_gets_the_epochs_of_each_round_with_the_inherited_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     of = spec(rounds={f"r{i}": {"trials": 4, "epochs": e} for i, e in ((1, 2), (2, 8), (3, 1))})
@@ -149,7 +149,7 @@ def test_infeasible_draws_are_returned_to_be_recorded_and_never_again() -> None:
         assert (o.values["model_size"] <= 1500) == (o.state is TrialState.COMPLETED)
 
 
-def test_an_empty_space_says_how_empty_it_is() -> None:
+def test_the_error_of_an_empty_space_describes_the_draws() -> None:
     of = spec(budgets={"model_size": 10}, search={"max_draws": 120})
     search = Search(of, SPACE, costs)
     observations: list[Observation] = []
@@ -212,7 +212,7 @@ def test_constraints_that_nothing_meets_are_an_error() -> None:
         Search(spec(), impossible, costs).next([], 1)
 
 
-def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> None:
+def test_unbuildable_candidates_are_returned_with_their_error_and_never_chosen() -> None:
     def picky(p: Mapping[str, Value]) -> dict[str, float]:
         if p["kernel"] == 5:
             raise BuildError("the image is smaller than the kernel")
@@ -357,7 +357,7 @@ def test_later_rounds_wait_while_infeasible_draws_are_recorded() -> None:
     assert len({SPACE.key(o.candidate.parameters) for o in observations}) == len(observations)
 
 
-def test_a_result_that_is_no_number_is_not_learned_from() -> None:
+def test_a_result_that_is_not_a_number_is_not_learned_from() -> None:
     of = spec(rounds=rounds(6, 3))
     base = loop(Search(spec(rounds=rounds(5)), SPACE, costs))
     broken = replace(base[-1], index=5, values={**(base[-1].values or {}), "error": float("nan")})

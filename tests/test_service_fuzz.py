@@ -61,7 +61,7 @@ NEVER_GOOD = {
 """Operations that no drawn request can do: what shows that they can be done."""
 
 
-def test_the_server_does_what_its_description_says(tmp_path: Path) -> None:
+def test_the_server_follows_its_description(tmp_path: Path) -> None:
     found = Settings(data_dir=tmp_path)
     store = open_store(found)
     made = store.create_experiment(spec()).id

@@ -102,7 +102,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
         one.close()
 
 
-def test_a_pool_bounds_what_works_and_what_waits() -> None:
+def test_a_pool_bounds_running_and_waiting_requests() -> None:
     async def main() -> None:
         pool = Pool("things", 2, wait=0.2, most=3)
         going, peak = threading.Event(), [0, 0]
@@ -130,7 +130,7 @@ def test_a_pool_bounds_what_works_and_what_waits() -> None:
     asyncio.run(main())
 
 
-def test_the_places_leave_threads_for_what_needs_none() -> None:
+def test_waiting_requests_leave_threads_for_short_ones() -> None:
     assert sum(PLACES.values()) < 40, "the threads of the framework"
     for path in (
         "/health",

@@ -152,6 +152,6 @@ def test_errors_name_line_key_value_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(("text", "field"), [("network = cnn", "dataset"), ("dataset = digits", "network")])
-def test_what_sparsemod_took_from_code_must_be_named(tmp_path: Path, text: str, field: str) -> None:
+def test_settings_that_sparsemod_took_from_code_are_required(tmp_path: Path, text: str, field: str) -> None:
     with pytest.raises(InvalidSpec, match=rf"config\.cfg: {field} = None: is missing.*include"):
         load(config(tmp_path, text))

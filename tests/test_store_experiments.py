@@ -54,7 +54,7 @@ def test_a_repeated_key_makes_one_experiment(store: Store) -> None:
     assert store.create_experiment(spec(), "key-1").id != first.id
 
 
-def test_what_is_not_there_is_not_found(store: Store) -> None:
+def test_missing_objects_raise_not_found(store: Store) -> None:
     made = store.create_experiment(spec())
     for call in (
         lambda: store.experiment(99),
@@ -144,7 +144,7 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
         store.extend(made.id, {"r1": 99_999_999})
 
 
-def test_progress_counts_what_the_search_counts(store: Store) -> None:
+def test_progress_counts_like_the_search(store: Store) -> None:
     made = store.create_experiment(spec()).id
     store.attach(made, {"layers": 1})
     fill(store, made, suggestions(4))

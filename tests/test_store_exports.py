@@ -103,7 +103,7 @@ def test_nothing_is_queued_twice(store: Store) -> None:
         assert list(kept) == [["c"], ["c", "onnx"], ["onnx"]]  # the first is that of the other trial
 
 
-def test_what_cannot_be_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_that_cannot_be_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ready(store, 3)
     for experiment, index in ((made, 7), (made + 1, 0)):
         with pytest.raises(NotFound):
@@ -144,7 +144,7 @@ def test_a_lost_lease_is_taken_over_and_the_stale_result_refused(store: Store, c
     assert [a.digest for a in store.trial(made, 0).artifacts] != [late.digest]
 
 
-def test_a_late_result_counts_as_long_as_nobody_took_over(store: Store, clock: Clock) -> None:
+def test_a_late_result_counts_until_another_server_takes_over(store: Store, clock: Clock) -> None:
     made = ready(store)
     store.queue_exports(made, [0], ["c"], "stm32f446")
     job = claimed(store)
@@ -153,7 +153,7 @@ def test_a_late_result_counts_as_long_as_nobody_took_over(store: Store, clock: C
     assert store.reap_exports() == 0 and states(store, made) == {(0, "c"): DONE}
 
 
-def test_what_takes_its_server_with_it_is_given_up(store: Store, clock: Clock) -> None:
+def test_an_export_that_kills_its_server_is_abandoned(store: Store, clock: Clock) -> None:
     made = ready(store, 2)
     store.queue_exports(made, [0, 1], ["c"], "stm32f446")
     taken = []

@@ -83,7 +83,7 @@ def waiting(action: Callable[[], Any], found: list[Any]) -> Iterator[None]:
         thread.join(0)
 
 
-def test_who_stores_a_file_waits_for_who_deletes_it(two: tuple[Store, Store], files: ArtifactFiles) -> None:
+def test_storing_a_file_waits_for_its_deletion(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     found: list[Any] = []
@@ -101,7 +101,7 @@ def test_who_stores_a_file_waits_for_who_deletes_it(two: tuple[Store, Store], fi
     assert files.has(digest) and one.artifact(digest) == found[0]
 
 
-def test_who_deletes_a_file_waits_for_who_stores_it(two: tuple[Store, Store], files: ArtifactFiles) -> None:
+def test_deleting_a_file_waits_for_its_storing(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     found: list[Any] = []
@@ -114,7 +114,7 @@ def test_who_deletes_a_file_waits_for_who_stores_it(two: tuple[Store, Store], fi
     assert found == [0] and files.has(digest)
 
 
-def test_a_file_without_record_is_not_deleted_under_who_stores_it(
+def test_a_file_without_record_is_not_deleted_while_it_is_stored(
     two: tuple[Store, Store], files: ArtifactFiles
 ) -> None:
     one, other = two
@@ -136,9 +136,7 @@ def test_a_file_without_record_is_not_deleted_under_who_stores_it(
     assert one.drop_unrecorded([digest], files.remove) == 0 and files.has(digest)
 
 
-def test_who_deletes_a_file_waits_for_who_refers_to_it(
-    two: tuple[Store, Store], files: ArtifactFiles
-) -> None:
+def test_deleting_a_file_waits_for_a_new_reference(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     gone = use(one, digest)
@@ -170,9 +168,7 @@ def finish(found: list[Any]) -> None:
     assert found
 
 
-def test_a_file_that_somebody_was_told_of_stays_until_that_is_a_day_ago(
-    store: Store, clock: Clock, files: ArtifactFiles
-) -> None:
+def test_a_promised_file_stays_for_a_day(store: Store, clock: Clock, files: ArtifactFiles) -> None:
     digest = files.add(CONTENT, store).digest
     first = use(store, digest)
     assert store.ask_artifact(digest) == store.artifact(digest)  # another worker need not upload it
@@ -188,7 +184,7 @@ def test_a_file_that_somebody_was_told_of_stays_until_that_is_a_day_ago(
         store.ask_artifact(digest)
 
 
-def test_a_file_that_was_lost_is_asked_for_again(tmp_path: Path, files: ArtifactFiles) -> None:
+def test_a_lost_file_is_requested_again(tmp_path: Path, files: ArtifactFiles) -> None:
     with TestClient(create_app(Settings(data_dir=tmp_path))) as http:
         store: Store = http.app.state.store  # type: ignore[attr-defined]
         digest = files.add(CONTENT, store).digest

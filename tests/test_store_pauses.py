@@ -195,7 +195,7 @@ def http(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_full_disk_of_the_server_holds_trials_back_and_says_so(
+def test_a_full_disk_of_the_server_pauses_trials_with_a_reason(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: Store = http.app.state.store  # type: ignore[attr-defined]

@@ -131,9 +131,7 @@ def test_a_page_far_behind_catches_up(real: Store, tmp_path: Path, monkeypatch: 
             stream.close()
 
 
-def test_a_silent_stream_says_that_it_is_there_and_ends_with_the_experiment(
-    real: Store, tmp_path: Path
-) -> None:
+def test_a_silent_stream_sends_heartbeats_and_ends_with_the_experiment(real: Store, tmp_path: Path) -> None:
     made = real.create_experiment(spec()).id
     with served(create_app(Settings(data_dir=tmp_path), store=real)) as url:
         assert httpx2.get(f"{url}/experiments/77/stream").status_code == 404
