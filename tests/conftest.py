@@ -2,7 +2,8 @@
 
 import os
 
-# Before torch and matplotlib are imported anywhere: two test processes share the cores, and there is no screen.
+# Set these before torch and matplotlib are imported: two test processes share the cores, and no display
+# exists.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -59,7 +60,10 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def watched(chromium: Any, page_url: str) -> Iterator[Any]:
-    """A `Watched` page of the dashboard at the module's `page_url`, which complained of nothing and asked no other server."""
+    """A `Watched` page of the dashboard at the module's `page_url`.
+
+    Fails when the page logged an error or sent a request to another server.
+    """
     from support_dashboard import Watched
 
     context = chromium.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")

@@ -1,4 +1,4 @@
-"""A database from before there were logins keeps everything when it is opened."""
+"""A database without logins keeps all its data when it is opened."""
 
 import sqlalchemy as sa
 from alembic import command

@@ -1,4 +1,4 @@
-"""Every route with every scope: who gets through and who does not, and that nobody forgot a route."""
+"""Every route with every scope: which requests pass, and that no route is missing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ ROUTES = sorted(
 
 
 def address(path: str) -> str:
-    """A path of nothing that exists: who gets through gets 404, 409 or 422."""
+    """The path of a missing object: an authorized request gets 404, 409 or 422."""
     values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name": "nobody"}
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
@@ -109,7 +109,7 @@ def test_every_route_with_every_scope(
 
 @dataclass
 class Stale:
-    """A server with a good token, and headers that show what was good once."""
+    """A server with a valid token, and headers with stale credentials."""
 
     http: TestClient
     good: str
@@ -183,7 +183,7 @@ def test_an_experiment_belongs_to_its_creator(tmp_path: Path) -> None:
         admin, _ = store.create_token("chief", [Scope.ADMIN])
         made = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one)).json()
         assert made["owner"] == "one"
-        # Another's key makes nobody the owner of what it made.
+        # Repeating another user's idempotency key does not change the owner.
         once = {"idempotency-key": "once"}
         first = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one) | once)
         assert (first.status_code, first.json()["owner"]) == (201, "one")
@@ -203,7 +203,7 @@ def test_an_experiment_belongs_to_its_creator(tmp_path: Path) -> None:
         for secret in (one, again, admin):
             assert http.post(f"{path}/stop", headers=bearer(secret)).status_code == 200
             assert http.post(f"{path}/resume", headers=bearer(secret)).status_code == 200
-        # What was made before there were logins is everybody's.
+        # Experiments from before logins existed have no owner.
         assert http.post(f"/experiments/{unowned['id']}/stop", headers=bearer(other)).status_code == 200
         assert http.delete(path, headers=bearer(one)).status_code == 204
 
@@ -213,9 +213,7 @@ def test_another_workers_token_reports_nothing(tmp_path: Path) -> None:
         store = store_of(http)
         made = http.post("/experiments", json={"spec": SPEC}).json()["id"]
         fill(store, made, 3)
-        early = http.post(
-            "/claims", json={"worker": "w", "request": "early"}
-        ).json()  # before there were logins
+        early = http.post("/claims", json={"worker": "w", "request": "early"}).json()  # before logins existed
         mine, _ = store.create_token("lab", [Scope.WORKER])
         other, _ = store.create_token("lab", [Scope.WORKER])
         admin, _ = store.create_token("chief", [Scope.ADMIN])

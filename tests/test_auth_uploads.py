@@ -89,7 +89,7 @@ def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: b
 
 
 def long_list(members: int, *, very: bool) -> bytes:
-    """An archive that says it has so many members; `very`: in the format for very many."""
+    """An archive whose header claims so many members; with `very`, in the format for very many."""
     member = b"PK\1\2" + struct.pack("<6H3L5H2L", *(20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + b"a"
     listed, first = member * members, b"PK\3\4" + bytes(26)
     large = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, members, members, len(listed), len(first))
@@ -116,7 +116,7 @@ def test_an_archive_with_a_very_long_list_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_objects_in_an_archive_of_arrays_are_found_once_more(tmp_path: Path) -> None:
-    """Files that lie there already, from before, are judged again when a result names them."""
+    """Files that were stored earlier are checked again when a result names them."""
     path = tmp_path / "network"
     path.write_bytes(OBJECTS[1])
     with pytest.raises(InvalidInput, match="holds pickled objects"):
@@ -192,7 +192,7 @@ def test_the_client_gets_the_reason_for_a_rejected_file(tmp_path: Path) -> None:
             (secret, "/claims", 413),
         ):
             method = "PUT" if path.startswith("/artifacts") else "POST"
-            # In pieces whose number is not announced; the last piece is what is too much, and then all of it.
+            # Send chunks without a length; first only the last chunk is too large, then the whole body.
             for pieces in ([bytes(90_000), bytes(20_000)], chunks(large)):
                 answer = plain.request(method, url + path, content=iter(pieces), headers=bearer(token))
                 assert answer.status_code == status and answer.json()["error"]["message"], (path, answer.text)

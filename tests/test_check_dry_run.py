@@ -1,4 +1,4 @@
-"""The dry run finds what is wrong before hours are spent."""
+"""The dry run finds mistakes before hours are spent."""
 
 import re
 import sys
@@ -217,7 +217,7 @@ def own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "dry_run_networks", raising=False)
     FAMILIES.names()
-    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # other tests shall not know these
+    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # keep them out of other tests
 
 
 @pytest.mark.usefixtures("own")

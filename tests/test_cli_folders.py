@@ -54,9 +54,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "board.yaml").write_text(yaml.safe_dump(BOARD))
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(folder))
-    patch.setenv("SPARSEMOD_SERVER", "http://127.0.0.1:9")  # nobody answers
+    patch.setenv("SPARSEMOD_SERVER", "http://127.0.0.1:9")  # no server listens there
     patch.setenv("SPARSEMOD_IMPORTS", "")
-    for registry in (FAMILIES, DEVICES):  # other tests shall not know these
+    for registry in (FAMILIES, DEVICES):  # keep them out of other tests
         registry.names()
         patch.setattr(registry, "_members", dict(registry._members))
     with pytest.raises(SystemExit) as end:

@@ -261,7 +261,7 @@ def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + logs
     assert "experiment 2: 5 trials on 1 worker" in done.stdout
     assert "int8 networks on the front" in done.stdout
-    # The picture shows what was printed, and loads nothing.
+    # The picture shows the output and loads no other file.
     drawn = html.unescape("".join(re.findall(r"<text[^>]*>(.*?)</text>", picture.read_text())))
     for text in re.findall(r"^experiment 2: .*? trials|^.* int8 networks.*$", done.stdout, re.MULTILINE):
         assert text in drawn.replace("\xa0", " ")

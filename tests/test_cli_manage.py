@@ -1,4 +1,4 @@
-"""What one does with a server beside running experiments: delete, drain, look closely, ask what it knows."""
+"""Commands for a server beside running experiments: delete, drain, show details, list its names."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def _address(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """What the user types."""
+    """The user's input."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
@@ -168,7 +168,7 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     lines = [LogLine(time=float(n), level="info", message=f"line {n}") for n in range(1005)]
     running.store.points(claim.attempt, claim.token, [point(1), point(2)], lines[:600])
     running.store.points(claim.attempt, claim.token, [], lines[600:])
-    # More than an answer of the server holds at once.
+    # more than one response of the server holds
     said = cli(capsys, "show", "logged", "--trial", "0", "--log").splitlines()
     assert said == [f"   info  line {n}" for n in range(1005)]
     curve = list(csv.DictReader(io.StringIO(cli(capsys, "show", "logged", "--trial", "0", "--curve"))))
@@ -176,7 +176,7 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     data = json.loads(cli(capsys, "show", "logged", "--trial", "0", "--curve", "--json"))
     assert float(curve[1]["train_loss"]) == data[1]["train_loss"]
     cli(capsys, "delete", str(identity), "--yes")
-    # A trial that is over has nothing to wait for.
+    # A finished trial has no further lines to wait for.
     assert cli(capsys, "show", "finished", "--trial", "0", "--log", "--follow") == ""
 
 

@@ -1,4 +1,5 @@
-"""The installed commands as processes: they are there, quick, and a worker obeys its signals; `debug` of a config.cfg."""
+"""The installed commands as processes: they exist, start quickly, and a worker handles signals; `debug` of a
+config.cfg."""
 
 import resource
 import signal
@@ -83,7 +84,7 @@ def _signal_a_worker(tmp_path: Path) -> None:
         until(lambda: store.curve(made, 1), PATIENCE, "the second trial's curve")
         second = processes.running.pop("twice")
         second.terminate()
-        time.sleep(0.1)  # two signals at once would be one
+        time.sleep(0.1)  # two signals at the same time would count as one
         second.terminate()
         assert second.wait(PATIENCE) == 0
         given_back = store.trial(made, 1)

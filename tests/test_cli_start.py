@@ -1,4 +1,4 @@
-"""The command line starts fast, and says what is wrong in one line."""
+"""The command line starts fast and reports errors in one line."""
 
 import subprocess
 import sys

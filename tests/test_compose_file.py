@@ -217,7 +217,7 @@ def test_services_wait_for_health_checks() -> None:
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_has_the_time_to_drain(name: str) -> None:
     given = parse_command(SERVICES[name]["command"])
-    # After the drain a trial gets this long to stop between two epochs; then its checkpoint is uploaded.
+    # After the drain a trial has this long to stop between two epochs; then its checkpoint is uploaded.
     stopping = AttemptSettings.__dataclass_fields__["stop_grace"].default
     assert seconds(SERVICES[name]["stop_grace_period"]) >= given["drain"] + stopping + 20
 

@@ -1,4 +1,5 @@
-"""docker/Dockerfile without an engine: what it copies is there and enough, what it starts from is pinned, what it runs is nobody special."""
+"""docker/Dockerfile without an engine: the copied files exist and suffice, the base image is pinned, and the
+user is unprivileged."""
 
 import re
 import subprocess

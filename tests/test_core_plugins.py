@@ -1,4 +1,4 @@
-"""Plug-ins with configs: versions, code of the user's own, and what is said of members that cannot be used."""
+"""Plug-ins with configs: versions, user code, and the errors of members that cannot be used."""
 
 import sys
 import threading

@@ -172,7 +172,8 @@ def test_an_object_of_two_names_must_be_named():
 
 
 def test_a_module_may_run_twice(factories):
-    """Once as __main__ and once by name, or because it is reloaded: the second run takes the place of the first."""
+    """A module run twice, as __main__ and by name or because it is reloaded: the second run replaces the
+    first."""
     runpy.run_path(str(factories), run_name="__main__")
     module = importlib.import_module("factories_test")
     assert FAMILIES.get("deep_test").origin is module.deep

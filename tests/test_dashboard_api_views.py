@@ -1,4 +1,4 @@
-"""What the dashboard asks for: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
+"""The dashboard's requests: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
 
 import hashlib
 import json
@@ -204,11 +204,12 @@ def test_a_draining_worker_gets_no_trial_and_keeps_its_trials(http: TestClient) 
     assert http.post("/claims", json={"worker": name}).status_code == 200
 
 
-# -- what is computed ----------------------------------------------------------------------------------------------------------------
+# -- computed results --------------------------------------------------------------------------------------
+# -------------------------
 
 
 def until(http: TestClient, path: str) -> Any:
-    """The answer, once it is no longer being computed."""
+    """Return the response when the result is computed."""
     for _ in range(600):
         answer = http.get(path)
         if answer.status_code != 202:
@@ -244,7 +245,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert graph["macs"] == sum(layer["macs"] for layer in layers) > 0
     assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
     assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
-    # Known by now, for another server process too: no process is asked again.
+    # The result is stored by now, also for other server processes: no process computes it again.
     monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
     assert http.get(f"{path}/trials/3/graph").json() == graph
     monkeypatch.undo()
@@ -253,7 +254,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert next(iter(found["metrics"]["error"])) == "blocks" and set(found["metrics"]["error"]) == {
         p.name for p in space.free
     }
-    # While there is nothing newer, the last answer is given, marked as such.
+    # Until a newer result exists, the server returns the last one, marked as outdated.
     store.attach(made, space.sample(rng))
     finish(store)
     later = http.get(f"{path}/importance").json()

@@ -1,4 +1,5 @@
-"""The page where little is there, or something is wrong: old links, no trials, many mistakes at once, clocks apart, lost answers, branches."""
+"""The page with little data or with errors: old links, no trials, many mistakes at once, clock differences,
+lost responses, branches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -85,7 +86,7 @@ def test_an_experiment_without_trials_shows_hints(watched: Watched) -> None:
         assert part in said, part
     # Nothing is known of any trial; that the objectives can be drawn is known.
     assert [page.get_by_label(name).input_value() for name in ("Across", "Up")] == ["model_size", "error"]
-    # What the device sets is the reference where the spec says nothing.
+    # Without a budget in the spec, the device's limit is the reference.
     assert "model size 2.0 MB" in said
     assert violations(page) == []
 
@@ -175,7 +176,7 @@ def test_the_chart_shows_the_ranges_that_hold(watched: Watched, seeded: Seeded) 
     page.get_by_text("… – 28.00 %").wait_for()
     page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
     assert page.evaluate(BRUSHED) == [["axis-error", [0.25, 0.28]]], "an open end is that of the data"
-    # With a new result the chart is drawn anew, and still brushed.
+    # With a new result the chart is redrawn, and the brush stays.
     claim = seeded.store.claim("w")
     assert claim is not None
     seeded.store.finish(claim.attempt, claim.token, completed(0.26, 400.0))
@@ -323,7 +324,8 @@ HIDE = """(hidden) => {
 
 
 def test_hidden_tabs_use_no_connection(chromium: Any, seeded: Seeded) -> None:
-    """A browser has six for all tabs of a server; streams of the others would leave none for the next page."""
+    """A browser opens six connections to a server for all tabs; streams of hidden tabs would leave none for
+    the next page."""
     context = chromium.new_context()
     context.add_init_script(
         "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"

@@ -1,4 +1,4 @@
-"""What the views say of a small store that is known to the last digit; and that whatever text is in it stays text."""
+"""The views of a small store with exactly known contents; any text in the store stays text."""
 
 import re
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ OPTION = """async (name) => {
 
 
 def drawn(page: Any, name: str) -> dict[str, Any]:
-    """What a chart draws, as ECharts knows it."""
+    """Return a chart's data from ECharts."""
     page.wait_for_selector(f"[data-chart={name}][data-drawn=yes]")
     found: dict[str, Any] = page.evaluate(OPTION, name)
     return found
@@ -110,7 +110,7 @@ def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded
     ):  # fmt: skip
         assert part in said, (part, said)
     assert EVIL in second.inner_text() and "1 failed" in second.inner_text()
-    # The state is asked of the server: what is on a later page is found, too.
+    # The server filters by state, so matches on later pages are found, too.
     seeded.store.stop(2)
     page.get_by_label("Show").select_option("stopped")
     page.get_by_text("1 experiment", exact=True).wait_for()
@@ -143,7 +143,7 @@ def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
         picks.nth(place).locator("select").select_option(choice)
         assert f"{name}={choice}" in page.url
     assert drawn(page, "scatter")["xAxis"][0]["name"] == "Width"
-    # What was chosen lies in the address: another page shows the same.
+    # The address holds the selection: another page shows the same.
     address = page.url
     page.goto("about:blank")
     page.goto(address)
@@ -195,7 +195,7 @@ def test_the_timeline_leads_to_trials(watched: Watched) -> None:
     assert page.locator('section[aria-label="Workers\' timeline"] svg').count() == 2
     card = page.locator('section[aria-label="Workers\' timeline"]')
     box = lane.bounding_box()
-    for x in range(0, int(box["width"]), 3):  # what is under the mouse is said
+    for x in range(0, int(box["width"]), 3):  # the page describes the attempt under the mouse
         lane.hover(position={"x": x, "y": box["height"] / 2})
         said = re.search(r"trial (\d+), completed", card.inner_text())
         if said:

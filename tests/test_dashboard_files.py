@@ -1,4 +1,4 @@
-"""What the dashboard is made of: vendored files as they were published, small modules, nothing from elsewhere."""
+"""The files of the dashboard: vendored files as published, small modules, no requests to other servers."""
 
 import gzip
 import hashlib
@@ -107,7 +107,8 @@ def test_only_the_pages_own_files_are_served(http: TestClient, name: str) -> Non
 
 
 def imported_by(name: str) -> set[str]:
-    """The modules that one loads at once, itself among them: names within the dashboard's folder."""
+    """Return the modules that a module loads statically, itself included: names within the dashboard's
+    folder."""
     libraries = dict(
         re.findall(
             r'"([^"]+)": "\./dashboard/([^"]+)"', (DASHBOARD / "index.html").read_text(encoding="utf-8")
@@ -132,7 +133,7 @@ def imported_by(name: str) -> set[str]:
 
 
 def test_the_first_load_is_small() -> None:
-    """What the list of experiments needs: everything that is not imported later."""
+    """The files that the list of experiments needs: everything that is not imported dynamically."""
     seen = imported_by("app.js")
     assert not any("chart" in name or "echarts" in name or "uplot" in name for name in seen), (
         "charts come when they are wanted"

@@ -55,7 +55,7 @@ def test_the_device_is_the_budget_where_the_spec_has_none(page: Any, served_url:
     spec_card = page.locator("section:has(h2:text-is('Spec'))")
     spec_card.wait_for()
     assert "flash ≤ 2.0 MB (all of rp2040)" in spec_card.inner_text()
-    # An axis of flash shades what the board does not have.
+    # An axis of flash shades the region beyond the board's flash.
     page.get_by_label("Across").select_option("flash")
     page.wait_for_url("**x=flash**")
     page.wait_for_function(

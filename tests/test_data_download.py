@@ -1,4 +1,5 @@
-"""Downloads: digest checked, put in place whole or not at all; refusals say what to do by hand."""
+"""Downloads: digests are checked, files are written completely or not at all, and errors describe the manual
+steps."""
 
 import gzip
 import hashlib

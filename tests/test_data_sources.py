@@ -1,4 +1,4 @@
-"""The datasets that come with sparsemod, read from their canonical files."""
+"""The built-in datasets, read from their canonical files."""
 
 import tarfile
 from pathlib import Path

@@ -117,7 +117,10 @@ def test_commands_exist(place: str, line: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def parse_command(words: list[str]) -> None:
-    """Parse a `sparsemod` command line without running it. Raises click's UsageError for what does not exist."""
+    """Parse a `sparsemod` command line without running it.
+
+    Raises click's UsageError for an unknown command or option.
+    """
     import typer
 
     from service.cli import app

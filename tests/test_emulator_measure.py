@@ -1,4 +1,4 @@
-"""What the emulated device measures, and how it fails."""
+"""Measurements of the emulated device, and its failures."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Exports over HTTP: made in a process of their own, kept as artifacts with their reports."""
+"""Exports over HTTP: created in a separate process, stored as artifacts with their reports."""
 
 import io
 import subprocess

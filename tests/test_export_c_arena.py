@@ -39,7 +39,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def orders(problem: Problem) -> list[tuple[int, ...]]:
-    """Every order in which nothing is read before it is made."""
+    """Yield every order in which no buffer is read before it is written."""
     found = []
     for order in itertools.permutations(range(len(problem.steps))):
         made = {"in"}

@@ -1,4 +1,4 @@
-"""C projects as folders: what they hold, that they build as they say, and what is refused."""
+"""C projects as folders: their files, their builds, and rejected networks."""
 
 import shutil
 import subprocess
@@ -190,7 +190,8 @@ def test_encodings_by_hand() -> None:
     weight = np.zeros((2, 600), np.int8)
     weight[0, [0, 300, 599]] = 5, -6, 7
     found = gaps(weight)
-    # 0: at once; 300: 255 zeros and a stored one, then 43; 599 after 298 more: 255, a stored one, 42; none behind
+    # 0: first; 300: 255 zeros and a stored one, then 43; 599 after 298 more: 255, a stored one, 42; none
+    # after it
     assert found.index is not None
     assert found.index.tolist() == [0, 255, 43, 255, 42, 0, 255, 255, 88]
     assert found.weights.tolist() == [5, 0, -6, 0, 7, 0, 0]

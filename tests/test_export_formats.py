@@ -42,7 +42,7 @@ def left_out(content: bytes) -> str:
 
 
 class Strange(Layer):
-    """A kind that no format knows."""
+    """A kind that no format supports."""
 
     kind = "strange"
 
@@ -142,7 +142,7 @@ def test_equal_networks_give_equal_files(every: IntegerNetwork) -> None:
 
 
 def test_a_project_exported_again_is_the_same(every: IntegerNetwork, tmp_path: Path) -> None:
-    """All of its files, the report of the check among them: who compares digests sees a change only where there is one."""
+    """All of its files, including the report of the check: equal networks give equal digests."""
     for folder in ("first", "second"):
         export("c", every, tmp_path / folder)
     first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
@@ -256,7 +256,7 @@ def test_bounds_are_kept(low: int, high: int, tmp_path: Path) -> None:
         assert all(check.exact for check in export(name, network, tmp_path / name).verifications), name
 
 
-# -- what is missing
+# -- missing tools
 
 
 def test_missing_packages_are_named_with_their_command(

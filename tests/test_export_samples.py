@@ -1,4 +1,4 @@
-"""What an export says of its inputs and outputs: raw samples in, the names of the classes, real numbers out."""
+"""The inputs and outputs of exports: raw samples, names of the classes, real numbers."""
 
 import json
 import re

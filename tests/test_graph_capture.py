@@ -1,4 +1,4 @@
-"""Capturing modules: what becomes of each operator, what is refused and in which words, and that the module is left alone."""
+"""Capturing modules: the result of each operator, the errors, and that the module stays unchanged."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from sparsemod.graph.capture import _graph as translate
 from sparsemod.graph.capture import evaluating, example_for
 from sparsemod.graph.trace import exported, recorded
 
-# torch says so once per process, of the module itself: even kernels cost it a copy.
+# torch warns once per process that even kernels cost a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
@@ -134,7 +134,7 @@ def test_in_place_changes_of_constants_stay_out_of_the_module() -> None:
 
 def test_shared_layers_and_dead_code() -> None:
     def shared(m: nn.ModuleList, x: Tensor) -> Tensor:
-        m[1](x).sigmoid()  # read by nobody
+        m[1](x).sigmoid()  # no operator reads it
         return m[0](m[0](x))
 
     graph = check_capture(Function(shared, conv(2, 2), conv()), (2, 8, 8))

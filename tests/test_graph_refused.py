@@ -1,4 +1,4 @@
-"""What a capture refuses and in which words, and paddings, of which it takes some."""
+"""Errors of captures, and paddings, some of which are supported."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from sparsemod.graph import capture
 from sparsemod.graph.aten import TRANSLATIONS, Translation
 from sparsemod.quantization import quantize
 
-# torch says so once per process, of the module itself: even kernels cost it a copy.
+# torch warns once per process that even kernels cost a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 

@@ -111,7 +111,8 @@ def test_a_few_zeros_change_nothing(graph: Graph) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_choice_is_better_for_the_goal(seed: int) -> None:
-    """Against every combination of small networks: readers are linked once, so that layers cannot choose alone."""
+    """Compare with every combination for small networks: readers are linked once, so layers cannot choose
+    independently."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     module = nn.Sequential(

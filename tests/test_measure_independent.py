@@ -18,7 +18,8 @@ DATA = DataInfo(name="images", shape=(2, 12, 12), classes=5)
 
 
 def by_hooks(module: nn.Module) -> dict[str, int]:
-    """Multiply-adds counted tap by tap, weights, and bytes as stored, from what each layer really saw and made."""
+    """Count multiply-adds tap by tap, weights, and stored bytes, from the inputs and outputs that hooks
+    record."""
     found = {"macs": 0, "parameters": 0, "model_size": 0}
 
     def look(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

@@ -1,4 +1,5 @@
-"""Inherited weights: the function is kept where `preserved` says so, and it says so wherever an operator promises it."""
+"""Inherited weights: the function is preserved where `preserved` is true, and it is true wherever an operator
+promises it."""
 
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_preserving_morphs_composed() -> None:
 
 
 def test_batch_norm_layers_start_as_the_identity_in_training_too() -> None:
-    """Statistics of the new norm match what comes in, so that training does not begin by shifting everything."""
+    """Statistics of the new norm match its input, so that training does not begin by shifting all values."""
     torch.manual_seed(0)
     family = create_family("cnn")
     parent = SMALL | {"b1_layers": 1, "b1_l1_filters": 8, "b1_pool": False}

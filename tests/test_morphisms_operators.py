@@ -25,7 +25,7 @@ SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp")
 
 
 def narrowed(parameter: Parameter, draw: Any) -> Parameter:
-    """The parameter with fewer values, in one of the ways a spec can ask for that."""
+    """Draw the parameter with fewer values, in one of the forms that a spec allows."""
     kind = draw(st.sampled_from(["fixed", "values", "bounds"]))
     if isinstance(parameter, Categorical):
         values = draw(st.lists(st.sampled_from(parameter.values), min_size=1, unique=True))

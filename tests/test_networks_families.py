@@ -1,4 +1,4 @@
-"""The built-in families: their spaces, what they build, what they reject."""
+"""The built-in families: their spaces, their networks, rejected parameters."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ def test_cnn_structure_by_hand() -> None:
     reference.weight = kernel_two.depthwise.weight  # type: ignore[union-attr,assignment]
     image[0, :, 7, 7], image[0, :, 0, 0] = 1.0, 2.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its speed, once in a process
+        warnings.simplefilter("ignore")  # torch warns about the speed once per process
         expected = reference(image)
     torch.testing.assert_close(kernel_two.depthwise(kernel_two.pad(image)), expected)  # type: ignore[operator,union-attr]
 

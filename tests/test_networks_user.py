@@ -155,7 +155,7 @@ def test_a_space_that_raises_names_the_family() -> None:
 
 
 def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/own.md says, and before anything else has imported the module."""
+    """As in docs/own.md, in a process that has not imported the module."""
     (tmp_path / "their_networks.py").write_text(
         "from torch import nn\n"
         "from sparsemod.networks.family import family\n"

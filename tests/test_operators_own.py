@@ -78,7 +78,7 @@ def test_an_operator_of_ones_own_goes_through_every_stage(absolute: None, tmp_pa
     assert IntegerNetwork.from_bytes(network.to_bytes()).to_bytes() == network.to_bytes()
     given = network.quantize_input(x)
     assert np.array_equal(host_run(network, given), network.run(given))
-    # In place, and a view although it comes after the flatten: the linear layer's columns are permuted.
+    # In place, and a view although it follows the flatten: the linear layer's columns are permuted.
     assert c_plan(network).size == plan(graph_layout(graph).problem).size == 2 * 25 + 4 * 25 + 18
     found = costs(graph, device("stm32f446"), nonzeros=network.layer_nonzeros())
     assert found["instructions"].detail["cores"] and found["latency"].value > 0

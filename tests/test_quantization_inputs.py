@@ -1,4 +1,4 @@
-"""Rules of activation ranges against exact values; what `quantize` is given and does not take."""
+"""Rules of activation ranges against exact values, and inputs that `quantize` rejects."""
 
 import sys
 
@@ -19,7 +19,7 @@ from sparsemod.targets import device
 
 
 def span(rule, values):
-    """What a rule with its defaults says of some values."""
+    """Return the range that a rule with its defaults gives for some values."""
     return RANGES.create(RANGES.config(rule)).span(values)
 
 

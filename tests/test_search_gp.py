@@ -51,7 +51,7 @@ def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
 
 
 def test_epochs_are_modelled_and_not_mixed() -> None:
-    # The same networks for 2, 4 and 16 epochs: the model tells how much of an error is for want of training.
+    # The same networks for 2, 4 and 16 epochs: the model separates the effect of the training length.
     x, errors = data(36)
     epochs = np.resize([2.0, 4.0, 16.0], 36)
     seen = np.column_stack([x, [gp.fidelity(e) for e in epochs]])

@@ -1,4 +1,4 @@
-"""What is given to an endpoint beside a spec: names that it does not have, types, the place that an error names."""
+"""Inputs of endpoints other than specs: unknown names, types, and the location in errors."""
 
 import csv
 import io

@@ -88,7 +88,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
             for path in ("/health", "/", "/docs", "/dashboard/app.js"):
                 begin = time.monotonic()
                 status = httpx2.get(f"{url}{path}", timeout=60).status_code
-                # SQLite has one lock for everything: then the server is not ready, and says so.
+                # SQLite has one lock for all writes: the server then reports that it is not ready.
                 assert status == (503 if path == "/health" and store.backend == "sqlite" else 200), path
                 assert time.monotonic() - begin < 20, path
             answers = [future.result() for future in waiting]

@@ -1,4 +1,4 @@
-"""What a spec's `space` may say: every value must be one that the pipeline or the family accepts, said before anything is drawn."""
+"""A spec's `space`: every value must be valid for the pipeline or the family, checked before any draw."""
 
 from typing import Any
 

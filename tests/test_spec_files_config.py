@@ -1,4 +1,4 @@
-"""SpArSeMod's config.cfg: every key, what it becomes, and what is refused."""
+"""SpArSeMod's config.cfg: every key, its place in the spec, and errors."""
 
 from pathlib import Path
 

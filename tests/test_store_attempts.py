@@ -1,4 +1,4 @@
-"""Attempts at trials in a store - claims, reports, leases that run out - on SQLite and on PostgreSQL alike."""
+"""Attempts at trials in a store (claims, reports, expired leases) on SQLite and PostgreSQL."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Experiments and their queues in a store, on SQLite and on PostgreSQL alike."""
+"""Experiments and their queues in a store, on SQLite and PostgreSQL."""
 
 import pytest
 from support_store import (
@@ -179,12 +179,12 @@ def test_progress_counts_like_the_search(store: Store) -> None:
 @pytest.mark.parametrize(
     ("given", "steps", "expected"),
     [
-        ({}, ["4 KB"], 4096.0),  # what lies beyond the reference point would be worth nothing
+        ({}, ["4 KB"], 4096.0),  # values beyond the reference point would add no hypervolume
         ({}, ["500 B"], 1000.0),
         ({}, ["500 B", "900 B"], 1000.0),
         ({}, ["500 B", "4 KB"], 4096.0),
         ({}, [None], 524_288.0),  # the device's flash
-        ({"model_size": 700.0}, ["4 KB"], 700.0),  # meant so: it lay below the budget
+        ({"model_size": 700.0}, ["4 KB"], 700.0),  # intended: it was below the budget
         ({"model_size": 2000.0}, ["1.5 KB", "1 MB"], 1_048_576.0),
     ],
 )

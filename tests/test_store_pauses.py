@@ -1,4 +1,5 @@
-"""What a machine lacks: no attempt is spent, who cannot go on is paused and shown with the reason, others go on, and all of it ends by itself."""
+"""Missing resources of a machine: no attempt is used, the affected worker or experiment is paused with a
+reason, others continue, and pauses end automatically."""
 
 import errno
 import hashlib

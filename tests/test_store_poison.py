@@ -1,4 +1,4 @@
-"""A stored spec or trial that does not validate is the trouble of its own experiment, and of no other."""
+"""A stored spec or trial that does not validate affects only its experiment."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -58,7 +58,7 @@ def test_batches_are_whole_distinct_and_consider_pending_trials(tmp_path: Path) 
         before = len(store.records(identity))
         suggester.step()
         sizes.append(len(store.records(identity)) - before)
-        # The last of each batch is still under way when the next batch is chosen.
+        # The last trial of each batch is still running when the next batch is chosen.
         if slow is not None:
             complete(store, slow)
         work(store, 2)

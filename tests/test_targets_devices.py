@@ -1,4 +1,4 @@
-"""Device profiles: those that ship, look-ups, and profiles of one's own with their mistakes."""
+"""Device profiles: built-in ones, look-ups, and user-defined profiles with their mistakes."""
 
 import subprocess
 import sys

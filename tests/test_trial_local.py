@@ -255,5 +255,5 @@ def test_two_runs_never_share_a_folder(tmp_path):
     first = LocalRun(tiny_spec(), tmp_path)
     first.run(on_finished=start_again)
     assert told == [0]
-    # It was opened before the first one had begun, and sees what that one did.
+    # It was opened before the first run started, and sees that run's trials.
     assert len(second.run().rows) == len(first.trials)

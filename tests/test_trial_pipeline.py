@@ -37,7 +37,7 @@ def run(spec, candidate=None, **options):
 
 
 class Recorder(Silent):
-    """Keeps what a trial reports, and stops it after so many epochs."""
+    """Records a trial's reports, and stops it after some epochs."""
 
     def __init__(self, stop_after=10**9):
         self.stages, self.points, self.checkpoints, self.stop_after = [], [], [], stop_after
@@ -297,7 +297,7 @@ def test_whatever_a_step_raises_is_the_trials_failure_with_its_place(monkeypatch
     assert result.failure.message.startswith(words)
     assert "test_trial_pipeline.py" in result.failure.message or "MemoryError" in words
     assert "in broken" in result.failure.detail
-    # What was trained counts as a trial, with its costs; what was not trained is none.
+    # A trained candidate counts as a trial, with its costs; an untrained one does not.
     assert bool(result.measurements) == (words.split(":")[0] in ("quantize", "measure"))
 
 

@@ -38,7 +38,7 @@ def _stages() -> Iterator[None]:
 
 
 class Kept(Method[Any]):
-    """Keeps the zeros that are there while the rest is trained."""
+    """Keeps the current zeros while the other weights are trained."""
 
     def start(self, context: Context) -> None:
         self.zeros = [(t, t.detach() == 0) for t in context.module.parameters() if t.ndim > 1]
@@ -177,7 +177,7 @@ def test_a_loop_of_prune_and_rewind_is_composed_of_stages(tmp_path: Any) -> None
     left = []
     for rewound in work.shared["rewound"]:
         weights = {name: t for name, t in rewound.items() if t.ndim > 1}
-        for name, tensor in weights.items():  # what is left has its early value
+        for name, tensor in weights.items():  # the remaining weights have their early values
             assert torch.equal(tensor[tensor != 0], work.shared["early"][name][tensor != 0])
         left.append(sum(int((t != 0).sum()) for t in weights.values()))
     total = sum(t.numel() for t in work.shared["early"].values() if t.ndim > 1)

@@ -1,4 +1,4 @@
-"""What happens to a trial's child process costs its attempt only, and is told."""
+"""A failure of a trial's child process costs only its attempt, and is reported."""
 
 import os
 import signal
@@ -331,7 +331,7 @@ def test_a_process_that_a_trial_set_free_is_not_waited_for(
 ) -> None:
     server, result = run(fork_server, settings, "free orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
-    os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if it has ended, as when it had been waited for
+    os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if the process has ended and was waited for
 
 
 def test_lines_that_could_not_be_sent_are_counted() -> None:

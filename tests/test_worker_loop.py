@@ -1,4 +1,4 @@
-"""The worker's loop: slots, draining, ending when idle, a server that comes late, a GPU that is not there."""
+"""The worker's loop: slots, draining, ending when idle, a server that starts late, a missing GPU."""
 
 import fcntl
 import threading
@@ -58,7 +58,7 @@ def test_folders_of_killed_workers_are_removed(tmp_path: Path) -> None:
     with (alive / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert Worker(MemoryServer(claims=[make_claim(1)]), settings(tmp_path, once=True)).run() == 1
-    # One that says nothing about its worker stays: it may be about to be locked.
+    # A folder without a lock file stays: its worker may be about to lock it.
     assert {path.name for path in tmp_path.iterdir()} == {alive.name, older.name, "sparsemod-worker"}
 
 

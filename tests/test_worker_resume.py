@@ -1,4 +1,4 @@
-"""A claim that names what the trial starts from: the child goes on from the checkpoint, or inherits the parent's weights."""
+"""A claim with a starting point: the child continues from the checkpoint, or inherits the parent's weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
