@@ -19,7 +19,7 @@ from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, pruning_plan
-from sparsemod.records import Candidate, FailureKind, TrialState, Value
+from sparsemod.records import TrialState, Value
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import Storage
 
@@ -105,20 +105,9 @@ def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
 def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the sensitivity of every objective to the parameters, as plain data."""
     from sparsemod.search.importance import FEWEST, sensitivity
-    from sparsemod.sources.observation import Observation
+    from sparsemod.sources.observation import observations_from_plain
 
-    observations = [
-        Observation(
-            index=trial["index"],
-            candidate=Candidate.model_validate(trial["candidate"]),
-            state=TrialState(trial["state"]),
-            values=trial["values"],
-            epochs=trial["epochs"],
-            failure=None if trial["failure"] is None else FailureKind(trial["failure"]),
-            weights=trial["weights"],
-        )
-        for trial in trials
-    ]
+    observations = observations_from_plain(trials)
     sensitivities = {
         name: sensitivity(problem.space, observations, name, problem.spec.seed)
         for name in problem.spec.objectives

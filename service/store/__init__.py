@@ -33,7 +33,7 @@ from service.store.front import Fronts
 from service.store.logins import Logins
 from service.store.reports import RELEASED
 from service.store.series import Series
-from service.store.suggestions import Suggested, SuggesterLease, Suggestions, TrialRecord
+from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
 from sparsemod.errors import ServerUnavailable
 
@@ -116,9 +116,7 @@ __all__ = [
     "SORTS",
     "ExportJob",
     "Store",
-    "Suggested",
     "SuggesterLease",
-    "TrialRecord",
     "open_patiently",
     "open_store",
 ]

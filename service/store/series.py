@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from service.schemas.dashboard import Points, Revision, Timeline
 from service.store.engine import Base, Clock
 from service.store.experiments import Experiments
-from service.store.tables import attempts, events, experiments, measurements, trials
+from service.store.tables import attempts, events, experiments, trials
+from service.store.trial_rows import values_by_trial
 from sparsemod.records import TrialState
 from sparsemod.units import METRICS
 
@@ -107,14 +108,7 @@ class Series(Experiments, Base):
 
     def _some(self, connection: sa.Connection, *where: Any) -> "list[_Trial]":
         """Return the trials that meet all conditions, by index."""
-        values: dict[int, dict[str, float]] = {}
-        measured = connection.execute(
-            sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
-            .join(trials, trials.c.id == measurements.c.trial_id)
-            .where(*where, measurements.c.split.is_distinct_from("test"))
-        )
-        for trial_id, name, value in measured:
-            values.setdefault(trial_id, {})[name] = value
+        values = values_by_trial(connection, *where)
         rows = connection.execute(
             sa.select(
                 trials.c.id, trials.c.index, trials.c.state, trials.c.round, trials.c.origin, trials.c.parent, trials.c.epochs,

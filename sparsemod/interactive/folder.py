@@ -29,7 +29,7 @@ class FolderSource:
         self._held = LocalFolder(self.folder)
         spec = self._held.spec
         objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-        return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
+        return StoredResults(spec, objectives, tuple(trial.record for trial in self._held.trials))
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
         """See ResultSource."""

@@ -36,7 +36,7 @@ def device_fits(
     Uses linked flash and RAM if measured, else model size and working memory, which exclude code and stack.
     Returns () without either.
     """
-    by_metric = {m.metric: m for m in measurements if m.split != "test"}
+    by_metric = {m.metric: m for m in measurements if not m.on_test}
     flash = by_metric.get("flash") or by_metric.get("model_size")
     ram = by_metric.get("ram") or by_metric.get("working_memory")
     if flash is None or ram is None or "B" not in (flash.unit, ram.unit):
