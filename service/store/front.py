@@ -95,8 +95,7 @@ class Fronts(Trials, Experiments):
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
                 spec = self._stored(row["id"], row["spec"]).spec
-                objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-                history = _History(row["spec_version"], objectives)
+                history = _History(row["spec_version"], spec.objectives_in_force())
             fresh = (
                 trials.c.experiment_id == row["id"],
                 trials.c.state == TrialState.COMPLETED,

@@ -22,7 +22,6 @@ from pydantic import ValidationError, model_validator
 
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
-from sparsemod.objectives import Objectives
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
@@ -165,7 +164,7 @@ class LocalFolder(_Folder):
 
     def front(self) -> list[int]:
         """Return the indices of the trials on the Pareto front."""
-        objectives = Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+        objectives = self.spec.objectives_in_force()
         return [row.index for row in front(objectives, [trial.record for trial in self.trials])]
 
     def trial(self, index: int) -> TrialRecord:

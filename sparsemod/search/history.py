@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.search.settings import RoundSpec, search_config
 from sparsemod.sources.observation import Observation
@@ -31,7 +30,7 @@ class History:
     def __init__(self, spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> None:
         self.all = sorted(observations, key=lambda o: o.index)
         self._by_index = {o.index: o for o in self.all}
-        self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+        self.objectives = spec.objectives_in_force()
         self._rounds = search_config(spec).rounds
         self.seed = spec.seed
         # Suggest each candidate once. A trial that failed by a fault used all its attempts and would fail

@@ -46,8 +46,7 @@ def device_fits(
 
 
 def _fit(one: Device, flash: Measurement, ram: Measurement, counted: Measurement | None) -> DeviceFit:
-    needs = {"flash": (flash.value, one.flash), "RAM": (ram.value, one.ram)}
-    over = {region: round(need - have) for region, (need, have) in needs.items() if need > have}
+    over = one.excess(flash.value, ram.value)
     instructions, basis = None, "instructions not known"
     if counted is not None:
         cores = counted.detail.get("cores") or {}
