@@ -269,15 +269,15 @@ class OneOf:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         registry = self.registry
-        default = None
+        default: dict[str, Any] = {}
         if isinstance(registry, Plugins):
             members = [registry.member_schema(name, handler) for name in registry.names()]
-            default = registry.default
+            if registry.default is not None:
+                default = {"default": {registry.key: registry.default}}
         else:
             members = [handler(registry.get(name).__pydantic_core_schema__) for name in registry.names()]
         names: list[dict[str, Any]] = [{"type": "string", "enum": list(registry.names())}]
-        found: dict[str, Any] = {"anyOf": [*members, *(names if self._named else [])]}
-        return found if default is None else {**found, "default": {registry.key: default}}
+        return {"anyOf": [*members, *(names if self._named else [])], **default}
 
 
 def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> ValidationError:
