@@ -13,7 +13,7 @@ Measure = Callable[[Mapping[str, Value]], Mapping[str, Measurement]]
 """Return every cost of a candidate's parameters as a measurement, by metric."""
 
 
-def _as_it_is(costs: Costs) -> Costs:
+def _unchanged(costs: Costs) -> Costs:
     return costs
 
 
@@ -24,7 +24,7 @@ class Proposer:
         self._source, self._measure = source, measure
 
     @classmethod
-    def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _as_it_is) -> "Proposer":
+    def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _unchanged) -> "Proposer":
         """Return the spec's source in the family's space, with morphs and exact costs (wrapped by `watch`)."""
         screen = Screen(problem)
         context = SourceContext(
