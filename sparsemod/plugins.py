@@ -269,15 +269,16 @@ class OneOf:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         registry = self.registry
+        name: dict[str, Any] = {"type": "string"}
         default: dict[str, Any] = {}
         if isinstance(registry, Plugins):
             members = [registry.member_schema(name, handler) for name in registry.names()]
+            name["enum"] = list(registry.names())
             if registry.default is not None:
                 default = {"default": {registry.key: registry.default}}
         else:
             members = [handler(registry.get(name).__pydantic_core_schema__) for name in registry.names()]
-        names: list[dict[str, Any]] = [{"type": "string", "enum": list(registry.names())}]
-        return {"anyOf": [*members, *(names if self._named else [])], **default}
+        return {"anyOf": [*members, *([name] if self._named else [])], **default}
 
 
 def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> ValidationError:
