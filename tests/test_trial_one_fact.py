@@ -32,7 +32,7 @@ from sparsemod.report.columns import columns_of
 from sparsemod.report.pareto import front, pareto_front
 from sparsemod.report.results import front_json
 from sparsemod.search.history import History
-from sparsemod.search.strategy import Search, _with
+from sparsemod.search.strategy import Search, _with_pending
 from sparsemod.sources.observation import Observation, observations_from_plain, observations_to_plain
 from sparsemod.targets import device, device_fits
 
@@ -120,7 +120,7 @@ def test_a_morph_that_is_not_yet_queued_counts_its_parents_epochs() -> None:
     )
     child = Candidate(parameters=SPACE.complete({}), origin="morphism", round="r3", parent=0)
     search = Search(of, SPACE, costs)
-    history = _with(History(of, SPACE, [base]), [Suggestion(child, 3)], search)
+    history = _with_pending(History(of, SPACE, [base]), [Suggestion(child, 3)], search)
     assert history.epochs(history.all[-1]) == 10.0
 
 
