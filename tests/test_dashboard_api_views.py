@@ -87,6 +87,11 @@ def test_points_hold_the_front_and_the_history_of_the_front_page(store: Store) -
 
     def agree(points: Points) -> None:
         pareto = store.pareto(made)
+        for place, index in enumerate(points.index):
+            known = store.trial(made, index).known_values()
+            assert {
+                name: column[place] for name, column in points.values.items() if column[place] is not None
+            } == known
         volumes = {i: v for i, v in zip(points.index, points.hypervolume, strict=True) if v is not None}
         assert sorted(points.front) == sorted(point.index for point in pareto.points)
         assert volumes.items() <= {entry.index: entry.hypervolume for entry in pareto.history}.items()

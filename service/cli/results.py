@@ -105,7 +105,7 @@ def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
         table.add_column(METRICS[name].title, justify="right")
     table.add_column("origin or failure")
     for item in items:
-        values = {**item.costs, **item.values()}
+        values = item.known_values()
         candidate = item.candidate
         words = (
             item.failure.message

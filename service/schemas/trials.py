@@ -218,6 +218,10 @@ class TrialView(TrialRecord):
     created_at: datetime
     finished_at: datetime | None = None
 
+    def known_values(self) -> dict[str, float]:
+        """Metric -> value: the measurements, test data excluded, and the costs known before training of other metrics."""
+        return {**self.costs, **self.values()}
+
 
 class LogLine(Request):
     """A line of a trial's log; `time` in seconds since 1970."""

@@ -135,7 +135,7 @@ class Series(Fronts):
         return [
             _Trial(
                 index, _STATES.index(state), round_name, origin, parent, epochs, finished,
-                None if at is None else round(at, 3), _short(values.get(number) or costs or {}), _short(parameters), operators,
+                None if at is None else round(at, 3), _short({**(costs or {}), **values.get(number, {})}), _short(parameters), operators,
             )
             for number, index, state, round_name, origin, parent, epochs, parameters, operators, costs, finished, at in rows
         ]  # fmt: skip
