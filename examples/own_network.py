@@ -26,6 +26,7 @@ def stripes(root: Path | None, samples: int = 900, noise: float = 0.8, seed: int
 @family(
     "strided",
     space=[Integer("filters", 2, 24, log=True), Integer("depth", 1, 2), Categorical("kernel", (3, 5))],
+    layouts=["channels-height-width"],
 )
 def strided(parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
     """Convolutions of stride 2, each with twice the filters of the one before, and a linear layer."""
