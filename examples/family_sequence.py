@@ -1,4 +1,4 @@
-"""A dataset of sequences and a family of one-dimensional networks: nothing else has to know of them."""
+"""A dataset of sequences and a family of one-dimensional networks. No other file changes."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A family that uses the operator of operator_absolute.py: `sparsemod run operator_absolute.yaml --import operator_network`"""
+"""A family that uses the operator of operator_absolute.py.
+
+sparsemod run operator_absolute.yaml --import operator_network
+"""
 
 import operator_absolute  # noqa: F401 - registers the operator
 from torch import nn

@@ -1,4 +1,4 @@
-"""A dataset and a network family of one's own. In this folder: `sparsemod run own_network.yaml`."""
+"""A dataset and a network family. In this folder: `sparsemod run own_network.yaml`"""
 
 from collections.abc import Mapping
 from pathlib import Path
