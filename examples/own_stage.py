@@ -12,7 +12,7 @@ from sparsemod.stages.base import STAGES, Stage
 
 @STAGES.register("clip")
 class Clip(Stage):
-    """Clip the trained weights of each layer at so many standard deviations."""
+    """Clip the trained weights of each layer at a number of standard deviations."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"trained"})
     ends: ClassVar[frozenset[str]] = frozenset({"deployable", "integer", "measured"})

@@ -15,7 +15,7 @@ MEMBERS = (
 
 
 def command(*words: str) -> str:
-    """What a process prints that a user starts in the folder of the examples."""
+    """Return the output of a process that a user starts in the folder of the examples."""
     paths = os.pathsep.join(
         [str(FOLDER), str(ROOT / "tests"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     )
