@@ -189,7 +189,7 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks.cnn", "sparsemod.networks.mlp")
+    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
 )
 
 
