@@ -72,7 +72,7 @@ def test_a_conversion_that_fails_says_why(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     store = open_store(settings)
     with pytest.raises(SparsemodError, match="the conversion for Ax failed"):
-        AxExport(store, settings)._run(b"{}")
+        AxExport(store, settings)._run({})
     store.close()
 
 

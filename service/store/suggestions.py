@@ -16,9 +16,10 @@ from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
 from sparsemod.sources.base import MANUAL
+from sparsemod.sources.observation import Observation
 from sparsemod.units import over_budget
 
-__all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
+__all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord", "observation"]
 
 
 class Suggested(Protocol):
@@ -67,6 +68,19 @@ class TrialRecord:
     values: Mapping[str, float] | None
     failure: FailureKind | None
     weights: bool
+
+
+def observation(record: TrialRecord) -> Observation:
+    """Convert a stored trial to an observation for the search."""
+    return Observation(
+        record.index,
+        record.candidate,
+        record.state,
+        record.values,
+        record.trained_epochs,
+        record.failure,
+        record.weights,
+    )
 
 
 # Built once, see service.store.engine.

@@ -17,7 +17,7 @@ import structlog
 
 from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
-from service.store.suggestions import SuggesterLease, TrialRecord
+from service.store.suggestions import SuggesterLease, TrialRecord, observation
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.pipeline.environment import data_failure, environment_failure
@@ -26,7 +26,6 @@ from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposer
-    from sparsemod.sources.observation import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -85,21 +84,6 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
             raise
         raise failure from error
     return Proposer.of(Problem.of(spec, data.info), watch)
-
-
-def observation(record: TrialRecord) -> "Observation":
-    """Convert a stored trial to an observation for the search."""
-    from sparsemod.sources.observation import Observation
-
-    return Observation(
-        record.index,
-        record.candidate,
-        record.state,
-        record.values,
-        record.trained_epochs,
-        record.failure,
-        record.weights,
-    )
 
 
 class Suggester:
