@@ -41,7 +41,7 @@ class CProject:
             f"{self.name}.c": sources.body(self.parts),
             f"{self.name}.weights.h": sources.weights(self.parts),
             **{f"kernels/{kernel}": content for kernel, content in kernels.items()},
-            **pages.pages(self, self.parts.network, self.device),
+            **pages.pages(self, self.device),
         }
 
     @property
