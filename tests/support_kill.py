@@ -111,7 +111,7 @@ class Processes:
         return found
 
     def logs(self) -> str:
-        """What the processes said, for a failing test."""
+        """Return the logs of the processes, for a failing test."""
         return "\n".join(
             f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log"))
         )
@@ -138,8 +138,12 @@ def store_at(folder: Path) -> Store:
 
 
 def check_complete(store: Store, identity: int, processes: Processes, rounds: dict[str, int]) -> None:
-    """The experiment has come to its end with `rounds` (name -> completed trials), nothing lost and nothing doubled: each trial exactly
-    once, indices, events and curves dense, files as their digests say, every history consistent."""
+    """Assert that the experiment has completed `rounds` (name -> completed trials), without loss or
+    duplicates.
+
+    Each trial exists exactly once, indices, events and curves have no gaps, files match their digests, and
+    every history is consistent.
+    """
     experiment = store.experiment(identity)
     assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
     with Client(processes.url) as client:

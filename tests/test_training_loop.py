@@ -93,7 +93,7 @@ def test_patience_ends_training_early() -> None:
 @pytest.mark.parametrize("good_epochs", [0, 2])
 def test_divergence_is_an_outcome_with_usable_weights(good_epochs: int) -> None:
     class Exploding(nn.Module):
-        """Multiplies its logits by something infinite from a given training step on."""
+        """Multiplies its logits by infinity from a given training step on."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -251,7 +251,7 @@ class Viewing(nn.Module):
 def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | None) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(90, channels, 8, 8, generator=generator), torch.arange(90) % 10
-    # As a dataset's splits lie in memory.
+    # the memory layout of a dataset's splits
     x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     options: dict[str, int] = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
     augmentation = () if name is None else (AUGMENTATIONS.config(name, **options),)

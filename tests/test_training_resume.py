@@ -39,7 +39,7 @@ def test_resume_equals_an_uninterrupted_run(name: str, after: int) -> None:
 
 @pytest.fixture
 def own_rules() -> Iterator[None]:
-    """Two rules: one whose gradients depend on what it did before, one that replaces the forward of single layers."""
+    """Two rules: one whose gradients depend on earlier steps, one that replaces the forward of single layers."""
 
     @RULES.register("fading")
     class Fading(TrainingRule[RuleConfig]):
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_training_is_refused() -> None:
         train(small_cnn(), data, PLAIN, epochs=3, seed=0, resume=checkpoint)
     with pytest.raises(InvalidInput, match=r"resume\.settings"):
         train(small_cnn(), data, RICH, epochs=2, seed=0, resume=checkpoint)
-    with pytest.raises(InvalidInput, match="this very network"):
+    with pytest.raises(InvalidInput, match="weights of this network"):
         train(
             nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data, PLAIN, epochs=2, seed=0, resume=checkpoint
         )

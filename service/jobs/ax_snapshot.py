@@ -37,9 +37,9 @@ class AxExport:
         """
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)
-        known = self._kept.get(key)
-        if known is not None:
-            return known
+        cached = self._kept.get(key)
+        if cached is not None:
+            return cached
         if not self._places.acquire(blocking=False):
             raise ServerUnavailable(f"{_WAITING} conversions for Ax are running already; try again later")
         try:

@@ -76,24 +76,24 @@ def scores(network: IntegerNetwork) -> bool:
 
 def normalization(network: IntegerNetwork) -> list[str]:
     """Return the description of a valid sample, in a few lines."""
-    known = network.normalization
-    if known is None:
+    constants = network.normalization
+    if constants is None:
         return [
             "Samples must be normalized as in training: this network holds no constants of a normalization."
         ]
     each = "channel" if network.tensors[network.input].axes.positions else "feature"
     return [
-        f"Samples are raw, as in the dataset. Normalization ({text.comment(known.method)}) is part of the function: (sample - offset) / scale.",
-        *_constants("offset", known.offset, each),
-        *_constants("scale", known.scale, each),
+        f"Samples are raw, as in the dataset. Normalization ({text.comment(constants.method)}) is part of the function: (sample - offset) / scale.",
+        *_constants("offset", constants.offset, each),
+        *_constants("scale", constants.scale, each),
     ]
 
 
 def _constants(word: str, values: tuple[float, ...], each: str) -> list[str]:
     if len(values) == 1:
         return [f"{word} {values[0]:.9g}"]
-    shown = ", ".join(f"{value:.6g}" for value in values[:8])
-    return [f"{word} of each {each}: {shown}{', ...' if len(values) > 8 else ''}"]
+    first_values = ", ".join(f"{value:.6g}" for value in values[:8])
+    return [f"{word} of each {each}: {first_values}{', ...' if len(values) > 8 else ''}"]
 
 
 def body(parts: Parts) -> str:
@@ -112,12 +112,12 @@ def body(parts: Parts) -> str:
 
 def _normalization_tables(network: IntegerNetwork) -> dict[str, Any] | None:
     """Return the constants with which C code converts a sample exactly like IntegerNetwork.quantize_samples."""
-    known = network.normalization
-    if known is None:
+    constants = network.normalization
+    if constants is None:
         return None
-    count = len(known.offset)
+    count = len(constants.offset)
     whole = count == math.prod(network.input_shape)
-    tables = {"offset": known.offset, "scale": known.scale}
+    tables = {"offset": constants.offset, "scale": constants.scale}
     return {
         "count": count,
         "place": "i" if whole and count > 1 else "channel" if count > 1 else "0",
