@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -110,11 +111,6 @@ def emit(context: Context, layer: Layer) -> Emitted:
     return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
-def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
-    lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
-    return f"static const {kind} {name} = {{\n{lines}}};\n"
-
-
 def _filters(
     context: Context, layer: Weighted, encoded: Encoded, taps: int
 ) -> tuple[tuple[Array, ...], str, int]:
@@ -202,7 +198,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
         f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
         arrays,
-        _struct("nn_conv_layer", context.name, fields),
+        text.struct("nn_conv_layer", context.name, fields),
         count,
         encoded.name,
     )
@@ -279,7 +275,7 @@ def _pool(context: Context, layer: Pool, kernel: str, word: str, more: dict[str,
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
         f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
-        constants=_struct("nn_pool_layer", context.name, fields),
+        constants=text.struct("nn_pool_layer", context.name, fields),
     )
 
 
@@ -298,7 +294,7 @@ def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
         [f"nn_mean(&{context.name}, {{in0}}, {{out}});"],
         ("nn_mean",),
         "mean over all positions",
-        constants=_struct("nn_mean_layer", context.name, fields),
+        constants=text.struct("nn_mean_layer", context.name, fields),
     )
 
 
@@ -319,7 +315,7 @@ def _add(context: Context, layer: Add) -> Emitted:
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
         f"addition{_activation(context, layer)}",
-        constants=_struct("nn_add_layer", context.name, fields),
+        constants=text.struct("nn_add_layer", context.name, fields),
     )
 
 
@@ -354,7 +350,7 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
         code.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        code.constants += _struct("nn_part_layer", name, fields)
+        code.constants += text.struct("nn_part_layer", name, fields)
         start += run
     code.kernels = tuple(sorted(kernels))
     return code
