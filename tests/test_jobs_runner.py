@@ -12,13 +12,12 @@ from support_export import Wide, quantized
 from support_kill import until
 from support_specs import small
 
-from service.jobs.observations import from_json, to_json
 from service.processes.memory import resident_bytes
 from service.processes.task_process import TaskDied, TaskFailed, TaskOverLimit, TaskProcess
 from sparsemod.data import declared
 from sparsemod.pipeline.problem import Problem
 from sparsemod.records import Candidate, FailureKind, TrialState
-from sparsemod.sources.observation import Observation
+from sparsemod.sources.observation import Observation, observations_from_plain, observations_to_plain
 from sparsemod.spec.experiment import ExperimentSpec
 
 TASKS = """
@@ -95,7 +94,7 @@ def trials(spec: ExperimentSpec, count: int) -> list[Observation]:
 def test_one_process_runs_every_kind_of_task(process: TaskProcess, tmp_path: Path) -> None:
     spec = ExperimentSpec.parse(small("runner", (4, 4, 2)))
     observations = trials(spec, 8)
-    experiment = {"spec": spec.to_dict(), "trials": to_json(observations)}
+    experiment = {"spec": spec.to_dict(), "trials": observations_to_plain(observations)}
     parameters = observations[0].candidate.parameters
     graph = process.run(
         "service.jobs.experiment_tasks:graph", {"spec": spec.to_dict(), "parameters": parameters}
@@ -122,7 +121,9 @@ def test_one_process_runs_every_kind_of_task(process: TaskProcess, tmp_path: Pat
 
 def test_observations_reach_a_task_unchanged() -> None:
     observations = trials(ExperimentSpec.parse(small("runner", (4, 4, 2))), 8)
-    assert from_json(json.loads(json.dumps(to_json(observations)))) == observations
+    assert (
+        observations_from_plain(json.loads(json.dumps(observations_to_plain(observations)))) == observations
+    )
 
 
 def test_errors_are_answers_and_the_process_goes_on(process: TaskProcess, own: str) -> None:

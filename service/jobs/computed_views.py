@@ -12,12 +12,11 @@ from typing import Any
 
 import structlog
 
-from service.jobs.observations import to_json
 from service.processes.task_process import TaskFailed, TaskProcess
 from service.settings import Settings
 from service.store import Store
-from service.store.suggestions import observation
 from sparsemod.errors import BuildError, SparsemodError
+from sparsemod.sources.observation import observations_to_plain
 
 log = structlog.get_logger("server")
 
@@ -118,5 +117,4 @@ class Computed:
 def experiment_task(store: Store, experiment: int) -> dict[str, Any]:
     """Return an experiment's spec and trials, the task of `service.jobs.experiment_tasks`. Raises NotFound."""
     spec = store.experiment(experiment).spec
-    observations = [observation(record) for record in store.records(experiment)]
-    return {"spec": spec.to_dict(), "trials": to_json(observations)}
+    return {"spec": spec.to_dict(), "trials": observations_to_plain(store.observations(experiment))}

@@ -2,17 +2,19 @@
 the experiment in Ax's format. They run in a child process, see `service.processes.task_process`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from service.jobs.observations import from_json
 from sparsemod.data import load
 from sparsemod.data.source import declared
 from sparsemod.graph import Graph, deployed
 from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
+from sparsemod.measure.size import LayerSize, layer_sizes
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, pruning_plan
 from sparsemod.records import TrialState
+from sparsemod.sources.observation import observations_from_plain
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import Storage
 
@@ -32,7 +34,8 @@ def graph(task: dict[str, Any]) -> dict[str, Any]:
     network = deployed(pruning_plan(problem, values, module).graph)
     storage = problem.spec.quantization.storage
     width = storage.activation_bytes
-    layers = [_layer(network, operator, storage) for operator in network.operators]
+    sizes = {size.name: size for size in layer_sizes(network, storage)}
+    layers = [_layer(network, operator, storage, sizes) for operator in network.operators]
     moments: list[dict[str, Any]] = [
         {
             "operator": moment.operator,
@@ -52,9 +55,8 @@ def graph(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
+def _layer(network: Graph, operator: Any, storage: Storage, sizes: Mapping[str, LayerSize]) -> dict[str, Any]:
     weights = network.state[operator.weight].numel() if operator.weight is not None else 0
-    channels = network.state[operator.weight].shape[0] if operator.weight is not None else 0
     attributes = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in operator.attributes.items()
@@ -67,7 +69,7 @@ def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
         "output": operator.output,
         "shape": network.shapes[operator.output],
         "parameters": weights + (network.state[operator.bias].numel() if operator.bias is not None else 0),
-        "bytes": weights * storage.weight_bytes + channels * storage.channel_bytes,
+        "bytes": sizes[operator.name].dense if operator.name in sizes else 0,
         "macs": operator_macs(network, operator),
         "output_bytes": network.elements(operator.output) * storage.activation_bytes,
         "activation": operator.attributes.get("activation"),
@@ -79,7 +81,7 @@ def importance(task: dict[str, Any]) -> dict[str, Any]:
     """Return the sensitivity of every objective to the parameters. `task`: the spec and the trials."""
     from sparsemod.search.importance import FEWEST, sensitivity
 
-    problem, observations = _problem(task), from_json(task["trials"])
+    problem, observations = _problem(task), observations_from_plain(task["trials"])
     sensitivities = {
         name: sensitivity(problem.space, observations, name, problem.spec.seed)
         for name in problem.spec.objectives
@@ -101,4 +103,4 @@ def ax_snapshot(task: dict[str, Any]) -> str:
     from sparsemod.search.ax_experiment import snapshot
 
     problem = _problem(task)
-    return snapshot(problem.spec, problem.space, from_json(task["trials"]))
+    return snapshot(problem.spec, problem.space, observations_from_plain(task["trials"]))
