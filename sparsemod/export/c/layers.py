@@ -153,24 +153,19 @@ def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> st
     channels, rows, columns = context.image(layer.inputs[0])
     _, out_rows, out_columns = context.image(layer.output)
     top, _, left, _ = layer.padding
-    values = {
-        "in_rows": rows, "in_columns": columns, "channels": channels,
-        "out_rows": out_rows, "out_columns": out_columns,
-        "kernel_rows": kernel[0], "kernel_columns": kernel[1],
-        "stride_rows": layer.stride[0], "stride_columns": layer.stride[1],
-        "dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1],
-        "pad_top": top, "pad_left": left,
-    }  # fmt: skip
-    for key, value in values.items():
+    lines: list[dict[str, int]] = [
+        {"in_rows": rows, "in_columns": columns, "channels": channels},
+        {"out_rows": out_rows, "out_columns": out_columns},
+        {"kernel_rows": kernel[0], "kernel_columns": kernel[1]},
+        {"stride_rows": layer.stride[0], "stride_columns": layer.stride[1]},
+        {"dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1]},
+        {"pad_top": top, "pad_left": left},
+    ]
+    for key, value in (item for line in lines for item in line.items()):
         if value > 0xFFFF:
             raise InvalidInput(f"layer {layer.name!r}.{key}", value, "at most 65535 in the C export")
-    lines = [
-        ("in_rows", "in_columns", "channels"), ("out_rows", "out_columns"), ("kernel_rows", "kernel_columns"),
-        ("stride_rows", "stride_columns"), ("dilation_rows", "dilation_columns"), ("pad_top", "pad_left"),
-    ]  # fmt: skip
-    body = "".join(
-        "        " + ", ".join(f".{key} = {values[key]}" for key in line) + ",\n" for line in lines
-    )
+    fields = (", ".join(f".{key} = {value}" for key, value in line.items()) for line in lines)
+    body = "".join(f"        {line},\n" for line in fields)
     return "{\n" + body + "    }"
 
 
