@@ -114,9 +114,8 @@ def _family(info: FieldInfo) -> Plugins[Any, Any] | None:
         for inner in get_args(annotation):
             yield from within(inner)
 
-    return next(
-        (one.family for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf)), None
-    )
+    found = (one.registry for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf))
+    return next((registry for registry in found if isinstance(registry, Plugins)), None)
 
 
 def _names(family: Plugins[Any, Any]) -> str:

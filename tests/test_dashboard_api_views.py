@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
+from service.schemas.dashboard import Points
 from service.settings import Settings
 from service.store import Store
 from service.store.tables import metadata
@@ -74,6 +75,36 @@ def test_points_are_all_trials_and_then_the_changes(store: Store) -> None:
     assert store.points_since(made, 10_000).full
     with pytest.raises(NotFound):
         store.points_since(77)
+
+
+def test_points_hold_the_front_and_the_history_of_the_front_page(store: Store) -> None:
+    made = store.create_experiment(spec(reference_point={"error": 1.0, "model_size": 1000.0})).id
+    fill(store, made, 4)
+    finish(store, completed(0.5, 500.0))
+    first = store.points_since(made)
+    finish(store, completed(0.6, 900.0))
+    finish(store, completed(0.2, 800.0))
+
+    def agree(points: Points) -> None:
+        pareto = store.pareto(made)
+        for place, index in enumerate(points.index):
+            known = store.trial(made, index).known_values()
+            assert {
+                name: column[place] for name, column in points.values.items() if column[place] is not None
+            } == known
+        volumes = {i: v for i, v in zip(points.index, points.hypervolume, strict=True) if v is not None}
+        assert sorted(points.front) == sorted(point.index for point in pareto.points)
+        assert volumes.items() <= {entry.index: entry.hypervolume for entry in pareto.history}.items()
+
+    later = store.points_since(made, first.revision)
+    assert not later.full and later.hypervolume.count(None) == 0 and sorted(later.front) == [0, 2]
+    for points in (later, store.points_since(made)):
+        agree(points)
+    store.extend(made, {}, {"model_size": 600})
+    changed = store.points_since(made, later.revision)
+    assert changed.full, "the new budget changes the hypervolume after every trial"
+    assert changed.front == [0] and changed.hypervolume[3] is None
+    agree(changed)
 
 
 def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def timeless(trial):
             "curve": tuple(p.model_copy(update={"seconds": 0.0}) for p in trial.result.curve),
         }
     )
-    return trial.model_copy(update={"seconds": 0.0, "result": result})
+    return trial.model_copy(update={"result": result})
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from typing import Any
 
 from service.settings import Settings
-from service.store import Store, TrialRecord
+from service.store import Store
 from sparsemod.errors import ServerUnavailable, SparsemodError
+from sparsemod.sources.observation import observations_to_plain
 
 _KEPT = 8
 _WAITING = 4
@@ -48,7 +48,7 @@ class AxExport:
                     task = {
                         "spec": view.spec.to_dict(),
                         "imports": self._settings.imports,
-                        "trials": [plain_record(record) for record in self._store.records(experiment)],
+                        "trials": observations_to_plain(self._store.observations(experiment)),
                     }
                     self._kept[key] = self._run(json.dumps(task).encode())
                     while len(self._kept) > _KEPT:
@@ -77,16 +77,3 @@ class AxExport:
                 f"the conversion for Ax failed: {lines[-1] if lines else process.returncode}"
             )
         return process.stdout
-
-
-def plain_record(record: TrialRecord) -> dict[str, Any]:
-    """Convert a stored trial to plain data, from which a child process builds an Observation."""
-    return {
-        "index": record.index,
-        "candidate": record.candidate.model_dump(mode="json"),
-        "state": record.state.value,
-        "values": None if record.values is None else dict(record.values),
-        "epochs": record.trained_epochs or float(record.epochs),
-        "failure": None if record.failure is None else record.failure.value,
-        "weights": record.weights,
-    }

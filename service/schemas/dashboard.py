@@ -23,8 +23,9 @@ class Points(View):
 
     `full`: these are all trials; otherwise only those that changed since the requested revision, to replace
     earlier ones of the same index. `finished` is the counter of the event at which a trial finished, which
-    gives the order of completion. `values` holds the measurements of a finished trial, and the costs known
-    before training of any other. `operators` (index -> names) lists morphs only.
+    gives the order of completion. `values` holds the measurements, and the costs known before training of
+    metrics that were not measured. `operators` (index -> names) lists morphs only. `front`: the trials on the
+    Pareto front. `hypervolume`: after each completed trial, null for other trials.
     """
 
     experiment: int
@@ -44,6 +45,8 @@ class Points(View):
     values: dict[str, list[float | None]]
     parameters: dict[str, list[Value | None]]
     operators: dict[str, list[str]]
+    front: list[int]
+    hypervolume: list[float | None]
 
 
 class SpreadView(View):

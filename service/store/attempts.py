@@ -29,8 +29,9 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import artifact, candidate
 from sparsemod.errors import Conflict, NotFound
-from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
 log = structlog.get_logger("store")
 
@@ -217,13 +218,7 @@ class Attempts(Reports):
             experiment=row.experiment_id,
             trial=row._mapping["index"],
             spec=self._parsed(row.experiment_id, row.spec),
-            candidate=Candidate(
-                parameters=row.parameters,
-                origin=row.origin,
-                round=row.round,
-                parent=row.parent,
-                operators=tuple(row.operators),
-            ),
+            candidate=candidate(row._mapping),
             epochs=row.epochs,
             seed=row.seed,
             parent=self._parent(connection, row.experiment_id, row.parent),
@@ -246,7 +241,7 @@ class Attempts(Reports):
             index=index,
             parameters=row.parameters,
             epochs=row.trained_epochs,
-            artifacts=tuple(Artifact(kind=f.kind, digest=f.digest, size=f.size, name=f.name) for f in files),
+            artifacts=tuple(artifact(f) for f in files),
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:

@@ -85,7 +85,7 @@ class Problem:
     @cached_property
     def objectives(self) -> Objectives:
         """Return objectives, reference point and budgets."""
-        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+        return self.spec.objectives_in_force()
 
     def candidate(self, candidate: Candidate) -> Candidate:
         """Return the candidate with validated parameters in canonical order, constants included.
