@@ -339,5 +339,5 @@ def test_a_one_dimensional_family(guide: Guide) -> None:
 def test_a_kind_of_experiment(guide: Guide) -> None:
     checked(guide, "two waves")
     page = guide.watched.open("#/")
-    for label in (r"short\s+first wave\s+2 / 2", r"long\s+second wave\s+2 / 2"):
+    for label in (r"short\s*first wave\s*2 / 2", r"long\s*second wave\s*2 / 2"):
         page.locator(".progress-label").filter(has_text=re.compile(label)).wait_for()
