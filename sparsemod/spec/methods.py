@@ -150,6 +150,7 @@ PRUNING: Plugins[Any, PruningConfig] = Plugins(
         "sparsemod.pruning.filters.soft",
         "sparsemod.pruning.filters.thinet",
         "sparsemod.pruning.filters.uniform_random",
+        "sparsemod.pruning.torchprune",
     ),
     default="none",
     key="method",

@@ -26,8 +26,8 @@ class AldsConfig(LowRankConfig):
     splits: tuple[int, ...] = Field(
         (1, 2, 3, 4, 5),
         min_length=1,
-        description="Numbers of groups of input channels to choose from. Those that do not divide the channels of a "
-        "layer are left out; 1 is always possible. A linear layer has one group.",
+        description="Numbers of groups of input channels to choose from. Where one does not divide the channels of a "
+        "layer, the next smaller number that does takes its place. A linear layer has one group.",
     )
     schemes: tuple[Literal[0, 1, 2, 3], ...] = Field(
         (0,), min_length=1, description="Schemes to choose from, as for svd."

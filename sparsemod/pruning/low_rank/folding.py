@@ -33,9 +33,14 @@ def distinct_schemes(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def allowed_splits(shape: Sequence[int], axes: int, wanted: Sequence[int]) -> tuple[int, ...]:
-    """Return those of `wanted` that divide the input channels; a linear layer is not split."""
-    found = [k for k in wanted if k == 1 or (axes > 0 and shape[1] % k == 0 and shape[1] // k >= 1)]
-    return tuple(found) or (1,)
+    """Return for each of `wanted` the largest number up to it that divides the input channels, without repetition.
+
+    A linear layer is not split.
+    """
+    if axes == 0:
+        return (1,)
+    found = [next(k for k in range(min(most, shape[1]), 0, -1) if shape[1] % k == 0) for most in wanted]
+    return tuple(dict.fromkeys(found))
 
 
 def fold(weight: Tensor, scheme: int) -> Tensor:
