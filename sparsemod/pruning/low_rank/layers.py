@@ -129,7 +129,7 @@ def decomposable(layer: nn.Module) -> bool:
     """Return whether a layer is a plain convolution without groups, or a linear layer, and no class derived from them."""
     if type(layer) not in (nn.Conv1d, nn.Conv2d, nn.Linear):
         return False
-    return getattr(layer, "groups", 1) == 1 and min(layer.weight.shape[:2]) > 1  # type: ignore[union-attr,operator,index]
+    return getattr(layer, "groups", 1) == 1 and min(layer.weight.shape[:2]) > 1
 
 
 def _expanded(weight: Tensor, groups: int) -> Tensor:
