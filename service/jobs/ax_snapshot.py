@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from typing import Any
 
 from service.settings import Settings
-from service.store import Store, TrialRecord
+from service.store import Store
 from sparsemod.errors import ServerUnavailable, SparsemodError
+from sparsemod.sources.observation import observations_to_plain
 
 _KEPT = 8
 _WAITING = 4
@@ -37,9 +37,9 @@ class AxExport:
         """
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)
-        known = self._kept.get(key)
-        if known is not None:
-            return known
+        cached = self._kept.get(key)
+        if cached is not None:
+            return cached
         if not self._places.acquire(blocking=False):
             raise ServerUnavailable(f"{_WAITING} conversions for Ax are running already; try again later")
         try:
@@ -48,7 +48,7 @@ class AxExport:
                     task = {
                         "spec": view.spec.to_dict(),
                         "imports": self._settings.imports,
-                        "trials": [plain_record(record) for record in self._store.records(experiment)],
+                        "trials": observations_to_plain(self._store.observations(experiment)),
                     }
                     self._kept[key] = self._run(json.dumps(task).encode())
                     while len(self._kept) > _KEPT:
@@ -60,7 +60,7 @@ class AxExport:
     def _run(self, task: bytes) -> bytes:
         command = [sys.executable, "-m", "service.jobs.ax_snapshot_child"]
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command,
                 check=False,
                 input=task,
@@ -71,20 +71,9 @@ class AxExport:
             raise ServerUnavailable(
                 f"the conversion for Ax took more than ax_export_seconds = {self._settings.ax_export_seconds:g} s"
             ) from None
-        if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise SparsemodError(f"the conversion for Ax failed: {lines[-1] if lines else done.returncode}")
-        return done.stdout
-
-
-def plain_record(record: TrialRecord) -> dict[str, Any]:
-    """Convert a stored trial to plain data, from which a child process builds an Observation."""
-    return {
-        "index": record.index,
-        "candidate": record.candidate.model_dump(mode="json"),
-        "state": record.state.value,
-        "values": None if record.values is None else dict(record.values),
-        "epochs": record.trained_epochs or float(record.epochs),
-        "failure": None if record.failure is None else record.failure.value,
-        "weights": record.weights,
-    }
+        if process.returncode != 0:
+            lines = process.stderr.decode(errors="replace").strip().splitlines()
+            raise SparsemodError(
+                f"the conversion for Ax failed: {lines[-1] if lines else process.returncode}"
+            )
+        return process.stdout

@@ -10,9 +10,8 @@ import sys
 from sparsemod.data import load
 from sparsemod.data.source import declared
 from sparsemod.pipeline.problem import Problem
-from sparsemod.records import Candidate, FailureKind, TrialState
 from sparsemod.search.ax_experiment import snapshot
-from sparsemod.sources.observation import Observation
+from sparsemod.sources.observation import observations_from_plain
 from sparsemod.spec.experiment import ExperimentSpec
 
 
@@ -23,18 +22,7 @@ def main() -> None:
         importlib.import_module(module)
     spec = ExperimentSpec.stored(task["spec"])
     info = declared(spec.dataset.name) or load(spec.dataset).info
-    observations = [
-        Observation(
-            index=trial["index"],
-            candidate=Candidate.model_validate(trial["candidate"]),
-            state=TrialState(trial["state"]),
-            values=trial["values"],
-            epochs=trial["epochs"],
-            failure=None if trial["failure"] is None else FailureKind(trial["failure"]),
-            weights=trial["weights"],
-        )
-        for trial in task["trials"]
-    ]
+    observations = observations_from_plain(task["trials"])
     sys.stdout.write(snapshot(spec, Problem.of(spec, info).space, observations))
 
 

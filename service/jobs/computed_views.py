@@ -16,10 +16,10 @@ from typing import Any
 
 import structlog
 
-from service.jobs.ax_snapshot import plain_record
 from service.settings import Settings
 from service.store import Store
 from sparsemod.errors import BuildError, SparsemodError
+from sparsemod.sources.observation import observations_to_plain
 
 log = structlog.get_logger("server")
 
@@ -56,8 +56,8 @@ class Computed:
         place = (experiment, kind, key)
         with self._lock:
             if place in self._failures:
-                known = self._failures[place]
-                raise type(known)(f"cannot be computed: {known}")
+                failure = self._failures[place]
+                raise type(failure)(f"cannot be computed: {failure}")
             if place not in self._waiting and not self._closed:
                 self._waiting.add(place)
                 self._tasks.put((place, task))
@@ -166,4 +166,4 @@ class Computed:
 def importance_task(store: Store, experiment: int) -> dict[str, Any]:
     """Return the child's task for the importance of an experiment's parameters."""
     spec = store.experiment(experiment).spec
-    return {"spec": spec.to_dict(), "trials": [plain_record(record) for record in store.records(experiment)]}
+    return {"spec": spec.to_dict(), "trials": observations_to_plain(store.observations(experiment))}

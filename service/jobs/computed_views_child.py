@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from sparsemod.data import load
@@ -17,9 +18,10 @@ from sparsemod.errors import SparsemodError
 from sparsemod.graph import Graph, deployed
 from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
+from sparsemod.measure.size import LayerSize, layer_sizes
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, pruning_plan
-from sparsemod.records import Candidate, FailureKind, TrialState, Value
+from sparsemod.records import TrialState, Value
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import Storage
 
@@ -59,7 +61,8 @@ def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     network = deployed(pruning_plan(problem, values, module).graph)
     storage = problem.spec.quantization.storage
     width = storage.activation_bytes
-    layers = [_layer(network, operator, storage) for operator in network.operators]
+    sizes = {size.name: size for size in layer_sizes(network, storage)}
+    layers = [_layer(network, operator, storage, sizes) for operator in network.operators]
     moments: list[dict[str, Any]] = [
         {
             "operator": moment.operator,
@@ -79,9 +82,8 @@ def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
     }
 
 
-def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
+def _layer(network: Graph, operator: Any, storage: Storage, sizes: Mapping[str, LayerSize]) -> dict[str, Any]:
     weights = network.state[operator.weight].numel() if operator.weight is not None else 0
-    channels = network.state[operator.weight].shape[0] if operator.weight is not None else 0
     attributes = {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in operator.attributes.items()
@@ -94,7 +96,7 @@ def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
         "output": operator.output,
         "shape": network.shapes[operator.output],
         "parameters": weights + (network.state[operator.bias].numel() if operator.bias is not None else 0),
-        "bytes": weights * storage.weight_bytes + channels * storage.channel_bytes,
+        "bytes": sizes[operator.name].dense if operator.name in sizes else 0,
         "macs": operator_macs(network, operator),
         "output_bytes": network.elements(operator.output) * storage.activation_bytes,
         "activation": operator.attributes.get("activation"),
@@ -105,20 +107,9 @@ def _layer(network: Graph, operator: Any, storage: Storage) -> dict[str, Any]:
 def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the sensitivity of every objective to the parameters, as plain data."""
     from sparsemod.search.importance import FEWEST, sensitivity
-    from sparsemod.sources.observation import Observation
+    from sparsemod.sources.observation import observations_from_plain
 
-    observations = [
-        Observation(
-            index=trial["index"],
-            candidate=Candidate.model_validate(trial["candidate"]),
-            state=TrialState(trial["state"]),
-            values=trial["values"],
-            epochs=trial["epochs"],
-            failure=None if trial["failure"] is None else FailureKind(trial["failure"]),
-            weights=trial["weights"],
-        )
-        for trial in trials
-    ]
+    observations = observations_from_plain(trials)
     sensitivities = {
         name: sensitivity(problem.space, observations, name, problem.spec.seed)
         for name in problem.spec.objectives

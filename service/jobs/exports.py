@@ -75,7 +75,7 @@ class Exports:
         """
         target = device or self._store.experiment(experiment).spec.target.device
         for trial in (self._store.trial(experiment, index) for index in indices):
-            if _network(trial) is None:
+            if trial.artifact("network") is None:
                 raise Conflict(
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
@@ -125,7 +125,7 @@ class Exports:
             record = records.get((trial.index, name))
             reports = [a for a in trial.artifacts if a.kind == REPORT + name]
             state, report = ExportState.DONE, None
-            shown: tuple[StoredArtifact, ...] = ()
+            artifacts: tuple[StoredArtifact, ...] = ()
             if record is not None and record.state is not ExportState.DONE:
                 state = record.state
                 if record.failure is not None:
@@ -138,7 +138,7 @@ class Exports:
                     state = ExportState.FAILED
                 files = [a for a in trial.artifacts if a.kind == FILES + name]
                 if report is not None:
-                    shown = (*(files if state is ExportState.DONE else ()), *reports, *cards)
+                    artifacts = (*(files if state is ExportState.DONE else ()), *reports, *cards)
             views.append(
                 ExportView(
                     experiment=experiment,
@@ -146,7 +146,7 @@ class Exports:
                     format=name,
                     state=state,
                     report=report,
-                    artifacts=shown,
+                    artifacts=artifacts,
                 )
             )
         return views
@@ -221,7 +221,7 @@ class Exports:
 
     def _task(self, job: ExportJob, folder: Path) -> dict[str, Any]:
         trial = self._store.trial(job.experiment, job.trial)
-        network = _network(trial)
+        network = trial.artifact("network")
         if network is None:
             raise Conflict(f"trial {trial.index} has no network to export")
         return {
@@ -276,7 +276,3 @@ class _Renewal:
                 if silent + pause >= self._store.lease_seconds:
                     self._process.kill()
                     return
-
-
-def _network(trial: TrialView) -> StoredArtifact | None:
-    return next((a for a in trial.artifacts if a.kind == "network"), None)

@@ -29,11 +29,10 @@ from service.store.engine import (
 )
 from service.store.exports import ExportJob, ExportJobs
 from service.store.files import Files
-from service.store.front import Fronts
 from service.store.logins import Logins
 from service.store.reports import RELEASED
 from service.store.series import Series
-from service.store.suggestions import Suggested, SuggesterLease, Suggestions, TrialRecord
+from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
 from sparsemod.errors import ServerUnavailable
 
@@ -46,7 +45,7 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 """A write that changes no data. It fails when the disk is full or the database is read-only."""
 
 
-class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
+class Store(Suggestions, Attempts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
     """The whole store. The base classes define the methods."""
 
     @classmethod
@@ -116,9 +115,7 @@ __all__ = [
     "SORTS",
     "ExportJob",
     "Store",
-    "Suggested",
     "SuggesterLease",
-    "TrialRecord",
     "open_patiently",
     "open_store",
 ]

@@ -27,12 +27,12 @@ from sparsemod.errors import BuildError, SparsemodError
 from sparsemod.networks.family import FAMILIES
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import Value
+from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PRUNING
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.proposals import Proposal, Proposer
-    from sparsemod.sources.observation import Observation
+    from sparsemod.pipeline.proposals import Proposer
 
 BUILD_SECONDS = 60.0
 """Time limit for building and screening one candidate."""
@@ -46,7 +46,7 @@ MOST_BROKEN = 20
 _BOARD = 1 << 16
 _HEAD = struct.Struct("<dI")
 
-Answer = tuple[str | None, "list[Proposal]"]
+Answer = tuple[str | None, list[Suggestion]]
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
 Watch = Callable[[Costs], Costs]
 Build = Callable[[ExperimentSpec, Watch], "Proposer"]
@@ -125,7 +125,7 @@ class SearchProcess:
         """Return whether a request waits for its answer."""
         return self._question is not None
 
-    def ask(self, observations: "Sequence[Observation]", count: int) -> None:
+    def ask(self, observations: Sequence[Observation], count: int) -> None:
         """Request `count` suggestions, given `observations`."""
         self._question = (observations, count)
         self._send()

@@ -107,7 +107,7 @@ class ChannelReporter:
 
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate` and return the result
-    as JSON data.
+    without its curve as JSON data.
 
     Raises EnvironmentFailure when the spec or its data cannot be loaded on this machine.
     """
@@ -147,12 +147,13 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     )
     if result.state is TrialState.STOPPED:
         reporter.flush()
-    return {"result": result.model_dump(mode="json")}
+    # The reporter has sent every point of the curve.
+    return {"result": result.model_dump(mode="json", exclude={"curve"})}
 
 
 def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
     """Return name and memory (bytes) of the accelerator that torch sees in this process, or the reason why
-    there is none."""
+    none is available."""
     import torch
 
     if not torch.cuda.is_available():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from sparsemod.errors import DigestMismatch, NotFound
 from sparsemod.files import digest_of
-from sparsemod.objectives import Objectives
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.records import Artifact
 from sparsemod.report.result_source import StoredResults
@@ -28,8 +27,9 @@ class FolderSource:
         """See ResultSource. Raises InvalidInput for damaged files."""
         self._held = LocalFolder(self.folder)
         spec = self._held.spec
-        objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-        return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
+        return StoredResults(
+            spec, spec.objectives_in_force(), tuple(trial.record for trial in self._held.trials)
+        )
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
         """See ResultSource."""
@@ -38,6 +38,6 @@ class FolderSource:
             raise NotFound("artifact", artifact.digest, str(self.folder))
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
             copied = Path(shutil.copyfile(stored, Path(work) / "copy"))
-            if (found := digest_of(copied)) != artifact.digest:
-                raise DigestMismatch(str(stored), artifact.digest, found)
+            if (digest := digest_of(copied)) != artifact.digest:
+                raise DigestMismatch(str(stored), artifact.digest, digest)
             return copied.replace(path)

@@ -38,6 +38,11 @@ class Array:
     name: str
     values: NDArray[Any]
 
+    @property
+    def bytes(self) -> int:
+        """Its bytes in flash."""
+        return int(self.values.size) * (int("".join(filter(str.isdecimal, self.kind))) // 8)
+
 
 @dataclass(frozen=True)
 class CLayer:
@@ -145,7 +150,7 @@ def _filters(
         f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
         "    }"
     )
-    return tuple(arrays), initializer, encoded.bytes + 9 * len(layer.weight)
+    return tuple(arrays), initializer, sum(array.bytes for array in arrays)
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
@@ -179,17 +184,17 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     kernel = layer.window.kernel
     size = f"{kernel[0]} x {kernel[1]}"
     taps = math.prod(layer.weight.shape[1:])
-    if layer.window.depthwise(channels, outputs):
+    chosen = layer.window.conv_kernel(channels, outputs)
+    if chosen == "depthwise":
         # [tap][channel]
         flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
         encoded = Encoded("dense", "nn_depthwise", flat, None)
-        kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
+        scratch, title = "", "depthwise conv"
     else:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
         encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
-        kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
-        if layer.window.pointwise:
-            kernel_name, scratch = "nn_conv_1x1", ""
+        scratch, title = "" if chosen == "conv_1x1" else ", {scratch}", "conv"
+    kernel_name = f"nn_{chosen}"
     arrays, filters, count = _filters(context, layer, encoded, taps)
     fields = {
         "filters": filters,
@@ -326,7 +331,7 @@ def _add(context: Context, layer: Add) -> Emitted:
 @EMITTERS.register("concat")
 def _concat(context: Context, layer: Concat) -> Emitted:
     """Emit one call per input; in memory the axes of an image are rows, columns, channels."""
-    made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
+    code = Emitted([], (), f"concatenation of {len(layer.inputs)}")
     axes = context.network.named.layout(layer.output).memory
     position = axes.index(layer.axis)
 
@@ -353,11 +358,11 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernel, name = "nn_copy_part" if plain else "nn_rescale_part", f"{context.name}_part{index}"
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
-        made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        made.constants += _struct("nn_part_layer", name, fields)
+        code.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
+        code.constants += _struct("nn_part_layer", name, fields)
         start += run
-    made.kernels = tuple(sorted(kernels))
-    return made
+    code.kernels = tuple(sorted(kernels))
+    return code
 
 
 @EMITTERS.register("clamp")
@@ -381,12 +386,12 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
 @EMITTERS.register("reshape")
 def _reshape(context: Context, layer: Reshape) -> Emitted:
     """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
-    source, made = context.network.named, layer.output
-    if source.moves(layer.inputs[0]) and source.moves(made):
-        hint = f"from shape {context.shape(layer.inputs[0])} to {context.shape(made)}: both lie channels last"
-        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
-    if source.moves(made):
-        channels, rows, columns = context.image(made)
+    source, output = context.network.named, layer.output
+    if source.moves(layer.inputs[0]) and source.moves(output):
+        shapes = f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}"
+        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=f"{shapes}: both are channels last")
+    if source.moves(output):
+        channels, rows, columns = context.image(output)
         sizes = (channels, rows * columns)
     else:
         channels, rows, columns = context.image(layer.inputs[0])

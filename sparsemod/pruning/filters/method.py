@@ -22,7 +22,7 @@ Allocation = Literal["uniform", "global"]
 class FilterConfig(MaskConfig):
     """Keys of a method that removes filters."""
 
-    sparsity: float = Field(0.5, ge=0, lt=1, description="Share that goes, of what `of` names.")
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share to remove of what `of` names.")
     of: Literal["filters", "weights"] = Field(
         "filters",
         description="What `sparsity` is a share of: the filters (of each layer, where all layers lose the same "

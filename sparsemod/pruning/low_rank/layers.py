@@ -127,6 +127,8 @@ def source_of(name: str, layer: Layer, patches: Any = None) -> Source:
 
 def decomposable(layer: nn.Module) -> bool:
     """Return whether a layer is a plain convolution without groups, or a linear layer, and no class derived from them."""
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        return False
     if type(layer) not in (nn.Conv1d, nn.Conv2d, nn.Linear):
         return False
     return getattr(layer, "groups", 1) == 1 and min(layer.weight.shape[:2]) > 1

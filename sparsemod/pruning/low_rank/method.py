@@ -25,7 +25,7 @@ class LowRankConfig(PruningConfig):
     """Keys of a low-rank method."""
 
     sparsity: float = Field(
-        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers that goes."
+        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
     )
     schedule: PruningSchedule = Field(
         default_factory=lambda: methods.PRUNING_SCHEDULES.config("one-shot"),

@@ -24,7 +24,7 @@ class WeightConfig(MaskConfig):
     """Keys of a method that sets single weights to zero."""
 
     sparsity: float = Field(
-        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers that goes."
+        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
     )
 
 

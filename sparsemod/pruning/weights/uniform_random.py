@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from sparsemod.pruning.base import METHODS
-from sparsemod.pruning.draws import uniform
 from sparsemod.pruning.weights.method import WeightConfig, WeightMethod
 
 if TYPE_CHECKING:
@@ -21,5 +20,7 @@ class RandomWeights(WeightMethod[RandomWeightsConfig]):
     Config = RandomWeightsConfig
 
     def scores(self, sparsity: float) -> "dict[str, Tensor]":
-        """See WeightMethod. Equal at every call, so that weights that are gone stay so."""
+        """See WeightMethod. Equal at every call, so that weights that are pruned stay pruned."""
+        from sparsemod.pruning.draws import uniform
+
         return {n: uniform(self.context.seed, n, t.numel()).view(t.shape) for n, t in self._tensors.items()}
