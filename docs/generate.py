@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sparsemod.export import EXPORTERS
-from sparsemod.plugins import OneOf, PluginConfig, Plugins
+from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
@@ -155,11 +155,24 @@ def _members(family: Plugins[Any, Any]) -> list[str]:
     for name in family.names():
         lines.append(f"- `{name}`: {family.describe(name)}")
     lines.append("")
+    if family.aliases:
+        lines += ["Other names stand for a method with settings:", ""]
+        lines += [f"- name `{name}`: {_alias(family, alias)}" for name, alias in family.aliases.items()]
+        lines.append("")
     for name in family.names():
         config = family.config_of(name)
         if set(config.model_fields) - set(shared):
             lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
     return lines
+
+
+def _alias(family: Plugins[Any, Any], alias: Alias) -> str:
+    keys = {family.key: alias.member, **alias.keys}
+    return "`{" + ", ".join(f"{key}: {_yaml(value)}" for key, value in keys.items()) + "}`"
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
 
 
 def _first_line(model: type[BaseModel]) -> str:
@@ -191,7 +204,9 @@ def _default(info: FieldInfo) -> str:
         return f"`{json.dumps([stage.name for stage in value])}`"
     family = _family(info)
     if family is not None and isinstance(value, PluginConfig):
-        return f"`{json.dumps(getattr(value, family.key))}`"
+        name = getattr(value, family.key)
+        plain = value.model_dump(mode="json", exclude={"version"})
+        return f"`{json.dumps(name if family.read(name) == value else plain)}`"
     if isinstance(value, BaseModel):
         flat_values = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
