@@ -171,7 +171,8 @@ class OptionView(View):
 
 
 class FamilyView(View):
-    """A network family. `spaces`: dataset -> parameters of the space, for datasets with a known shape."""
+    """A network family. `spaces`: dataset -> parameters of the space, for each dataset with a known shape that
+    the family can read. It is empty if the family has a required option."""
 
     name: str
     description: str
@@ -180,12 +181,14 @@ class FamilyView(View):
 
 
 class DatasetView(View):
-    """A dataset. Shape and classes are null when they are known only after loading."""
+    """A dataset. Shape, layout and classes are null when they are known only after loading.
+    `layout` names the axes of a sample, such as `channels-length`."""
 
     name: str
     description: str
     options: tuple[OptionView, ...]
     shape: tuple[int, ...] | None
+    layout: str | None
     classes: int | None
 
 

@@ -388,10 +388,8 @@ def _reshape(context: Context, layer: Reshape) -> Emitted:
     """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
     source, output = context.network.named, layer.output
     if source.moves(layer.inputs[0]) and source.moves(output):
-        hint = (
-            f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}: both lie channels last"
-        )
-        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
+        shapes = f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}"
+        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=f"{shapes}: both are channels last")
     if source.moves(output):
         channels, rows, columns = context.image(output)
         sizes = (channels, rows * columns)
