@@ -19,7 +19,7 @@ from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
@@ -318,7 +318,7 @@ class ExperimentSpec(Part):
         for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
                 within = "space" if name in self.space else "source.values"
-                check_pipeline(parameter, self.training, self.pruning, within)
+                check_pipeline(parameter, self.training, self.pruning, within, searched.get(METHOD))
         return self
 
     def searched(self) -> dict[str, Parameter]:
