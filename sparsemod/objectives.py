@@ -9,61 +9,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 import moocore
 import numpy as np
 import numpy.typing as npt
 
 from sparsemod.errors import InvalidInput
+from sparsemod.scales import Scale
 
 Floats = npt.NDArray[np.float64]
-
-Kind = Literal["linear", "log"]
-
-_SMALLEST = 1e-300
-"""Smallest argument of a logarithm, so that a value of 0 has a finite place on every scale."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The scale of an objective: `low` is at 0, `high` (the reference value) at 1.
-
-    `kind`: "linear", or "log" for the logarithm of value + `offset`. All three values have the metric's unit.
-    Raises InvalidInput unless 0 <= low < high, 0 <= offset, and, for "log", low + offset > 0.
-    """
-
-    kind: Kind
-    low: float
-    high: float
-    offset: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("linear", "log"):
-            raise InvalidInput("scale.kind", self.kind, "linear or log")
-        if not 0.0 <= self.low < self.high < float("inf"):
-            raise InvalidInput("scale.low", self.low, f"at least 0 and below the reference, {self.high:g}")
-        if not 0.0 <= self.offset < float("inf") or (self.kind == "linear" and self.offset):
-            raise InvalidInput("scale.offset", self.offset, "at least 0 on a log scale, 0 on a linear one")
-        if self.kind == "log" and not self.low + self.offset > 0.0:
-            raise InvalidInput("scale.low", self.low, "above 0 on a log scale without an offset")
-
-    def unit(self, values: npt.ArrayLike) -> Floats:
-        """Return the places of `values` on the scale, same shape: below 0 beneath `low`, above 1 beyond `high`."""
-        start, end = self._inner(self.low), self._inner(self.high)
-        result: Floats = (self._inner(values) - start) / (end - start)
-        return result
-
-    def value(self, units: npt.ArrayLike) -> Floats:
-        """Return the inverse of `unit`."""
-        start, end = self._inner(self.low), self._inner(self.high)
-        inner = start + np.asarray(units, dtype=np.float64) * (end - start)
-        result: Floats = np.exp(inner) - self.offset if self.kind == "log" else inner
-        return result
-
-    def _inner(self, values: npt.ArrayLike) -> Floats:
-        array = np.asarray(values, dtype=np.float64)
-        return np.log(np.maximum(array + self.offset, _SMALLEST)) if self.kind == "log" else array
 
 
 @dataclass(frozen=True)
@@ -152,21 +106,44 @@ class Objectives:
         return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
-        """Return the hypervolume after each row, in the given order.
+        """Return the hypervolume after each row, in the given order."""
+        growing = GrowingFront(self)
+        return [growing.add(place, row) for place, row in enumerate(rows)]
 
-        It is recomputed only for rows that extend the front.
+
+class GrowingFront:
+    """A front to which rows are added one by one, in the order of completion.
+
+    `members`: the keys of the rows on the front, in the order of their addition. `hypervolume`: the share of
+    the reference box that they dominate.
+    """
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self.members: list[int] = []
+        self.hypervolume = 0.0
+        self._points = np.empty((0, len(objectives.names)))
+
+    def add(self, key: int, row: Mapping[str, float]) -> float:
+        """Add a row and return the hypervolume.
+
+        A row that breaks a budget, or has no value of some objective, is not on the front. The hypervolume
+        is computed only for rows that extend the front within the reference box.
         """
-        front = np.empty((0, len(self.names)))
-        result: list[float] = []
-        for row in rows:
-            last = result[-1] if result else 0.0
-            point = self.vector(row)
-            if not self.feasible(row) or np.any(point >= 1.0) or np.any(np.all(front <= point, axis=1)):
-                result.append(last)
-                continue
-            front = np.vstack([front[~np.all(point <= front, axis=1)], point])
-            result.append(max(last, hypervolume(front)))
-        return result
+        objectives = self.objectives
+        if any(name not in row for name in objectives.names) or not objectives.feasible(row):
+            return self.hypervolume
+        point = objectives.vector(row)
+        if np.any(np.all(self._points <= point, axis=1)):
+            return self.hypervolume
+        undominated = ~np.all(point <= self._points, axis=1)
+        self._points = np.vstack([self._points[undominated], point])
+        self.members = [member for member, keep in zip(self.members, undominated, strict=True) if keep] + [
+            key
+        ]
+        if np.all(point < 1.0):
+            self.hypervolume = max(self.hypervolume, hypervolume(self._points))
+        return self.hypervolume
 
 
 def nondominated(points: Floats) -> list[int]:

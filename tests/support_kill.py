@@ -110,7 +110,7 @@ class Processes:
         return found
 
     def logs(self) -> str:
-        """What the processes said, for a failing test."""
+        """Return the logs of the processes, for a failing test."""
         return "\n".join(
             f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log"))
         )
@@ -137,12 +137,16 @@ def store_at(folder: Path) -> Store:
 
 
 def check_complete(store: Store, identity: int, processes: Processes, rounds: dict[str, int]) -> None:
-    """The experiment has come to its end with `rounds` (name -> completed trials), nothing lost and nothing doubled: each trial exactly
-    once, indices, events and curves dense, files as their digests say, every history consistent."""
+    """Assert that the experiment has completed `rounds` (name -> completed trials), without loss or
+    duplicates.
+
+    Each trial exists exactly once, indices, events and curves have no gaps, files match their digests, and
+    every history is consistent.
+    """
     experiment = store.experiment(identity)
     assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
     with Client(processes.url) as client:
-        trials = [client.trial(identity, record.index) for record in store.records(identity)]
+        trials = [client.trial(identity, record.index) for record in store.observations(identity)]
         pareto = client.pareto(identity)
         events = client.events(identity)
         curves = [client.curve(identity, trial.index) for trial in trials]
@@ -176,7 +180,7 @@ def check_complete(store: Store, identity: int, processes: Processes, rounds: di
         if event.kind == "trial" and event.data["state"] == "completed"
     ]
     assert sorted(over) == list(range(len(trials))), "each trial completed in exactly one event"
-    objectives = experiment.spec.resolved_objectives()
+    objectives = experiment.spec.objectives_in_force()
     expected = objectives.history([trials[index].values() for index in over])
     assert [entry.hypervolume for entry in pareto.history] == pytest.approx(expected)
     assert pareto.hypervolume == pytest.approx(expected[-1])

@@ -57,8 +57,8 @@ def test_stop_resume_extend_attach(running: Service, capsys: pytest.CaptureFixtu
     assert f"trial 0 of experiment {identity} is queued" in cli(
         capsys, "attach", name, *parameters, "--epochs", "3"
     )
-    record = running.store.records(identity)[0]
-    assert (record.candidate.origin, record.epochs) == ("manual", 3)
+    record = running.store.observations(identity)[0]
+    assert (record.candidate.origin, record.planned) == ("manual", 3)
     assert "parameters.filters" in cli(capsys, "attach", name, "filters=1", code=2)
     cli(capsys, "stop", name)
 
@@ -132,7 +132,7 @@ def test_export_writes_a_folder_for_each_point(
     assert str(tmp_path) in text
 
 
-def test_a_name_that_nobody_has(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_experiment_name(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
     words = cli(capsys, "show", "nonesuch", code=2)
     assert "error experiment = 'nonesuch': an id or a name of " in words and "1 (finished)" in words
     assert "error experiment = '9999': an id or a name of " in cli(capsys, "stop", "9999", code=2)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sparsemod.errors import InvalidInput
-from sparsemod.objectives import Objectives, Scale
+from sparsemod.objectives import Objectives
+from sparsemod.scales import Scale
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 
@@ -66,7 +67,7 @@ def test_hypervolume_is_a_share_of_the_box_on_the_scales() -> None:
 
 
 def test_costs_are_logarithmic_by_default_and_errors_linear() -> None:
-    found = spec(reference_point={"error": 0.5, "size": "64 KB"}).resolved_objectives()
+    found = spec(reference_point={"error": 0.5, "size": "64 KB"}).objectives_in_force()
     assert found.scales == {"error": Scale("linear", 0.0, 0.5), "model_size": Scale("log", 65.536, 65536.0)}
     assert found.reference == {"error": 0.5, "model_size": 65536.0} and found.budgets["flash"] > 0
 
@@ -76,28 +77,28 @@ def test_a_spec_says_which_scales_it_means() -> None:
         scales={"error": "log", "size": {"kind": "log", "low": "1 KB"}}, reference_point={"size": "64 KB"}
     )
     assert ExperimentSpec.parse(mine.to_dict()) == mine
-    assert mine.resolved_objectives().scales == {
+    assert mine.objectives_in_force().scales == {
         "error": Scale("log", 0.0, 1.0, 0.003), "model_size": Scale("log", 1024.0, 65536.0),
     }  # fmt: skip
     other = spec(scales={"error": {"kind": "log", "low": 0.001, "offset": 0}, "size": "linear"})
-    assert other.resolved_objectives().scales["error"] == Scale("log", 0.001, 1.0)
-    assert other.resolved_objectives().scales["model_size"].low == 0.0
+    assert other.objectives_in_force().scales["error"] == Scale("log", 0.001, 1.0)
+    assert other.objectives_in_force().scales["model_size"].low == 0.0
     with pytest.raises(
         InvalidInput, match=r"scales.model_size.low = 2048.0: at least 0 and below the reference, 1024"
     ):
         spec(
             scales={"size": {"kind": "log", "low": "2 KB"}}, reference_point={"size": "1 KB"}
-        ).resolved_objectives()
+        ).objectives_in_force()
 
 
 def test_version_1_means_linear_scales() -> None:
     old = ExperimentSpec.parse({**BASE, "version": 1, "objectives": ["error", "size"]})
     assert old.version == 2 and ExperimentSpec.parse(old.to_dict()) == old
-    assert {scale.kind for scale in old.resolved_objectives().scales.values()} == {"linear"}
+    assert {scale.kind for scale in old.objectives_in_force().scales.values()} == {"linear"}
     assert set(ExperimentSpec.parse({**BASE, "version": 1}).scales) == set(spec().parse(BASE).objectives)
     assert ExperimentSpec.parse({**BASE, "version": 2}) == ExperimentSpec.parse(BASE)
 
 
 def test_a_budget_that_is_loosened_moves_the_end_of_the_scale() -> None:
     longer = extended(spec(budgets={"model_size": "1 KB"}), {"r2": 1}, {"model_size": "4 KB"})
-    assert longer.resolved_objectives().scales["model_size"] == Scale("log", 4.096, 4096.0)
+    assert longer.objectives_in_force().scales["model_size"] == Scale("log", 4.096, 4096.0)

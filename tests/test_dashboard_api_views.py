@@ -1,4 +1,4 @@
-"""What the dashboard asks for: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
+"""The dashboard's requests: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
 
 import hashlib
 import json
@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
+from service.processes.task_process import TaskFailed
+from service.schemas.dashboard import Points
 from service.settings import Settings
 from service.store import Store
 from service.store.tables import metadata
@@ -48,7 +50,7 @@ def put(http: TestClient, content: bytes) -> str:
 # -- columns ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_points_are_all_trials_and_then_what_changed(store: Store) -> None:
+def test_points_are_all_trials_and_then_the_changes(store: Store) -> None:
     made = store.create_experiment(spec()).id
     morph = Candidate(
         parameters={"width": 9, "deep": True}, origin="morphism", round="r3", parent=0, operators=("widen",)
@@ -76,6 +78,36 @@ def test_points_are_all_trials_and_then_what_changed(store: Store) -> None:
         store.points_since(77)
 
 
+def test_points_hold_the_front_and_the_history_of_the_front_page(store: Store) -> None:
+    made = store.create_experiment(spec(reference_point={"error": 1.0, "model_size": 1000.0})).id
+    fill(store, made, 4)
+    finish(store, completed(0.5, 500.0))
+    first = store.points_since(made)
+    finish(store, completed(0.6, 900.0))
+    finish(store, completed(0.2, 800.0))
+
+    def agree(points: Points) -> None:
+        pareto = store.pareto(made)
+        for place, index in enumerate(points.index):
+            known = store.trial(made, index).known_values()
+            assert {
+                name: column[place] for name, column in points.values.items() if column[place] is not None
+            } == known
+        volumes = {i: v for i, v in zip(points.index, points.hypervolume, strict=True) if v is not None}
+        assert sorted(points.front) == sorted(point.index for point in pareto.points)
+        assert volumes.items() <= {entry.index: entry.hypervolume for entry in pareto.history}.items()
+
+    later = store.points_since(made, first.revision)
+    assert not later.full and later.hypervolume.count(None) == 0 and sorted(later.front) == [0, 2]
+    for points in (later, store.points_since(made)):
+        agree(points)
+    store.extend(made, {}, {"model_size": 600})
+    changed = store.points_since(made, later.revision)
+    assert changed.full, "the new budget changes the hypervolume after every trial"
+    assert changed.front == [0] and changed.hypervolume[3] is None
+    agree(changed)
+
+
 def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from service.store import series
 
@@ -86,7 +118,7 @@ def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: 
     assert store.points_since(made, 2).full and store.points_since(made, 3).index == [2, 3, 4]
 
 
-def test_points_over_http_are_compressed_for_who_can_read_that(http: TestClient) -> None:
+def test_points_over_http_are_compressed_on_request(http: TestClient) -> None:
     store = store_of(http)
     made = store.create_experiment(spec()).id
     fill(store, made, 300)
@@ -119,7 +151,7 @@ def test_the_timeline_shows_attempts(store: Store, clock: Clock) -> None:
 # -- deleting, draining --------------------------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_is_deleted_with_everything_that_is_its_own(store: Store) -> None:
+def test_an_experiment_is_deleted_with_its_rows_and_files(store: Store) -> None:
     shared = stored_artifact(store, b"shared")
     own = stored_artifact(store, b"own", name="own")
     last = stored_artifact(store, b"checkpoint")
@@ -186,7 +218,7 @@ def test_deleting_over_http_removes_the_files(http: TestClient, tmp_path: Path) 
     assert http.delete(f"/experiments/{made}").status_code == 404
 
 
-def test_a_draining_worker_gets_nothing_and_keeps_what_it_has(http: TestClient) -> None:
+def test_a_draining_worker_gets_no_trial_and_keeps_its_trials(http: TestClient) -> None:
     store = store_of(http)
     fill(store, store.create_experiment(spec()).id, 3)
     name = "rack/3 left"
@@ -204,11 +236,12 @@ def test_a_draining_worker_gets_nothing_and_keeps_what_it_has(http: TestClient) 
     assert http.post("/claims", json={"worker": name}).status_code == 200
 
 
-# -- what is computed ----------------------------------------------------------------------------------------------------------------
+# -- computed results --------------------------------------------------------------------------------------
+# -------------------------
 
 
 def until(http: TestClient, path: str) -> Any:
-    """The answer, once it is no longer being computed."""
+    """Return the response when the result is computed."""
     for _ in range(600):
         answer = http.get(path)
         if answer.status_code != 202:
@@ -244,8 +277,8 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert graph["macs"] == sum(layer["macs"] for layer in layers) > 0
     assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
     assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
-    # Known by now, for another server process too: no process is asked again.
-    monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
+    # The result is stored by now, also for other server processes: no process computes it again.
+    monkeypatch.setattr(http.app.state.computed._process, "run", None)  # type: ignore[attr-defined]
     assert http.get(f"{path}/trials/3/graph").json() == graph
     monkeypatch.undo()
     found = until(http, f"{path}/importance").json()
@@ -253,7 +286,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert next(iter(found["metrics"]["error"])) == "blocks" and set(found["metrics"]["error"]) == {
         p.name for p in space.free
     }
-    # While there is nothing newer, the last answer is given, marked as such.
+    # Until a newer result exists, the server returns the last one, marked as outdated.
     store.attach(made, space.sample(rng))
     finish(store)
     later = http.get(f"{path}/importance").json()
@@ -262,17 +295,21 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert http.get("/experiments/77/importance").status_code == 404
 
 
-def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(http)
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     computed = http.app.state.computed  # type: ignore[attr-defined]
-    monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
+
+    def run(function: str, task: Any) -> Any:
+        raise TaskFailed(f"no {function.partition(':')[2]} today")
+
+    monkeypatch.setattr(computed._process, "run", run)
     answer = until(http, f"/experiments/{made}/trials/0/graph")
     assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
 
 
-def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
+def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(http)
@@ -287,8 +324,8 @@ def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
             return started(["/no/such/program"], **options)
         return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
 
-    monkeypatch.setattr("service.jobs.computed_views.subprocess.Popen", start)
-    for index, reason in enumerate(("ended (exit code 0)", "No such file")):
+    monkeypatch.setattr("service.processes.task_process.subprocess.Popen", start)
+    for index, reason in enumerate(("ended early: status 0", "No such file")):
         answer = until(http, f"/experiments/{made}/trials/{index}/graph")
         assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
     # The fill's parameters are no network's: it is the process itself that answers.
@@ -299,7 +336,7 @@ def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
 # -- forms ---------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_names_what_specs_may_use(http: TestClient) -> None:
+def test_the_catalogue_lists_names_for_specs(http: TestClient) -> None:
     found = http.get("/catalogue").json()
     families = {f["name"]: f for f in found["families"]}
     assert {"cnn", "mlp"} <= set(families) and families["cnn"]["description"]

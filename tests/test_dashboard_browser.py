@@ -14,7 +14,8 @@ from support_dashboard import Watched, violations
 from support_kill import Processes
 
 from service.client.client import Client
-from sparsemod.objectives import Objectives, Scale
+from sparsemod.objectives import Objectives
+from sparsemod.scales import Scale
 
 NAME = "from the form"
 METRICS = ("error", "model_size", "working_memory", "latency")
@@ -126,7 +127,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     page.get_by_role("button", name="Stop trial").click()
     page.locator(".view-head .state.stopped").wait_for()
 
-    # A file of a completed trial has the digest that it says.
+    # The file of a completed trial has its stated digest.
     page = watched.open(f"#/experiments/{identity}/trials/0")
     with page.expect_download() as download:
         page.get_by_role("link", name="weights.safetensors").click()
@@ -136,7 +137,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     assert said == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     page.wait_for_selector("text=Memory while it runs", timeout=60_000)
 
-    # The file to flash: made on request, checked, and there to be downloaded.
+    # The export is created on request, checked and downloadable.
     page.get_by_role("button", name="Export C", exact=True).click()
     page.locator("[aria-label=Exports] tr:has-text('equal to the integer network')").wait_for(timeout=120_000)
     with page.expect_download() as download:
@@ -176,7 +177,7 @@ def test_the_page_survives_its_server(watched: Watched, processes: Processes) ->
     processes.answers()
     with Client(processes.url) as client:
         client.extend(identity, {"r1": 2})
-    # Nothing was reloaded, nothing is lost, and what was chosen is still chosen.
+    # The page was not reloaded, lost no data, and kept the selection.
     completed(page, 3)
     page.get_by_text("Live", exact=True).wait_for()
     assert page.get_by_label("Up").input_value() == "model_size"
@@ -232,7 +233,7 @@ def test_keyboard_and_theme(watched: Watched) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_the_page_computes_the_servers_hypervolume(watched: Watched, processes: Processes) -> None:
+def test_the_page_shows_the_servers_hypervolume(watched: Watched, processes: Processes) -> None:
     with Client(processes.url) as client:
         pareto = client.pareto(1)
     page = watched.open("#/experiments/1")
@@ -255,7 +256,7 @@ FRONT = """async ({rows, scales}) => {
 
 
 @pytest.mark.parametrize("names", [METRICS[:1], METRICS[:2], METRICS[:3], METRICS])
-def test_fronts_and_histories_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
+def test_fronts_that_are_compared_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(len(names))
     # Some equal values, some beyond the reference point or the budget, some below the low end of a scale.
     rows = [dict(zip(METRICS, (rng.integers(1, 23, 4) / 20).tolist(), strict=True)) for _ in range(150)]

@@ -1,4 +1,5 @@
-"""Exports and several server processes: all of them know what waits, a killed one's job is taken over, what kills its process ends."""
+"""Exports with several server processes: all see the queue, one takes over a killed server's job, and a job
+that kills its process is abandoned."""
 
 import os
 import signal
@@ -45,11 +46,11 @@ def attempts(store: Store) -> list[tuple[str, int]]:
 
 
 def deliveries(store: Store, experiment: int) -> list[int]:
-    """The trials that got files, once for each time."""
+    """Return the trials that got files, once for each export."""
     return [event.data["index"] for event in store.events(experiment) if event.data.get("files")]
 
 
-def test_what_one_server_queues_all_servers_show(tmp_path: Path) -> None:
+def test_all_servers_show_queued_exports(tmp_path: Path) -> None:
     store, made = trial(tmp_path)
     second = finished(store, ArtifactFiles(tmp_path / "artifacts", 10**8), quantized(lambda: Wide(5)), made)[
         1
@@ -69,7 +70,7 @@ def test_what_one_server_queues_all_servers_show(tmp_path: Path) -> None:
     assert again.json() == asked.json() and attempts(store) == [("queued", 0)]
     with one:
         until(lambda: seen(two) == [(0, "running")], PATIENCE, "an export that runs")
-    # A server that ends in order gives back what it had begun.
+    # A server that ends in order releases its jobs.
     assert attempts(store) == [("queued", 0)] and seen(two) == [(0, "queued")]
     two.post(f"/experiments/{made}/trials/{second}/exports", json={"formats": ["onnx"]})
     with application(tmp_path) as three, two:
@@ -120,7 +121,7 @@ def test_a_killed_servers_export_is_finished_by_the_next(tmp_path: Path) -> None
 DEADLY = """
 import os, signal, sys
 main = sys.modules["__main__"]
-if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.jobs.export_child":
+if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.processes.task_child":
     with open(os.environ["DEADLY"], "r+") as file:
         left = int(file.read())
         file.seek(0)
@@ -188,6 +189,6 @@ def children() -> list[str]:
             line = (entry / "cmdline").read_text()
         except OSError:
             continue  # it has ended
-        if parent == os.getpid() and "service.jobs.export_child" in line:
+        if parent == os.getpid() and "service.processes.task_child" in line:
             found.append(line)
     return found

@@ -72,7 +72,7 @@ class Blow:
 
 
 def blows(seed: str) -> list[Blow]:
-    """Each victim at least once, in any order."""
+    """Return the victims in random order, each at least once."""
     draw = random.Random(seed)
     victims = [*VICTIMS, *draw.choices(VICTIMS, k=KILLS - len(VICTIMS))]
     draw.shuffle(victims)
@@ -91,7 +91,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None
     try:
         for name in ("server", "suggester", *WORKERS):
             start(processes, name)
-        until(lambda: store.records(identity), PATIENCE, "the first trial")
+        until(lambda: store.observations(identity), PATIENCE, "the first trial")
         for blow in plan:
             blow.fall(processes)
         until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, PATIENCE, "the end")

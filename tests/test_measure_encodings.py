@@ -11,17 +11,21 @@ from support_export import quantized
 from support_trials import default_candidate, tiny_data, tiny_spec
 from torch import nn
 
+from sparsemod.arena.memory import MEMORY
 from sparsemod.emulator import Emulator, available
 from sparsemod.export.c import generate
+from sparsemod.export.c.arena import node
 from sparsemod.export.c.encoding import encoded_layers, encodings, gaps, smallest
 from sparsemod.graph import Graph, capture, deployed
+from sparsemod.kinds.encodings import ENCODINGS
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
 from sparsemod.measure.predicted import chosen_encodings, predict
-from sparsemod.measure.work import Weights, layer_instructions, sparse_features, stored_forms
+from sparsemod.measure.work import Weights, layer_instructions, sparse_features, stored_forms, work_of
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import IntegerNetwork
+from sparsemod.spec.methods import INT8
 from sparsemod.targets import operator_model
 
 MODEL = operator_model("cortex-m4")
@@ -70,7 +74,7 @@ def test_thirty_percent_of_zeros_do_not_slow_resnet8_down(graph: Graph) -> None:
     assert small[0] < 0.85 * dense[0] and small[1] > 2.5 * dense[1], "what smaller flash would cost"
 
 
-def test_many_zeros_are_left_out_whatever_is_asked_for(graph: Graph) -> None:
+def test_many_zeros_are_omitted_for_every_goal(graph: Graph) -> None:
     dense = costs(graph, 0.0, EncodingGoal())
     for goal in (EncodingGoal(), SPEED, FLASH):
         flash, instructions = costs(graph, 0.95, goal)
@@ -111,7 +115,8 @@ def test_a_few_zeros_change_nothing(graph: Graph) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_choice_is_better_for_the_goal(seed: int) -> None:
-    """Against every combination of small networks: readers are linked once, so that layers cannot choose alone."""
+    """Compare with every combination for small networks: readers are linked once, so layers cannot choose
+    independently."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     module = nn.Sequential(
@@ -155,7 +160,7 @@ def sparse_network() -> IntegerNetwork:
     return quantized(module)
 
 
-def test_the_stored_choice_is_what_is_linked() -> None:
+def test_the_stored_choice_is_linked() -> None:
     network = sparse_network()
     assert set(encodings(network).values()) == {"dense"}
     assert set(smallest(network).values()) == {"mask"}
@@ -188,7 +193,7 @@ def spec(**changes: Any) -> Any:
         ({"measure": {"device": "model", "model_size": "sparse"}}, {"mask"}),
     ],
 )
-def test_a_trial_stores_what_its_spec_asks_for(
+def test_a_trial_stores_the_encodings_of_its_spec(
     changes: dict[str, Any], stored: set[str], tmp_path: Any
 ) -> None:
     made = spec(**changes)
@@ -211,3 +216,33 @@ def test_goals_come_from_objectives_and_budgets() -> None:
     neither = goal(objectives=["error", "working_memory"])
     assert neither.flash and neither.instructions
     assert goal(measure={"model_size": "sparse"}).smallest
+
+
+def test_plan_and_c_code_agree_on_kernels_and_bytes() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 2, groups=2), nn.Flatten(), nn.Linear(36, 5)
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter[torch.rand_like(parameter) < 0.6] = 0
+    network = quantized(module, (2, 8, 8))
+    planned = {layer.name: layer for layer in encoded_layers(network)}
+    nodes = {layer.name: node(layer) for layer in network.weighted()}
+    for encoding in ENCODINGS:
+        project = generate(
+            network, encodings=dict.fromkeys((layer.name for layer in network.weighted()), encoding)
+        )
+        for emitted, layer in zip(project.layers, network.weighted(), strict=True):
+            kernel, _ = work_of(nodes[layer.name], network.named)
+            assert emitted.kernels[0] == f"nn_{kernel}", layer.name
+            needs = MEMORY.rule(layer.kind, layer.name)(nodes[layer.name], network.named)
+            assert bool(needs.scratch) is (kernel == "conv"), layer.name
+            channels = len(layer.weight)
+            if layer.name in planned:
+                forms = {form.name: form.bytes for form in stored_forms(planned[layer.name].weights)}
+                stored = forms.get(encoding, forms["dense"])
+            else:
+                stored = layer.weight.size
+            assert emitted.data_bytes == stored + INT8.channel_bytes * channels, (layer.name, encoding)

@@ -1,4 +1,4 @@
-"""Experiments and their queues in a store, on SQLite and on PostgreSQL alike."""
+"""Experiments and their queues in a store, on SQLite and PostgreSQL."""
 
 import pytest
 from support_store import (
@@ -13,7 +13,6 @@ from support_store import (
 
 from service.schemas.trials import ExperimentState
 from service.store import Store
-from service.suggester.suggester import observation
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, TrialState
@@ -54,7 +53,7 @@ def test_a_repeated_key_makes_one_experiment(store: Store) -> None:
     assert store.create_experiment(spec(), "key-1").id != first.id
 
 
-def test_what_is_not_there_is_not_found(store: Store) -> None:
+def test_missing_objects_raise_not_found(store: Store) -> None:
     made = store.create_experiment(spec())
     for call in (
         lambda: store.experiment(99),
@@ -62,7 +61,7 @@ def test_what_is_not_there_is_not_found(store: Store) -> None:
         lambda: store.extend(99, {"r1": 1}),
         lambda: store.events(99),
         lambda: store.trials(99),
-        lambda: store.records(99),
+        lambda: store.observations(99),
         lambda: store.trial_indices(99),
         lambda: store.pareto(99),
         lambda: store.attach(99, {}),
@@ -144,7 +143,7 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
         store.extend(made.id, {"r1": 99_999_999})
 
 
-def test_progress_counts_what_the_search_counts(store: Store) -> None:
+def test_progress_counts_like_the_search(store: Store) -> None:
     made = store.create_experiment(spec()).id
     store.attach(made, {"layers": 1})
     fill(store, made, suggestions(4))
@@ -171,7 +170,7 @@ def test_progress_counts_what_the_search_counts(store: Store) -> None:
         TrialState.RUNNING: 1,
     }
     assert rounds["r1"].done == 2, "the completed one, and the one that was trained and diverged"
-    records = [observation(record) for record in store.records(made) if record.candidate.round == "r1"]
+    records = [one for one in store.observations(made) if one.candidate.round == "r1"]
     assert sum(not one.miss and not one.pending for one in records) == 2
     assert store.experiments(10, 0)[0][0].rounds == rounds
 
@@ -179,12 +178,12 @@ def test_progress_counts_what_the_search_counts(store: Store) -> None:
 @pytest.mark.parametrize(
     ("given", "steps", "expected"),
     [
-        ({}, ["4 KB"], 4096.0),  # what lies beyond the reference point would be worth nothing
+        ({}, ["4 KB"], 4096.0),  # values beyond the reference point would add no hypervolume
         ({}, ["500 B"], 1000.0),
         ({}, ["500 B", "900 B"], 1000.0),
         ({}, ["500 B", "4 KB"], 4096.0),
         ({}, [None], 524_288.0),  # the device's flash
-        ({"model_size": 700.0}, ["4 KB"], 700.0),  # meant so: it lay below the budget
+        ({"model_size": 700.0}, ["4 KB"], 700.0),  # intended: it was below the budget
         ({"model_size": 2000.0}, ["1.5 KB", "1 MB"], 1_048_576.0),
     ],
 )
@@ -229,7 +228,7 @@ def test_indices_are_dense_and_only_the_holder_of_the_lease_queues(store: Store,
     assert store.queue(other, suggestions(1)) == [4]
     store.release_suggester(other)
     assert store.lease_suggester(made, "c") is not None
-    assert [record.index for record in store.records(made)] == [0, 1, 2, 3, 4]
+    assert [record.index for record in store.observations(made)] == [0, 1, 2, 3, 4]
 
 
 def test_a_restarted_suggester_takes_its_lease_and_the_old_one_is_fenced(store: Store) -> None:
@@ -260,7 +259,7 @@ def test_infeasible_and_impossible_candidates_are_recorded_finished(store: Store
     assert impossible.state is TrialState.FAILED
     assert impossible.failure == Failure(kind=FailureKind.INVALID, message="kernel 5 does not fit")
     assert store.claim("w") is None
-    records = store.records(made)
+    records = store.observations(made)
     assert records[0].values == {"model_size": 1500.0} and records[1].failure is FailureKind.INVALID
 
 

@@ -9,7 +9,7 @@ from alembic.config import Config
 
 from service.store import Store
 from service.store.engine import MIGRATIONS
-from sparsemod.objectives import Scale
+from sparsemod.scales import Scale
 
 pytest_plugins = ["support_store_fixtures"]
 

@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialView], l
         identity = store.create_experiment(ExperimentSpec.parse(SPEC.to_dict())).id
         until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, PATIENCE, "the end")
         with Client(processes.url) as client:
-            trials = [client.trial(identity, record.index) for record in store.records(identity)]
+            trials = [client.trial(identity, record.index) for record in store.observations(identity)]
             curves = [client.curve(identity, trial.index) for trial in trials]
         for name in ("worker", "second", "suggester", "server"):
             stop_gently(processes.running.pop(name))
@@ -81,7 +81,7 @@ def without_seconds(points: Any) -> list[CurvePoint]:
     return [point.model_copy(update={"seconds": 0.0}) for point in points]
 
 
-def test_the_service_finds_what_a_local_run_finds(local: Any, served: Any) -> None:
+def test_the_service_finds_the_trials_of_a_local_run(local: Any, served: Any) -> None:
     _, here = local
     trials, curves = served
     assert [t.candidate for t in trials] == [t.candidate for t in here]

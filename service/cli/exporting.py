@@ -20,8 +20,9 @@ from service.client.lookup import which
 if TYPE_CHECKING:
     from service.client.client import Client
     from service.schemas.exports import ExportView
-    from service.schemas.trials import ExperimentView, TrialView
-    from sparsemod.pipeline.local_run import Finished, LocalFolder
+    from service.schemas.trials import ExperimentView
+    from sparsemod.pipeline.local_run import LocalFolder
+    from sparsemod.records import TrialRecord
 
 LOOK_SECONDS = 0.5
 """Pause in seconds between two requests for the state of the server's exports."""
@@ -99,7 +100,7 @@ def export(
         for index in indices:
             client.export(stored.id, index, formats, device or None, model_names[index])
     for index in indices:
-        done = _wait(client, stored.id, index, formats) if remote else []
+        exports = _wait(client, stored.id, index, formats) if remote else []
         view = client.trial(stored.id, index)
         folder = require_folder(out / f"trial-{index}", "--output")
         (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -110,7 +111,7 @@ def export(
             ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
         )
         typer.echo(f"{folder}: {names}")
-        for item in done:
+        for item in exports:
             for line in item.report.lines() if item.report else [f"{item.format}: {item.state}"]:
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
@@ -119,7 +120,7 @@ def export(
                 client.experiment(stored.id), view, folder, formats, device, model_names[index]
             )
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, str]:
@@ -154,7 +155,7 @@ def _export_folder(
         if formats:
             failed += _deliver(local, view, folder, formats, device, model_names[view.index])
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -180,7 +181,7 @@ def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...
 
 def _deliver(
     experiment: "ExperimentView | LocalFolder",
-    view: "TrialView | Finished",
+    trial: "TrialRecord",
     folder: Path,
     formats: tuple[str, ...],
     device: str,
@@ -189,25 +190,25 @@ def _deliver(
     """Write the formats of one trial into its folder; return the number of failed ones."""
     from sparsemod.errors import Conflict
 
-    networks = [artifact for artifact in view.artifacts if artifact.kind == "network"]
-    if not networks:
-        raise Conflict(f"trial {view.index} has no network to export: its state is {view.state}")
+    network = trial.artifact("network")
+    if network is None:
+        raise Conflict(f"trial {trial.index} has no network to export: its state is {trial.state}")
     from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
 
     spec = experiment.spec
-    content = (folder / Path(networks[0].name).name).read_bytes()
+    content = (folder / Path(network.name).name).read_bytes()
     subject = Subject.of(
-        spec, content, f"{spec.name}, trial {view.index}",
-        parameters=view.candidate.parameters, measurements=view.measurements,
+        spec, content, f"{spec.name}, trial {trial.index}",
+        parameters=trial.candidate.parameters, measurements=trial.measurements,
     )  # fmt: skip
     if subject.note:
         typer.echo(subject.note, err=True)
-    done = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
-    for report in done.reports:
+    delivered = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
+    for report in delivered.reports:
         for line in report.lines():
             typer.echo(f"  {line}")
     typer.echo(f"  {CARD}, {PAGE}: the report card")
-    return len(done.failed)
+    return len(delivered.failed)
 
 
 COMMANDS = {"export": export}

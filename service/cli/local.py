@@ -24,6 +24,7 @@ from service.client.lookup import which
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.records import TrialRecord
     from sparsemod.spec.experiment import ExperimentSpec
 
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
@@ -52,12 +53,12 @@ def run(
     from sparsemod.spec.plain import SpecFile
 
     import_modules(imports)
-    held = local_folder(str(spec)) if spec.is_dir() else None
-    if held is not None and out is not None and out.resolve() != spec.resolve():
-        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
-    file = read_local(spec) if held is None else SpecFile(held.spec)
+    stored_run = local_folder(str(spec)) if spec.is_dir() else None
+    if stored_run is not None and out is not None and out.resolve() != spec.resolve():
+        raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
+    file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
-    folder = folder if held is None else held.folder
+    folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.pipeline.local_run import LocalRun
@@ -140,9 +141,11 @@ def _follow(local: "LocalRun", debug: bool) -> None:
 def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
     result = trial.result
     values = result.values()
-    shown = "  ".join(f"{name} {metric_text(name, values[name])}" for name in objectives if name in values)
-    words = " ".join(result.failure.message.split()) if result.failure else shown
-    return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.seconds):>8}  {words}"
+    objectives_text = "  ".join(
+        f"{name} {metric_text(name, values[name])}" for name in objectives if name in values
+    )
+    words = " ".join(result.failure.message.split()) if result.failure else objectives_text
+    return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.record.total_seconds):>8}  {words}"
 
 
 class _Follower:
@@ -198,7 +201,7 @@ class _Follower:
 
         from service.cli.view import Point, Progress, Snapshot
         from service.cli.watching import time_left
-        from sparsemod.report.rows import front
+        from sparsemod.report.pareto import front
 
         local = self._local
         spec = local.spec
@@ -217,7 +220,7 @@ class _Follower:
             if part.trials
         ]
         objectives = local.problem.objectives
-        rows = [trial.row() for trial in local.trials]
+        rows = [trial.record for trial in local.trials]
         completed = [row.values() for row in rows if row.state == "completed"]
         history = objectives.history(completed)
         seconds = time.monotonic() - self._began
@@ -304,20 +307,20 @@ def test(
 
     import_modules(imports)
     folder = local_folder(experiment)
-    view: Any
+    view: TrialRecord
     if folder is not None:
         identity: int | str = str(folder.folder)
         spec, view = folder.spec, folder.trial(trial)
-        longer = epochs or 4 * view.planned_epochs
     else:
         client = connect(server)
         stored = client.experiment(which(client, experiment).id)
         identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
-        longer = epochs or 4 * view.epochs
+    longer = epochs or 4 * view.epochs
     _one_thread()
-    chosen = require_device(device, "--device")
+    torch_device = require_device(device, "--device")
     results = [
-        _test_once(spec, view, longer, number, chosen, imports=folder is not None) for number in range(seeds)
+        _test_once(spec, view, longer, number, torch_device, imports=folder is not None)
+        for number in range(seeds)
     ]
     summary = summarize(results)
     if json_output:
@@ -348,7 +351,7 @@ def test(
 
 
 def _test_once(
-    spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str, *, imports: bool
+    spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
 ) -> dict[str, float]:
     from sparsemod.data import load
     from sparsemod.errors import BuildError
@@ -360,7 +363,7 @@ def _test_once(
     result = evaluate(
         spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
     )  # fmt: skip
-    tested = [item for item in result.measurements if item.metric == "error" and item.split == "test"]
+    tested = [item for item in result.measurements if item.metric == "error" and item.on_test]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"
         raise BuildError(f"trial {view.index} has no test result: {reason}")

@@ -9,17 +9,19 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sparsemod.objectives import Scale
 from sparsemod.records import (
+    SCALES,
     Artifact,
-    Candidate,
     Failure,
+    FrontPoint,
     Label,
-    Measurement,
+    ParetoFront,
     Record,
+    TrialRecord,
     TrialState,
     Value,
 )
+from sparsemod.scales import Scale
 from sparsemod.spec.experiment import ExperimentSpec
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -45,9 +47,9 @@ class ExperimentState(StrEnum):
     """The states of an experiment."""
 
     RUNNING = "running"  # trials are suggested and handed out
-    STOPPED = "stopped"  # by the user; resume goes on where it stopped
+    STOPPED = "stopped"  # by the user; resume continues it
     DONE = "done"  # the candidate source has no more, or the stopping rule held
-    FAILED = "failed"  # cannot go on, `reason` says why
+    FAILED = "failed"  # cannot continue; `reason` holds the cause
 
 
 class AttemptState(StrEnum):
@@ -60,8 +62,6 @@ class AttemptState(StrEnum):
     RELEASED = "released"  # returned unfinished: the worker ended, or its machine lacks something
     STOPPED = "stopped"  # ended because the user stopped the experiment or the trial
 
-
-SCALES = "Scale of each objective: `low` is at 0, `high` (the reference value) at 1; `log` is the logarithm of value + offset."
 
 # -- experiments ----------------------------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """One round: its `title`, what was asked for and how far it is. `done` counts trials that are over; where the source replaces infeasible
+    """One round: its `title`, its plan and its progress. `done` counts finished trials; where the source replaces infeasible
     candidates and networks that cannot be built, as a search does, these count for nothing. `planned`: the source has it; a round of trials
     attached by hand is not planned."""
 
@@ -109,7 +109,7 @@ class ExperimentSummary(View):
     reason: str | None = Field(None, description="Why the experiment is done or failed.")
     paused: str | None = Field(
         None,
-        description="Why a running experiment is paused: what the machines lack. It continues by itself, or at once with `resume`.",
+        description="Why a running experiment is paused: the resource that its machines lack. It continues automatically, or at once with `resume`.",
     )
     spec_error: str | None = Field(
         None,
@@ -210,30 +210,20 @@ class AttemptView(View):
     failure: Failure | None = None
 
 
-class TrialView(View):
+class TrialView(TrialRecord):
     """A trial. `epochs` is the planned number;
     `trained_epochs` is what its weights were trained for, inherited epochs included."""
 
     experiment: int
-    index: int
-    state: TrialState
-    candidate: Candidate
-    epochs: int
-    seed: int
     costs: dict[str, float] = Field(description="Costs known before training: metric -> value.")
-    measurements: tuple[Measurement, ...] = ()
-    trained_epochs: float = 0.0
-    seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
-    notes: tuple[str, ...] = ()
-    failure: Failure | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
     attempts: tuple[AttemptView, ...] = ()
     created_at: datetime
     finished_at: datetime | None = None
 
-    def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
+    def known_values(self) -> dict[str, float]:
+        """Metric -> value: the measurements, test data excluded, and the costs known before training of other metrics."""
+        return {**self.costs, **self.values()}
 
 
 class LogLine(Request):
@@ -249,51 +239,18 @@ class LogLine(Request):
 # -- the front ------------------------------------------------------------------------------------------------------------------------
 
 
-class Ancestor(View):
-    """A step of a lineage: the parent trial, and the operators that changed it into its child."""
-
-    index: int
-    operators: tuple[str, ...]
-
-
-class ParetoPoint(View):
+class ParetoPoint(FrontPoint):
     """A point of the front; `lineage` holds its ancestors, nearest first."""
 
-    index: int
-    origin: Label
-    round: Label
-    parameters: dict[str, Value]
-    measurements: tuple[Measurement, ...]
-    lineage: tuple[Ancestor, ...]
     artifacts: tuple[StoredArtifact, ...]
 
-    def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
 
-
-class HistoryPoint(View):
-    """Hypervolume after `trials` completed trials; `index` and `round` belong to the last one."""
-
-    trials: int
-    hypervolume: float
-    index: int
-    round: Label
-
-
-class ParetoView(View):
+class ParetoView(ParetoFront):
     """The front of the completed trials that meet the budgets.
     Hypervolume is the dominated share of the box from the low ends of the scales to the reference point."""
 
     experiment: int
-    name: str
-    objectives: tuple[str, ...]
-    reference_point: dict[str, float]
-    budgets: dict[str, float]
-    scales: dict[str, Scale] = Field(description=SCALES)
     points: tuple[ParetoPoint, ...]
-    hypervolume: float
-    history: tuple[HistoryPoint, ...]
 
 
 class Event(View):

@@ -26,6 +26,7 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import NOT_ON_TEST
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
@@ -48,9 +49,9 @@ class Experiments(Pauses):
         data = spec.to_dict()
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, "create", [owner, data])
-            if known is not None:
-                return self._experiment(connection, known["experiment_id"])
+            earlier = self._known_request(connection, key, "create", [owner, data])
+            if earlier is not None:
+                return self._experiment(connection, earlier["experiment_id"])
             identity = connection.execute(
                 sa.insert(experiments)
                 .values(
@@ -241,8 +242,8 @@ class Experiments(Pauses):
             raise InvalidInput("rounds", body["rounds"], "more trials for a round, or other budgets")
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, f"extend {experiment_id}", body)
-            if known is not None:
+            earlier = self._known_request(connection, key, f"extend {experiment_id}", body)
+            if earlier is not None:
                 return self._experiment(connection, experiment_id)
             lock = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
             row = connection.execute(lock).mappings().one_or_none()
@@ -307,15 +308,13 @@ class Experiments(Pauses):
         )
         total = connection.execute(sa.select(sa.func.count()).select_from(completed.subquery())).scalar_one()
         counts = sa.select(measurements.c.metric, sa.func.count(measurements.c.trial_id.distinct()))
-        counts = counts.where(
-            measurements.c.trial_id.in_(completed), measurements.c.split.is_distinct_from("test")
-        )
+        counts = counts.where(measurements.c.trial_id.in_(completed), NOT_ON_TEST)
         measured = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
         for place, name in enumerate(spec.objectives):
             if measured.get(name, 0) < total:
-                known = ", ".join(sorted(name for name, count in measured.items() if count == total))
+                measured_names = ", ".join(sorted(name for name, count in measured.items() if count == total))
                 raise InvalidSpec(
-                    f"objectives.{place}", name, f"a metric that all completed trials have: {known}"
+                    f"objectives.{place}", name, f"a metric that all completed trials have: {measured_names}"
                 )
 
     def events(self, experiment_id: int, after: int = 0, limit: int = 1000) -> list[Event]:

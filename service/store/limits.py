@@ -1,18 +1,18 @@
 """Budgets, reference points and scales in force, and fingerprints of requests."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from sparsemod.errors import UnknownName
-from sparsemod.objectives import Scale
+from sparsemod.files import fingerprint
+from sparsemod.scales import Scale
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.scales import resolved
 
 
-def fingerprint(kind: str, body: Any) -> str:
-    return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
+def request_fingerprint(kind: str, body: Any) -> str:
+    return fingerprint(json.dumps([kind, body], sort_keys=True))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def effective_limits(spec: ExperimentSpec) -> Limits:
     can be shown.
     """
     try:
-        found = spec.resolved_objectives()
+        found = spec.objectives_in_force()
     except UnknownName:
         return Limits(spec.budgets, spec.reference_point, resolved(spec.scales, spec.reference_point))
     return Limits(dict(found.budgets), dict(found.reference), dict(found.scales))

@@ -17,7 +17,7 @@ from service.store.tables import (
     trial_artifacts,
     trials,
 )
-from service.store.trial_rows import curve_point, trial_view
+from service.store.trial_rows import NOT_ON_TEST, curve_point, not_on_test, trial_view
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import (
     MAX_EPOCH,
@@ -120,7 +120,7 @@ class Trials(Base):
                 sa.and_(
                     metric.c.trial_id == trials.c.id,
                     metric.c.metric == sort,
-                    metric.c.split.is_distinct_from("test"),
+                    not_on_test(metric),
                 ),
             )
             key = metric.c.value
@@ -149,7 +149,7 @@ class Trials(Base):
     def csv_columns(self, experiment_id: int, indices: Collection[int]) -> tuple[dict[str, str], list[str]]:
         """Return the columns of a table of these trials: metric -> unit, and parameters, both in the order
         of the trials."""
-        wanted = set(indices)
+        selected = set(indices)
         metrics: dict[str, str] = {}
         parameters: dict[str, None] = {}
         with self._read() as connection:
@@ -160,14 +160,14 @@ class Trials(Base):
             )
             for index, values in connection.execute(rows.order_by(trials.c.index)):
                 names = tuple(values)
-                if index in wanted and names not in seen:
+                if index in selected and names not in seen:
                     seen.add(names)
                     parameters.update(dict.fromkeys(names))
             first = sa.func.min(measurements.c.position)
             units = (
                 sa.select(measurements.c.metric, measurements.c.unit, first)
                 .join(trials, trials.c.id == measurements.c.trial_id)
-                .where(trials.c.experiment_id == experiment_id, measurements.c.split.is_distinct_from("test"))
+                .where(trials.c.experiment_id == experiment_id, NOT_ON_TEST)
                 .group_by(measurements.c.metric, measurements.c.unit)
                 .order_by(first, measurements.c.metric)
             )
@@ -241,8 +241,8 @@ class Trials(Base):
         with self._write() as connection:
             mine = sa.select(trials).where(trials.c.experiment_id == experiment_id)
             if indices is None:
-                wanted = trials.c.failure_kind.is_distinct_from(FailureKind.INVALID.value)
-                mine = mine.where(trials.c.state == TrialState.FAILED.value, wanted)
+                retryable = trials.c.failure_kind.is_distinct_from(FailureKind.INVALID.value)
+                mine = mine.where(trials.c.state == TrialState.FAILED.value, retryable)
                 rows = connection.execute(mine.order_by(trials.c.index).with_for_update()).mappings().all()
             else:
                 rows = [

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from service.client.backoff import Backoff
 from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
-from service.store.suggestions import SuggesterLease, TrialRecord
+from service.store.suggestions import SuggesterLease
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
+from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposer
-    from sparsemod.sources.observation import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -39,7 +40,7 @@ POLL_SECONDS = 0.2
 RETRY_SECONDS = (0.5, 15.0)
 """First and longest pause after a database error."""
 
-NO_MORE = "the search space holds no further candidate"
+NO_MORE = "the search space has no more candidates"
 
 
 @dataclass
@@ -87,21 +88,6 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     return Proposer.of(Problem.of(spec, data.info), watch)
 
 
-def observation(record: TrialRecord) -> "Observation":
-    """Convert a stored trial to an observation for the search."""
-    from sparsemod.sources.observation import Observation
-
-    return Observation(
-        record.index,
-        record.candidate,
-        record.state,
-        record.values,
-        record.trained_epochs,
-        record.failure,
-        record.weights,
-    )
-
-
 class Suggester:
     """One suggester. `step` handles every running experiment once. `run` repeats it until a stop.
 
@@ -122,16 +108,15 @@ class Suggester:
         """Step until `stop` is set, then release the leases. Waits for a database that does not answer."""
         keeper = threading.Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True)
         keeper.start()
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         while not stop.is_set():
             try:
                 busy = self.step()
             except ServerUnavailable as error:
-                log.warning("database unavailable, retrying", reason=str(error), pause=pause)
-                stop.wait(pause)
-                pause = min(2 * pause, RETRY_SECONDS[1])
+                log.warning("database unavailable, retrying", reason=str(error))
+                stop.wait(backoff.pause())
                 continue
-            pause = RETRY_SECONDS[0]
+            backoff.reset()
             if not busy:
                 stop.wait(POLL_SECONDS)
         keeper.join()
@@ -157,9 +142,11 @@ class Suggester:
         waiting = self._store.searches_paused()
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
-            kept = {*active, *waiting}
-            gone = [self._leased.pop(identity) for identity in list(self._leased) if identity not in kept]
-        for item in gone:
+            in_use = {*active, *waiting}
+            released = [
+                self._leased.pop(identity) for identity in list(self._leased) if identity not in in_use
+            ]
+        for item in released:
             item.close()
             self._store.release_suggester(item.lease)
         busy = False
@@ -212,13 +199,13 @@ class Suggester:
             return False
         if view.revision == leased.revision:
             return False
-        wanted = self._wanted(view)
-        if wanted <= 0:
+        count = self._wanted(view)
+        if count <= 0:
             leased.revision = view.revision
             return False
-        records = self._store.records(identity)
+        observations = self._store.observations(identity)
         try:
-            answer = self._request_suggestions(leased, view, records, wanted)
+            answer = self._request_suggestions(leased, view, observations, count)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:
@@ -241,7 +228,7 @@ class Suggester:
         if leased.paused:
             self._store.unpause("search", experiment=identity)
             leased.paused = False
-        pending = any(not record.state.finished for record in records)
+        pending = any(item.pending for item in observations)
         if suggestions:
             indices = self._store.queue(leased.lease, suggestions)
             live = sum(item.feasible for item in suggestions)
@@ -274,7 +261,7 @@ class Suggester:
         return max(missing, view.spec.source.batch) if missing > 0 else 0
 
     def _request_suggestions(
-        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], wanted: int
+        self, leased: _Leased, view: ExperimentView, observations: list[Observation], count: int
     ) -> tuple[str | None, list[Any]] | None:
         """Return (reason to end or None, suggestions), or None while the search's process still works on
         them."""
@@ -285,11 +272,10 @@ class Suggester:
             leased.spec = view.spec
         if isinstance(leased.search, SearchProcess):
             if not leased.search.busy:
-                leased.search.ask([observation(record) for record in records], wanted)
+                leased.search.ask(observations, count)
             return leased.search.answer()
-        observations = [observation(record) for record in records]
         reason = leased.search.done(observations)
-        return reason, ([] if reason is not None else leased.search.next(observations, wanted))
+        return reason, ([] if reason is not None else leased.search.next(observations, count))
 
     def _end_experiment(self, view: ExperimentView, state: ExperimentState, reason: str) -> None:
         """End the experiment unless it has changed since `view`. Raises Conflict then."""

@@ -18,7 +18,7 @@ from sparsemod.objectives import Objectives
 from sparsemod.pipeline import trial as pipeline_trial
 from sparsemod.pipeline.local_run import Finished, LocalRun
 from sparsemod.records import CurvePoint
-from sparsemod.report.rows import front
+from sparsemod.report.pareto import front
 from sparsemod.units import METRICS
 
 
@@ -104,7 +104,7 @@ class _Bar(NoProgress):
 
     def _front(self) -> str:
         objectives = self._local.problem.objectives
-        best = front(objectives, [trial.row() for trial in self._local.trials])
+        best = front(objectives, [trial.record for trial in self._local.trials])
         if not best:
             return ""
         first = objectives.names[0]
@@ -164,8 +164,10 @@ def _planned(local: LocalRun) -> int:
 def line(trial: Finished, objectives: Objectives) -> str:
     """Return a finished trial as a line: index, round, state, then its objectives or the failure."""
     values = trial.result.values()
-    known = [name for name in objectives.names if name in values]
-    shown = "  ".join(f"{METRICS[name].title} {METRICS[name].show(values[name])}" for name in known)
+    measured = [name for name in objectives.names if name in values]
+    objectives_text = "  ".join(
+        f"{METRICS[name].title} {METRICS[name].show(values[name])}" for name in measured
+    )
     failure = trial.result.failure
-    words = " ".join(failure.message.split()) if failure else shown
-    return f"trial {trial.index:>4}  {trial.candidate.round}  {trial.state:<10}  {words}"
+    words = " ".join(failure.message.split()) if failure else objectives_text
+    return f"trial {trial.index:>4}  {trial.candidate.round}  {trial.result.state:<10}  {words}"

@@ -10,10 +10,10 @@ from sparsemod.errors import InvalidInput, NotFound
 from sparsemod.interactive.front import Front
 from sparsemod.interactive.trial import Trial
 from sparsemod.objectives import Objectives
-from sparsemod.records import TrialState
+from sparsemod.records import TrialRecord, TrialState
 from sparsemod.report.frames import frame
+from sparsemod.report.pareto import front
 from sparsemod.report.result_source import ResultSource
-from sparsemod.report.rows import Row, front
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import metric, parse_upper, show_value, title
@@ -42,7 +42,7 @@ class Results:
         read = self._source.read()
         self.spec: ExperimentSpec = read.spec
         self.objectives: Objectives = read.objectives
-        self._rows: tuple[Row, ...] = read.rows
+        self._rows: tuple[TrialRecord, ...] = read.rows
         for name in ("trials", "front"):
             self.__dict__.pop(name, None)
         return self
@@ -97,32 +97,32 @@ class Results:
             metric(by, "by").name if by is not None else next((n for n in names if n not in bounds), names[0])
         )
         order = [first, *(name for name in names if name != first)]
-        known = [
+        candidates = [
             row
             for row in self._completed()
             if self.objectives.feasible(row.values()) and first in row.values()
         ]
-        chosen = [
+        within_limits = [
             row
-            for row in known
+            for row in candidates
             if all(row.values().get(name, float("inf")) <= limit for name, limit in bounds.items())
         ]
-        if not chosen:
-            wanted = (
+        if not within_limits:
+            limits_text = (
                 ", ".join(f"{name} <= {show_value(name, limit)}" for name, limit in bounds.items()) or first
             )
-            least = [
+            smallest = [
                 f"{name} {show_value(name, min(v))}"
                 for name in bounds
-                if (v := [r.values()[name] for r in known if name in r.values()])
+                if (v := [r.values()[name] for r in candidates if name in r.values()])
             ]
-            there = (
-                f", where the smallest is {', '.join(least)}"
-                if least
-                else f", which has {len(known)} completed trials within the budgets"
+            context = (
+                f", where the smallest is {', '.join(smallest)}"
+                if smallest
+                else f", which has {len(candidates)} completed trials within the budgets"
             )
-            raise NotFound("completed trial with", wanted, self.place + there)
-        return self._trial(min(chosen, key=lambda row: [row.values()[name] for name in order]))
+            raise NotFound("completed trial with", limits_text, self.place + context)
+        return self._trial(min(within_limits, key=lambda row: [row.values()[name] for name in order]))
 
     def plot(self, x: str | None = None, y: str | None = None, *, ax: "Axes | None" = None) -> "Axes":
         """Plot two metrics of the completed trials, with the front, the budgets and a line through the best points.
@@ -154,10 +154,10 @@ class Results:
         ax.set_title(self.name, fontsize=11)
         return ax
 
-    def _trial(self, row: Row) -> Trial:
+    def _trial(self, row: TrialRecord) -> Trial:
         return Trial(self._source, self.spec, row, self.objectives.names)
 
-    def _completed(self) -> list[Row]:
+    def _completed(self) -> list[TrialRecord]:
         return [row for row in self._rows if row.state is TrialState.COMPLETED]
 
     def _counts(self) -> str:
@@ -166,9 +166,9 @@ class Results:
             ", ".join(f"{counts[state]} {state}" for state in TrialState if counts[state]) or "no trial yet"
         )
 
-    def _trouble(self) -> str:
+    def _why_empty(self) -> str:
         """Return why the front is empty although trials have ended, else ""."""
-        failures = [row.failure for row in self._rows if row.failure]
+        failures = [row.failure_message for row in self._rows if row.failure_message]
         if len(self.front) or not self._rows:
             return ""
         if self._completed():
@@ -180,20 +180,20 @@ class Results:
         )
 
     def __repr__(self) -> str:
-        trouble = self._trouble()
+        trouble = self._why_empty()
         return f"Results({self.name!r}, {self._counts()}; {len(self.front)} on the front{f' ({trouble})' if trouble else ''}; {self.place})"
 
     def _repr_html_(self) -> str:
-        shown = [
+        names = [
             *self.objectives.names,
             *(name for name in self.objectives.budgets if name not in self.objectives.names),
         ]
         points = [
-            (point.index, [show_value(name, value) if (value := point.values.get(name)) is not None else "" for name in shown], point.row.candidate.origin)
+            (point.index, [show_value(name, value) if (value := point.values.get(name)) is not None else "" for name in names], point.row.candidate.origin)
             for point in self.front.points[:SHOWN]
         ]  # fmt: skip
         return render(
-            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._trouble(),
-            hypervolume=self.hypervolume, total=len(self.front), columns=[title(name) for name in shown], points=points,
+            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._why_empty(),
+            hypervolume=self.hypervolume, total=len(self.front), columns=[title(name) for name in names], points=points,
             budgets=[f"{title(name)} ≤ {show_value(name, limit)}" for name, limit in self.objectives.budgets.items()],
         )  # fmt: skip

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sparsemod.errors import Conflict
-from sparsemod.records import Artifact, TrialState, Value
+from sparsemod.records import TrialRecord, TrialState, Value
 from sparsemod.report.result_source import ResultSource
-from sparsemod.report.rows import Row
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import METRICS, show_value, title
@@ -35,8 +34,8 @@ class Exported:
 
     def lines(self) -> list[str]:
         """Return the outcome of each format, and the note."""
-        found = [line for report in self.reports for line in report.lines()]
-        return [*found, self.note] if self.note else found
+        lines = [line for report in self.reports for line in report.lines()]
+        return [*lines, self.note] if self.note else lines
 
     def __repr__(self) -> str:
         return "\n".join([f"exported to {self.folder}", *(f"  {line}" for line in self.lines())])
@@ -49,7 +48,7 @@ class Trial:
     """A trial of an experiment. `values`: metric -> value in the unit of `sparsemod.units.METRICS`, without test data."""
 
     def __init__(
-        self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]
+        self, source: ResultSource, spec: ExperimentSpec, row: TrialRecord, objectives: Sequence[str]
     ) -> None:
         self._source, self._spec, self.row, self._objectives = source, spec, row, objectives
 
@@ -106,7 +105,7 @@ class Trial:
         from sparsemod.delivery.deliver import PAGE, Subject, deliver
         from sparsemod.export.names import model_name
 
-        wanted = [formats] if isinstance(formats, str) else list(formats)
+        format_names = [formats] if isinstance(formats, str) else list(formats)
         heading = f"{self._spec.name}, trial {self.index}"
         subject = Subject.of(
             self._spec,
@@ -115,34 +114,34 @@ class Trial:
             parameters=self.parameters,
             measurements=self.row.measurements,
         )
-        done = deliver(
+        delivered = deliver(
             subject,
             folder,
-            wanted,
+            format_names,
             target=device or self._spec.target.device,
             name=name or model_name(self._spec.name, self.index),
         )
-        if done.failed:
-            words = "; ".join(f"{report.format}: {report.failure}" for report in done.failed)
-            written = [report.format for report in done.reports if report.failure is None]
+        if delivered.failed:
+            words = "; ".join(f"{report.format}: {report.failure}" for report in delivered.failed)
+            written = [report.format for report in delivered.reports if report.failure is None]
             rest = f"; {', '.join(written)} and the report card are in {folder}" if written else ""
             raise Conflict(f"trial {self.index} could not be exported as {words}{rest}")
-        return Exported(Path(folder), Path(folder) / PAGE, done.reports, subject.note)
+        return Exported(Path(folder), Path(folder) / PAGE, delivered.reports, subject.note)
 
     def _content(self) -> bytes:
-        networks: list[Artifact] = [artifact for artifact in self.row.artifacts if artifact.kind == "network"]
-        if not networks:
+        network = self.row.artifact("network")
+        if network is None:
             raise Conflict(f"trial {self.index} has no network: its state is {self.state}")
         with tempfile.TemporaryDirectory() as work:
-            return self._source.copy(networks[0], Path(work) / "network").read_bytes()
+            return self._source.copy(network, Path(work) / "network").read_bytes()
 
     def __repr__(self) -> str:
-        known = [name for name in self._objectives if name in self.values]
-        shown = ", ".join(f"{title(name)} {show_value(name, self.values[name])}" for name in known)
-        return f"Trial({self.index}, {self.state}{': ' if shown else ''}{shown})"
+        measured = [name for name in self._objectives if name in self.values]
+        objectives = ", ".join(f"{title(name)} {show_value(name, self.values[name])}" for name in measured)
+        return f"Trial({self.index}, {self.state}{': ' if objectives else ''}{objectives})"
 
     def _repr_html_(self) -> str:
         return render(
-            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure,
+            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure_message,
             values=[(METRICS[name].title, METRICS[name].show(value)) for name, value in self.values.items() if name in METRICS],
         )  # fmt: skip

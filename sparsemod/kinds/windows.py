@@ -28,6 +28,12 @@ class Window:
         """Whether each channel has exactly one filter."""
         return self.groups == channels == outputs and self.groups > 1
 
+    def conv_kernel(self, channels: int, outputs: int) -> str:
+        """Return the C kernel of a convolution with this window: depthwise, conv_1x1 or conv."""
+        if self.depthwise(channels, outputs):
+            return "depthwise"
+        return "conv_1x1" if self.pointwise else "conv"
+
     def around(self, axis: int) -> Pair:
         """Return the padding (before, after) along an axis: 0 rows, 1 columns."""
         return self.padding[2 * axis], self.padding[2 * axis + 1]
@@ -42,14 +48,14 @@ class Window:
         """Return the rows and columns of the output; not positive when the window does not fit.
 
         With `ceil`, a last window that would begin beyond the input and its leading padding is omitted."""
-        found = []
+        counts = []
         for axis in (0, 1):
             stride = self.stride[axis]
             count = (self.room(size, axis) + (stride - 1 if self.ceil else 0)) // stride + 1
             if self.ceil and (count - 1) * stride >= size[axis] + self.around(axis)[0]:
                 count -= 1
-            found.append(count)
-        return found[0], found[1]
+            counts.append(count)
+        return counts[0], counts[1]
 
     def beyond(self, size: Pair) -> Pair:
         """Return the rows and columns by which the last window, with `ceil`, reaches beyond the input and its padding."""

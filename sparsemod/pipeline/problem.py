@@ -4,7 +4,6 @@ This module imports no torch, so that the server can check specs and candidates.
 `sparsemod.pipeline.screening` and `sparsemod.pipeline.trial` build the networks.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
 from sparsemod.plugins import Names, PluginConfig
@@ -21,7 +21,13 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
+from sparsemod.spec.pipeline_parameters import (
+    METHOD,
+    PIPELINE_PARAMETERS,
+    changed,
+    check_narrowed,
+    with_method,
+)
 from sparsemod.spec.training import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -64,28 +70,28 @@ class Problem:
     @cached_property
     def space(self) -> Space:
         """Return the family's parameters, narrowed by the spec, and the searched pipeline parameters."""
-        own = self.family.space(self.info)
-        allowed = [*own.names, *PIPELINE_PARAMETERS]
+        family_space = self.family.space(self.info)
+        allowed = [*family_space.names, *PIPELINE_PARAMETERS]
         searched = self.spec.searched()
-        for name, given in searched.items():
-            if name in own:
-                check_narrowed(own.parameter(name), given, self.spec.network.family)
+        for name, parameter in searched.items():
+            if name in family_space:
+                check_narrowed(family_space.parameter(name), parameter, self.spec.network.family)
             elif name not in allowed:
-                known = ", ".join(allowed)
+                names = ", ".join(allowed)
                 raise InvalidSpec(
                     f"space.{name}",
                     name,
-                    f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
+                    f"a parameter of family {self.spec.network.family} or of the pipeline: {names}",
                 )
-        space = own.override(searched)
+        space = family_space.override(searched)
         # The spec's constraints come first, so that an error's index is the index in the spec.
-        whole = Space(space.parameters, [*self.spec.constraints, *own.constraints])
-        return whole.check_reachable(name for name in searched if name not in own)
+        whole = Space(space.parameters, [*self.spec.constraints, *family_space.constraints])
+        return whole.check_reachable(name for name in searched if name not in family_space)
 
     @cached_property
     def objectives(self) -> Objectives:
         """Return objectives, reference point and budgets."""
-        return self.spec.resolved_objectives()
+        return self.spec.objectives_in_force()
 
     def candidate(self, candidate: Candidate) -> Candidate:
         """Return the candidate with validated parameters in canonical order, constants included.
@@ -108,7 +114,10 @@ class Problem:
 
         Raises InvalidInput for a value that the method does not accept.
         """
-        return self._changed("pruning", self.spec.pruning, values)
+        part = self.spec.pruning
+        if METHOD in values:
+            part = with_method(part, str(values[METHOD]))
+        return self._changed("pruning", part, values)
 
     def training(self, values: Mapping[str, Value]) -> TrainingSpec:
         """Return the spec's training with the candidate's values.
@@ -118,9 +127,9 @@ class Problem:
         return self._changed("training", self.spec.training, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
-        own = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has(part, n)}
+        searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has_key(part, n)}
         try:
-            return changed(part, own) if own else part
+            return changed(part, searched) if searched else part
         except ValidationError as error:
             first = error.errors()[0]
             raise InvalidInput(
@@ -128,7 +137,7 @@ class Problem:
             ) from None
 
 
-def _has(part: BaseModel, key: str) -> bool:
+def _has_key(part: BaseModel, key: str) -> bool:
     return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 
@@ -137,4 +146,4 @@ def trial_seed(seed: int, index: int) -> int:
 
     Seeds are spread over 31 bits and equal on every machine.
     """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "big") >> 1
+    return int(fingerprint(f"{seed}/{index}")[:8], 16) >> 1

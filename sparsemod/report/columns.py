@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsemod.report.rows import Row
+from sparsemod.records import TrialRecord
 from sparsemod.units import METRICS
 
 
@@ -28,7 +28,7 @@ class Column:
 
     name: str
     title: str
-    value: Callable[[Row], Any]
+    value: Callable[[TrialRecord], Any]
     unit: str = ""
     dtype: str = ""
     cell: Callable[[Any], Any] = _plain
@@ -42,52 +42,52 @@ _TRIAL = (
     Column("origin", "origin", lambda row: row.candidate.origin, dtype="text"),
     Column("parent", "parent", lambda row: row.candidate.parent, dtype="Int64"),
     Column("operators", "operators", lambda row: "; ".join(row.candidate.operators) or None, dtype="text"),
-    Column("epochs", "epochs", lambda row: row.epochs, "epochs", "float64", "{:g}".format),
-    Column("seconds", "seconds", lambda row: row.seconds, "s", "float64", "{:.3f}".format),
-    Column("failure", "failure", lambda row: row.failure or None, dtype="text"),
+    Column("epochs", "epochs", lambda row: row.trained_epochs, "epochs", "float64", "{:g}".format),
+    Column("seconds", "seconds", lambda row: row.total_seconds, "s", "float64", "{:.3f}".format),
+    Column("failure", "failure", lambda row: row.failure_message or None, dtype="text"),
 )
 
 
 def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Column]:
     """Return the columns of a table with these metrics (metric -> unit) and parameters; the first is `INDEX`."""
     ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
-    found = [INDEX, *_TRIAL]
-    taken = {column.name for column in found}
+    result = [INDEX, *_TRIAL]
+    used_names = {column.name for column in result}
     for metric in ordered:
-        name = _free(metric, "measurements", taken)
-        found.append(
+        name = _unique_name(metric, "measurements", used_names)
+        result.append(
             Column(name, f"{name} [{metrics[metric]}]", _measured(metric), metrics[metric], "float64")
         )
     for parameter in parameters:
-        name = _free(parameter, "parameters", taken)
-        found.append(Column(name, name, _parameter(parameter)))
-    return found
+        name = _unique_name(parameter, "parameters", used_names)
+        result.append(Column(name, name, _parameter(parameter)))
+    return result
 
 
-def columns_of(rows: Sequence[Row]) -> list[Column]:
+def columns_of(rows: Sequence[TrialRecord]) -> list[Column]:
     """Return the columns of a table of these trials. Measurements on test data are excluded."""
     metrics: dict[str, str] = {}
     for row in rows:
         for m in row.measurements:
-            if m.split != "test":
+            if not m.on_test:
                 metrics.setdefault(m.metric, m.unit)
     return columns(metrics, dict.fromkeys(name for row in rows for name in row.candidate.parameters))
 
 
-def _free(name: str, prefix: str, taken: set[str]) -> str:
-    unique = f"{prefix}.{name}" if name in taken else name
-    taken.add(unique)
+def _unique_name(name: str, prefix: str, used_names: set[str]) -> str:
+    unique = f"{prefix}.{name}" if name in used_names else name
+    used_names.add(unique)
     return unique
 
 
-def _measured(metric: str) -> Callable[[Row], Any]:
+def _measured(metric: str) -> Callable[[TrialRecord], Any]:
     return lambda row: row.values().get(metric)
 
 
-def _parameter(name: str) -> Callable[[Row], Any]:
+def _parameter(name: str) -> Callable[[TrialRecord], Any]:
     return lambda row: row.candidate.parameters.get(name)
 
 
-def units(found: Collection[Column]) -> dict[str, str]:
+def units(table_columns: Collection[Column]) -> dict[str, str]:
     """Return column -> unit, for the columns with a unit."""
-    return {column.name: column.unit for column in found if column.unit}
+    return {column.name: column.unit for column in table_columns if column.unit}

@@ -7,27 +7,28 @@ KB", "10 ms") are stored as floats in the metric's unit.
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
-from sparsemod.objectives import Objectives
-from sparsemod.plugins import NAMES, Names
+from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.records import Value
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
-from sparsemod.spec.plugin_choice import Choice
+from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+
+if TYPE_CHECKING:
+    from sparsemod.objectives import Objectives
 
 
 class Part(BaseModel):
@@ -51,12 +52,14 @@ class SplitsSpec(Part):
         0.15,
         description="Share held back for test mode; ignored when the dataset brings an official test set.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the division. Change it and every trial sees other data.")
+    seed: int = Field(
+        0, ge=0, description="Seed of the splits. Another seed gives every trial different data."
+    )
 
     @model_validator(mode="after")
-    def _leave_something(self) -> "SplitsSpec":
+    def _leave_training_data(self) -> "SplitsSpec":
         if self.validation + self.test >= 0.9:
-            raise ValueError("validation + test must be below 0.9, so that something is left to train on")
+            raise ValueError("validation + test must be below 0.9, to leave data for training")
         return self
 
 
@@ -74,7 +77,7 @@ class DatasetSpec(Part):
         {}, description="Options of the dataset itself, for example `path` of an .npz file."
     )
     limit: int | None = Field(
-        None, ge=20, description="Use only so many samples, drawn stratified; for quick tries."
+        None, ge=20, description="Use only this many samples, a stratified draw; for quick trials."
     )
     splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
 
@@ -131,7 +134,7 @@ class ExperimentSpec(Part):
     version: Literal[2] = Field(2, description="Version of this format. Version 1 is read as linear scales.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
         "experiment",
-        description="For people, and for the folder of results: letters of any alphabet, digits, spaces and . _ -.",
+        description="Title of the experiment and name of its results folder: letters of any alphabet, digits, spaces and . _ -.",
     )
     dataset: DatasetSpec = Field(description="The data.")
     network: NetworkSpec = Field(description="The network family.")
@@ -142,13 +145,13 @@ class ExperimentSpec(Part):
     constraints: tuple[Constraint, ...] = Field(
         (), description="Linear constraints between numeric parameters."
     )
-    source: Annotated[SourceConfig, Choice(SOURCES, source_from)] = Field(
+    source: Annotated[SourceConfig, OneOf(SOURCES, lambda given, _: source_from(given), named=False)] = Field(
         default_factory=_default_source,
         description="Where candidates come from: the settings of a source, chosen by its `name`.",
     )
-    pipeline: tuple[Annotated[Stage, Choice(STAGES, lambda stage: stage, named=True)], ...] = Field(
+    pipeline: tuple[Annotated[Stage, OneOf(STAGES, lambda stage, _: stage)], ...] = Field(
         default_factory=default_pipeline,
-        description="What is done with a candidate: names of stages, or mappings with `name` and settings, in order.",
+        description="Stages that evaluate a candidate, in order: names, or mappings with `name` and settings.",
     )
     objectives: tuple[str, ...] = Field(
         OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
@@ -170,7 +173,7 @@ class ExperimentSpec(Part):
         default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
     )
     quantization: Quantization = Field(
-        default_factory=lambda: SCHEMES.config("static"), description="How networks become integer networks."
+        default_factory=lambda: SCHEMES.config("static"), description="How networks are quantized."
     )
     measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
     target: TargetSpec = Field(TargetSpec(), description="The device.")
@@ -206,7 +209,7 @@ class ExperimentSpec(Part):
     def stored(cls, data: Any) -> "ExperimentSpec":
         """Return a spec that was checked before, perhaps by another process.
 
-        Methods unknown in this process are kept unchanged; `Problem.of` refuses them. Raises InvalidSpec.
+        Methods unknown in this process are kept unchanged; `Problem.of` rejects them. Raises InvalidSpec.
         """
         return cls.parse(data, names=Names.ANY)
 
@@ -221,7 +224,7 @@ class ExperimentSpec(Part):
 
     @field_validator("name", mode="before")
     @classmethod
-    def _composed(cls, value: Any) -> Any:
+    def _normalized_name(cls, value: Any) -> Any:
         """Normalize the name to Unicode NFC and check that file systems accept its length."""
         if not isinstance(value, str):
             return value
@@ -236,7 +239,7 @@ class ExperimentSpec(Part):
     def _space(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput("space", value, "a mapping of parameter names to parameters")
-        return {name: parameter_from(name, given) for name, given in value.items()}
+        return {name: parameter_from(name, parameter) for name, parameter in value.items()}
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -245,10 +248,10 @@ class ExperimentSpec(Part):
             raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(CHOICES)}")
         names = []
         for place, name in enumerate(value):
-            found = metric(str(name), f"objectives.{place}").name
-            if found not in CHOICES or found in names:
+            metric_name = metric(str(name), f"objectives.{place}").name
+            if metric_name not in CHOICES or metric_name in names:
                 raise InvalidInput(f"objectives.{place}", name, f"each of {', '.join(CHOICES)} at most once")
-            names.append(found)
+            names.append(metric_name)
         return tuple(names)
 
     @field_validator("budgets", mode="before")
@@ -264,8 +267,8 @@ class ExperimentSpec(Part):
             ]
         elif isinstance(value, Mapping):
             pairs = [
-                (metric(n, "budgets").name, metric(n, "budgets").parse(given, f"budgets.{n}"))
-                for n, given in value.items()
+                (metric(n, "budgets").name, metric(n, "budgets").parse(limit_value, f"budgets.{n}"))
+                for n, limit_value in value.items()
             ]
         else:
             raise InvalidInput(
@@ -284,17 +287,17 @@ class ExperimentSpec(Part):
     def _reference(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput("reference_point", value, "a mapping of metric to value")
-        found = {
+        reference = {
             metric(name, "reference_point").name: metric(name, "reference_point").parse(
                 v, f"reference_point.{name}"
             )
             for name, v in value.items()
         }
-        if len(found) != len(value):
+        if len(reference) != len(value):
             raise InvalidInput(
                 "reference_point", value, "each metric once (size is model_size, memory is working_memory)"
             )
-        return found
+        return reference
 
     @field_validator("scales", mode="before")
     @classmethod
@@ -306,37 +309,35 @@ class ExperimentSpec(Part):
         for part, given in (("reference_point", self.reference_point), ("scales", self.scales)):
             for name, value in given.items():
                 if name not in self.objectives:
-                    allowed = f"only objectives: {', '.join(self.objectives)}"
                     shown = value.kind if isinstance(value, ScaleSpec) else value
-                    raise InvalidInput(f"{part}.{name}", shown, allowed)
+                    raise InvalidInput(
+                        f"{part}.{name}", shown, f"only objectives: {', '.join(self.objectives)}"
+                    )
         if self.measure.latency == "macs" and self.target.operations_per_second is None:
-            raise InvalidInput(
-                "target.operations_per_second",
-                None,
-                "needed by measure.latency = macs: multiply-adds per second",
-            )
+            allowed = "needed by measure.latency = macs: multiply-adds per second"
+            raise InvalidInput("target.operations_per_second", None, allowed)
         if not self.quantization.integer:
             for name in LINKED:
-                other = "model_size" if name == "flash" else "working_memory"
-                why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
+                alternative = "model_size" if name == "flash" else "working_memory"
+                allowed = f"{alternative}: the linked size of a float network is unknown (quantization.scheme is {self.quantization.scheme})"
                 if name in self.budgets:
-                    raise InvalidInput(f"budgets.{name}", self.budgets[name], why)
+                    raise InvalidInput(f"budgets.{name}", self.budgets[name], allowed)
                 if name in self.objectives:
-                    raise InvalidInput("objectives", name, why)
+                    raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
         for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
                 within = "space" if name in self.space else "source.values"
-                check_pipeline(parameter, self.training, self.pruning, within)
+                check_pipeline(parameter, self.training, self.pruning, within, searched.get(METHOD))
         return self
 
     def searched(self) -> dict[str, Parameter]:
         """Return `space` and the pipeline parameters that the source itself varies."""
-        own = self.source.parameters()
-        return {name: own[name] for name in PIPELINE_PARAMETERS if name in own} | self.space
+        varied = self.source.parameters()
+        return {name: varied[name] for name in PIPELINE_PARAMETERS if name in varied} | self.space
 
     def check_methods(self) -> None:
-        """Raise UnknownName for a method that this process does not know."""
+        """Raise UnknownName for a method that is not registered in this process."""
         check_known(self)
 
     def reference(self) -> dict[str, float]:
@@ -353,11 +354,13 @@ class ExperimentSpec(Part):
         default = _DEFAULT_REFERENCE | limits
         return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
 
-    def resolved_objectives(self) -> Objectives:
+    def objectives_in_force(self) -> "Objectives":
         """Return the objectives with their scales, the reference point and all budgets.
 
         Raises the errors of `all_budgets`, InvalidInput for a scale that does not begin below its reference value.
         """
+        from sparsemod.objectives import Objectives
+
         reference = self.reference()
         return Objectives(self.objectives, reference, self.all_budgets(), resolved(self.scales, reference))
 
@@ -373,22 +376,22 @@ class ExperimentSpec(Part):
         """
         from sparsemod.targets import calibrated_cores, device
 
-        found = device(self.target.device)
+        target = device(self.target.device)
         limits = dict(self.budgets)
-        if self.quantization.integer and found.model in calibrated_cores():
-            limits.setdefault("flash", float(found.flash))
-            limits.setdefault("ram", float(found.ram))
+        if self.quantization.integer and target.model in calibrated_cores():
+            limits.setdefault("flash", float(target.flash))
+            limits.setdefault("ram", float(target.ram))
             return limits
         for name in LINKED:
             if name in limits or name in self.objectives:
                 field = f"budgets.{name}" if name in limits else "objectives"
                 raise InvalidInput(
-                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {found.model})"
+                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {target.model})"
                 )  # fmt: skip
         if self.measure.model_size != "nonzeros":
-            limits.setdefault("model_size", float(found.flash))
+            limits.setdefault("model_size", float(target.flash))
         if self.measure.working_memory.startswith(("arena", "peak")):
-            limits.setdefault("working_memory", float(found.ram))
+            limits.setdefault("working_memory", float(target.ram))
         return limits
 
 

@@ -20,13 +20,34 @@ _PIPELINE = {
     "batch_size": "training",
     "label_smoothing": "training",
     "sparsity": "pruning",
+    "pruning_method": "pruning",
 }
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
-Each replaces the constant of the same name in `training` or `pruning`.
+Each replaces the constant of the same name in `training` or `pruning`; `pruning_method` replaces `pruning.method`.
 """
+
+METHOD = "pruning_method"
+
+
+def with_method(pruning: PruningConfig, name: str) -> PruningConfig:
+    """Return the config of the pruning method `name`, which may be another name for a method with settings.
+
+    `pruning` itself, if that is its method. Otherwise the keys `sparsity`, `of` and `schedule` that the spec
+    sets are kept where the method has them. Raises InvalidInput that lists near names.
+    """
+    alias = PRUNING.aliases.get(name)
+    if alias is None and name == pruning.method:
+        return pruning
+    config = PRUNING.config_of(name if alias is None else alias.member)
+    stated = pruning.model_dump(mode="json", include=pruning.model_fields_set)
+    kept = {key: stated[key] for key in _SHARED if key in stated and key in config.model_fields}
+    return PRUNING.config(name, **{**kept, **({} if alias is None else alias.keys)})
+
+
+_SHARED = ("sparsity", "of", "schedule")
 
 
 def extremes(parameter: Parameter) -> tuple[Value, ...]:
@@ -42,18 +63,31 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
 
 
 def check_pipeline(
-    parameter: Parameter, training: TrainingSpec, pruning: PruningConfig, within: str = "space"
+    parameter: Parameter,
+    training: TrainingSpec,
+    pruning: PruningConfig,
+    within: str = "space",
+    methods: Parameter | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
-    Raises InvalidInput with a field in `within`.
+    `methods`: the parameter `pruning_method`, if the space has it. Raises InvalidInput with a field in
+    `within`.
     """
+    if parameter.name == METHOD:
+        _check_methods(parameter, pruning, within)
+        return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if part == "pruning" and methods is not None:
+        several = [with_method(pruning, str(value)) for value in extremes(methods)]
+        for one in [config for config in several if config.has(name)] or several[:1]:
+            check_pipeline(parameter, training, one, within)
+        return
     whole: BaseModel = training if part == "training" else pruning
     if part == "pruning" and not pruning.has(name):
-        methods = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
+        known = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
         raise InvalidInput(
-            f"{within}.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"
+            f"{within}.{name}", "searched", f"needs pruning.method {known} (it is {pruning.method})"
         )
     for value in extremes(parameter):
         try:
@@ -63,29 +97,40 @@ def check_pipeline(
             raise InvalidInput(f"{within}.{name}", value, f"as in {part}.{name}: {reason}") from None
 
 
+def _check_methods(parameter: Parameter, pruning: PruningConfig, within: str) -> None:
+    """Check that every value is the name of a pruning method. Raises InvalidInput with a field in `within`."""
+    for value in extremes(parameter):
+        try:
+            with_method(pruning, str(value))
+        except InvalidInput as error:
+            raise InvalidInput(f"{within}.{METHOD}", value, error.allowed) from None
+
+
 def changed(part: M, values: Mapping[str, Value]) -> M:
     """Return a part of a spec with changed values. Raises pydantic's ValidationError for an invalid value."""
     return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
 
 
-def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:
-    """Check that `given` has the kind of `own`, a family's parameter, and contains only values of `own`.
+def check_narrowed(family_parameter: Parameter, parameter: Parameter, family: str) -> None:
+    """Check that `parameter` has the kind of `family_parameter` and contains only values of it.
 
     Raises InvalidInput.
     """
-    if given.when not in ((), own.when):
+    if parameter.when not in ((), family_parameter.when):
         raise InvalidInput(
-            f"space.{own.name}.when",
-            [condition.model_dump() for condition in given.when],
+            f"space.{family_parameter.name}.when",
+            [condition.model_dump() for condition in parameter.when],
             f"left out: family {family} decides when it needs this parameter",
         )
-    field, allowed = f"space.{own.name}", f"for family {family}: {own.allowed()}"
-    if isinstance(given, Real) and not isinstance(own, Real):
-        raise InvalidInput(field, [given.low, given.high], allowed)
-    if isinstance(given, Integer) and not isinstance(own, Integer | Real):
-        raise InvalidInput(field, [given.low, given.high], f"{allowed}; give a list of some of them, or one")
-    for value in extremes(given):
+    field, allowed = f"space.{family_parameter.name}", f"for family {family}: {family_parameter.allowed()}"
+    if isinstance(parameter, Real) and not isinstance(family_parameter, Real):
+        raise InvalidInput(field, [parameter.low, parameter.high], allowed)
+    if isinstance(parameter, Integer) and not isinstance(family_parameter, Integer | Real):
+        raise InvalidInput(
+            field, [parameter.low, parameter.high], f"{allowed}; give a list of some of them, or one"
+        )
+    for value in extremes(parameter):
         try:
-            own.check(value)
+            family_parameter.check(value)
         except InvalidCandidate:
             raise InvalidInput(field, value, allowed) from None

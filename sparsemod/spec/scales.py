@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparsemod.errors import InvalidInput
-from sparsemod.objectives import Kind, Scale
+from sparsemod.scales import Kind, Scale
 from sparsemod.units import METRICS, OBJECTIVES, metric
 
 DECADES = 3.0

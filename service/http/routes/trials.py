@@ -8,7 +8,6 @@ from fastapi.responses import StreamingResponse
 
 from service.http.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
 from service.http.spec_checks import check_candidate
-from service.schemas.report_rows import to_row
 from service.schemas.trials import AttachTrial, LogLine, Page, TrialView
 from service.store import Store
 from sparsemod.records import CurvePoint, Label, Measurement, TrialState
@@ -66,11 +65,11 @@ def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
     Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which
     a client notices.
     """
-    found = columns(*store.csv_columns(experiment, indices))
-    yield csv_header(found)
+    table_columns = columns(*store.csv_columns(experiment, indices))
+    yield csv_header(table_columns)
     for start in range(0, len(indices), CSV_TRIALS):
         views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
-        yield csv_lines(map(to_row, views), found)
+        yield csv_lines(views, table_columns)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))

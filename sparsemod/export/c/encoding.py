@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.c.arena import node
+from sparsemod.kinds.encodings import LONGEST_GAP, bridging_zeros
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Weighted
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sparsemod.measure.encodings import EncodedLayer, EncodingGoal
 
 Int8 = NDArray[np.int8]
-_LONGEST = 255
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,28 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
     from sparsemod.measure.encodings import EncodedLayer
     from sparsemod.measure.work import Weights, work_of
 
-    found = []
+    layers = []
     for layer in network.weighted():
         kernel, features = work_of(node(layer), network.named)
         if "quad_words" in features:
-            outputs, left = len(layer.weight), int(np.count_nonzero(layer.weight))
+            outputs, nonzeros = len(layer.weight), int(np.count_nonzero(layer.weight))
             weights = Weights(
-                outputs, layer.weight.size // outputs, layer.window.groups, left, _bridges(layer)
+                outputs, layer.weight.size // outputs, layer.window.groups, nonzeros, _bridges(layer)
             )
-            found.append(EncodedLayer(layer.name, kernel, features, weights))
-    return found
+            layers.append(EncodedLayer(layer.name, kernel, features, weights))
+    return layers
 
 
 def _bridges(layer: Weighted) -> int:
     """Return the number of zeros that `gaps` stores for this layer."""
     rows = np.moveaxis(layer.weight, 1, -1).reshape(len(layer.weight), -1)  # channels last, as in C
-    if rows.shape[1] <= _LONGEST:
+    if rows.shape[1] <= LONGEST_GAP:
         return 0
     # The runs of zeros lie between the nonzero weights and the ends of the filters.
     places = np.pad(rows != 0, ((0, 0), (1, 1)), constant_values=True)
     filters, taps = np.nonzero(places)
     runs = np.diff(taps)[np.diff(filters) == 0] - 1
-    return int(np.sum(runs // (_LONGEST + 1)))
+    return int(np.sum(bridging_zeros(runs)))
 
 
 def blocked(weight: Int8, groups: int) -> Int8:
@@ -126,10 +126,10 @@ def gaps(weight: Int8) -> Encoded:
     for filter_ in weight:
         start = 0
         for place in [*np.flatnonzero(filter_).tolist(), weight.shape[1]]:
-            while place - start > _LONGEST:
-                index.append(_LONGEST)
+            while place - start > LONGEST_GAP:
+                index.append(LONGEST_GAP)
                 values.append(0)
-                start += _LONGEST + 1
+                start += LONGEST_GAP + 1
             index.append(place - start)
             if place < weight.shape[1]:
                 values.append(int(filter_[place]))
