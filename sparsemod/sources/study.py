@@ -36,7 +36,7 @@ class StudyConfig(SourceConfig):
     )
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         ("magnitude", "filters", "alds"),
-        description="Pruning methods by name; torchprune's names are allowed."
+        description="Pruning methods by name; torchprune's names are allowed.",
     )
     mode: Literal["retrain", "cascade", "train"] = Field(
         "retrain",
