@@ -107,9 +107,11 @@ class GrowingFront:
         point = objectives.vector(row)
         if np.any(np.all(self._points <= point, axis=1)):
             return self.hypervolume
-        kept = ~np.all(point <= self._points, axis=1)
-        self._points = np.vstack([self._points[kept], point])
-        self.members = [member for member, keep in zip(self.members, kept, strict=True) if keep] + [key]
+        undominated = ~np.all(point <= self._points, axis=1)
+        self._points = np.vstack([self._points[undominated], point])
+        self.members = [member for member, keep in zip(self.members, undominated, strict=True) if keep] + [
+            key
+        ]
         if np.all(point < 1.0):
             self.hypervolume = max(self.hypervolume, hypervolume(self._points))
         return self.hypervolume

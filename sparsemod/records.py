@@ -5,7 +5,7 @@ JSON.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -121,7 +121,8 @@ class Measurement(Record):
 class Measured(Record):
     """Base of the records with measurements. A metric is measured at most once per split."""
 
-    measurements: tuple[Measurement, ...] = ()
+    if TYPE_CHECKING:  # declared by each record, in its own order of fields
+        measurements: tuple[Measurement, ...] = ()
 
     def value(self, metric: str) -> float | None:
         """Return the value of `metric`, None if it was not measured. Test data do not count."""
@@ -177,6 +178,7 @@ class TrialResult(Measured):
     """
 
     state: TrialState
+    measurements: tuple[Measurement, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -197,6 +199,7 @@ class TrialRecord(Measured):
     candidate: Candidate
     epochs: int
     seed: int
+    measurements: tuple[Measurement, ...] = ()
     trained_epochs: float = 0.0
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
     notes: tuple[str, ...] = ()

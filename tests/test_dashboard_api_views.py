@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
+from service.processes.task_process import TaskFailed
 from service.schemas.dashboard import Points
 from service.settings import Settings
 from service.store import Store
@@ -277,7 +278,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
     assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
     # The result is stored by now, also for other server processes: no process computes it again.
-    monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(http.app.state.computed._process, "run", None)  # type: ignore[attr-defined]
     assert http.get(f"{path}/trials/3/graph").json() == graph
     monkeypatch.undo()
     found = until(http, f"{path}/importance").json()
@@ -299,7 +300,11 @@ def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     computed = http.app.state.computed  # type: ignore[attr-defined]
-    monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
+
+    def run(function: str, task: Any) -> Any:
+        raise TaskFailed(f"no {function.partition(':')[2]} today")
+
+    monkeypatch.setattr(computed._process, "run", run)
     answer = until(http, f"/experiments/{made}/trials/0/graph")
     assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
 
@@ -319,8 +324,8 @@ def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
             return started(["/no/such/program"], **options)
         return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
 
-    monkeypatch.setattr("service.jobs.computed_views.subprocess.Popen", start)
-    for index, reason in enumerate(("ended (exit code 0)", "No such file")):
+    monkeypatch.setattr("service.processes.task_process.subprocess.Popen", start)
+    for index, reason in enumerate(("ended early: status 0", "No such file")):
         answer = until(http, f"/experiments/{made}/trials/{index}/graph")
         assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
     # The fill's parameters are no network's: it is the process itself that answers.

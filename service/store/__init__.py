@@ -15,6 +15,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 import structlog
 
+from service.client.backoff import Backoff
 from service.settings import Settings
 from service.store.attempts import Attempts
 from service.store.computed_views import ComputedViews
@@ -96,16 +97,13 @@ def open_patiently(settings: Settings, ended: Callable[[], bool]) -> Store | Non
 
     Raises InvalidInput for an unusable URL.
     """
-    pause = RETRY_SECONDS[0]
+    backoff = Backoff(*RETRY_SECONDS)
     while not ended():
         try:
             return open_store(settings)
         except ServerUnavailable as error:
-            log.warning("database unavailable, retrying", reason=str(error), pause=pause)
-        until = time.monotonic() + pause
-        while time.monotonic() < until and not ended():
-            time.sleep(0.05)
-        pause = min(2 * pause, RETRY_SECONDS[1])
+            log.warning("database unavailable, retrying", reason=str(error))
+        backoff.wait(ended)
     return None
 
 

@@ -4,7 +4,6 @@ A claim is one conditional UPDATE that changes the trial from queued to running.
 attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from service.store.tables import (
 )
 from service.store.trial_rows import artifact, candidate
 from sparsemod.errors import Conflict, NotFound
+from sparsemod.files import fingerprint
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
 log = structlog.get_logger("store")
@@ -374,11 +374,11 @@ class Attempts(Reports):
 def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
     message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
     level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    fingerprint = hashlib.sha256(f"{level}\n{message}".encode(errors="replace")).hexdigest()[:32]
+    known = fingerprint(f"{level}\n{message}".encode(errors="replace"))[:32]
     return {
         "attempt_id": attempt_id,
         "time": line.time,
         "level": level,
         "message": message,
-        "fingerprint": fingerprint,
+        "fingerprint": known,
     }

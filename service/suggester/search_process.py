@@ -18,9 +18,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.processes.memory import half_of_memory, over_limit, resident_bytes
 from service.processes.supervised import die_with_parent
 from sparsemod.data.source import DATASETS
 from sparsemod.errors import BuildError, SparsemodError
@@ -111,8 +111,7 @@ class SearchProcess:
     ) -> None:
         self.spec, self._build = spec, build
         self._build_seconds = build_seconds or BUILD_SECONDS
-        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        self._memory = memory or spec.limits.memory or half
+        self._memory = memory or spec.limits.memory or half_of_memory()
         self._broken: list[tuple[dict[str, Value], str]] = []
         self._question: tuple[Sequence[Observation], int] | None = None
         self._asked = 0.0
@@ -158,10 +157,8 @@ class SearchProcess:
             self._replace(f"took more than {self._build_seconds:g} s")
         elif now - self._asked > SILENT_SECONDS:
             self._replace(f"the search did not answer in {SILENT_SECONDS:g} s")
-        elif (resident := _resident(self._child.pid)) > self._memory:
-            self._replace(
-                f"used {resident / 1e6:,.0f} MB of memory; {self._memory / 1e6:,.0f} MB are allowed"
-            )
+        elif (resident := resident_bytes(self._child.pid)) > self._memory:
+            self._replace(over_limit(resident, self._memory))
         return None
 
     def close(self) -> None:
@@ -295,13 +292,3 @@ def _ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"
-
-
-def _resident(pid: int) -> int:
-    """Return the resident bytes of a process (anonymous and shared memory), 0 after its end."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    lines = [line.split() for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:"))]
-    return 1024 * sum(int(words[1]) for words in lines)

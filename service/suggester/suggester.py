@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from service.client.backoff import Backoff
 from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
 from service.store.suggestions import SuggesterLease
@@ -107,16 +108,15 @@ class Suggester:
         """Step until `stop` is set, then release the leases. Waits for a database that does not answer."""
         keeper = threading.Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True)
         keeper.start()
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         while not stop.is_set():
             try:
                 busy = self.step()
             except ServerUnavailable as error:
-                log.warning("database unavailable, retrying", reason=str(error), pause=pause)
-                stop.wait(pause)
-                pause = min(2 * pause, RETRY_SECONDS[1])
+                log.warning("database unavailable, retrying", reason=str(error))
+                stop.wait(backoff.pause())
                 continue
-            pause = RETRY_SECONDS[0]
+            backoff.reset()
             if not busy:
                 stop.wait(POLL_SECONDS)
         keeper.join()

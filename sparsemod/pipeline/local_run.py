@@ -9,7 +9,6 @@ FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.
 
 import fcntl
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from pydantic import ValidationError, model_validator
 
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
+from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
@@ -30,7 +30,7 @@ from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
 from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialRecord, TrialResult, TrialState
 from sparsemod.report.pareto import front
-from sparsemod.report.results import write_atomically, write_results
+from sparsemod.report.results import write_results
 from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
@@ -332,7 +332,7 @@ class LocalRun(_Folder):
                     failure = Failure(kind=FailureKind.FAULT, message=message)
                     result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
-                    os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
+                    move(Path(workdir) / artifact.name, self.artifact(artifact.digest))
         return Finished(
             index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result
         )  # fmt: skip
@@ -355,14 +355,6 @@ class LocalRun(_Folder):
         return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
 
     def _append_trial(self, finished: Finished) -> None:
-        line = (finished.model_dump_json() + "\n").encode()
-        with self._journal.open("ab", buffering=0) as journal:
-            size = journal.tell()
-            try:
-                while line:
-                    line = line[journal.write(line) :]
-                os.fsync(journal.fileno())
-            except OSError:
-                os.truncate(self._journal, size)  # half a line would hide the next trial
-                raise
+        # Half a line would hide the next trial.
+        append_durably(self._journal, (finished.model_dump_json() + "\n").encode())
         self.trials.append(finished)

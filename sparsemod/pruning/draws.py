@@ -1,15 +1,15 @@
 """Random numbers of pruning methods: they follow from the training's seed and the tensor's name alone."""
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from sparsemod.files import fingerprint
 
 
 def generator(seed: int, *words: str) -> torch.Generator:
     """Return a generator for a seed and a purpose, equal on every machine."""
-    text = "/".join([str(seed), *words]).encode()
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1)
+    digest = fingerprint("/".join([str(seed), *words]))
+    return torch.Generator().manual_seed(int(digest[:16], 16) >> 1)
 
 
 def uniform(seed: int, name: str, count: int) -> Tensor:

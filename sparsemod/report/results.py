@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from sparsemod.files import write_atomically
 from sparsemod.objectives import Objectives
 from sparsemod.records import ParetoFront, TrialRecord
 from sparsemod.report.columns import Column, columns_of
@@ -91,16 +90,3 @@ def write_results(
     for filename, content in files.items():
         write_atomically(folder / filename, content)
     return {filename: folder / filename for filename in files}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` atomically, so that a reader never sees a partial file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users and tools from reading results
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -1,62 +1,35 @@
-"""Child process for computations that need torch: graphs of networks and the importance of parameters.
-
-It reads tasks as JSON lines from standard input and writes one answer line per task to standard output. It
-stays alive between tasks, because loading torch takes seconds.
+"""Tasks about one experiment that need torch or Ax: the graph of a network, the importance of parameters, and
+the experiment in Ax's format. They run in a child process, see `service.processes.task_process`.
 """
 
-import contextlib
-import importlib
-import json
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from sparsemod.data import load
 from sparsemod.data.source import declared
-from sparsemod.errors import SparsemodError
 from sparsemod.graph import Graph, deployed
 from sparsemod.graph.macs import operator_macs
 from sparsemod.measure.memory import timeline
 from sparsemod.measure.size import LayerSize, layer_sizes
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import build, pruning_plan
-from sparsemod.records import TrialState, Value
+from sparsemod.records import TrialState
+from sparsemod.sources.observation import observations_from_plain
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import Storage
 
 
-def main() -> None:
-    """Answer tasks until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # output of a user's family must not mix with the answers
-    for line in sys.stdin:
-        json.dump(answer(json.loads(line)), answers, separators=(",", ":"))
-        answers.write("\n")
-        answers.flush()
+def _problem(task: dict[str, Any]) -> Problem:
+    spec = ExperimentSpec.stored(task["spec"])
+    return Problem.of(spec, declared(spec.dataset.name) or load(spec.dataset).info)
 
 
-def answer(task: dict[str, Any]) -> dict[str, Any]:
-    """Return `{"content": ...}`, or `{"error": message}` when the task fails."""
-    try:
-        for module in task["imports"]:
-            importlib.import_module(module)
-        spec = ExperimentSpec.stored(task["spec"])
-        info = declared(spec.dataset.name) or load(spec.dataset).info
-        problem = Problem.of(spec, info)
-        with contextlib.redirect_stdout(sys.stderr):
-            if task["kind"] == "graph":
-                return {"content": graph(problem, task["parameters"])}
-            return {"content": importance(problem, task["trials"])}
-    except SparsemodError as error:
-        return {"error": str(error)}
-    except Exception as error:  # noqa: BLE001
-        # A user's family may raise anything. The next task may concern another family.
-        return {"error": f"{type(error).__name__}: {error}"}
+def graph(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the layers of a candidate's deployed network and its memory use over time, in bytes.
 
-
-def graph(problem: Problem, values: dict[str, Value]) -> dict[str, Any]:
-    """Return the layers of a candidate's deployed network and its memory use over time, in bytes."""
+    `task`: the spec and the candidate's parameters.
+    """
+    problem, values = _problem(task), task["parameters"]
     module = build(problem, values, 0)
     network = deployed(pruning_plan(problem, values, module).graph)
     storage = problem.spec.quantization.storage
@@ -104,12 +77,11 @@ def _layer(network: Graph, operator: Any, storage: Storage, sizes: Mapping[str, 
     }
 
 
-def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sensitivity of every objective to the parameters, as plain data."""
+def importance(task: dict[str, Any]) -> dict[str, Any]:
+    """Return the sensitivity of every objective to the parameters. `task`: the spec and the trials."""
     from sparsemod.search.importance import FEWEST, sensitivity
-    from sparsemod.sources.observation import observations_from_plain
 
-    observations = observations_from_plain(trials)
+    problem, observations = _problem(task), observations_from_plain(task["trials"])
     sensitivities = {
         name: sensitivity(problem.space, observations, name, problem.spec.seed)
         for name in problem.spec.objectives
@@ -126,5 +98,9 @@ def importance(problem: Problem, trials: list[dict[str, Any]]) -> dict[str, Any]
     }
 
 
-if __name__ == "__main__":
-    main()
+def ax_snapshot(task: dict[str, Any]) -> str:
+    """Return JSON for `ax.api.client.Client.load_from_json_file`. `task`: the spec and the trials."""
+    from sparsemod.search.ax_experiment import snapshot
+
+    problem = _problem(task)
+    return snapshot(problem.spec, problem.space, observations_from_plain(task["trials"]))
