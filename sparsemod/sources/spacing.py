@@ -1,9 +1,10 @@
 """The shares of weights at which a study prunes."""
 
 import math
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -45,6 +46,7 @@ class Spacing(BaseModel):
             return tuple((step + 1) ** -power for step in range(1, steps + 1))
         if count == 1:
             return (high,)
+        found: NDArray[np.floating[Any]]
         if self.type == "geometric":
             found = np.geomspace(high, low, count)
         elif self.type == "linear":
