@@ -29,6 +29,13 @@ TRANSLATIONS: Stage[Translation] = Stage(
         "sparsemod.graph.rules.pointwise",
         "sparsemod.graph.rules.shaping",
         "sparsemod.graph.rules.renaming",
+        "sparsemod.graph.rules.functions",
+        "sparsemod.graph.rules.pairs",
+        "sparsemod.graph.rules.movements",
+        "sparsemod.graph.rules.reducing",
+        "sparsemod.graph.rules.resizing",
+        "sparsemod.graph.rules.normalizing",
+        "sparsemod.graph.rules.transposed",
     ),
 )
 """Translations by ATen operator ("aten.conv2d.default")."""

@@ -1,10 +1,13 @@
 """One ATen call of a traced program: its arguments, and the methods with which a translation emits the result."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
@@ -27,6 +30,14 @@ class Constant:
     transposed: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Elements of a tensor with more axes than tensors have: `index` (without batch) holds their numbers in the array's order."""
+
+    source: str
+    index: NDArray[np.int64]
+
+
 def captured() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
@@ -43,6 +54,8 @@ class Walker(Protocol):
     names: set[str]
     values: dict[Node, Any]
     storage: dict[Node, Node]
+    skipped: dict[Node, Node]
+    normalized: dict[Node, tuple[str, int]]
 
 
 class Call:
@@ -82,9 +95,24 @@ class Call:
     def tensor_of(self, given: Any) -> str:
         """Return the tensor of a program node. Raises Unsupported when it does not depend on the input."""
         value = self.walker.values[given] if isinstance(given, Node) else given
+        if isinstance(value, Moved):
+            raise self.unsupported(f"its input has shape {value.index.shape}; samples have at most three axes")
         if not isinstance(value, str):
             raise self.unsupported("one of its operands is a constant")
         return value
+
+    def source(self, given: Any) -> tuple[str, NDArray[np.int64]]:
+        """Return the tensor whose elements an argument holds, and the number of each element, with the argument's axes."""
+        value = self.walker.values[given] if isinstance(given, Node) else given
+        if isinstance(value, Moved):
+            return value.source, value.index
+        name = self.tensor_of(given)
+        shape = self.walker.shapes[name]
+        return name, np.arange(math.prod(shape)).reshape(shape)
+
+    def is_moved(self, name: str) -> bool:
+        """Whether an argument is a view with more axes than tensors have."""
+        return isinstance(self.walker.values.get(self.arguments[name]), Moved)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape, without batch, of the tensor passed as argument `name`."""
@@ -116,7 +144,7 @@ class Call:
     def _without_batch(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, tuple | list):
             value = value[0]
-        source = next(n for n in self.node.all_input_nodes if isinstance(self.walker.values[n], str))
+        source = next(n for n in self.node.all_input_nodes if isinstance(self.walker.values[n], str | Moved))
         given = source.meta["val"]
         if value.ndim < 2 or value.shape[0] != given.shape[0]:
             raise self.unsupported("it must keep the batch axis first and leave it alone")

@@ -67,6 +67,10 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.pooling",
         "sparsemod.kinds.pointwise",
         "sparsemod.kinds.shaping",
+        "sparsemod.kinds.functions",
+        "sparsemod.kinds.pairs",
+        "sparsemod.kinds.movements",
+        "sparsemod.kinds.normalizing",
     ),
 )
 """Every kind of operator by name.

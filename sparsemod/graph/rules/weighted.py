@@ -13,6 +13,7 @@ from sparsemod.graph.execute import FLOAT, as_image
 from sparsemod.graph.macs import MACS
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.shaping import transposed
+from sparsemod.graph.rules.transposed import emit_transposed
 
 
 @aten(
@@ -24,7 +25,11 @@ def _conv(call: Call) -> None:
     if weight is None or weight.tensor.ndim != axes + 2:
         raise call.unsupported("only convolutions over one or two axes of a constant weight")
     if call.arguments.get("transposed"):
-        raise call.unsupported("transposed convolutions")
+        emit_transposed(
+            call, weight, bias, pair(call["stride"], axes), four(call["padding"], axes)[::2], pair(call["dilation"], axes),
+            int(call["groups"]),
+        )  # fmt: skip
+        return
     kernel, dilation = pair(weight.tensor.shape[2:], axes), pair(call["dilation"], axes)
     padding = call["padding"]
     if padding == "valid":

@@ -152,7 +152,8 @@ class Weighted(Clamped):
 LAYERS: "Stage[type[Layer]]" = Stage(
     "the integer network",
     builtin=tuple(
-        f"sparsemod.quantization.layers.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+        f"sparsemod.quantization.layers.{name}"
+        for name in ("weighted", "pooling", "pointwise", "shaping", "functions", "pairs", "movements", "normalizing")
     ),
 )
 """Layer classes by kind; the kind is the short name in files."""
