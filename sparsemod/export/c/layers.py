@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
-from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.errors import InvalidInput
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -17,6 +17,7 @@ from sparsemod.quantization.layers import (
     Add,
     AvgPool,
     Clamp,
+    Clamped,
     Concat,
     Conv,
     Flatten,
@@ -25,18 +26,18 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
     Pool,
-    Reshape,
     Weighted,
 )
 
 
 @dataclass(frozen=True)
 class Array:
-    """A constant array with elements of type `kind` and the identifier `name`."""
+    """A constant array with elements of type `kind` and the identifier `name`; `shared`: other layers may have the same one."""
 
     kind: str
     name: str
     values: NDArray[Any]
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Context:
 
 Rule = Callable[[Context, Any], Emitted]
 
-EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__,))
+EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__, "sparsemod.export.c.operators"))
 """Rules by kind: (context, layer) -> the layer's C code."""
 
 
@@ -110,7 +111,8 @@ def emit(context: Context, layer: Layer) -> Emitted:
     return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
-def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
+def struct_text(kind: str, name: str, fields: Mapping[str, Any]) -> str:
+    """Return the definition of a constant struct."""
     lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
     return f"static const {kind} {name} = {{\n{lines}}};\n"
 
@@ -200,9 +202,9 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     return Emitted(
         [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
-        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
+        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{bounds_of(layer)}",
         arrays,
-        _struct("nn_conv_layer", context.name, fields),
+        struct_text("nn_conv_layer", context.name, fields),
         count,
         encoded.name,
     )
@@ -229,7 +231,8 @@ def _groups(layer: Conv, title: str) -> str:
     return f", {layer.groups} groups" if layer.groups > 1 and title == "conv" else ""
 
 
-def _activation(context: Context, layer: Weighted | Add) -> str:
+def bounds_of(layer: Clamped) -> str:
+    """Return the words for a layer's bounds, "" for none."""
     if (layer.low, layer.high) == (-128, 127):
         return ""
     return f", clamped to {layer.low}..{layer.high}"
@@ -249,7 +252,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     return Emitted(
         [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
         ("nn_linear", encoded.kernel),
-        f"linear{_activation(context, layer)}",
+        f"linear{bounds_of(layer)}",
         arrays,
         f"{note}static const nn_filters {context.name} = {inner};\n",
         count,
@@ -279,7 +282,7 @@ def _pool(context: Context, layer: Pool, kernel: str, word: str, more: dict[str,
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
         f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
-        constants=_struct("nn_pool_layer", context.name, fields),
+        constants=struct_text("nn_pool_layer", context.name, fields),
     )
 
 
@@ -298,7 +301,7 @@ def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
         [f"nn_mean(&{context.name}, {{in0}}, {{out}});"],
         ("nn_mean",),
         "mean over all positions",
-        constants=_struct("nn_mean_layer", context.name, fields),
+        constants=struct_text("nn_mean_layer", context.name, fields),
     )
 
 
@@ -318,8 +321,8 @@ def _add(context: Context, layer: Add) -> Emitted:
     return Emitted(
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
-        f"addition{_activation(context, layer)}",
-        constants=_struct("nn_add_layer", context.name, fields),
+        f"addition{bounds_of(layer)}",
+        constants=struct_text("nn_add_layer", context.name, fields),
     )
 
 
@@ -354,7 +357,7 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
         made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        made.constants += _struct("nn_part_layer", name, fields)
+        made.constants += struct_text("nn_part_layer", name, fields)
         start += run
     made.kernels = tuple(sorted(kernels))
     return made
@@ -376,22 +379,6 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
     return Emitted(
         [f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"], ("nn_flatten",), "flatten"
     )
-
-
-@EMITTERS.register("reshape")
-def _reshape(context: Context, layer: Reshape) -> Emitted:
-    """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
-    source, made = context.network.named, layer.output
-    if source.moves(layer.inputs[0]) and source.moves(made):
-        hint = f"from shape {context.shape(layer.inputs[0])} to {context.shape(made)}: both lie channels last"
-        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
-    if source.moves(made):
-        channels, rows, columns = context.image(made)
-        sizes = (channels, rows * columns)
-    else:
-        channels, rows, columns = context.image(layer.inputs[0])
-        sizes = (rows * columns, channels)
-    return Emitted([f"nn_flatten({sizes[0]}, {sizes[1]}, {{in0}}, {{out}});"], ("nn_flatten",), "reshape")
 
 
 @EMITTERS.register("transpose")

@@ -19,7 +19,7 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
-_REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
+_REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c", "nn_multiply.c")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparsemod.arena import Node
 from sparsemod.export.c import text
@@ -285,11 +285,25 @@ def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
 
+_TYPES = {"int8_t": "<i1", "uint8_t": "<u1", "uint16_t": "<u2", "int32_t": "<i4", "uint32_t": "<u4"}
+
+
+def _unshared(layers: Sequence[Emitted]) -> list[Emitted]:
+    """Return the layers without the arrays that an earlier layer has."""
+    known: set[str] = set()
+    found = []
+    for emitted in layers:
+        own = {array.name: array for array in emitted.arrays if array.name not in known}
+        known |= set(own)
+        found.append(replace(emitted, arrays=tuple(own.values())))
+    return found
+
+
 def weights(parts: Parts, apart: bool = False) -> str:
     """Return NAME.weights.h: the layers' constants, for flash. With `apart` it only declares the arrays: see `assembler`."""
     blocks = []
-    for node, emitted in zip(parts.nodes, parts.emitted, strict=True):
-        if emitted.constants:
+    for node, emitted in zip(parts.nodes, _unshared(parts.emitted), strict=True):
+        if emitted.constants or emitted.arrays:
             arrays = "".join(
                 f"extern const {array.kind} {array.name}[{array.values.size}];\n"
                 if apart
@@ -312,10 +326,8 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in parts.emitted for array in emitted.arrays):
-        values = array.values.astype(
-            {"int8_t": "<i1", "uint8_t": "<u1", "int32_t": "<i4"}[array.kind]
-        ).tobytes()
+    for array in (array for emitted in _unshared(parts.emitted) for array in emitted.arrays):
+        values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',
             "    .balign 4",

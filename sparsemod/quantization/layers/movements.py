@@ -1,8 +1,9 @@
 """Layers that copy values to other places, or compute values between positions."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sparsemod.layouts import Shape
 from sparsemod.patterns import AXES, Pattern
@@ -38,6 +39,11 @@ class Move(Layer):
         """Return the pattern of the elements, in the order of arrays."""
         return Pattern(self.sizes, self.strides, self.offset)
 
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """See Layer."""
+        return {"sizes": self.sizes, "strides": self.strides, "offset": self.offset}
+
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         """See Layer."""
         count = math.prod(self.one_input(inputs))
@@ -65,6 +71,11 @@ class Take(Layer):
         object.__setattr__(self, "places", tuple(tuple(int(p) for p in axis) for axis in self.places))
         if self.fill not in ("zero", "lowest"):
             raise self.reject("fill", self.fill, "zero or lowest")
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """See Layer."""
+        return {"places": self.places}
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         """See Layer."""
