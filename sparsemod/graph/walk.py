@@ -16,6 +16,7 @@ from torch.fx.node import map_arg
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import Tensors, default_layout
@@ -70,6 +71,7 @@ class Walker:
         if output is None:
             raise BuildError("the network returns nothing")
         kept, output = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
+        kept = merge_means(kept, output, self.shapes)
         operators = _fuse_pads(kept, output, Tensors(self.shapes, self.layouts))
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}

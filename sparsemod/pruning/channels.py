@@ -172,7 +172,9 @@ class Labeller:
 
 ChannelRule = Callable[[Labeller, Operator, list[Labels]], Labels]
 
-CHANNELS: Stage[ChannelRule] = Stage("filter pruning", builtin=(__name__,))
+CHANNELS: Stage[ChannelRule] = Stage(
+    "filter pruning", builtin=(__name__, "sparsemod.pruning.operator_channels")
+)
 """(labeller, operator, its inputs' labels) -> its output's labels, by kind."""
 
 

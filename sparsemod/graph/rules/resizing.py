@@ -1,11 +1,11 @@
 """Bilinear upsampling and downsampling."""
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call
-from sparsemod.graph.execute import FLOAT
+from sparsemod.graph.execute import FLOAT, as_image
 from sparsemod.graph.operators import Graph, Operator
 
 PARTS = 1024
@@ -65,12 +65,8 @@ def between(size: int, wanted: int, aligned: bool) -> Between:
 
 @FLOAT.register("interpolate")
 def _run_interpolate(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    a, x = operator.attributes, inputs[0]
-    for axis, name in ((x.ndim - 1, "columns"), (x.ndim - 2, "rows")):
-        if x.ndim == 3 and name == "rows":
-            continue
-        low, high = (torch.tensor(a[key]) for key in (name, f"{name}_next"))
-        shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-        part = (torch.tensor(a[f"{name}_part"]) / PARTS).to(x.dtype).reshape(shape)
-        x = x.index_select(axis, low) * (1 - part) + x.index_select(axis, high) * part
-    return x
+    rows, columns = (len(operator.attributes[name]) for name in ("rows", "columns"))
+    aligned = bool(operator.attributes["aligned"])
+    x = as_image(graph, operator, inputs[0])
+    made = functional.interpolate(x, (rows, columns), mode="bilinear", align_corners=aligned)
+    return made.reshape(len(made), *graph.shapes[operator.output])

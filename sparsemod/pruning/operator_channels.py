@@ -1,0 +1,45 @@
+"""Channels of functions, pairs, copies and normalizations."""
+
+from sparsemod.graph import Operator
+from sparsemod.pruning.channels import CHANNELS, Labeller, Labels
+
+_COPIED = "its channels are copied to other places"
+
+
+@CHANNELS.rules("table", "interpolate", "softmax", "l2_normalize")
+def _passed_on(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    return inputs[0]
+
+
+@CHANNELS.rules("prelu", "affine")
+def _per_channel(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    for key in operator.keys:
+        labeller.row(key, inputs[0])
+        labeller.freeze_computed(key, inputs[0])
+    return inputs[0]
+
+
+@CHANNELS.rules("sum", "subtract", "multiply", "maximum", "minimum")
+def _pair(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Merge the labels of equal channels; a single channel that is repeated stays apart and is never removed."""
+    first, second = inputs
+    if len(first) == len(second):
+        labeller.merge(first, second)
+        return first
+    single, wide = sorted(inputs, key=len)
+    labeller.frozen.append((single, "it is repeated for every channel"))
+    return wide
+
+
+@CHANNELS.register("take")
+def _take(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    channel = labeller.graph.layout(operator.output).channel
+    return _copied(labeller, operator, inputs) if operator.attributes["places"][channel] else inputs[0]
+
+
+@CHANNELS.register("move")
+def _copied(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Keep every channel of the input: the sizes of a copy are part of the network."""
+    made = labeller.fresh(labeller.graph.image(operator.output)[0])
+    labeller.frozen += [(inputs[0], _COPIED), (made, _COPIED)]
+    return made
