@@ -74,4 +74,6 @@ def in_memory(index: Index, source: tuple[Shape, TensorLayout], made: tuple[Shap
 
 def _memory_order(shape: Shape, layout: TensorLayout) -> Index:
     """Return the array's element at each place in memory."""
-    return np.ascontiguousarray(np.arange(math.prod(shape)).reshape(shape).transpose(layout.memory)).reshape(-1)
+    return np.ascontiguousarray(np.arange(math.prod(shape)).reshape(shape).transpose(layout.memory)).reshape(
+        -1
+    )

@@ -52,7 +52,11 @@ def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]
     kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
-        module, shape = _without_family(rng, kind == "operators") if kind in ("free", "operators") else _family(str(kind), rng)
+        module, shape = (
+            _without_family(rng, kind == "operators")
+            if kind in ("free", "operators")
+            else _family(str(kind), rng)
+        )
         _settle(module, rng)
     return module.eval(), shape
 

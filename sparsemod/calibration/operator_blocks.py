@@ -59,7 +59,11 @@ def _combined(rng: np.random.Generator, channels: int, size: list[int]) -> Layer
 def _shuffled(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:
     groups, each = int(rng.integers(2, 5)), _wide(rng, 2, 9)
     wide = groups * each
-    return [nn.Conv2d(channels, wide, 1), Applied(lambda x: functional.channel_shuffle(x, groups))], wide, size
+    return (
+        [nn.Conv2d(channels, wide, 1), Applied(lambda x: functional.channel_shuffle(x, groups))],
+        wide,
+        size,
+    )
 
 
 def _resized(rng: np.random.Generator, channels: int, size: list[int]) -> LayersChannelsSize:

@@ -17,8 +17,16 @@ FLOAT: Stage[FloatRule] = Stage(
     builtin=tuple(
         f"sparsemod.graph.rules.{name}"
         for name in (
-            "weighted", "pooling", "pointwise", "shaping", "functions", "pairs", "movements", "resizing", "normalizing",
-        )  # fmt: skip
+            "weighted",
+            "pooling",
+            "pointwise",
+            "shaping",
+            "functions",
+            "pairs",
+            "movements",
+            "resizing",
+            "normalizing",
+        )
     ),
 )
 """Float rules by kind: (graph, operator, inputs (N, *shape)) -> output, before a fused activation."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from sparsemod.graph.functions import X, Function, inside
+from sparsemod.graph.functions import Function, X, inside
 from sparsemod.graph.operators import Operator
 from sparsemod.kinds import Kind
 
@@ -103,7 +103,9 @@ def _merge(work: Work, wanted: Callable[[Kind], object]) -> None:
             inner = None if first is None else function_of(first)
             if first is None or inner is None or function is None or work.sole_user(first.output) is None:
                 continue
-            if "table" not in (first.kind, second.kind) or not (wanted(first.traits) and wanted(second.traits)):
+            if "table" not in (first.kind, second.kind) or not (
+                wanted(first.traits) and wanted(second.traits)
+            ):
                 continue
             work.put(second, _table(second, inside(function, inner), first.inputs[0]))
             work.discard()

@@ -31,6 +31,10 @@ class Kind:
     """It has weights, one filter per output channel; they count as parameters and are stored."""
     affine: bool = False
     """It scales and shifts each channel by constants: it can be folded into a neighbour with weights."""
+    per_channel: bool = False
+    """It has a constant for each channel beside filters, and works on each channel alone: a removed channel takes its constant along."""
+    absorbs_zero: bool = False
+    """A zero in any input gives zero, whatever the other inputs are."""
     takes_affine: bool = False
     """A scale and a shift of its input's or output's channels can be folded into its weights."""
     activation: str | None = None

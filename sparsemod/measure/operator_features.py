@@ -91,7 +91,9 @@ def take(tensors: Tensors, node: Node) -> Loops:
     """Count positions by the way in which their channels are copied."""
     rows, columns, channels = image_places(tensors, node)
     made = tensors.image(node.output)
-    outside = {axis: sum(place < 0 for place in places) for axis, places in (("rows", rows), ("columns", columns))}
+    outside = {
+        axis: sum(place < 0 for place in places) for axis, places in (("rows", rows), ("columns", columns))
+    }
     inside = (made[1] - outside["rows"]) * (made[2] - outside["columns"])
     filled = made[1] * made[2] - inside
     chosen = bool(channels)
@@ -122,7 +124,11 @@ def interpolate(tensors: Tensors, node: Node) -> Loops:
     channels, rows, columns = tensors.image(node.output)
     return Loops(
         "interpolate",
-        {"elements": float(channels * rows * columns), "positions": float(rows * columns), "rows": float(rows)},
+        {
+            "elements": float(channels * rows * columns),
+            "positions": float(rows * columns),
+            "rows": float(rows),
+        },
     )
 
 

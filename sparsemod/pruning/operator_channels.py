@@ -1,13 +1,33 @@
 """Channels of functions, pairs, copies and normalizations."""
 
+import torch
+
 from sparsemod.graph import Operator
+from sparsemod.graph.functions import evaluate
 from sparsemod.pruning.channels import CHANNELS, Labeller, Labels
 
 _COPIED = "its channels are copied to other places"
 
 
-@CHANNELS.rules("table", "interpolate", "softmax", "l2_normalize")
+@CHANNELS.rules("interpolate", "l2_normalize")
 def _passed_on(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    return inputs[0]
+
+
+@CHANNELS.register("table")
+def _table(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Freeze channels whose zeros become other values, unless all readers multiply them by the same channels, which are zeros."""
+    readers = labeller.graph.users()[operator.output]
+    absorbed = bool(readers) and all(reader.traits.absorbs_zero for reader in readers)
+    at_zero = float(evaluate(operator.attributes["function"], torch.zeros(1))[0])
+    if at_zero != 0 and not absorbed:
+        labeller.frozen.append((inputs[0], "its function of zero is not zero"))
+    return inputs[0]
+
+
+@CHANNELS.register("softmax")
+def _softmax(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    labeller.frozen.append((inputs[0], "softmax reads all of its channels"))
     return inputs[0]
 
 

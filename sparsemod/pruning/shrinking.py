@@ -58,7 +58,9 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
     """Return the labels to keep: those with a nonzero weight, bias or norm parameter, at least one per group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
-        if operator.traits.affine:
+        if operator.traits.per_channel:
+            irrelevant.update(operator.keys)  # a factor of zero
+        elif operator.traits.affine:
             # with zero scale and shift the statistics do not matter; otherwise a mean of zero gives zero
             irrelevant.update(
                 norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
@@ -91,11 +93,12 @@ class _Cut:
 
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
-    if not (operator.traits.weighted or operator.traits.affine):
+    alone = operator.traits.affine or operator.traits.per_channel
+    if not (operator.traits.weighted or alone):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])
-    if operator.traits.affine:
+    if alone:
         return _Cut(rows, None, None)
     columns = np.flatnonzero(keep[source])
     if not operator.traits.window:
@@ -107,7 +110,7 @@ def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _C
 
 
 def _keys(operator: Operator) -> tuple[str, ...]:
-    if operator.traits.affine:
+    if operator.traits.affine or operator.traits.per_channel:
         return norm_keys(operator)
     return tuple(key for key in (operator.weight, operator.bias) if key is not None)
 
@@ -143,12 +146,12 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
 def _shrunk(module: nn.Module, graph: Graph, channels: Channels, keep: Keep) -> nn.Module:
     small = copy.deepcopy(module)
     original = named_tensors(module)
-    done: set[str] = set()
+    cut_keys: set[str] = set()
     for operator in graph.operators:
         cut = _cut(operator, graph, channels, keep)
         for key in _keys(operator) if cut is not None else ():
-            if cut is not None and key in original and key not in done:
-                done.add(key)
+            if cut is not None and key in original and key not in cut_keys:
+                cut_keys.add(key)
                 _replace(small, key, _sliced(original[key].detach(), cut, key == operator.weight), cut)
     _verify(module, small, graph)
     return small
@@ -169,6 +172,8 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
         owner.out_features, owner.in_features = value.shape
     elif isinstance(owner, _BatchNorm):
         owner.num_features = len(value)
+    elif isinstance(owner, nn.PReLU):
+        owner.num_parameters = len(value)
 
 
 def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
@@ -179,7 +184,7 @@ def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
     modes = {part: part.training for whole in (module, small) for part in whole.modules()}
     try:
         with torch.no_grad():
-            expected, found = module.eval()(x), small.eval()(x)
+            expected, shrunk_output = module.eval()(x), small.eval()(x)
     except RuntimeError as error:
         raise BuildError(
             f"the network cannot run with fewer filters (are sizes written into its forward?): {error}"
@@ -188,7 +193,9 @@ def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
         for part, mode in modes.items():
             part.training = mode
     tolerance = 1e-4 * max(1.0, float(expected.abs().nan_to_num(posinf=0.0).max()))
-    if expected.shape != found.shape or not torch.allclose(expected, found, 1e-4, tolerance, equal_nan=True):
+    if expected.shape != shrunk_output.shape or not torch.allclose(
+        expected, shrunk_output, 1e-4, tolerance, equal_nan=True
+    ):
         raise BuildError(
-            "the network computes something else with fewer filters (are sizes written into its forward?)"
+            "the network's output changes with fewer filters (are sizes written into its forward?)"
         )

@@ -112,7 +112,9 @@ def _interpolate(build: Build, operator: Operator) -> Layer:
     build.same(operator)
     a = operator.attributes
     lists = {
-        f"{axis}{end}": tuple(a[f"{axis}{end}"]) for axis in ("rows", "columns") for end in ("", "_next", "_part")
+        f"{axis}{end}": tuple(a[f"{axis}{end}"])
+        for axis in ("rows", "columns")
+        for end in ("", "_next", "_part")
     }
     return Interpolate(**build.base(operator), **lists, aligned=bool(a["aligned"]))
 

@@ -329,7 +329,7 @@ def _add(context: Context, layer: Add) -> Emitted:
 @EMITTERS.register("concat")
 def _concat(context: Context, layer: Concat) -> Emitted:
     """Emit one call per input; in memory the axes of an image are rows, columns, channels."""
-    made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
+    code = Emitted([], (), f"concatenation of {len(layer.inputs)}")
     axes = context.network.named.layout(layer.output).memory
     position = axes.index(layer.axis)
 
@@ -356,11 +356,11 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernel, name = "nn_copy_part" if plain else "nn_rescale_part", f"{context.name}_part{index}"
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
-        made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        made.constants += struct_text("nn_part_layer", name, fields)
+        code.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
+        code.constants += struct_text("nn_part_layer", name, fields)
         start += run
-    made.kernels = tuple(sorted(kernels))
-    return made
+    code.kernels = tuple(sorted(kernels))
+    return code
 
 
 @EMITTERS.register("clamp")

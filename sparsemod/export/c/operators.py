@@ -80,7 +80,9 @@ def _combined(context: Context, layer: Combined) -> Emitted:
 @EMITTERS.register("multiply")
 def _multiply(context: Context, layer: Multiply) -> Emitted:
     shift = 0 if layer.multiplier == 0 else -2 - layer.shift
-    fields = _pair(context, layer, multiplier=f"{{{layer.multiplier}, 0}}", offset=0, operation=0, shift=shift)
+    fields = _pair(
+        context, layer, multiplier=f"{{{layer.multiplier}, 0}}", offset=0, operation=0, shift=shift
+    )
     kernels = ("nn_multiply",)
     return Emitted(
         [f"nn_multiply(&{context.name}, {{in0}}, {{in1}}, {{out}});"], kernels,

@@ -20,7 +20,9 @@ _PAIRS = {"sum": "Add", "subtract": "Sub", "multiply": "Mul", "maximum": "Max", 
 @RULES.register("table")
 def _table(graph: OnnxGraph, layer: Table) -> None:
     name = layer.output
-    wide = graph.node("Cast", [f"{layer.inputs[0]}/q"], f"{name}/wide", to=graph.tensor_type(np.dtype(np.int32)))
+    wide = graph.node(
+        "Cast", [f"{layer.inputs[0]}/q"], f"{name}/wide", to=graph.tensor_type(np.dtype(np.int32))
+    )
     index = graph.node("Add", [wide, graph.constant(f"{name}/middle", np.int32(128))], f"{name}/index")
     graph.node("Gather", [graph.constant(f"{name}/table", layer.table), index], f"{name}/q", axis=0)
 

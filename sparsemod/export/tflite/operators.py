@@ -136,7 +136,9 @@ def _reshaped(
 def _interpolate(lowering: Lowering, layer: Interpolate, inputs: list[int]) -> None:
     options = lowering.schema.ResizeBilinearOptionsT()
     options.alignCorners, options.halfPixelCenters = layer.aligned, not layer.aligned
-    size = lowering.constant(f"{layer.output}/size", np.array([len(layer.rows), len(layer.columns)], np.int32))
+    size = lowering.constant(
+        f"{layer.output}/size", np.array([len(layer.rows), len(layer.columns)], np.int32)
+    )
     lowering.operator("RESIZE_BILINEAR", [inputs[0], size], lowering.made(layer), options)
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call
 from sparsemod.graph.execute import FLOAT
-from sparsemod.graph.functions import X, Function, evaluate
+from sparsemod.graph.functions import Function, X, evaluate
 from sparsemod.graph.operators import Graph, Operator
 
 _PLAIN = (
@@ -47,9 +47,7 @@ def _leaky_relu(call: Call) -> None:
 
 @aten("elu.default", "elu_.default", kinds=("table",))
 def _elu(call: Call) -> None:
-    emit_table(
-        call, ("elu", X, float(call["alpha"]), float(call["scale"]), float(call["input_scale"]))
-    )
+    emit_table(call, ("elu", X, float(call["alpha"]), float(call["scale"]), float(call["input_scale"])))
 
 
 @aten("selu.default", "selu_.default", kinds=("table",))

@@ -64,7 +64,7 @@ def _applied(call: Call, source: str, index: Index) -> list[Index]:
     for part in made if isinstance(made, tuple | list) else [made]:
         whole = part.round().long().numpy()
         if whole.ndim < 2 or whole.shape[0] != batch or not _separate(whole, count):
-            raise call.unsupported("it must keep the batch axis first and leave it alone")
+            raise call.unsupported("it must keep the batch axis first and unchanged")
         found.append(np.asarray(whole[0], np.int64))
     return found
 
@@ -140,7 +140,9 @@ def padded(call: Call, sizes: list[int], fill: str = "zero") -> None:
     """Pad the last axes of argument `self` by (before, after), the last axis first; negative sizes crop."""
     source, index = call.source(call.arguments.get("self", call.arguments.get("input")))
     given = torch.from_numpy(index).double()
-    place(call, source, torch.nn.functional.pad(given, sizes, value=float(OUTSIDE)).round().long().numpy(), fill)
+    place(
+        call, source, torch.nn.functional.pad(given, sizes, value=float(OUTSIDE)).round().long().numpy(), fill
+    )
 
 
 @FLOAT.register("move")
@@ -158,5 +160,7 @@ def _run_take(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
         if places:
             chosen = torch.tensor(places)
             x = x.index_select(axis + 1, chosen.clamp_min(0))
-            x = x.masked_fill((chosen == OUTSIDE).reshape([-1 if i == axis + 1 else 1 for i in range(x.ndim)]), fill)
+            x = x.masked_fill(
+                (chosen == OUTSIDE).reshape([-1 if i == axis + 1 else 1 for i in range(x.ndim)]), fill
+            )
     return x

@@ -28,7 +28,9 @@ def _norm(call: Call) -> None:
     power = call.arguments.get("ord", call.arguments.get("p", 2))
     axes = [axis % (layout.rank + 1) for axis in (call["dim"] or [])]
     if power not in (None, 2) or axes != [layout.channel + 1] or not call["keepdim"]:
-        raise call.unsupported("only as part of functional.normalize(x, dim=1), the length of each vector of channels")
+        raise call.unsupported(
+            "only as part of functional.normalize(x, dim=1), the length of each vector of channels"
+        )
     division = _division(call.node, call.arguments["self"])
     if division is None:
         raise call.unsupported("only as part of functional.normalize(x, dim=1): x divided by its length")

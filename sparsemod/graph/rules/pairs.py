@@ -118,7 +118,9 @@ def emit_affine(call: Call, tensor: str, scale: Any, shift: Any) -> None:
     Raises Unsupported for constants that differ between positions, or that repeat the tensor.
     """
     # A constant tensor may be a parameter: equal values before training say nothing of those after it.
-    uniform = None if isinstance(scale, Constant) or isinstance(shift, Constant) else (float(scale), float(shift))
+    uniform = (
+        None if isinstance(scale, Constant) or isinstance(shift, Constant) else (float(scale), float(shift))
+    )
     if uniform == (1.0, 0.0):
         call.walker.values[call.node] = tensor
         return

@@ -10,7 +10,11 @@ from sparsemod.graph.rules.shaping import transposed
 from sparsemod.layouts import TensorLayout
 
 
-@aten("mean.dim", "sum.dim_IntList", kinds=("global_avg_pool", "avg_pool", "conv", "linear", "affine", "reshape"))
+@aten(
+    "mean.dim",
+    "sum.dim_IntList",
+    kinds=("global_avg_pool", "avg_pool", "conv", "linear", "affine", "reshape"),
+)
 def _mean(call: Call) -> None:
     tensor, layout = call.tensor("self"), call.layout("self")
     axes = _axes(call, layout)

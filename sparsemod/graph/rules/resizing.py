@@ -25,9 +25,7 @@ def _bilinear(call: Call) -> None:
     for size, wanted, factor in zip(given[1:], sizes, _factors(call), strict=True):
         if factor is not None and abs(wanted - size * factor) > 1e-6 and not aligned:
             raise call.unsupported(f"{size} positions times {factor} is no whole number")
-    rows, columns = (
-        between(size, wanted, aligned) for size, wanted in zip(given[1:], sizes, strict=True)
-    )
+    rows, columns = (between(size, wanted, aligned) for size, wanted in zip(given[1:], sizes, strict=True))
     attributes = {
         "rows": rows[0], "rows_next": rows[1], "rows_part": rows[2], "columns": columns[0], "columns_next": columns[1],
         "columns_part": columns[2], "aligned": aligned,

@@ -12,7 +12,6 @@ from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.movements import moved, padded
 from sparsemod.layouts import RANKS
 
-
 _LOWEST = -1e30  # pads below this value stand for -infinity
 
 
@@ -24,7 +23,9 @@ def _concat(call: Call) -> None:
         raise call.unsupported("along the batch axis")
     layouts = {call.layout_of(name) for name in inputs}
     if len(layouts) != 1:
-        raise call.unsupported(f"layouts {', '.join(sorted(found.name for found in layouts))} differ")
+        raise call.unsupported(
+            f"layouts {', '.join(sorted(tensor_layout.name for tensor_layout in layouts))} differ"
+        )
     call.emit("concat", inputs, {"axis": axis - 1})
 
 
@@ -36,14 +37,14 @@ def _reshape(call: Call) -> None:
     if call.is_moved("self") or len(call.result_shape) not in RANKS:
         moved(call)
         return
-    given, made = call.shape("self"), call.result_shape
-    if made == given:
+    before, after = call.shape("self"), call.result_shape
+    if after == before:
         call.alias("self")
         return
-    if made == (math.prod(given),):
+    if after == (math.prod(before),):
         call.emit("flatten", (call.tensor("self"),))
     else:
-        call.emit("reshape", (call.tensor("self"),), {"shape": made}, layout=None, named=False)
+        call.emit("reshape", (call.tensor("self"),), {"shape": after}, layout=None, named=False)
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
 
 
@@ -70,9 +71,9 @@ def _transpose(call: Call) -> None:
 
 def transposed(call: Call, tensor: str) -> str:
     """Append the transpose of a sequence: from channels-length to time-features, or back."""
-    other = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
+    layout = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
     rows, columns = call.walker.shapes[tensor]
-    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=other, named=False)
+    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=layout, named=False)
 
 
 @aten("pad.default", "constant_pad_nd.default", kinds=("pad",))
@@ -87,7 +88,7 @@ def _pad(call: Call) -> None:
         call.alias("self", copy=True)
         return
     if value not in (None, 0):
-        if value >= 0 or math.isfinite(value) and value > _LOWEST:
+        if value >= 0 or (math.isfinite(value) and value > _LOWEST):
             raise call.unsupported(f"with the value {value}; known are 0 and, before a max pool, -infinity")
         padded(call, list(call["pad"]), "lowest")
         return

@@ -60,7 +60,9 @@ def emit_transposed(
     )  # fmt: skip
     if copies == 1 and (rows, columns) == wanted:
         return
-    numbers = np.arange(channels * copies * rows * columns).reshape(channels, stride[0], stride[1], rows, columns)
+    numbers = np.arange(channels * copies * rows * columns).reshape(
+        channels, stride[0], stride[1], rows, columns
+    )
     whole = numbers.transpose(0, 3, 1, 4, 2).reshape(channels, rows * stride[0], columns * stride[1])
     spatial = len(shape) == 3
     if copies > 1:

@@ -24,7 +24,16 @@ KERNELS: Stage[Kernel] = Stage(
     "the integer interpreter",
     builtin=tuple(
         f"sparsemod.quantization.kernels.{name}"
-        for name in ("weighted", "pooling", "pointwise", "shaping", "functions", "pairs", "movements", "normalizing")
+        for name in (
+            "weighted",
+            "pooling",
+            "pointwise",
+            "shaping",
+            "functions",
+            "pairs",
+            "movements",
+            "normalizing",
+        )
     ),
 )
 """Kernels by kind of layer: (layer, inputs, the inputs' zero points, the output's zero point) -> output, exactly as the layer defines."""

@@ -25,11 +25,15 @@ def _minimum(layer: Combined, inputs: list[Int8], points: list[int], zero_out: i
     return clamp_to(rounded(acc, layer.shift), layer.low, layer.high, zero_out)
 
 
-def _sides(layer: Combined, inputs: list[Int8], points: list[int]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
+def _sides(
+    layer: Combined, inputs: list[Int8], points: list[int]
+) -> list[np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
     return [scaled(x, z, m) for x, z, m in zip(inputs, points, layer.multipliers, strict=True)]
 
 
 @KERNELS.register("multiply")
 def _multiply(layer: Multiply, inputs: list[Int8], points: list[int], zero_out: int) -> Int8:
     first, second = (x.astype(np.int64) - z for x, z in zip(inputs, points, strict=True))
-    return clamp_to(requantize(first * second, layer.multiplier, layer.shift), layer.low, layer.high, zero_out)
+    return clamp_to(
+        requantize(first * second, layer.multiplier, layer.shift), layer.low, layer.high, zero_out
+    )

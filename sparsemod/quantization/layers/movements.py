@@ -30,7 +30,9 @@ class Move(Layer):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.sizes) == len(self.strides) <= AXES or min(self.sizes) < 1:
-            raise self.reject("sizes, strides", (self.sizes, self.strides), f"1 to {AXES} axes, sizes positive")
+            raise self.reject(
+                "sizes, strides", (self.sizes, self.strides), f"1 to {AXES} axes, sizes positive"
+            )
         if self.pattern.elements != math.prod(self.made_shape):
             raise self.reject("made_shape", self.made_shape, f"{self.pattern.elements} elements")
 
