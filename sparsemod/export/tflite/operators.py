@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsemod.export.exporters import refused
+from sparsemod.export.exporters import unsupported_layer
 from sparsemod.export.onnx.operators import taken
 from sparsemod.export.tflite.layers import RULES, Lowering, spatial_last
 from sparsemod.patterns import in_memory
@@ -152,5 +152,5 @@ def _softmax(lowering: Lowering, layer: Softmax, inputs: list[int]) -> None:
 @RULES.register("l2_normalize")
 def _normalize(lowering: Lowering, layer: L2Normalize, inputs: list[int]) -> None:
     if lowering.network.tensors[layer.inputs[0]].axes.positions:
-        raise refused("tflite", f"{layer.kind} at each position", layer.name, layer.kind)
+        raise unsupported_layer("tflite", f"{layer.kind} at each position", layer.name, layer.kind)
     lowering.operator("L2_NORMALIZATION", inputs, lowering.made(layer), lowering.schema.L2NormOptionsT())

@@ -1,6 +1,7 @@
 """Copies, and values between positions, in integer arithmetic."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsemod.quantization.arithmetic import INT8_MIN, Int8
 from sparsemod.quantization.kernels.base import KERNELS, image, like
@@ -31,5 +32,7 @@ def _interpolate(layer: Interpolate, inputs: list[Int8], points: list[int], zero
     rows, rows_next, u = (np.array(axis, np.int32) for axis in layer.row_places)
     v, u = v[None, None, :, None], u[None, :, None, None]
     across = x[:, :, columns] * (1024 - v) + x[:, :, columns_next] * v
-    acc = across[:, rows] * (1024 - u) + across[:, rows_next] * u
-    return like(((acc + (1 << 19)) >> 20).astype(np.int8), inputs[0])
+    acc: NDArray[np.int32] = across[:, rows] * (1024 - u) + across[:, rows_next] * u
+    acc += 1 << 19
+    acc >>= 20
+    return like(acc.astype(np.int8), inputs[0])

@@ -12,7 +12,8 @@ def _softmax(layer: Softmax, inputs: list[Int8], points: list[int], zero_out: in
     x = inputs[0].astype(np.int64)
     powers = layer.powers.astype(np.int64)[x.max(axis=layer.axis, keepdims=True) - x]
     total = powers.sum(axis=layer.axis, keepdims=True)
-    return np.minimum(((powers << 8) + total // 2) // total - 128, 127).astype(np.int8)
+    shares = np.minimum(((powers << 8) + total // 2) // total - 128, 127)
+    return np.asarray(shares, np.int8)
 
 
 @KERNELS.register("l2_normalize")
@@ -25,4 +26,4 @@ def _normalize(layer: L2Normalize, inputs: list[Int8], points: list[int], zero_o
         square, factor = np.where(grows, square << 2, square), np.where(grows, factor * 2, factor)
     length = np.floor(np.sqrt(square.astype(np.float64))).astype(np.int64)  # exact below 2^52
     share = (np.abs(distance) * factor + length // 2) // np.maximum(length, 1)
-    return np.clip(np.sign(distance) * share, -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.sign(distance) * share, -128, 127), np.int8)

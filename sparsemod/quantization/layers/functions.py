@@ -52,6 +52,8 @@ class Prelu(Layer):
             raise self.reject("inputs", inputs, f"{len(self.slopes)} channels")
         return inputs[0]
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
-        return ((self.positive / 2.0**self.shift, sources[0] / made),)
+        return ((self.positive / 2.0**self.shift, sources[0] / output_scale),)

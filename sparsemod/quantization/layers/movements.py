@@ -130,4 +130,4 @@ class Interpolate(Layer):
         for name, axis, size in (("rows", self.row_places, rows), ("columns", self.column_places, columns)):
             if max(max(axis[0]), max(axis[1])) >= size:
                 raise self.reject(name, axis[:2], f"below {size}")
-        return self.made((channels, len(self.rows), len(self.columns)), inputs)
+        return self.output_shape((channels, len(self.rows), len(self.columns)), inputs)

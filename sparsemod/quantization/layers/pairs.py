@@ -44,10 +44,13 @@ class Combined(Pair):
                 "multipliers, shift", (self.multipliers, self.shift), f"2 of -{limit} to {limit}; 1 to 30"
             )
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
         return tuple(
-            (abs(m) / 2.0**self.shift, s / made) for m, s in zip(self.multipliers, sources, strict=True)
+            (abs(m) / 2.0**self.shift, s / output_scale)
+            for m, s in zip(self.multipliers, sources, strict=True)
         )
 
 
