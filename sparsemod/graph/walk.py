@@ -19,7 +19,7 @@ from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
-from sparsemod.layouts import Tensors, default_layout
+from sparsemod.layouts import RANKS, Tensors, default_layout
 
 INPUT = "input"
 UNKNOWN = object()
@@ -114,7 +114,7 @@ class Walker:
         self.storage[node] = node
 
     def _placeholder(self, name: str, result: Any) -> Any:
-        if not isinstance(result, Tensor) or result.ndim < 2 or result.shape[0] != BATCH:
+        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != BATCH:
             return UNKNOWN
         self.shapes[name] = tuple(int(size) for size in result.shape[1:])
         return name

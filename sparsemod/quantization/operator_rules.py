@@ -1,5 +1,7 @@
 """Static quantization rules of functions, pairs, copies and normalizations."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -75,9 +77,11 @@ def _combined(build: Build, operator: Operator) -> Layer:
     build.tensors[operator.output] = made
     (first, second), shift = rescale_multipliers(tuple(s.scale / made.scale for s in sources))
     multipliers = (first, -second if operator.kind == "subtract" else second)
-    return LAYERS.get(operator.kind)(
+    layer: Any = LAYERS.get(operator.kind)
+    combined: Layer = layer(
         **build.base(operator), **build.clamps(operator), multipliers=multipliers, shift=shift
     )
+    return combined
 
 
 @RULES.register("multiply")
@@ -111,7 +115,7 @@ def _take(build: Build, operator: Operator) -> Layer:
 def _interpolate(build: Build, operator: Operator) -> Layer:
     build.same(operator)
     a = operator.attributes
-    lists = {
+    lists: dict[str, Any] = {
         f"{axis}{end}": tuple(a[f"{axis}{end}"])
         for axis in ("rows", "columns")
         for end in ("", "_next", "_part")

@@ -27,7 +27,7 @@ def _table(lowering: Lowering, layer: Table, inputs: list[int]) -> None:
     s, made = lowering.schema, lowering.network.tensors[layer.output]
     operator, scale, zero_point = _OWN.get(layer.function, ("", 0.0, 0))
     if operator and (made.scale, made.zero_point) == (scale, zero_point):
-        lowering.operator(operator, inputs, lowering.made(layer))
+        lowering.operator(operator, inputs, lowering.add_output(layer))
         return
     shape = spatial_last(lowering.network.tensors[layer.inputs[0]])
     options = s.CastOptionsT()
@@ -38,7 +38,7 @@ def _table(lowering: Lowering, layer: Table, inputs: list[int]) -> None:
         "ADD", [wide, middle], _whole_numbers(lowering, f"{layer.output}/index", shape), s.AddOptionsT()
     )
     table = lowering.constant(f"{layer.output}/table", layer.table, made)
-    lowering.operator("GATHER", [table, index], lowering.made(layer), s.GatherOptionsT())
+    lowering.operator("GATHER", [table, index], lowering.add_output(layer), s.GatherOptionsT())
 
 
 def _whole_numbers(lowering: Lowering, name: str, shape: tuple[int, ...]) -> int:
@@ -57,7 +57,7 @@ def _prelu(lowering: Lowering, layer: Prelu, inputs: list[int]) -> None:
     held = quantize_values(slopes.astype(np.float32), scale, 0)
     shape = (1,) * (len(spatial_last(source)) - 1) + (len(slopes),)
     weight = lowering.tensor(f"{layer.output}/slopes", shape, info, held.reshape(shape))
-    lowering.operator("PRELU", [inputs[0], weight], lowering.made(layer))
+    lowering.operator("PRELU", [inputs[0], weight], lowering.add_output(layer))
 
 
 @RULES.rules("sum", "subtract", "multiply")
@@ -79,7 +79,7 @@ def _extreme(lowering: Lowering, layer: Clamped, inputs: list[int]) -> None:
             x = lowering.operator("QUANTIZE", [x], same, s.QuantizeOptionsT())
         sides.append(x)
     plain = (layer.low, layer.high) == (-128, 127)
-    result = lowering.made(layer, "" if plain else "/raw")
+    result = lowering.add_output(layer, "" if plain else "/raw")
     lowering.operator(layer.kind.upper(), sides, result, s.MaximumMinimumOptionsT())
     if not plain:
         lowering.bounds(layer, result)
@@ -139,18 +139,20 @@ def _interpolate(lowering: Lowering, layer: Interpolate, inputs: list[int]) -> N
     size = lowering.constant(
         f"{layer.output}/size", np.array([len(layer.rows), len(layer.columns)], np.int32)
     )
-    lowering.operator("RESIZE_BILINEAR", [inputs[0], size], lowering.made(layer), options)
+    lowering.operator("RESIZE_BILINEAR", [inputs[0], size], lowering.add_output(layer), options)
 
 
 @RULES.register("softmax")
 def _softmax(lowering: Lowering, layer: Softmax, inputs: list[int]) -> None:
     options = lowering.schema.SoftmaxOptionsT()
     options.beta = 1.0
-    lowering.operator("SOFTMAX", inputs, lowering.made(layer), options)
+    lowering.operator("SOFTMAX", inputs, lowering.add_output(layer), options)
 
 
 @RULES.register("l2_normalize")
 def _normalize(lowering: Lowering, layer: L2Normalize, inputs: list[int]) -> None:
     if lowering.network.tensors[layer.inputs[0]].axes.positions:
         raise unsupported_layer("tflite", f"{layer.kind} at each position", layer.name, layer.kind)
-    lowering.operator("L2_NORMALIZATION", inputs, lowering.made(layer), lowering.schema.L2NormOptionsT())
+    lowering.operator(
+        "L2_NORMALIZATION", inputs, lowering.add_output(layer), lowering.schema.L2NormOptionsT()
+    )

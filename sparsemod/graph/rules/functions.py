@@ -3,10 +3,11 @@
 from typing import Any
 
 from torch import Tensor
+from torch.fx import Node
 from torch.nn import functional
 
 from sparsemod.graph.aten import aten
-from sparsemod.graph.call import Call
+from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.functions import Function, X, evaluate
 from sparsemod.graph.operators import Graph, Operator
@@ -119,7 +120,16 @@ def _prelu(call: Call) -> None:
         return
     if call.layout("self").channel != 0 or len(slopes) != call.shape("self")[0]:
         raise call.unsupported(f"{len(slopes)} slopes for an input of shape {call.shape('self')}")
-    call.emit("prelu", (call.tensor("self"),), weight=weight)
+    call.emit("prelu", (call.tensor("self"),), weight=Constant(slopes, _parameter(call, weight)))
+
+
+def _parameter(call: Call, weight: Constant) -> str | None:
+    """Return the module's name of the slopes; torch may reshape them before the call."""
+    node = call.arguments["weight"]
+    while weight.key is None and "view" in str(node.target) and isinstance(node.args[0], Node):
+        node = node.args[0]
+        weight = call.walker.values[node]
+    return weight.key
 
 
 @FLOAT.register("table")

@@ -35,7 +35,7 @@ OUTSIDE = -1
 )  # fmt: skip
 def moved(call: Call) -> None:
     """Translate a call that only copies elements of its first argument."""
-    given = call.arguments.get("self", call.arguments.get("input"))
+    given: Any = call.arguments.get("self", call.arguments.get("input"))
     source, index = call.source(given)
     if any(returned.alias_info is not None for returned in call.node.target._schema.returns):  # type: ignore[union-attr]
         call.walker.storage[call.node] = call.walker.storage[given]

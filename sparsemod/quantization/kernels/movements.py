@@ -1,5 +1,7 @@
 """Copies, and values between positions, in integer arithmetic."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +34,7 @@ def _interpolate(layer: Interpolate, inputs: list[Int8], points: list[int], zero
     rows, rows_next, u = (np.array(axis, np.int32) for axis in layer.row_places)
     v, u = v[None, None, :, None], u[None, :, None, None]
     across = x[:, :, columns] * (1024 - v) + x[:, :, columns_next] * v
-    acc: NDArray[np.int32] = across[:, rows] * (1024 - u) + across[:, rows_next] * u
+    acc: NDArray[Any] = across[:, rows] * (1024 - u) + across[:, rows_next] * u
     acc += 1 << 19
     acc >>= 20
     return like(acc.astype(np.int8), inputs[0])
