@@ -38,6 +38,10 @@ class Moved:
     index: NDArray[np.int64]
 
 
+INPUT = "input"
+"""The name of the network's input in a graph."""
+
+
 def captured_kinds() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
@@ -47,6 +51,7 @@ class Walker(Protocol):
     """The part of the walk over the exported program that translations may use."""
 
     layer_weights: frozenset[str]
+    own_tensors: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
     layouts: dict[str, str]
@@ -118,6 +123,20 @@ class Call:
         """Whether an argument is a view with more axes than tensors have."""
         return isinstance(self.walker.values.get(self.arguments[name]), Moved)
 
+    def relayout(self, name: str, wanted: str) -> None:
+        """Give the tensor passed as argument `name` the layout `wanted`, by a copy, when its axes are the same but mean something else.
+
+        The network's input keeps its layout, which the user stated.
+        """
+        tensor = self.tensor(name)
+        shape = self.walker.shapes[tensor]
+        if self.layout_of(tensor).name == wanted or tensor == INPUT:
+            return
+        attributes = {"sizes": (math.prod(shape),), "strides": (1,), "offset": 0}
+        self.arguments[name] = self.emit(
+            "move", (tensor,), attributes, shape=shape, layout=wanted, named=False
+        )
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape, without batch, of the tensor passed as argument `name`."""
         return self.walker.shapes[self.tensor(name)]
@@ -157,7 +176,9 @@ class Call:
     def alias(self, name: str, *, copy: bool = False) -> None:
         """Make the tensor passed as argument `name` this call's result; with `copy`, the result has separate memory."""
         argument = self.arguments[name]
-        self.walker.values[self.node] = self.tensor(name)
+        self.walker.values[self.node] = (
+            self.walker.values[argument] if self.is_moved(name) else self.tensor(name)
+        )
         if not copy:
             self.walker.storage[self.node] = self.walker.storage[argument]
 
@@ -228,7 +249,7 @@ class Call:
     def _store_tensor(self, name: str, role: str, constant: Constant) -> str:
         key = constant.key or f"{name}.{role}"
         # A computed tensor must not replace a parameter of the same name.
-        while constant.key is None and key in self.walker.state:
+        while constant.key is None and (key in self.walker.state or key in self.walker.own_tensors):
             key += "_"
         if key not in self.walker.state:
             self.walker.state[key] = constant.tensor.detach().to("cpu", torch.float32, copy=True)

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
+
+from torch import Tensor
 
 from sparsemod.graph.functions import Function, X, inside
 from sparsemod.graph.operators import Operator
@@ -16,6 +18,7 @@ class Work(Protocol):
 
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
+    state: dict[str, Tensor]
 
     def each(self, wanted: Callable[[Kind], object]) -> Iterator[Operator]: ...
 
@@ -28,6 +31,8 @@ class Work(Protocol):
     def drop(self, operator: Operator) -> None: ...
 
     def discard(self) -> None: ...
+
+    def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator: ...
 
 
 def function_of(operator: Operator) -> Function | None:
@@ -80,7 +85,23 @@ def _table(operator: Operator, function: Function, source: str) -> Operator:
 
 
 def merge_affines(work: Work) -> None:
-    """Make a uniform affine part of the table before it or after it, where nothing else reads the tensor between them."""
+    """Merge neighbouring affines, and make a uniform one part of the table before it or after it.
+
+    Needs: nothing else reads the tensor between the two."""
+    for name in [o.name for o in work.operators if o.kind == "affine"]:
+        second = next(o for o in work.operators if o.name == name)
+        first = work.producer(second.inputs[0])
+        if first is None or first.kind != "affine" or work.sole_user(first.output) is None:
+            continue
+        (s1, t1), (s2, t2) = (
+            (work.state[str(o.weight)].double(), work.state[str(o.bias)].double()) for o in (first, second)
+        )
+        both = (first.attributes["uniform"], second.attributes["uniform"])
+        uniform = None if None in both else (both[0][0] * both[1][0], both[0][1] * both[1][0] + both[1][1])
+        attributes = {"uniform": uniform}
+        scale, shift = (s1 * s2).float(), (t1 * s2 + t2).float()
+        work.put(second, work.weighted(second, scale, shift, inputs=first.inputs, attributes=attributes))
+        work.discard()
     _merge(work, lambda kind: kind.affine or kind.name == "table")
 
 

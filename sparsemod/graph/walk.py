@@ -15,13 +15,12 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.call import INPUT, Call, Constant
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
 
-INPUT = "input"
 UNKNOWN = object()
 """Placeholder for an unsupported operator's result without a batch axis."""
 
@@ -38,6 +37,8 @@ class Walker:
         self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
+        # the names of the module's tensors, which no computed tensor may have
+        self.own_tensors = frozenset(key for key, _ in program.constants.values())
         # In-place writes must not change the module's tensors.
         copy = any(_is_in_place(node) for node in self.nodes)
         self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them

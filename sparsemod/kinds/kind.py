@@ -43,6 +43,8 @@ class Kind:
     """It can have a fused activation, in its attribute `activation`."""
     clamps_early: bool = False
     """Clamping its input gives the same as clamping its output: an activation may move in front of it. (Not so for means.)"""
+    any_layout: bool = False
+    """Its output may have another layout than its input."""
     keeps_scale: bool = False
     """Its output has its input's scale and zero point."""
     in_place: bool = False

@@ -126,7 +126,7 @@ def _interpolate(build: Build, operator: Operator) -> Layer:
 @RULES.register("softmax")
 def _softmax(build: Build, operator: Operator) -> Layer:
     if operator.attributes["logarithm"]:
-        hint = "end the network before it, or with softmax; the largest class is the same"
+        hint = "end the network before it or with softmax, or quantize with largest_only=True: the largest class is the same"
         raise Unsupported("log_softmax", operator.name, RULES.title, hint=hint)
     (source,) = build.sources(operator)
     _fixed(build, operator, SOFTMAX_SCALE, SOFTMAX_ZERO)

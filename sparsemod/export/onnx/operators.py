@@ -85,14 +85,22 @@ def _gathered(graph: OnnxGraph, layer: Layer, index: np.ndarray[tuple[int, ...],
 
 @RULES.register("interpolate")
 def _interpolate(graph: OnnxGraph, layer: Interpolate) -> str:
-    made = graph.network.tensors[layer.output].shape
-    sizes = graph.constant(f"{layer.output}/sizes", np.array(made[1:], np.int64))
-    axes = list(range(2, len(made) + 1))
+    given, made = (graph.network.tensors[name].shape for name in (layer.inputs[0], layer.output))
+    factors = [1.0, 1.0, *(_factor(size, wanted) for size, wanted in zip(given[1:], made[1:], strict=True))]
+    scales = graph.constant(f"{layer.output}/scales", np.array(factors, np.float32))
     mode = "align_corners" if layer.aligned else "half_pixel"
     return graph.node(
-        "Resize", [graph.real(layer.inputs[0]), "", "", sizes], f"{layer.output}/r", mode="linear",
-        coordinate_transformation_mode=mode, axes=axes,
+        "Resize", [graph.real(layer.inputs[0]), "", scales], f"{layer.output}/r", mode="linear",
+        coordinate_transformation_mode=mode,
     )  # fmt: skip
+
+
+def _factor(size: int, wanted: int) -> float:
+    """Return the scale for ONNX, which rounds the number of outputs down: the next larger number where it would round to less."""
+    factor = np.float32(wanted / size)
+    while int(np.floor(np.float32(size) * factor)) < wanted:
+        factor = np.nextafter(factor, np.float32(np.inf))
+    return float(factor)
 
 
 @RULES.register("softmax")

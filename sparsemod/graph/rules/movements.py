@@ -50,7 +50,7 @@ def _applied(call: Call, source: str, index: Index) -> list[Index]:
     """Run the call on the numbers of its input's elements; each sample has its own numbers, so that no call mixes samples."""
     count = math.prod(call.walker.shapes[source])
     batch = call.node.all_input_nodes[0].meta["val"].shape[0]
-    numbers = np.stack([index + sample * count for sample in range(batch)])
+    numbers = np.ascontiguousarray(np.stack([index + sample * count for sample in range(batch)]))
     given = torch.from_numpy(numbers).double()  # upsampling and padding need floats; whole numbers stay exact
 
     def argument(node: Node) -> Any:

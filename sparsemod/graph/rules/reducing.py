@@ -55,6 +55,8 @@ def _by_steps(call: Call, tensor: str, axes: list[int]) -> str:
         axes = sorted(1 - axis for axis in axes)
         layout, shape = call.layout_of(tensor), call.walker.shapes[tensor]
     along = [axis for axis in axes if axis in layout.positions]
+    if along and all(shape[axis] == 1 for axis in layout.positions if axis not in along):
+        along = list(layout.positions)
     if along and along == list(layout.positions):
         tensor = call.emit("global_avg_pool", (tensor,), {"keep": True}, shape=_made(shape, along, True))
     elif along:
@@ -115,7 +117,8 @@ def _max(call: Call) -> None:
     tensor, layout = call.tensor("self"), call.layout("self")
     axes, keep = _axes(call, layout), bool(call["keepdim"])
     if layout.channel in axes:
-        raise call.unsupported("over the channels")
+        _max_of_channels(call, tensor, axes, keep)
+        return
     flipped = layout.channel != 0
     if flipped:
         tensor, swapped = transposed(call, tensor), sorted(1 - axis for axis in axes)
@@ -125,5 +128,23 @@ def _max(call: Call) -> None:
     if flipped:
         tensor = transposed(call, tensor)
     _dropped(call, tensor, axes, keep)
+    if isinstance(call.node.meta["val"], tuple | list):
+        call.walker.values[call.node] = (call.walker.values[call.node], None)
+
+
+def _max_of_channels(call: Call, tensor: str, axes: list[int], keep: bool) -> None:
+    """Append the maximum over channels alone: of a copy whose positions are the channels, and whose channels are the positions."""
+    layout, shape = call.layout_of(tensor), call.walker.shapes[tensor]
+    if axes != [layout.channel]:
+        raise call.unsupported("over the channels and other axes")
+    channels, positions = shape[layout.channel], math.prod(shape) // shape[layout.channel]
+    if layout.channel != 0:
+        raise call.unsupported(f"over the channels of layout {layout.name}")
+    attributes = {"sizes": (positions, channels), "strides": (1, positions), "offset": 0}
+    turned = call.emit("move", (tensor,), attributes, shape=(positions, channels), layout=None, named=False)
+    pooled = _window(call, "max_pool", turned, [1])
+    made = _made(shape, axes, True)
+    call.emit("reshape", (pooled,), {"shape": made}, shape=made, layout=None, named=False)
+    _dropped(call, call.walker.values[call.node], axes, keep)
     if isinstance(call.node.meta["val"], tuple | list):
         call.walker.values[call.node] = (call.walker.values[call.node], None)
