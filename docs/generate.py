@@ -13,8 +13,10 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sparsemod.plugins import OneOf, PluginConfig, Plugins
+from sparsemod.export import EXPORTERS
+from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.sources.spacing import Spacing
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
@@ -23,7 +25,7 @@ from sparsemod.stages.base import STAGES, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
+PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint, Spacing)
 """Parts that the page describes by hand, with examples; the fields of all other parts describe themselves."""
 
 UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
@@ -113,9 +115,8 @@ def _family(info: FieldInfo) -> Plugins[Any, Any] | None:
         for inner in get_args(annotation):
             yield from within(inner)
 
-    return next(
-        (one.family for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf)), None
-    )
+    found = (one.registry for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf))
+    return next((registry for registry in found if isinstance(registry, Plugins)), None)
 
 
 def _names(family: Plugins[Any, Any]) -> str:
@@ -127,31 +128,52 @@ def _anchor(family: Plugins[Any, Any]) -> str:
 
 
 def methods() -> str:
-    """Describe every family of methods: its members and their keys."""
-    lines: list[str] = []
-    for path, family in FAMILIES.items():
+    """Describe every family of methods that a spec chooses from: its members and their keys."""
+    return "\n".join(line for family in FAMILIES.values() for line in _members(family))
+
+
+def export_formats() -> str:
+    """Describe the export formats and their keys."""
+    return "\n".join(_members(EXPORTERS))
+
+
+def _members(family: Plugins[Any, Any]) -> list[str]:
+    """Return the lines about a family: its members and their keys."""
+    lines = [
+        f"### `{family.path}`",
+        "",
+        f"`{family.key}`: the {family.kind}. Plug-ins register in the entry point group `{family.group}`.",
+        "",
+    ]
+    shared = tuple(family.base.model_fields)
+    if len(shared) > 2:
         lines += [
-            f"### `{path}`",
+            f"Every {family.kind} has these keys:",
             "",
-            f"`{family.key}`: the {family.kind}. Plug-ins register in the entry point group `{family.group}`.",
+            *_keys_table(family.base, ("version", family.key)),
             "",
         ]
-        shared = tuple(family.base.model_fields)
-        if len(shared) > 2:
-            lines += [
-                f"Every {family.kind} has these keys:",
-                "",
-                *_keys_table(family.base, ("version", family.key)),
-                "",
-            ]
-        for name in family.names():
-            lines.append(f"- `{name}`: {family.describe(name)}")
+    for name in family.names():
+        lines.append(f"- `{name}`: {family.describe(name)}")
+    lines.append("")
+    if family.aliases:
+        lines += ["Other names stand for a method with settings:", ""]
+        lines += [f"- name `{name}`: {_alias(family, alias)}" for name, alias in family.aliases.items()]
         lines.append("")
-        for name in family.names():
-            config = family.config_of(name)
-            if set(config.model_fields) - set(shared):
-                lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
-    return "\n".join(lines)
+    for name in family.names():
+        config = family.config_of(name)
+        if set(config.model_fields) - set(shared):
+            lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
+    return lines
+
+
+def _alias(family: Plugins[Any, Any], alias: Alias) -> str:
+    keys = {family.key: alias.member, **alias.keys}
+    return "`{" + ", ".join(f"{key}: {_yaml(value)}" for key, value in keys.items()) + "}`"
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
 
 
 def _first_line(model: type[BaseModel]) -> str:
@@ -181,9 +203,13 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
         return f"`{json.dumps([stage.name for stage in value])}`"
+    if isinstance(value, tuple) and value and all(isinstance(one, BaseModel) for one in value):
+        return f"`{json.dumps([one.model_dump(mode='json', exclude_defaults=True) for one in value])}`"
     family = _family(info)
     if family is not None and isinstance(value, PluginConfig):
-        return f"`{json.dumps(getattr(value, family.key))}`"
+        name = getattr(value, family.key)
+        plain = value.model_dump(mode="json", exclude={"version"})
+        return f"`{json.dumps(name if family.read(name) == value else plain)}`"
     if isinstance(value, BaseModel):
         flat_values = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
@@ -329,8 +355,10 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "methods": methods,
+    "export_formats": export_formats,
     "config_keys": config_keys,
     "operator_absolute": lambda: example("operator_absolute.py", "python"),
+    "operator_network": lambda: example("operator_network.py", "python"),
     "family_sequence": lambda: example("family_sequence.py", "python"),
     "plugin_random_pruning": lambda: example("plugins/random_pruning.py", "python"),
     "plugin_feedback_alignment": lambda: example("plugins/feedback_alignment.py", "python"),

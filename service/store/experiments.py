@@ -26,6 +26,7 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import NOT_ON_TEST
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
@@ -307,9 +308,7 @@ class Experiments(Pauses):
         )
         total = connection.execute(sa.select(sa.func.count()).select_from(completed.subquery())).scalar_one()
         counts = sa.select(measurements.c.metric, sa.func.count(measurements.c.trial_id.distinct()))
-        counts = counts.where(
-            measurements.c.trial_id.in_(completed), measurements.c.split.is_distinct_from("test")
-        )
+        counts = counts.where(measurements.c.trial_id.in_(completed), NOT_ON_TEST)
         measured = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
         for place, name in enumerate(spec.objectives):
             if measured.get(name, 0) < total:
@@ -351,15 +350,16 @@ class Experiments(Pauses):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         stored = self._stored(row["id"], row["spec"])
-        budgets, reference = effective_limits(stored.spec)
+        limits = effective_limits(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),
             trials_per_minute=pace(connection, experiment_id),
             spec=stored.spec,
             stored_spec=None if stored.error is None else row["spec"],
-            budgets=budgets,
-            reference_point=reference,
+            budgets=limits.budgets,
+            reference_point=limits.reference,
+            scales=limits.scales,
         )
 
     def _why_paused(self, connection: sa.Connection, row: Row, pauses: list[PauseView]) -> str | None:

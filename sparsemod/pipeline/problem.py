@@ -4,7 +4,6 @@ This module imports no torch, so that the server can check specs and candidates.
 `sparsemod.pipeline.screening` and `sparsemod.pipeline.trial` build the networks.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
 from sparsemod.plugins import Names, PluginConfig
@@ -21,7 +21,13 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
+from sparsemod.spec.pipeline_parameters import (
+    METHOD,
+    PIPELINE_PARAMETERS,
+    changed,
+    check_narrowed,
+    with_method,
+)
 from sparsemod.spec.training import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -85,7 +91,7 @@ class Problem:
     @cached_property
     def objectives(self) -> Objectives:
         """Return objectives, reference point and budgets."""
-        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+        return self.spec.objectives_in_force()
 
     def candidate(self, candidate: Candidate) -> Candidate:
         """Return the candidate with validated parameters in canonical order, constants included.
@@ -108,7 +114,10 @@ class Problem:
 
         Raises InvalidInput for a value that the method does not accept.
         """
-        return self._changed("pruning", self.spec.pruning, values)
+        part = self.spec.pruning
+        if METHOD in values:
+            part = with_method(part, str(values[METHOD]))
+        return self._changed("pruning", part, values)
 
     def training(self, values: Mapping[str, Value]) -> TrainingSpec:
         """Return the spec's training with the candidate's values.
@@ -137,4 +146,4 @@ def trial_seed(seed: int, index: int) -> int:
 
     Seeds are spread over 31 bits and equal on every machine.
     """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "big") >> 1
+    return int(fingerprint(f"{seed}/{index}")[:8], 16) >> 1

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparsemod.objectives import Objectives, nondominated
-from sparsemod.records import TrialState
-from sparsemod.report.rows import Row, front
+from sparsemod.records import TrialRecord, TrialState
+from sparsemod.report.pareto import front
 from sparsemod.units import METRICS
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ COLOURS = ("#8da0cb", "#fc8d62", "#1b9e77", "#666666", "#e78ac3", "#a6761d")
 
 
 def pareto_figure(
-    name: str, objectives: Objectives, rows: Sequence[Row], kind: str, rounds: Mapping[str, str] | None = None
+    name: str,
+    objectives: Objectives,
+    rows: Sequence[TrialRecord],
+    kind: str,
+    rounds: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the plot as a file's content; `kind` is png or svg.
 
@@ -34,7 +38,7 @@ def pareto_figure(
 
 
 def draw(
-    name: str, objectives: Objectives, rows: Sequence[Row], rounds: Mapping[str, str] | None = None
+    name: str, objectives: Objectives, rows: Sequence[TrialRecord], rounds: Mapping[str, str] | None = None
 ) -> "Figure":
     """Draw the plot without writing a file."""
     parts = _parts(rows, rounds)
@@ -67,7 +71,7 @@ def draw(
 _Parts = Sequence[tuple[str, str, str]]  # label, title, colour of each round
 
 
-def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
+def _parts(rows: Sequence[TrialRecord], rounds: Mapping[str, str] | None) -> _Parts:
     """Return the rounds of the source in order, then labels that only trials have, such as manual ones."""
     titles = dict(rounds or {})
     for row in rows:
@@ -75,7 +79,9 @@ def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
     return [(label, title, COLOURS[i % len(COLOURS)]) for i, (label, title) in enumerate(titles.items())]
 
 
-def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str, parts: _Parts) -> None:
+def _scatter(
+    axis: Any, objectives: Objectives, rows: Sequence[TrialRecord], x: str, y: str, parts: _Parts
+) -> None:
     best = {row.index for row in front(objectives, rows)}
     points = [(row, row.values()) for row in rows]
     completed = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
@@ -109,13 +115,11 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
         axis.step(
             [a for a, _ in steps], [b for _, b in steps], where="post", color="black", linewidth=0.8, zorder=0
         )
-    if _positive(v[x] for _, v in completed):
-        axis.set_xscale("log")
-        _plain_ticks(axis.xaxis)
+    for name, set_scale, own in ((x, axis.set_xscale, axis.xaxis), (y, axis.set_yscale, axis.yaxis)):
+        if _logarithmic(objectives, name) and _positive(v[name] for _, v in completed):
+            set_scale("log")
+            _plain_ticks(own)
     if y == "error":
-        if _positive(v[y] for _, v in completed):
-            axis.set_yscale("log")
-            _plain_ticks(axis.yaxis)
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))
@@ -128,6 +132,13 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
                 (axis.set_xlim if metric == x else axis.set_ylim)(low, high)
     axis.grid(True, which="major", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _logarithmic(objectives: Objectives, name: str) -> bool:
+    """Return whether an axis is logarithmic: as the objective's scale, else as the default for the metric."""
+    if name in objectives.scales:
+        return objectives.scales[name].kind == "log"
+    return METRICS[name].unit != "fraction"
 
 
 def _positive(values: Iterable[float]) -> bool:
@@ -145,7 +156,7 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row], parts: _Parts) -> None:
+def _progress(axis: Any, objectives: Objectives, rows: Sequence[TrialRecord], parts: _Parts) -> None:
     name = objectives.names[0]
     completed = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
     for round_name, title, colour in parts:
@@ -191,7 +202,7 @@ def label(metric: str) -> str:
 def panel(
     axis: Any,
     objectives: Objectives,
-    rows: Sequence[Row],
+    rows: Sequence[TrialRecord],
     x: str,
     y: str,
     rounds: Mapping[str, str] | None = None,

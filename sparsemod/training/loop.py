@@ -1,6 +1,5 @@
 """The training loop: resident data without a loader, a learning curve, stop and resume between epochs."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
+from sparsemod.files import fingerprint
 from sparsemod.graph.capture import evaluating
 from sparsemod.plugins import PluginConfig
 from sparsemod.records import CurvePoint
@@ -196,8 +196,9 @@ class _Training:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
-            last_good = None if self.best is not None else snapshot(self.module)
             with _seeded(self.seed, epoch, self.device):
+                self._prune(epoch)
+                last_good = None if self.best is not None else snapshot(self.module)
                 point = self._epoch(epoch)
             if point is None:
                 diverged = epoch
@@ -227,10 +228,29 @@ class _Training:
             seconds=time.perf_counter() - began,
         )
 
-    def _epoch(self, epoch: int) -> CurvePoint | None:
-        """Train one epoch and validate it; return None when it diverged."""
+    def _prune(self, epoch: int) -> None:
         if self.pruner is not None:
             self.pruner.before_epoch(epoch, self.epochs)
+            self._follow_layers()
+
+    def _follow_layers(self) -> None:
+        """Train the module's current parameters: a pruner may have replaced layers. Others keep their state."""
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        if {id(p) for p in self.module.parameters() if p.requires_grad} == known:
+            return
+        self.rule.finish()
+        if len(self.data.train.shape) == 3 and self.data.train.channels_last:
+            _set_memory_format(self.module, torch.channels_last)
+        before = self.optimizer
+        self.optimizer = optimizers.build(self.module, self.settings)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in before.state:
+                    self.optimizer.state[parameter] = before.state[parameter]
+        self.rule.start(self.module, self.seed)
+
+    def _epoch(self, epoch: int) -> CurvePoint | None:
+        """Train one epoch and validate it; return None when it diverged."""
         generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
@@ -327,11 +347,12 @@ class _Training:
                     state["identity"].get(key),
                     f"a checkpoint of this training: {key} is {value}",
                 )
+        if self.pruner is not None:
+            self.pruner.load_state_dict(state["pruner"])
+            self._follow_layers()
         restore_module(self.module, state["module"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
-        if self.pruner is not None:
-            self.pruner.load_state_dict(state["pruner"])
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
@@ -358,7 +379,7 @@ def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
 
 def _derive(seed: int, epoch: int, purpose: str) -> int:
     """Return a separate seed for every epoch and purpose, so that resuming needs no generator state."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()[:8], "little") >> 1
+    return int.from_bytes(bytes.fromhex(fingerprint(f"{seed}/{epoch}/{purpose}")[:16]), "little") >> 1
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.export.c import text
 from sparsemod.export.c.arena import node
-from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted, bounds_of, struct_text
+from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted, bounds_of
 from sparsemod.measure.operator_features import image_places, memory_pattern, reshaped_pattern
 from sparsemod.patterns import AXES, Pattern
 from sparsemod.quantization.layers import Reshape
@@ -47,7 +48,7 @@ def _prelu(context: Context, layer: Prelu) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_prelu(&{context.name}, {{in0}}, {{out}});"], ("nn_prelu",), "leaky activation of each channel",
-        (slopes,), struct_text("nn_prelu_layer", context.name, fields), 4 * channels,
+        (slopes,), text.struct("nn_prelu_layer", context.name, fields), 4 * channels,
     )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _combined(context: Context, layer: Combined) -> Emitted:
     )  # fmt: skip
     return Emitted(
         [f"nn_combine(&{context.name}, {{in0}}, {{in1}}, {{out}});"], ("nn_combine",),
-        f"{layer.traits.title}{bounds_of(layer)}", constants=struct_text("nn_pair_layer", context.name, fields),
+        f"{layer.traits.title}{bounds_of(layer)}", constants=text.struct("nn_pair_layer", context.name, fields),
     )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ def _multiply(context: Context, layer: Multiply) -> Emitted:
     kernels = ("nn_multiply",)
     return Emitted(
         [f"nn_multiply(&{context.name}, {{in0}}, {{in1}}, {{out}});"], kernels,
-        f"{layer.traits.title}{bounds_of(layer)}", constants=struct_text("nn_pair_layer", context.name, fields),
+        f"{layer.traits.title}{bounds_of(layer)}", constants=text.struct("nn_pair_layer", context.name, fields),
     )  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def move_text(name: str, pattern: Pattern) -> str:
     sizes = ", ".join(map(str, (*(1,) * missing, *pattern.sizes)))
     steps = ", ".join(map(str, (*(0,) * missing, *pattern.strides)))
     fields = {"offset": pattern.offset, "size": f"{{{sizes}}}", "step": f"{{{steps}}}"}
-    return struct_text("nn_move_layer", name, fields)
+    return text.struct("nn_move_layer", name, fields)
 
 
 @EMITTERS.register("move")
@@ -157,7 +158,7 @@ def _take(context: Context, layer: Take) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_take(&{context.name}, {{in0}}, {{out}});"], ("nn_take",), "chosen rows, columns and channels", tuple(arrays),
-        struct_text("nn_take_layer", context.name, fields), sum(2 * array.values.size for array in arrays),
+        text.struct("nn_take_layer", context.name, fields), sum(2 * array.values.size for array in arrays),
     )  # fmt: skip
 
 
@@ -173,7 +174,7 @@ def _interpolate(context: Context, layer: Interpolate) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_interpolate(&{context.name}, {{in0}}, {{out}});"], ("nn_interpolate",), "bilinear interpolation",
-        tuple(arrays), struct_text("nn_interpolate_layer", context.name, fields), 6 * (rows + columns),
+        tuple(arrays), text.struct("nn_interpolate_layer", context.name, fields), 6 * (rows + columns),
     )  # fmt: skip
 
 
@@ -188,7 +189,7 @@ def _softmax(context: Context, layer: Softmax) -> Emitted:
     fields = {**_vectors(context, layer.output), "powers": powers.name}
     return Emitted(
         [f"nn_softmax(&{context.name}, {{in0}}, {{out}});"], ("nn_softmax",), "softmax", (powers,),
-        struct_text("nn_softmax_layer", context.name, fields), 4 * math.prod(powers.values.shape),
+        text.struct("nn_softmax_layer", context.name, fields), 4 * math.prod(powers.values.shape),
     )  # fmt: skip
 
 
@@ -197,5 +198,5 @@ def _normalize(context: Context, layer: L2Normalize) -> Emitted:
     fields = {**_vectors(context, layer.output), "zero_in": context.zero(layer.inputs[0])}
     return Emitted(
         [f"nn_normalize(&{context.name}, {{in0}}, {{out}});"], ("nn_normalize",), "vectors of length 1",
-        constants=struct_text("nn_normalize_layer", context.name, fields),
+        constants=text.struct("nn_normalize_layer", context.name, fields),
     )  # fmt: skip
