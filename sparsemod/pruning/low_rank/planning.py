@@ -99,11 +99,11 @@ def _inside(path: str, name: str) -> str:
 
 def _uneven(operator: Operator) -> nn.Module:
     """Return the padding by which one side of an axis exceeds the other: a layer of its own in the network."""
-    window = operator.window
-    over = [[size - min(window.around(axis)) for size in window.around(axis)] for axis in (1, 0)]
-    if not any(map(any, over)):
-        return nn.Identity()
-    return nn.ZeroPad2d(tuple(over[0] + over[1])) if any(over[1]) else nn.ConstantPad1d(tuple(over[0]), 0.0)
+    (top, bottom), (left, right) = operator.window.around(0), operator.window.around(1)
+    rows, columns = min(top, bottom), min(left, right)
+    if top != bottom:
+        return nn.ZeroPad2d((left - columns, right - columns, top - rows, bottom - rows))
+    return nn.ConstantPad1d((left - columns, right - columns), 0.0) if left != right else nn.Identity()
 
 
 def _moved(step: Operator, name: str, path: str, inputs: tuple[str, ...]) -> Operator:
