@@ -25,6 +25,8 @@ from sparsemod.targets import device
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow(every=4)
+
 SPARSITY, DEVICE = 0.6, "stm32f446"
 
 
