@@ -17,7 +17,7 @@ from sparsemod.records import Value
 from sparsemod.search import ehvi, gp, sobol
 from sparsemod.search.costs import CostBook, CostEstimate, table
 from sparsemod.search.history import History
-from sparsemod.search.pool import Entry, Pool
+from sparsemod.search.pool import CandidatePool, Entry
 from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]
@@ -162,7 +162,7 @@ class Chooser:
             gain *= ndtr((gp.logit(np.array(self._error_limit)) - mean) / deviation)
         return gain, -known_costs.sum(axis=1) - gp.error_of(mean) / scale
 
-    def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
+    def choose(self, pool: CandidatePool, rng: np.random.Generator, search: bool) -> Choice | None:
         """Return the best feasible entry; None when all built ones break a budget.
 
         With `search`, a local search refines the best. It climbs on estimated costs, which are free. Then
@@ -197,7 +197,7 @@ class Chooser:
     def _mark_chosen(self, choice: Choice) -> None:
         self._built[choice.entry.key] = None
 
-    def _ranked(self, pool: Pool) -> list[Choice]:
+    def _ranked(self, pool: CandidatePool) -> list[Choice]:
         """Return the built, feasible, not yet chosen entries, best first."""
         choices = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
         if not choices:
