@@ -83,7 +83,7 @@ class Objectives:
 
 
 class GrowingFront:
-    """A front to which rows are added one by one, in the order of completion.
+    """A front that grows by one row at a time, in the order of completion.
 
     `members`: the keys of the rows on the front, in the order of their addition. `hypervolume`: the share of
     the reference box that they dominate.
