@@ -1,17 +1,17 @@
 """Memory planning for one inference: tensor lifetimes, execution order and addresses in one static arena.
 
-`plan(problem)` -> `ArenaPlan`; `problem(nodes, ...)` describes the memory that the generated C needs.
+`plan(problem)` -> `BufferPlan`; `problem(nodes, ...)` describes the memory that the generated C needs.
 """
 
 from sparsemod.arena.memory import MEMORY, Memory, Node
 from sparsemod.arena.nodes import Layout, layout
-from sparsemod.arena.planner import ArenaPlan, plan
-from sparsemod.arena.problem import ArenaProblem, Moment, Step
+from sparsemod.arena.planner import BufferPlan, plan
+from sparsemod.arena.problem import BufferProblem, Moment, Step
 
 __all__ = [
     "MEMORY",
-    "ArenaPlan",
-    "ArenaProblem",
+    "BufferPlan",
+    "BufferProblem",
     "Layout",
     "Memory",
     "Moment",
