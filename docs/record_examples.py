@@ -183,7 +183,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             ask("POST", f"/experiments/{{experiment}}/{verb}", **identity)
         ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **identity)
         with store.engine.begin() as connection:  # a spec as a newer release would store it
-            newer = {**store.experiment(identity["experiment"]).spec.to_dict(), "version": 2}
+            newer = {**store.experiment(identity["experiment"]).spec.to_dict(), "version": 3}
             connection.execute(sa.update(experiments).values(spec=newer))
         ask("POST", "/experiments/{experiment}/mend", {"spec": SPEC}, **identity)
         ask.examples["POST /login"] = {

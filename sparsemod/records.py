@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparsemod.layouts import TensorLayout, default_layout, layout
+from sparsemod.scales import Scale
+
+SCALES = "Scale of each objective: `low` is at 0, `high` (the reference value) at 1; `log` is the logarithm of value + offset."
 
 Value = int | float | str | bool
 """A parameter's value. JSON distinguishes the four types."""
@@ -252,13 +255,14 @@ class HistoryPoint(Record):
 class ParetoFront(Record):
     """The front of the completed trials that meet the budgets.
 
-    Hypervolume is the dominated share of the box from zero to the reference point.
+    Hypervolume is the dominated share of the box from the low ends of the scales to the reference point.
     """
 
     name: str
     objectives: tuple[str, ...]
     reference_point: dict[str, float]
     budgets: dict[str, float]
+    scales: dict[str, Scale] = Field(description=SCALES)
     points: tuple[FrontPoint, ...]
     hypervolume: float
     history: tuple[HistoryPoint, ...]

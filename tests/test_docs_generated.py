@@ -35,6 +35,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "dataset": SMALL["dataset"],
     "network": SMALL["network"],
     "source.rounds.r1": {"trials": 3, "epochs": 2},
+    "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
@@ -135,7 +136,7 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
         if isinstance(usual, list):  # in the place of the same member, or alone
             inner[last] = [value if one["name"] == member else one for one in usual] or [value]
         else:
-            inner[last] = value
+            inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
@@ -159,8 +160,11 @@ def test_every_key_of_a_spec_has_a_row() -> None:
                 if path not in MEMBERS:  # test_every_key_of_a_member_has_a_row
                     yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
-    spec = ExperimentSpec.parse({**SMALL, "source": {"name": "search", "stop": {}}})
-    written = set(keys(spec.to_dict()))
+    spec = ExperimentSpec.parse(
+        {**SMALL, "source": {"name": "search", "stop": {}}, "scales": {"error": "log"}}
+    )
+    # Every metric of `scales` has the same keys.
+    written = {key.replace("scales.error.", "scales.") for key in keys(spec.to_dict())} - {"scales.error"}
     assert written >= {"seed", "dataset.splits.test", "source.rounds.r1.epochs", "source.stop.trials"}
     assert described == written
 

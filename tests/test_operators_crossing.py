@@ -206,7 +206,9 @@ MISSING = {
     ("reshape", "pruning"),  # its sizes are written into the network
     ("pad", "quantization"),
     ("batch_norm", "quantization"),  # no deployed graph holds one
+    ("affine", "quantization"),  # nor one of these
     *(("batch_norm", stage) for stage in LAYER_STAGES),
+    *(("affine", stage) for stage in LAYER_STAGES),
     *(("pad", stage) for stage in LAYER_STAGES),
     *((kind, "macs") for kind in KINDS.names() if not KINDS.get(kind).weighted),
 }

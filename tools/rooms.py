@@ -23,9 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors", "sparsemod.version"),
-    ("sparsemod.layouts",),
+    ("sparsemod.layouts", "sparsemod.scales"),
     (
         "sparsemod.files",
+        "sparsemod.patterns",
         "sparsemod.records",
         "sparsemod.registry",
         "sparsemod.stage_errors",

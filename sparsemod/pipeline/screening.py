@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from sparsemod.errors import BuildError, Unsupported
-from sparsemod.graph import Graph, capture, deployed
+from sparsemod.graph import Graph, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
-from sparsemod.pipeline.deployment import encoding_goal
+from sparsemod.pipeline.deployment import captured, encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pruning import METHODS, Plan
@@ -55,7 +55,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
     """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     with stage_errors("pruning"):
         return method.plan(graph, problem.sparsity(values), module.state_dict())
 
@@ -67,7 +67,7 @@ def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> d
     counted.
     """
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 

@@ -172,7 +172,9 @@ class Labeller:
 
 ChannelRule = Callable[[Labeller, Operator, list[Labels]], Labels]
 
-CHANNELS: Stage[ChannelRule] = Stage("filter pruning", builtin=(__name__,))
+CHANNELS: Stage[ChannelRule] = Stage(
+    "filter pruning", builtin=(__name__, "sparsemod.pruning.operator_channels")
+)
 """(labeller, operator, its inputs' labels) -> its output's labels, by kind."""
 
 
@@ -219,9 +221,8 @@ def _concat(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Lab
 
 
 def norm_keys(operator: Operator) -> tuple[str, ...]:
-    """Return the names of the per-channel tensors of a batch norm in the graph's state."""
-    keys = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
-    return tuple(key for key in keys if key is not None)
+    """Return the names of the per-channel tensors of a batch norm, an affine or a slope in the graph's state."""
+    return operator.keys
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

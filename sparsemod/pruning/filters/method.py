@@ -100,7 +100,10 @@ class FilterMethod(MaskMethod[C]):
         channels, counter = self._channels, self._counter
         if channels is None or counter is None:
             return {}
-        scores = self.scores(channels).masked_fill(self._gone(channels), -torch.inf)
+        zero = self.filter_sums(channels, lambda weight: weight.ne(0).sum(1)) == 0
+        scores = self.scores(channels)
+        # Filters that are zero are pruned first: an earlier training has pruned them.
+        scores = scores.masked_fill(zero, -1e301).masked_fill(self._gone(channels), -torch.inf)
         keep = torch.ones(channels.count, dtype=torch.bool)
         for group, kept in zip(channels.groups, self.allocate(counter, scores, sparsity), strict=True):
             units = torch.tensor(group.units)
