@@ -195,6 +195,7 @@ def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
 
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     numbers = curves(series)
     methods = list(dict.fromkeys(one.method for one in series))
@@ -211,13 +212,32 @@ def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
             low, high = np.nanmin(error, 0)[order], np.nanmax(error, 0)[order]
             axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
         axis.axhline(100 * reference, linestyle="--", color="black", linewidth=1)
-        axis.set_xlabel(METRICS[metric].title if metric in METRICS else metric)
+        axis.set_xlabel(_label(metric))
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("error of the integer network, %")
     axes[0].legend(fontsize=8)
     figure.suptitle(name)
     return figure
+
+
+def _label(metric: str) -> str:
+    """Return a metric's title with its unit."""
+    if metric not in METRICS:
+        return metric
+    unit = METRICS[metric].unit
+    return f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title
+
+
+def _short(value: float) -> str:
+    """Return a number in thousands (k) or millions (M)."""
+    for scale, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:g} {unit}"
+    return f"{value:g}"
 
 
 def figure_bytes(figure: "Figure", kind: str) -> bytes:
