@@ -23,6 +23,8 @@ from sparsemod.pruning.weights import prunable_weights
 from sparsemod.quantization import SCHEMES, IntegerNetwork, quantize
 from sparsemod.targets import device
 
+pytestmark = pytest.mark.slow
+
 SPARSITY, DEVICE = 0.6, "stm32f446"
 
 
