@@ -1,4 +1,4 @@
-"""An operator in one file, y = |x| (torch.copysign(x, 1)): its kind with traits, and a rule for each supporting stage."""
+"""An operator in one file, y = |x| (torch.copysign(x, 1)): its kind with traits, and a rule for each of its stages."""
 
 from dataclasses import dataclass
 from typing import ClassVar
