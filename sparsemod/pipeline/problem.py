@@ -23,6 +23,7 @@ from sparsemod.spec.methods import PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.substitutes.family import with_substitutes
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -50,6 +51,7 @@ class Problem:
                 spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
+            family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
             problem = cls(spec, info, family)
             check_known(spec.pipeline)
             spec.source.check(problem.space)

@@ -14,6 +14,7 @@ from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.substituted import deployable
 from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
@@ -50,6 +51,7 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
     """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
+    module = deployable(module, problem.info.shape, problem.info.layout)
     graph = capture(module, problem.info.shape, problem.info.layout)
     with stage_errors("pruning"):
         return method.plan(graph, problem.sparsity(values), module.state_dict())

@@ -86,6 +86,14 @@ class NetworkSpec(Part):
     options: dict[str, Value] = Field(
         {}, description="Options of the family, for example `max_blocks` of cnn."
     )
+    substitutes: tuple[Name, ...] = Field(
+        (),
+        description="Substitutes for the networks' convolutions, such as `SepHashed_0.2`; `none` keeps them. Several add the parameter `substitute`, which chooses one, to the space.",
+    )
+    substitutes_skip: tuple[str, ...] | None = Field(
+        None,
+        description="Layers that keep their convolutions: names or patterns, such as `*.shortcut`. Default: those that the family names, else the first convolution.",
+    )
 
 
 class LimitsSpec(Part):

@@ -28,10 +28,12 @@ class Prune(Stage):
         """Store the unshrunk module as the artifact `weights`, from which morphs inherit; then transform it."""
         from safetensors.torch import save as save_tensors
 
+        from sparsemod.pipeline.substituted import deployable
         from sparsemod.pipeline.work import plain_state
 
         module = work.network()
         work.keep("weights", "weights.safetensors", lambda: save_tensors(plain_state(module)))
         method, info = work.pruning(), work.data.info
         with stage_errors("pruning"):
-            work.module = method.transform(module.to("cpu"), info.shape, info.layout)
+            module = deployable(module.to("cpu"), info.shape, info.layout)
+            work.module = method.transform(module, info.shape, info.layout)
