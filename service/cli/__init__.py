@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token, workers
+from service.cli import (
+    calibrate,
+    catalogue,
+    counting,
+    experiments,
+    exporting,
+    local,
+    results,
+    serving,
+    token,
+    workers,
+)
 from service.cli.common import AT_END, complain
 from service.cli.output import degrade, describe, discard_output
 from service.client.credentials import VARIABLE
@@ -35,6 +46,7 @@ for group, title in (
     (results, "Results"),
     (exporting, "Results"),
     (catalogue, "Catalogue"),
+    (counting, "Catalogue"),
     (calibrate, "Devices"),
 ):
     for name, function in group.COMMANDS.items():

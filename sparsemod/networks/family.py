@@ -175,7 +175,9 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks.cnn", "sparsemod.networks.mlp")
+    "network family",
+    "sparsemod.families",
+    builtin=("sparsemod.networks.cnn", "sparsemod.networks.mlp", "sparsemod.networks.zoo_family"),
 )
 
 

@@ -20,6 +20,8 @@ class AcdcConv(ComputedConv):
     """
 
     cosine: Tensor
+    spread: Tensor
+    collect: Tensor
 
     def __init__(self, shape: ConvShape, layers: int, variance: float, making: Making) -> None:
         super().__init__(shape, shape.bias, making)
@@ -28,6 +30,8 @@ class AcdcConv(ComputedConv):
         self.scale = math.sqrt(variance * shape.inputs)
         self.diagonals = nn.Parameter(self._start(layers, making))
         self.register_buffer("cosine", _cosine(self.width, making), persistent=False)
+        self.register_buffer("spread", _tiles(self.width, shape.inputs, making), persistent=False)
+        self.register_buffer("collect", _tiles(self.width, shape.outputs, making).t(), persistent=False)
         self.riffle = ChannelShuffle(self.width // 2 if self.width % 2 == 0 else 1)
 
     def _start(self, layers: int, making: Making) -> Tensor:
@@ -41,11 +45,11 @@ class AcdcConv(ComputedConv):
         """Return the pointwise matrix as a kernel."""
         inputs, outputs, n = self.shape.inputs, self.shape.outputs, self.width
         # Rows are channels; the matrix starts as the repetition of the inputs.
-        product = _tiles(n, inputs, self.cosine) * math.sqrt(n / inputs)
+        product = self.spread * math.sqrt(n / inputs)
         for first, second in self.diagonals.unbind():
             product = second[:, None] * (self.cosine @ (first[:, None] * product))
             product = self.riffle((self.cosine.t() @ self.riffle(product[None])[0])[None])[0]
-        product = self.scale * (_tiles(n, outputs, self.cosine).t() @ product)
+        product = self.scale * (self.collect @ product)
         return product.reshape(outputs, inputs, *self.shape.kernel)
 
 
@@ -59,10 +63,11 @@ def _cosine(n: int, making: Making) -> Tensor:
     return matrix.to(making.device, making.dtype)
 
 
-def _tiles(rows: int, columns: int, like: Tensor) -> Tensor:
+def _tiles(rows: int, columns: int, making: Making) -> Tensor:
     """Return the matrix (rows, columns) whose row r has its entry at column r mod columns; its columns have length 1."""
-    if rows == columns:
-        return torch.eye(rows, device=like.device, dtype=like.dtype)
-    place = torch.arange(rows, device=like.device) % columns
-    matrix = (place[:, None] == torch.arange(columns, device=like.device)).to(like.dtype)
+    matrix = torch.zeros(rows, columns, device=making.device, dtype=making.dtype)
+    if matrix.is_meta:
+        return matrix
+    place = torch.arange(rows)
+    matrix[place, place % columns] = 1.0
     return matrix / matrix.sum(0).sqrt()

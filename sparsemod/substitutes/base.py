@@ -163,8 +163,10 @@ SUBSTITUTES: Registry[type[Substitute]] = Registry(
 _DIMENSIONS = re.compile(r"d([0-9]+)")
 
 
-def create(text: str, field: str = "substitute") -> Substitute:
+def create(text: str, field: str = "substitute", *, free: bool = False) -> Substitute:
     """Return the substitute that a name such as `SepHashed_0.2` or `Tucker_0.4_d4` describes.
+
+    With `free` the name may lack a needed setting, which then has its largest value.
 
     Raises UnknownName, or InvalidInput for a setting out of range, a missing one, or one too many.
     """
@@ -186,7 +188,9 @@ def create(text: str, field: str = "substitute") -> Substitute:
             raise InvalidInput(field, text, f"{name}{'' if setting is None else '_SETTING'} alone")
         else:
             value = _number(part, setting, field, text, name)
-    if value is None and setting is not None:
+    if value is None and setting is not None and free:
+        value = setting.high
+    elif value is None and setting is not None:
         if setting.default is None:
             raise InvalidInput(field, text, f"{name}_SETTING with {setting.allowed()}")
         value = setting.default

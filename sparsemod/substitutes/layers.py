@@ -47,8 +47,11 @@ class ChannelShuffle(nn.Module):
 class ComputedConv(nn.Module):
     """A convolution whose kernel is computed from fewer weights at every call.
 
-    A subclass registers its weights and returns the kernel, (outputs, inputs, *kernel), from `kernel`.
+    A subclass registers its weights and returns the kernel, (outputs, inputs, *kernel), from `kernel`. With `groups` the
+    kernel is that of a grouped convolution, and `inputs` of the shape are those of one group.
     """
+
+    groups = 1
 
     def __init__(self, shape: ConvShape, bias: bool, making: Making) -> None:
         super().__init__()
@@ -64,7 +67,9 @@ class ComputedConv(nn.Module):
         shape = self.shape
         convolve = functional.conv2d if len(shape.kernel) == 2 else functional.conv1d
         padding = shape.padding if isinstance(shape.padding, str) else list(shape.padding)
-        result: Tensor = convolve(x, self.kernel(), self.bias, shape.stride, padding, shape.dilation)
+        result: Tensor = convolve(
+            x, self.kernel(), self.bias, shape.stride, padding, shape.dilation, self.groups
+        )
         return result
 
     def extra_repr(self) -> str:

@@ -1,0 +1,62 @@
+"""Wide ResNets. Source: Zagoruyko and Komodakis, "Wide residual networks", 2016."""
+
+from torch import Tensor, nn
+
+from sparsemod.errors import InvalidInput
+from sparsemod.networks.initialization import he_normal
+
+
+class WideBlock(nn.Module):
+    """Batch norm, relu and convolution, twice, and a shortcut: 1 x 1 where the number of channels changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1, self.relu1 = nn.BatchNorm2d(inputs), nn.ReLU()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm2, self.relu2 = nn.BatchNorm2d(outputs), nn.ReLU()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        ready = self.relu1(self.norm1(x))
+        y: Tensor = self.conv2(self.relu2(self.norm2(self.conv1(ready))))
+        return y + (x if self.shortcut is None else self.shortcut(ready))
+
+
+class WideResNet(nn.Module):
+    """Stem, three groups of blocks, batch norm, relu, average, linear."""
+
+    taps = ("group1", "group2", "group3")
+    substitutes_skip = ("stem", "*.shortcut")
+
+    def __init__(self, channels: int, classes: int, depth: int, width: float) -> None:
+        super().__init__()
+        blocks = (depth - 4) // 6
+        sizes = [16, *(int(base * width) for base in (16, 32, 64))]
+        self.stem = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
+        groups = [
+            nn.Sequential(*(WideBlock(sizes[g] if n == 0 else sizes[g + 1], sizes[g + 1], stride if n == 0 else 1) for n in range(blocks)))
+            for g, stride in enumerate((1, 2, 2))
+        ]  # fmt: skip
+        self.group1, self.group2, self.group3 = groups
+        self.norm, self.relu = nn.BatchNorm2d(sizes[3]), nn.ReLU()
+        self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.classifier = nn.Linear(sizes[3], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, classes)."""
+        x = self.group3(self.group2(self.group1(self.stem(x))))
+        logits: Tensor = self.classifier(self.flatten(self.pool(self.relu(self.norm(x)))))
+        return logits
+
+
+def wide_resnet(shape: tuple[int, int, int], classes: int, depth: int, width: float) -> nn.Module:
+    """Return WRN-depth-width. Raises InvalidInput for another depth than 6 n + 4, or a width without channels."""
+    if depth < 10 or (depth - 4) % 6:
+        raise InvalidInput("network", f"wrn-{depth}-{width:g}", "a depth of 6 n + 4: 10, 16, 22, 28, 40")
+    if int(16 * width) < 1:
+        raise InvalidInput("network", f"wrn-{depth}-{width:g}", "a width of at least 1/16")
+    module = WideResNet(shape[0], classes, depth, width)
+    he_normal(module, linear=("classifier", "shortcut"))
+    return module
