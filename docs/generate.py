@@ -1,6 +1,6 @@
-"""Parts of the documentation that are written from the code, so that they cannot fall behind it.
+"""Generate parts of the documentation from the code.
 
-mkdocs runs this file as a hook: a line `<!-- generated: NAME -->` of a page is replaced by what the function of that name below returns.
+mkdocs runs this file as a hook. It replaces a line `<!-- generated: NAME -->` of a page by the result of the function with that name.
 """
 
 import json
@@ -24,10 +24,10 @@ from sparsemod.stages.base import STAGES, Stage
 ROOT = Path(__file__).resolve().parent.parent
 
 PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
-"""Described by hand on the page, with examples; everything else in a spec is described by its own fields."""
+"""Parts that the page describes by hand, with examples; the fields of all other parts describe themselves."""
 
 UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
-"""Parts of a spec that are one of several, chosen by `name`."""
+"""Parts of a spec with several forms, chosen by `name`."""
 
 WORDS = {
     "integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null",
@@ -40,7 +40,7 @@ BOUNDS = {
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """mkdocs calls this for each page."""
+    """Return the page with its generated parts; mkdocs calls this for each page."""
     return re.sub(
         r"^<!-- generated: ([a-z_]+) -->$", lambda match: GENERATED[match[1]](), markdown, flags=re.MULTILINE
     )
@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def parts(model: type[BaseModel] = ExperimentSpec, path: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Every part of a spec with its dotted path, the spec itself first."""
+    """Yield every part of a spec with its dotted path, beginning with the spec."""
     yield path, model
     for name, info in model.model_fields.items():
         inside = f"{path}.{name}" if path else name
@@ -72,7 +72,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def spec_reference() -> str:
-    """One table a part: key, values, default, meaning."""
+    """Return a table for each part: key, values, default, meaning."""
     seen: set[type[BaseModel]] = set()
     lines: list[str] = []
     for path, model in parts():
@@ -88,7 +88,7 @@ def spec_reference() -> str:
 
 
 def _keys_table(model: type[BaseModel], without: tuple[str, ...] = ()) -> list[str]:
-    """A table of a part's keys."""
+    """Return a table of a part's keys."""
     schema = model.model_json_schema()
     lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
     for name, info in model.model_fields.items():
@@ -106,7 +106,7 @@ def _keys_table(model: type[BaseModel], without: tuple[str, ...] = ()) -> list[s
 
 
 def _family(info: FieldInfo) -> Plugins[Any, Any] | None:
-    """The family that a field chooses from."""
+    """Return the family from which a field chooses."""
 
     def within(annotation: Any) -> Iterator[Any]:
         yield from getattr(annotation, "__metadata__", ())
@@ -127,7 +127,7 @@ def _anchor(family: Plugins[Any, Any]) -> str:
 
 
 def methods() -> str:
-    """Every family of methods: its members, and the keys of each."""
+    """Describe every family of methods: its members and their keys."""
     lines: list[str] = []
     for path, family in FAMILIES.items():
         lines += [
@@ -185,10 +185,10 @@ def _default(info: FieldInfo) -> str:
     if family is not None and isinstance(value, PluginConfig):
         return f"`{json.dumps(getattr(value, family.key))}`"
     if isinstance(value, BaseModel):
-        given = {
+        flat_values = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)
         }
-        return f"`{json.dumps(given)}`" if len(given) <= 3 and _flat(value) else "its defaults"
+        return f"`{json.dumps(flat_values)}`" if len(flat_values) <= 3 and _flat(value) else "its defaults"
     return f"`{json.dumps(value)}`"
 
 
@@ -197,7 +197,7 @@ def _flat(value: BaseModel) -> bool:
 
 
 def config_keys() -> str:
-    """The keys of a `config.cfg`."""
+    """Return the keys of a `config.cfg`."""
     lines = ["| key | values | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in KEYS.items()]
     return "\n".join(lines)
@@ -207,12 +207,12 @@ def config_keys() -> str:
 
 
 def example(name: str, language: str) -> str:
-    """A file of examples/ as a block."""
+    """Return a file of examples/ as a code block."""
     return f"```{language}\n{(ROOT / 'examples' / name).read_text()}```"
 
 
 def command_line() -> str:
-    """Every command with its arguments and options, from the command line's own help."""
+    """Describe every command with its arguments and options, from the help of the command line."""
     import typer
 
     from service.cli import app
@@ -250,15 +250,15 @@ def command_line() -> str:
 
 
 def _commands(group: Any) -> list[tuple[str, Any]]:
-    """The visible commands with their names, those of groups as "group command", ordered as the help shows them."""
-    found: list[tuple[str, Any]] = []
+    """Return the visible commands with their names ("group command" in groups), in the order of the help."""
+    commands: list[tuple[str, Any]] = []
     for name, command in group.commands.items():
         for inner_name, inner in getattr(command, "commands", {"": command}).items():
             inner.rich_help_panel = command.rich_help_panel
             if not command.hidden and not inner.hidden:
-                found.append((f"{name} {inner_name}".strip(), inner))
-    panels = list(dict.fromkeys(command.rich_help_panel for _, command in found))
-    return sorted(found, key=lambda item: panels.index(item[1].rich_help_panel))
+                commands.append((f"{name} {inner_name}".strip(), inner))
+    panels = list(dict.fromkeys(command.rich_help_panel for _, command in commands))
+    return sorted(commands, key=lambda item: panels.index(item[1].rich_help_panel))
 
 
 def _argument(argument: Any) -> str:
@@ -266,11 +266,11 @@ def _argument(argument: Any) -> str:
 
 
 def http_api() -> str:
-    """Every route with its parameters and answers, from the server's OpenAPI description."""
+    """Describe every route with its parameters and responses, from the server's OpenAPI description."""
     from service.http.app import create_app
     from service.settings import Settings
 
-    # Not in the folder where it is built: that may hold somebody's experiments.
+    # Use an empty folder: the current one may contain experiments.
     with tempfile.TemporaryDirectory() as folder:
         description = create_app(Settings(data_dir=Path(folder))).openapi()
     lines: list[str] = []
@@ -300,7 +300,7 @@ def http_api() -> str:
 
 
 def settings() -> str:
-    """The service's settings with their environment variables."""
+    """Return the service's settings with their environment variables."""
     from service.settings import Settings
 
     prefix = Settings.model_config.get("env_prefix", "")
@@ -313,7 +313,7 @@ def settings() -> str:
 
 
 def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
-    """The keys of a JSON body, or its media types."""
+    """Return the keys of a JSON body, or its media types."""
     content = route.get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema", {})
     model = definitions.get(schema.get("$ref", "").rpartition("/")[2], {})

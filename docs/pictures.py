@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation anew, all from one real run; nothing in them is drawn by hand.
+"""Create the pictures of the documentation from one real run.
 
     python docs/pictures.py                  # all of docs/images, some minutes
     python docs/pictures.py --out /tmp/look  # the same elsewhere
@@ -25,11 +25,11 @@ from service.client.client import Client
 IMAGES = Path(__file__).resolve().parent / "images"
 DEMO = "demo.svg"
 VIEWS = {"dashboard-experiment.png": "light", "dashboard-trial.png": "dark", "dashboard-compare.png": "light"}
-"""The dashboard's pictures, and their colours."""
+"""The pictures of the dashboard and their themes."""
 
 SIZE = {"width": 1280, "height": 1000}
 SETTLE_MS = 1500
-"""How long charts may move before a picture is taken."""
+"""Time for animations of charts to end before a picture is taken."""
 
 SECOND = """version: 1
 name: digits mlp
@@ -44,15 +44,15 @@ budgets: ["error <= 30 %", "flash <= 8 KB"]
 
 @contextmanager
 def demo(folder: Path, picture: Path) -> Iterator[str]:
-    """Run the demo in `folder` to its end, recording it; the address of its service, which ends with the block."""
+    """Run and record the demo in `folder`; yield the address of its service, which stops when the block ends."""
     command = [sys.executable, "-m", "service.cli", "demo", "--serve", "--record", str(picture)]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         url = ""
         for line in process.stdout or ():
             print(line, end="", flush=True)
-            if found := re.search(r"The dashboard stays at (\S+)", line):
-                url = found[1]
+            if match := re.search(r"The dashboard stays at (\S+)", line):
+                url = match[1]
                 break
         if not url:
             raise SystemExit(f"the demo ended with exit code {process.wait()}")
@@ -63,13 +63,13 @@ def demo(folder: Path, picture: Path) -> Iterator[str]:
 
 
 def chosen(client: Client, experiment: int) -> int:
-    """The point of the front with the longest line of morphs; of those, the one with the smallest error."""
+    """Return the point of the front with the longest lineage; among equals, the one with the smallest error."""
     points = client.pareto(experiment).points
     return min(points, key=lambda point: (-len(point.lineage), point.values()["error"])).index
 
 
 def shoot(browser: Any, url: str, colours: str, ready: tuple[str, ...], path: Path) -> None:
-    """A picture of a view, once everything in `ready` is there."""
+    """Take a picture of a view when everything in `ready` is visible."""
     page = browser.new_page(viewport=SIZE, color_scheme=colours)
     page.goto(url)
     for selector in ready:
@@ -81,7 +81,7 @@ def shoot(browser: Any, url: str, colours: str, ready: tuple[str, ...], path: Pa
 
 
 def dashboard(url: str, out: Path) -> None:
-    """The dashboard's pictures at the service of a demo that is over."""
+    """Take the dashboard's pictures at the service of a finished demo."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")

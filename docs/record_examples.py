@@ -1,4 +1,4 @@
-"""Writes service/http/examples.json, the examples of the OpenAPI description: what requests and answers of a small experiment really are.
+"""Write service/http/examples.json, the examples of the OpenAPI description: recorded requests and responses of a small experiment.
 
     python docs/record_examples.py
 
@@ -47,21 +47,21 @@ SPEC = {
 CUT = {
     "items": 1, "points": 1, "history": 2, "families": 1, "datasets": 1, "devices": 2, "metrics": 2, "curve": 2,
 }  # fmt: skip
-"""How many items of a list are shown, by its name; lists that are not named are shown whole."""
+"""Number of shown items by name of the list; other lists are shown in full."""
 
 
 CLAIMS = itertools.count(1)
 
 
 class Recorder:
-    """Requests of which body and answer are kept, by method and path as the description names them."""
+    """Sends requests and records bodies and responses, by method and path as in the description."""
 
     def __init__(self, http: TestClient) -> None:
         self._http = http
-        self.found: dict[str, dict[str, Any]] = {}
+        self.examples: dict[str, dict[str, Any]] = {}
 
     def __call__(self, method: str, path: str, body: Any = None, **parts: Any) -> Any:
-        """Ask; `parts` fill the path."""
+        """Send a request; `parts` fill the path."""
         answer = self._http.request(method, path.format(**parts), json=body)
         if answer.status_code >= 400:
             raise SystemExit(f"{method} {path}: {answer.text}")
@@ -70,19 +70,19 @@ class Recorder:
             kept["body"] = body
         if answer.headers.get("content-type") == "application/json":
             kept[str(answer.status_code)] = cut(answer.json(), "items")
-        self.found.setdefault(f"{method} {path}", {}).update(kept)
+        self.examples.setdefault(f"{method} {path}", {}).update(kept)
         return (
             answer.json() if answer.content and answer.headers["content-type"] == "application/json" else None
         )
 
     def until_there(self, path: str, **parts: Any) -> None:
-        """Ask until the answer is no longer that it is being computed."""
+        """Repeat the request until the result is computed."""
         while self("GET", path, **parts).get("computing"):
             time.sleep(0.2)
 
 
 class Points(Silent):
-    """Keeps the learning curve."""
+    """Records the learning curve."""
 
     def __init__(self) -> None:
         self.curve: list[CurvePoint] = []
@@ -92,7 +92,7 @@ class Points(Silent):
 
 
 def cut(data: Any, name: str) -> Any:
-    """`data`, the lists that CUT names shortened."""
+    """Return `data` with the lists in CUT shortened."""
     if isinstance(data, dict):
         return {key: cut(value, key) for key, value in data.items()}
     if isinstance(data, list):
@@ -101,9 +101,9 @@ def cut(data: Any, name: str) -> Any:
 
 
 def work(ask: Recorder, http: TestClient, folder: Path) -> bool:
-    """Claim a trial, evaluate it here, report it, as a worker does; whether there was one."""
-    wanted = {"worker": "lab-1", "device": "cpu", "slots": 1, "request": f"claim-{next(CLAIMS)}"}
-    claim = ask("POST", "/claims", wanted)
+    """Claim a trial, evaluate it and report it like a worker; return whether a trial was queued."""
+    body = {"worker": "lab-1", "device": "cpu", "slots": 1, "request": f"claim-{next(CLAIMS)}"}
+    claim = ask("POST", "/claims", body)
     if claim is None:
         return False
     part = {"attempt": claim["attempt"]}
@@ -126,7 +126,7 @@ def work(ask: Recorder, http: TestClient, folder: Path) -> bool:
     for artifact in result.artifacts:
         content = (folder / artifact.name).read_bytes()
         answer = http.put(f"/artifacts/{artifact.digest}", content=content)
-        ask.found["PUT /artifacts/{digest}"] = {"200": answer.json()}
+        ask.examples["PUT /artifacts/{digest}"] = {"200": answer.json()}
     digest = next(a.digest for a in result.artifacts if a.kind == "weights")
     ask("POST", "/attempts/{attempt}/checkpoint", {**fence, "digest": digest}, **part)
     ask("POST", "/attempts/{attempt}/finish", {**fence, "result": result.model_dump(mode="json")}, **part)
@@ -134,23 +134,23 @@ def work(ask: Recorder, http: TestClient, folder: Path) -> bool:
 
 
 def record(folder: Path) -> dict[str, dict[str, Any]]:
-    """Run the experiment, and ask everything."""
+    """Run the experiment and send all requests."""
     settings = Settings(data_dir=folder)
     store = open_store(settings)
     with TestClient(create_app(settings, store=store)) as http:
         ask = Recorder(http)
         ask("POST", "/experiments/check", {"spec": SPEC})
-        made = {"experiment": ask("POST", "/experiments", {"spec": SPEC})["id"]}
+        identity = {"experiment": ask("POST", "/experiments", {"spec": SPEC})["id"]}
         suggester = Suggester(store, ahead=1)
         while suggester.step() or work(ask, http, folder):
             pass
         suggester.close()
-        first = store.trial(made["experiment"], 0).candidate.parameters
-        http.post(f"/experiments/{made['experiment']}/trials", json={"parameters": first, "epochs": 2})
+        first = store.trial(identity["experiment"], 0).candidate.parameters
+        http.post(f"/experiments/{identity['experiment']}/trials", json={"parameters": first, "epochs": 2})
         while work(ask, http, folder):
             pass
-        ask("GET", "/experiments/{experiment}/repetitions", **made)
-        trial = {**made, "index": store.pareto(made["experiment"]).points[0].index}
+        ask("GET", "/experiments/{experiment}/repetitions", **identity)
+        trial = {**identity, "index": store.pareto(identity["experiment"]).points[0].index}
         for path in ("", "/{experiment}", "/{experiment}/events", "/{experiment}/trials", "/{experiment}/points",
                      "/{experiment}/timeline", "/{experiment}/trials/{index}", "/{experiment}/trials/{index}/curve",
                      "/{experiment}/trials/{index}/log", "/{experiment}/trials/{index}/devices"):  # fmt: skip
@@ -163,8 +163,8 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             "/me",
             "/health",
         ):
-            ask("GET", path, **made)
-        ask.until_there("/experiments/{experiment}/importance", **made)
+            ask("GET", path, **identity)
+        ask.until_there("/experiments/{experiment}/importance", **identity)
         ask.until_there("/experiments/{experiment}/trials/{index}/graph", **trial)
         exports(ask, trial)
         ask("POST", "/workers/{name}/drain", {"drain": True}, name="lab-1")
@@ -172,42 +172,42 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             "POST",
             "/experiments/{experiment}/extend",
             {"rounds": {"r3": 2}, "budgets": {"flash": "3 KB"}},
-            **made,
+            **identity,
         )
-        parameters = store.trial(made["experiment"], 0).candidate.parameters
+        parameters = store.trial(identity["experiment"], 0).candidate.parameters
         attached = {"parameters": {**parameters, "l1_width": 12}, "epochs": 2}
-        number = ask("POST", "/experiments/{experiment}/trials", attached, **made)["index"]
-        ask("POST", "/experiments/{experiment}/trials/{index}/stop", **made, index=number)
+        number = ask("POST", "/experiments/{experiment}/trials", attached, **identity)["index"]
+        ask("POST", "/experiments/{experiment}/trials/{index}/stop", **identity, index=number)
         for verb in ("stop", "resume"):
-            ask("POST", f"/experiments/{{experiment}}/{verb}", **made)
-        ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **made)
-        with store.engine.begin() as connection:  # as if a newer program had stored it
-            newer = {**store.experiment(made["experiment"]).spec.to_dict(), "version": 2}
+            ask("POST", f"/experiments/{{experiment}}/{verb}", **identity)
+        ask("POST", "/experiments/{experiment}/retry", {"trials": None}, **identity)
+        with store.engine.begin() as connection:  # a spec as a newer release would store it
+            newer = {**store.experiment(identity["experiment"]).spec.to_dict(), "version": 2}
             connection.execute(sa.update(experiments).values(spec=newer))
-        ask("POST", "/experiments/{experiment}/mend", {"spec": SPEC}, **made)
-        ask.found["POST /login"] = {
+        ask("POST", "/experiments/{experiment}/mend", {"spec": SPEC}, **identity)
+        ask.examples["POST /login"] = {
             "body": {"token": "sm_the-token-that-token-create-printed"},
             "200": Me(open=False, login=Login(token=1, owner="ada", scopes=(Scope.WRITE,))).model_dump(
                 mode="json"
             ),
         }
     store.close()
-    return {name: shortened(ask.found[name]) for name in sorted(ask.found)}
+    return {name: shortened(ask.examples[name]) for name in sorted(ask.examples)}
 
 
 def exports(ask: Recorder, trial: dict[str, Any]) -> None:
-    """Export a trial, and then the front."""
-    wanted = {"formats": ["c"], "device": "stm32f446"}
+    """Export a trial, then the front."""
+    body = {"formats": ["c"], "device": "stm32f446"}
     base = "/experiments/{experiment}/trials/{index}/exports"
-    ask("POST", base, wanted, **trial)
+    ask("POST", base, body, **trial)
     while any(item["state"] in ("queued", "running") for item in ask("GET", base, **trial)):
         time.sleep(0.2)
     ask("GET", "/experiments/{experiment}/exports", **trial)
-    ask("POST", "/pareto/{experiment}/exports", wanted, **trial)
+    ask("POST", "/pareto/{experiment}/exports", body, **trial)
 
 
 def shortened(example: dict[str, Any]) -> dict[str, Any]:
-    """Of a catalogue, the JSON schema of specs is a page of its own: /openapi.json has it too."""
+    """Omit the JSON schema of specs from a catalogue, because it is long; /openapi.json contains it."""
     answer = example.get("200")
     if isinstance(answer, dict) and "schema" in answer:
         answer["schema"] = {"$ref": "#/components/schemas/ExperimentSpec"}
@@ -215,11 +215,11 @@ def shortened(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(write: Callable[[str], Any] = EXAMPLES.write_text) -> None:
-    """Record and write."""
+    """Record the examples and write the file."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
-        found = record(Path(folder))
-    lines = [f"{json.dumps(name)}: {json.dumps(example)}" for name, example in found.items()]
+        examples = record(Path(folder))
+    lines = [f"{json.dumps(name)}: {json.dumps(example)}" for name, example in examples.items()]
     write("{\n" + ",\n".join(lines) + "\n}\n")
 
 

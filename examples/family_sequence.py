@@ -1,4 +1,4 @@
-"""A dataset of sequences and a family of one-dimensional networks: nothing else has to know of them."""
+"""A dataset of sequences and a family of one-dimensional networksin one file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from sparsemod.space.parameters import Integer
 
 @dataset("waves", shape=(2, 48), classes=3)
 def waves(root: Path | None, samples: int = 480, noise: float = 0.4, seed: int = 0) -> Arrays:
-    """Sequences (2 channels, 48 steps) of three frequencies, of random phase, under noise."""
+    """Sequences (2 channels, 48 steps) of three frequencies, with random phase and noise."""
     rng = np.random.default_rng(seed)
     labels = np.arange(samples) % 3
     phase = rng.uniform(0, 2 * np.pi, (samples, 2, 1))
@@ -27,7 +27,7 @@ def waves(root: Path | None, samples: int = 480, noise: float = 0.4, seed: int =
     "temporal", space=[Integer("filters", 2, 16, log=True), Integer("depth", 1, 3), Integer("kernel", 3, 7)]
 )
 def temporal(parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
-    """Convolutions over time, each halved by a pooling; a mean over time and a linear layer."""
+    """Convolutions over time, each followed by pooling; a mean over time and a linear layer."""
     layers: list[nn.Module] = []
     channels = data.shape[data.axes.channel]
     for level in range(int(parameters["depth"])):

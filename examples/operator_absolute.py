@@ -1,4 +1,4 @@
-"""An operator of your own in one file, y = |x|: its kind with traits, and a rule for each stage that supports it."""
+"""A new operator in one file, y = |x|: its kind with traits, and a rule for each stage that supports it."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +21,7 @@ KINDS.add("absolute", Kind("absolute", "absolute value", elementwise=True))
 aten("abs.default", kinds=("absolute",))(lambda call: call.emit("absolute", (call.tensor("self"),)))
 FLOAT.add("absolute", lambda graph, operator, inputs: inputs[0].abs())
 MEMORY.add("absolute", over_input)
-# Counted as the calibrated kernel that is most like it.
+# Counted like the most similar calibrated kernel.
 FEATURES.add("absolute", lambda tensors, it: Loops("clamp", {"elements": float(tensors.elements(it.output))}))
 ONNX.add("absolute", lambda graph, it: graph.node("Abs", [graph.real(it.inputs[0])], f"{it.output}/r"))
 
@@ -40,8 +40,8 @@ class Absolute(Layer):
 @RULES.register("absolute")
 def quantize(build, operator):
     (source,) = build.sources(operator)
-    made = build.tensors[operator.output] = build.spanned(operator.output, source.scale / 2.0**19)
-    (multiplier,), shift = rescale_multipliers((source.scale / made.scale,))
+    output = build.tensors[operator.output] = build.spanned(operator.output, source.scale / 2.0**19)
+    (multiplier,), shift = rescale_multipliers((source.scale / output.scale,))
     return Absolute(**build.base(operator), multiplier=multiplier, shift=shift)
 
 
@@ -53,7 +53,7 @@ def run(layer, inputs, points, zero_out):
 
 @EMITTERS.register("absolute")
 def emit(context, layer):
-    zero, made, size = context.zero(layer.inputs[0]), context.zero(layer.output), context.size(layer.output)
+    zero, output, size = context.zero(layer.inputs[0]), context.zero(layer.output), context.size(layer.output)
     value = f"((d < 0 ? -d : d) * {layer.multiplier} + {1 << (layer.shift - 1)}) >> {layer.shift}"
-    body = f"const int32_t d = ({{in0}})[i] - ({zero}); ({{out}})[i] = nn_clamped(({value}) + ({made}), -128, 127);"
+    body = f"const int32_t d = ({{in0}})[i] - ({zero}); ({{out}})[i] = nn_clamped(({value}) + ({output}), -128, 127);"
     return Emitted([f"for (int32_t i = 0; i < {size}; ++i) {{{{ {body} }}}}"], (), "absolute value")

@@ -1,4 +1,4 @@
-"""A dataset and a network family of one's own. In this folder: `sparsemod run own_network.yaml`."""
+"""A new dataset and network family. In this folder: `sparsemod run own_network.yaml`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from sparsemod.space.parameters import Categorical, Integer
 
 @dataset("stripes")
 def stripes(root: Path | None, samples: int = 900, noise: float = 0.8, seed: int = 0) -> Arrays:
-    """Images of 12 x 12 with stripes in one of three directions, under noise."""
+    """Images of 12 x 12 with stripes in one of three directions, and noise."""
     rng = np.random.default_rng(seed)
     labels = np.arange(samples) % 3
     row, column = np.mgrid[0:12, 0:12]
@@ -28,7 +28,7 @@ def stripes(root: Path | None, samples: int = 900, noise: float = 0.8, seed: int
     space=[Integer("filters", 2, 24, log=True), Integer("depth", 1, 2), Categorical("kernel", (3, 5))],
 )
 def strided(parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
-    """Convolutions of stride 2, each with twice the filters of the one before, and a linear layer."""
+    """Convolutions of stride 2, each with twice the filters of the previous one, and a linear layer."""
     layers: list[nn.Module] = []
     channels, kernel = data.shape[0], int(parameters["kernel"])
     for level in range(int(parameters["depth"])):

@@ -1,4 +1,4 @@
-"""A kind of experiment of one's own, in one file: random candidates within the budgets, trained in waves.
+"""A new kind of experiment in one file: random candidates within the budgets, trained in waves.
 
 sparsemod run own_source.yaml --import own_source       or       sparsemod serve --import own_source
 """
@@ -38,20 +38,20 @@ class Random:
         self.config, self.context = config, context
 
     def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
-        found: list[Suggestion] = []
+        suggestions: list[Suggestion] = []
         trained = self.trained(observations)
-        # The seed of a draw is its index: another process goes on as this one would.
+        # The seed of a draw is its index, so another process continues in the same way.
         for index in range(len(observations), len(observations) + min(n, 2 * self.config.trials - trained)):
             part = self.config.plan()[trained >= self.config.trials]
             values = self.context.space.sample(np.random.default_rng([self.context.spec.seed, index]))
             candidate = Candidate(parameters=values, origin="random", round=part.name)
-            found.append(screened(self.context, candidate, part.epochs))
-            trained += found[-1].feasible
-        return found
+            suggestions.append(screened(self.context, candidate, part.epochs))
+            trained += suggestions[-1].feasible
+        return suggestions
 
     def done(self, observations: Sequence[Observation]) -> str | None:
         more = self.trained(observations) < 2 * self.config.trials and len(observations) < 1000
-        return None if more or any(o.pending for o in observations) else "both waves are over"
+        return None if more or any(o.pending for o in observations) else "both waves are complete"
 
     def trained(self, observations: Sequence[Observation]) -> int:
         return sum(not o.miss for o in observations if o.candidate.round in ("short", "long"))

@@ -1,4 +1,4 @@
-"""A stage of one's own, in one file: weights far from the others are clipped, so that the rest are quantized more finely.
+"""A new stage in one file: it clips outliers among the weights, so that the others are quantized more finely.
 
 sparsemod run own_stage.yaml --import own_stage       or       sparsemod serve --import own_stage
 """
@@ -12,7 +12,7 @@ from sparsemod.stages.base import STAGES, Stage
 
 @STAGES.register("clip")
 class Clip(Stage):
-    """Clip the trained weights of each layer at so many standard deviations."""
+    """Clip the trained weights of each layer at a number of standard deviations."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"trained"})
     ends: ClassVar[frozenset[str]] = frozenset({"deployable", "integer", "measured"})

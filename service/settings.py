@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         raise InvalidInput(
             "host",
             host,
-            "127.0.0.1, ::1 or localhost as long as there is no token: without one, anybody who reaches the server "
+            "127.0.0.1, ::1 or localhost while no token exists: without one, anyone who can reach the server "
             f"can do everything; `sparsemod token create NAME --scope admin {place}` creates one",
         )
 

@@ -158,9 +158,9 @@ class DoesNotFit(EmulationError):
 class DigestMismatch(SparsemodError):
     """A file's content does not match its digest."""
 
-    def __init__(self, what: str, expected: str, found: str) -> None:
-        self.what, self.expected, self.found = what, expected, found
-        super().__init__(f"{what}: digest is {found}, expected {expected}")
+    def __init__(self, what: str, expected: str, actual: str) -> None:
+        self.what, self.expected, self.actual = what, expected, actual
+        super().__init__(f"{what}: digest is {actual}, expected {expected}")
 
 
 class EnvironmentFailure(SparsemodError):

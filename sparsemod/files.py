@@ -56,10 +56,10 @@ def scratch(prefix: str, parent: Path | str | None = None) -> Iterator[Path]:
 
 def sweep(prefix: str, parent: Path) -> None:
     """Remove the folders in `parent` whose name begins with `prefix` and whose process has ended."""
-    for other in parent.iterdir():
-        if not other.name.startswith(prefix):
+    for folder in parent.iterdir():
+        if not folder.name.startswith(prefix):
             continue
         # OSError: already removed, still locked, or owned by another user.
-        with contextlib.suppress(OSError), (other / LOCK).open("rb") as lock:
+        with contextlib.suppress(OSError), (folder / LOCK).open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(other, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)

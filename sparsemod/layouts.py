@@ -89,13 +89,13 @@ def layout(name: str | None, shape: Shape, field: str = "layout") -> TensorLayou
 
     Raises UnknownName, or InvalidInput when the ranks differ.
     """
-    wanted = default_layout(shape) if name is None else name
-    if wanted not in LAYOUTS:
-        raise UnknownName(field, wanted, LAYOUTS)
-    chosen = LAYOUTS[wanted]
-    if chosen.rank != len(shape):
-        raise InvalidInput(field, wanted, f"a layout of {len(shape)} axes, for the shape {shape}")
-    return chosen
+    layout_name = default_layout(shape) if name is None else name
+    if layout_name not in LAYOUTS:
+        raise UnknownName(field, layout_name, LAYOUTS)
+    result = LAYOUTS[layout_name]
+    if result.rank != len(shape):
+        raise InvalidInput(field, layout_name, f"a layout of {len(shape)} axes, for the shape {shape}")
+    return result
 
 
 def described() -> str:

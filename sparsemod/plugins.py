@@ -162,17 +162,17 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             field = ".".join([self.path, *map(str, first["loc"])])
             raise InvalidInput(field, first["input"], first["msg"]) from None
 
-    def read(self, given: Any, names: Names = Names.KNOWN) -> C:
+    def read(self, value: Any, names: Names = Names.KNOWN) -> C:
         """Return the config from plain data: a mapping, a member's name, or a config.
 
         Raises pydantic's ValidationError with the path of the key.
         """
-        if isinstance(given, self.base):
-            return given
-        data = {self.key: given} if isinstance(given, str) else given
+        if isinstance(value, self.base):
+            return value
+        data = {self.key: value} if isinstance(value, str) else value
         if not isinstance(data, Mapping):
             text = f"a mapping with the key {self.key!r}, or the name of the {self.kind}"
-            raise _complaint(self.kind, (), given, text)
+            raise _complaint(self.kind, (), value, text)
         if self.key not in data and self.default is not None:
             data = {self.key: self.default, **data}
         if self.key not in data:
@@ -216,9 +216,9 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         try:
             return config.model_validate_json(text, context={NAMES: names})
         except ValidationError as error:
-            known = [key for key in config.model_fields if key != "version"]
+            keys = [key for key in config.model_fields if key != "version"]
             raise ValidationError.from_exception_data(
-                self.kind, [_named(one, known) for one in error.errors()]
+                self.kind, [_named(one, keys) for one in error.errors()]
             ) from None
 
     def schema(self, schema: dict[str, Any], config: type[C], name: str) -> dict[str, Any]:
@@ -248,8 +248,8 @@ class OneOf:
             ),
         )
 
-    def _read(self, given: Any, info: core_schema.ValidationInfo) -> PluginConfig:
-        config: PluginConfig = self.family.read(given, (info.context or {}).get(NAMES, Names.ANY))
+    def _read(self, value: Any, info: core_schema.ValidationInfo) -> PluginConfig:
+        config: PluginConfig = self.family.read(value, (info.context or {}).get(NAMES, Names.ANY))
         return config
 
     def __get_pydantic_json_schema__(
@@ -257,10 +257,10 @@ class OneOf:
     ) -> dict[str, Any]:
         members = [self._member(name, handler) for name in self.family.names()]
         names: dict[str, Any] = {"type": "string", "enum": list(self.family.names())}
-        found: dict[str, Any] = {"anyOf": [*members, names]}
+        json_schema: dict[str, Any] = {"anyOf": [*members, names]}
         if self.family.default is not None:
-            found["default"] = {self.family.key: self.family.default}
-        return found
+            json_schema["default"] = {self.family.key: self.family.default}
+        return json_schema
 
     def _member(self, name: str, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         config = self.family.config_of(name)
@@ -273,7 +273,7 @@ def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> 
     return ValidationError.from_exception_data(title, [InitErrorDetails(type=words, loc=place, input=value)])
 
 
-def _named(error: Any, known: list[str]) -> InitErrorDetails:
+def _named(error: Any, keys: list[str]) -> InitErrorDetails:
     """Return a pydantic error about a config in a form to raise again.
 
     For an unknown key, it lists the existing keys.
@@ -281,7 +281,7 @@ def _named(error: Any, known: list[str]) -> InitErrorDetails:
     place, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden" and len(place) == 1:
         words = PydanticCustomError(
-            "plugin", "{allowed}", {"allowed": f"unknown key; known here: {', '.join(sorted(known))}"}
+            "plugin", "{allowed}", {"allowed": f"unknown key; known here: {', '.join(sorted(keys))}"}
         )
         return InitErrorDetails(type=words, loc=place, input=value)
     cause = error.get("ctx", {}).get("error")

@@ -142,9 +142,10 @@ class Registry(Generic[T]):
         Raises InvalidInput when the object is registered under several names with different settings.
         """
         plugins = {
-            known: added
-            for known, added in self._added
-            if known in self._members and (added is member or getattr(added, "origin", None) is member)
+            registered_name: added
+            for registered_name, added in self._added
+            if registered_name in self._members
+            and (added is member or getattr(added, "origin", None) is member)
         }
         if len({id(plugin) for plugin in plugins.values()}) > 1:
             raise InvalidInput(

@@ -49,7 +49,7 @@ def place_of(error: BaseException) -> str:
     """Return file and line of the exception: the deepest frame in the user's code or in sparsemod."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = str(Path(__file__).parent)
-    chosen = next(
+    users_frame = next(
         (
             frame
             for frame in reversed(frames)
@@ -57,7 +57,7 @@ def place_of(error: BaseException) -> str:
         ),
         frames[-1] if frames else None,
     )
-    return f"{Path(chosen.filename).name}, line {chosen.lineno}" if chosen else "place unknown"
+    return f"{Path(users_frame.filename).name}, line {users_frame.lineno}" if users_frame else "place unknown"
 
 
 def type_name(value: object) -> str:

@@ -31,7 +31,7 @@ def render(package: str, template: str, /, **values: Any) -> str:
 def render_optional(package: str, template: str, /, **values: Any) -> str:
     """As `render`, and "" where the package has no such template."""
     try:
-        found = environment(package).get_template(template)
+        loaded = environment(package).get_template(template)
     except TemplateNotFound:
         return ""
-    return found.render(**values)
+    return loaded.render(**values)

@@ -127,16 +127,16 @@ def title(name: str) -> str:
 
 def over_budget(name: str, excess: float) -> str:
     """Say in one sentence that a metric is `excess` (in its unit) over its budget."""
-    shown = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
-    return f"{name} is {shown} over its budget"
+    excess_text = METRICS[name].show(excess) if name in METRICS else f"{excess:g}"
+    return f"{name} is {excess_text} over its budget"
 
 
 def parse_upper(name: str, limit: str | float) -> tuple[str, float]:
     """An upper limit of the metric `name` or its alias: `"<= 3 %"`, `"3 %"` or a number in the metric's unit. Raises UnknownName, InvalidInput."""
-    known = metric(name, "metric")
-    given = limit.strip().removeprefix("<=") if isinstance(limit, str) else limit
+    named = metric(name, "metric")
+    value = limit.strip().removeprefix("<=") if isinstance(limit, str) else limit
     try:
-        return known.name, known.parse(given, name)
+        return named.name, named.parse(value, name)
     except InvalidInput as error:
         raise InvalidInput(
             name, limit, f"an upper limit, with or without <= before it: {error.allowed}"

@@ -84,8 +84,8 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], dict[Place, str]
         ) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise InvalidSpec("spec", error.problem or "?", "well-formed YAML", where) from None
+        position = f"{source}:{mark.line + 1}" if mark else source
+        raise InvalidSpec("spec", error.problem or "?", "well-formed YAML", position) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise InvalidSpec("spec", str(error).splitlines()[0], "well-formed YAML", source) from None
     if not isinstance(data, dict):
@@ -113,8 +113,8 @@ def _keys(node: Node, path: Place, source: str) -> Iterator[tuple[Place, Node]]:
             name = key.value if isinstance(key, ScalarNode) else "a list or a mapping"
             if key.tag not in (f"{_TAG}str", f"{_TAG}merge"):
                 dotted = ".".join(map(str, (*path, name)))
-                where = f"{source}:{key.start_mark.line + 1}"
-                raise InvalidSpec(dotted, name, "a key must be text (quote it)", where)
+                position = f"{source}:{key.start_mark.line + 1}"
+                raise InvalidSpec(dotted, name, "a key must be text (quote it)", position)
             yield (*path, name), key
             yield from _keys(value, (*path, name), source)
     elif isinstance(node, SequenceNode):

@@ -2,10 +2,12 @@
 
 import os
 
-# Before torch and matplotlib are imported anywhere: two test processes share the cores, and there is no screen.
+# Set these before torch and matplotlib are imported: two test processes share the cores, and no display
+# exists.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +21,34 @@ settings.register_profile(
 settings.load_profile("sparsemod")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run all tests marked slow, as CI does, not a sample")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a sample of the tests marked `slow`: of each function about one in `every`, and at least one.
+
+    All run in CI, with --all, and when the arguments name a test (`::`). The sample depends on names only,
+    so all processes of one run choose the same.
+    """
+    named = any("::" in argument for argument in config.args)
+    if os.environ.get("CI", "").lower() in {"1", "true"} or config.getoption("--all") or named:
+        return
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow") is not None:
+            groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out: set[pytest.Item] = set()
+    for group in groups.values():
+        marker = group[0].get_closest_marker("slow")
+        every = 8 if marker is None else marker.kwargs.get("every", 8)
+        order = sorted(group, key=lambda item: zlib.crc32(item.nodeid.encode()))
+        left_out.update(order[-(-len(group) // every) :])
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=sorted(left_out, key=lambda item: item.nodeid))
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """One browser for a module. Not for the session: while it runs, no other event loop can run in this thread."""
@@ -30,7 +60,10 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def watched(chromium: Any, page_url: str) -> Iterator[Any]:
-    """A `Watched` page of the dashboard at the module's `page_url`, which complained of nothing and asked no other server."""
+    """A `Watched` page of the dashboard at the module's `page_url`.
+
+    Fails when the page logged an error or sent a request to another server.
+    """
     from support_dashboard import Watched
 
     context = chromium.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")

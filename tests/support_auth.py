@@ -1,4 +1,4 @@
-"""What the tests of logins share: an application with tokens of every kind, and requests that show them."""
+"""Shared by the tests of logins: an application with tokens of every kind, and requests that send them."""
 
 from pathlib import Path
 from typing import Any

@@ -65,7 +65,7 @@ def served(folder: Path) -> Iterator[Service]:
 
 
 def cli(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
-    """Run a command; what it printed."""
+    """Run a command and return its output."""
     with pytest.raises(SystemExit) as end:
         main(arguments)
     captured = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Reading docker-compose.yml as Docker Compose does, and docker/Dockerfile, as far as these two files go."""
+"""Reads docker-compose.yml like Docker Compose, and docker/Dockerfile, as far as these two files need."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Missing(Exception):
-    """A variable that must be given is not."""
+    """Error for a required variable that is not set."""
 
 
 def interpolate(value: Any, variables: Mapping[str, str]) -> Any:
@@ -66,7 +66,7 @@ def load(variables: Mapping[str, str] = GIVEN) -> dict[str, Any]:
 
 
 def variables() -> dict[str, str | None]:
-    """The variables that the file reads, with their defaults; None where one must be given."""
+    """Return the variables that the file reads, with their defaults; None for required ones."""
     found: dict[str, str | None] = {}
     for match in _VARIABLE.finditer(yaml.safe_dump(raw(), width=1000)):
         _, plain, name, operator, word = match.groups()
@@ -92,7 +92,7 @@ def health_command(service: Mapping[str, Any]) -> list[str]:
 
 
 def own_commands(service: Mapping[str, Any]) -> list[list[str]]:
-    """What a service asks of `sparsemod`: the words behind it, of its command and of its health check."""
+    """Return the arguments that a service passes to `sparsemod`, in its command and its health check."""
     checked = health_command(service)
     text = checked[2] if checked[0] == "/bin/sh" else shlex.join(checked)
     first = re.split(r"\|\||&&|;", text)[0]

@@ -31,7 +31,7 @@ WAIT = 90_000
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless chromium. Where there is none, the test is skipped; in CI it fails."""
+    """A headless chromium. Without one, the test is skipped; in CI it fails."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
         reason = "no chromium on the PATH: apt-get install chromium"
@@ -49,7 +49,7 @@ def browser() -> Iterator[Any]:
 
 
 class Watched:
-    """A page that remembers what it should not do: complain, or ask another server."""
+    """A page that records logged errors and requests to other servers."""
 
     def __init__(self, context: Any, url: str) -> None:
         self.url = url
@@ -63,7 +63,7 @@ class Watched:
         self.page.on("request", lambda request: self.asked.append(request.url))
 
     def _console(self, message: Any) -> None:
-        # What the network does is said by the browser itself; a server that is killed is part of the tests.
+        # Ignore the browser's messages about the network: some tests kill the server.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.complaints.append(message.text)
 

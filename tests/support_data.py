@@ -18,7 +18,7 @@ def real_data_root() -> Path:
 
 
 def real_mnist() -> Path:
-    """The data root that holds MNIST; skips the test where there is none."""
+    """Return the data root that holds MNIST; skip the test without it."""
     root = real_data_root()
     if not (root / "mnist" / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip(

@@ -1,4 +1,4 @@
-"""What the tests of exports share: networks with every kind of layer, and a finished trial that has one."""
+"""Shared by the tests of exports: networks with every kind of layer, and a finished trial that has one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ DIGITS = (1, 8, 8)
 
 
 class Every(nn.Module):
-    """Every kind of layer: conv, depthwise, grouped, linear, pools, add, concat, a relu of its own, flatten."""
+    """Every kind of layer: conv, depthwise, grouped, linear, pools, add, concat, a separate relu, flatten."""
 
     def __init__(self, channels: int = 1, size: int = 8) -> None:
         super().__init__()
@@ -65,7 +65,8 @@ def quantized(
 def finished(
     store: Store, files: ArtifactFiles, network: IntegerNetwork | None, experiment: int = 0
 ) -> tuple[int, int]:
-    """(experiment, trial): a completed trial with its network as artifact, in a new experiment on digits unless one is given."""
+    """Return (experiment, trial): a completed trial with its network as artifact, by default in a new
+    experiment on digits."""
     from sparsemod.spec.experiment import ExperimentSpec
 
     identity = experiment or store.create_experiment(ExperimentSpec.parse({**SPEC, "budgets": {}})).id

@@ -38,7 +38,7 @@ FLAT = ("linear", "linear", "clamp", "add", "concat", "flatten", "reshape")
 
 
 class Drawn:
-    """A network under construction; layers read any tensor made so far that fits."""
+    """A network under construction; layers read any earlier tensor that fits."""
 
     def __init__(self, seed: int, sequence: bool = False) -> None:
         self.rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ class Drawn:
     def weights(self, shape: tuple[int, ...]) -> dict[str, Any]:
         spread = 0.3 / (60 * np.sqrt(np.prod(shape[1:])))
         real = self.rng.uniform(0.2, 3, shape[0]) * spread
-        if self.chance(0.2):  # factors beside and beyond 1, and none at all
+        if self.chance(0.2):  # factors near 1, above 1, and 0
             real = self.rng.choice([0.0, 0.2, 0.25, 0.3, 0.5, 0.6, 1.0, 1.7, 40.0], shape[0])
         multiplier, shift = quantize_multiplier(real)
         weight = self.rng.integers(-127, 128, shape)
@@ -168,7 +168,8 @@ class Drawn:
             self.spatial(kind, shape)
 
     def other_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """A shape with as many elements: of the same channels, or without positions where there were some."""
+        """Return a shape with as many elements: with the same channels, or without positions if the shape had
+        some."""
         size = int(np.prod(shape))
         if len(shape) == 1:
             divisor = int(self.rng.choice([n for n in range(1, size + 1) if size % n == 0]))

@@ -1,4 +1,5 @@
-"""What the tests of `sparsemod.run`, `load` and `connect` share: a short search on digits, and the entry points of this checkout."""
+"""Shared by the tests of `sparsemod.run`, `load` and `connect`: a short search on digits, and the entry
+points of this checkout."""
 
 import tomllib
 from collections.abc import Iterator

@@ -17,7 +17,7 @@ TABLE = DataInfo(name="table", shape=(13,), classes=3)
 
 
 def seasoned(module: nn.Module, seed: int) -> nn.Module:
-    """Batch norms and biases as if the module had been trained."""
+    """Set batch norms and biases as after training."""
     generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

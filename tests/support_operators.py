@@ -1,4 +1,5 @@
-"""An example of each kind of operator: a module that holds it, on images and, where the kind knows sequences, on those."""
+"""An example of each kind of operator: a module that contains it, on images and, if the kind supports them,
+on sequences."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

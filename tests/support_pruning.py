@@ -29,7 +29,7 @@ def started(
     schedule: str = "cubic",
     layout: str | None = None,
 ) -> Any:
-    """A pruning method that has taken over `module`; methods without a sparsity get none."""
+    """A pruning method started on `module`; methods without a sparsity get none."""
     keys = {"sparsity": sparsity, "schedule": schedule}
     known = METHODS.config_of(name).model_fields
     method = METHODS.create(METHODS.config(name, **{key: keys[key] for key in keys if key in known}))

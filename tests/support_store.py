@@ -1,4 +1,4 @@
-"""What the tests of store and server share: both databases, a clock that is set by hand, specs, results."""
+"""Shared by the tests of store and server: both databases, a clock that is set by hand, specs, results."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def spec(**changes: Any) -> ExperimentSpec:
 
 @dataclass
 class Clock:
-    """Time that stands still until it is moved."""
+    """A clock that stands still until the test moves it."""
 
     now: float = 1_800_000_000.0
 

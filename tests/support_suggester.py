@@ -1,4 +1,4 @@
-"""What the suggester's tests share: a store, a search with quick costs, and a worker that knows every result."""
+"""Shared by the suggester's tests: a store, a search with quick costs, and a worker with instant results."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -57,7 +57,7 @@ def quick_search(spec: ExperimentSpec) -> Proposer:
 
 
 def work(store: Store, count: int = 1_000_000) -> int:
-    """Claim and complete up to `count` trials; how many there were."""
+    """Claim and complete up to `count` trials; return their number."""
     done = 0
     while done < count and (claim := store.claim("w")) is not None:
         complete(store, claim)

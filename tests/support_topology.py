@@ -22,9 +22,10 @@ def image_environment() -> dict[str, str]:
 
 
 class Topology:
-    """Containers without containers. A name such as `worker-2` is the second process of the service `worker`.
+    """Containers without containers.
 
-    `server` of the compose file is a name for all servers; here each is `server-N`, and a worker is told which is its.
+    A name such as `worker-2` is the second process of the service `worker`. The compose file's `server` is
+    one name for all servers; here each is `server-N`, and a worker gets the name of its server.
     """
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
@@ -58,7 +59,7 @@ class Topology:
         return f"http://127.0.0.1:{self.ports[name]}"
 
     def start_database(self) -> None:
-        """What the image of PostgreSQL does with its variables: a role with a password, and its database."""
+        """Does the setup of PostgreSQL's image from its variables: a role with a password, and its database."""
         from psycopg import sql
 
         given = load(self.variables)["services"]["database"]["environment"]
@@ -96,7 +97,8 @@ class Topology:
         return found
 
     def environment(self, service: dict[str, Any]) -> dict[str, str]:
-        """What a process of the service sees: the image's variables and its own, and nothing of ours but where Python is."""
+        """Return a service's environment: the variables of the image and the service, and from ours only the
+        location of Python."""
         inherited = {name: os.environ[name] for name in ("PYTHONPATH", "VIRTUAL_ENV") if name in os.environ}
         programs = [str(self.folder / "bin")]
         if self.postgres is not None:
@@ -142,14 +144,14 @@ class Topology:
         process.wait()
 
     def stop(self, *names: str) -> dict[str, int]:
-        """`docker compose stop`: SIGTERM to all of them at once; their exit codes."""
+        """`docker compose stop`: send SIGTERM to all processes at the same time; return their exit codes."""
         ended = [(name, self.running.pop(name)) for name in names]
         for _, process in ended:
             process.send_signal(signal.SIGTERM)
         return {name: process.wait(timeout=120) for name, process in ended}
 
     def logs(self) -> str:
-        """What the processes said, for a failing test."""
+        """Return the logs of the processes, for a failing test."""
         return "\n".join(
             f"== {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.log"))
         )

@@ -1,4 +1,5 @@
-"""What the worker's tests share: a server in memory that can be made to fail, and evaluations that misbehave in a child process."""
+"""Shared by the worker's tests: a server in memory that can be made to fail, and evaluations that misbehave
+in a child process."""
 
 import ctypes
 import hashlib
@@ -28,7 +29,7 @@ SPEC = small("worker test", (4, 0, 0))
 def make_claim(
     attempt: int = 1, *, behaviour: str = "good", lease: float = 0.6, parent: Any = None, **limits: Any
 ) -> "Claim":
-    """A claim whose evaluation does what `behaviour` says (see `behave`)."""
+    """A claim whose evaluation follows `behaviour` (see `behave`)."""
     from service.schemas.workers import Claim
 
     return Claim.model_validate_json(
@@ -135,7 +136,7 @@ def point(epoch: int) -> CurvePoint:
 
 
 def behave(job: dict[str, Any], reporter: Any) -> dict[str, Any]:
-    """An evaluation without torch that does what the candidate's parameter `behaviour` says."""
+    """An evaluation without torch that follows the candidate's parameter `behaviour`."""
     behaviour = job["candidate"]["parameters"]["behaviour"]
     if behaviour == "invalid":
         raise BuildError("the image is 8 x 8, five poolings need 32 x 32", "blocks.4")

@@ -39,7 +39,8 @@ ROUTES = sorted(
 
 @dataclass
 class Served:
-    """A server with experiment 3 of `owner`, trial 3 and attempt 3 there; and what shows each scope, and nothing."""
+    """A server with experiment 3 of `owner`, trial 3 and attempt 3, and headers for each scope and for no
+    login."""
 
     app: Any
     headers: dict[str, dict[str, str]]

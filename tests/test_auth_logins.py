@@ -1,4 +1,5 @@
-"""Tokens and sessions: made, good, stale, never shown again; the page's cookie; requests that other sites' pages send."""
+"""Tokens and sessions: created, valid, stale, never shown again; the page's cookie; requests from other
+sites' pages."""
 
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_an_open_server_is_for_its_own_machine_only(tmp_path: Path) -> None:
         ("127.0.0.1", "localhost:8080", 200),
         ("127.0.0.1", "127.0.0.1:8080", 200),
         ("::1", "[::1]:8080", 200),
-        ("127.0.0.1", "evil.example", 403),  # a name of somebody else's that points here
+        ("127.0.0.1", "evil.example", 403),  # a foreign name that resolves to this server
         ("127.0.0.1", "localhost.evil.example", 403),
         ("192.168.1.7", "localhost", 403),
         ("192.168.1.7", "192.168.1.5:8080", 403),
@@ -119,7 +120,7 @@ def test_the_pages_session(store: Store, clock: Clock, tmp_path: Path) -> None:
         assert http.get("/experiments").status_code == 401  # the session went with its token
 
 
-def test_over_https_the_cookie_stays_there(tmp_path: Path) -> None:
+def test_the_cookie_is_secure_over_https(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path))
     secret, _ = app.state.store.create_token("me", [Scope.READ])
     for scheme, secure in (("https", True), ("http", False)):
@@ -153,7 +154,7 @@ def test_stale_tokens_and_sessions(store: Store, clock: Clock) -> None:
     assert store.token_login(long) is None and store.session_login(session) is None
     with pytest.raises(NotFound):
         store.revoke_token(77)
-    # Closed once, closed for ever: that all tokens are stale opens nothing.
+    # Once tokens exist, the server stays closed, even when all of them are stale.
     assert store.closed()
     assert store.token_login("") is None and store.token_login(made.owner) is None
 
@@ -169,7 +170,7 @@ def test_only_hashes_are_stored(store: Store) -> None:
             assert text and secret not in text and session not in text and secret[3:] not in text
 
 
-def test_what_cannot_be_a_token_is_refused(store: Store) -> None:
+def test_malformed_tokens_are_rejected(store: Store) -> None:
     for owner, scopes, seconds in (("", [Scope.READ], None), ("me", [], None), ("me", [Scope.READ], 0.0)):
         with pytest.raises(InvalidInput):
             store.create_token(owner, scopes, seconds)

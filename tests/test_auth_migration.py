@@ -1,4 +1,4 @@
-"""A database from before there were logins keeps everything when it is opened."""
+"""A database without logins keeps all its data when it is opened."""
 
 import sqlalchemy as sa
 from alembic import command
@@ -21,7 +21,7 @@ INSERT INTO workers (name, device, slots, first_seen, last_seen) VALUES ('w', 'c
 """
 
 
-def test_an_older_database_keeps_what_it_holds(database: str) -> None:
+def test_an_older_database_keeps_its_data(database: str) -> None:
     engine = sa.create_engine(database)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

@@ -1,4 +1,4 @@
-"""Every route with every scope: who gets through and who does not, and that nobody forgot a route."""
+"""Every route with every scope: which requests pass, and that no route is missing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ ROUTES = sorted(
 
 
 def address(path: str) -> str:
-    """A path of nothing that exists: who gets through gets 404, 409 or 422."""
+    """The path of a missing object: an authorized request gets 404, 409 or 422."""
     values = {"experiment": "7777", "index": "0", "attempt": "7777", "digest": DIGEST, "name": "nobody"}
     for name, value in values.items():
         path = path.replace("{" + name + "}", value)
@@ -55,7 +55,7 @@ def test_every_route_has_a_rule_and_every_rule_a_route() -> None:
     assert {f"{method} {path}" for method, path in ROUTES} == set(auth.RULES)
 
 
-def test_what_changes_an_experiment_or_an_attempt_is_for_whom_it_belongs_to() -> None:
+def test_only_owners_change_experiments_and_attempts() -> None:
     for line, rule in auth.RULES.items():
         method, _, path = line.partition(" ")
         if method in auth.SAFE:
@@ -109,7 +109,7 @@ def test_every_route_with_every_scope(
 
 @dataclass
 class Stale:
-    """A server with a good token, and headers that show what was good once."""
+    """A server with a valid token, and headers with stale credentials."""
 
     http: TestClient
     good: str
@@ -135,7 +135,7 @@ GUARDED = [(method, path) for method, path in ROUTES if auth.RULES[f"{method} {p
 
 
 @pytest.mark.parametrize(("method", "path"), GUARDED, ids=[f"{m} {p}" for m, p in GUARDED])
-def test_every_route_refuses_what_was_good_once(stale: Stale, method: str, path: str) -> None:
+def test_every_route_rejects_stale_credentials(stale: Stale, method: str, path: str) -> None:
     for name, headers in stale.headers.items():
         answer = stale.http.request(method, address(path), headers=headers)
         assert answer.status_code == 401, name
@@ -172,7 +172,7 @@ def test_unknown_paths_say_nothing(closed: tuple[TestClient, dict[Scope, str]]) 
     assert http.put("/experiments").status_code == 405
 
 
-def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
+def test_an_experiment_belongs_to_its_creator(tmp_path: Path) -> None:
     with open_app(tmp_path) as http:
         store = store_of(http)
         unowned = http.post("/experiments", json={"spec": SPEC}).json()
@@ -183,7 +183,7 @@ def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
         admin, _ = store.create_token("chief", [Scope.ADMIN])
         made = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one)).json()
         assert made["owner"] == "one"
-        # Another's key makes nobody the owner of what it made.
+        # Repeating another user's idempotency key does not change the owner.
         once = {"idempotency-key": "once"}
         first = http.post("/experiments", json={"spec": SPEC}, headers=bearer(one) | once)
         assert (first.status_code, first.json()["owner"]) == (201, "one")
@@ -203,7 +203,7 @@ def test_an_experiment_belongs_to_who_made_it(tmp_path: Path) -> None:
         for secret in (one, again, admin):
             assert http.post(f"{path}/stop", headers=bearer(secret)).status_code == 200
             assert http.post(f"{path}/resume", headers=bearer(secret)).status_code == 200
-        # What was made before there were logins is everybody's.
+        # Experiments from before logins existed have no owner.
         assert http.post(f"/experiments/{unowned['id']}/stop", headers=bearer(other)).status_code == 200
         assert http.delete(path, headers=bearer(one)).status_code == 204
 
@@ -213,9 +213,7 @@ def test_another_workers_token_reports_nothing(tmp_path: Path) -> None:
         store = store_of(http)
         made = http.post("/experiments", json={"spec": SPEC}).json()["id"]
         fill(store, made, 3)
-        early = http.post(
-            "/claims", json={"worker": "w", "request": "early"}
-        ).json()  # before there were logins
+        early = http.post("/claims", json={"worker": "w", "request": "early"}).json()  # before logins existed
         mine, _ = store.create_token("lab", [Scope.WORKER])
         other, _ = store.create_token("lab", [Scope.WORKER])
         admin, _ = store.create_token("chief", [Scope.ADMIN])

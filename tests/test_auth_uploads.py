@@ -89,7 +89,7 @@ def test_pickled_data_are_not_taken(http: TestClient, tmp_path: Path, content: b
 
 
 def long_list(members: int, *, very: bool) -> bytes:
-    """An archive that says it has so many members; `very`: in the format for very many."""
+    """An archive whose header claims so many members; with `very`, in the format for very many."""
     member = b"PK\1\2" + struct.pack("<6H3L5H2L", *(20, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)) + b"a"
     listed, first = member * members, b"PK\3\4" + bytes(26)
     large = b"PK\6\6" + struct.pack("<Q2H2L4Q", 44, 45, 45, 0, 0, members, members, len(listed), len(first))
@@ -116,21 +116,21 @@ def test_an_archive_with_a_very_long_list_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_objects_in_an_archive_of_arrays_are_found_once_more(tmp_path: Path) -> None:
-    """Files that lie there already, from before, are judged again when a result names them."""
+    """Files that were stored earlier are checked again when a result names them."""
     path = tmp_path / "network"
     path.write_bytes(OBJECTS[1])
     with pytest.raises(InvalidInput, match="holds pickled objects"):
         check_arrays(path, "digest")
 
 
-def test_a_damaged_archive_is_no_crash(http: TestClient) -> None:
+def test_a_damaged_archive_does_not_crash(http: TestClient) -> None:
     broken = bytearray(archive(w__npy=b"x" * 100))
     broken[broken.rindex(b"PK\1\2")] = 0
     answer = put(http, bytes(broken))
     assert answer.status_code == 422 and answer.json()["error"]["value"] == "'a damaged archive'"
 
 
-def test_what_unpacks_to_very_much_is_refused(tmp_path: Path) -> None:
+def test_archives_that_unpack_to_huge_files_are_rejected(tmp_path: Path) -> None:
     content = {"header.json": b"{}", "w.npy": array(np.zeros(3_000_000, dtype=np.int8))}
     path = tmp_path / "bomb"
     path.write_bytes(packed(zipfile.ZIP_DEFLATED, content))
@@ -164,14 +164,14 @@ def test_a_safetensors_file_that_looks_like_a_pickle_is_taken(tmp_path: Path) ->
         check_safetensors(path, "digest")
 
 
-def test_too_large_says_what_to_change(http: TestClient) -> None:
+def test_the_error_of_a_large_file_names_the_setting(http: TestClient) -> None:
     found = put(http, b"x" * 6_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_ARTIFACT_BYTES" in found.json()["error"]["allowed"]
     found = http.post("/attempts/1/finish", content=b" " * 9_000_000)
     assert found.status_code == 413 and "SPARSEMOD_MAX_REQUEST_BYTES" in found.json()["error"]["allowed"]
 
 
-def test_the_client_hears_why_a_large_file_is_refused(tmp_path: Path) -> None:
+def test_the_client_gets_the_reason_for_a_rejected_file(tmp_path: Path) -> None:
     """Over a socket, while it is still sending: in the announced case and in the other one."""
     large = tmp_path / "large"
     with large.open("wb") as file:
@@ -192,7 +192,7 @@ def test_the_client_hears_why_a_large_file_is_refused(tmp_path: Path) -> None:
             (secret, "/claims", 413),
         ):
             method = "PUT" if path.startswith("/artifacts") else "POST"
-            # In pieces whose number is not announced; the last piece is what is too much, and then all of it.
+            # Send chunks without a length; first only the last chunk is too large, then the whole body.
             for pieces in ([bytes(90_000), bytes(20_000)], chunks(large)):
                 answer = plain.request(method, url + path, content=iter(pieces), headers=bearer(token))
                 assert answer.status_code == status and answer.json()["error"]["message"], (path, answer.text)
@@ -222,7 +222,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("kind", "content", "name", "field"), BAD, ids=range(len(BAD)))
-def test_a_result_with_a_file_that_is_not_what_it_says(
+def test_a_result_with_a_file_of_another_format(
     http: TestClient, kind: str, content: bytes, name: str, field: str
 ) -> None:
     store = store_of(http)

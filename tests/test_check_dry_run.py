@@ -1,4 +1,4 @@
-"""The dry run finds what is wrong before hours are spent."""
+"""The dry run finds mistakes before hours are spent."""
 
 import re
 import sys
@@ -47,7 +47,7 @@ def test_a_good_spec_goes_through(family, pruning):
         ),
     ],
 )
-def test_what_is_wrong_is_said(changes, subject, message):
+def test_findings_name_each_mistake(changes, subject, message):
     report = check(tiny_spec(**changes), candidates=1, draws=10)
     assert not report.ok
     finding = next(f for f in report.findings if f.level == "error")
@@ -186,7 +186,7 @@ ONE_ROUND = {
 def test_a_searched_parameter_that_nothing_reads_is_named():
     (words,) = unread_of(family="dry_run_unread:some")
     assert words.startswith(
-        "family some_test reads prune_threshold, learning_gamma in none of the networks tried"
+        "family some_test reads prune_threshold, learning_gamma in none of the tried networks"
     )
 
 
@@ -217,7 +217,7 @@ def own(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "dry_run_networks", raising=False)
     FAMILIES.names()
-    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # other tests shall not know these
+    monkeypatch.setattr(FAMILIES, "_members", dict(FAMILIES._members))  # keep them out of other tests
 
 
 @pytest.mark.usefixtures("own")

@@ -54,9 +54,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "board.yaml").write_text(yaml.safe_dump(BOARD))
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(folder))
-    patch.setenv("SPARSEMOD_SERVER", "http://127.0.0.1:9")  # nobody answers
+    patch.setenv("SPARSEMOD_SERVER", "http://127.0.0.1:9")  # no server listens there
     patch.setenv("SPARSEMOD_IMPORTS", "")
-    for registry in (FAMILIES, DEVICES):  # other tests shall not know these
+    for registry in (FAMILIES, DEVICES):  # keep them out of other tests
         registry.names()
         patch.setattr(registry, "_members", dict(registry._members))
     with pytest.raises(SystemExit) as end:
@@ -102,10 +102,10 @@ def test_export_imports_modules(capsys: pytest.CaptureFixture[str], run: Path) -
     )
 
 
-def test_a_folder_is_extended_and_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_extended_folder_continues(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (run / "trials.jsonl").read_text()
     text = cli(capsys, "extend", str(run), "--more", "r1=1", "--budget", "flash <= 100 KB")
-    assert f"has 3 trials in its rounds; `sparsemod run {run}` goes on" in text
+    assert f"has 3 trials in its rounds; `sparsemod run {run}` continues" in text
     text = cli(capsys, "run", str(run))
     assert "trial    2" in text and "trial    1" not in text
     after = (run / "trials.jsonl").read_text()
@@ -124,14 +124,14 @@ def test_another_spec_is_refused_with_the_way_on(
 
 def test_a_folder_cannot_be_extended_under_a_run(run: Path) -> None:
     local = LocalRun(LocalFolder(run).spec, run)
-    with local._alone(), pytest.raises(Conflict, match="another run is at work"):
+    with local._lock(), pytest.raises(Conflict, match="another run is at work"):
         LocalFolder(run).extend({"r1": 1})
     with pytest.raises(InvalidInput, match=r"rounds\.r4"):
         LocalFolder(run).extend({"r4": 1})
     assert LocalFolder(run).spec == local.spec
 
 
-def test_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NotFound, match=r"no spec\.json"):
         LocalFolder(tmp_path)
     for command in (("export",), ("test",), ("extend", "--more", "r1=1")):

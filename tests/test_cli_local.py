@@ -40,7 +40,7 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
-def test_run_writes_results_and_goes_on(
+def test_run_writes_results_and_continues(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "results"
@@ -66,7 +66,7 @@ def test_constraints_that_nothing_meets_are_an_error(
     assert "Traceback" not in words
 
 
-def test_an_unknown_name_in_a_constraint_is_told_with_its_line(
+def test_an_unknown_name_in_a_constraint_is_reported_with_its_line(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec.write_text(SPEC + "constraints:\n- coefficients: {l9_width: 1}\n  bound: 1\n")
@@ -121,7 +121,7 @@ class Broken:
 """
 
 
-def test_a_network_that_never_trains_is_told_at_the_end(
+def test_a_network_that_never_trains_is_reported_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_network.py").write_text(BROKEN)
@@ -189,7 +189,7 @@ def test_check_reports_each_step(spec: Path, capsys: pytest.CaptureFixture[str])
         assert words in text
 
 
-def test_check_finds_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_finds_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "spec.yaml"
     path.write_text(SPEC + "budgets: ['flash <= 8 B']\n")
     assert "✗ budgets" in cli(capsys, "check", str(path), "--candidates", "1", code=2)
@@ -209,7 +209,7 @@ def test_catalogues(command: str, words: tuple[str, ...], capsys: pytest.Capture
         assert word in text
 
 
-def test_a_family_of_ones_own(
+def test_a_family_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "my_cli_family.py").write_text(
@@ -232,7 +232,7 @@ def test_the_summary_over_seeds() -> None:
     assert found["standard_error"] == pytest.approx(0.1)
 
 
-def test_demos_at_once_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_demos_have_separate_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with own_folder(None) as first, own_folder(None) as second, own_folder(Path("mine")) as named:
         assert [path.name for path in (first, second, named)] == [
@@ -261,7 +261,7 @@ def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr + logs
     assert "experiment 2: 5 trials on 1 worker" in done.stdout
     assert "int8 networks on the front" in done.stdout
-    # The picture shows what was printed, and loads nothing.
+    # The picture shows the output and loads no other file.
     drawn = html.unescape("".join(re.findall(r"<text[^>]*>(.*?)</text>", picture.read_text())))
     for text in re.findall(r"^experiment 2: .*? trials|^.* int8 networks.*$", done.stdout, re.MULTILINE):
         assert text in drawn.replace("\xa0", " ")

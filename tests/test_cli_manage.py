@@ -1,4 +1,4 @@
-"""What one does with a server beside running experiments: delete, drain, look closely, ask what it knows."""
+"""Commands for a server beside running experiments: delete, drain, show details, list its names."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def _address(running: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def say(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """What the user types."""
+    """The user's input."""
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
@@ -66,7 +66,7 @@ def test_delete_asks_first(
     assert not there(running, identity)
 
 
-def test_what_is_paused_is_shown_and_failed_trials_are_tried_again(
+def test_pauses_are_shown_and_failed_trials_are_retried(
     running: Service, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = make_spec(name="poor", limits={"attempts": 1})
@@ -168,7 +168,7 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     lines = [LogLine(time=float(n), level="info", message=f"line {n}") for n in range(1005)]
     running.store.points(claim.attempt, claim.token, [point(1), point(2)], lines[:600])
     running.store.points(claim.attempt, claim.token, [], lines[600:])
-    # More than an answer of the server holds at once.
+    # more than one response of the server holds
     said = cli(capsys, "show", "logged", "--trial", "0", "--log").splitlines()
     assert said == [f"   info  line {n}" for n in range(1005)]
     curve = list(csv.DictReader(io.StringIO(cli(capsys, "show", "logged", "--trial", "0", "--curve"))))
@@ -176,11 +176,11 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     data = json.loads(cli(capsys, "show", "logged", "--trial", "0", "--curve", "--json"))
     assert float(curve[1]["train_loss"]) == data[1]["train_loss"]
     cli(capsys, "delete", str(identity), "--yes")
-    # A trial that is over has nothing to wait for.
+    # A finished trial has no further lines to wait for.
     assert cli(capsys, "show", "finished", "--trial", "0", "--log", "--follow") == ""
 
 
-def test_what_the_server_computes(
+def test_results_that_the_server_computes(
     running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = cli(capsys, "show", "1", "--trial", "0", "--network")
@@ -198,7 +198,9 @@ def test_what_the_server_computes(
     assert json.loads((tmp_path / "new" / "ax.json").read_text())["_type"] == "Client"
 
 
-def test_what_the_server_knows(running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_the_server_has(
+    running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert "mlp" in cli(capsys, "families", "--remote")
     assert "digits" in cli(capsys, "datasets", "--remote")
     spec = tmp_path / "spec.yaml"
@@ -276,7 +278,9 @@ def test_an_experiment_whose_name_is_a_number(running: Service, capsys: pytest.C
     assert there(running, 1) and there(running, identity) and not there(running, far)
 
 
-def test_attach_fills_in_what_has_one_value(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attach_fills_in_parameters_with_one_value(
+    running: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
     space = {"layers": 1, "dropout": [0.1], "batch_size": 32, "l1_width": {"low": 4, "high": 64, "step": 4}}
     identity = running.store.create_experiment(make_spec(name="constants", space=space)).id
     cli(capsys, "attach", "constants", "l1_width=12")
@@ -292,7 +296,7 @@ def test_attach_fills_in_what_has_one_value(running: Service, capsys: pytest.Cap
     cli(capsys, "stop", "constants")
 
 
-def test_importance_says_when_the_model_explains_nothing(
+def test_importance_reports_a_model_without_explanation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shares = {"l1_width": 0.9, "dropout": 0.2}

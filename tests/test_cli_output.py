@@ -1,4 +1,4 @@
-"""What the operating system refuses, and what a terminal cannot show, ends in one sentence and never in a traceback."""
+"""Errors of the operating system and of the terminal end in one sentence, never in a traceback."""
 
 import io
 import json

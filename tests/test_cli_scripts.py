@@ -1,4 +1,5 @@
-"""The installed commands as processes: they are there, quick, and a worker obeys its signals; `debug` of a config.cfg."""
+"""The installed commands as processes: they exist, start quickly, and a worker handles signals; `debug` of a
+config.cfg."""
 
 import resource
 import signal
@@ -83,7 +84,7 @@ def _signal_a_worker(tmp_path: Path) -> None:
         until(lambda: store.curve(made, 1), PATIENCE, "the second trial's curve")
         second = processes.running.pop("twice")
         second.terminate()
-        time.sleep(0.1)  # two signals at once would be one
+        time.sleep(0.1)  # two signals at the same time would count as one
         second.terminate()
         assert second.wait(PATIENCE) == 0
         given_back = store.trial(made, 1)
@@ -99,7 +100,7 @@ def _signal_a_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_asked_to_end_ends_well(tmp_path: Path, number: int) -> None:
+def test_a_server_ends_cleanly_on_request(tmp_path: Path, number: int) -> None:
     processes = Processes(tmp_path)
     try:
         processes.start_server()
@@ -119,7 +120,7 @@ objectives: [error]
 
 
 @pytest.mark.parametrize("debug", ["on", "off"])
-def test_debug_raises_what_is_recorded_otherwise(
+def test_debug_raises_errors_that_are_otherwise_recorded(
     debug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

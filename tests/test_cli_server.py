@@ -132,7 +132,7 @@ def test_export_writes_a_folder_for_each_point(
     assert str(tmp_path) in text
 
 
-def test_a_name_that_nobody_has(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_experiment_name(running: Service, capsys: pytest.CaptureFixture[str]) -> None:
     words = cli(capsys, "show", "nonesuch", code=2)
     assert "error experiment = 'nonesuch': an id or a name of " in words and "1 (finished)" in words
     assert "error experiment = '9999': an id or a name of " in cli(capsys, "stop", "9999", code=2)

@@ -1,4 +1,4 @@
-"""The command line starts fast, and says what is wrong in one line."""
+"""The command line starts fast and reports errors in one line."""
 
 import subprocess
 import sys
@@ -68,7 +68,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"sparsemod {command}" in capsys.readouterr().out
 
 
-def test_worker_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_is_a_separate_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         worker_main(["--help"])
     assert end.value.code == 0
@@ -167,7 +167,7 @@ def test_a_database_that_does_not_answer_is_not_taken_for_a_server(
     assert "listening" not in captured.out + captured.err
 
 
-def test_a_module_of_one_s_own_that_breaks_is_told_in_one_line(
+def test_a_broken_user_module_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "breaks_when_imported.py").write_text("import no_such_package\n")

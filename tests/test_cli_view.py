@@ -130,7 +130,7 @@ def test_counted(number: int, text: str) -> None:
     assert counted(number, "point") == text
 
 
-def test_why_there_is_no_front() -> None:
+def test_the_reason_for_an_empty_front() -> None:
     empty = replace(SNAPSHOT, front=(), budgets={"error": 0.01})
     assert emptiness(empty) in shown(render(empty))
     assert emptiness(empty).endswith("of 5 completed, no trial is within the budgets yet (error <= 1.00 %)")

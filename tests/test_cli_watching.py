@@ -70,7 +70,7 @@ IMPORTANCE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_an_answer_that_is_being_computed_is_asked_for_again() -> None:
+def test_a_pending_computation_is_requested_again() -> None:
     asked: list[str] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:

@@ -207,7 +207,7 @@ def test_every_part_is_unprivileged_watched_and_restarted(name: str) -> None:
         assert service["init"] is True
 
 
-def test_parts_wait_for_what_is_watched() -> None:
+def test_services_wait_for_health_checks() -> None:
     for service in SERVICES.values():
         for other, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}
@@ -217,7 +217,7 @@ def test_parts_wait_for_what_is_watched() -> None:
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_has_the_time_to_drain(name: str) -> None:
     given = parse_command(SERVICES[name]["command"])
-    # After the drain a trial gets this long to stop between two epochs; then its checkpoint is uploaded.
+    # After the drain a trial has this long to stop between two epochs; then its checkpoint is uploaded.
     stopping = AttemptSettings.__dataclass_fields__["stop_grace"].default
     assert seconds(SERVICES[name]["stop_grace_period"]) >= given["drain"] + stopping + 20
 

@@ -1,4 +1,5 @@
-"""docker/Dockerfile without an engine: what it copies is there and enough, what it starts from is pinned, what it runs is nobody special."""
+"""docker/Dockerfile without an engine: the copied files exist and suffice, the base image is pinned, and the
+user is unprivileged."""
 
 import re
 import subprocess
@@ -20,7 +21,7 @@ def test_every_instruction_is_one() -> None:
     assert {step.name for step in STEPS if step.stage == 0} == {"ARG"}
 
 
-def test_what_it_starts_from_is_pinned() -> None:
+def test_the_base_image_is_pinned() -> None:
     defaults = dict(step.text.split("=", 1) for step in STEPS if step.name == "ARG" and step.stage == 0)
     bases = [step.words[0] for step in STEPS if step.name == "FROM"]
     assert bases == ["${PYTHON_IMAGE}"] * 2, "both stages: the environment's interpreter is the base's"
@@ -39,14 +40,14 @@ def test_packages_come_in_the_pinned_versions() -> None:
     assert re.search(r"^torch==", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
 
 
-def test_the_index_of_torch_is_pytorch_s_own() -> None:
+def test_torch_comes_from_pytorchs_index() -> None:
     (declared,) = [step.text for step in STEPS if step.name == "ARG" and step.text.startswith("TORCH_INDEX")]
     assert declared == "TORCH_INDEX=https://download.pytorch.org/whl/cpu"
     hosts = set(re.findall(r"https?://([^/\s]+)", DOCKERFILE.read_text()))
     assert hosts == {"download.pytorch.org"}
 
 
-def test_it_runs_as_nobody_special() -> None:
+def test_it_runs_as_an_unprivileged_user() -> None:
     last = max(step.stage for step in STEPS)
     users = [step.text for step in STEPS if step.name == "USER"]
     assert users == [SERVICES_USER]
@@ -66,7 +67,7 @@ def test_it_starts_a_command_of_the_package() -> None:
     assert paths == [f"PATH={folder}/bin:$PATH"] * 2
 
 
-def test_what_it_copies_is_sent_and_nothing_else() -> None:
+def test_only_copied_files_are_in_the_build_context() -> None:
     assert all((ROOT / name).exists() for name in copied())
     rules = [
         line
@@ -77,7 +78,7 @@ def test_what_it_copies_is_sent_and_nothing_else() -> None:
     assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(copied())
 
 
-def test_what_it_copies_makes_the_package(tmp_path: Path) -> None:
+def test_the_copied_files_build_the_package(tmp_path: Path) -> None:
     for name in copied():
         source = ROOT / name
         if source.is_dir():

@@ -95,11 +95,11 @@ def run(topology: Topology) -> None:
             assert [a.state for a in trial.attempts].count(AttemptState.COMPLETED) == 1
         fronts = [client.pareto(identity) for client in (first, second)]
         assert fronts[0] == fronts[1] and fronts[0].points
-        # Uploaded to one server or the other, there from both.
+        # Both servers have files that were uploaded to either of them.
         for trial in trials:
             for number, client in enumerate((first, second)):
                 client.download(trial.artifacts[0].digest, topology.folder / f"artifact-{number}")
-        # An export that was asked for from one server is shown, and its files are had, from the other.
+        # An export requested from one server is shown, and its files are downloaded, from the other.
         best = fronts[0].points[0].index
         first.export(identity, best, ["onnx"])
         assert [view.format for view in second.exports(identity)] == ["onnx"]

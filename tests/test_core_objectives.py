@@ -64,7 +64,7 @@ def test_hand_computed():
     assert not objectives.feasible({"latency": float("nan")})
 
 
-def test_errors_name_what_is_missing():
+def test_errors_name_the_field():
     with pytest.raises(InvalidInput, match=r"reference_point.error = 0: a positive number"):
         Objectives(("error",), {"error": 0}, {})
     with pytest.raises(InvalidInput, match=r"values.error"):

@@ -1,4 +1,4 @@
-"""Plug-ins with configs: versions, code of the user's own, and what is said of members that cannot be used."""
+"""Plug-ins with configs: versions, user code, and the errors of members that cannot be used."""
 
 import sys
 import threading
@@ -69,7 +69,7 @@ def test_a_config_of_an_earlier_version_is_upgraded(paints: Plugins[Any, PaintCo
         ({"name": "oil", "colour": 1}, "known here: name, thickness"),
     ],
 )
-def test_what_is_wrong_with_a_config(paints: Plugins[Any, PaintConfig], given: Any, message: str) -> None:
+def test_errors_of_a_config(paints: Plugins[Any, PaintConfig], given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as caught:
         paints.read(given)
     assert message in str(caught.value)
@@ -150,7 +150,7 @@ def test_code_is_imported_only_where_that_is_allowed(own: str) -> None:
         ExperimentSpec.parse({**MINIMAL, "training": {"schedule": "json:dumps"}}, names=Names.IMPORTED)
 
 
-def test_threads_wait_until_all_members_are_there() -> None:
+def test_threads_wait_until_all_members_are_registered() -> None:
     started, go = threading.Event(), threading.Event()
 
     class Slow(Plugins[Any, PaintConfig]):

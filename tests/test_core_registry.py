@@ -77,7 +77,7 @@ def test_module_and_attribute_only_where_imports_are_allowed():
         ("import re\nre.compile('(')", r"tins raised \w+: .* \(tins\.py, line 2\)"),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told_in_a_line(tmp_path, monkeypatch, source, message):
+def test_a_module_that_cannot_be_imported_is_reported_in_a_line(tmp_path, monkeypatch, source, message):
     (tmp_path / "tins.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(
@@ -87,7 +87,7 @@ def test_a_module_that_cannot_be_imported_is_told_in_a_line(tmp_path, monkeypatc
 
 
 @pytest.mark.usefixtures("package")
-def test_a_broken_entry_point_costs_nobody_else_anything(tmp_path):
+def test_a_broken_entry_point_affects_no_other_plugin(tmp_path):
     points = tmp_path / "paints-1.0.dist-info" / "entry_points.txt"
     points.write_text(points.read_text() + "gone = paints:gone\n")
     registry = Registry("colour", "sparsemod.test_colours")
@@ -172,7 +172,8 @@ def test_an_object_of_two_names_must_be_named():
 
 
 def test_a_module_may_run_twice(factories):
-    """Once as __main__ and once by name, or because it is reloaded: the second run takes the place of the first."""
+    """A module run twice, as __main__ and by name or because it is reloaded: the second run replaces the
+    first."""
     runpy.run_path(str(factories), run_name="__main__")
     module = importlib.import_module("factories_test")
     assert FAMILIES.get("deep_test").origin is module.deep

@@ -1,4 +1,4 @@
-"""Temporary folders: gone at the end, and what a killed process has left is removed by the next one."""
+"""Temporary folders: removed at the end, and the next process removes leftovers of a killed one."""
 
 import os
 import subprocess

@@ -81,7 +81,7 @@ def test_integers_are_drawn_evenly():
         ({"filters_1": 0}, "parameters.filters_1 = 0: a whole number from 1 to 100"),
         ({"filters_1": True}, "parameters.filters_1 = True: a whole number"),
         ({"kind": "dense"}, "parameters.kind = 'dense': one of 'conv', 'separable', 'down'"),
-        ({"blocks": 1}, "parameters.filters_2 = 7: only given when blocks in [2, 3]"),
+        ({"blocks": 1}, "parameters.filters_2 = 7: allowed only when blocks in [2, 3]"),
         ({"learning_rate": 1.0}, "parameters.learning_rate = 1.0: a number from 0.0001 to 0.1"),
         ({"learning_rate": float("nan")}, "parameters.learning_rate = nan: a number"),
         ({"units": 6}, "parameters.units = 6: a whole number from 4 to 64 in steps of 4"),
@@ -207,7 +207,7 @@ def test_a_constraint_on_an_ordered_list_of_numbers():
         space.validate({"width": 32, "units": 4})
 
 
-def test_a_condition_may_stand_before_what_it_names():
+def test_a_condition_may_precede_its_parameter():
     first = Integer("a", 1, 2, when=(Condition(parameter="b", values=(1,)),))
     space = Space(
         [first, Integer("c", 1, 2), Integer("b", 1, 2, when=(Condition(parameter="c", values=(2,)),))]
@@ -216,13 +216,13 @@ def test_a_condition_may_stand_before_what_it_names():
     assert space.validate({"a": 2, "b": 1, "c": 2}) == {"c": 2, "b": 1, "a": 2}
     assert space.complete({"c": 1}) == {"c": 1}
     third = Integer("c", 1, 2, when=(Condition(parameter="a", values=(1,)),))
-    with pytest.raises(InvalidInput, match=r"space.a.when = 'b': no circle: a -> b -> c -> a"):
+    with pytest.raises(InvalidInput, match=r"space.a.when = 'b': no cycle: a -> b -> c -> a"):
         Space([first, Integer("b", 1, 2, when=(Condition(parameter="c", values=(2,)),)), third])
-    with pytest.raises(InvalidInput, match="no circle: a -> a"):
+    with pytest.raises(InvalidInput, match="no cycle: a -> a"):
         Space([Integer("a", 1, 2, when=(Condition(parameter="a", values=(1,)),))])
 
 
-def test_what_has_one_value_is_filled_in():
+def test_parameters_with_one_value_are_filled_in():
     in_two = (Condition(parameter="blocks", values=(2,)),)
     space = Space(
         [

@@ -1,4 +1,4 @@
-"""The experiment's spec: what it accepts, and that every mistake is named with field, value and what is allowed."""
+"""The experiment's spec: accepted input, and errors that name field, value and the allowed values."""
 
 import itertools
 import json
@@ -178,7 +178,7 @@ def test_mistakes_name_field_and_what_is_allowed(change, field, allowed):
 
 
 def test_specs_of_the_first_release_keep_their_meaning():
-    """Every key of every part stood in a stored spec, also those without effect; configs had no version."""
+    """Stored specs contained every key of every part, also those without effect; configs had no version."""
     stored = {
         "training": {
             "optimizer": {"name": "adam", "momentum": 0.9, "nesterov": False},
@@ -202,14 +202,14 @@ def test_specs_of_the_first_release_keep_their_meaning():
     assert spec == ExperimentSpec.parse(spec.to_dict())
     unpruned = {"method": "none", "sparsity": 0.5, "schedule": "cubic", "begin": 0.2, "end": 0.7}
     assert ExperimentSpec.parse({**MINIMAL, "pruning": unpruned}) == ExperimentSpec.parse(MINIMAL)
-    # What is written now says its version: a key without effect is an error there.
+    # New specs state their version, so a key without effect is an error.
     written = spec.to_dict()
     written["training"]["optimizer"]["momentum"] = 0.9
     with pytest.raises(InvalidSpec, match=r"training\.optimizer\.momentum = 0\.9: unknown key"):
         ExperimentSpec.parse(written)
 
 
-def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_where_used():
+def test_unknown_methods_are_kept_in_a_stored_spec_and_rejected_on_use():
     elsewhere = {
         **MINIMAL,
         "space": {"sparsity": [0.1, 0.2]},
@@ -231,7 +231,7 @@ def test_methods_that_are_not_known_here_are_kept_in_a_stored_spec_and_refused_w
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {"dataset": {1, 2}}, {**MINIMAL, "seed": float("nan")}])
-def test_what_is_no_plain_mapping_is_refused(data):
+def test_objects_that_are_not_plain_mappings_are_rejected(data):
     with pytest.raises(InvalidSpec):
         ExperimentSpec.parse(data)
 

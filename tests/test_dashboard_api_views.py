@@ -1,4 +1,4 @@
-"""What the dashboard asks for: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
+"""The dashboard's requests: columns, timeline, graph, importance, catalogue, checking, deleting, draining."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ def put(http: TestClient, content: bytes) -> str:
 # -- columns ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_points_are_all_trials_and_then_what_changed(store: Store) -> None:
+def test_points_are_all_trials_and_then_the_changes(store: Store) -> None:
     made = store.create_experiment(spec()).id
     morph = Candidate(
         parameters={"width": 9, "deep": True}, origin="morphism", round="r3", parent=0, operators=("widen",)
@@ -86,7 +86,7 @@ def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: 
     assert store.points_since(made, 2).full and store.points_since(made, 3).index == [2, 3, 4]
 
 
-def test_points_over_http_are_compressed_for_who_can_read_that(http: TestClient) -> None:
+def test_points_over_http_are_compressed_on_request(http: TestClient) -> None:
     store = store_of(http)
     made = store.create_experiment(spec()).id
     fill(store, made, 300)
@@ -119,7 +119,7 @@ def test_the_timeline_shows_attempts(store: Store, clock: Clock) -> None:
 # -- deleting, draining --------------------------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_is_deleted_with_everything_that_is_its_own(store: Store) -> None:
+def test_an_experiment_is_deleted_with_its_rows_and_files(store: Store) -> None:
     shared = stored_artifact(store, b"shared")
     own = stored_artifact(store, b"own", name="own")
     last = stored_artifact(store, b"checkpoint")
@@ -186,7 +186,7 @@ def test_deleting_over_http_removes_the_files(http: TestClient, tmp_path: Path) 
     assert http.delete(f"/experiments/{made}").status_code == 404
 
 
-def test_a_draining_worker_gets_nothing_and_keeps_what_it_has(http: TestClient) -> None:
+def test_a_draining_worker_gets_no_trial_and_keeps_its_trials(http: TestClient) -> None:
     store = store_of(http)
     fill(store, store.create_experiment(spec()).id, 3)
     name = "rack/3 left"
@@ -204,11 +204,12 @@ def test_a_draining_worker_gets_nothing_and_keeps_what_it_has(http: TestClient) 
     assert http.post("/claims", json={"worker": name}).status_code == 200
 
 
-# -- what is computed ----------------------------------------------------------------------------------------------------------------
+# -- computed results --------------------------------------------------------------------------------------
+# -------------------------
 
 
 def until(http: TestClient, path: str) -> Any:
-    """The answer, once it is no longer being computed."""
+    """Return the response when the result is computed."""
     for _ in range(600):
         answer = http.get(path)
         if answer.status_code != 202:
@@ -244,7 +245,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert graph["macs"] == sum(layer["macs"] for layer in layers) > 0
     assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
     assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
-    # Known by now, for another server process too: no process is asked again.
+    # The result is stored by now, also for other server processes: no process computes it again.
     monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
     assert http.get(f"{path}/trials/3/graph").json() == graph
     monkeypatch.undo()
@@ -253,7 +254,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert next(iter(found["metrics"]["error"])) == "blocks" and set(found["metrics"]["error"]) == {
         p.name for p in space.free
     }
-    # While there is nothing newer, the last answer is given, marked as such.
+    # Until a newer result exists, the server returns the last one, marked as outdated.
     store.attach(made, space.sample(rng))
     finish(store)
     later = http.get(f"{path}/importance").json()
@@ -262,7 +263,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert http.get("/experiments/77/importance").status_code == 404
 
 
-def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(http)
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
@@ -272,7 +273,7 @@ def test_what_cannot_be_computed_is_an_error(http: TestClient, monkeypatch: pyte
     assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
 
 
-def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
+def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = store_of(http)
@@ -299,7 +300,7 @@ def test_what_breaks_off_is_an_error_and_the_next_one_has_its_turn(
 # -- forms ---------------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_catalogue_names_what_specs_may_use(http: TestClient) -> None:
+def test_the_catalogue_lists_names_for_specs(http: TestClient) -> None:
     found = http.get("/catalogue").json()
     families = {f["name"]: f for f in found["families"]}
     assert {"cnn", "mlp"} <= set(families) and families["cnn"]["description"]

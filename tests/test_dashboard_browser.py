@@ -125,7 +125,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     page.get_by_role("button", name="Stop trial").click()
     page.locator(".view-head .state.stopped").wait_for()
 
-    # A file of a completed trial has the digest that it says.
+    # The file of a completed trial has its stated digest.
     page = watched.open(f"#/experiments/{identity}/trials/0")
     with page.expect_download() as download:
         page.get_by_role("link", name="weights.safetensors").click()
@@ -135,7 +135,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     assert said == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     page.wait_for_selector("text=Memory while it runs", timeout=60_000)
 
-    # The file to flash: made on request, checked, and there to be downloaded.
+    # The export is created on request, checked and downloadable.
     page.get_by_role("button", name="Export C", exact=True).click()
     page.locator("[aria-label=Exports] tr:has-text('equal to the integer network')").wait_for(timeout=120_000)
     with page.expect_download() as download:
@@ -175,7 +175,7 @@ def test_the_page_survives_its_server(watched: Watched, processes: Processes) ->
     processes.answers()
     with Client(processes.url) as client:
         client.extend(identity, {"r1": 2})
-    # Nothing was reloaded, nothing is lost, and what was chosen is still chosen.
+    # The page was not reloaded, lost no data, and kept the selection.
     completed(page, 3)
     page.get_by_text("Live", exact=True).wait_for()
     assert page.get_by_label("Up").input_value() == "model_size"

@@ -1,4 +1,5 @@
-"""The page where little is there, or something is wrong: old links, no trials, many mistakes at once, clocks apart, lost answers, branches."""
+"""The page with little data or with errors: old links, no trials, many mistakes at once, clock differences,
+lost responses, branches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -53,7 +54,7 @@ def page_url(seeded: Seeded) -> str:
 @pytest.mark.parametrize(
     "address", ["#/experiments/%E0%A4%A", "#/%", "#/experiments/1/trials/x", "#/nothing"]
 )
-def test_an_address_that_means_nothing_says_so(watched: Watched, address: str) -> None:
+def test_an_unknown_address_shows_an_error(watched: Watched, address: str) -> None:
     page = watched.open(address)
     assert page.locator("main h1").inner_text() == "No such page"
     assert violations(page) == []
@@ -73,27 +74,27 @@ def test_a_page_of_trials_that_is_not_there_is_the_last_one(watched: Watched) ->
     assert page.get_by_label("Colour").input_value() == "round"
 
 
-def test_an_experiment_without_trials_says_what_is_missing(watched: Watched) -> None:
+def test_an_experiment_without_trials_shows_hints(watched: Watched) -> None:
     page = watched.open("#/experiments/2")
-    page.get_by_text("There is none yet: the first ones are being chosen.").wait_for()
+    page.get_by_text("No trials yet: the first ones are being chosen.").wait_for()
     said = page.locator("main").inner_text()
     for part in (
         "no trial has a result yet",
-        "It begins with the first completed trial.",
-        "It begins with completed trials.",
+        "Shown after the first completed trial.",
+        "Shown after the first completed trials.",
     ):
         assert part in said, part
     # Nothing is known of any trial; that the objectives can be drawn is known.
     assert [page.get_by_label(name).input_value() for name in ("Across", "Up")] == ["model_size", "error"]
-    # What the device sets is the reference where the spec says nothing.
+    # Without a budget in the spec, the device's limit is the reference.
     assert "model size 2.0 MB" in said
     assert violations(page) == []
 
 
-def test_a_comparison_of_what_has_no_result_says_so(watched: Watched) -> None:
+def test_a_comparison_without_results_shows_hints(watched: Watched) -> None:
     page = watched.open("#/compare?ids=2,2,x")
-    page.get_by_text("No completed trial of theirs keeps every budget yet.").wait_for()
-    page.get_by_text("It begins with the first completed trial.").wait_for()
+    page.get_by_text("No completed trial meets all budgets yet.").wait_for()
+    page.get_by_text("Shown after the first completed trial.").wait_for()
     assert page.get_by_role("checkbox", checked=True).count() == 1
     # One result is one point, which is seen.
     page.get_by_label("first #1").check()
@@ -121,7 +122,7 @@ def test_a_stored_spec_that_is_not_valid_is_shown_with_its_reason(watched: Watch
     page.locator("article", has_text=f"#{made}").locator(".problem").wait_for()
     page = watched.open(f"#/experiments/{made}")
     page.get_by_text(f"sparsemod mend {made} SPEC").wait_for()
-    page.get_by_text("As it is stored").click()
+    page.get_by_text("As stored").click()
     page.get_by_text('"from": "the future"').wait_for()
     page.get_by_role("button", name="Stop").click()
     page.locator(".view-head .state.stopped").wait_for()
@@ -148,12 +149,12 @@ def test_a_range_is_read_with_its_unit_or_refused(watched: Watched) -> None:
     form.get_by_label("Range of").select_option("error")
     form.get_by_label("to", exact=True).fill("thirty")
     form.get_by_role("button", name="Brush").click()
-    page.get_by_text("“thirty” is no number").wait_for()
+    page.get_by_text("“thirty” is not a number").wait_for()
     assert form.get_by_label("to", exact=True).get_attribute("aria-invalid") == "true"
     form.get_by_label("to", exact=True).fill("30 %")
     page.keyboard.press("Enter")
     form.get_by_text("1 trial brushed").wait_for()
-    assert form.get_by_text("is no number").count() == 0 and "0.3" in page.url
+    assert form.get_by_text("is not a number").count() == 0 and "0.3" in page.url
 
 
 BRUSHED = """async () => {
@@ -175,7 +176,7 @@ def test_the_chart_shows_the_ranges_that_hold(watched: Watched, seeded: Seeded) 
     page.get_by_text("… – 28.00 %").wait_for()
     page.wait_for_selector("[data-chart=parallel][data-drawn=yes]")
     assert page.evaluate(BRUSHED) == [["axis-error", [0.25, 0.28]]], "an open end is that of the data"
-    # With a new result the chart is drawn anew, and still brushed.
+    # With a new result the chart is redrawn, and the brush stays.
     claim = seeded.store.claim("w")
     assert claim is not None
     seeded.store.finish(claim.attempt, claim.token, completed(0.26, 400.0))
@@ -202,6 +203,37 @@ def test_the_keyboard_keeps_its_place(watched: Watched) -> None:
     assert page.evaluate("document.activeElement.id") == "tab-yaml"
 
 
+CUT_OFF = """async ([ok, leave]) => {
+    const { request } = await import("/dashboard/lib/api.js");
+    const abort = new AbortController();
+    const original = window.fetch;
+    window.fetch = async () => ({
+        ok,
+        status: ok ? 200 : 502,
+        headers: new Headers(),
+        json: async () => {
+            if (leave) abort.abort();
+            throw new TypeError("the body ended early");
+        },
+    });
+    try {
+        return { answer: await request("/experiments", { signal: abort.signal }) };
+    } catch (error) {
+        return { message: error.message };
+    } finally {
+        window.fetch = original;
+    }
+}"""
+
+
+def test_an_answer_that_is_cut_off_is_an_error_and_never_null(watched: Watched) -> None:
+    page = watched.open("#/experiments/1")
+    page.get_by_role("button", name="Select trial 0").wait_for()
+    assert page.evaluate(CUT_OFF, [True, False]) == {"message": "The server's answer was cut off."}
+    assert page.evaluate(CUT_OFF, [True, True]) == {"message": "the body ended early"}  # the view was left
+    assert page.evaluate(CUT_OFF, [False, False]) == {"message": "/experiments: the server answered 502"}
+
+
 def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
     page = watched.open("#/experiments/1?log=1")
     page.wait_for_selector("[data-chart=scatter][data-drawn=yes]")
@@ -209,7 +241,7 @@ def test_an_axis_on_a_log_scale_has_numbers(watched: Watched) -> None:
         assert page.evaluate(LABELS, axis) >= 2, axis
 
 
-def test_every_mistake_in_a_form_stands_beside_its_field(watched: Watched) -> None:
+def test_every_mistake_in_a_form_is_shown_at_its_field(watched: Watched) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_label("Sobol: trials").fill("some")
@@ -273,7 +305,7 @@ def test_a_long_log_is_read_to_its_end_and_once(watched: Watched) -> None:
     assert page.get_by_label("Next trial").count() == 0
 
 
-def test_what_failed_while_the_server_was_away_is_asked_again(watched: Watched) -> None:
+def test_requests_that_failed_during_an_outage_are_repeated(watched: Watched) -> None:
     page = watched.page
     page.route("**/experiments/1/**", lambda route: route.abort())
     page.route("**/stream", lambda route: route.abort())
@@ -291,8 +323,9 @@ HIDE = """(hidden) => {
 }"""
 
 
-def test_tabs_that_nobody_looks_at_take_no_connection(chromium: Any, seeded: Seeded) -> None:
-    """A browser has six for all tabs of a server; streams of the others would leave none for the next page."""
+def test_hidden_tabs_use_no_connection(chromium: Any, seeded: Seeded) -> None:
+    """A browser opens six connections to a server for all tabs; streams of hidden tabs would leave none for
+    the next page."""
     context = chromium.new_context()
     context.add_init_script(
         "Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});"

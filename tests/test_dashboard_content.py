@@ -1,4 +1,4 @@
-"""What the views say of a small store that is known to the last digit; and that whatever text is in it stays text."""
+"""The views of a small store with exactly known contents; any text in the store stays text."""
 
 import re
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ OPTION = """async (name) => {
 
 
 def drawn(page: Any, name: str) -> dict[str, Any]:
-    """What a chart draws, as ECharts knows it."""
+    """Return a chart's data from ECharts."""
     page.wait_for_selector(f"[data-chart={name}][data-drawn=yes]")
     found: dict[str, Any] = page.evaluate(OPTION, name)
     return found
@@ -99,7 +99,7 @@ def table(page: Any, label: str) -> list[list[str]]:
     return found
 
 
-def test_the_list_says_where_each_experiment_is(watched: Watched, seeded: Seeded) -> None:
+def test_the_list_shows_the_progress_of_each_experiment(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/")
     page.get_by_text("Best error").nth(1).wait_for()
     first, second = page.locator("article").nth(1), page.locator("article").nth(0)
@@ -110,17 +110,17 @@ def test_the_list_says_where_each_experiment_is(watched: Watched, seeded: Seeded
     ):  # fmt: skip
         assert part in said, (part, said)
     assert EVIL in second.inner_text() and "1 failed" in second.inner_text()
-    # The state is asked of the server: what is on a later page is found, too.
+    # The server filters by state, so matches on later pages are found, too.
     seeded.store.stop(2)
     page.get_by_label("Show").select_option("stopped")
     page.get_by_text("1 experiment", exact=True).wait_for()
     assert page.locator("article").count() == 1 and "state=stopped" in page.url
     page.get_by_label("Show").select_option("failed")
-    page.get_by_text("None is failed.").wait_for()
+    page.get_by_text("No experiment is failed.").wait_for()
     seeded.store.resume(2)
 
 
-def test_the_front_its_budgets_and_what_breaks_them(watched: Watched) -> None:
+def test_the_front_its_budgets_and_trials_over_them(watched: Watched) -> None:
     page = watched.open("#/experiments/1?x=model_size&y=error&t=5")
     option = drawn(page, "scatter")
     areas = [area for series in option["series"] for area in (series.get("markArea") or {}).get("data") or ()]
@@ -143,7 +143,7 @@ def test_the_front_its_budgets_and_what_breaks_them(watched: Watched) -> None:
         picks.nth(place).locator("select").select_option(choice)
         assert f"{name}={choice}" in page.url
     assert drawn(page, "scatter")["xAxis"][0]["name"] == "Width"
-    # What was chosen lies in the address: another page shows the same.
+    # The address holds the selection: another page shows the same.
     address = page.url
     page.goto("about:blank")
     page.goto(address)
@@ -151,7 +151,7 @@ def test_the_front_its_budgets_and_what_breaks_them(watched: Watched) -> None:
     assert [picks.nth(place).locator("select").input_value() for place in range(3)] == list(chosen.values())
 
 
-def test_the_line_of_morphs_says_what_each_step_changed_and_cost(watched: Watched) -> None:
+def test_the_lineage_shows_the_changes_and_costs_of_each_step(watched: Watched) -> None:
     page = watched.open("#/experiments/1?t=5")
     page.locator(".lineage li").nth(1).wait_for()
     child, parent = (" ".join(item.split()) for item in page.locator(".lineage li").all_inner_texts())
@@ -183,7 +183,7 @@ def test_the_table_is_sorted_and_filtered_by_the_server(watched: Watched) -> Non
     assert "sort=error" in page.url and any("sort=error" in asked for asked in watched.asked)
     for name, choice, left in (("State", "completed", 6), ("Round", "r3", 2), ("Origin", "morphism", 2)):
         page.locator(f"#trials .pick:has-text('{name}') select").select_option(choice)
-        page.get_by_text(f"{left} match", exact=True).wait_for()
+        page.get_by_text(f"{left} matching", exact=True).wait_for()
         assert f"{name.lower()}={choice}" in page.url
     assert [row[3] for row in table(page, "Table of trials")] == ["morphism of 1"] * 2
 
@@ -195,7 +195,7 @@ def test_the_timeline_leads_to_trials(watched: Watched) -> None:
     assert page.locator('section[aria-label="Workers\' timeline"] svg').count() == 2
     card = page.locator('section[aria-label="Workers\' timeline"]')
     box = lane.bounding_box()
-    for x in range(0, int(box["width"]), 3):  # what is under the mouse is said
+    for x in range(0, int(box["width"]), 3):  # the page describes the attempt under the mouse
         lane.hover(position={"x": x, "y": box["height"] / 2})
         said = re.search(r"trial (\d+), completed", card.inner_text())
         if said:
@@ -205,7 +205,7 @@ def test_the_timeline_leads_to_trials(watched: Watched) -> None:
     raise AssertionError("no attempt in the lane")
 
 
-def test_one_trial_says_where_its_numbers_are_from(watched: Watched, seeded: Seeded) -> None:
+def test_a_trial_shows_the_method_of_each_measurement(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/experiments/1/trials/5")
     assert table(page, "Table of measurements") == [
         ["Error", "25.00 %", "0.25 ± 0.01", "integer network", "–", "validation"],

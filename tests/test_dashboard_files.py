@@ -1,4 +1,4 @@
-"""What the dashboard is made of: vendored files as they were published, small modules, nothing from elsewhere."""
+"""The files of the dashboard: vendored files as published, small modules, no requests to other servers."""
 
 import gzip
 import hashlib
@@ -42,7 +42,7 @@ def test_nothing_is_vendored_without_digest_and_licence() -> None:
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: str(path.relative_to(DASHBOARD)))
-def test_modules_are_small_and_import_what_is_there(path: Path) -> None:
+def test_modules_are_small_and_import_existing_files(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") < 400
     assert text.startswith("// "), "its first line says what it is for"
@@ -68,7 +68,7 @@ def test_nothing_comes_from_another_server(path: Path) -> None:
     assert found == []
 
 
-def test_the_page_says_what_may_run(http: TestClient) -> None:
+def test_the_page_has_a_content_security_policy(http: TestClient) -> None:
     answer = http.get("/")
     assert answer.status_code == 200
     policy = answer.headers["content-security-policy"]
@@ -79,7 +79,7 @@ def test_the_page_says_what_may_run(http: TestClient) -> None:
         assert http.get(name).status_code == 200, name
 
 
-def test_files_are_compressed_known_again_and_kept(http: TestClient) -> None:
+def test_files_are_compressed_and_cached(http: TestClient) -> None:
     name = "/dashboard/vendor/echarts-6.1.0.mjs"
     packed = http.get(name, headers={"accept-encoding": "gzip"})
     assert packed.headers["content-encoding"] == "gzip"
@@ -107,7 +107,8 @@ def test_only_the_pages_own_files_are_served(http: TestClient, name: str) -> Non
 
 
 def imported_by(name: str) -> set[str]:
-    """The modules that one loads at once, itself among them: names within the dashboard's folder."""
+    """Return the modules that a module loads statically, itself included: names within the dashboard's
+    folder."""
     libraries = dict(
         re.findall(
             r'"([^"]+)": "\./dashboard/([^"]+)"', (DASHBOARD / "index.html").read_text(encoding="utf-8")
@@ -132,7 +133,7 @@ def imported_by(name: str) -> set[str]:
 
 
 def test_the_first_load_is_small() -> None:
-    """What the list of experiments needs: everything that is not imported later."""
+    """The files that the list of experiments needs: everything that is not imported dynamically."""
     seen = imported_by("app.js")
     assert not any("chart" in name or "echarts" in name or "uplot" in name for name in seen), (
         "charts come when they are wanted"
@@ -157,7 +158,7 @@ def test_modules_that_are_begun_early_are_those_that_are_imported() -> None:
     assert sorted(lists[1]) == sorted(imported_by("views/experiment.js") - page)
 
 
-def test_the_form_offers_what_can_be_minimized() -> None:
+def test_the_form_offers_all_objectives() -> None:
     text = (DASHBOARD / "views" / "create.js").read_text()
     assert (
         tuple(re.findall(r'"(\w+)"', text.partition("const OBJECTIVES = [")[2].partition("]")[0])) == CHOICES

@@ -54,8 +54,8 @@ def test_the_device_is_the_budget_where_the_spec_has_none(page: Any, served_url:
     assert f"{pareto.hypervolume:.4f}" in page.locator(".head").inner_text()
     spec_card = page.locator("section:has(h2:text-is('Spec'))")
     spec_card.wait_for()
-    assert "flash ≤ 2.0 MB (all that rp2040 has)" in spec_card.inner_text()
-    # An axis of flash shades what the board does not have.
+    assert "flash ≤ 2.0 MB (all of rp2040)" in spec_card.inner_text()
+    # An axis of flash shades the region beyond the board's flash.
     page.get_by_label("Across").select_option("flash")
     page.wait_for_url("**x=flash**")
     page.wait_for_function(
@@ -67,7 +67,7 @@ def test_the_device_is_the_budget_where_the_spec_has_none(page: Any, served_url:
     )
 
 
-def test_a_limit_on_what_is_no_objective_is_a_column(served_url: tuple[str, Store], page: Any) -> None:
+def test_a_limit_on_another_metric_is_a_column(served_url: tuple[str, Store], page: Any) -> None:
     served_url[1].extend(1, {}, {"flash": "1 MB"})
     page.wait_for_function("() => document.querySelector('#trials thead')?.innerText.includes('Flash')")
     page.wait_for_function("() => document.querySelector('.head')?.innerText.includes('2 points')")

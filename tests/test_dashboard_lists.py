@@ -1,4 +1,4 @@
-"""What the list of experiments and a trial's page ask for: by state, at which pace, on which devices."""
+"""The requests of the list of experiments and of a trial's page: by state, rate of trials, devices."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the server has logins, the page asks for a token and then holds a session."""
+"""On a server with logins, the page requests a token and then holds a session."""
 
 import re
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             assert violations(page) == []
             page.get_by_label("Token").fill("two words")
             page.get_by_role("button", name="Sign in").click()
-            page.get_by_text("That is no token").wait_for()
+            page.get_by_text("This is not a token").wait_for()
             page.get_by_label("Token").fill("wrong")
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("alert").get_by_text("this token is unknown").wait_for()
@@ -105,7 +105,8 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
                 foreign.evaluate("document.forms[0].submit()")
             assert "may not change anything here" in foreign.inner_text("body")
         assert store.experiments()[1] == 0
-        # A session that ends under the open page: it asks for a token again, and the view is still there afterwards.
+        # The session ends while the page is open: the page requests a token again and then shows the view
+        # again.
         page.evaluate("location.hash = '#/workers'")
         page.get_by_role("heading", name="Workers").wait_for()
         store.revoke_token(made.token)
@@ -113,7 +114,7 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         page.get_by_label("Token").fill(store.create_token("ada", [Scope.READ])[0])
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Workers").wait_for()
-        # Who may only look is offered nothing that the server would refuse.
+        # A reader sees no action that the server would refuse.
         store.create_experiment(spec(), owner="ada")
         page.evaluate("location.hash = '#/'")
         page.get_by_role("link", name="store test").wait_for()
@@ -121,10 +122,10 @@ def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
         assert page.get_by_role("button", name=re.compile("Stop|Extend|Delete")).count() == 0
         assert page.get_by_role("link", name="New experiment").count() == 0
         page.evaluate("location.hash = '#/new'")
-        page.get_by_text("Your token may look, but not make experiments").wait_for()
+        page.get_by_text("Your token may only read").wait_for()
         assert page.get_by_role("button", name="Start experiment").is_disabled()
         page.evaluate("location.hash = '#/'")
-        # Who may write changes what is their own, and nothing else.
+        # A writer may change only objects of the same owner.
         store.create_experiment(spec(), owner="grace")
         page.get_by_title("Signed in as").click()
         page.get_by_label("Token").fill(store.create_token("ada", [Scope.WRITE])[0])

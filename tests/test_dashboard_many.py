@@ -46,15 +46,15 @@ def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> Non
         watched = Watched(context, many.url)
         page = watched.open("#/experiments/1")
         page.wait_for_selector(f".grid[data-trials='{TRIALS}'] [data-chart=scatter][data-drawn=yes] canvas")
-        # The data were asked for before the modules had come, and once.
+        # The page requested the data before its modules were loaded, and only once.
         asked = [url.removeprefix(many.url) for url in watched.asked]
         first = "/experiments/1/points"
         assert asked.count(first) == asked.count("/experiments/1") == 1
         assert asked.index(first) < asked.index("/dashboard/views/experiment.js")
-        # All parts come, one after the other.
+        # All parts appear one after the other.
         page.wait_for_selector("#trials tbody tr")
         page.wait_for_selector("#parallel canvas")
-        # A point of a series that is painted at once is a trial like any other.
+        # A point of a large series is a trial like any other.
         index = TRIALS - 1
         x, y = page.evaluate(POINT, index)
         page.mouse.move(x, y)
@@ -62,19 +62,19 @@ def test_thousands_of_trials_are_drawn_and_can_be_picked(many: Processes) -> Non
         page.wait_for_function("/[?&]t=\\d+/.test(location.hash)")
         picked = int(page.evaluate("/[?&]t=(\\d+)/.exec(location.hash)[1]"))
         near = page.evaluate(POINT, picked)
-        if near is not None:  # another one may lie on top; one of the front is in no large series
+        if near is not None:  # another point may cover it; a point of the front is in no large series
             assert abs(near[0] - x) < 12 and abs(near[1] - y) < 12
         assert watched.complaints == [] and watched.outside() == []
 
 
-def test_what_was_begun_early_is_used_once(many: Processes) -> None:
-    """A change through the page must not be answered by what was asked before it."""
+def test_early_requests_are_used_once(many: Processes) -> None:
+    """After a change through the page, early responses must not be used."""
     with browser() as chromium:
         watched = Watched(chromium.new_context(), many.url)
         page = watched.open("#/experiments/1")
         page.wait_for_selector("#trials tbody tr")
         assert page.evaluate("Object.keys(window.begun ?? {})") == []
-        # What is not there is said, and not waited for.
+        # A missing object is reported at once.
         page.evaluate("location.hash = '#/experiments/99'")
         page.get_by_role("heading", name="Experiment 99").wait_for()
         page.get_by_text("99").nth(1).wait_for()

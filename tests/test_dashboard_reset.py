@@ -1,4 +1,5 @@
-"""The page when the server comes back with an older copy of its database: everything is loaded anew, and no change is lost."""
+"""The page when the server returns with an older copy of its database: it loads everything again, and no
+change is lost."""
 
 import contextlib
 import sqlite3
@@ -43,7 +44,7 @@ def evaluate(store: Store, error: float, lines: int = 1) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """A database as it is now, put in the place of another one that nobody uses."""
+    """Replace a database that is not in use by a copy of the current one."""
     for name in (target.name, f"{target.name}-wal", f"{target.name}-shm"):
         target.with_name(name).unlink(missing_ok=True)
     with (
@@ -54,7 +55,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 class Restored:
-    """A server whose database was copied after one trial, and goes back to that copy when told to."""
+    """A server whose database was copied after one trial; on command it goes back to that copy."""
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
@@ -70,7 +71,7 @@ class Restored:
         processes.answers()
 
     def change(self, work: Any) -> None:
-        """Let somebody else work on the store."""
+        """Change the store in another thread."""
         store = store_at(self.processes.folder)
         try:
             work(store)
@@ -86,7 +87,7 @@ class Restored:
 
 
 def shows(page: Any, wanted: dict[str, str]) -> None:
-    """Wait until the table of trials says so."""
+    """Wait until the table of trials shows these values."""
     page.wait_for_function(f"wanted => JSON.stringify(({VALUES})()) === JSON.stringify(wanted)", arg=wanted)
 
 
@@ -100,7 +101,7 @@ def test_the_experiment_is_loaded_anew(watched: Watched, processes: Processes) -
     queued = {str(index): "queued –" for index in (1, 2, 3)}
     shows(page, {"0": "completed 25.00 %", **queued})
     page.wait_for_selector(".head .figure:has-text('Front') >> text=1 point")
-    # What happens from now on has counters that the page has seen before; none is taken for an old one.
+    # From now on events have counters that the page has seen before; it must treat them as new.
     restored.change(lambda store: [evaluate(store, error) for error in (0.30, 0.05)])
     shows(
         page,
@@ -117,7 +118,7 @@ def test_the_trial_is_loaded_anew(watched: Watched, processes: Processes) -> Non
     page.wait_for_selector("[data-epochs='3']")
     assert log.inner_text().count("of error 0.2") == 3
     restored.go_back()
-    page.get_by_text("It wrote nothing.").wait_for()
+    page.get_by_text("No log lines.").wait_for()
     page.locator(".view-head .state.queued").wait_for()
     restored.change(lambda store: evaluate(store, 0.30, lines=2))
     page.locator(".view-head .state.completed").wait_for()

@@ -73,7 +73,7 @@ def test_a_column_of_splits_and_images(tmp_path: Path) -> None:
         ('a,label\n"1,x\n', {}, "a CSV file in UTF-8"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, options: dict[str, str], message: str) -> None:
+def test_errors_name_the_mistake(tmp_path: Path, text: str, options: dict[str, str], message: str) -> None:
     write(tmp_path, text)
     with pytest.raises(InvalidInput, match=message):
         csv_file(tmp_path, "a.csv", **options)

@@ -28,7 +28,7 @@ def distinct(count: int = 90, classes: int = 3) -> tuple[NDArray[np.float32], ND
     return np.random.default_rng(0).random((count, 4), dtype=np.float32), np.arange(count) % classes
 
 
-def test_the_test_split_is_disjoint_and_asked_for(tmp_path: Path) -> None:
+def test_the_test_split_is_disjoint_and_explicit(tmp_path: Path) -> None:
     x, y = distinct()
     data = load(write(tmp_path / "a.npz", x=x, y=y))
     train, validation, test = rows(data.train.x), rows(data.validation.x), rows(data.test_split().x)
@@ -196,7 +196,7 @@ def test_users_bring_their_own_dataset(tmp_path: Path, monkeypatch: pytest.Monke
         ),
     ],
 )
-def test_what_a_user_s_dataset_does_wrong_is_told_in_a_line(
+def test_errors_of_a_users_dataset_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
 ) -> None:
     (tmp_path / "far.py").write_text(
@@ -214,7 +214,7 @@ def test_what_a_user_s_dataset_does_wrong_is_told_in_a_line(
     ("name", "message"),
     [("os:path", "a function that returns"), ("os:getcwd", "a function whose first argument is the folder")],
 )
-def test_what_is_no_dataset_is_refused(name: str, message: str) -> None:
+def test_objects_that_are_not_datasets_are_rejected(name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=rf"dataset\.name = '{name}': {message}"):
         load(DatasetSpec(name=name))
 

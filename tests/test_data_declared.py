@@ -1,4 +1,4 @@
-"""What datasets declare about themselves is what they are."""
+"""Datasets match their declared facts."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Downloads: digest checked, put in place whole or not at all; refusals say what to do by hand."""
+"""Downloads: digests are checked, files are written completely or not at all, and errors describe the manual
+steps."""
 
 import gzip
 import hashlib
@@ -70,7 +71,7 @@ def remote(name: str, base: str, digest: str = MD5) -> RemoteFile:
     return RemoteFile(name, (f"{base}/{name}",), digest, unpacked=name.endswith(".gz"))
 
 
-def test_good_files_arrive_and_are_not_asked_for_again(server: str, tmp_path: Path) -> None:
+def test_good_files_arrive_and_are_not_downloaded_again(server: str, tmp_path: Path) -> None:
     place = tmp_path / "new" / "folder"
     paths = fetch("things", [remote("good.bin", server, SHA), remote("good.gz", server)], place)
     assert [path.read_bytes() for path in paths] == [CONTENT, PACKED]
@@ -86,7 +87,7 @@ def test_a_damaged_file_is_not_kept(server: str, tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["absent.bin", "cut.bin"])
-def test_what_no_address_gives_is_named_with_the_reason(server: str, tmp_path: Path, name: str) -> None:
+def test_a_failed_download_names_file_and_reasons(server: str, tmp_path: Path, name: str) -> None:
     with pytest.raises(DataMissing) as caught:
         fetch("things", [remote("good.bin", server), remote(name, server)], tmp_path)
     assert caught.value.files == (name,) and caught.value.place == str(tmp_path)
@@ -114,7 +115,7 @@ def test_a_mirror_comes_first(server: str, tmp_path: Path, monkeypatch: pytest.M
     assert fetch("things", [RemoteFile("good.bin", (), MD5)], tmp_path)[0].read_bytes() == CONTENT
 
 
-def test_offline_asks_nobody(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_sends_no_request(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSEMOD_OFFLINE", "1")
     with pytest.raises(DataMissing, match="downloads are off"):
         fetch("things", [remote("good.bin", server)], tmp_path)

@@ -118,7 +118,7 @@ def test_bad_own_splits_name_field_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("shape", [(8, 32, 3), (32, 32, 1), (28, 28, 4)])
-def test_a_forgotten_layout_is_asked_about(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_missing_layout_gives_a_hint(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((6, *shape)), y=Y)
     first, rows, columns = shape
     with pytest.raises(
@@ -132,6 +132,6 @@ def test_a_forgotten_layout_is_asked_about(tmp_path: Path, shape: tuple[int, ...
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (3, 4, 4), (16, 8, 8)])
-def test_a_plain_layout_is_not_asked_about(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_stated_layout_gives_no_hint(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((6, *shape)), y=Y)
     assert npz(tmp_path, "a.npz").shape == shape

@@ -1,4 +1,4 @@
-"""The datasets that come with sparsemod, read from their canonical files."""
+"""The built-in datasets, read from their canonical files."""
 
 import tarfile
 from pathlib import Path
@@ -198,13 +198,13 @@ def test_bad_npz_files(tmp_path: Path) -> None:
         npz(tmp_path, "cut.npz")
 
 
-def test_what_is_wrong_inside_an_npz_file_names_the_file(tmp_path: Path) -> None:
+def test_errors_inside_an_npz_file_name_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "words.npz", x=np.array([["a"], ["b"]]), y=np.arange(2))
     with pytest.raises(InvalidInput, match=r"words\.npz: x = '<U1': must hold integers or floats"):
         npz(tmp_path, "words.npz")
 
 
-def test_unknown_names_and_options_say_what_exists() -> None:
+def test_errors_of_unknown_names_and_options_list_the_existing_ones() -> None:
     with pytest.raises(UnknownName, match="digits, mnist, npz"):
         load(DatasetSpec(name="imagenet"))
     with pytest.raises(InvalidInput, match="digits takes normalization"):

@@ -1,4 +1,5 @@
-"""Several dev.py commands started at once on a fresh tree: real processes, a real venv and pip; what is installed has a few kilobytes."""
+"""Several dev.py commands started at the same time on a fresh tree: real processes, a real venv and pip, and
+a small package to install."""
 
 import fcntl
 import os
@@ -57,7 +58,7 @@ def write_wheel(folder: Path, name: str, files: dict[str, str], scripts: str = "
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A checkout with dev.py as it is, and a project without requirements; the build tools that dev.py asks for are empty wheels."""
+    """A checkout with the real dev.py and a project without requirements; the build tools are empty wheels."""
     tree = tmp_path / "tree"
     tree.mkdir()
     shutil.copy(DEV, tree)
@@ -80,7 +81,7 @@ def test_commands_at_once_on_a_fresh_tree(tree: Path) -> None:
     commands = [["demo", "--now"], ["shell", "-c", "sparsemod from a shell"], ["demo", "again"]]
     logs = [tree / f"{number}.log" for number in range(len(commands))]
     with (tree / ".venv.lock").open("w") as lock:
-        # They come to a closed door, so that all of them stand before it when it opens.
+        # Hold the lock while they start, so that all of them wait for it when it is released.
         fcntl.flock(lock, fcntl.LOCK_EX)
         processes = []
         for command, log in zip(commands, logs, strict=True):

@@ -1,4 +1,4 @@
-"""dev.py: when the environment is made, brought up to date, left alone; locks, settings, pins, messages."""
+"""dev.py: when it creates, updates or keeps the environment; locks, settings, pins, messages."""
 
 import ast
 import importlib.metadata
@@ -32,7 +32,7 @@ dev = _dev()
 
 
 class Installations:
-    """Stands in for the minutes of a real installation; `fail` makes it end as pip's does."""
+    """Replaces an installation, which takes minutes; `fail` makes it end like a failed pip."""
 
     def __init__(self) -> None:
         self.count, self.fail = 0, False
@@ -53,7 +53,7 @@ def empty_venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def installations(empty_venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installations:
     counter = Installations()
-    # A copy of one that was really made: making one takes seconds.
+    # Copy a real environment, because creating one takes seconds.
     monkeypatch.setattr(dev, "make_venv", lambda venv: shutil.copytree(empty_venv, venv, symlinks=True))
     monkeypatch.setenv("SPARSEMOD_VENV", str(tmp_path / "env"))
     monkeypatch.setattr(dev, "install", counter)
@@ -82,7 +82,7 @@ def test_a_broken_environment_is_made_again(installations: Installations) -> Non
     dev.ensure_venv()
     assert dev.works(venv)
     assert not (venv / "kept").exists()
-    # Killed in the middle of an installation: the interpreter works, what was installed may not.
+    # Killed in the middle of an installation: the interpreter works, the packages may be incomplete.
     (venv / ".sparsemod-stamp").unlink()
     (venv / ".sparsemod-unfinished").touch()
     (venv / "kept").touch()
@@ -101,7 +101,7 @@ def test_a_failed_installation_leaves_no_stamp(installations: Installations) -> 
     assert installations.count == 3
 
 
-def test_a_folder_that_is_no_environment_is_never_deleted(
+def test_a_folder_without_an_environment_is_never_deleted(
     installations: Installations, tmp_path: Path
 ) -> None:
     precious = tmp_path / "env" / "thesis.txt"
@@ -210,7 +210,7 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_every_requirement_is_pinned_to_what_is_installed() -> None:
+def test_every_requirement_is_pinned_to_the_installed_version() -> None:
     pinned = pins()
     waiting = [("sparsemod", extra) for extra in ("", "dev", "docs", "bench")]
     seen = set()

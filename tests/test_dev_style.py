@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def broken_rules(text: str) -> Iterator[str]:
-    """What a module's text does that it should not."""
+    """Yield the style rules that a module's text breaks."""
     tree = ast.parse(text)
     if text.count("\n") > 400:
         yield "over 400 lines: split it, one method, one file"

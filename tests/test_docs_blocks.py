@@ -23,7 +23,7 @@ from sparsemod.quantization import quantize
 from sparsemod.records import FailureKind, TrialState
 
 
-def test_entry_points_of_a_package_of_ones_own(tmp_path: Path) -> None:
+def test_entry_points_of_a_users_package(tmp_path: Path) -> None:
     (block,) = blocks("toml", (DOCS / "own.md",))
     groups = tomllib.loads(block.text)["project"]["entry-points"]
     folder = tmp_path / "own-1.0.dist-info"

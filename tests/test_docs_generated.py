@@ -1,4 +1,4 @@
-"""What the generated tables say is what specs, settings, config files and commands do: each row is tried."""
+"""The generated tables match the behaviour of specs, settings, config files and commands: each row is tried."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
 CHOICE = r"`([a-z0-9_-]+)`"
 
 
-def test_every_generated_part_stands_on_a_page() -> None:
+def test_every_generated_part_is_on_a_page() -> None:
     marks = [
         name
         for page in DOCS.glob("*.md")
@@ -58,7 +58,8 @@ def test_every_generated_part_stands_on_a_page() -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a part's table; `member` is the one that the table is of, None where all members of the part have the key."""
+    """A row of a part's table; `member` is the member that the table describes, None when all members of the
+    part have the key."""
 
     part: str
     member: str | None
@@ -141,7 +142,7 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
 
 
 def at(written: Any, path: str) -> Any:
-    """The value at a dotted path of a written spec, None where there is none."""
+    """Return the value at a dotted path of a spec, or None."""
     for name in path.split("."):
         written = written.get(name) if isinstance(written, dict) else None
     return written
@@ -156,7 +157,7 @@ def test_every_key_of_a_spec_has_a_row() -> None:
             for name, inner in value.items():
                 yield from keys(inner, f"{path}.{name}".lstrip("."))
                 if path not in MEMBERS:  # test_every_key_of_a_member_has_a_row
-                    yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are alike
+                    yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
     spec = ExperimentSpec.parse({**SMALL, "source": {"name": "search", "stop": {}}})
     written = set(keys(spec.to_dict()))
@@ -193,7 +194,7 @@ def test_every_key_of_a_member_has_a_row(part: str, member: str) -> None:
 @pytest.mark.parametrize(
     ("row", "member"), TRIED, ids=[f"{row}-{member}" if member else str(row) for row, member in TRIED]
 )
-def test_a_key_of_a_spec_is_as_its_row_says(row: Row, member: str | None) -> None:
+def test_a_key_of_a_spec_matches_its_row(row: Row, member: str | None) -> None:
     key, default, values = row.key, row.cells["default"], row.cells["values"]
     several = values.startswith("list of")
 
@@ -215,7 +216,7 @@ def test_a_key_of_a_spec_is_as_its_row_says(row: Row, member: str | None) -> Non
             try_value(number)
         with pytest.raises(InvalidInput, match=re.escape(key)):
             try_value(number + outside[sign])
-    # The name of a source or a stage that is not known here is kept: a server may know it.
+    # The name of a source or a stage that is not registered here is kept, because a server may have it.
     if re.findall(CHOICE, values) and not (member and key == name_key(row.part)):
         with pytest.raises(InvalidInput, match=re.escape(key)):
             try_value("of-mine")

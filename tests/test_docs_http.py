@@ -1,4 +1,4 @@
-"""What the page on the HTTP API shows is what the server answers."""
+"""The examples on the page of the HTTP API match the server's responses."""
 
 import json
 import re

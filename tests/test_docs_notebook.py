@@ -40,7 +40,9 @@ def kinds(outputs: list[Any]) -> set[str]:
     return {kind for output in outputs for kind in output.get("data", {})}
 
 
-def test_every_cell_shows_what_its_text_promises(executed: tuple[dict[str, list[Any]], Path]) -> None:
+def test_every_cell_shows_the_output_that_its_text_describes(
+    executed: tuple[dict[str, list[Any]], Path],
+) -> None:
     cells, folder = executed
     shown = {source.splitlines()[-1]: outputs for source, outputs in cells.items()}
     assert not [

@@ -71,7 +71,7 @@ def test_every_field_of_a_parameter_is_described() -> None:
             assert name == "name" or f"`{name}`" in page or f"{name}:" in page, f"{model.__name__}.{name}"
 
 
-def test_the_readme_tells_what_the_demo_does() -> None:
+def test_the_readme_describes_the_demo() -> None:
     rounds = load(ROOT / "service" / "cli" / "demo.yaml").source.rounds
     text = " ".join((ROOT / "README.md").read_text().split())
     assert (
@@ -117,7 +117,10 @@ def test_commands_exist(place: str, line: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def parse_command(words: list[str]) -> None:
-    """Parse a `sparsemod` command line without running it. Raises click's UsageError for what does not exist."""
+    """Parse a `sparsemod` command line without running it.
+
+    Raises click's UsageError for an unknown command or option.
+    """
     import typer
 
     from service.cli import app

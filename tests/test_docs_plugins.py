@@ -21,7 +21,7 @@ IMPORTS = [part for module in MODULES for part in ("--import", module)]
 
 
 def command(*words: str) -> str:
-    """What a process prints that a user starts in the folder of the examples."""
+    """Return the output of a process that a user starts in the folder of the examples."""
     paths = os.pathsep.join(
         [str(FOLDER), str(ROOT / "tests"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     )

@@ -38,7 +38,7 @@ def test_the_page_runs(
     assert isinstance(names["remote"], sm.Results) and "c: equal in every byte" in capsys.readouterr().out
 
 
-def test_the_page_names_what_there_is() -> None:
+def test_the_page_names_existing_members() -> None:
     text = PAGE.read_text()
     for name in ("run", "load", "connect", "Results", "Trial"):
         assert f"sm.{name}" in text and name in sm.__all__

@@ -1,4 +1,4 @@
-"""What the emulated device measures, and how it fails."""
+"""Measurements of the emulated device, and its failures."""
 
 import time
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def lenet() -> IntegerNetwork:
 
 
 @pytest.mark.parametrize("core", MACHINES)
-def test_counts_are_those_of_known_code(core: str) -> None:
+def test_counts_match_known_code(core: str) -> None:
     def counted(nops: int) -> tuple[int, Mapping[str, int]]:
         body = asm(f".rept {nops}\\n nop\\n .endr")
         found = Emulator(core).run(
@@ -80,14 +80,14 @@ def test_thirty_runs_are_equal_and_marks_change_nothing(lenet: IntegerNetwork) -
     assert with_marks.stack == without.stack
 
 
-def test_sizes_are_the_network_s_own() -> None:
+def test_sizes_cover_the_network_only() -> None:
     text = "static const int8_t table[4000] = {1, 2, 3}; static volatile int8_t arena[600];"
     body = "for (int i = 0; i < 16; i++) { arena[i * 30] = input[i]; output[i] = (int8_t)(arena[i * 30] + table[input[i] & 63]); }"
     found = Emulator("m0").run(program(body, before=text), IMAGES)
     assert found.static_ram == 600 and 4_000 < found.flash < 4_200 and found.ram == 600 + found.stack
 
 
-def test_stack_is_what_is_touched() -> None:
+def test_stack_counts_touched_bytes() -> None:
     body = "volatile int8_t deep[{n}]; for (int i = 0; i < {n}; i++) deep[i] = input[i & 15]; output[0] = deep[3];"
     small, large = (Emulator("m3").run(program(body.format(n=n)), IMAGES).stack for n in (200, 1200))
     assert large - small == 1000
@@ -104,7 +104,7 @@ def test_too_large_names_region_and_bytes() -> None:
 
 
 @pytest.mark.parametrize("core", ["m0", "m4", "m33"])
-def test_crashes_are_told(core: str) -> None:
+def test_crashes_are_reported(core: str) -> None:
     with pytest.raises(EmulationError, match=r"crashed on cortex-m.*pc"):
         Emulator(core).run(program("*(volatile int *)0xF0000000u = 1;" + asm("udf #1")), IMAGES)
     deep = "static int deep(int n) { volatile char x[2000]; x[n & 1023] = (char)n; return n ? deep(n - 1) + x[5] : x[3]; }"

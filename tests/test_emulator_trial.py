@@ -44,7 +44,7 @@ def test_a_finished_trial_is_measured_on_its_device() -> None:
     assert found["latency"].value == clock.milliseconds(found["instructions"].value)
     assert "estimate" in found["latency"].method and "0.75 cycles per instruction" in found["latency"].method
     assert sum(found["instructions"].detail["layers"].values()) <= found["instructions"].value
-    # The objective that screening saw is what is linked.
+    # The planned objective equals the linked size.
     assert found["working_memory"].detail["definition"] == "arena"
     assert found["ram"].detail["static"] == (found["working_memory"].value + 3) // 4 * 4
     assert found["flash"].value > found["model_size"].value
@@ -83,14 +83,14 @@ def test_without_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_emulator
-def test_a_budget_of_ram_is_one_of_what_is_linked_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_of_ram_limits_the_measured_ram(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparsemod.measure.predicted._stack", lambda model, work: 0.0)
     ram = {m.metric: m for m in run(emulated()).measurements}["ram"]
     assert ram.detail["predicted"] < ram.value, "the stack is deeper than what is predicted here"
     spec = emulated(budgets=[f"ram <= {ram.value - 1:g} B"])
     result = run(spec)
     assert result.state == "completed" and result.value("ram") == ram.value
-    assert any("ram is 1 B over its budget: measured so" in note for note in result.notes)
+    assert any("ram is 1 B over its budget; the plan" in note for note in result.notes)
     assert not Objectives(spec.objectives, spec.reference(), spec.all_budgets()).feasible({"ram": ram.value})
     tight = run(emulated(budgets=[f"ram <= {ram.detail['predicted'] - 1:g} B"]))
     assert tight.state == "infeasible" and not tight.curve

@@ -1,4 +1,4 @@
-"""Exports over HTTP: made in a process of their own, kept as artifacts with their reports."""
+"""Exports over HTTP: created in a separate process, stored as artifacts with their reports."""
 
 import io
 import subprocess
@@ -93,7 +93,7 @@ class _Through(httpx2.BaseTransport):
         return httpx2.Response(answer.status_code, content=answer.content, headers=headers)
 
 
-def test_a_network_that_does_not_fit_says_region_and_bytes(
+def test_a_network_that_does_not_fit_names_region_and_bytes(
     http: TestClient, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(
@@ -111,7 +111,7 @@ def test_a_network_that_does_not_fit_says_region_and_bytes(
     assert "A tiny chip" in item["report"]["failure"]
 
 
-def test_what_cannot_be_exported(http: TestClient, store: Store) -> None:
+def test_trials_that_cannot_be_exported(http: TestClient, store: Store) -> None:
     files = http.app.state.files  # type: ignore[attr-defined]
     experiment, trial = finished(store, files, None)
     path = f"/experiments/{experiment}/trials/{trial}/exports"

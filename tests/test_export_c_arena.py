@@ -39,7 +39,7 @@ def problems(draw: st.DrawFn) -> Problem:
 
 
 def orders(problem: Problem) -> list[tuple[int, ...]]:
-    """Every order in which nothing is read before it is made."""
+    """Yield every order in which no buffer is read before it is written."""
     found = []
     for order in itertools.permutations(range(len(problem.steps))):
         made = {"in"}
@@ -128,7 +128,7 @@ def test_a_residual_by_hand() -> None:
     assert found.size == 846 and found.lost == 0
 
 
-def test_views_and_pools_take_no_memory_of_their_own() -> None:
+def test_views_and_pools_need_no_extra_memory() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
     network = quantize(module, torch.randn(8, 1, 4, 4))
     found = plan(network)

@@ -112,7 +112,7 @@ def test_samples_are_rounded_half_to_even_and_clamped() -> None:
     assert np.array_equal(host_run(network, samples), network.quantize_input(samples))
 
 
-def test_images_that_do_not_fit_and_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_wrong_images_and_a_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = Drawn(1)
     for wrong in (drawn.images[:, ..., :0], drawn.images.astype(np.int16)):
         with pytest.raises(ValueError, match="images"):

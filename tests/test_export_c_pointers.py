@@ -1,6 +1,7 @@
-"""The kernels' pointers: each one stays within its tensor or right behind it, as C demands even of pointers that are not read.
+"""The kernels' pointers stay within their tensor or right behind it, as C requires even of unread pointers.
 
-The generated C is compiled as C++ with a class in place of pointers to int8_t, which knows the bounds of what it points into.
+The generated C is compiled as C++ with a class in place of pointers to int8_t, which knows the bounds of its
+tensor.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""C projects as folders: what they hold, that they build as they say, and what is refused."""
+"""C projects as folders: their files, their builds, and rejected networks."""
 
 import shutil
 import subprocess
@@ -50,7 +50,7 @@ def run(*command: str, folder: Path, given: bytes = b"") -> bytes:
     return found.stdout
 
 
-def test_a_folder_holds_all_and_only_what_is_needed(network: IntegerNetwork, tmp_path: Path) -> None:
+def test_a_folder_holds_exactly_the_needed_files(network: IntegerNetwork, tmp_path: Path) -> None:
     made = project(network, tmp_path / "net", name="tiny", device="STM32F446")
     found = {
         str(path.relative_to(tmp_path / "net")) for path in (tmp_path / "net").rglob("*") if path.is_file()
@@ -190,7 +190,8 @@ def test_encodings_by_hand() -> None:
     weight = np.zeros((2, 600), np.int8)
     weight[0, [0, 300, 599]] = 5, -6, 7
     found = gaps(weight)
-    # 0: at once; 300: 255 zeros and a stored one, then 43; 599 after 298 more: 255, a stored one, 42; none behind
+    # 0: first; 300: 255 zeros and a stored one, then 43; 599 after 298 more: 255, a stored one, 42; none
+    # after it
     assert found.index is not None
     assert found.index.tolist() == [0, 255, 43, 255, 42, 0, 255, 255, 88]
     assert found.weights.tolist() == [5, 0, -6, 0, 7, 0, 0]
@@ -218,7 +219,7 @@ def test_sparse_projects_are_never_larger() -> None:
 
 
 @pytest.mark.parametrize("kind", MODULES)
-def test_the_sizes_of_the_search_bound_what_is_linked(kind: type[nn.Module]) -> None:
+def test_the_sizes_of_the_search_bound_the_linked_ones(kind: type[nn.Module]) -> None:
     module = seeded(kind)
     with torch.no_grad():
         for index, parameter in enumerate(module.parameters()):

@@ -28,7 +28,10 @@ no_compiler = pytest.mark.skipif(
 
 
 class Named(nn.Module):
-    """Layers det.0 and det.2, of which the model `face` once made face_det_0: a name that the model `face_det` has, too."""
+    """Layers det.0 and det.2.
+
+    In earlier releases the model `face` defined face_det_0, like a model `face_det`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +88,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
 def outputs(
     parts: Sequence[Built], files: Sequence[Path], folder: Path, images: np.ndarray
 ) -> list[np.ndarray]:
-    """What a program linked from `files` computes with each of the models."""
+    """Return the outputs of each model in one program linked from `files`."""
     includes = "".join(f'#include "{part.folder}/{part.name}.h"\n' for part in parts)
     body = "".join(
         f"        {{ int8_t out[{p.name.upper()}_OUTPUT_SIZE]; {p.name}_run(in, out); fwrite(out, sizeof out, 1, stdout); }}\n"
@@ -119,7 +122,7 @@ def test_both_models_give_their_own_outputs(
 
 
 @no_compiler
-def test_what_an_export_defines_bears_its_name_or_the_kernels_version(models: dict[str, Built]) -> None:
+def test_symbols_of_an_export_contain_its_name_or_the_kernels_version(models: dict[str, Built]) -> None:
     for part in models.values():
         listed = subprocess.run(
             ["nm", "-g", "--defined-only", *part.objects], capture_output=True, text=True, check=True

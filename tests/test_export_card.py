@@ -58,7 +58,7 @@ class _Balanced(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_card_says_everything(delivered: tuple[Path, Delivered]) -> None:
+def test_a_card_is_complete(delivered: tuple[Path, Delivered]) -> None:
     folder, done = delivered
     assert Delivered.model_validate_json((folder / REPORTS).read_text()) == done and not done.failed
     assert set(done.fit) == set(device_names()) and next(iter(done.fit)) == "stm32f446"
@@ -78,7 +78,7 @@ def test_a_card_says_everything(delivered: tuple[Path, Delivered]) -> None:
     assert not re.search(r"\n\n\n", card)
 
 
-def test_a_page_stands_alone(delivered: tuple[Path, Delivered]) -> None:
+def test_a_page_is_self_contained(delivered: tuple[Path, Delivered]) -> None:
     folder, _ = delivered
     page = (folder / PAGE).read_text()
     parser = _Balanced()
@@ -126,7 +126,7 @@ def test_equal_networks_give_equal_cards(delivered: tuple[Path, Delivered]) -> N
         assert memory_plot(arena, kind) == memory_plot(plan(quantized(Every)), kind)
 
 
-def test_the_plot_shows_what_the_plan_says() -> None:
+def test_the_plot_matches_the_plan() -> None:
     arena = plan(quantized(Every))
     found = blocks(arena)
     for step, (_, alive) in enumerate(arena.timeline):

@@ -93,7 +93,7 @@ def test_without_a_trial_all_points_of_the_front(tmp_path: Path, capsys: pytest.
     assert text.count("same class") == 2 * len(folders)
 
 
-def test_a_name_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chosen_model_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli(
         capsys,
         "export",

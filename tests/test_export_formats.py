@@ -42,7 +42,7 @@ def left_out(content: bytes) -> str:
 
 
 class Strange(Layer):
-    """A kind that no format knows."""
+    """A kind that no format supports."""
 
     kind = "strange"
 
@@ -66,7 +66,7 @@ def _single(layer: Layer, shape: tuple[int, ...], scale: float = 0.5) -> Integer
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_unknown_layer_is_refused_by_every_format(name: str, strange: None, tmp_path: Path) -> None:
     network = _single(Strange("odd.one", ("x",), "y"), (2, 4, 4))
-    with pytest.raises(Unsupported, match=r"strange.*odd.one.*no format can"):
+    with pytest.raises(Unsupported, match=r"strange.*odd.one.*no format supports it"):
         export(name, network, tmp_path / name)
 
 
@@ -76,8 +76,7 @@ def test_a_refusal_names_the_formats_that_can(tmp_path: Path) -> None:
     with pytest.raises(Unsupported) as refused:
         export("tflite", network, tmp_path / "tflite")
     assert all(
-        word in str(refused.value)
-        for word in ("tflite", "dilation", "pool.dilated", "formats that can: c, onnx")
+        word in str(refused.value) for word in ("tflite", "dilation", "pool.dilated", "supported by: c, onnx")
     )
     for name in ("c", "onnx"):
         assert export(name, network, tmp_path / name).verifications[0].exact
@@ -87,7 +86,7 @@ def test_factors_that_scales_do_not_give_are_refused(tmp_path: Path) -> None:
     add = Add("sum", ("x", "x"), "y", multipliers=(100, 100), shift=10)
     network = _single(add, (3, 2, 2))
     for name in ("onnx", "tflite"):
-        with pytest.raises(Unsupported, match=r"sum.*scales; formats that can: c"):
+        with pytest.raises(Unsupported, match=r"sum.*scales; supported by: c"):
             export(name, network, tmp_path / name)
 
 
@@ -111,7 +110,7 @@ def digits() -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_file_computes_what_its_network_computes(
+def test_a_file_gives_its_networks_outputs(
     name: str, every: IntegerNetwork, digits: tuple[Any, Any], tmp_path: Path
 ) -> None:
     samples, labels = digits
@@ -143,7 +142,7 @@ def test_equal_networks_give_equal_files(every: IntegerNetwork) -> None:
 
 
 def test_a_project_exported_again_is_the_same(every: IntegerNetwork, tmp_path: Path) -> None:
-    """All of its files, the report of the check among them: who compares digests sees a change only where there is one."""
+    """All of its files, including the report of the check: equal networks give equal digests."""
     for folder in ("first", "second"):
         export("c", every, tmp_path / folder)
     first, second = contents(tmp_path / "first"), contents(tmp_path / "second")
@@ -167,7 +166,7 @@ def test_the_onnx_file_holds_the_networks_own_numbers(every: IntegerNetwork) -> 
             )
 
 
-def test_the_tflite_file_is_int8_and_its_arena_is_known(every: IntegerNetwork, tmp_path: Path) -> None:
+def test_the_tflite_file_is_int8_and_reports_its_arena(every: IntegerNetwork, tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
     report = export("tflite", every, tmp_path)
@@ -212,7 +211,7 @@ def test_windows_at_the_edge(edge: str, tmp_path: Path) -> None:
     network = quantized(EDGES[edge], (2, 7, 9))
     for name in FORMATS:
         if (name, edge) in REFUSED:
-            with pytest.raises(Unsupported, match=r"avg_pool.*formats that can: c, onnx"):
+            with pytest.raises(Unsupported, match=r"avg_pool.*supported by: c, onnx"):
                 export(name, network, tmp_path / name)
             continue
         for check in export(name, network, tmp_path / name).verifications:
@@ -243,7 +242,7 @@ def test_every_layer_of_random_networks_is_within_one_quantum(seed: int) -> None
                     assert (
                         name == "tflite"
                         and "avg_pool" in str(error)
-                        and "formats that can: c, onnx" in str(error)
+                        and "supported by: c, onnx" in str(error)
                     )
                     continue
                 for check in report.verifications:
@@ -257,7 +256,7 @@ def test_bounds_are_kept(low: int, high: int, tmp_path: Path) -> None:
         assert all(check.exact for check in export(name, network, tmp_path / name).verifications), name
 
 
-# -- what is missing
+# -- missing tools
 
 
 def test_missing_packages_are_named_with_their_command(

@@ -1,4 +1,4 @@
-"""What an export says of its inputs and outputs: raw samples in, the names of the classes, real numbers out."""
+"""The inputs and outputs of exports: raw samples, names of the classes, real numbers."""
 
 import json
 import re
@@ -127,7 +127,7 @@ def test_onnx_and_tflite_carry_them_as_metadata() -> None:
 
 
 @no_compiler
-def test_the_card_says_it_and_a_network_of_an_earlier_release_gets_it_from_its_data(
+def test_the_card_shows_the_normalization_also_of_networks_of_an_earlier_release(
     data: Dataset, trained: bytes, tmp_path: Path
 ) -> None:
     network = IntegerNetwork.from_bytes(trained)
@@ -178,7 +178,7 @@ MAP = nn.Conv2d(1, 3, 1)
 
 @no_compiler
 @pytest.mark.parametrize("kind", ["map", "regression", "scalar"])
-def test_outputs_that_are_no_classes_are_not_judged_by_their_largest(kind: str, tmp_path: Path) -> None:
+def test_outputs_that_are_not_classes_are_not_compared_by_class(kind: str, tmp_path: Path) -> None:
     module: nn.Module = {
         "map": MAP,
         "regression": nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),

@@ -1,4 +1,5 @@
-"""Exports and several server processes: all of them know what waits, a killed one's job is taken over, what kills its process ends."""
+"""Exports with several server processes: all see the queue, one takes over a killed server's job, and a job
+that kills its process is abandoned."""
 
 import os
 import signal
@@ -45,11 +46,11 @@ def attempts(store: Store) -> list[tuple[str, int]]:
 
 
 def deliveries(store: Store, experiment: int) -> list[int]:
-    """The trials that got files, once for each time."""
+    """Return the trials that got files, once for each export."""
     return [event.data["index"] for event in store.events(experiment) if event.data.get("files")]
 
 
-def test_what_one_server_queues_all_servers_show(tmp_path: Path) -> None:
+def test_all_servers_show_queued_exports(tmp_path: Path) -> None:
     store, made = trial(tmp_path)
     second = finished(store, ArtifactFiles(tmp_path / "artifacts", 10**8), quantized(lambda: Wide(5)), made)[
         1
@@ -69,7 +70,7 @@ def test_what_one_server_queues_all_servers_show(tmp_path: Path) -> None:
     assert again.json() == asked.json() and attempts(store) == [("queued", 0)]
     with one:
         until(lambda: seen(two) == [(0, "running")], PATIENCE, "an export that runs")
-    # A server that ends in order gives back what it had begun.
+    # A server that ends in order releases its jobs.
     assert attempts(store) == [("queued", 0)] and seen(two) == [(0, "queued")]
     two.post(f"/experiments/{made}/trials/{second}/exports", json={"formats": ["onnx"]})
     with application(tmp_path) as three, two:

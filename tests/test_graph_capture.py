@@ -1,4 +1,4 @@
-"""Capturing modules: what becomes of each operator, what is refused and in which words, and that the module is left alone."""
+"""Capturing modules: the result of each operator, the errors, and that the module stays unchanged."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from sparsemod.graph.capture import _graph as translate
 from sparsemod.graph.capture import evaluating, example_for
 from sparsemod.graph.trace import exported, recorded
 
-# torch says so once per process, of the module itself: even kernels cost it a copy.
+# torch warns once per process that even kernels cost a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
@@ -134,7 +134,7 @@ def test_in_place_changes_of_constants_stay_out_of_the_module() -> None:
 
 def test_shared_layers_and_dead_code() -> None:
     def shared(m: nn.ModuleList, x: Tensor) -> Tensor:
-        m[1](x).sigmoid()  # read by nobody
+        m[1](x).sigmoid()  # no operator reads it
         return m[0](m[0](x))
 
     graph = check_capture(Function(shared, conv(2, 2), conv()), (2, 8, 8))
@@ -215,7 +215,7 @@ def test_random_constants_are_refused() -> None:
         (lambda m, x: x if x.sum() > 0 else m[0](x), [conv()], "data-dependent control flow", "Function"),
     ],
 )  # fmt: skip
-def test_what_is_unsupported_is_named(
+def test_unsupported_operators_are_named(
     function: Callable[..., Tensor],
     layers: list[nn.Module],
     operator: str,
@@ -228,19 +228,19 @@ def test_what_is_unsupported_is_named(
     assert capfd.readouterr() == ("", ""), "torch's own noise is kept away"
 
 
-def test_a_network_too_deep_for_its_image_says_where() -> None:
+def test_a_network_too_deep_for_its_image_names_the_layer() -> None:
     module = nn.Sequential(conv(1, 4), nn.MaxPool2d(4), conv(4, 4), nn.Flatten())
     with pytest.raises(
-        BuildError, match=r"^2: .*samples of shape \(1, 6, 6\): Conv2d was given shape \(4, 1, 1\)"
+        BuildError, match=r"^2: .*samples of shape \(1, 6, 6\): Conv2d received shape \(4, 1, 1\)"
     ) as caught:
         capture(module, (1, 6, 6))
     assert caught.value.layer == "2"
-    with pytest.raises(BuildError, match=r"Linear was given shape \(64,\)"):
+    with pytest.raises(BuildError, match=r"Linear received shape \(64,\)"):
         capture(nn.Sequential(nn.Flatten(), nn.Linear(10, 2)), (1, 8, 8))
 
 
 def test_batch_norm_of_another_width_is_noticed() -> None:
-    with pytest.raises(BuildError, match=r"1: .*BatchNorm2d was given shape"):
+    with pytest.raises(BuildError, match=r"1: .*BatchNorm2d received shape"):
         capture(nn.Sequential(conv(2, 3), nn.BatchNorm2d(4)), (2, 8, 8))
 
 
@@ -250,7 +250,7 @@ def test_errors_of_the_module_itself() -> None:
 
     with pytest.raises(BuildError, match=r"^here: no such network$"):
         capture(Function(refuse), (2, 8, 8))
-    with pytest.raises(BuildError, match="Function was given"):
+    with pytest.raises(BuildError, match="Function received"):
         capture(Function(lambda m, x: m.missing(x)), (2, 8, 8))
     with pytest.raises(BuildError, match="one tensor"):
         capture(Function(lambda m, x: (x, x + x)), (2, 8, 8))

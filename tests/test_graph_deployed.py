@@ -9,7 +9,7 @@ from torch import nn
 
 from sparsemod.graph import Graph, capture, deployed, run_float
 
-# torch says so once per process, of the module itself: even kernels cost it a copy.
+# torch warns once per process that even kernels cost a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 COUNTED = ("kernel", "stride", "padding", "groups", "activation")

@@ -1,4 +1,4 @@
-"""What a capture refuses and in which words, and paddings, of which it takes some."""
+"""Errors of captures, and paddings, some of which are supported."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from sparsemod.graph import capture
 from sparsemod.graph.aten import TRANSLATIONS, Translation
 from sparsemod.quantization import quantize
 
-# torch says so once per process, of the module itself: even kernels cost it a copy.
+# torch warns once per process that even kernels cost a copy.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
         [nn.ZeroPad2d(0), nn.MaxPool2d(2)],
     ],
 )
-def test_paddings_in_a_row_are_the_convolution_s_own(layers: list[nn.Module]) -> None:
+def test_consecutive_paddings_merge_into_the_convolution(layers: list[nn.Module]) -> None:
     graph = check_capture(nn.Sequential(*layers), (2, 8, 8))
     assert len(graph.operators) == 1 and "pad" not in kinds(graph)
     quantize(nn.Sequential(*layers), torch.randn(4, 2, 8, 8))
@@ -110,7 +110,7 @@ def test_an_operator_without_a_batch_axis_hides_no_other() -> None:
     assert names[0] == "transpose" and names[-1] == "sigmoid" and "relu" not in names
 
 
-def test_what_cannot_be_traced_names_the_exception_as_such() -> None:
+def test_an_untraceable_network_names_the_exception() -> None:
     def converting(m: nn.ModuleList, x: Tensor) -> Tensor:
         return m[0](torch.from_numpy(x.numpy()))
 
@@ -132,7 +132,7 @@ def test_a_fault_inside_capture_names_type_and_place(monkeypatch: pytest.MonkeyP
         capture(conv(), (2, 8, 8))
 
 
-def test_out_of_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     def hungry(call: object) -> None:
         raise MemoryError
 

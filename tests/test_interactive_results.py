@@ -90,7 +90,7 @@ def test_rows_of_the_front_are_trials(results: sm.Results) -> None:
     assert set(front[0].measurements["metric"]) >= {"error", "flash"}
 
 
-def test_what_pandas_derives_from_a_front_is_a_plain_frame(results: sm.Results) -> None:
+def test_frames_derived_from_a_front_are_plain_frames(results: sm.Results) -> None:
     front = results.front
     for derived in (
         front[0:1],
@@ -197,7 +197,7 @@ def test_a_point_is_exported_with_its_card(results: sm.Results, tmp_path: Path) 
         results.trial(infeasible).export(tmp_path / "no", "c")
 
 
-def test_an_export_without_the_data_says_so(results: sm.Results, tmp_path: Path) -> None:
+def test_an_export_without_the_data_has_a_note(results: sm.Results, tmp_path: Path) -> None:
     """As for an experiment of a server whose data are not here."""
     away = {"name": "mnist", "root": str(tmp_path / "nothing")}
     point = results.front[0]
@@ -207,7 +207,7 @@ def test_an_export_without_the_data_says_so(results: sm.Results, tmp_path: Path)
     assert "random inputs only" in done._repr_html_()
 
 
-def test_a_format_that_fails_is_an_error_and_the_others_are_there(
+def test_a_failed_format_raises_and_the_others_are_written(
     results: sm.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -222,7 +222,7 @@ def test_a_format_that_fails_is_an_error_and_the_others_are_there(
     assert (tmp_path / "card.html").is_file() and (tmp_path / "c").is_dir()
 
 
-def test_summaries_say_what_there_is(results: sm.Results, folder: Path) -> None:
+def test_summaries_show_the_counts(results: sm.Results, folder: Path) -> None:
     count = len(results.front)
     assert repr(results).startswith(
         "Results('a short search', 5 completed, "
@@ -259,7 +259,7 @@ def test_results_without_a_front_say_why(tmp_path: Path, monkeypatch: pytest.Mon
     plt.close("all")
 
 
-def test_a_run_takes_files_data_and_specs_and_goes_on(
+def test_a_run_accepts_files_data_and_specs_and_continues(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "search.yaml").write_text(dump(search()))
@@ -276,7 +276,7 @@ def test_a_run_takes_files_data_and_specs_and_goes_on(
         sm.load(tmp_path)
 
 
-def test_an_interrupted_run_leaves_its_results_and_goes_on(
+def test_an_interrupted_run_keeps_its_results_and_continues(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch

@@ -143,7 +143,7 @@ def test_the_client_is_found_by_the_scheme_of_the_address(clients: None) -> None
             sm.connect(url)
 
 
-def test_without_a_client_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sparsemod.interactive.server.CLIENTS", type(CLIENTS)("URL scheme", "sparsemod.no-clients")
     )

@@ -72,7 +72,7 @@ class Blow:
 
 
 def blows(seed: str) -> list[Blow]:
-    """Each victim at least once, in any order."""
+    """Return the victims in random order, each at least once."""
     draw = random.Random(seed)
     victims = [*VICTIMS, *draw.choices(VICTIMS, k=KILLS - len(VICTIMS))]
     draw.shuffle(victims)

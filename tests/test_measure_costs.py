@@ -55,7 +55,7 @@ def test_lenet_by_hand() -> None:
     )  # scratch of 25 bytes, whole words
 
 
-def test_the_method_says_what_it_is() -> None:
+def test_the_method_describes_the_measurement() -> None:
     graph = deployed(capture(LeNet(), (1, 28, 28)))
     latency = costs(graph, STM)["latency"]
     assert "estimate" in latency.method and "cortex-m4" in latency.method and "1.25 cycles" in latency.method

@@ -70,7 +70,7 @@ def test_thirty_percent_of_zeros_do_not_slow_resnet8_down(graph: Graph) -> None:
     assert small[0] < 0.85 * dense[0] and small[1] > 2.5 * dense[1], "what smaller flash would cost"
 
 
-def test_many_zeros_are_left_out_whatever_is_asked_for(graph: Graph) -> None:
+def test_many_zeros_are_omitted_for_every_goal(graph: Graph) -> None:
     dense = costs(graph, 0.0, EncodingGoal())
     for goal in (EncodingGoal(), SPEED, FLASH):
         flash, instructions = costs(graph, 0.95, goal)
@@ -111,7 +111,8 @@ def test_a_few_zeros_change_nothing(graph: Graph) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_choice_is_better_for_the_goal(seed: int) -> None:
-    """Against every combination of small networks: readers are linked once, so that layers cannot choose alone."""
+    """Compare with every combination for small networks: readers are linked once, so layers cannot choose
+    independently."""
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     module = nn.Sequential(
@@ -155,7 +156,7 @@ def sparse_network() -> IntegerNetwork:
     return quantized(module)
 
 
-def test_the_stored_choice_is_what_is_linked() -> None:
+def test_the_stored_choice_is_linked() -> None:
     network = sparse_network()
     assert set(encodings(network).values()) == {"dense"}
     assert set(smallest(network).values()) == {"mask"}
@@ -188,7 +189,7 @@ def spec(**changes: Any) -> Any:
         ({"measure": {"device": "model", "model_size": "sparse"}}, {"mask"}),
     ],
 )
-def test_a_trial_stores_what_its_spec_asks_for(
+def test_a_trial_stores_the_encodings_of_its_spec(
     changes: dict[str, Any], stored: set[str], tmp_path: Any
 ) -> None:
     made = spec(**changes)

@@ -18,7 +18,8 @@ DATA = DataInfo(name="images", shape=(2, 12, 12), classes=5)
 
 
 def by_hooks(module: nn.Module) -> dict[str, int]:
-    """Multiply-adds counted tap by tap, weights, and bytes as stored, from what each layer really saw and made."""
+    """Count multiply-adds tap by tap, weights, and stored bytes, from the inputs and outputs that hooks
+    record."""
     found = {"macs": 0, "parameters": 0, "model_size": 0}
 
     def look(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -38,7 +39,7 @@ def by_hooks(module: nn.Module) -> dict[str, int]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["cnn", "mlp"]), st.integers(0, 2**32 - 1))
-def test_random_networks_cost_what_hooks_count(family, seed):
+def test_costs_of_random_networks_match_hooks(family, seed):
     network = create_family(family, {"max_filters": 12} if family == "cnn" else {})
     space, rng = network.space(DATA), np.random.default_rng(seed)
     try:

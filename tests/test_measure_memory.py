@@ -90,7 +90,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 @dataclass
 class Block:
-    """An allocated buffer and the tensors in it that somebody will still read."""
+    """An allocated buffer and its tensors that later operators will read."""
 
     size: int
     waiting: set[str]
@@ -98,7 +98,8 @@ class Block:
 
 
 def simulate(graph: Graph) -> tuple[int, int]:
-    """(peak with input, peak without) by running the graph with an allocator that frees what nobody will read."""
+    """Return (peak with input, peak without) by running the graph with an allocator that frees tensors
+    without further readers."""
 
     def read_from(index: int) -> set[str]:
         later = {name for operator in graph.operators[index:] for name in operator.inputs}

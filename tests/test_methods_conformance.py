@@ -1,6 +1,7 @@
-"""What every registered method must hold: a member gets these tests by being registered.
+"""Requirements of every registered method: a member gets these tests by being registered.
 
-`python -m pytest -p my_module tests/test_methods_conformance.py` runs them over the members of a module of one's own, too.
+`python -m pytest -p my_module tests/test_methods_conformance.py` also runs them over the members of a user's
+module.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Inherited weights: the function is kept where `preserved` says so, and it says so wherever an operator promises it."""
+"""Inherited weights: the function is preserved where `preserved` is true, and it is true wherever an operator
+promises it."""
 
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_preserving_morphs_composed() -> None:
 
 
 def test_batch_norm_layers_start_as_the_identity_in_training_too() -> None:
-    """Statistics of the new norm match what comes in, so that training does not begin by shifting everything."""
+    """Statistics of the new norm match its input, so that training does not begin by shifting all values."""
     torch.manual_seed(0)
     family = create_family("cnn")
     parent = SMALL | {"b1_layers": 1, "b1_l1_filters": 8, "b1_pool": False}
@@ -177,7 +178,7 @@ def test_foreign_weights_fall_back_and_say_so() -> None:
     )
 
 
-def test_a_users_family_inherits_what_fits() -> None:
+def test_a_users_family_inherits_tensors_that_fit() -> None:
     parent, child = (
         nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)),

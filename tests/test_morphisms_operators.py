@@ -25,7 +25,7 @@ SPACES = {"cnn": create_family("cnn").space(DIGITS), "mlp": create_family("mlp")
 
 
 def narrowed(parameter: Parameter, draw: Any) -> Parameter:
-    """The parameter with fewer values, in one of the ways a spec can ask for that."""
+    """Draw the parameter with fewer values, in one of the forms that a spec allows."""
     kind = draw(st.sampled_from(["fixed", "values", "bounds"]))
     if isinstance(parameter, Categorical):
         values = draw(st.lists(st.sampled_from(parameter.values), min_size=1, unique=True))
@@ -114,7 +114,7 @@ def test_twenty_children_of_one_parent_are_twenty() -> None:
     assert again[0] == again[1]
 
 
-def test_small_spaces_give_what_they_have() -> None:
+def test_small_spaces_give_all_their_morphs() -> None:
     space = Space([Integer("width", 1, 3), Fixed("kind", "a")])
     found = morphs("unheard-of", space, {"width": 2, "kind": "a"}, np.random.default_rng(0), 10)
     assert sorted(str(m.parameters["width"]) for m in found) == ["1", "3"]
@@ -167,7 +167,7 @@ def test_proposing_morphs_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_data_without_images_are_no_problem_for_mlp() -> None:
+def test_mlp_morphs_work_on_data_without_images() -> None:
     space = create_family("mlp").space(DataInfo(name="t", shape=(7,), classes=2))
     rng = np.random.default_rng(0)
     assert len(morphs("mlp", space, space.sample(rng), rng, 5)) == 5

@@ -1,4 +1,4 @@
-"""The built-in families: their spaces, what they build, what they reject."""
+"""The built-in families: their spaces, their networks, rejected parameters."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_listing_and_spaces_need_no_torch() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31), data=st.sampled_from([DIGITS, MNIST, CIFAR]))
-def test_every_cnn_runs_or_says_where_it_is_too_deep(seed: int, data: DataInfo) -> None:
+def test_every_cnn_runs_or_names_the_layer_that_is_too_deep(seed: int, data: DataInfo) -> None:
     family = create_family("cnn", {"max_filters": 12, "max_dense_width": 40})
     parameters = family.space(data).sample(np.random.default_rng(seed))
     try:
@@ -82,7 +82,7 @@ def test_cnn_structure_by_hand() -> None:
     reference.weight = kernel_two.depthwise.weight  # type: ignore[union-attr,assignment]
     image[0, :, 7, 7], image[0, :, 0, 0] = 1.0, 2.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its speed, once in a process
+        warnings.simplefilter("ignore")  # torch warns about the speed once per process
         expected = reference(image)
     torch.testing.assert_close(kernel_two.depthwise(kernel_two.pad(image)), expected)  # type: ignore[operator,union-attr]
 

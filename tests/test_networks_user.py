@@ -155,7 +155,7 @@ def test_a_space_that_raises_names_the_family() -> None:
 
 
 def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/own.md says, and before anything else has imported the module."""
+    """As in docs/own.md, in a process that has not imported the module."""
     (tmp_path / "their_networks.py").write_text(
         "from torch import nn\n"
         "from sparsemod.networks.family import family\n"
@@ -188,7 +188,7 @@ def test_an_entry_point_names_a_decorated_function(tmp_path: Path, monkeypatch: 
     assert done.stdout == "Space(width)\nSpace(width)\n", done.stderr
 
 
-def test_a_class_that_refuses_its_options_is_told_with_its_line() -> None:
+def test_a_class_that_rejects_its_options_is_reported_with_its_line() -> None:
     class Picky:
         def __init__(self, widest: int = 8) -> None:
             raise ValueError(f"{widest} is too wide")

@@ -81,7 +81,7 @@ def case(index: int) -> Case:
     return Case(example, module, x, captured, graph, network)
 
 
-# -- what a rule computes, by stage
+# -- the result of a rule, by stage
 
 
 def _capture(case: Case, folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_an_operator_of_ones_own_goes_through_every_stage(absolute: None, tmp_pa
     assert IntegerNetwork.from_bytes(network.to_bytes()).to_bytes() == network.to_bytes()
     given = network.quantize_input(x)
     assert np.array_equal(host_run(network, given), network.run(given))
-    # In place, and a view although it comes after the flatten: the linear layer's columns are permuted.
+    # In place, and a view although it follows the flatten: the linear layer's columns are permuted.
     assert c_plan(network).size == plan(graph_layout(graph).problem).size == 2 * 25 + 4 * 25 + 18
     found = costs(graph, device("stm32f446"), nonzeros=network.layer_nonzeros())
     assert found["instructions"].detail["cores"] and found["latency"].value > 0
@@ -99,7 +99,7 @@ void own_absolute(int32_t size, int32_t multiplier, int32_t shift, int32_t zero,
 """
 
 
-def test_an_operator_brings_a_c_kernel_of_its_own(absolute: None, tmp_path: Path) -> None:
+def test_an_operator_brings_its_c_kernel(absolute: None, tmp_path: Path) -> None:
     def emit(context: Context, layer: Any) -> Emitted:
         zero, made, size = (
             context.zero(layer.inputs[0]),
@@ -125,7 +125,7 @@ def test_a_stage_without_a_rule_names_stage_operator_and_layer(absolute: None, t
     network = quantize(module(), torch.randn(8, 2, 5, 5))
     assert expressible("absolute") == ("c", "onnx")
     with pytest.raises(
-        Unsupported, match=r"the tflite export .*'absolute' at layer 'absolute'.*formats that can: c, onnx"
+        Unsupported, match=r"the tflite export .*'absolute' at layer 'absolute'.*supported by: c, onnx"
     ):
         export("tflite", network, tmp_path)
 

@@ -189,7 +189,7 @@ def test_filters_of_one_dimensional_networks_are_pruned_away() -> None:
     assert np.array_equal(host_run(network, given_), network.run(given_))
 
 
-def test_what_a_layout_does_not_allow() -> None:
+def test_operators_that_a_layout_rules_out() -> None:
     with pytest.raises(Unsupported, match=r"'conv1d'.*time-features: transpose it to channels first"):
         capture(nn.Conv1d(20, 3, 2), (20, 6), "time-features")
     with pytest.raises(Unsupported, match=r"'linear'.*flatten it first"):

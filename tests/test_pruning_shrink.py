@@ -109,7 +109,7 @@ def test_a_layer_used_twice_is_pruned_once():
     assert small.twice.weight.shape[:2] == (3, 3) and small.stem.out_channels == 3
 
 
-def test_what_meets_the_networks_input_stays():
+def test_channels_coupled_to_the_input_stay():
     class Skip(nn.Module):
         def __init__(self):
             super().__init__()

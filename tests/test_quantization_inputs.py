@@ -1,4 +1,4 @@
-"""Rules of activation ranges against exact values; what `quantize` is given and does not take."""
+"""Rules of activation ranges against exact values, and inputs that `quantize` rejects."""
 
 import sys
 
@@ -19,7 +19,7 @@ from sparsemod.targets import device
 
 
 def span(rule, values):
-    """What a rule with its defaults says of some values."""
+    """Return the range that a rule with its defaults gives for some values."""
     return RANGES.create(RANGES.config(rule)).span(values)
 
 
@@ -83,7 +83,7 @@ def test_mse_equals_the_exact_rule(scale):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_what_is_no_network_gets_a_sentence(network, message):
+def test_objects_that_are_not_networks_get_an_error(network, message):
     with pytest.raises(InvalidInput, match=message):
         quantize(network(), torch.zeros(3, 4))
     if network() is not None:
@@ -101,7 +101,7 @@ def test_what_is_no_network_gets_a_sentence(network, message):
         (lambda: torch.zeros(3, 4, dtype=torch.uint8), r"samples = 'torch\.uint8': dense floats"),
     ],
 )
-def test_what_are_no_samples_gets_a_sentence(samples, message):
+def test_objects_that_are_not_samples_get_an_error(samples, message):
     with pytest.raises(InvalidInput, match=message):
         quantize(nn.Linear(4, 2), samples())
 

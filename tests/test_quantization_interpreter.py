@@ -246,7 +246,7 @@ def test_predictions_errors_and_numbers():
         ({"shift": np.full(3, 20, np.int32), "bias": np.full(3, 2**20, np.int32)}, "32 bits"),
         ({"low": 5, "high": 4}, "low <= high"),
         ({"bias": np.zeros(2, np.int32)}, "shape"),
-        ({"inputs": ("z",)}, "inputs made before"),
+        ({"inputs": ("z",)}, "inputs that earlier layers compute"),
     ],
 )
 def test_bad_networks_cannot_be_constructed(changes, message):

@@ -33,7 +33,7 @@ def test_a_frame_and_a_csv_file_hold_the_same_table():
         assert cells == ["" if pd.isna(value) else str(column.cell(value)) for value in values], column.name
 
 
-def test_units_stand_in_attrs_and_types_are_kept():
+def test_attrs_hold_units_and_types_are_kept():
     rows = [
         row(
             3,
@@ -77,7 +77,7 @@ def test_names_of_columns_are_unique():
     assert len(set(header)) == len(header) and "error [fraction]" in header and "parameters.error" in header
 
 
-def test_metrics_stand_in_one_order():
+def test_metrics_have_one_order():
     one = row(0, {}, ("flash", 1.0, "B"), ("zeta", 1.0, ""), ("error", 0.5, "fraction"))
     two = row(1, {}, ("error", 0.5, "fraction"), ("flash", 1.0, "B"), ("zeta", 1.0, ""))
     assert list(frame([one]).columns) == list(frame([two]).columns) == list(frame([two, one]).columns)

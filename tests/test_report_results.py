@@ -87,7 +87,7 @@ def test_files_are_written_for_any_number_of_objectives(tmp_path, count):
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == sorted(files)
 
 
-def test_without_a_completed_trial_there_is_no_plot(tmp_path):
+def test_without_a_completed_trial_no_plot_is_written(tmp_path):
     assert "pareto.png" not in write_results(tmp_path, "demo", objectives(), [])
 
 

@@ -142,7 +142,7 @@ def test_ax_s_acquisition_takes_round_two(reason: str, monkeypatch: pytest.Monke
     assert space.key(again[0].candidate.parameters) == space.key(found[0].candidate.parameters)
 
 
-def test_ax_learns_from_what_candidates_over_a_budget_cost() -> None:
+def test_ax_learns_from_costs_over_a_budget() -> None:
     of = spec(budgets={"model_size": 3000})
     base = loop(Search(of, SPACE, costs), most=10)
     over = [o for o in base if o.state is TrialState.INFEASIBLE]

@@ -58,7 +58,7 @@ def test_expected_improvement_agrees_with_monte_carlo(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 40), st.integers(2, 4))
-def test_the_cells_fill_exactly_what_the_front_leaves_free(seed: int, size: int, objectives: int) -> None:
+def test_the_cells_fill_the_free_region_exactly(seed: int, size: int, objectives: int) -> None:
     points, _ = front_and_candidate(seed, size, objectives, ties=False)
     cells = ehvi.decompose(points[:, 1:], points[:, 0])
     lengths = cells.levels[cells.end] - cells.levels[cells.start]
@@ -66,7 +66,7 @@ def test_the_cells_fill_exactly_what_the_front_leaves_free(seed: int, size: int,
     assert volume == pytest.approx(1.0 - hypervolume(points))
 
 
-def test_what_falls_below_a_level_is_an_integral() -> None:
+def test_the_expected_amount_below_a_level_is_an_integral() -> None:
     levels = np.array([0.0, 0.1, 0.4, 1.0])
     below = ehvi.expected_below(levels, lambda s: ndtr((np.log(s + 0.05) + 2.0) / 0.7)[None, :])
     draws = np.maximum(np.exp(np.random.default_rng(0).normal(-2.0, 0.7, 400_000)) - 0.05, 0.0)

@@ -51,7 +51,7 @@ def test_it_learns_and_a_fantasy_lowers_the_doubt() -> None:
 
 
 def test_epochs_are_modelled_and_not_mixed() -> None:
-    # The same networks for 2, 4 and 16 epochs: the model tells how much of an error is for want of training.
+    # The same networks for 2, 4 and 16 epochs: the model separates the effect of the training length.
     x, errors = data(36)
     epochs = np.resize([2.0, 4.0, 16.0], 36)
     seen = np.column_stack([x, [gp.fidelity(e) for e in epochs]])
@@ -105,13 +105,13 @@ def test_the_cap_keeps_front_and_best_and_spreads_the_rest() -> None:
     x, errors = data(300)
     keep = np.zeros(300, dtype=bool)
     keep[[5, 77]] = True
-    taken = gp.chosen(errors, x, keep, 60)
+    taken = gp.select_points(errors, x, keep, 60)
     assert len(set(taken.tolist())) == 60
     assert {5, 77, int(errors.argmin())} <= set(taken.tolist())
-    assert gp.chosen(errors, x, keep, 300).tolist() == list(range(300))
+    assert gp.select_points(errors, x, keep, 300).tolist() == list(range(300))
 
 
-def test_a_perfect_score_and_constant_errors_are_no_poles() -> None:
+def test_a_perfect_score_and_constant_errors_stay_finite() -> None:
     x, _ = data(6)
     for errors in (np.zeros(6), np.full(6, 0.5), np.ones(6)):
         mean, deviation = gp.ErrorModel(x, errors, gp.fit(x, errors)).predict(x)

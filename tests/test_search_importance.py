@@ -1,4 +1,5 @@
-"""Which parameter matters: total Sobol' indices, against what is known exactly and against Ax's own sensitivity analysis of the same model."""
+"""Importance of parameters: total Sobol' indices, against exact values and against Ax's sensitivity analysis
+of the same model."""
 
 import warnings
 

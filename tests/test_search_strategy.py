@@ -66,7 +66,7 @@ def test_batches_are_distinct_and_pending_trials_are_respected() -> None:
     waiting = [pend(6 + i, s.candidate.parameters, "r2") for i, s in enumerate(batch)]
     more = search.next(base + waiting, 5)
     assert not {SPACE.key(s.candidate.parameters) for s in more} & set(keys)
-    # With one pending, what it was chosen for is no longer to be gained.
+    # A pending trial's expected gain no longer counts.
     assert more[0].gain is not None and batch[0].gain is not None and more[0].gain < batch[0].gain
 
 
@@ -117,7 +117,7 @@ def test_epochs_of_a_pending_child_count_its_parents() -> None:
     assert History(of, SPACE, [*base, waiting]).epochs(waiting) == 6.0
 
 
-def test_the_model_is_told_the_epochs_of_each_round_and_what_was_inherited(
+def test_the_model_gets_the_epochs_of_each_round_with_the_inherited_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     of = spec(rounds={f"r{i}": {"trials": 4, "epochs": e} for i, e in ((1, 2), (2, 8), (3, 1))})
@@ -149,7 +149,7 @@ def test_infeasible_draws_are_returned_to_be_recorded_and_never_again() -> None:
         assert (o.values["model_size"] <= 1500) == (o.state is TrialState.COMPLETED)
 
 
-def test_an_empty_space_says_how_empty_it_is() -> None:
+def test_the_error_of_an_empty_space_describes_the_draws() -> None:
     of = spec(budgets={"model_size": 10}, search={"max_draws": 120})
     search = Search(of, SPACE, costs)
     observations: list[Observation] = []
@@ -158,7 +158,7 @@ def test_an_empty_space_says_how_empty_it_is() -> None:
             found = search.next(observations, 1)
             assert not any(s.feasible for s in found)
             observations += [finish(len(observations) + i, s) for i, s in enumerate(found)]
-    assert len(observations) == 120  # what is told is what is recorded
+    assert len(observations) == 120  # the recorded observations are passed on
 
 
 def test_a_nearly_empty_space_is_searched_with_the_costs_as_a_guide() -> None:
@@ -178,7 +178,7 @@ def test_failures() -> None:
     key = SPACE.key(s.candidate.parameters)
     assert key in History(of, SPACE, [*base, broken]).seen
     assert key in History(of, SPACE, [*base, lost]).seen, "it has used its attempts"
-    # A failed trial is a trial of its round; a network that was never trained is none.
+    # A failed trial is a trial of its round; a network that was never trained is not.
     diverged = replace(broken, values=dict(s.costs))
     for observation, following in ((lost, "r2"), (diverged, "r2"), (broken, "r1")):
         assert Search(of, SPACE, costs).next([*base, observation], 1)[0].candidate.round == following
@@ -212,7 +212,7 @@ def test_constraints_that_nothing_meets_are_an_error() -> None:
         Search(spec(), impossible, costs).next([], 1)
 
 
-def test_what_cannot_be_built_is_returned_with_its_error_and_never_chosen() -> None:
+def test_unbuildable_candidates_are_returned_with_their_error_and_never_chosen() -> None:
     def picky(p: Mapping[str, Value]) -> dict[str, float]:
         if p["kernel"] == 5:
             raise BuildError("the image is smaller than the kernel")
@@ -307,7 +307,7 @@ def test_a_cost_that_only_finished_trials_know_falls_back_on_ax_in_round_two(
         asked.append((n, round_number, len(history.all)))
         return answer
 
-    # Ax takes half a minute in this space; test_search_ax.py asks it in a smaller one.
+    # Ax takes half a minute in this space; test_search_ax.py uses a smaller one.
     monkeypatch.setitem(sys.modules, "sparsemod.search.ax_acquisition", SimpleNamespace(ask=ask))
     of = spec(rounds=rounds(8, 2, 2))
     chosen = Search(of, SPACE, without_latency, morphs).next(base, 2)
@@ -321,7 +321,7 @@ def test_a_cost_that_only_finished_trials_know_falls_back_on_ax_in_round_two(
     assert not {SPACE.key(s.candidate.parameters) for s in chosen} & {
         SPACE.key(o.candidate.parameters) for o in base
     }
-    # Where every cost is known, Ax is not asked.
+    # Where every cost is known, Ax is not used.
     Search(of, SPACE, costs, morphs).next(base, 2)
     assert len(asked) == 2
 
@@ -332,7 +332,7 @@ def test_a_cost_that_only_finished_trials_know_is_estimated_in_round_three() -> 
     [chosen] = Search(of, SPACE, without_latency, morphs).next(base, 1)
     [known] = Search(of, SPACE, costs, morphs).next(base, 1)
     assert chosen.candidate.origin == "morphism" and "latency" not in chosen.costs
-    # The estimate has seen 24 latencies: what it expects to gain is about what there is to gain.
+    # The estimate was trained on 24 latencies: its expected gain is close to the exact one.
     assert chosen.gain == pytest.approx(known.gain, rel=0.2)
 
 
@@ -344,7 +344,7 @@ def test_importing_the_search_loads_neither_torch_nor_ax() -> None:
 
 
 def test_later_rounds_wait_while_infeasible_draws_are_recorded() -> None:
-    # Of 50 draws a call hardly one fits: what was drawn is recorded before anything of round 2 is suggested.
+    # Of 50 draws per call hardly one fits: the draws are recorded before any suggestion of round 2.
     of = spec(budgets={"model_size": 180}, rounds=rounds(8, 5), search={"max_draws": 5000})
     search = Search(of, SPACE, costs)
     observations: list[Observation] = []
@@ -357,7 +357,7 @@ def test_later_rounds_wait_while_infeasible_draws_are_recorded() -> None:
     assert len({SPACE.key(o.candidate.parameters) for o in observations}) == len(observations)
 
 
-def test_a_result_that_is_no_number_is_not_learned_from() -> None:
+def test_a_result_that_is_not_a_number_is_not_learned_from() -> None:
     of = spec(rounds=rounds(6, 3))
     base = loop(Search(spec(rounds=rounds(5)), SPACE, costs))
     broken = replace(base[-1], index=5, values={**(base[-1].values or {}), "error": float("nan")})

@@ -144,7 +144,7 @@ def test_every_error_has_one_shape(http: TestClient, request_: Any, status: int,
     assert found["type"] == kind
 
 
-def test_bodies_that_are_no_json(http: TestClient) -> None:
+def test_bodies_that_are_not_json(http: TestClient) -> None:
     headers = {"content-type": "application/json"}
     for path in ("/experiments", "/claims"):
         for content in (b"{", b"\xff\xfe", b"[" * 20_000):
@@ -154,7 +154,7 @@ def test_bodies_that_are_no_json(http: TestClient) -> None:
     error(http.post("/experiments", content="{}", headers={"content-type": "text/plain"}), 422)
 
 
-def test_a_crash_says_nothing_of_our_inside(
+def test_a_crash_reveals_no_internals(
     http: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash() -> None:

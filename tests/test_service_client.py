@@ -209,7 +209,7 @@ def test_a_server_that_is_none_of_ours(status: int, body: str, kind: type[Except
         client.experiment(1)
 
 
-def test_a_download_that_is_not_what_was_asked_for(tmp_path: Path) -> None:
+def test_a_download_of_another_file(tmp_path: Path) -> None:
     transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"other"))
     with Client("http://test", transport=transport) as client, pytest.raises(errors.DigestMismatch):
         client.download("sha256:" + "0" * 64, tmp_path / "x")

@@ -18,7 +18,7 @@ WITHOUT = {("/experiments/{experiment}/ax", "200")}
 
 @pytest.fixture(scope="module")
 def description(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    # As a client gets it: through JSON.
+    # as a client gets it, through JSON
     found = create_app(Settings(data_dir=tmp_path_factory.mktemp("server"))).openapi()
     return dict(json.loads(json.dumps(found)))
 

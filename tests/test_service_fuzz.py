@@ -1,4 +1,5 @@
-"""Schemathesis reads the OpenAPI description and tries what it allows and what it does not: no crash, only described answers."""
+"""Schemathesis reads the OpenAPI description and tries valid and invalid requests: no crash, only described
+responses."""
 
 import itertools
 import warnings
@@ -61,7 +62,7 @@ NEVER_GOOD = {
 """Operations that no drawn request can do: what shows that they can be done."""
 
 
-def test_the_server_does_what_its_description_says(tmp_path: Path) -> None:
+def test_the_server_follows_its_description(tmp_path: Path) -> None:
     found = Settings(data_dir=tmp_path)
     store = open_store(found)
     made = store.create_experiment(spec()).id
@@ -89,7 +90,7 @@ def test_the_server_does_what_its_description_says(tmp_path: Path) -> None:
         for mode, names in tried.items():
             good = mode is GenerationMode.POSITIVE
             try:
-                # Trial 0 is over, trial 1 is the worker's.
+                # Trial 0 is finished; the worker runs trial 1.
                 existing = {**real, "index": int(operation.path.endswith("/stop"))} if good else {}
                 statuses = _try(operation, mode, existing, body)
             except Unsatisfiable:
@@ -105,7 +106,7 @@ def test_the_server_does_what_its_description_says(tmp_path: Path) -> None:
 
 
 def _late(operation: Any) -> tuple[bool, bool]:
-    """What ends or deletes something comes last: the others should find it."""
+    """Order the operations: those that end or delete objects come last, so that the others find them."""
     return operation.method.upper() == "DELETE", operation.path.endswith(("/stop", "/finish"))
 
 

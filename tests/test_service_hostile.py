@@ -159,7 +159,7 @@ def test_a_body_that_stops_is_answered(tmp_path: Path, monkeypatch: pytest.Monke
             assert b" 408 " in answer.splitlines()[0] and b"TooSlow" in answer, path
 
 
-def test_an_answer_that_nobody_reads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unread_response_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "READ_SECONDS", 0.3)
     gone: list[float] = []
 
@@ -265,7 +265,7 @@ def test_an_epoch_that_no_training_reaches_is_refused(tmp_path: Path) -> None:
         assert curve.status_code == 200 and [point["epoch"] for point in curve.json()] == [1]
 
 
-def test_text_in_a_table_is_no_formula() -> None:
+def test_text_in_a_table_is_not_a_formula() -> None:
     parameters = {"=cmd": "=1+1", "width": -3, "kind": "@x"}
     candidate = Candidate(parameters=parameters, origin="manual", round="manual")
     row = Row(0, candidate, TrialState.FAILED, (), 0.0, 0.0, "-2+3|calc", ())

@@ -1,4 +1,4 @@
-"""What is given to an endpoint beside a spec: names that it does not have, types, the place that an error names."""
+"""Inputs of endpoints other than specs: unknown names, types, and the location in errors."""
 
 import csv
 import io
@@ -94,7 +94,7 @@ def test_a_budget_is_not_given_under_two_names(http: TestClient, made: int) -> N
     assert "once" in found["allowed"]
 
 
-def test_csv_holds_what_the_filters_leave(http: TestClient) -> None:
+def test_csv_holds_the_filtered_trials(http: TestClient) -> None:
     store: Store = http.app.state.store  # type: ignore[attr-defined]
     other = http.post("/experiments", json={"spec": SPEC}).json()["id"]
     fill(store, other, 4)

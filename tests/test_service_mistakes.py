@@ -1,4 +1,4 @@
-"""What a server must find wrong when an experiment is made, and not minutes later; what it says of hostile bodies."""
+"""Mistakes that a server must report when an experiment is created, and its errors for hostile bodies."""
 
 import json
 from collections.abc import Iterator

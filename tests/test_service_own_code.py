@@ -1,4 +1,4 @@
-"""A family and a dataset of the user's own through real processes, as docs/own.md says: `sparsemod serve --import own_network`."""
+"""A user's family and dataset in real processes, as in docs/own.md: `sparsemod serve --import own_network`."""
 
 from pathlib import Path
 

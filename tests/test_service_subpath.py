@@ -1,4 +1,4 @@
-"""Under a sub-path of a reverse proxy that takes the path off: the page comes up, its data and its links are found."""
+"""A reverse proxy serves the page under a sub-path, which it strips: the page loads, with its data and links."""
 
 import re
 import threading
@@ -125,7 +125,7 @@ def test_the_proxies_of_the_documentation_take_the_path_off_and_let_uploads_thro
     (caddy,) = re.findall(r"^```caddy\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for block in (nginx, caddy):
         assert block.count("{") == block.count("}")
-    # nginx replaces the path of the location only where the address has one of its own.
+    # nginx strips the location's path only if proxy_pass has a path.
     assert "location /sparsemod/ {" in nginx and "proxy_pass http://127.0.0.1:8080/;" in nginx
     assert "handle_path /sparsemod/* {" in caddy
     most = Settings.model_fields["max_artifact_bytes"].default // 1024**2

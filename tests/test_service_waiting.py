@@ -88,7 +88,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
             for path in ("/health", "/", "/docs", "/dashboard/app.js"):
                 begin = time.monotonic()
                 status = httpx2.get(f"{url}{path}", timeout=60).status_code
-                # SQLite has one lock for everything: then the server is not ready, and says so.
+                # SQLite has one lock for all writes: the server then reports that it is not ready.
                 assert status == (503 if path == "/health" and store.backend == "sqlite" else 200), path
                 assert time.monotonic() - begin < 20, path
             answers = [future.result() for future in waiting]
@@ -102,7 +102,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
         one.close()
 
 
-def test_a_pool_bounds_what_works_and_what_waits() -> None:
+def test_a_pool_bounds_running_and_waiting_requests() -> None:
     async def main() -> None:
         pool = Pool("things", 2, wait=0.2, most=3)
         going, peak = threading.Event(), [0, 0]
@@ -130,7 +130,7 @@ def test_a_pool_bounds_what_works_and_what_waits() -> None:
     asyncio.run(main())
 
 
-def test_the_places_leave_threads_for_what_needs_none() -> None:
+def test_waiting_requests_leave_threads_for_short_ones() -> None:
     assert sum(PLACES.values()) < 40, "the threads of the framework"
     for path in (
         "/health",

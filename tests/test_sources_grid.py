@@ -71,7 +71,7 @@ def test_every_combination_comes_once_per_repetition():
     assert {(o.candidate.origin, o.candidate.round) for o in seen} == {("grid", "grid")}
 
 
-def test_a_new_grid_goes_on_from_what_is_stored_whatever_happened_to_it():
+def test_a_new_grid_continues_from_stored_trials_in_any_state():
     settings: Any = {"values": {"layers": (1, 2), "rate": (0.01, 0.1)}, "repetitions": 2}
     whole = [o.candidate for o in walk(grid(**settings))]
     for cut in range(len(whole)):
@@ -83,7 +83,7 @@ def test_a_new_grid_goes_on_from_what_is_stored_whatever_happened_to_it():
         assert grid(**settings).done([*seen, by_hand]) is None
 
 
-def test_it_waits_for_what_is_pending_and_then_says_that_it_is_complete():
+def test_it_waits_for_pending_trials_and_then_is_complete():
     source = grid(values={"rate": (0.01, 0.1)}, repetitions=2)
     seen: list[Observation] = []
     record(seen, list(source.next(seen, 4)), TrialState.RUNNING)
@@ -105,7 +105,7 @@ def test_values_that_make_no_difference_make_no_trial():
     assert [tuple(s.candidate.parameters.values()) for s in found] == [(1, 1), (1, 3), (3, 1)]
 
 
-def test_what_breaks_a_budget_or_cannot_be_built_uses_up_its_trials():
+def test_misses_use_up_their_trials():
     seen = walk(grid(values={"layers": (1, 2), "wide": (8, 64)}, repetitions=2, budget=15.0))
     assert Counter(o.state for o in seen) == {
         TrialState.COMPLETED: 2,
@@ -156,7 +156,7 @@ def test_mistakes_name_the_field_of_the_source(source: Any, field: str, allowed:
     assert allowed in str(caught.value)
 
 
-def test_a_pipeline_parameter_of_the_grid_need_not_stand_in_the_space():
+def test_a_pipeline_parameter_of_the_grid_may_be_absent_from_the_space():
     spec = ExperimentSpec.parse(
         {**MINIMAL, "source": {"name": "grid", "values": {"learning_rate": [0.01, 0.1]}}}
     )

@@ -1,4 +1,4 @@
-"""Experiments that were stored before there were candidate sources go on as searches."""
+"""Experiments stored before candidate sources existed continue as searches."""
 
 import json
 

@@ -52,7 +52,8 @@ def command(*arguments: Any, folder: Path = EXAMPLES) -> str:
 
 @dataclass
 class Runs:
-    """What both ways of running found: the local folders, and the server on which experiments 1 (grid) and 2 (own source) are over."""
+    """The results of both ways to run: the local folders, and the server with the finished experiments 1
+    (grid) and 2 (user's source)."""
 
     url: str
     client: Client

@@ -1,4 +1,4 @@
-"""What a spec's `space` may say: every value must be one that the pipeline or the family accepts, said before anything is drawn."""
+"""A spec's `space`: every value must be valid for the pipeline or the family, checked before any draw."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def spec_with(**changes: Any) -> ExperimentSpec:
         ("sparsity", {"low": 0.5, "high": 1.5}, r"space\.sparsity = 1\.5: as in pruning\.sparsity: "),
     ],
 )
-def test_pipeline_parameters_hold_what_their_constants_may(name: str, given: Any, message: str) -> None:
+def test_pipeline_parameters_have_the_limits_of_their_constants(name: str, given: Any, message: str) -> None:
     with pytest.raises(InvalidSpec, match=message):
         spec_with(space={name: given}, pruning={"method": "magnitude"})
 
@@ -80,7 +80,7 @@ def test_a_condition_awaits_a_value_that_there_is() -> None:
         ).check_reachable()
 
 
-def test_what_no_parameter_can_be() -> None:
+def test_invalid_parameters() -> None:
     with pytest.raises(InvalidInput, match="each value once"):
         Categorical("kernel", (1, 1.0))
     with pytest.raises(InvalidInput, match="at least 1 character"):

@@ -1,4 +1,4 @@
-"""SpArSeMod's config.cfg: every key, what it becomes, and what is refused."""
+"""SpArSeMod's config.cfg: every key, its place in the spec, and errors."""
 
 from pathlib import Path
 
@@ -120,10 +120,10 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field", "allowed"),
     [
-        ("quant_scheme = dynamic", 3, "quant_scheme", "not there yet"),
-        ("quant_scheme = both", 3, "quant_scheme", "not there yet"),
+        ("quant_scheme = dynamic", 3, "quant_scheme", "not supported yet"),
+        ("quant_scheme = both", 3, "quant_scheme", "not supported yet"),
         ("quant_scheme = int4", 3, "quant_scheme", "post"),
-        ("splitter = on", 3, "splitter", "not there yet"),
+        ("splitter = on", 3, "splitter", "not supported yet"),
         ("splitter = maybe", 3, "splitter", "off"),
         ("objectives = 5", 3, "objectives", "4 (+ latency)"),
         ("r1 = many", 3, "r1", "a whole number"),
@@ -152,6 +152,6 @@ def test_errors_name_line_key_value_and_what_is_allowed(
 
 
 @pytest.mark.parametrize(("text", "field"), [("network = cnn", "dataset"), ("dataset = digits", "network")])
-def test_what_sparsemod_took_from_code_must_be_named(tmp_path: Path, text: str, field: str) -> None:
+def test_settings_that_sparsemod_took_from_code_are_required(tmp_path: Path, text: str, field: str) -> None:
     with pytest.raises(InvalidSpec, match=rf"config\.cfg: {field} = None: is missing.*include"):
         load(config(tmp_path, text))

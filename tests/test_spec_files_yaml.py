@@ -147,7 +147,7 @@ def test_errors_name_line_key_value_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- a\n", "just text\n", "a: 1\n---\nb: 2\n", "\x00"])
-def test_what_is_no_mapping_is_refused(text: str) -> None:
+def test_text_that_is_not_a_mapping_is_rejected(text: str) -> None:
     with pytest.raises(InvalidSpec, match=r"it\.yaml"):
         loads(text, "it.yaml")
 
@@ -262,6 +262,6 @@ def test_scalar(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{a: 1}", "a: 1", "null", "'", "a\nb: 1"])
-def test_what_is_no_scalar(text: str) -> None:
+def test_values_that_are_not_scalars(text: str) -> None:
     with pytest.raises(InvalidSpec):
         scalar(text)

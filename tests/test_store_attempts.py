@@ -1,4 +1,4 @@
-"""Attempts at trials in a store - claims, reports, leases that run out - on SQLite and on PostgreSQL alike."""
+"""Attempts at trials in a store (claims, reports, expired leases) on SQLite and PostgreSQL."""
 
 import math
 from pathlib import Path
@@ -27,7 +27,7 @@ from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, Tria
 pytest_plugins = ["support_store_fixtures"]
 
 
-def test_a_claim_says_everything_and_goes_to_one_worker(store: Store) -> None:
+def test_a_claim_is_complete_and_goes_to_one_worker(store: Store) -> None:
     made = store.create_experiment(spec())
     fill(store, made.id, 1)
     claim = store.claim("w", "gpu:0", 2)
@@ -234,7 +234,7 @@ def test_workers_have_time_to_renew_after_a_server_was_away(
     assert states == [AttemptState.RUNNING, AttemptState.LOST]
 
 
-def test_a_late_report_counts_as_long_as_nobody_took_over(store: Store, clock: Clock) -> None:
+def test_a_late_report_counts_until_another_worker_takes_over(store: Store, clock: Clock) -> None:
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     claim = store.claim("w")
@@ -264,7 +264,7 @@ def test_stopping_one_trial(store: Store) -> None:
         store.stop_trial(made, 2)
 
 
-def test_workers_are_listed_with_what_they_hold(store: Store, clock: Clock) -> None:
+def test_workers_are_listed_with_their_trials(store: Store, clock: Clock) -> None:
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     store.claim("idle-1")

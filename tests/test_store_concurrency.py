@@ -1,4 +1,5 @@
-"""Many workers and suggesters at once: every trial is handed out once, every index given once, every event counted once."""
+"""Many concurrent workers and suggesters: every trial is handed out once, every index assigned once, every
+event counted once."""
 
 import contextlib
 import multiprocessing

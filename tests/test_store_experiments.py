@@ -1,4 +1,4 @@
-"""Experiments and their queues in a store, on SQLite and on PostgreSQL alike."""
+"""Experiments and their queues in a store, on SQLite and PostgreSQL."""
 
 import pytest
 from support_store import (
@@ -54,7 +54,7 @@ def test_a_repeated_key_makes_one_experiment(store: Store) -> None:
     assert store.create_experiment(spec(), "key-1").id != first.id
 
 
-def test_what_is_not_there_is_not_found(store: Store) -> None:
+def test_missing_objects_raise_not_found(store: Store) -> None:
     made = store.create_experiment(spec())
     for call in (
         lambda: store.experiment(99),
@@ -144,7 +144,7 @@ def test_extending_runs_a_done_experiment_again_with_the_same_reference_point(st
         store.extend(made.id, {"r1": 99_999_999})
 
 
-def test_progress_counts_what_the_search_counts(store: Store) -> None:
+def test_progress_counts_like_the_search(store: Store) -> None:
     made = store.create_experiment(spec()).id
     store.attach(made, {"layers": 1})
     fill(store, made, suggestions(4))
@@ -179,12 +179,12 @@ def test_progress_counts_what_the_search_counts(store: Store) -> None:
 @pytest.mark.parametrize(
     ("given", "steps", "expected"),
     [
-        ({}, ["4 KB"], 4096.0),  # what lies beyond the reference point would be worth nothing
+        ({}, ["4 KB"], 4096.0),  # values beyond the reference point would add no hypervolume
         ({}, ["500 B"], 1000.0),
         ({}, ["500 B", "900 B"], 1000.0),
         ({}, ["500 B", "4 KB"], 4096.0),
         ({}, [None], 524_288.0),  # the device's flash
-        ({"model_size": 700.0}, ["4 KB"], 700.0),  # meant so: it lay below the budget
+        ({"model_size": 700.0}, ["4 KB"], 700.0),  # intended: it was below the budget
         ({"model_size": 2000.0}, ["1.5 KB", "1 MB"], 1_048_576.0),
     ],
 )

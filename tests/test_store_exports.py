@@ -1,4 +1,5 @@
-"""Export jobs on both databases: queued once, held by one server, taken over, given up, deleted with their experiment."""
+"""Export jobs on both databases: queued once, held by one server, taken over, abandoned, deleted with their
+experiment."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ def states(store: Store, experiment: int) -> dict[tuple[int, str], ExportState]:
 
 
 def reports(store: Store, job: ExportJob, files: Sequence[Artifact]) -> list[Callable[[], None]]:
-    """Everything that only the holder of a job may say."""
+    """Return all calls that only the holder of a job may make."""
     return [
         lambda: store.renew_export(job),
         lambda: store.finish_export(job, files),
@@ -71,7 +72,7 @@ def test_a_job_from_queue_to_files(store: Store) -> None:
     assert (event.kind, event.data) == ("trial", {"index": 1, "files": 2})
     with pytest.raises(StaleLease, match="is over: done"):
         store.finish_export(job, files)
-    # Made again, a file of the same kind and name takes the place of the old one.
+    # A new file replaces the old one of the same kind and name.
     store.queue_exports(made, [1], ["c"], "stm32f446")
     assert claimed(store).trial == 0
     again = stored_artifact(store, b"zip 2", "export.c", "c.zip")
@@ -90,7 +91,7 @@ def test_nothing_is_queued_twice(store: Store) -> None:
     store.queue_exports(made, [0, 1], ["c"], "stm32f446")  # running counts, too
     assert claimed(store).trial == 1
     assert store.claim_export("one") is None
-    # Jobs that are over and of which nothing is shown any more do not pile up.
+    # Finished jobs without visible files do not accumulate.
     for job in jobs:
         store.finish_export(job, [])
     for _ in range(3):
@@ -103,7 +104,7 @@ def test_nothing_is_queued_twice(store: Store) -> None:
         assert list(kept) == [["c"], ["c", "onnx"], ["onnx"]]  # the first is that of the other trial
 
 
-def test_what_cannot_be_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exports_that_cannot_be_queued(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ready(store, 3)
     for experiment, index in ((made, 7), (made + 1, 0)):
         with pytest.raises(NotFound):
@@ -144,7 +145,7 @@ def test_a_lost_lease_is_taken_over_and_the_stale_result_refused(store: Store, c
     assert [a.digest for a in store.trial(made, 0).artifacts] != [late.digest]
 
 
-def test_a_late_result_counts_as_long_as_nobody_took_over(store: Store, clock: Clock) -> None:
+def test_a_late_result_counts_until_another_server_takes_over(store: Store, clock: Clock) -> None:
     made = ready(store)
     store.queue_exports(made, [0], ["c"], "stm32f446")
     job = claimed(store)
@@ -153,7 +154,7 @@ def test_a_late_result_counts_as_long_as_nobody_took_over(store: Store, clock: C
     assert store.reap_exports() == 0 and states(store, made) == {(0, "c"): DONE}
 
 
-def test_what_takes_its_server_with_it_is_given_up(store: Store, clock: Clock) -> None:
+def test_an_export_that_kills_its_server_is_abandoned(store: Store, clock: Clock) -> None:
     made = ready(store, 2)
     store.queue_exports(made, [0, 1], ["c"], "stm32f446")
     taken = []
@@ -161,7 +162,7 @@ def test_what_takes_its_server_with_it_is_given_up(store: Store, clock: Clock) -
         taken.append(claimed(store, f"server {attempt}").trial)
         clock.advance(61)
         assert store.reap_exports() == 1
-        if attempt == 0:  # what has crashed lets the others pass
+        if attempt == 0:  # jobs that have crashed queue behind the others
             store.finish_export(claimed(store), [])
     assert taken == [0] * MOST_ATTEMPTS and store.claim_export("one") is None
     record = store.exports(made, 0)[0, "c"]
@@ -170,7 +171,7 @@ def test_what_takes_its_server_with_it_is_given_up(store: Store, clock: Clock) -
         "server 'server 2', which ran it, sent nothing for 61 s; given up after 3 attempts"
     )
     assert store.events(made)[-1].data == {"index": 0, "files": 0}
-    store.queue_exports(made, [0], ["c"], "stm32f446")  # asked for again, it gets as many attempts again
+    store.queue_exports(made, [0], ["c"], "stm32f446")  # requested again, it gets the full number of attempts
     assert store.exports(made, 0)[0, "c"].state is QUEUED
     for _ in range(MOST_ATTEMPTS):
         store.fail_export(claimed(store), "out of\x00memory", again=True)

@@ -1,4 +1,4 @@
-"""The same content, stored, used and deleted by several at once: whoever was told that a file is there finds it there."""
+"""Equal content, stored, used and deleted concurrently: a file that the store promised exists."""
 
 import contextlib
 import hashlib
@@ -53,7 +53,7 @@ def use(store: Store, digest: str) -> int:
 
 @contextlib.contextmanager
 def under_way(action: Callable[[Callable[[], None]], Any]) -> Iterator[None]:
-    """While `action`, in a thread, has called what it was given, which returns when the block ends."""
+    """Run `action` in a thread until it calls its argument, which returns when the block ends."""
     inside, go = threading.Event(), threading.Event()
 
     def pause() -> None:
@@ -72,7 +72,7 @@ def under_way(action: Callable[[Callable[[], None]], Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiting(action: Callable[[], Any], found: list[Any]) -> Iterator[None]:
-    """`action` in a thread, which must not get on before the block ends."""
+    """Run `action` in a thread, which must not finish before the block ends."""
     thread = threading.Thread(target=lambda: found.append(action()))
     thread.start()
     thread.join(0.3)
@@ -83,7 +83,7 @@ def waiting(action: Callable[[], Any], found: list[Any]) -> Iterator[None]:
         thread.join(0)
 
 
-def test_who_stores_a_file_waits_for_who_deletes_it(two: tuple[Store, Store], files: ArtifactFiles) -> None:
+def test_storing_a_file_waits_for_its_deletion(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     found: list[Any] = []
@@ -101,7 +101,7 @@ def test_who_stores_a_file_waits_for_who_deletes_it(two: tuple[Store, Store], fi
     assert files.has(digest) and one.artifact(digest) == found[0]
 
 
-def test_who_deletes_a_file_waits_for_who_stores_it(two: tuple[Store, Store], files: ArtifactFiles) -> None:
+def test_deleting_a_file_waits_for_its_storing(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     found: list[Any] = []
@@ -114,12 +114,12 @@ def test_who_deletes_a_file_waits_for_who_stores_it(two: tuple[Store, Store], fi
     assert found == [0] and files.has(digest)
 
 
-def test_a_file_without_record_is_not_deleted_under_who_stores_it(
+def test_a_file_without_record_is_not_deleted_while_it_is_stored(
     two: tuple[Store, Store], files: ArtifactFiles
 ) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
-    assert one.drop([digest], lambda _: None) == 1  # killed in between: the file is there, its record is not
+    assert one.drop([digest], lambda _: None) == 1  # killed in between: the file exists, its record does not
     found: list[Any] = []
 
     def delete(pause: Callable[[], None]) -> None:
@@ -136,9 +136,7 @@ def test_a_file_without_record_is_not_deleted_under_who_stores_it(
     assert one.drop_unrecorded([digest], files.remove) == 0 and files.has(digest)
 
 
-def test_who_deletes_a_file_waits_for_who_refers_to_it(
-    two: tuple[Store, Store], files: ArtifactFiles
-) -> None:
+def test_deleting_a_file_waits_for_a_new_reference(two: tuple[Store, Store], files: ArtifactFiles) -> None:
     one, other = two
     digest = files.add(CONTENT, one).digest
     gone = use(one, digest)
@@ -163,16 +161,14 @@ def test_who_deletes_a_file_waits_for_who_refers_to_it(
 
 
 def finish(found: list[Any]) -> None:
-    """Wait for what was waiting."""
+    """Wait for the waiting thread."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(60)
     assert found
 
 
-def test_a_file_that_somebody_was_told_of_stays_until_that_is_a_day_ago(
-    store: Store, clock: Clock, files: ArtifactFiles
-) -> None:
+def test_a_promised_file_stays_for_a_day(store: Store, clock: Clock, files: ArtifactFiles) -> None:
     digest = files.add(CONTENT, store).digest
     first = use(store, digest)
     assert store.ask_artifact(digest) == store.artifact(digest)  # another worker need not upload it
@@ -188,7 +184,7 @@ def test_a_file_that_somebody_was_told_of_stays_until_that_is_a_day_ago(
         store.ask_artifact(digest)
 
 
-def test_a_file_that_was_lost_is_asked_for_again(tmp_path: Path, files: ArtifactFiles) -> None:
+def test_a_lost_file_is_requested_again(tmp_path: Path, files: ArtifactFiles) -> None:
     with TestClient(create_app(Settings(data_dir=tmp_path))) as http:
         store: Store = http.app.state.store  # type: ignore[attr-defined]
         digest = files.add(CONTENT, store).digest
@@ -203,11 +199,12 @@ ROUNDS = 12
 
 def _work(url: str, folder: str, number: int, gate: Any) -> list[str]:
     """Experiments with the same file, each deleted when it is finished; what went wrong."""
-    # No promise lasts here, so that the file comes and goes all the time: whoever comes too late is told so, and sends it again.
+    # Promises expire at once, so the file comes and goes all the time: a late caller gets an error and
+    # sends it again.
     service.store.files.STRAY_SECONDS = -1000.0
     store, files, wrong = Store.open(url), ArtifactFiles(Path(folder), 1_000_000), []
     for turn in range(ROUNDS):
-        with gate:  # so that everybody claims a trial of its own
+        with gate:  # so that each thread claims a different trial
             made = store.create_experiment(spec()).id
             fill(store, made, 1)
             claim = store.claim(f"w{number}")
@@ -218,7 +215,7 @@ def _work(url: str, folder: str, number: int, gate: Any) -> list[str]:
             with contextlib.suppress(InvalidInput):
                 store.finish(claim.attempt, claim.token, completed(artifacts=(artifact,)))
                 break
-        # From now on it is there, whatever the others do.
+        # from now on it exists, whatever the others do
         for _ in range(3):
             if not files.has(info.digest) or store.artifact(info.digest) != info:
                 wrong.append(f"worker {number}, turn {turn}: the file is gone")

@@ -1,4 +1,5 @@
-"""Migrations and models describe the same schema; opening a database brings it up to date, also when several do so at once."""
+"""Migrations and models describe the same schema; opening a database upgrades it, also from several processes
+at the same time."""
 
 import threading
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_the_migrations_make_the_models(
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    # Alembic's comparison overlooks some things (primary keys, uniqueness on SQLite): compare with what the models make themselves.
+    # Alembic's comparison overlooks some things (primary keys, uniqueness on SQLite): compare with the
+    # tables of the models.
     other = database if database.startswith("sqlite") else request.getfixturevalue("postgres").database()
     made = sa.create_engine(f"sqlite:///{tmp_path / 'models.db'}" if other == database else other)
     metadata.create_all(made)

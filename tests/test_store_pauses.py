@@ -1,4 +1,5 @@
-"""What a machine lacks: no attempt is spent, who cannot go on is paused and shown with the reason, others go on, and all of it ends by itself."""
+"""Missing resources of a machine: no attempt is used, the affected worker or experiment is paused with a
+reason, others continue, and pauses end automatically."""
 
 import errno
 import hashlib
@@ -195,7 +196,7 @@ def http(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_full_disk_of_the_server_holds_trials_back_and_says_so(
+def test_a_full_disk_of_the_server_pauses_trials_with_a_reason(
     http: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store: Store = http.app.state.store  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A stored spec or trial that does not validate is the trouble of its own experiment, and of no other."""
+"""A stored spec or trial that does not validate affects only its experiment."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ def poison(store: Store, experiment: int, data: Any) -> None:
 
 
 @pytest.mark.parametrize("data", POISON.values(), ids=POISON)
-def test_what_can_be_read_of_a_spec_is_read(data: Any) -> None:
+def test_the_readable_parts_of_a_spec_are_read(data: Any) -> None:
     found = read_stored(data)
     assert found.error is not None
     assert isinstance(found.spec, ExperimentSpec)
@@ -113,7 +113,7 @@ def test_an_experiment_that_has_failed_runs_again_after_it_was_mended(store: Sto
     assert (mended.state, mended.reason, mended.finished_at) == ("running", None, None)
 
 
-def test_a_mended_spec_wants_no_objective_that_was_not_measured(store: Store) -> None:
+def test_a_mended_spec_allows_only_measured_objectives(store: Store) -> None:
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     claim = store.claim("w")

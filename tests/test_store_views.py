@@ -1,4 +1,4 @@
-"""What a store tells of its trials - lists, events, the front - on SQLite and on PostgreSQL alike."""
+"""Views of trials in a store (lists, events, the front) on SQLite and PostgreSQL."""
 
 import pytest
 from support_store import (
@@ -60,7 +60,7 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     )
     fill(store, made, [*suggestions(3), Suggestion(child)])
     claims = [store.claim("w") for _ in range(4)]
-    # Completed in another order than they were begun; the third is over its budget.
+    # They complete in another order than they start; the third is over its budget.
     for place, error, size in ((1, 0.5, 500.0), (0, 0.6, 600.0), (2, 0.1, 2000.0), (3, 0.2, 800.0)):
         claim = claims[place]
         assert claim is not None
@@ -71,7 +71,7 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
             claim.token,
             result.model_copy(update={"measurements": (test_error, *result.measurements)}),
         )
-        store.pareto(made)  # the history goes on from here
+        store.pareto(made)  # the history continues from here
     front = store.pareto(made)
     assert [(p.index, p.values()["error"]) for p in front.points] == [(3, 0.2), (1, 0.5)]
     assert [(a.index, a.operators) for a in front.points[0].lineage] == [(1, ("widen", "deepen"))]
@@ -86,7 +86,7 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     )
     assert front.hypervolume == front.history[-1].hypervolume and front.history[-1].round == "r3"
     fresh = Store(store.engine, store.clock)
-    assert fresh.pareto(made) == front  # nothing depends on what was kept in memory
+    assert fresh.pareto(made) == front  # the result does not depend on caches
     tight = store.extend(made, {}, {"model_size": 600})
     assert tight.spec.reference() == {"error": 1.0, "model_size": 1000.0}
     assert [p.index for p in store.pareto(made).points] == [1]

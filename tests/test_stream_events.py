@@ -1,4 +1,5 @@
-"""Event streams: every event once and in order, through reconnects, restarts and several servers; cheap for many pages."""
+"""Event streams: every event once and in order, across reconnects, restarts and several servers, at low cost
+for many pages."""
 
 import threading
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def test_events_arrive_as_they_are_stored(real: Store, tmp_path: Path) -> None:
         work(real, made, 2)
         stored = real.events(made, 1)
         assert [stream.next() for _ in stored] == [(e.kind, e.counter, e.data) for e in stored]
-        # Nothing before what is known, and from now on when nothing is said.
+        # With `after`, only newer events; without it, events from now on.
         late = Stream(
             f"{url}/experiments/{made}/stream?after={len(stored)}", **{"accept-encoding": "identity"}
         )
@@ -98,7 +99,7 @@ def test_a_page_that_comes_back_misses_nothing_and_gets_nothing_twice(database: 
     lives = 0
     while len(seen) < total:
         store = Store.open(database)
-        # A server that ends, and another one that knows nothing of it: three of them in the meantime.
+        # Three times in a row, a server ends and a new one without its memory starts.
         with served(create_app(Settings(data_dir=tmp_path), store=store)) as url:
             if lives == 0:
                 thread.start()
@@ -131,9 +132,7 @@ def test_a_page_far_behind_catches_up(real: Store, tmp_path: Path, monkeypatch: 
             stream.close()
 
 
-def test_a_silent_stream_says_that_it_is_there_and_ends_with_the_experiment(
-    real: Store, tmp_path: Path
-) -> None:
+def test_a_silent_stream_sends_heartbeats_and_ends_with_the_experiment(real: Store, tmp_path: Path) -> None:
     made = real.create_experiment(spec()).id
     with served(create_app(Settings(data_dir=tmp_path), store=real)) as url:
         assert httpx2.get(f"{url}/experiments/77/stream").status_code == 404
@@ -180,7 +179,7 @@ def test_many_pages_cost_one_query(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert real_stop.revision == 2
         for stream in streams:
             assert stream.take(1) == [2]
-        assert asked.count("events") == 1  # read once for all of them
+        assert asked.count("events") == 1  # one query for all of them
         for stream in streams:
             stream.close()
     store.close()
@@ -194,7 +193,7 @@ def test_a_stream_ends_with_its_time_and_its_login(tmp_path: Path, monkeypatch: 
     with served(create_app(Settings(data_dir=tmp_path), store=store)) as url:
         where, shown = f"{url}/experiments/{made}/stream", {"authorization": f"Bearer {secret}"}
         stream = Stream(where, **shown)
-        with pytest.raises(EOFError):  # a browser comes back, and is looked at again
+        with pytest.raises(EOFError):  # a browser reconnects, and the stream checks again
             stream.next()
         stream.close()
         store.revoke_token(token.token)

@@ -1,4 +1,4 @@
-"""Networks of the user's own code are screened in a process of their own: what breaks there costs a candidate and never the suggester."""
+"""User code is screened in a separate process: a crash costs a candidate and never the suggester."""
 
 import os
 import time

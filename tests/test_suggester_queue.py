@@ -48,7 +48,7 @@ def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None
     assert len({str(record.candidate.parameters) for record in records}) == 7
 
 
-def test_batches_are_whole_distinct_and_see_what_is_under_way(tmp_path: Path) -> None:
+def test_batches_are_whole_distinct_and_consider_pending_trials(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     rounds = {f"r{i}": {"trials": n, "epochs": 1} for i, n in ((1, 6), (2, 9), (3, 0))}
     identity = store.create_experiment(make_spec(search={"batch_size": 3}, rounds=rounds)).id
@@ -58,7 +58,7 @@ def test_batches_are_whole_distinct_and_see_what_is_under_way(tmp_path: Path) ->
         before = len(store.records(identity))
         suggester.step()
         sizes.append(len(store.records(identity)) - before)
-        # The last of each batch is still under way when the next batch is chosen.
+        # The last trial of each batch is still running when the next batch is chosen.
         if slow is not None:
             complete(store, slow)
         work(store, 2)
@@ -115,7 +115,7 @@ def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
         OSError(errno.ENOSPC, "No space left on device"),
     ],
 )
-def test_what_the_machine_lacks_pauses_the_search_which_goes_on_by_itself(
+def test_a_missing_resource_pauses_the_search_which_resumes_automatically(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: Exception
 ) -> None:
     clock = Clock()
@@ -181,7 +181,7 @@ def test_constraints_that_nothing_meets_fail_the_experiment(tmp_path: Path) -> N
     assert view.reason.startswith("constraints = ['l1_width <= 1']: met by none of ")
 
 
-def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:
+def test_an_attached_trial_gets_a_new_index(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id
     suggester = Suggester(store, ahead=2)
@@ -195,7 +195,35 @@ def test_an_attached_trial_gets_an_index_of_its_own(tmp_path: Path) -> None:
     assert sorted(rounds) == ["manual", *["r1"] * 4, *["r2"] * 3]
 
 
-def test_an_extended_experiment_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", ["attach", "extend"])
+def test_changes_while_the_suggester_ends_are_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    suggester = Suggester(store, ahead=3)
+    original = store.records
+
+    def arrives(which: int) -> list[Any]:
+        """The user's request reaches the store just after the suggester has read the trials."""
+        records = original(which)
+        if len(records) == 7 and all(record.state.finished for record in records):
+            monkeypatch.setattr(store, "records", original)
+            if late == "attach":
+                store.attach(identity, records[0].candidate.parameters)
+            else:
+                store.extend(identity, {"r2": 1}, None)
+        return records
+
+    monkeypatch.setattr(store, "records", arrives)
+    while store.experiment(identity).state is ExperimentState.RUNNING:
+        work(store, 3)
+        suggester.step()
+    states = [record.state for record in store.records(identity)]
+    assert states == [TrialState.COMPLETED] * 8
+
+
+def test_an_extended_experiment_continues(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id
     suggester = Suggester(store, ahead=3)
@@ -229,7 +257,7 @@ def test_an_empty_space_fails_with_its_reason(tmp_path: Path) -> None:
         (ZeroDivisionError("their code"), "suggesting failed: ZeroDivisionError: their code"),
     ],
 )
-def test_what_breaks_the_search_ends_the_experiment_and_not_the_suggester(
+def test_a_broken_search_ends_the_experiment_and_not_the_suggester(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     store = open_store(tmp_path)

@@ -1,4 +1,4 @@
-"""Device profiles: those that ship, look-ups, and profiles of one's own with their mistakes."""
+"""Device profiles: built-in ones, look-ups, and user-defined profiles with their mistakes."""
 
 import subprocess
 import sys
@@ -85,7 +85,7 @@ def test_the_device_s_memory_is_the_default_budget() -> None:
     )  # a count, no bytes of the device
 
 
-def test_what_a_float_network_links_is_not_known() -> None:
+def test_the_linked_size_of_a_float_network_is_unknown() -> None:
     base = {
         "dataset": {"name": "digits"}, "network": {"family": "cnn"}, "target": {"device": "stm32h743"},
         "quantization": {"scheme": "none"},
@@ -96,7 +96,7 @@ def test_what_a_float_network_links_is_not_known() -> None:
         ({"objectives": ["error", "ram"]}, "objectives"),
     ):
         with pytest.raises(
-            InvalidInput, match=field + ".*working_memory: what a float network links is not known"
+            InvalidInput, match=field + ".*working_memory: the linked size of a float network is unknown"
         ):
             ExperimentSpec.parse({**base, **change})
     counted = {"measure": {"model_size": "nonzeros", "working_memory": "sparse_model_1"}}
@@ -134,12 +134,12 @@ def test_file_names_are_device_names() -> None:
     assert {path.stem for path in folder.glob("*.yaml")} <= set(device_names())
 
 
-def test_an_unknown_device_lists_the_known() -> None:
+def test_an_unknown_device_lists_the_existing_ones() -> None:
     with pytest.raises(UnknownName, match=r"target\.device = 'pdp11': known: .*nrf52840.*stm32f446"):
         device("pdp11")
 
 
-def test_a_profile_of_ones_own(tmp_path: Path) -> None:
+def test_a_user_defined_profile(tmp_path: Path) -> None:
     path = tmp_path / "my-board.yaml"
     path.write_text(PROFILE)
     assert load_device(path).ram == 65_536 and device(str(path), files=True) == load_device(path)

@@ -1,4 +1,4 @@
-"""Batch norm, relu and max-pooling in one step equal the three layers, and only where they may stand in for them."""
+"""Batch norm, relu and max-pooling in one step equal the three layers, and are used only where that holds."""
 
 import copy
 

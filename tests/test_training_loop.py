@@ -72,7 +72,7 @@ class Halve:
 
 
 def stop_after(count: int) -> Callable[[], bool]:
-    """Asks to stop when asked for the (count + 1)th time."""
+    """Requests a stop at call count + 1."""
     asked = iter([False] * count)
     return lambda: next(asked, True)
 
@@ -140,7 +140,7 @@ def test_resume_equals_an_uninterrupted_run(name: str, after: int) -> None:
 
 @pytest.fixture
 def own_rules() -> Iterator[None]:
-    """Two rules: one whose gradients depend on what it did before, one that replaces the forward of single layers."""
+    """Two rules: one whose gradients depend on earlier steps, one that replaces the forward of single layers."""
 
     @RULES.register("fading")
     class Fading(TrainingRule[RuleConfig]):
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_another_training_is_refused() -> None:
         train(small_cnn(), data, PLAIN, epochs=3, seed=0, resume=checkpoint)
     with pytest.raises(InvalidInput, match=r"resume\.settings"):
         train(small_cnn(), data, RICH, epochs=2, seed=0, resume=checkpoint)
-    with pytest.raises(InvalidInput, match="this very network"):
+    with pytest.raises(InvalidInput, match="weights of this network"):
         train(
             nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), data, PLAIN, epochs=2, seed=0, resume=checkpoint
         )
@@ -282,7 +282,7 @@ def test_patience_ends_training_early() -> None:
 @pytest.mark.parametrize("good_epochs", [0, 2])
 def test_divergence_is_an_outcome_with_usable_weights(good_epochs: int) -> None:
     class Exploding(nn.Module):
-        """Multiplies its logits by something infinite from a given training step on."""
+        """Multiplies its logits by infinity from a given training step on."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -440,7 +440,7 @@ class Viewing(nn.Module):
 def test_a_module_that_views_its_feature_maps_trains(channels: int, name: str | None) -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(90, channels, 8, 8, generator=generator), torch.arange(90) % 10
-    # As a dataset's splits lie in memory.
+    # the memory layout of a dataset's splits
     x = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     options: dict[str, int] = {"shift": {"pixels": 1}, "cutout": {"size": 2}}.get(name or "", {})
     augmentation = () if name is None else (AUGMENTATIONS.config(name, **options),)

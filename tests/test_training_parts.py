@@ -122,6 +122,6 @@ def test_checkpoints_round_trip_and_are_repeatable() -> None:
 
 
 @pytest.mark.parametrize("state", [{"a/b": 1}, {"a": object()}, {"a": {1: 2}}])
-def test_what_cannot_be_packed_is_named(state: dict[str, object]) -> None:
+def test_values_that_cannot_be_packed(state: dict[str, object]) -> None:
     with pytest.raises(InvalidInput, match="checkpoint"):
         pack(state)

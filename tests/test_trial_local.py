@@ -47,7 +47,7 @@ def test_three_rounds_to_a_front_in_files(finished):
             assert run.artifact(artifact["digest"]).stat().st_size == artifact["size"]
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(finished, tmp_path):
+def test_an_interrupted_run_continues_to_the_same_end(finished, tmp_path):
     whole, _ = finished
 
     class Interrupted(Exception):
@@ -84,7 +84,7 @@ def test_budgets_hold_for_every_trained_trial_and_infeasible_draws_are_recorded(
     assert all(t.result.value("flash") > 3 * 1024 and not t.result.curve for t in infeasible)
 
 
-def test_an_empty_space_says_so(tmp_path):
+def test_an_empty_space_is_reported(tmp_path):
     spec = tiny_spec(budgets=["flash <= 10 B"], search={"max_draws": 20})
     with pytest.raises(SpaceEmpty, match=r"flash <= 10 excludes"):
         LocalRun(spec, tmp_path).run()
@@ -167,7 +167,7 @@ def test_a_trial_that_takes_too_long_is_ended_and_recorded(tmp_path, monkeypatch
     for found in run.trials:
         assert found.result.failure.kind is FailureKind.FAULT
         assert found.result.failure.message == (
-            "took longer than limits.trial_seconds = 0.3 s (in stage 'train') and was ended"
+            "took longer than limits.trial_seconds = 0.3 s (in stage 'train') and was stopped"
         )
 
 
@@ -180,7 +180,7 @@ def test_the_limit_holds_beside_the_main_thread_too(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["artifact", "journal"])
-def test_a_full_disk_stops_a_run_which_goes_on_later(finished, tmp_path, monkeypatch, where):
+def test_a_full_disk_stops_a_run_which_continues_later(finished, tmp_path, monkeypatch, where):
     whole, _ = finished
     full = OSError(errno.ENOSPC, "No space left on device")
 
@@ -237,7 +237,7 @@ def test_an_unknown_name_in_a_constraint_names_the_constraint(tmp_path):
 def test_a_folder_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        InvalidInput, match=r"folder of results = '.*/file': a folder that can be made and written"
+        InvalidInput, match=r"folder of results = '.*/file': a folder that can be created and written"
     ):
         LocalRun(tiny_spec(), tmp_path / "file")
 
@@ -255,5 +255,5 @@ def test_two_runs_never_share_a_folder(tmp_path):
     first = LocalRun(tiny_spec(), tmp_path)
     first.run(on_finished=start_again)
     assert told == [0]
-    # It was opened before the first one had begun, and sees what that one did.
+    # It was opened before the first run started, and sees that run's trials.
     assert len(second.run().rows) == len(first.trials)

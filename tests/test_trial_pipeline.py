@@ -37,7 +37,7 @@ def run(spec, candidate=None, **options):
 
 
 class Recorder(Silent):
-    """Keeps what a trial reports, and stops it after so many epochs."""
+    """Records a trial's reports, and stops it after some epochs."""
 
     def __init__(self, stop_after=10**9):
         self.stages, self.points, self.checkpoints, self.stop_after = [], [], [], stop_after
@@ -150,7 +150,7 @@ def test_only_test_mode_touches_the_test_split(monkeypatch):
     assert tested.value("error") == searched.value("error")
 
 
-def test_magnitude_pruning_keeps_the_share_that_was_asked_for():
+def test_magnitude_pruning_reaches_its_sparsity():
     spec = tiny_spec(pruning={"method": "magnitude", "sparsity": 0.8}, measure={"model_size": "sparse"})
     result = run(spec, epochs=3)
     dense = run(tiny_spec(), epochs=3)
@@ -239,14 +239,14 @@ def test_a_checkpoint_that_cannot_be_continued_is_left_aside(damage):
     resumed = run(tiny_spec(), resume=damage(recorder.checkpoints[-1]))
     assert resumed.state is TrialState.COMPLETED
     assert resumed.values() == run(tiny_spec()).values()
-    assert "began anew" in resumed.notes[0]
+    assert "training restarted" in resumed.notes[0]
 
 
 def test_a_checkpoint_of_another_training_is_left_aside():
     recorder, again = Recorder(stop_after=1), Recorder()
     run(tiny_spec(), reporter=recorder, seed=8)
     resumed = run(tiny_spec(), resume=recorder.checkpoints[-1], reporter=again)
-    assert "began anew" in resumed.notes[0] and "seed" in resumed.notes[0]
+    assert "training restarted" in resumed.notes[0] and "seed" in resumed.notes[0]
     assert [p.epoch for p in again.points] == [1, 2]
     assert resumed.values() == run(tiny_spec()).values()
 
@@ -297,7 +297,7 @@ def test_whatever_a_step_raises_is_the_trials_failure_with_its_place(monkeypatch
     assert result.failure.message.startswith(words)
     assert "test_trial_pipeline.py" in result.failure.message or "MemoryError" in words
     assert "in broken" in result.failure.detail
-    # What was trained counts as a trial, with its costs; what was not trained is none.
+    # A trained candidate counts as a trial, with its costs; an untrained one does not.
     assert bool(result.measurements) == (words.split(":")[0] in ("quantize", "measure"))
 
 
@@ -311,7 +311,7 @@ def test_whatever_a_step_raises_is_the_trials_failure_with_its_place(monkeypatch
         (ToolsMissing("arm-none-eabi-gcc is not installed"), "arm-none-eabi-gcc is not installed", False),
     ],
 )
-def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
+def test_a_missing_resource_gives_no_result(monkeypatch, error, words, whole):
     def broken(*args, **options):
         raise BuildError("cannot be built") from error
 
@@ -338,7 +338,7 @@ def test_what_the_machine_lacks_is_no_result(monkeypatch, error, words, whole):
         ),
     ],
 )
-def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure(tmp_path, change, words):
+def test_a_worker_without_the_specs_plugins_reports_an_environment_failure(tmp_path, change, words):
     from service.worker.trial_process import evaluate_job
 
     spec = ExperimentSpec.stored({**tiny_spec().to_dict(), **change})
@@ -351,7 +351,7 @@ def test_a_worker_that_lacks_what_the_spec_names_says_that_it_is_its_own_failure
     assert not raised.value.whole
 
 
-def test_screening_lays_what_a_candidate_raises_to_the_candidate(monkeypatch):
+def test_screening_attributes_a_candidates_error_to_the_candidate(monkeypatch):
     spec = tiny_spec()
     screen = Screen(Problem.of(spec, tiny_data(spec).info))
 

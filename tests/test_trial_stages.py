@@ -38,7 +38,7 @@ def _stages() -> Iterator[None]:
 
 
 class Kept(Method[Any]):
-    """Keeps the zeros that are there while the rest is trained."""
+    """Keeps the current zeros while the other weights are trained."""
 
     def start(self, context: Context) -> None:
         self.zeros = [(t, t.detach() == 0) for t in context.module.parameters() if t.ndim > 1]
@@ -56,7 +56,7 @@ class Remember(Stage):
     name: Literal["remember"] = Field("remember", description="Keep the weights.")
 
     def run(self, work: Work) -> None:
-        work.kept["early"] = plain_state(work.network())
+        work.shared["early"] = plain_state(work.network())
 
 
 class PruneStep(Stage):
@@ -87,9 +87,9 @@ class Rewind(Stage):
 
     def run(self, work: Work) -> TrialResult | None:
         for name, tensor in work.network().named_parameters():
-            early = work.kept["early"][name]
+            early = work.shared["early"][name]
             tensor.data.copy_(torch.where(tensor != 0, early, 0.0) if tensor.ndim > 1 else early)
-        work.kept.setdefault("rewound", []).append(plain_state(work.network()))
+        work.shared.setdefault("rewound", []).append(plain_state(work.network()))
         return train_network(work, epochs=self.epochs, pruner=lambda module: Kept(PRUNING.config("none")))
 
 
@@ -175,12 +175,12 @@ def test_a_loop_of_prune_and_rewind_is_composed_of_stages(tmp_path: Any) -> None
     assert result.epochs == 3 + 2 * ROUNDS
     work = seen[0]
     left = []
-    for rewound in work.kept["rewound"]:
+    for rewound in work.shared["rewound"]:
         weights = {name: t for name, t in rewound.items() if t.ndim > 1}
-        for name, tensor in weights.items():  # what is left has its early value
-            assert torch.equal(tensor[tensor != 0], work.kept["early"][name][tensor != 0])
+        for name, tensor in weights.items():  # the remaining weights have their early values
+            assert torch.equal(tensor[tensor != 0], work.shared["early"][name][tensor != 0])
         left.append(sum(int((t != 0).sum()) for t in weights.values()))
-    total = sum(t.numel() for t in work.kept["early"].values() if t.ndim > 1)
+    total = sum(t.numel() for t in work.shared["early"].values() if t.ndim > 1)
     assert [round(total / count) for count in left] == [2, 4, 8]
     # Retraining kept the zeros: they are those of the stored network.
     final = {name: t for name, t in plain_state(work.network()).items() if t.ndim > 1}

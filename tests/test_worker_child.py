@@ -1,4 +1,4 @@
-"""What happens to a trial's child process costs its attempt only, and is told."""
+"""A failure of a trial's child process costs only its attempt, and is reported."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_a_network_that_cannot_be_built_is_invalid(
         ("exit", "exit code 7"),
     ],
 )
-def test_a_crash_is_a_fault_that_says_what_happened(
+def test_a_crash_is_a_fault_with_its_cause(
     fork_server: ForkServer, settings: AttemptSettings, behaviour: str, words: str
 ) -> None:
     server, result = run(fork_server, settings, behaviour)
@@ -105,9 +105,7 @@ def test_the_memory_limit_ends_a_trial(fork_server: ForkServer, settings: Attemp
     assert "limits.memory is 200.0 MB" in result.failure.message
 
 
-def test_a_trial_that_is_stopped_keeps_what_it_has(
-    fork_server: ForkServer, settings: AttemptSettings
-) -> None:
+def test_a_stopped_trial_keeps_its_results(fork_server: ForkServer, settings: AttemptSettings) -> None:
     server = MemoryServer(stop=True)
     assert Attempt(server, make_claim(behaviour="endless"), fork_server, settings).run() is Ending.FINISHED
     assert server.results[1].state is TrialState.STOPPED
@@ -186,7 +184,7 @@ def test_a_bad_answer_to_a_report_loses_nothing(
     assert set(server.blobs.values()) >= {b"final weights", b"weights after two epochs"}
 
 
-def test_a_result_that_is_refused_each_time_is_a_fault_that_says_so(
+def test_a_result_that_is_always_rejected_is_a_fault_with_the_reason(
     fork_server: ForkServer, settings: AttemptSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.worker.attempt.RETRY_SECONDS", (0.01, 0.05))
@@ -288,9 +286,7 @@ def test_a_progress_bar_is_one_line(fork_server: ForkServer, settings: AttemptSe
     assert [line for line in server.lines if not line.startswith("epoch")] == ["100 %"]
 
 
-def test_what_is_printed_is_kept_up_to_a_limit_that_is_told(
-    fork_server: ForkServer, settings: AttemptSettings
-) -> None:
+def test_output_is_kept_up_to_a_stated_limit(fork_server: ForkServer, settings: AttemptSettings) -> None:
     server, result = run(fork_server, settings, "chatty")
     assert result.state is TrialState.COMPLETED
     assert "the trial has printed 20,000 lines; further lines are dropped" in server.lines
@@ -324,7 +320,7 @@ def test_the_kernel_takes_a_trial_before_its_worker(
     assert int(server.lines[0]) > int(Path("/proc/self/oom_score_adj").read_text())
 
 
-def test_what_a_trial_started_ends_with_it(fork_server: ForkServer, settings: AttemptSettings) -> None:
+def test_processes_of_a_trial_end_with_it(fork_server: ForkServer, settings: AttemptSettings) -> None:
     server, result = run(fork_server, settings, "orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
     until(lambda: not Path(f"/proc/{server.lines[0]}").exists())
@@ -335,7 +331,7 @@ def test_a_process_that_a_trial_set_free_is_not_waited_for(
 ) -> None:
     server, result = run(fork_server, settings, "free orphan")
     assert result.failure is not None and "exit code 7" in result.failure.message
-    os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if it has ended, as when it had been waited for
+    os.kill(int(server.lines[0]), signal.SIGKILL)  # raises if the process has ended and was waited for
 
 
 def test_lines_that_could_not_be_sent_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""The worker's loop: slots, draining, ending when idle, a server that comes late, a GPU that is not there."""
+"""The worker's loop: slots, draining, ending when idle, a server that starts late, a missing GPU."""
 
 import fcntl
 import threading
@@ -58,7 +58,7 @@ def test_folders_of_killed_workers_are_removed(tmp_path: Path) -> None:
     with (alive / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert Worker(MemoryServer(claims=[make_claim(1)]), settings(tmp_path, once=True)).run() == 1
-    # One that says nothing about its worker stays: it may be about to be locked.
+    # A folder without a lock file stays: its worker may be about to lock it.
     assert {path.name for path in tmp_path.iterdir()} == {alive.name, older.name, "sparsemod-worker"}
 
 
@@ -69,7 +69,7 @@ def test_once_ends_after_one_trial(tmp_path: Path) -> None:
     assert len(server.claims) == 1
 
 
-def test_draining_finishes_what_is_under_way(tmp_path: Path) -> None:
+def test_draining_finishes_running_trials(tmp_path: Path) -> None:
     server = MemoryServer(claims=[make_claim(1, behaviour="slow"), make_claim(2)])
     worker = Worker(server, settings(tmp_path))
     thread = in_thread(worker)
@@ -80,7 +80,7 @@ def test_draining_finishes_what_is_under_way(tmp_path: Path) -> None:
     assert list(server.results) == [1]
 
 
-def test_a_drain_gives_back_what_takes_too_long(tmp_path: Path) -> None:
+def test_a_drain_releases_trials_that_take_too_long(tmp_path: Path) -> None:
     server = MemoryServer(claims=[make_claim(1, behaviour="endless")])
     worker = Worker(server, settings(tmp_path, drain_seconds=0.2))
     thread = in_thread(worker)
@@ -191,7 +191,7 @@ def test_a_parent_that_is_gone_gives_the_trial_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("behaviour", "detail"), [("full", WHOLE), ("no data", "")])
-def test_what_the_machine_lacks_gives_the_trial_back(tmp_path: Path, behaviour: str, detail: str) -> None:
+def test_a_missing_resource_releases_the_trial(tmp_path: Path, behaviour: str, detail: str) -> None:
     server = MemoryServer(claims=[make_claim(1, behaviour=behaviour)])
     assert Worker(server, settings(tmp_path, once=True)).run() == 0
     failure = server.results[1].failure

@@ -1,4 +1,4 @@
-"""A claim that names what the trial starts from: the child goes on from the checkpoint, or inherits the parent's weights."""
+"""A claim with a starting point: the child continues from the checkpoint, or inherits the parent's weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +65,7 @@ def attempt(
     return server.results[1]
 
 
-def test_a_claim_with_a_checkpoint_goes_on_after_its_last_epoch(
+def test_a_claim_with_a_checkpoint_continues_after_its_last_epoch(
     fork_server: ForkServer, tmp_path: Path
 ) -> None:
     stopped = StopAfterTwo()

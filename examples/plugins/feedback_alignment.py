@@ -1,4 +1,4 @@
-"""A training rule with state: errors go back through fixed random matrices. `sparsemod run --import feedback_alignment SPEC`"""
+"""A training rule with state: errors are propagated through fixed random matrices. `sparsemod run --import feedback_alignment SPEC`"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from sparsemod.training.rules import RULES, TrainingRule
 
 
 class FeedbackConfig(RuleConfig):
-    """Beside the name:"""
+    """Keys besides the name."""
 
     scale: float = Field(
         1.0, gt=0, description="Factor of the matrices' standard deviation, 1 / sqrt(inputs)."
@@ -28,7 +28,7 @@ class FeedbackAlignment(TrainingRule[FeedbackConfig]):
     layer_by_layer = True  # it replaces the forward of single layers
 
     def start(self, module: nn.Module, seed: int) -> None:
-        """Draw a matrix for each linear layer, and use it from now on."""
+        """Draw a matrix for each linear layer and install it."""
         self.module, self.matrices = module, []
         generator = torch.Generator().manual_seed(seed)
         for layer in module.modules():
@@ -45,12 +45,12 @@ class FeedbackAlignment(TrainingRule[FeedbackConfig]):
         return forward
 
     def finish(self) -> None:
-        """Give the layers their own forward back."""
+        """Restore the layers' forward."""
         for layer in self.module.modules():
             vars(layer).pop("forward", None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Part of each checkpoint."""
+        """Return the state that each checkpoint contains."""
         return {str(place): matrix for place, matrix in enumerate(self.matrices)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

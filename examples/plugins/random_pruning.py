@@ -1,4 +1,4 @@
-"""A pruning method: weights go at random, the same share of each layer. `sparsemod run --import random_pruning SPEC`"""
+"""A pruning method: random weights are removed, the same share of each layer. `sparsemod run --import random_pruning SPEC`"""
 
 import torch
 from pydantic import Field
@@ -11,27 +11,27 @@ from sparsemod.pruning.weights import graph_weights, prunable_weights
 
 
 class RandomConfig(MaskConfig):
-    """Beside `sparsity` and `schedule` of every method with masks:"""
+    """Keys besides `sparsity` and `schedule`, which every method with masks has."""
 
-    draw: int = Field(0, ge=0, description="Which of the random masks of a training.")
+    draw: int = Field(0, ge=0, description="Number of the random mask within a training.")
 
 
 @METHODS.register("random")
 class Random(MaskMethod[RandomConfig]):
-    """Zeroes weights at random, the same share of each layer."""
+    """Zeroes random weights, the same share of each layer."""
 
     Config = RandomConfig
 
     def plan(self, graph: Graph, sparsity: float, owned: object = None) -> Plan:
-        """Called before training: costs are predicted from it."""
+        """Return the plan from which costs are predicted before training."""
         return Plan(graph, sum(int(sparsity * count) for count in graph_weights(graph).values()))
 
     def find(self, module: nn.Module) -> dict[str, Tensor]:
-        """The tensors that get masks."""
+        """Return the tensors to mask."""
         return prunable_weights(module)
 
     def choose(self, sparsity: float) -> dict[str, Tensor]:
-        """The masks, called as often as the schedule asks for more sparsity."""
+        """Return the masks; called whenever the schedule increases the sparsity."""
         masks = {}
         for place, (name, tensor) in enumerate(self._tensors.items()):
             generator = torch.Generator().manual_seed(self.context.seed + 1000 * self.config.draw + place)

@@ -17,11 +17,9 @@ from sparsemod.training.schedules import SCHEDULES, Schedule
 
 
 class RmspropConfig(methods.OptimizerConfig):
-    """Beside the name:"""
+    """Keys besides the name."""
 
-    smoothing: float = Field(
-        0.99, gt=0, lt=1, description="Share that stays of the mean of squared gradients."
-    )
+    smoothing: float = Field(0.99, gt=0, lt=1, description="Decay of the mean of squared gradients.")
 
 
 @OPTIMIZERS.register("rmsprop")
@@ -36,7 +34,7 @@ class Rmsprop(Optimizer[RmspropConfig]):
 
 @SCHEDULES.register("linear")
 class Linear(Schedule[methods.ScheduleConfig]):
-    """The rate falls along a line to 0."""
+    """The rate falls linearly to 0."""
 
     Config = methods.ScheduleConfig
 
@@ -46,7 +44,7 @@ class Linear(Schedule[methods.ScheduleConfig]):
 
 @PRUNING_SCHEDULES.register("line")
 class Line(PruningSchedule[methods.PruningScheduleConfig]):
-    """Sparsity rises along a line."""
+    """Sparsity rises linearly."""
 
     Config = methods.PruningScheduleConfig
 
@@ -56,7 +54,7 @@ class Line(PruningSchedule[methods.PruningScheduleConfig]):
 
 @AUGMENTATIONS.register("negative")
 class Negative(Augmentation[methods.AugmentationConfig]):
-    """Changes the sign of every other sample, at random."""
+    """Changes the sign of half of the samples, at random."""
 
     Config = methods.AugmentationConfig
 
@@ -76,9 +74,9 @@ class Squared(Loss[methods.LossConfig]):
 
 
 class TopConfig(methods.MetricConfig):
-    """Beside the name:"""
+    """Keys besides the name."""
 
-    k: int = Field(2, ge=1, description="How many of the largest outputs may hold the class.")
+    k: int = Field(2, ge=1, description="Number of largest outputs among which the class must be.")
 
 
 @METRICS.register("top_error")
@@ -95,7 +93,7 @@ class TopError(Metric[TopConfig]):
 
 @RANGES.register("symmetric")
 class Symmetric(RangeRule[methods.RangeConfig]):
-    """All values, and as far on the other side of zero."""
+    """All values, in a range symmetric about zero."""
 
     Config = methods.RangeConfig
     only_extremes = True

@@ -1,4 +1,4 @@
-"""A quantization scheme: weights of three values, in int8. `sparsemod run --import ternary SPEC`"""
+"""A quantization scheme: weights with three values, in int8. `sparsemod run --import ternary SPEC`"""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from sparsemod.spec.methods import QuantizationConfig
 
 
 class TernaryConfig(QuantizationConfig):
-    """Beside `calibration_samples`:"""
+    """Keys besides `calibration_samples`."""
 
     threshold: float = Field(
         0.7, gt=0, lt=2, description="Weights below this multiple of their filter's mean |w| become zero."
@@ -26,7 +26,7 @@ class Ternary(Scheme[TernaryConfig]):
     Config = TernaryConfig
 
     def quantize(self, graph: Graph, samples: Tensor) -> IntegerNetwork:
-        """The integer network of a deployed graph (batch norms folded)."""
+        """Return the integer network of a deployed graph (batch norms folded)."""
         state = dict(graph.state)
         for operator in graph.operators:
             if operator.weight is not None:

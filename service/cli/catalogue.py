@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from service.schemas.dashboard import DatasetView, FamilyView
 
 
-RemoteOption = Annotated[bool, typer.Option("--remote", help="Ask the server instead of this machine.")]
+RemoteOption = Annotated[
+    bool, typer.Option("--remote", help="List what the server has instead of this machine.")
+]
 
 
 def families(

@@ -84,8 +84,8 @@ def import_modules(modules: Iterable[str] | None) -> tuple[str, ...]:
     from sparsemod.errors import InvalidInput, SparsemodError
     from sparsemod.registry import summarize_error
 
-    known = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
-    names = list(dict.fromkeys([*known, *(modules or ())]))
+    from_environment = [name for name in os.environ.get(IMPORTS_VARIABLE, "").split(",") if name]
+    names = list(dict.fromkeys([*from_environment, *(modules or ())]))
     for name in names:
         try:
             importlib.import_module(name)

@@ -167,11 +167,13 @@ def show(
     from sparsemod.errors import InvalidInput
 
     parts = {"--log": log, "--curve": curve, "--network": network}
-    chosen = [name for name, selected in parts.items() if selected]
-    if chosen and trial is None:
-        raise InvalidInput(chosen[0], "no trial", "only with --trial N")
-    if len(chosen) > 1:
-        raise InvalidInput(chosen[1], "given", f"not together with {chosen[0]}: one of {', '.join(parts)}")
+    selected_parts = [name for name, selected in parts.items() if selected]
+    if selected_parts and trial is None:
+        raise InvalidInput(selected_parts[0], "no trial", "only with --trial N")
+    if len(selected_parts) > 1:
+        raise InvalidInput(
+            selected_parts[1], "given", f"not together with {selected_parts[0]}: one of {', '.join(parts)}"
+        )
     if following and not log:
         raise InvalidInput("--follow", "given", "only with --trial N --log")
     client = connect(server)
@@ -304,14 +306,14 @@ def extend(
     if folder is not None:
         total = sum(part.trials for part in folder.extend(rounds, budgets or None).source.plan())
         typer.echo(
-            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` goes on"
+            f"{folder.folder} has {counted(total, 'trial')} in its rounds; `sparsemod run {folder.folder}` continues"
         )
         return
     client = connect(server)
-    found = client.extend(which(client, experiment).id, rounds=rounds, budgets=budgets or None)
-    total = sum(part.trials for part in found.rounds.values())
+    extended = client.extend(which(client, experiment).id, rounds=rounds, budgets=budgets or None)
+    total = sum(part.trials for part in extended.rounds.values())
     typer.echo(
-        f"experiment {found.id} ({found.name}) is {found.state}, {counted(total, 'trial')} in its rounds"
+        f"experiment {extended.id} ({extended.name}) is {extended.state}, {counted(total, 'trial')} in its rounds"
     )
 
 

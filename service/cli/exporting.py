@@ -99,7 +99,7 @@ def export(
         for index in indices:
             client.export(stored.id, index, formats, device or None, model_names[index])
     for index in indices:
-        done = _wait(client, stored.id, index, formats) if remote else []
+        exports = _wait(client, stored.id, index, formats) if remote else []
         view = client.trial(stored.id, index)
         folder = require_folder(out / f"trial-{index}", "--output")
         (folder / "trial.json").write_text(view.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -110,7 +110,7 @@ def export(
             ", ".join(artifact.name for artifact in view.artifacts) or "no files: its state is " + view.state
         )
         typer.echo(f"{folder}: {names}")
-        for item in done:
+        for item in exports:
             for line in item.report.lines() if item.report else [f"{item.format}: {item.state}"]:
                 typer.echo(f"  {line}")
             failed += item.state == ExportState.FAILED
@@ -119,7 +119,7 @@ def export(
                 client.experiment(stored.id), view, folder, formats, device, model_names[index]
             )
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def _model_names(experiment: str, indices: list[int], name: str) -> dict[int, str]:
@@ -154,7 +154,7 @@ def _export_folder(
         if formats:
             failed += _deliver(local, view, folder, formats, device, model_names[view.index])
     if failed:
-        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; the lines above say why")
+        raise Conflict(f"{failed} of {len(indices) * len(formats)} exports failed; see the reasons above")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -202,12 +202,12 @@ def _deliver(
     )  # fmt: skip
     if subject.note:
         typer.echo(subject.note, err=True)
-    done = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
-    for report in done.reports:
+    delivered = deliver(subject, folder, formats, target=device or spec.target.device, name=name)
+    for report in delivered.reports:
         for line in report.lines():
             typer.echo(f"  {line}")
     typer.echo(f"  {CARD}, {PAGE}: the report card")
-    return len(done.failed)
+    return len(delivered.failed)
 
 
 COMMANDS = {"export": export}

@@ -52,12 +52,12 @@ def run(
     from sparsemod.spec.plain import SpecFile
 
     import_modules(imports)
-    held = local_folder(str(spec)) if spec.is_dir() else None
-    if held is not None and out is not None and out.resolve() != spec.resolve():
-        raise InvalidInput("--out", str(out), f"nothing: the run in {spec} goes on where it is")
-    file = read_local(spec) if held is None else SpecFile(held.spec)
+    stored_run = local_folder(str(spec)) if spec.is_dir() else None
+    if stored_run is not None and out is not None and out.resolve() != spec.resolve():
+        raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
+    file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
-    folder = folder if held is None else held.folder
+    folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         _one_thread()
         from sparsemod.pipeline.local_run import LocalRun
@@ -140,8 +140,10 @@ def _follow(local: "LocalRun", debug: bool) -> None:
 def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
     result = trial.result
     values = result.values()
-    shown = "  ".join(f"{name} {metric_text(name, values[name])}" for name in objectives if name in values)
-    words = " ".join(result.failure.message.split()) if result.failure else shown
+    objectives_text = "  ".join(
+        f"{name} {metric_text(name, values[name])}" for name in objectives if name in values
+    )
+    words = " ".join(result.failure.message.split()) if result.failure else objectives_text
     return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.seconds):>8}  {words}"
 
 
@@ -315,9 +317,10 @@ def test(
         identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
         longer = epochs or 4 * view.epochs
     _one_thread()
-    chosen = require_device(device, "--device")
+    torch_device = require_device(device, "--device")
     results = [
-        _test_once(spec, view, longer, number, chosen, imports=folder is not None) for number in range(seeds)
+        _test_once(spec, view, longer, number, torch_device, imports=folder is not None)
+        for number in range(seeds)
     ]
     summary = summarize(results)
     if json_output:

@@ -182,12 +182,12 @@ def repetitions(
     from sparsemod.units import METRICS
 
     client = connect(server)
-    found = which(client, experiment)
+    summary = which(client, experiment)
     if form is Format.CSV:
-        items, _ = fetch_trials(client, found.id, 0, {})
+        items, _ = fetch_trials(client, summary.id, 0, {})
         typer.echo(repetitions_csv([to_row(item) for item in items]), nl=False)
         return
-    groups = client.repetitions(found.id)
+    groups = client.repetitions(summary.id)
     if form is Format.JSON:
         typer.echo(json.dumps([group.model_dump(mode="json") for group in groups], indent=1))
         return
@@ -199,16 +199,16 @@ def repetitions(
     table.add_column("trials", justify="right")
     for name in varied:
         table.add_column(name, justify="right")
-    for name in found.objectives:
+    for name in summary.objectives:
         table.add_column(METRICS[name].title, justify="right")
     for group in groups:
-        spreads = [group.metrics.get(name) for name in found.objectives]
+        spreads = [group.metrics.get(name) for name in summary.objectives]
         table.add_row(
             str(len(group.trials)),
             *(str(group.parameters.get(name, "-")) for name in varied),
             *(
                 "-" if one is None else f"{metric_text(name, one.mean)} ± {metric_text(name, one.deviation)}"
-                for name, one in zip(found.objectives, spreads, strict=True)
+                for name, one in zip(summary.objectives, spreads, strict=True)
             ),
         )
     console().print(table)

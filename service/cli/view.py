@@ -36,7 +36,7 @@ class Progress:
 
     @property
     def words(self) -> str:
-        """Label and title; one of them where they say the same."""
+        """Label and title, or one of them when both are equal."""
         if not self.title or self.title == self.name:
             return self.name
         return f"{self.name} {self.title}" if self.planned else self.title
@@ -240,8 +240,8 @@ def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
     first = snapshot.objectives[0]
     points = sorted(snapshot.front, key=lambda point: point.values[first])
     best = {name: min(point.values[name] for point in points) for name in snapshot.objectives}
-    shown = points if rows is None or len(points) <= rows else points[: max(1, rows - 1)]
-    for point in shown:
+    listed = points if rows is None or len(points) <= rows else points[: max(1, rows - 1)]
+    for point in listed:
         cells = [
             Text(
                 metric_text(name, point.values.get(name)),
@@ -250,8 +250,8 @@ def front_table(snapshot: Snapshot, rows: int | None = None) -> Table:
             for name in metrics
         ]
         table.add_row(str(point.index), *cells, origin_text(point.origin, point.parent, point.operators))
-    if len(shown) < len(points):
-        table.add_row("", *[""] * len(metrics), Text(f"and {len(points) - len(shown)} more", style="dim"))
+    if len(listed) < len(points):
+        table.add_row("", *[""] * len(metrics), Text(f"and {len(points) - len(listed)} more", style="dim"))
     return table
 
 

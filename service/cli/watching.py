@@ -102,8 +102,10 @@ def build_snapshot(
 
 
 def time_left(rounds: Iterable[Progress], seconds: float, rate: float | None = None) -> float | None:
-    """Seconds until the rounds are over if trials go on at `rate` a minute, without one as fast as they did on average; None before the first has
-    finished."""
+    """Seconds until the rounds are complete, at `rate` trials a minute (None: the average rate so far).
+
+    None before the first trial has finished.
+    """
     parts = [part for part in rounds if part.planned]
     done = sum(part.done for part in parts)
     left = sum(max(0, part.total - part.done) for part in parts)

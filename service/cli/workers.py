@@ -32,15 +32,15 @@ def workers(
         table.add_column(title)
     table.add_column("slots", justify="right")
     table.add_column("trials")
-    table.add_column("last heard of", justify="right")
-    styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "not heard of": "red", "idle": "dim"}
+    table.add_column("last heartbeat", justify="right")
+    styles = {"busy": "cyan", "draining": "yellow", "paused": "yellow", "no heartbeat": "red", "idle": "dim"}
     now = datetime.now(UTC)
     for worker in listed:
         state = "draining" if worker.draining else "busy" if worker.trials else "idle"
         if worker.pauses and not worker.trials and not worker.draining:
             state = "paused"
         if not worker.alive:
-            state = "not heard of"
+            state = "no heartbeat"
         table.add_row(
             worker.name,
             Text(state, style=styles[state]),
@@ -75,11 +75,11 @@ def drain(
     try:
         client.drain(worker, not undo)
     except NotFound:
-        raise UnknownName("worker", worker, [known.name for known in client.workers()]) from None
+        raise UnknownName("worker", worker, [entry.name for entry in client.workers()]) from None
     if undo:
         typer.echo(f"{worker} gets trials again")
         return
-    now = [known for known in client.workers() if known.name == worker]
+    now = [entry for entry in client.workers() if entry.name == worker]
     words = trials_text(now[0].trials) if now else ""
     rest = f"it finishes {words}" if words else "it has none"
     typer.echo(f'{worker} gets no more trials, {rest}; `sparsemod drain "{worker}" --undo` undoes this')

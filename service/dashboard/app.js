@@ -1,4 +1,4 @@
-// The frame around the views: header, navigation, login, and which view the address means.
+// The frame around the views: header, navigation, login, and the choice of the view from the address.
 import { html, render, signal, useEffect } from "./lib/ui.js";
 import { loginWanted, me, request } from "./lib/api.js";
 import { connection, resets } from "./lib/live.js";
@@ -8,7 +8,7 @@ import { Boundary, Problem } from "./parts/bits.js";
 import { Experiments } from "./views/experiments.js";
 import { Login } from "./views/login.js";
 
-/** Views that load charts come when they are wanted. @type {Record<string, () => Promise<any>>} */
+/** Views with charts are loaded on first use. @type {Record<string, () => Promise<any>>} */
 const LATER = {
   experiment: () => import("./views/experiment.js").then((module) => module.Experiment),
   trial: () => import("./views/trial.js").then((module) => module.Trial),
@@ -24,7 +24,7 @@ function later(name, properties = {}) {
   const View = loaded.value[name];
   if (View) return html`<${View} ...${properties} />`;
   LATER[name]().then(
-    (found) => (loaded.value = { ...loaded.peek(), [name]: found }),
+    (View) => (loaded.value = { ...loaded.peek(), [name]: View }),
     (error) => (loaded.value = { ...loaded.peek(), [name]: () => html`<h1>This page cannot be shown</h1><${Problem} error=${error} />` }),
   );
   return html`<p class="dim" role="status">Loading…</p>`;
@@ -43,7 +43,7 @@ function View() {
     }
     if (path.length === 2) return later("experiment", { id, key: id });
   }
-  return html`<h1>No such page</h1><p>There is nothing at this address. <a href="#/">All experiments</a></p>`;
+  return html`<h1>No such page</h1><p>No page has this address.  <a href="#/">All experiments</a></p>`;
 }
 
 /** @param {{to: string, on: boolean, children?: any}} properties */
@@ -78,14 +78,14 @@ function Header() {
 
 function App() {
   useEffect(() => {
-    const ask = () => request("/me").then(
-      (found) => {
-        me.value = found;
-        if (!found.open && !found.login) loginWanted.value = true;
+    const loadUser = () => request("/me").then(
+      (user) => {
+        me.value = user;
+        if (!user.open && !user.login) loginWanted.value = true;
       },
-      (problem) => (problem.status === 0 || problem.status >= 500) && setTimeout(ask, 3000),
+      (problem) => (problem.status === 0 || problem.status >= 500) && setTimeout(loadUser, 3000),
     );
-    ask();
+    loadUser();
   }, []);
   useEffect(() => {
     document.title = "sparsemod";

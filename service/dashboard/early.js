@@ -1,14 +1,14 @@
-// Before anything is drawn: the theme that was chosen here, and a head start for what the address will want. Modules import one another, so
-// they would come one after the other, and the data after the last of them.
+// Runs before the first paint: sets the stored theme, and preloads the modules and data that the address needs. Without it, the browser would
+// load the modules one after another, because they import one another, and request the data last.
 (() => {
   try {
     const chosen = localStorage.getItem("theme");
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
   } catch {
-    // Storage may be forbidden; the system's theme holds then.
+    // Storage may be blocked; then the system's theme applies.
   }
 
-  // What app.js imports, directly or not; then what the view of an experiment adds. A test compares both with the files.
+  // The direct and indirect imports of app.js, then those of the view of an experiment. A test compares both with the files.
   const page = [
     "lib/api.js", "lib/format.js", "lib/live.js", "lib/look.js", "lib/rounds.js", "lib/route.js", "lib/time.js", "lib/ui.js",
     "parts/actions.js", "parts/bits.js",
@@ -21,15 +21,15 @@
     "views/experiment/scatter.js", "views/experiment/selected.js", "views/experiment/spec.js", "views/experiment/timeline.js",
     "views/experiment/trials.js",
   ];
-  const found = /^#\/experiments\/(\d+)(?:$|\?)/.exec(location.hash);
-  // Addresses are relative to the page: behind a reverse proxy the server may be shown under a sub-path.
-  // The data come first: a browser asks a server for six things at a time.
-  for (const path of found ? [`/experiments/${found[1]}/points`, `/experiments/${found[1]}`] : []) {
+  const match = /^#\/experiments\/(\d+)(?:$|\?)/.exec(location.hash);
+  // Addresses are relative to the page, because a reverse proxy may serve the page under a sub-path.
+  // Request the data first: a browser sends at most six requests to a server at a time.
+  for (const path of match ? [`/experiments/${match[1]}/points`, `/experiments/${match[1]}`] : []) {
     const answer = fetch(`.${path}`, { headers: { accept: "application/json" } });
-    answer.catch(() => null); // whoever takes it, see lib/api.js, is told
+    answer.catch(() => null); // lib/api.js, which uses the response, reports the error
     window.begun = { ...window.begun, [path]: answer };
   }
-  for (const name of found ? [...page, ...experiment] : page) {
+  for (const name of match ? [...page, ...experiment] : page) {
     const link = document.createElement("link");
     link.rel = "modulepreload";
     link.href = `./dashboard/${name}`;

@@ -220,7 +220,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, _: Exception) -> Response:
-    """The client closed the connection within its body: nobody reads the answer, and nothing of the body was stored."""
+    """The client closed the connection before the end of its body. No response is sent, and nothing of the body is stored."""
     log.info("client disconnected", method=request.method, path=request.url.path)
     return Response(status_code=400)
 
@@ -230,5 +230,7 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     # No exc_info: a log with local variables would show tokens.
     trace = "".join(traceback.format_exception(error))
     log.error("request crashed", method=request.method, path=request.url.path, traceback=trace)
-    detail = ErrorDetail(type="ServerError", message="the server failed on this request; its log says why")
+    detail = ErrorDetail(
+        type="ServerError", message="the server failed on this request; its log has the reason"
+    )
     return _json(500, ErrorAnswer(error=detail))

@@ -15,10 +15,10 @@ async def known_query(request: Request) -> None:
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute) or not route.include_in_schema:
         return
-    known = sorted(set(_names(route.dependant)))
+    names = sorted(set(_names(route.dependant)))
     for name in request.query_params:
-        if name not in known:
-            allowed = f"one of the query parameters {', '.join(known)}" if known else "no query parameters"
+        if name not in names:
+            allowed = f"one of the query parameters {', '.join(names)}" if names else "no query parameters"
             raise InvalidInput(name, request.query_params[name], allowed)
         if len(request.query_params.getlist(name)) > 1:
             raise InvalidInput(name, ", ".join(request.query_params.getlist(name)), "one value")

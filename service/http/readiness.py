@@ -16,7 +16,7 @@ from sparsemod.errors import ServerUnavailable, SparsemodError
 from sparsemod.version import __version__
 
 FRESH_SECONDS = 1.0
-"""How long an answer is reused: anyone may ask, and each check writes."""
+"""How long a result is reused, because each check writes and requests need no login."""
 
 ANSWER_SECONDS = 3.0
 """How long a check may take before the server counts as not ready."""

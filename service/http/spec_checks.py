@@ -46,15 +46,15 @@ def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
     home = data_root(None)
     allowed = [home.resolve(), *(folder.resolve() for folder in folders)]
     root = spec.dataset.root
-    named = [("dataset.root", root, Path("/"))] if root is not None else []
+    places = [("dataset.root", root, Path("/"))] if root is not None else []
     base = Path(root) if root is not None else home
-    named += [
+    places += [
         (f"dataset.options.{name}", value, base)
         for name, value in spec.dataset.options.items()
         if isinstance(value, str)
         and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
     ]
-    for field, value, start in named:
+    for field, value, start in places:
         odd = (
             value.startswith("~")
             or "\x00" in value
@@ -62,9 +62,9 @@ def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
         )
         place = None if odd else (start / value).resolve()
         if place is None or not any(place.is_relative_to(folder) for folder in allowed):
-            shown = ", ".join(map(str, allowed))
+            folders_text = ", ".join(map(str, allowed))
             raise InvalidSpec(
                 field,
                 value,
-                f"a place in the server's data folders, {shown} (SPARSEMOD_DATA, SPARSEMOD_DATASET_DIRS); relative paths start there",
+                f"a place in the server's data folders, {folders_text} (SPARSEMOD_DATA, SPARSEMOD_DATASET_DIRS); relative paths start there",
             )

@@ -37,9 +37,9 @@ class AxExport:
         """
         view = self._store.experiment(experiment)
         key = (experiment, view.revision)
-        known = self._kept.get(key)
-        if known is not None:
-            return known
+        cached = self._kept.get(key)
+        if cached is not None:
+            return cached
         if not self._places.acquire(blocking=False):
             raise ServerUnavailable(f"{_WAITING} conversions for Ax are running already; try again later")
         try:
@@ -60,7 +60,7 @@ class AxExport:
     def _run(self, task: bytes) -> bytes:
         command = [sys.executable, "-m", "service.jobs.ax_snapshot_child"]
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 command,
                 check=False,
                 input=task,
@@ -71,10 +71,12 @@ class AxExport:
             raise ServerUnavailable(
                 f"the conversion for Ax took more than ax_export_seconds = {self._settings.ax_export_seconds:g} s"
             ) from None
-        if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise SparsemodError(f"the conversion for Ax failed: {lines[-1] if lines else done.returncode}")
-        return done.stdout
+        if process.returncode != 0:
+            lines = process.stderr.decode(errors="replace").strip().splitlines()
+            raise SparsemodError(
+                f"the conversion for Ax failed: {lines[-1] if lines else process.returncode}"
+            )
+        return process.stdout
 
 
 def plain_record(record: TrialRecord) -> dict[str, Any]:

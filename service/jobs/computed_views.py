@@ -56,8 +56,8 @@ class Computed:
         place = (experiment, kind, key)
         with self._lock:
             if place in self._failures:
-                known = self._failures[place]
-                raise type(known)(f"cannot be computed: {known}")
+                failure = self._failures[place]
+                raise type(failure)(f"cannot be computed: {failure}")
             if place not in self._waiting and not self._closed:
                 self._waiting.add(place)
                 self._tasks.put((place, task))

@@ -62,9 +62,9 @@ def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str,
         measurements=[Measurement.model_validate(m) for m in task["measurements"]],
     )
     name = task["name"] or model_name(spec.name, task["index"])
-    done = deliver(subject, folder, task["formats"], target=task["device"], name=name)
+    delivered = deliver(subject, folder, task["formats"], target=task["device"], name=name)
     listed = [("card", CARD, CARD), ("card", PAGE, PAGE), ("card", PLOT, PLOT)]
-    for report in done.reports:
+    for report in delivered.reports:
         listed += _files(folder, report)
     return listed
 

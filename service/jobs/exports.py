@@ -125,7 +125,7 @@ class Exports:
             record = records.get((trial.index, name))
             reports = [a for a in trial.artifacts if a.kind == REPORT + name]
             state, report = ExportState.DONE, None
-            shown: tuple[StoredArtifact, ...] = ()
+            artifacts: tuple[StoredArtifact, ...] = ()
             if record is not None and record.state is not ExportState.DONE:
                 state = record.state
                 if record.failure is not None:
@@ -138,7 +138,7 @@ class Exports:
                     state = ExportState.FAILED
                 files = [a for a in trial.artifacts if a.kind == FILES + name]
                 if report is not None:
-                    shown = (*(files if state is ExportState.DONE else ()), *reports, *cards)
+                    artifacts = (*(files if state is ExportState.DONE else ()), *reports, *cards)
             views.append(
                 ExportView(
                     experiment=experiment,
@@ -146,7 +146,7 @@ class Exports:
                     format=name,
                     state=state,
                     report=report,
-                    artifacts=shown,
+                    artifacts=artifacts,
                 )
             )
         return views

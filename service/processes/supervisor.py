@@ -179,7 +179,7 @@ def require_free_port(host: str, port: int) -> int:
 
 
 def wait_until_ready(url: str, supervisor: Supervisor, seconds: float = 60.0) -> None:
-    """Wait for the server's first answer and restart ended processes meanwhile.
+    """Wait for the server's first answer and restart processes that end before it.
 
     Raises ServerUnavailable, SupervisionFailed.
     """

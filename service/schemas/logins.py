@@ -35,7 +35,7 @@ class LoginRequest(Request):
 
 class Me(View):
     """`open`: the server has no logins and allows everything.
-    Otherwise `login` is the current login, or null when nobody is logged in."""
+    Otherwise `login` is the current login, or null without a login."""
 
     open: bool
     login: Login | None = None

@@ -44,9 +44,9 @@ class ExperimentState(StrEnum):
     """The states of an experiment."""
 
     RUNNING = "running"  # trials are suggested and handed out
-    STOPPED = "stopped"  # by the user; resume goes on where it stopped
+    STOPPED = "stopped"  # by the user; resume continues it
     DONE = "done"  # the candidate source has no more, or the stopping rule held
-    FAILED = "failed"  # cannot go on, `reason` says why
+    FAILED = "failed"  # cannot continue; `reason` holds the cause
 
 
 class AttemptState(StrEnum):
@@ -82,7 +82,7 @@ class CreateExperiment(Request):
 
 
 class RoundProgress(View):
-    """One round: its `title`, what was asked for and how far it is. `done` counts trials that are over; where the source replaces infeasible
+    """One round: its `title`, its plan and its progress. `done` counts finished trials; where the source replaces infeasible
     candidates and networks that cannot be built, as a search does, these count for nothing. `planned`: the source has it; a round of trials
     attached by hand is not planned."""
 
@@ -106,7 +106,7 @@ class ExperimentSummary(View):
     reason: str | None = Field(None, description="Why the experiment is done or failed.")
     paused: str | None = Field(
         None,
-        description="Why a running experiment is paused: what the machines lack. It continues by itself, or at once with `resume`.",
+        description="Why a running experiment is paused: the resource that its machines lack. It continues automatically, or at once with `resume`.",
     )
     spec_error: str | None = Field(
         None,

@@ -83,7 +83,7 @@ class Attempts(Reports):
     ) -> Claim | None:
         """Claim the oldest queued trial of a running experiment.
 
-        Return None when there is none or the worker is draining. Paused workers and experiments are skipped
+        Return None when no trial is queued or the worker is draining. Paused workers and experiments are skipped
         (see Pauses). `started` means that the worker is a new process: its earlier pauses are removed. A
         repeated `request` returns the same claim. Experiments and trials whose stored data do not validate
         are skipped. Raises Conflict when `request` was used by another `login`.
@@ -110,7 +110,7 @@ class Attempts(Reports):
         with self._read() as connection:
             barred = self._still_barred(connection)
             claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
-        # Idle workers ask often. Take the write lock only for a trial, an expired lease, a repeated request
+        # Idle workers send claims often. Take the write lock only for a trial, an expired lease, a repeated request
         # or `last_seen`.
         if not (claimable or lost or repeated or not fresh):
             return None
@@ -120,16 +120,16 @@ class Attempts(Reports):
             if not fresh:
                 self._record_worker(connection, worker, device, slots, now)
             if request is not None:
-                known = (
+                earlier = (
                     connection.execute(sa.select(attempts).where(attempts.c.request == request))
                     .mappings()
                     .one_or_none()
                 )
-                if known is not None:
-                    if known["login"] != login:
+                if earlier is not None:
+                    if earlier["login"] != login:
                         raise Conflict(f"request {request!r} was already used with another token")
-                    running = known["state"] == AttemptState.RUNNING
-                    return self._repeated_claim(connection, known["id"]) if running else None
+                    running = earlier["state"] == AttemptState.RUNNING
+                    return self._repeated_claim(connection, earlier["id"]) if running else None
             if draining:
                 return None
             statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
@@ -342,7 +342,7 @@ class Attempts(Reports):
         """Return the workers that were active in the last hour or hold trials, by name."""
         now = self.clock()
         with self._read() as connection:
-            held: dict[str, list[tuple[int, int]]] = {}
+            running_trials: dict[str, list[tuple[int, int]]] = {}
             heard: dict[str, float] = {}
             running = connection.execute(
                 sa.select(attempts.c.worker, attempts.c.heartbeat_at, trials.c.experiment_id, trials.c.index)
@@ -351,7 +351,7 @@ class Attempts(Reports):
                 .order_by(attempts.c.id)
             )
             for row in running:
-                held.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
+                running_trials.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
                 heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
             paused: dict[str | None, list[PauseView]] = {}
             for pause in self._pauses(connection):
@@ -359,7 +359,7 @@ class Attempts(Reports):
             views = []
             for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
                 last = max(row.last_seen, heard.get(row.name, 0.0))
-                if now - last <= FORGET_WORKER_SECONDS or row.name in held:
+                if now - last <= FORGET_WORKER_SECONDS or row.name in running_trials:
                     views.append(
                         WorkerView(
                             name=row.name,
@@ -370,7 +370,7 @@ class Attempts(Reports):
                             draining=row.draining,
                             pauses=tuple(paused.get(row.name, ())),
                             alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
-                            trials=tuple(held.get(row.name, ())),
+                            trials=tuple(running_trials.get(row.name, ())),
                         )
                     )
             return views

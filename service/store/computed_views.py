@@ -15,7 +15,7 @@ class ComputedViews(Base):
     def derived(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
         """Return key and content of a computed result, the newest of its kind without `key`.
 
-        None when there is none.
+        None when none is stored.
         """
         query = sa.select(derived.c.key, derived.c.content).where(
             derived.c.experiment_id == experiment_id, derived.c.kind == kind

@@ -48,9 +48,9 @@ class Experiments(Pauses):
         data = spec.to_dict()
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, "create", [owner, data])
-            if known is not None:
-                return self._experiment(connection, known["experiment_id"])
+            earlier = self._known_request(connection, key, "create", [owner, data])
+            if earlier is not None:
+                return self._experiment(connection, earlier["experiment_id"])
             identity = connection.execute(
                 sa.insert(experiments)
                 .values(
@@ -153,14 +153,18 @@ class Experiments(Pauses):
                 )
             return self._experiment(connection, experiment_id)
 
-    def finish_experiment(self, experiment_id: int, state: ExperimentState, reason: str) -> ExperimentView:
+    def finish_experiment(
+        self, experiment_id: int, state: ExperimentState, reason: str, revision: int | None = None
+    ) -> ExperimentView:
         """End an experiment as done or failed. Queued trials become stopped, running ones may finish.
 
-        Raises NotFound, Conflict, InvalidInput for another `state`.
+        `revision` is the revision that the decision is based on. A trial that the user attached since then
+        would be stopped unseen, so a newer revision raises Conflict. Raises NotFound, Conflict, InvalidInput
+        for another `state`.
         """
         if state not in (ExperimentState.DONE, ExperimentState.FAILED):
             raise InvalidInput("state", state.value, "done or failed")
-        return self._change(experiment_id, state, (ExperimentState.RUNNING,), reason)
+        return self._change(experiment_id, state, (ExperimentState.RUNNING,), reason, revision)
 
     def _change(
         self,
@@ -168,21 +172,29 @@ class Experiments(Pauses):
         state: ExperimentState,
         sources: tuple[ExperimentState, ...],
         reason: str | None,
+        revision: int | None = None,
     ) -> ExperimentView:
         over = state in (ExperimentState.DONE, ExperimentState.FAILED)
         now = self.clock()
         with self._write() as connection:
             # Trials are locked before their experiment. A Conflict below rolls this back.
             cancelled = self._cancel_queue(connection, experiment_id, now) if over else []
+            update = sa.update(experiments).where(
+                experiments.c.id == experiment_id, experiments.c.state.in_([s.value for s in sources])
+            )
+            if revision is not None:
+                update = update.where(experiments.c.events == revision)
             changed = connection.execute(
-                sa.update(experiments)
-                .where(experiments.c.id == experiment_id, experiments.c.state.in_([s.value for s in sources]))
-                .values(state=state.value, reason=reason, finished_at=now if over else None)
+                update.values(state=state.value, reason=reason, finished_at=now if over else None)
             )
             if changed.rowcount == 0:
                 view = self._experiment(connection, experiment_id)
                 if view.state is state:
                     return view  # a repeated request
+                if view.state in sources:
+                    raise Conflict(
+                        f"experiment {experiment_id} has changed: its revision is {view.revision}, expected {revision}"
+                    )
                 raise Conflict(f"experiment {experiment_id} is {view.state}, so it cannot become {state}")
             for trial_id, index in cancelled:
                 counter = self._event(
@@ -229,8 +241,8 @@ class Experiments(Pauses):
             raise InvalidInput("rounds", body["rounds"], "more trials for a round, or other budgets")
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, f"extend {experiment_id}", body)
-            if known is not None:
+            earlier = self._known_request(connection, key, f"extend {experiment_id}", body)
+            if earlier is not None:
                 return self._experiment(connection, experiment_id)
             lock = sa.select(experiments).where(experiments.c.id == experiment_id).with_for_update()
             row = connection.execute(lock).mappings().one_or_none()
@@ -301,9 +313,9 @@ class Experiments(Pauses):
         measured = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
         for place, name in enumerate(spec.objectives):
             if measured.get(name, 0) < total:
-                known = ", ".join(sorted(name for name, count in measured.items() if count == total))
+                measured_names = ", ".join(sorted(name for name, count in measured.items() if count == total))
                 raise InvalidSpec(
-                    f"objectives.{place}", name, f"a metric that all completed trials have: {known}"
+                    f"objectives.{place}", name, f"a metric that all completed trials have: {measured_names}"
                 )
 
     def events(self, experiment_id: int, after: int = 0, limit: int = 1000) -> list[Event]:

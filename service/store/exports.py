@@ -116,15 +116,15 @@ class ExportJobs(Base):
             for index in dict.fromkeys(indices):
                 earlier = known.get(identities[index], [])
                 active = {name for row in earlier if row.state in _ACTIVE for name in row.formats}
-                wanted = [name for name in dict.fromkeys(formats) if name not in active]
-                if not wanted:
+                to_queue = [name for name in dict.fromkeys(formats) if name not in active]
+                if not to_queue:
                     continue
                 jobs.append({
-                    "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": wanted,
+                    "experiment_id": experiment_id, "trial_id": identities[index], "request": request, "formats": to_queue,
                     "device": device, "state": ExportState.QUEUED.value, "attempts": 0, "created_at": self.clock(),
                     "name": (names or {}).get(index),
                 })  # fmt: skip
-                outdated += _outdated(earlier, wanted)
+                outdated += _outdated(earlier, to_queue)
             if not jobs:
                 return
             waiting = connection.execute(
@@ -183,7 +183,7 @@ class ExportJobs(Base):
             waiting, lost = connection.execute(_LOOK, {"now": now}).one()
         if lost:
             self.reap_exports()
-        elif not waiting:  # servers ask often: do not take the write lock
+        elif not waiting:  # servers poll often: do not take the write lock
             return None
         with self._write() as connection:
             bound = {
@@ -321,7 +321,7 @@ class ExportJobs(Base):
     def _stale_export(self, job: ExportJob, row: Any) -> NotFound | StaleLease:
         if row is None:
             return NotFound("export job", job.id)
-        why = "the token does not match" if row.token != job.token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != job.token else f"it has ended: {row.state}"
         return StaleLease(f"export job {job.id}: {why}; nothing was changed")
 
     def _give_up(

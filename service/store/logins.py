@@ -50,17 +50,17 @@ class Logins(Base):
 
         `seconds`: lifetime, None for no end. Raises InvalidInput.
         """
-        wanted = frozenset(scopes)
+        scope_set = frozenset(scopes)
         if not owner.strip() or len(owner) > 200:
             raise InvalidInput("owner", owner, "a name of 1 to 200 characters")
-        if not wanted:
+        if not scope_set:
             raise InvalidInput("scopes", [], f"at least one of {', '.join(Scope)}")
         if seconds is not None and seconds <= 0:
             raise InvalidInput("seconds", seconds, "a positive time")
         secret, now = PREFIX + secrets.token_urlsafe(32), self.clock()
         with self._write() as connection:
             values = {
-                "owner": owner, "hash": fingerprint(secret), "scopes": ",".join(s for s in Scope if s in wanted), "internal": internal,
+                "owner": owner, "hash": fingerprint(secret), "scopes": ",".join(s for s in Scope if s in scope_set), "internal": internal,
                 "created_at": now, "expires_at": None if seconds is None else now + seconds, "revoked_at": None,
             }  # fmt: skip
             row = connection.execute(sa.insert(tokens).values(**values).returning(tokens)).mappings().one()

@@ -57,23 +57,25 @@ def progress(source: SourceConfig, counts: Counts) -> dict[str, RoundProgress]:
     """
     plan, epochs = source.plan(), source.manual_epochs
     rest = dict.fromkeys(of for of, _ in counts if of not in {part.name for part in plan})
-    others = [
+    unplanned = [
         Round(of, MANUAL.title if of == MANUAL.name else of, 0, epochs, misses_count=True) for of in rest
     ]
     rounds: dict[str, RoundProgress] = {}
-    for part in (*plan, *others):
-        own = {TrialState(state): count for (of, state), (count, _) in counts.items() if of == part.name}
-        done = sum(count for state, count in own.items() if state.finished)
+    for part in (*plan, *unplanned):
+        part_counts = {
+            TrialState(state): count for (of, state), (count, _) in counts.items() if of == part.name
+        }
+        done = sum(count for state, count in part_counts.items() if state.finished)
         if not part.misses_count:
             done -= sum(missed for (of, _), (_, missed) in counts.items() if of == part.name)
-        planned = sum(own.values()) if part in others else part.trials
+        planned = sum(part_counts.values()) if part in unplanned else part.trials
         rounds[part.name] = RoundProgress(
             title=part.title,
-            planned=part not in others,
+            planned=part not in unplanned,
             trials=planned,
             epochs=part.epochs,
             done=done,
-            counts=own,
+            counts=part_counts,
         )
     return rounds
 

@@ -168,14 +168,14 @@ class Reports(Pauses):
         return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
-        known = lock_files(connection, [file.digest for file in files]) if files else {}
+        sizes = lock_files(connection, [file.digest for file in files]) if files else {}
         for place, file in enumerate(files):
-            if file.digest not in known:
+            if file.digest not in sizes:
                 raise InvalidInput(
                     f"result.artifacts.{place}.digest", file.digest, "a file that was uploaded before"
                 )
-            if file.size != known[file.digest]:
-                allowed = f"the file's size, {known[file.digest]}"
+            if file.size != sizes[file.digest]:
+                allowed = f"the file's size, {sizes[file.digest]}"
                 raise InvalidInput(f"result.artifacts.{place}.size", file.size, allowed)
         if files:
             connection.execute(
@@ -205,7 +205,7 @@ class Reports(Pauses):
         ).one_or_none()
         if row is None:
             return NotFound("attempt", attempt_id)
-        why = "the token does not match" if row.token != token else f"it is over: {row.state}"
+        why = "the token does not match" if row.token != token else f"it has ended: {row.state}"
         return StaleLease(f"attempt {attempt_id}: {why}; nothing was changed")
 
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
@@ -250,11 +250,11 @@ def _check(result: TrialResult, objectives: Sequence[str]) -> None:
             raise InvalidInput(
                 f"result.measurements.{place}.value", m.value, f"a finite number for {m.metric}"
             )
-        known = METRICS.get(m.metric)
-        if known is not None and m.unit != known.unit:
-            raise InvalidInput(f"result.measurements.{place}.unit", m.unit, f"{known.unit} for {m.metric}")
-        most = 1.0 if known is not None and known.unit == "fraction" else math.inf
-        if known is not None and not 0 <= m.value <= most:
+        metric = METRICS.get(m.metric)
+        if metric is not None and m.unit != metric.unit:
+            raise InvalidInput(f"result.measurements.{place}.unit", m.unit, f"{metric.unit} for {m.metric}")
+        most = 1.0 if metric is not None and metric.unit == "fraction" else math.inf
+        if metric is not None and not 0 <= m.value <= most:
             allowed = "from 0 to 1" if most == 1.0 else "not negative"
             raise InvalidInput(f"result.measurements.{place}.value", m.value, f"{allowed} for {m.metric}")
         if (m.metric, m.split) in seen:

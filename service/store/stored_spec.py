@@ -55,16 +55,16 @@ def read_stored(data: Any) -> StoredSpec:
 def _readable(data: Any) -> ExperimentSpec:
     """Parse `data` with defaults in place of the invalid parts."""
     names: dict[str, Any] = {"dataset": {"name": UNREADABLE}, "network": {"family": UNREADABLE}}
-    kept: dict[str, Any] = copy.deepcopy(dict(data)) if isinstance(data, Mapping) else {}
+    readable: dict[str, Any] = copy.deepcopy(dict(data)) if isinstance(data, Mapping) else {}
     for _ in range(_MOST_REPAIRS):
         try:
-            return ExperimentSpec.stored(kept)
+            return ExperimentSpec.stored(readable)
         except InvalidInput as error:
-            if not _remove(kept, error.field):
-                missing = {name: part for name, part in names.items() if name not in kept}
+            if not _remove(readable, error.field):
+                missing = {name: part for name, part in names.items() if name not in readable}
                 if not missing:
                     break
-                kept |= missing
+                readable |= missing
         except Exception:  # noqa: BLE001
             break
     return ExperimentSpec.stored(names)

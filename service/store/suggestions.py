@@ -165,9 +165,9 @@ class Suggestions(Trials, Experiments):
         body = {"parameters": dict(parameters), "epochs": epochs}
         now = self.clock()
         with self._write() as connection:
-            known = self._known_request(connection, key, f"attach {experiment_id}", body)
-            if known is not None:
-                return self._trial(connection, experiment_id, known["trial"])
+            earlier = self._known_request(connection, key, f"attach {experiment_id}", body)
+            if earlier is not None:
+                return self._trial(connection, experiment_id, earlier["trial"])
             row = self._lock(connection, experiment_id)
             if row["state"] == ExperimentState.FAILED:
                 raise Conflict(

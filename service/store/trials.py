@@ -149,7 +149,7 @@ class Trials(Base):
     def csv_columns(self, experiment_id: int, indices: Collection[int]) -> tuple[dict[str, str], list[str]]:
         """Return the columns of a table of these trials: metric -> unit, and parameters, both in the order
         of the trials."""
-        wanted = set(indices)
+        selected = set(indices)
         metrics: dict[str, str] = {}
         parameters: dict[str, None] = {}
         with self._read() as connection:
@@ -160,7 +160,7 @@ class Trials(Base):
             )
             for index, values in connection.execute(rows.order_by(trials.c.index)):
                 names = tuple(values)
-                if index in wanted and names not in seen:
+                if index in selected and names not in seen:
                     seen.add(names)
                     parameters.update(dict.fromkeys(names))
             first = sa.func.min(measurements.c.position)
@@ -241,8 +241,8 @@ class Trials(Base):
         with self._write() as connection:
             mine = sa.select(trials).where(trials.c.experiment_id == experiment_id)
             if indices is None:
-                wanted = trials.c.failure_kind.is_distinct_from(FailureKind.INVALID.value)
-                mine = mine.where(trials.c.state == TrialState.FAILED.value, wanted)
+                retryable = trials.c.failure_kind.is_distinct_from(FailureKind.INVALID.value)
+                mine = mine.where(trials.c.state == TrialState.FAILED.value, retryable)
                 rows = connection.execute(mine.order_by(trials.c.index).with_for_update()).mappings().all()
             else:
                 rows = [

@@ -39,7 +39,7 @@ POLL_SECONDS = 0.2
 RETRY_SECONDS = (0.5, 15.0)
 """First and longest pause after a database error."""
 
-NO_MORE = "the search space holds no further candidate"
+NO_MORE = "the search space has no more candidates"
 
 
 @dataclass
@@ -157,9 +157,11 @@ class Suggester:
         waiting = self._store.searches_paused()
         active = [identity for identity in self._store.active_experiments() if identity not in waiting]
         with self._lock:
-            kept = {*active, *waiting}
-            gone = [self._leased.pop(identity) for identity in list(self._leased) if identity not in kept]
-        for item in gone:
+            in_use = {*active, *waiting}
+            released = [
+                self._leased.pop(identity) for identity in list(self._leased) if identity not in in_use
+            ]
+        for item in released:
             item.close()
             self._store.release_suggester(item.lease)
         busy = False
@@ -212,13 +214,13 @@ class Suggester:
             return False
         if view.revision == leased.revision:
             return False
-        wanted = self._wanted(view)
-        if wanted <= 0:
+        count = self._wanted(view)
+        if count <= 0:
             leased.revision = view.revision
             return False
         records = self._store.records(identity)
         try:
-            answer = self._request_suggestions(leased, view, records, wanted)
+            answer = self._request_suggestions(leased, view, records, count)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:
@@ -227,12 +229,12 @@ class Suggester:
                 log.warning("search paused", experiment=identity, reason=str(failure), pause=pause)
                 return True
             if isinstance(error, SparsemodError):
-                self._end_experiment(identity, ExperimentState.FAILED, str(error))
+                self._end_experiment(view, ExperimentState.FAILED, str(error))
                 return True
             # A user's family may raise anything during screening. End its experiment, not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
             self._end_experiment(
-                identity, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
+                view, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
             )
             return True
         if answer is None:
@@ -256,7 +258,7 @@ class Suggester:
         if pending:
             leased.revision = view.revision
             return False
-        self._end_experiment(identity, ExperimentState.DONE, reason or NO_MORE)
+        self._end_experiment(view, ExperimentState.DONE, reason or NO_MORE)
         return True
 
     def _wanted(self, view: ExperimentView) -> int:
@@ -274,7 +276,7 @@ class Suggester:
         return max(missing, view.spec.source.batch) if missing > 0 else 0
 
     def _request_suggestions(
-        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], wanted: int
+        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], count: int
     ) -> tuple[str | None, list[Any]] | None:
         """Return (reason to end or None, suggestions), or None while the search's process still works on
         them."""
@@ -285,15 +287,16 @@ class Suggester:
             leased.spec = view.spec
         if isinstance(leased.search, SearchProcess):
             if not leased.search.busy:
-                leased.search.ask([observation(record) for record in records], wanted)
+                leased.search.ask([observation(record) for record in records], count)
             return leased.search.answer()
         observations = [observation(record) for record in records]
         reason = leased.search.done(observations)
-        return reason, ([] if reason is not None else leased.search.next(observations, wanted))
+        return reason, ([] if reason is not None else leased.search.next(observations, count))
 
-    def _end_experiment(self, identity: int, state: ExperimentState, reason: str) -> None:
-        self._store.finish_experiment(identity, state, reason)
-        log.info("experiment over", experiment=identity, state=str(state), reason=reason)
+    def _end_experiment(self, view: ExperimentView, state: ExperimentState, reason: str) -> None:
+        """End the experiment unless it has changed since `view`. Raises Conflict then."""
+        self._store.finish_experiment(view.id, state, reason, view.revision)
+        log.info("experiment over", experiment=view.id, state=str(state), reason=reason)
 
     def _keep_leases(self, stop: threading.Event) -> None:
         """Renew the leases in the background: a suggestion may take longer than a lease."""

@@ -137,7 +137,7 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Return the process id of the fork server, None while there is none."""
+        """Return the process id of the fork server, None while none is running."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:

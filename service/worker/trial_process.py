@@ -152,7 +152,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
 
 def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
     """Return name and memory (bytes) of the accelerator that torch sees in this process, or the reason why
-    there is none."""
+    none is available."""
     import torch
 
     if not torch.cuda.is_available():

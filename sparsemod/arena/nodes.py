@@ -36,51 +36,53 @@ def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) ->
     Raises Unsupported for a kind without a rule.
     """
     useful = _useful(nodes, result)
-    held, kept = {source: source}, []
+    buffer_of, step_nodes = {source: source}, []
     order_of: dict[str, Shape] = {}
     for node in useful:
         first = node.inputs[0]
         if node.traits.view and (view := _view(node, useful, tensors, order_of, result)) is not None:
-            held[node.output] = held[first]
+            buffer_of[node.output] = buffer_of[first]
             if view:
                 order_of[node.output] = view
             continue
-        if _one_by_one(node) and first in order_of:
+        if _is_elementwise(node) and first in order_of:
             order_of[node.output] = order_of[first]
-        held[node.output] = node.output
-        kept.append(node)
-    outside = held[result]
-    steps = tuple(_step(i, n, tensors, held, outside) for i, n in enumerate(kept))
+        buffer_of[node.output] = node.output
+        step_nodes.append(node)
+    outside = buffer_of[result]
+    steps = tuple(_step(i, n, tensors, buffer_of, outside) for i, n in enumerate(step_nodes))
     sizes = {
-        held[name]: tensors.elements(name) for name in held if held[name] != outside or outside == source
+        buffer_of[name]: tensors.elements(name)
+        for name in buffer_of
+        if buffer_of[name] != outside or outside == source
     }
-    return Layout(tuple(kept), held, order_of, Problem(sizes, steps, source))
+    return Layout(tuple(step_nodes), buffer_of, order_of, Problem(sizes, steps, source))
 
 
 def _useful(nodes: Sequence[Node], result: str) -> list[Node]:
-    wanted, found = {result}, []
+    tensors, useful = {result}, []
     for node in reversed(nodes):
-        if node.output in wanted:
-            found.append(node)
-            wanted.update(node.inputs)
-    return found[::-1]
+        if node.output in tensors:
+            useful.append(node)
+            tensors.update(node.inputs)
+    return useful[::-1]
 
 
 def _view(
     node: Node, nodes: Sequence[Node], tensors: Tensors, order_of: Mapping[str, Shape], result: str
 ) -> Shape | None:
     """Return () for a view in the usual order, the image for a vector that holds it channels last, and None for a node that is no view."""
-    source, made = node.inputs[0], node.output
+    source, target = node.inputs[0], node.output
     if source in order_of:
         return order_of[source]
     if node.traits.same_image:
         return ()
-    if not tensors.moves(source) and not tensors.moves(made):
+    if not tensors.moves(source) and not tensors.moves(target):
         return ()
-    same = tensors.layout(source).channel == tensors.layout(made).channel == 0
-    if same and tensors.image(source)[0] == tensors.image(made)[0]:
+    same = tensors.layout(source).channel == tensors.layout(target).channel == 0
+    if same and tensors.image(source)[0] == tensors.image(target)[0]:
         return ()  # both channels last, with the same channels
-    return tensors.image(source) if _any_order(made, nodes, tensors, result) else None
+    return tensors.image(source) if _any_order(target, nodes, tensors, result) else None
 
 
 def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str) -> bool:
@@ -90,18 +92,18 @@ def _any_order(tensor: str, nodes: Sequence[Node], tensors: Tensors, result: str
     readers = [node for node in nodes if tensor in node.inputs]
     return all(
         node.traits.any_order
-        or ((node.traits.view or _one_by_one(node)) and _any_order(node.output, nodes, tensors, result))
+        or ((node.traits.view or _is_elementwise(node)) and _any_order(node.output, nodes, tensors, result))
         for node in readers
     )
 
 
-def _one_by_one(node: Node) -> bool:
+def _is_elementwise(node: Node) -> bool:
     """Whether each output element depends only on the input element at the same position."""
     return node.traits.elementwise and node.traits.inputs == 1
 
 
-def _step(index: int, node: Node, tensors: Tensors, held: Mapping[str, str], outside: str) -> Step:
-    reads = tuple(held[name] for name in node.inputs)
-    writes = None if held[node.output] == outside else held[node.output]
+def _step(index: int, node: Node, tensors: Tensors, buffer_of: Mapping[str, str], outside: str) -> Step:
+    reads = tuple(buffer_of[name] for name in node.inputs)
+    writes = None if buffer_of[node.output] == outside else buffer_of[node.output]
     needs = MEMORY.rule(node.kind, node.name)(node, tensors)
     return Step(str(index), reads, writes, reads if needs.in_place else (), needs.scratch)

@@ -38,9 +38,9 @@ class Block:
     def clashes(self, other: "Block") -> list[tuple[int, int]]:
         """Return (bytes of this block, bytes of `other`) wherever both are alive."""
         return [
-            (mine, theirs)
-            for first, last, mine in self.parts
-            for start, end, theirs in other.parts
+            (size, other_size)
+            for first, last, size in self.parts
+            for start, end, other_size in other.parts
             if first <= end and start <= last
         ]
 
@@ -56,9 +56,9 @@ def place(blocks: Sequence[Block], least: int) -> list[int]:
     )
     best: list[int] = []
     for key in keys:
-        found = _in_sequence(blocks, clashes, sorted(range(len(blocks)), key=key))
-        if not best or _end(blocks, found) < _end(blocks, best):
-            best = found
+        offsets = _in_sequence(blocks, clashes, sorted(range(len(blocks)), key=key))
+        if not best or _end(blocks, offsets) < _end(blocks, best):
+            best = offsets
         if _end(blocks, best) <= least:
             return best
     return _all_sequences(blocks, clashes, least, best) if len(blocks) <= BLOCKS else best
@@ -75,13 +75,13 @@ def _in_sequence(
 
 def _lowest(clashes: list[list[tuple[int, int]]], offsets: dict[int, int]) -> int:
     """Return the lowest address that does not overlap a placed block."""
-    taken = sorted(
-        (offset - mine + 1, offset + theirs)
+    occupied = sorted(
+        (offset - size + 1, offset + other_size)
         for other, offset in offsets.items()
-        for mine, theirs in clashes[other]
+        for size, other_size in clashes[other]
     )
     address = 0
-    for start, end in taken:
+    for start, end in occupied:
         if start <= address < end:
             address = end
     return address

@@ -16,52 +16,52 @@ WIDTH = 64
 
 def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...], bool]:
     """Return (order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
-    given = tuple(range(len(problem.steps)))
-    highest = peak(problem, given)
-    if highest == _floor(problem):
-        return given, True
-    found = _exact(problem, states)
-    exact = found is not None
-    order = found if found is not None else _beam(problem)
-    return (order, exact) if peak(problem, order) < highest else (given, exact)
+    default_order = tuple(range(len(problem.steps)))
+    highest = peak(problem, default_order)
+    if highest == _lower_bound(problem):
+        return default_order, True
+    exact_order = _exact(problem, states)
+    exact = exact_order is not None
+    order = exact_order if exact_order is not None else _beam(problem)
+    return (order, exact) if peak(problem, order) < highest else (default_order, exact)
 
 
-def _floor(problem: Problem) -> int:
+def _lower_bound(problem: Problem) -> int:
     """Return a lower bound of the peak: the bytes of the most demanding step."""
-    needs = [problem.sizes[problem.given]]
+    needs = [problem.sizes[problem.source]]
     everything = (1 << len(problem.steps)) - 1
     for index, step in enumerate(problem.steps):
-        held = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
+        live = sum(problem.sizes[name] for name in set(step.reads)) + step.scratch
         # After all other steps, every buffer that can be taken over is taken over.
-        fresh = step.writes is not None and problem.taken_over(index, everything) is None
-        needs.append(held + (problem.sizes[step.writes] if fresh and step.writes else 0))
+        fresh = step.writes is not None and problem.reused_buffer(index, everything) is None
+        needs.append(live + (problem.sizes[step.writes] if fresh and step.writes else 0))
     return max(needs)
 
 
-def _before(problem: Problem) -> list[int]:
+def _dependencies(problem: Problem) -> list[int]:
     """Return, for each step, the mask of the steps that it depends on directly."""
     makers = {step.writes: index for index, step in enumerate(problem.steps) if step.writes is not None}
     return [sum({1 << makers[name] for name in step.reads if name in makers}) for step in problem.steps]
 
 
-def _after(problem: Problem, done: int, index: int, held: int) -> tuple[int, int]:
-    """Return (live bytes while step `index` runs, live bytes afterwards); `held` bytes are alive before it."""
+def _live_bytes(problem: Problem, done: int, index: int, live: int) -> tuple[int, int]:
+    """Return (live bytes while step `index` runs, live bytes afterwards); `live` bytes are alive before it."""
     step = problem.steps[index]
-    made = 0 if step.writes is None else problem.sizes[step.writes]
-    during = held + step.scratch + (made if problem.taken_over(index, done) is None else 0)
+    written = 0 if step.writes is None else problem.sizes[step.writes]
+    during = live + step.scratch + (written if problem.reused_buffer(index, done) is None else 0)
     done |= 1 << index
     freed = sum(problem.sizes[name] for name in set(step.reads) if not problem.readers(name) & ~done)
     unread = step.writes is not None and not problem.readers(step.writes)
-    return during, held + (0 if unread else made) - freed
+    return during, live + (0 if unread else written) - freed
 
 
 def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
-    before, count = _before(problem), len(problem.steps)
-    start = (problem.sizes[problem.given], 0, (), 0, problem.sizes[problem.given])
+    before, count = _dependencies(problem), len(problem.steps)
+    start = (problem.sizes[problem.source], 0, (), 0, problem.sizes[problem.source])
     queue: list[tuple[int, int, tuple[int, ...], int, int]] = [start]
     seen: set[int] = set()
     while queue:
-        highest, left, order, done, held = heapq.heappop(queue)
+        highest, negative_count, order, done, live = heapq.heappop(queue)
         if len(order) == count:
             return order
         if done in seen:
@@ -71,22 +71,28 @@ def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
             return None
         for index in range(count):
             if not done >> index & 1 and not before[index] & ~done:
-                during, after = _after(problem, done, index, held)
-                reached = (max(highest, during), left - 1, (*order, index), done | 1 << index, after)
+                during, after = _live_bytes(problem, done, index, live)
+                reached = (
+                    max(highest, during),
+                    negative_count - 1,
+                    (*order, index),
+                    done | 1 << index,
+                    after,
+                )
                 heapq.heappush(queue, reached)
     return None
 
 
 def _beam(problem: Problem) -> tuple[int, ...]:
-    before, count = _before(problem), len(problem.steps)
-    size = problem.sizes[problem.given]
+    before, count = _dependencies(problem), len(problem.steps)
+    size = problem.sizes[problem.source]
     level: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (size, size, ())}
     for _ in range(count):
         following: dict[int, tuple[int, int, tuple[int, ...]]] = {}
-        for done, (highest, held, order) in level.items():
+        for done, (highest, live, order) in level.items():
             for index in range(count):
                 if not done >> index & 1 and not before[index] & ~done:
-                    during, after = _after(problem, done, index, held)
+                    during, after = _live_bytes(problem, done, index, live)
                     reached = (max(highest, during), after, (*order, index))
                     key = done | 1 << index
                     following[key] = min(following.get(key, reached), reached)

@@ -35,7 +35,7 @@ def plan(problem: Problem, states: int = STATES) -> Plan:
     """Return the plan with the lowest peak that the order search finds (see `best_order`), with addresses."""
     order, exact = best_order(problem, states)
     moments = timeline(problem, order)
-    highest = max((m.bytes for m in moments), default=problem.sizes[problem.given])
+    highest = max((m.bytes for m in moments), default=problem.sizes[problem.source])
     blocks = _blocks(problem, order)
     addresses = place(blocks, highest)
     scratches = {problem.steps[i].name for i in order if problem.steps[i].scratch}
@@ -62,31 +62,31 @@ def _blocks(problem: Problem, order: tuple[int, ...]) -> list[Block]:
         readers = problem.readers(name)
         return max((place_of[i] for i in order if readers >> i & 1), default=first)
 
-    given = Block([problem.given], [(0, last(problem.given, 0), problem.sizes[problem.given])])
-    held, blocks, done = {problem.given: given}, [given], 0
+    input_block = Block([problem.source], [(0, last(problem.source, 0), problem.sizes[problem.source])])
+    block_of, blocks, done = {problem.source: input_block}, [input_block], 0
     for position, index in enumerate(order):
         step = problem.steps[index]
         if step.scratch:
             blocks.append(Block([_SCRATCH + step.name], [(position, position, step.scratch)]))
         if step.writes is not None:
-            over = problem.taken_over(index, done)
-            if over is None:
+            reused = problem.reused_buffer(index, done)
+            if reused is None:
                 block = Block([])
                 blocks.append(block)
             else:
-                block = held[over]
+                block = block_of[reused]
             block.names.append(step.writes)
             block.parts.append((position, last(step.writes, position), problem.sizes[step.writes]))
-            held[step.writes] = block
+            block_of[step.writes] = block
         done |= 1 << index
     return blocks
 
 
 def _verify(blocks: list[Block], addresses: list[int]) -> None:
     for i, (a, start) in enumerate(zip(blocks, addresses, strict=True)):
-        for b, other in zip(blocks[:i], addresses[:i], strict=True):
-            for mine, theirs in a.clashes(b):
-                if start < other + theirs and other < start + mine:
+        for b, other_start in zip(blocks[:i], addresses[:i], strict=True):
+            for size, other_size in a.clashes(b):
+                if start < other_start + other_size and other_start < start + size:
                     raise SparsemodError(
                         f"arena plan: {a.names} and {b.names} overlap"
                     )  # a bug in the planner

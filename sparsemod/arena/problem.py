@@ -26,28 +26,30 @@ class Step:
 class Problem:
     """A planning problem: `sizes` of all buffers in bytes, and `steps` in a valid order.
 
-    The buffer `given` exists before the first step. It is never overwritten while it is needed, and never taken over in place.
+    The buffer `source`, the network's input, exists before the first step. It is never overwritten while needed, nor reused in place.
 
     Raises InvalidInput when a step reads a buffer that no earlier step writes, or writes a buffer a second time.
     """
 
     sizes: Mapping[str, int]
     steps: tuple[Step, ...]
-    given: str
+    source: str
     _masks: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        made = {self.given}
+        available = {self.source}
         for step in self.steps:
-            missing = [name for name in step.reads if name not in made]
-            if missing or step.writes in made:
+            missing = [name for name in step.reads if name not in available]
+            if missing or step.writes in available:
                 raise InvalidInput(
-                    f"step {step.name!r}", (step.reads, step.writes), "reads what exists, writes what is new"
+                    f"step {step.name!r}",
+                    (step.reads, step.writes),
+                    "reads existing buffers, writes a new one",
                 )
             if step.writes is not None:
-                made.add(step.writes)
-        if made != set(self.sizes):
-            raise InvalidInput("sizes", sorted(self.sizes), f"exactly the buffers: {sorted(made)}")
+                available.add(step.writes)
+        if available != set(self.sizes):
+            raise InvalidInput("sizes", sorted(self.sizes), f"exactly the buffers: {sorted(available)}")
         masks = dict.fromkeys(self.sizes, 0)
         for index, step in enumerate(self.steps):
             for name in step.reads:
@@ -58,14 +60,14 @@ class Problem:
         """Return the steps that read a buffer, as a bit mask."""
         return self._masks[name]
 
-    def taken_over(self, index: int, done: int) -> str | None:
-        """Return the buffer that step `index` takes over once the steps in the mask `done` have run; None for a new buffer."""
+    def reused_buffer(self, index: int, done: int) -> str | None:
+        """Return the buffer that step `index` reuses once the steps in the mask `done` have run; None for a new buffer."""
         step = self.steps[index]
         if step.writes is None:
             return None
         done |= 1 << index
         for name in step.in_place:
-            free = not self._masks[name] & ~done and name != self.given
+            free = not self._masks[name] & ~done and name != self.source
             if free and self.sizes[step.writes] <= self.sizes[name]:
                 return name
         return None
@@ -82,13 +84,13 @@ class Moment:
 
 
 def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
-    """Return one moment per step in this order; a buffer taken over in place counts once."""
+    """Return one moment per step in this order; a buffer reused in place counts once."""
     moments, done = [], 0
-    alive = {problem.given}
+    alive = {problem.source}
     for index in order:
         step = problem.steps[index]
-        over = problem.taken_over(index, done)
-        during = set(alive) | ({step.writes} if step.writes is not None and over is None else set())
+        reused = problem.reused_buffer(index, done)
+        during = set(alive) | ({step.writes} if step.writes is not None and reused is None else set())
         total = sum(problem.sizes[name] for name in during) + step.scratch
         moments.append(Moment(step.name, total, tuple(sorted(during)), step.scratch))
         done |= 1 << index
@@ -100,4 +102,4 @@ def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
 
 def peak(problem: Problem, order: Sequence[int]) -> int:
     """Return the largest number of bytes alive together, a lower bound of any arena in this order."""
-    return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.given])
+    return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.source])

@@ -51,16 +51,16 @@ def stratified(
     generator = np.random.default_rng(seed)
     members = [generator.permutation(np.flatnonzero(labels == label)) for label in classes]
     free = class_sizes.astype(np.int64)
-    taken = np.zeros_like(free)
+    assigned = np.zeros_like(free)
     result: dict[str, Indices] = {}
     for place, (name, count) in enumerate(counts.items()):
         # Leave one sample of each class for every remaining part.
         share = _shares(class_sizes, count, free - (parts - 1 - place))
         result[name] = np.sort(
-            np.concatenate([m[t : t + s] for m, t, s in zip(members, taken, share, strict=True)])
+            np.concatenate([m[t : t + s] for m, t, s in zip(members, assigned, share, strict=True)])
         )
-        taken, free = taken + share, free - share
-    result[rest] = np.sort(np.concatenate([m[t:] for m, t in zip(members, taken, strict=True)]))
+        assigned, free = assigned + share, free - share
+    result[rest] = np.sort(np.concatenate([m[t:] for m, t in zip(members, assigned, strict=True)]))
     return result
 
 

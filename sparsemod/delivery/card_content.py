@@ -16,7 +16,7 @@ def compose(
     network: IntegerNetwork,
     arena: ArenaPlan,
     reports: Sequence[ExportReport],
-    found: Sequence[Fit],
+    device_fits: Sequence[Fit],
     *,
     title: str,
     subtitle: str,
@@ -27,14 +27,14 @@ def compose(
     svg: str,
     png: bytes,
 ) -> Card:
-    """Compose all sections; the target device is the first entry of `found`."""
+    """Compose all sections; the target device is the first entry of `device_fits`."""
     sections = [
         *([Section("Measured in its trial", table=_measurements(measurements))] if measurements else []),
         Section("Files, checked after export", _checked(note), _formats(reports)),
-        Section("Which devices it fits", _fit_words(found), _fit_table(found)),
+        Section("Which devices it fits", _fit_words(device_fits), _fit_table(device_fits)),
         Section("Inputs and classes", _input_words(network), _constants(network)),
         Section("Memory while it runs", _memory_words(arena), figure=True),
-        Section("Layers", _layer_words(network), _layers(network, found[0])),
+        Section("Layers", _layer_words(network), _layers(network, device_fits[0])),
         *([Section("Parameters", table=_parameters(parameters))] if parameters else []),
         *(
             Section(f"How to use it: {report.format}", code=code)
@@ -45,7 +45,7 @@ def compose(
     return Card(
         title,
         subtitle or _shape_words(network),
-        _tiles(network, measurements, found[0]),
+        _tiles(network, measurements, device_fits[0]),
         tuple(sections),
         svg,
         png,
@@ -84,13 +84,13 @@ def _title(m: Measurement) -> str:
 
 
 def _value(m: Measurement) -> str:
-    shown = METRICS[m.metric].show(m.value) if m.metric in METRICS else _number(m)
+    value_text = METRICS[m.metric].show(m.value) if m.metric in METRICS else _number(m)
     if m.standard_error is None:
-        return shown
+        return value_text
     return (
-        f"{shown} ± {100 * m.standard_error:.2f}"
+        f"{value_text} ± {100 * m.standard_error:.2f}"
         if m.unit == "fraction"
-        else f"{shown} ± {m.standard_error:g}"
+        else f"{value_text} ± {m.standard_error:g}"
     )
 
 
@@ -123,7 +123,7 @@ def _formats(reports: Sequence[ExportReport]) -> Table:
                     f"{check.runtime}, {check.data}",
                     error,
                     _difference(check),
-                    _same(check),
+                    _agreement_text(check),
                 )
             )
             size = ""
@@ -136,7 +136,7 @@ def _difference(check: Verification) -> str:
     return "0" if check.exact else f"{check.largest_difference} in {100 * check.differing:.2f} % of values"
 
 
-def _same(check: Verification) -> str:
+def _agreement_text(check: Verification) -> str:
     if check.exact:
         return "equal"
     if check.agreement is None:
@@ -144,17 +144,17 @@ def _same(check: Verification) -> str:
     return f"same class for {100 * check.agreement:.2f} % of {check.samples}"
 
 
-def _fit_words(found: Sequence[Fit]) -> str:
-    methods = "; ".join(dict.fromkeys(f.need.method for f in found))
+def _fit_words(device_fits: Sequence[Fit]) -> str:
+    methods = "; ".join(dict.fromkeys(f.need.method for f in device_fits))
     return (
         f"The C code of this network, without the firmware around it: {methods}. Milliseconds are estimates: executed instructions x the "
         "device's stated cycles per instruction / its clock."
     )
 
 
-def _fit_table(found: Sequence[Fit]) -> Table:
+def _fit_table(device_fits: Sequence[Fit]) -> Table:
     rows = []
-    for fit in found:
+    for fit in device_fits:
         verdict = ", ".join(f"{region} by {over:,} B" for region, over in fit.over.items())
         time = "" if fit.milliseconds is None else METRICS["latency"].show(fit.milliseconds)
         rows.append(
@@ -181,11 +181,11 @@ def _memory_words(arena: ArenaPlan) -> str:
 
 
 def _input_words(network: IntegerNetwork) -> str:
-    known = network.normalization
+    normalization = network.normalization
     words = (
         "The constants of the normalization are not known: samples must be normalized as in training."
-        if known is None
-        else f"Samples are normalized ({known.method}): (raw - offset) / scale. The C code does it; for ONNX and TensorFlow Lite do it before."
+        if normalization is None
+        else f"Samples are normalized ({normalization.method}): (raw - offset) / scale. The C code does it; for ONNX and TensorFlow Lite do it before."
     )
     if network.classes:
         names = ", ".join(f"{index} {name}" for index, name in enumerate(network.classes))
@@ -194,13 +194,13 @@ def _input_words(network: IntegerNetwork) -> str:
 
 
 def _constants(network: IntegerNetwork) -> Table | None:
-    known = network.normalization
-    if known is None:
+    normalization = network.normalization
+    if normalization is None:
         return None
     each = "channel" if network.tensors[network.input].axes.positions else "feature"
     rows = [
         (str(index), f"{offset:.9g}", f"{scale:.9g}")
-        for index, (offset, scale) in enumerate(zip(known.offset, known.scale, strict=True))
+        for index, (offset, scale) in enumerate(zip(normalization.offset, normalization.scale, strict=True))
     ]
     return Table((each, "offset", "scale"), tuple(rows), frozenset({1, 2}))
 
@@ -250,25 +250,25 @@ def _parameters(parameters: Mapping[str, Value]) -> Table:
     return Table(("parameter", "value"), tuple(rows))
 
 
-def _usage(network: IntegerNetwork, wanted: str, name: str) -> str:
+def _usage(network: IntegerNetwork, format_name: str, name: str) -> str:
     """Return the instructions for a format's files; "" for a format without the template usage-FORMAT.txt."""
-    given, made = network.tensors[network.input], network.tensors[network.output]
+    input_info, output_info = network.tensors[network.input], network.tensors[network.output]
     return render_optional(
         "sparsemod.delivery",
-        f"usage-{wanted}.txt",
+        f"usage-{format_name}.txt",
         name=name,
-        shape=given.shape,
-        channels_last=tuple(given.shape[axis] for axis in given.axes.memory),
-        scale=given.scale,
-        zero_point=given.zero_point,
+        shape=input_info.shape,
+        channels_last=tuple(input_info.shape[axis] for axis in input_info.axes.memory),
+        scale=input_info.scale,
+        zero_point=input_info.zero_point,
         raw=network.normalization is not None,
-        scores=len(made.shape) == 1 and made.shape[0] > 1,
+        scores=len(output_info.shape) == 1 and output_info.shape[0] > 1,
     )
 
 
 def _shape_words(network: IntegerNetwork) -> str:
-    made = network.tensors[network.output].shape
-    return f"int8 network, {_shape(network.input_shape)} in, {_shape(made)} out"
+    output_shape = network.tensors[network.output].shape
+    return f"int8 network, {_shape(network.input_shape)} in, {_shape(output_shape)} out"
 
 
 def _shape(shape: Iterable[int]) -> str:

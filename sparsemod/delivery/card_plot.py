@@ -24,7 +24,7 @@ class Block:
 
 def blocks(plan: ArenaPlan) -> tuple[Block, ...]:
     """Return the blocks of a plan's arena. A tensor whose memory another tensor takes over in place ends one step earlier."""
-    found: dict[str, Block] = {}
+    by_name: dict[str, Block] = {}
     problem, moments = plan.layout.problem, plan.plan.timeline
     for step, (index, moment) in enumerate(zip(plan.plan.order, moments, strict=True)):
         kernel = problem.steps[index]
@@ -32,16 +32,16 @@ def blocks(plan: ArenaPlan) -> tuple[Block, ...]:
         in_place = written not in moment.buffers
         for name in moment.buffers:
             if name in plan.plan.offsets:
-                start = found[name].first if name in found else step
-                taken = in_place and name in kernel.in_place and _same_place(plan, name, written)
-                last = max(start, step - 1) if taken else step
-                found[name] = Block(name, plan.plan.offsets[name], problem.sizes[name], start, last)
-        if written is not None and written not in found and written in plan.plan.offsets:
-            found[written] = Block(written, plan.plan.offsets[written], problem.sizes[written], step, step)
+                start = by_name[name].first if name in by_name else step
+                reused = in_place and name in kernel.in_place and _same_place(plan, name, written)
+                last = max(start, step - 1) if reused else step
+                by_name[name] = Block(name, plan.plan.offsets[name], problem.sizes[name], start, last)
+        if written is not None and written not in by_name and written in plan.plan.offsets:
+            by_name[written] = Block(written, plan.plan.offsets[written], problem.sizes[written], step, step)
         if kernel.scratch:
             at = plan.plan.scratch[kernel.name]
-            found[f"\0{step}"] = Block("scratch", at, kernel.scratch, step, step, True)
-    return tuple(found.values())
+            by_name[f"\0{step}"] = Block("scratch", at, kernel.scratch, step, step, True)
+    return tuple(by_name.values())
 
 
 def _same_place(plan: ArenaPlan, name: str, written: str | None) -> bool:
@@ -79,9 +79,9 @@ def memory_plot(plan: ArenaPlan, kind: str) -> bytes:
         if block.size > 0.06 * height and len(names) <= _MOST_NAMES:
             room = max(4, int(width * 90 / max(4, len(names))))
             words = f"{block.name}  {block.size:,} B"
-            shown = words if len(words) <= room else _shortened(block.name, room)
+            label = words if len(words) <= room else _shortened(block.name, room)
             axis.text(
-                block.first + width / 2, block.offset + block.size / 2, shown, ha="center", va="center", fontsize=7.5,
+                block.first + width / 2, block.offset + block.size / 2, label, ha="center", va="center", fontsize=7.5,
                 color="#343a40" if block.scratch else "white",
             )  # fmt: skip
     alive = [count for _, count in plan.timeline]

@@ -50,23 +50,23 @@ class Subject:
     note: str = ""
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, network: bytes, title: str, **known: Any) -> "Subject":
+    def of(cls, spec: ExperimentSpec, network: bytes, title: str, **facts: Any) -> "Subject":
         """Create the subject with the validation data of `spec`. When the data are unavailable, `note` gives the reason."""
         from sparsemod.data import load
         from sparsemod.delivery.described import described
 
-        found = IntegerNetwork.from_bytes(network)
+        integer_network = IntegerNetwork.from_bytes(network)
         try:
             data = load(spec.dataset)
             split = data.validation
         except (DataMissing, UnknownName) as error:
             note = f"The files were checked on random inputs only: {error}"
-            return cls(found, title, note=note, **known)
-        if found.normalization is None:
+            return cls(integer_network, title, note=note, **facts)
+        if integer_network.normalization is None:
             # Networks of earlier releases lack it; recomputing it from their data gives the same constants.
-            found = described(found, data)
+            integer_network = described(integer_network, data)
         words = f"the {len(split)} validation samples of {spec.dataset.name}"
-        return cls(found, title, samples=split.x, labels=split.y, data=words, **known)
+        return cls(integer_network, title, samples=split.x, labels=split.y, data=words, **facts)
 
 
 def deliver(
@@ -84,29 +84,34 @@ def deliver(
     Raises UnknownName for a format or a device, InvalidInput for a name.
     """
     checked_name(name)
-    for wanted in formats:
-        EXPORTERS.get(wanted, field="formats")
+    for format_name in formats:
+        EXPORTERS.get(format_name, field="formats")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = target if isinstance(target, Device) else device(target)
-    others = [device(known) for known in device_names() if known != chosen.name]
-    found = fits(subject.network, [chosen, *others])
+    target_device = target if isinstance(target, Device) else device(target)
+    other_devices = [
+        device(device_name) for device_name in device_names() if device_name != target_device.name
+    ]
+    device_fits = fits(subject.network, [target_device, *other_devices])
     reports = tuple(
-        _one(subject, folder / wanted, wanted, found[0], name) for wanted in dict.fromkeys(formats)
+        _one(subject, folder / format_name, format_name, device_fits[0], name)
+        for format_name in dict.fromkeys(formats)
     )
-    _write_card(subject, folder, reports, found, name)
-    done = Delivered(title=subject.title, reports=reports, fit={f.device.name: f.over for f in found})
-    (folder / REPORTS).write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return done
+    _write_card(subject, folder, reports, device_fits, name)
+    delivered = Delivered(
+        title=subject.title, reports=reports, fit={f.device.name: f.over for f in device_fits}
+    )
+    (folder / REPORTS).write_text(delivered.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return delivered
 
 
-def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> ExportReport:
+def _one(subject: Subject, folder: Path, format_name: str, fit: Fit, name: str) -> ExportReport:
     options: dict[str, Any] = {"samples": subject.samples, "labels": subject.labels, "data": subject.data}
     try:
-        if EXPORTERS.get(wanted).checks_fit:
+        if EXPORTERS.get(format_name).checks_fit:
             check_fit(fit)
-        report = export(wanted, subject.network, folder, name=name, **options)
-        if wanted == "tflite":
+        report = export(format_name, subject.network, folder, name=name, **options)
+        if format_name == "tflite":
             _check_micro(report, fit.device, folder)
     except Exception as error:  # noqa: BLE001
         # Includes errors of the formats' libraries: the report contains the error, and the other formats continue.
@@ -114,7 +119,7 @@ def _one(subject: Subject, folder: Path, wanted: str, fit: Fit, name: str) -> Ex
             folder.rmdir()  # only an empty folder is removed
         words = str(error) if isinstance(error, SparsemodError) else f"{type(error).__name__}: {error}"
         return ExportReport.model_validate(
-            {"format": wanted, "name": name, "failure": words, "detail": _detail(error)}
+            {"format": format_name, "name": name, "failure": words, "detail": _detail(error)}
         )
     return report
 
@@ -142,14 +147,14 @@ def _detail(error: Exception) -> dict[str, Any]:
 
 
 def _write_card(
-    subject: Subject, folder: Path, reports: Sequence[ExportReport], found: Sequence[Fit], name: str
+    subject: Subject, folder: Path, reports: Sequence[ExportReport], device_fits: Sequence[Fit], name: str
 ) -> None:
     from sparsemod.export.c import plan
 
     arena = plan(subject.network)
     svg, png = memory_plot(arena, "svg").decode(), memory_plot(arena, "png")
     card = compose(
-        subject.network, arena, reports, found,
+        subject.network, arena, reports, device_fits,
         title=subject.title, subtitle=subject.subtitle, parameters=subject.parameters or {}, measurements=subject.measurements,
         note=subject.note, name=name, svg=svg[svg.index("<svg") :], png=png,
     )  # fmt: skip

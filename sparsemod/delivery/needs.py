@@ -49,31 +49,37 @@ def need(network: IntegerNetwork, core: str) -> Need:
 
     missing = available(core)
     if missing is not None:
-        made = generate(network)
+        c_project = generate(network)
         method = f"weights and arena of the C code; code and stack come on top ({missing})"
-        return Need(core=core, flash=made.data_bytes, ram=made.arena.size, method=method, measured=False)
+        return Need(
+            core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
+        )
     try:
-        found = Emulator(core).measure(network)
+        emulation = Emulator(core).measure(network)
     except DoesNotFit as error:
-        made = generate(network)
+        c_project = generate(network)
         method = f"weights and arena of the C code; code and stack come on top (more than the emulated machine holds: {error})"
-        return Need(core=core, flash=made.data_bytes, ram=made.arena.size, method=method, measured=False)
+        return Need(
+            core=core, flash=c_project.data_bytes, ram=c_project.arena.size, method=method, measured=False
+        )
     return Need(
         core=core,
-        flash=found.flash,
-        ram=found.ram,
-        instructions=found.instructions,
-        per_layer=dict(found.per_layer),
-        method=f"{found.method})" if found.method.count("(") > found.method.count(")") else found.method,
+        flash=emulation.flash,
+        ram=emulation.ram,
+        instructions=emulation.instructions,
+        per_layer=dict(emulation.per_layer),
+        method=f"{emulation.method})"
+        if emulation.method.count("(") > emulation.method.count(")")
+        else emulation.method,
         measured=True,
     )
 
 
 def fits(network: IntegerNetwork, devices: Sequence[Device] | None = None) -> tuple[Fit, ...]:
     """Return the fit of the network on each device (default: all known devices), compiled once per core."""
-    chosen = [device(name) for name in device_names()] if devices is None else list(devices)
-    needs = {core: need(network, core) for core in sorted({found.core for found in chosen})}
-    return tuple(fit(needs[found.core], found) for found in chosen)
+    targets = [device(name) for name in device_names()] if devices is None else list(devices)
+    needs = {core: need(network, core) for core in sorted({target.core for target in targets})}
+    return tuple(fit(needs[target.core], target) for target in targets)
 
 
 def fit(need: Need, device: Device) -> Fit:

@@ -32,25 +32,25 @@ def compare(
     labels: Any,
     data: str,
     most: int | None = None,
-    given: NDArray[np.int8] | None = None,
+    int8_inputs: NDArray[np.int8] | None = None,
 ) -> Verification:
     """Compare the outputs of `run` with those of the network, on at most `most` samples.
 
-    `run` maps int8 inputs (N, *input shape) to int8 outputs (N, *output shape). `given`: the int8 inputs, if they are not the
+    `run` maps int8 inputs (N, *input shape) to int8 outputs (N, *output shape). `int8_inputs`: the int8 inputs, if they are not the
     quantized `samples` (normalized floats). `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
     ignored."""
-    given = inputs(network, samples)[:most] if given is None else given[:most]
-    if not len(given):
+    int8_inputs = inputs(network, samples)[:most] if int8_inputs is None else int8_inputs[:most]
+    if not len(int8_inputs):
         raise InvalidInput("samples", 0, "at least one sample")
-    expected, found = network.run(given), run(given)
-    gaps = np.abs(expected.astype(np.int32) - found.astype(np.int32))
+    expected, outputs = network.run(int8_inputs), run(int8_inputs)
+    gaps = np.abs(expected.astype(np.int32) - outputs.astype(np.int32))
     truth = None if labels is None or samples is None else np.asarray(labels)[:most]
     if truth is not None and truth.dtype.kind not in "iub":
         truth = None  # regression targets
     classes = same = None
     if expected.shape[1] > 1 and (network.classes or truth is not None):
         # The classes are along the channels: a map has a class at each position.
-        classes, same = found.argmax(axis=1), expected.argmax(axis=1)
+        classes, same = outputs.argmax(axis=1), expected.argmax(axis=1)
         if truth is not None and truth.shape != same.shape:
             raise InvalidInput("labels", truth.shape, f"a class for each output: {same.shape}")
     else:
@@ -58,7 +58,7 @@ def compare(
     return Verification(
         runtime=runtime,
         data=data if samples is not None else "random inputs",
-        samples=len(given),
+        samples=len(int8_inputs),
         largest_difference=int(gaps.max()),
         differing=float(np.mean(gaps > 0)),
         agreement=None if classes is None else float(np.mean(classes == same)),
@@ -72,21 +72,21 @@ def weight_scales(network: IntegerNetwork, layer: Weighted) -> NDArray[np.float3
 
     A channel with multiplier 0 always computes 0: its scale is the smallest normal number.
     """
-    source, made = network.tensors[layer.inputs[0]].scale, network.tensors[layer.output].scale
-    real = layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0) * made / source
+    source, output_scale = network.tensors[layer.inputs[0]].scale, network.tensors[layer.output].scale
+    real = layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0) * output_scale / source
     stored = layer.weight_scale.astype(np.float64)
-    chosen = np.where(np.abs(stored - real) <= 1e-6 * real, stored, real)
-    return np.asarray(np.maximum(chosen, np.finfo(np.float32).tiny), dtype=np.float32)
+    scales = np.where(np.abs(stored - real) <= 1e-6 * real, stored, real)
+    return np.asarray(np.maximum(scales, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def check_factors(network: IntegerNetwork, layer: Layer, by: str) -> None:
     """Raise Unsupported when a layer's integer factors do not match its tensors' scales.
 
     Other runtimes compute their factors from these scales."""
-    made = network.tensors[layer.output]
+    output = network.tensors[layer.output]
     sources = [network.tensors[name] for name in layer.inputs]
-    pairs = layer.factors([source.scale for source in sources], made.scale, sources[0].shape)
+    pairs = layer.factors([source.scale for source in sources], output.scale, sources[0].shape)
     largest = max((real for _, real in pairs), default=0.0)
-    if any(abs(held - real) > CLOSE * largest for held, real in pairs):
-        hint = "its integer factors are not those of its tensors' scales; formats that can: c"
+    if any(abs(factor - real) > CLOSE * largest for factor, real in pairs):
+        hint = "its integer factors do not match its tensors' scales; supported by: c"
         raise Unsupported(layer.kind, layer.name, by, hint=hint)

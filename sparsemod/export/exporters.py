@@ -70,13 +70,13 @@ class Exporter(Plugin[C]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         check(self, network)
-        found = self.write(network, folder, name=name, samples=samples, labels=labels, data=data)
-        report = found.model_copy(
+        written = self.write(network, folder, name=name, samples=samples, labels=labels, data=data)
+        report = written.model_copy(
             update={"files": tuple(_listed(folder)), "seconds": round(time.perf_counter() - started, 3)}
         )
         # The file omits the duration, so that the same network gives the same files, byte for byte.
-        said = report.model_dump_json(indent=1, exclude={"seconds"})
-        (folder / VERIFICATION).write_text(said + "\n", encoding="utf-8")
+        report_json = report.model_dump_json(indent=1, exclude={"seconds"})
+        (folder / VERIFICATION).write_text(report_json + "\n", encoding="utf-8")
         return report
 
 
@@ -106,19 +106,19 @@ def expressible(kind: str) -> tuple[str, ...]:
     return tuple(name for name in EXPORTERS.names() if kind in exporter(name).kinds)
 
 
-def check(chosen: Exporter[Any], network: "IntegerNetwork") -> None:
+def check(handler: Exporter[Any], network: "IntegerNetwork") -> None:
     """Raise Unsupported for the first layer whose kind the format cannot express."""
     for layer in network.layers:
-        if layer.kind not in chosen.kinds:
-            raise refused(chosen.config.format, layer.kind, layer.name)
+        if layer.kind not in handler.kinds:
+            raise unsupported_layer(handler.config.format, layer.kind, layer.name)
 
 
-def refused(name: str, operator: str, layer: str, kind: str | None = None) -> Unsupported:
+def unsupported_layer(name: str, operator: str, layer: str, kind: str | None = None) -> Unsupported:
     """Return the error for a layer that format `name` cannot express; its message lists the formats that can.
 
     Pass `kind` when `operator` contains more than the layer's kind."""
-    others = [other for other in expressible(kind or operator) if other != name]
-    hint = f"formats that can: {', '.join(others)}" if others else "no format can"
+    supporting = [format_name for format_name in expressible(kind or operator) if format_name != name]
+    hint = f"supported by: {', '.join(supporting)}" if supporting else "no format supports it"
     return Unsupported(operator, layer, f"the {name} export", hint=hint)
 
 

@@ -11,9 +11,9 @@ def metadata(network: IntegerNetwork) -> dict[str, str]:
     """`sparsemod.normalization`: JSON with `method`, `offset` and `scale` of each channel (or feature), where
     network input = (raw sample - offset) / scale. `sparsemod.classes`: JSON list of the classes' names. Unknown facts are omitted.
     """
-    found = {}
+    entries = {}
     if network.normalization is not None:
-        found[NORMALIZATION] = json.dumps(network.normalization.to_dict())
+        entries[NORMALIZATION] = json.dumps(network.normalization.to_dict())
     if network.classes:
-        found[CLASSES] = json.dumps(list(network.classes), ensure_ascii=False)
-    return found
+        entries[CLASSES] = json.dumps(list(network.classes), ensure_ascii=False)
+    return entries

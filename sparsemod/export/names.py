@@ -40,7 +40,7 @@ def checked_name(name: str, field: str = "name") -> str:
     if not re.fullmatch(PATTERN, name) or len(name) > LONGEST:
         raise InvalidInput(field, name, ALLOWED)
     if name in HEADERS:
-        raise InvalidInput(field, name, f"another name: {name}.h would hide the system's header of that name")
+        raise InvalidInput(field, name, f"another name: {name}.h would hide a system header of that name")
     if name in TAKEN or name.startswith("nn_"):
         raise InvalidInput(field, name, "another name: toolchains, build files or the kernels use it")
     return name
@@ -53,7 +53,7 @@ def model_name(title: str, number: int | None = None) -> str:
     if not words[:1].isalpha():
         words = f"{DEFAULT}_{words}".rstrip("_")
     end = "" if number is None else f"_{number}"
-    made = words[: LONGEST - len(end)].rstrip("_") + end
-    if made in HEADERS or made in TAKEN or made.startswith("nn_"):
-        made = f"model_{made}"[: LONGEST - len(end)].rstrip("_")
-    return made
+    name = words[: LONGEST - len(end)].rstrip("_") + end
+    if name in HEADERS or name in TAKEN or name.startswith("nn_"):
+        name = f"model_{name}"[: LONGEST - len(end)].rstrip("_")
+    return name

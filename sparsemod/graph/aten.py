@@ -47,10 +47,10 @@ def aten(*names: str, kinds: tuple[str, ...] = ()) -> Callable[[Translate], Tran
 
 def captured_from(kind: str) -> tuple[str, ...]:
     """Return the ATen operators that may become operators of this kind. Raises Unsupported when capture never emits the kind."""
-    found = tuple(name for name in TRANSLATIONS.names() if kind in TRANSLATIONS.get(name).kinds)
-    if not found:
-        raise Unsupported(kind, "any", TRANSLATIONS.title, hint="no ATen operator becomes one")
-    return found
+    operators = tuple(name for name in TRANSLATIONS.names() if kind in TRANSLATIONS.get(name).kinds)
+    if not operators:
+        raise Unsupported(kind, "any", TRANSLATIONS.title, hint="no ATen operator is translated to it")
+    return operators
 
 
 def pair(value: Any, positions: int = 2, fill: int = 1) -> tuple[int, int]:
@@ -72,9 +72,9 @@ def positions(call: Call, name: str) -> int:
     sequences (`max_pool1d`), and for the reverse: torch would treat it as a sample without a batch axis.
     """
     layout, shape = call.layout(name), call.shape(name)
-    wanted = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
-    if not layout.positions or wanted not in (None, len(layout.positions)):
-        forms = {1: "(C, L)", 2: "(C, H, W)", None: "(C, L) or (C, H, W)"}[wanted]
+    required = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
+    if not layout.positions or required not in (None, len(layout.positions)):
+        forms = {1: "(C, L)", 2: "(C, H, W)", None: "(C, L) or (C, H, W)"}[required]
         raise call.unsupported(f"its input has shape {shape}, not {forms}")
     if layout.channel != 0:
         raise call.unsupported(f"its input has layout {layout.name}: transpose it to channels first")

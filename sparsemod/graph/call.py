@@ -27,7 +27,7 @@ class Constant:
     transposed: str | None = None
 
 
-def captured() -> tuple[str, ...]:
+def captured_kinds() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
 
@@ -73,15 +73,17 @@ class Call:
     def unsupported(self, hint: str = "") -> Unsupported:
         """Return the error that names this operator and its layer."""
         place = "" if self._is_leaf() else call_place(self.node)
-        return Unsupported(self.operator, self.path or "forward", "capture", captured(), hint, place=place)
+        return Unsupported(
+            self.operator, self.path or "forward", "capture", captured_kinds(), hint, place=place
+        )
 
     def tensor(self, name: str) -> str:
         """Return the tensor passed as argument `name`. Raises Unsupported when it is a constant."""
         return self.tensor_of(self.arguments[name])
 
-    def tensor_of(self, given: Any) -> str:
+    def tensor_of(self, argument: Any) -> str:
         """Return the tensor of a program node. Raises Unsupported when it does not depend on the input."""
-        value = self.walker.values[given] if isinstance(given, Node) else given
+        value = self.walker.values[argument] if isinstance(argument, Node) else argument
         if not isinstance(value, str):
             raise self.unsupported("one of its operands is a constant")
         return value
@@ -100,10 +102,10 @@ class Call:
 
     def constant(self, name: str) -> Constant | None:
         """Return the constant passed as argument `name`, None when it is absent. Raises Unsupported when it depends on the input."""
-        given = self.arguments.get(name)
-        if given is None:
+        argument = self.arguments.get(name)
+        if argument is None:
             return None
-        value = self.walker.values[given] if isinstance(given, Node) else None
+        value = self.walker.values[argument] if isinstance(argument, Node) else None
         if not isinstance(value, Constant):
             raise self.unsupported(f"its {name} depends on the input")
         return value
@@ -117,17 +119,17 @@ class Call:
         if isinstance(value, tuple | list):
             value = value[0]
         source = next(n for n in self.node.all_input_nodes if isinstance(self.walker.values[n], str))
-        given = source.meta["val"]
-        if value.ndim < 2 or value.shape[0] != given.shape[0]:
-            raise self.unsupported("it must keep the batch axis first and leave it alone")
+        input_tensor = source.meta["val"]
+        if value.ndim < 2 or value.shape[0] != input_tensor.shape[0]:
+            raise self.unsupported("it must keep the batch axis first and unchanged")
         return tuple(int(size) for size in value.shape[1:])
 
     def alias(self, name: str, *, copy: bool = False) -> None:
         """Make the tensor passed as argument `name` this call's result; with `copy`, the result has separate memory."""
-        given = self.arguments[name]
+        argument = self.arguments[name]
         self.walker.values[self.node] = self.tensor(name)
         if not copy:
-            self.walker.storage[self.node] = self.walker.storage[given]
+            self.walker.storage[self.node] = self.walker.storage[argument]
 
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
@@ -142,23 +144,23 @@ class Call:
 
         Raises Unsupported when the kind needs positions and channels first, and an input lacks them.
         """
-        for given in inputs:
-            self._check_input(kind, given)
+        for tensor in inputs:
+            self._check_input(kind, tensor)
         name = self._name(kind, named)
-        keys = {role: self._file(name, role, constant) for role, constant in more.items()}
+        keys = {role: self._store_tensor(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(
                 name, kind, inputs, name, {**(attributes or {}), **keys},
-                None if weight is None else self._file(name, "weight", weight),
-                None if bias is None else self._file(name, "bias", bias),
+                None if weight is None else self._store_tensor(name, "weight", weight),
+                None if bias is None else self._store_tensor(name, "bias", bias),
             )
         )  # fmt: skip
-        made = self.result_shape if shape is None else shape
-        self.walker.shapes[name] = made
+        output_shape = self.result_shape if shape is None else shape
+        self.walker.shapes[name] = output_shape
         if layout == "as input":
             source = self.layout_of(inputs[0])
-            layout = source.name if source.rank == len(made) else None
-        if layout is not None and layout != default_layout(made):
+            layout = source.name if source.rank == len(output_shape) else None
+        if layout is not None and layout != default_layout(output_shape):
             self.walker.layouts[name] = layout
         self.walker.values[self.node] = name
         return name
@@ -193,7 +195,7 @@ class Call:
         stack = list((self.node.meta.get("nn_module_stack") or {}).values())
         return str(stack[-1][1]).startswith("torch.nn.modules.") if stack else False
 
-    def _file(self, name: str, role: str, constant: Constant) -> str:
+    def _store_tensor(self, name: str, role: str, constant: Constant) -> str:
         key = constant.key or f"{name}.{role}"
         # A computed tensor must not replace a parameter of the same name.
         while constant.key is None and key in self.walker.state:

@@ -26,19 +26,19 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
     Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
     copy.
 
-    Raises InvalidInput for an invalid shape and for an object that is no such module, BuildError when the module fails on this shape
+    Raises InvalidInput for an invalid shape and for an object that is not such a module, BuildError when the module fails on this shape
     or cannot be traced, and Unsupported for operators that no cost model, kernel or exporter supports (all in one error).
     """
     _check_module(module)
     if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise InvalidInput("shape", tuple(shape), f"positive whole numbers: one of {described()}")
-    named = layout_of(layout, tuple(shape)).name
+    layout_name = layout_of(layout, tuple(shape)).name
     example = example_for(module, shape)
     with evaluating(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
         try:
-            return _graph(module, recorded(module, example), shape, named)
+            return _graph(module, recorded(module, example), shape, layout_name)
         except Exception as error:  # not an error yet: torch.export decides, and its messages are better
             if is_out_of_memory(error):
                 raise
@@ -48,7 +48,7 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
         except Exception as error:
             raise _cannot_capture(module, error) from error
         with stage_errors("capture"):
-            return _graph(module, program, shape, named)
+            return _graph(module, program, shape, layout_name)
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -91,11 +91,11 @@ def _run(module: nn.Module, example: Tensor) -> None:
     handles = []
     for path, part in module.named_modules():
 
-        def enter(_: nn.Module, given: tuple[Any, ...], path: str = path) -> None:
-            sizes = tuple(given[0].shape[1:]) if given and isinstance(given[0], Tensor) else ()
+        def enter(_: nn.Module, inputs: tuple[Any, ...], path: str = path) -> None:
+            sizes = tuple(inputs[0].shape[1:]) if inputs and isinstance(inputs[0], Tensor) else ()
             running.append((path, sizes))
 
-        def leave(_: nn.Module, given: Any, result: Any) -> None:
+        def leave(_: nn.Module, inputs: Any, result: Any) -> None:
             running.pop()
 
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
@@ -106,10 +106,10 @@ def _run(module: nn.Module, example: Tensor) -> None:
         raise
     except Exception as failure:
         path, sizes = running[-1] if running else ("", tuple(example.shape[1:]))
-        where = type(module.get_submodule(path)).__name__
+        failed_class = type(module.get_submodule(path)).__name__
         raise BuildError(
             f"the network does not run on samples of shape {tuple(example.shape[1:])}: "
-            f"{where} was given shape {sizes}: {_first_line(failure)}",
+            f"{failed_class} received shape {sizes}: {_first_line(failure)}",
             path or type(module).__name__,
         ) from failure
     finally:
@@ -117,7 +117,7 @@ def _run(module: nn.Module, example: Tensor) -> None:
             handle.remove()
 
 
-_EAGER = "the plain nn.Module that it was made from"
+_EAGER = "the plain nn.Module it was created from"
 
 
 def _check_module(module: object) -> None:
@@ -137,8 +137,8 @@ def _cannot_capture(module: nn.Module, error: Exception) -> SparsemodError:
     kind = type(error).__name__
     if "DataDependent" in kind:
         hint = f"forward must not depend on the input's values; torch.export says: {_first_line(error)}"
-        what = "data-dependent control flow"
-        return Unsupported(what, type(module).__name__, "capture", hint=hint)
+        operator = "data-dependent control flow"
+        return Unsupported(operator, type(module).__name__, "capture", hint=hint)
     return BuildError(
         f"the network runs, but torch.export cannot trace it: {kind}: {_first_line(error)} ({place_of(error)})",
         type(module).__name__,

@@ -51,13 +51,13 @@ class _Work:
         return Graph(
             self.source.input, self.output, tuple(self.operators),
             {name: shape for name, shape in self.shapes.items() if name in tensors},
-            {key: held for key, held in self.state.items() if key in keys},
+            {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
-    def each(self, wanted: Callable[[Kind], object]) -> Iterator[Operator]:
-        """Iterate over the operators whose kind is `wanted`, each in its current state: a pass may rewrite later operators."""
-        for name in [o.name for o in self.operators if wanted(o.traits)]:
+    def each(self, matches: Callable[[Kind], object]) -> Iterator[Operator]:
+        """Iterate over the operators whose kind `matches`, each in its current state: a pass may rewrite later operators."""
+        for name in [o.name for o in self.operators if matches(o.traits)]:
             yield next(o for o in self.operators if o.name == name)
 
     def producer(self, name: str) -> Operator | None:
@@ -86,11 +86,11 @@ class _Work:
 
     def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator:
         """Return `operator` with new weights; parameters shared with other operators stay unchanged."""
-        others = {key for o in self.operators if o.name != operator.name for key in o.keys}
+        used_elsewhere = {key for o in self.operators if o.name != operator.name for key in o.keys}
         keys = []
         for role, tensor in (("weight", weight), ("bias", bias)):
             key = f"{operator.name}.{role}"
-            while key in others:
+            while key in used_elsewhere:
                 key += "_"
             self.state[key] = tensor
             keys.append(key)
@@ -192,7 +192,7 @@ def _fuse_activations(work: _Work) -> None:
     pooling keeps the order. Two relus fuse to relu, a relu and a relu6 to relu6.
     """
     for clip in work.each(lambda kind: kind.activation):
-        while (pool := _movable(work, clip)) is not None:
+        while (pool := _swap_partner(work, clip)) is not None:
             # The tensors keep their names, so the readers of the last one need no change.
             work.shapes[pool.output] = work.shapes[pool.inputs[0]]
             work.layouts.pop(pool.output, None)
@@ -213,11 +213,11 @@ def _fuse_activations(work: _Work) -> None:
         work.drop(clip)
 
 
-def _movable(work: _Work, clip: Operator) -> Operator | None:
+def _swap_partner(work: _Work, clip: Operator) -> Operator | None:
     """Return the operator that `clip` should swap places with, None when `clip` stays."""
     before = work.producer(clip.inputs[0])
     source = before
-    while source is not None and _passes(source) and work.sole_user(source.output):
+    while source is not None and _lets_activation_pass(source) and work.sole_user(source.output):
         source = work.producer(source.inputs[0])
     fusible = (
         source is not None and source.traits.fuses_activation and work.sole_user(source.output) is not None
@@ -225,6 +225,6 @@ def _movable(work: _Work, clip: Operator) -> Operator | None:
     return before if fusible and before is not source else None
 
 
-def _passes(operator: Operator) -> bool:
+def _lets_activation_pass(operator: Operator) -> bool:
     """Whether an activation may move in front of it."""
     return operator.traits.clamps_early and operator.traits.activation is None

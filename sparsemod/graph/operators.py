@@ -71,8 +71,8 @@ class Operator:
     @property
     def keys(self) -> tuple[str, ...]:
         """Return every key into the graph's state that this operator uses."""
-        named = (self.weight, self.bias, self.attributes.get("mean"), self.attributes.get("variance"))
-        return tuple(key for key in named if key is not None)
+        possible = (self.weight, self.bias, self.attributes.get("mean"), self.attributes.get("variance"))
+        return tuple(key for key in possible if key is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +108,12 @@ class Graph:
 
     def users(self) -> dict[str, list[Operator]]:
         """Return tensor -> the operators that read it, in order; an operator that reads it twice is listed once."""
-        found: dict[str, list[Operator]] = {self.input: []}
+        readers: dict[str, list[Operator]] = {self.input: []}
         for operator in self.operators:
-            found.setdefault(operator.output, [])
+            readers.setdefault(operator.output, [])
             for name in dict.fromkeys(operator.inputs):
-                found[name].append(operator)
-        return found
+                readers[name].append(operator)
+        return readers
 
     def producers(self) -> dict[str, Operator]:
         """Return tensor -> the operator that computes it, for all tensors but the graph's input."""

@@ -48,29 +48,29 @@ def exported(module: nn.Module, example: Tensor) -> Program:
     with _quiet():
         program = torch.export.export(module, (example,), strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
-    constants, given = {}, []
+    constants, inputs = {}, []
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue
         spec = specs[node.name]
         if spec.kind is InputKind.USER_INPUT:
-            given.append(node)
+            inputs.append(node)
             continue
         key = str(spec.target)
-        held = program.state_dict.get(key, program.constants.get(key))
-        if not isinstance(held, Tensor):
-            raise CannotFollow(f"{key} is a {type(held).__name__}, not a tensor")
-        constants[node] = (key, held.detach())
-    if len(given) != 1:
-        raise CannotFollow(f"{len(given)} inputs instead of one")
-    return Program(program.graph, given[0], constants)
+        tensor = program.state_dict.get(key, program.constants.get(key))
+        if not isinstance(tensor, Tensor):
+            raise CannotFollow(f"{key} is a {type(tensor).__name__}, not a tensor")
+        constants[node] = (key, tensor.detach())
+    if len(inputs) != 1:
+        raise CannotFollow(f"{len(inputs)} inputs instead of one")
+    return Program(program.graph, inputs[0], constants)
 
 
 _ATEN = torch.ops.aten
 _SAME_SHAPE = (_ATEN.relu.default, _ATEN.relu_.default, _ATEN.native_batch_norm.default)
 
 
-def _known(func: Any, args: tuple[Any, ...]) -> Any:
+def _known_result(func: Any, args: tuple[Any, ...]) -> Any:
     """Return results that need no computation (torch's own rules for these take half of the time); None when torch must compute."""
     x = args[0]
     if func is _ATEN.relu_.default:
@@ -126,10 +126,10 @@ class _Recorder(TorchDispatchMode):
 
     def placeholder(self, name: str, tensor: Tensor) -> Node:
         node = self.graph.placeholder(name)
-        self._note(tensor, node)
+        self._remember(tensor, node)
         return node
 
-    def _note(self, tensor: Tensor, node: Node) -> None:
+    def _remember(self, tensor: Tensor, node: Node) -> None:
         node.meta["val"] = tensor
         self._nodes[id(tensor)] = node
         self._kept.append(tensor)
@@ -158,15 +158,15 @@ class _Recorder(TorchDispatchMode):
         node = self.graph.call_function(func, self.nodes(args), self.nodes(kwargs))
         node.meta["nn_module_stack"] = {path: (path, kind) for path, kind in self._stack}
         node.meta["place"] = _calling_line()
-        result = _known(func, args) if func in _SAME_SHAPE and not kwargs else None
+        result = _known_result(func, args) if func in _SAME_SHAPE and not kwargs else None
         result = func(*args, **kwargs) if result is None else result
         if isinstance(result, Tensor):
-            self._note(result, node)
+            self._remember(result, node)
         elif isinstance(result, tuple | list):
             node.meta["val"] = result
             for index, part in enumerate(result):
                 if isinstance(part, Tensor):
-                    self._note(part, self.graph.call_function(operator.getitem, (node, index)))
+                    self._remember(part, self.graph.call_function(operator.getitem, (node, index)))
         else:
             raise CannotFollow("an operator whose result is no tensor")
         return result
@@ -178,10 +178,10 @@ class _Recorder(TorchDispatchMode):
         for path, part in self._module.named_modules():
             kind = f"{type(part).__module__}.{type(part).__qualname__}"
 
-            def enter(_: nn.Module, given: Any, place: tuple[str, str] = (path, kind)) -> None:
+            def enter(_: nn.Module, inputs: Any, place: tuple[str, str] = (path, kind)) -> None:
                 self._stack.append(place)
 
-            def leave(_: nn.Module, given: Any, result: Any) -> None:
+            def leave(_: nn.Module, inputs: Any, result: Any) -> None:
                 self._stack.pop()
 
             handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
@@ -201,10 +201,10 @@ def call_place(node: Node) -> str:
     """Return file and line of the module's code that made this call, as `net.py, line 12`; empty when unknown."""
     place = node.meta.get("place")
     if place is None:
-        found = [
+        frames = [
             match for match in _FRAME.findall(node.meta.get("stack_trace") or "") if _is_outside(match[0])
         ]
-        place = (found[-1][0], int(found[-1][1])) if found else None
+        place = (frames[-1][0], int(frames[-1][1])) if frames else None
     return f"{Path(place[0]).name}, line {place[1]}" if place else ""
 
 

@@ -15,7 +15,7 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant, captured
+from sparsemod.graph.call import Call, Constant, captured_kinds
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import default_layout
@@ -38,7 +38,7 @@ class Walker:
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
         # In-place writes must not change the module's tensors.
-        copy = any(_writes(node) for node in self.nodes)
+        copy = any(_is_in_place(node) for node in self.nodes)
         self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them
             node: Constant(tensor.clone() if copy else tensor, key)
             for node, (key, tensor) in program.constants.items()
@@ -63,24 +63,24 @@ class Walker:
                 try:
                     self._translate(node)
                 except Unsupported as error:
-                    self._refuse(node, error)
+                    self._record_unsupported(node, error)
         if output is None:
             raise BuildError("the network returns nothing")
-        kept, output = _drop_squeezes(_needed(self.operators, output), output, self.shapes)
-        operators = _fuse_pads(kept, output)
+        needed, output = _drop_squeezes(_needed_operators(self.operators, output), output, self.shapes)
+        operators = _fuse_pads(needed, output)
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(
             INPUT, output, operators,
             {name: shape for name, shape in self.shapes.items() if name in tensors},
-            {key: held for key, held in self.state.items() if key in keys},
+            {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
         )  # fmt: skip
 
     def _live(self) -> set[Node]:
         """Return the nodes that the output needs, including in-place writes whose result is read only through an alias."""
         live: set[Node] = set()
-        todo = [n for n in self.nodes if n.op == "output" or _writes(n)]
+        todo = [n for n in self.nodes if n.op == "output" or _is_in_place(n)]
         while todo:
             node = todo.pop()
             if node not in live:
@@ -96,29 +96,31 @@ class Walker:
             )
         return results[0]
 
-    def _refuse(self, node: Node, error: Unsupported) -> None:
+    def _record_unsupported(self, node: Node, error: Unsupported) -> None:
         """Record the error, and continue the walk with a placeholder for the operator's result."""
-        if error.where not in {known.where for known in self.refused}:
+        if error.where not in {recorded.where for recorded in self.refused}:
             self.refused.append(error)
-        held = node.meta.get("val")
-        parts = held if isinstance(held, tuple | list) else [held]
-        made = tuple(self._stand_in(f"{error.operator}:{len(self.shapes)}", part) for part in parts)
-        self.values[node] = made if isinstance(held, tuple | list) else made[0]
+        result = node.meta.get("val")
+        parts = result if isinstance(result, tuple | list) else [result]
+        placeholders = tuple(
+            self._placeholder(f"{error.operator}:{len(self.shapes)}", part) for part in parts
+        )
+        self.values[node] = placeholders if isinstance(result, tuple | list) else placeholders[0]
         self.storage[node] = node
 
-    def _stand_in(self, name: str, held: Any) -> Any:
-        if not isinstance(held, Tensor) or held.ndim < 2 or held.shape[0] != BATCH:
+    def _placeholder(self, name: str, result: Any) -> Any:
+        if not isinstance(result, Tensor) or result.ndim < 2 or result.shape[0] != BATCH:
             return UNKNOWN
-        self.shapes[name] = tuple(int(size) for size in held.shape[1:])
+        self.shapes[name] = tuple(int(size) for size in result.shape[1:])
         return name
 
     def _translate(self, node: Node) -> None:
         call = Call(self, node)
         if any(self.values[source] is UNKNOWN for source in node.all_input_nodes):
             # The placeholder of an unsupported result has no valid shape to check. A missing translation is still reported.
-            known = node.target is python_operator.getitem or TRANSLATIONS.has(str(node.target))
+            has_translation = node.target is python_operator.getitem or TRANSLATIONS.has(str(node.target))
             self.values[node], self.storage[node] = UNKNOWN, node
-            if not known:
+            if not has_translation:
                 raise call.unsupported()
             return
         if node.target is python_operator.getitem:
@@ -134,8 +136,8 @@ class Walker:
             raise call.unsupported()
         self.storage[node] = node
         TRANSLATIONS.get(str(node.target)).origin(call)
-        if _writes(node):
-            self._written(node, call)
+        if _is_in_place(node):
+            self._update_aliases(node, call)
 
     def _evaluate(self, node: Node) -> None:
         """Evaluate a node that does not depend on the input, on the module's tensors. Raises Unsupported for random numbers."""
@@ -161,31 +163,31 @@ class Walker:
         )
         return source
 
-    def _written(self, node: Node, call: Call) -> None:
+    def _update_aliases(self, node: Node, call: Call) -> None:
         """Update every alias of an in-place operator's first input to the new value."""
         target = node.all_input_nodes[0]
         before, root = self.values[target], self.storage[target]
-        for other in [n for n, held in self.storage.items() if held is root]:
-            if self.values[other] == before:
-                self.values[other] = self.values[node]
-            elif any(self.order[user] > self.order[node] for user in other.users):
+        for alias in [n for n, owner in self.storage.items() if owner is root]:
+            if self.values[alias] == before:
+                self.values[alias] = self.values[node]
+            elif any(self.order[user] > self.order[node] for user in alias.users):
                 raise call.unsupported("it writes in place into a tensor that is read through a view")
         self.storage[node] = root
 
 
-def _writes(node: Node) -> bool:
+def _is_in_place(node: Node) -> bool:
     """Whether the node is an ATen operator that changes its first input."""
     schema = getattr(node.target, "_schema", None)
     return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
 
 
-def _needed(operators: list[Operator], output: str) -> list[Operator]:
-    wanted, kept = {output}, []
+def _needed_operators(operators: list[Operator], output: str) -> list[Operator]:
+    tensors, needed = {output}, []
     for operator in reversed(operators):
-        if operator.output in wanted:
-            kept.append(operator)
-            wanted.update(operator.inputs)
-    return kept[::-1]
+        if operator.output in tensors:
+            needed.append(operator)
+            tensors.update(operator.inputs)
+    return needed[::-1]
 
 
 def _drop_squeezes(
@@ -195,32 +197,32 @@ def _drop_squeezes(
 
     Returns the operators and the output's name, and sets the pool's entry in `shapes` to the sequence's shape.
     """
-    found = list(operators)
+    rewritten = list(operators)
     for name in [o.name for o in operators if o.kind == "reshape"]:
-        lifted = next((o for o in found if o.name == name), None)
+        lifted = next((o for o in rewritten if o.name == name), None)
         if lifted is None:
             continue
         source, image = shapes[lifted.inputs[0]], shapes[lifted.output]
-        pools = [o for o in found if lifted.output in o.inputs]
+        pools = [o for o in rewritten if lifted.output in o.inputs]
         if len(source) != 2 or image != (source[0], 1, source[1]) or len(pools) != 1:
             continue
         pool = pools[0]
-        after = [o for o in found if pool.output in o.inputs]
+        after = [o for o in rewritten if pool.output in o.inputs]
         squeezed = after[0] if len(after) == 1 else None
         if not pool.traits.positions or squeezed is None or output in (lifted.output, pool.output):
             continue
         if squeezed.kind != "reshape" or len(shapes[squeezed.output]) != 2:
             continue
         shapes[pool.output] = shapes[squeezed.output]
-        found = [
+        rewritten = [
             replace(o, inputs=tuple(pool.output if n == squeezed.output else n for n in o.inputs))
-            for o in found
+            for o in rewritten
             if o.name not in (lifted.name, squeezed.name)
         ]
-        place = next(index for index, o in enumerate(found) if o.name == pool.name)
-        found[place] = replace(pool, inputs=lifted.inputs)
+        place = next(index for index, o in enumerate(rewritten) if o.name == pool.name)
+        rewritten[place] = replace(pool, inputs=lifted.inputs)
         output = pool.output if output == squeezed.output else output
-    return found, output
+    return rewritten, output
 
 
 def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
@@ -246,5 +248,9 @@ def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
 
 def _pad_unsupported(pad: Operator) -> Unsupported:
     return Unsupported(
-        "pad", pad.name, "capture", captured(), hint="padding must be zeros directly before a convolution"
+        "pad",
+        pad.name,
+        "capture",
+        captured_kinds(),
+        hint="padding must be zeros directly before a convolution",
     )

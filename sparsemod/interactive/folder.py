@@ -38,6 +38,6 @@ class FolderSource:
             raise NotFound("artifact", artifact.digest, str(self.folder))
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
             copied = Path(shutil.copyfile(stored, Path(work) / "copy"))
-            if (found := digest_of(copied)) != artifact.digest:
-                raise DigestMismatch(str(stored), artifact.digest, found)
+            if (digest := digest_of(copied)) != artifact.digest:
+                raise DigestMismatch(str(stored), artifact.digest, digest)
             return copied.replace(path)

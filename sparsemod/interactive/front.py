@@ -32,10 +32,10 @@ class Front(pd.DataFrame):
     def of(cls, points: Sequence[Trial], trials: pd.DataFrame) -> "Front":
         """Return the front of these points, with their rows of the frame of all trials."""
         rows = trials.loc[[point.index for point in points]]
-        made = cls(rows)
-        made.attrs = rows.attrs
-        made.points = tuple(points)
-        return made
+        front = cls(rows)
+        front.attrs = rows.attrs
+        front.points = tuple(points)
+        return front
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:

@@ -49,23 +49,23 @@ def run(
         Path(folder) if folder is not None else (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     )
     with file.locating():
-        chosen = require_device(device)
-        local = LocalRun(file.spec, place, device=chosen)
+        torch_device = require_device(device)
+        local = LocalRun(file.spec, place, device=torch_device)
     with ExitStack() as stack:
         stack.enter_context(one_thread())
-        shown = stack.enter_context(bar(local) if progress else NoProgress())
+        display = stack.enter_context(bar(local) if progress else NoProgress())
         try:
-            local.run(shown.finished, shown.started)
+            local.run(display.finished, display.started)
         except KeyboardInterrupt:
             local.write()
             raise
     return load(place)
 
 
-def _read(given: ExperimentSpec | Mapping[str, Any] | Path | str) -> SpecFile:
+def _read(spec: ExperimentSpec | Mapping[str, Any] | Path | str) -> SpecFile:
     """Return the spec and, for a file, the places of its keys. Raises InvalidSpec."""
-    if isinstance(given, ExperimentSpec):
-        return SpecFile(given)
-    if isinstance(given, Mapping):
-        return SpecFile(ExperimentSpec.parse(dict(given), names=Names.IMPORTED))
-    return read_local(given)
+    if isinstance(spec, ExperimentSpec):
+        return SpecFile(spec)
+    if isinstance(spec, Mapping):
+        return SpecFile(ExperimentSpec.parse(dict(spec), names=Names.IMPORTED))
+    return read_local(spec)

@@ -164,8 +164,10 @@ def _planned(local: LocalRun) -> int:
 def line(trial: Finished, objectives: Objectives) -> str:
     """Return a finished trial as a line: index, round, state, then its objectives or the failure."""
     values = trial.result.values()
-    known = [name for name in objectives.names if name in values]
-    shown = "  ".join(f"{METRICS[name].title} {METRICS[name].show(values[name])}" for name in known)
+    measured = [name for name in objectives.names if name in values]
+    objectives_text = "  ".join(
+        f"{METRICS[name].title} {METRICS[name].show(values[name])}" for name in measured
+    )
     failure = trial.result.failure
-    words = " ".join(failure.message.split()) if failure else shown
+    words = " ".join(failure.message.split()) if failure else objectives_text
     return f"trial {trial.index:>4}  {trial.candidate.round}  {trial.state:<10}  {words}"

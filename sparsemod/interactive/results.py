@@ -97,32 +97,32 @@ class Results:
             metric(by, "by").name if by is not None else next((n for n in names if n not in bounds), names[0])
         )
         order = [first, *(name for name in names if name != first)]
-        known = [
+        candidates = [
             row
             for row in self._completed()
             if self.objectives.feasible(row.values()) and first in row.values()
         ]
-        chosen = [
+        within_limits = [
             row
-            for row in known
+            for row in candidates
             if all(row.values().get(name, float("inf")) <= limit for name, limit in bounds.items())
         ]
-        if not chosen:
-            wanted = (
+        if not within_limits:
+            limits_text = (
                 ", ".join(f"{name} <= {show_value(name, limit)}" for name, limit in bounds.items()) or first
             )
-            least = [
+            smallest = [
                 f"{name} {show_value(name, min(v))}"
                 for name in bounds
-                if (v := [r.values()[name] for r in known if name in r.values()])
+                if (v := [r.values()[name] for r in candidates if name in r.values()])
             ]
-            there = (
-                f", where the smallest is {', '.join(least)}"
-                if least
-                else f", which has {len(known)} completed trials within the budgets"
+            context = (
+                f", where the smallest is {', '.join(smallest)}"
+                if smallest
+                else f", which has {len(candidates)} completed trials within the budgets"
             )
-            raise NotFound("completed trial with", wanted, self.place + there)
-        return self._trial(min(chosen, key=lambda row: [row.values()[name] for name in order]))
+            raise NotFound("completed trial with", limits_text, self.place + context)
+        return self._trial(min(within_limits, key=lambda row: [row.values()[name] for name in order]))
 
     def plot(self, x: str | None = None, y: str | None = None, *, ax: "Axes | None" = None) -> "Axes":
         """Plot two metrics of the completed trials, with the front, the budgets and a line through the best points.
@@ -166,7 +166,7 @@ class Results:
             ", ".join(f"{counts[state]} {state}" for state in TrialState if counts[state]) or "no trial yet"
         )
 
-    def _trouble(self) -> str:
+    def _why_empty(self) -> str:
         """Return why the front is empty although trials have ended, else ""."""
         failures = [row.failure for row in self._rows if row.failure]
         if len(self.front) or not self._rows:
@@ -180,20 +180,20 @@ class Results:
         )
 
     def __repr__(self) -> str:
-        trouble = self._trouble()
+        trouble = self._why_empty()
         return f"Results({self.name!r}, {self._counts()}; {len(self.front)} on the front{f' ({trouble})' if trouble else ''}; {self.place})"
 
     def _repr_html_(self) -> str:
-        shown = [
+        names = [
             *self.objectives.names,
             *(name for name in self.objectives.budgets if name not in self.objectives.names),
         ]
         points = [
-            (point.index, [show_value(name, value) if (value := point.values.get(name)) is not None else "" for name in shown], point.row.candidate.origin)
+            (point.index, [show_value(name, value) if (value := point.values.get(name)) is not None else "" for name in names], point.row.candidate.origin)
             for point in self.front.points[:SHOWN]
         ]  # fmt: skip
         return render(
-            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._trouble(),
-            hypervolume=self.hypervolume, total=len(self.front), columns=[title(name) for name in shown], points=points,
+            "sparsemod.interactive", "results.html", name=self.name, place=self.place, counts=self._counts(), trouble=self._why_empty(),
+            hypervolume=self.hypervolume, total=len(self.front), columns=[title(name) for name in names], points=points,
             budgets=[f"{title(name)} ≤ {show_value(name, limit)}" for name, limit in self.objectives.budgets.items()],
         )  # fmt: skip

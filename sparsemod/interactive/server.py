@@ -35,11 +35,12 @@ class Server:
 
         The columns are name, state, trials, completed trials and time of creation.
         """
-        found = self._connection.experiments()
+        entries = self._connection.experiments()
         lines = [
-            (e.name, e.state, sum(e.trials.values()), e.trials.get("completed", 0), e.created) for e in found
+            (e.name, e.state, sum(e.trials.values()), e.trials.get("completed", 0), e.created)
+            for e in entries
         ]
-        index = pd.Index([e.id for e in found], dtype="int64", name="id")
+        index = pd.Index([e.id for e in entries], dtype="int64", name="id")
         return pd.DataFrame(lines, columns=["name", "state", "trials", "completed", "created"], index=index)
 
     def load(self, experiment: int | str = "") -> Results:
@@ -74,12 +75,12 @@ def connect(url: str, token: str | None = None) -> Server:
     method call. Raises InvalidInput for an address that no installed client supports.
     """
     scheme, separator, _ = url.partition("://")
-    known = CLIENTS.names()
-    if not separator or scheme not in known:
-        schemes = " or ".join(f"{name}://" for name in known)
+    supported = CLIENTS.names()
+    if not separator or scheme not in supported:
+        schemes = " or ".join(f"{name}://" for name in supported)
         allowed = (
             f"an address that begins with {schemes}"
-            if known
+            if supported
             else f"nothing: no installed package has a client ({CLIENTS.group})"
         )
         raise InvalidInput("url", url, allowed)

@@ -35,8 +35,8 @@ class Exported:
 
     def lines(self) -> list[str]:
         """Return the outcome of each format, and the note."""
-        found = [line for report in self.reports for line in report.lines()]
-        return [*found, self.note] if self.note else found
+        lines = [line for report in self.reports for line in report.lines()]
+        return [*lines, self.note] if self.note else lines
 
     def __repr__(self) -> str:
         return "\n".join([f"exported to {self.folder}", *(f"  {line}" for line in self.lines())])
@@ -106,7 +106,7 @@ class Trial:
         from sparsemod.delivery.deliver import PAGE, Subject, deliver
         from sparsemod.export.names import model_name
 
-        wanted = [formats] if isinstance(formats, str) else list(formats)
+        format_names = [formats] if isinstance(formats, str) else list(formats)
         heading = f"{self._spec.name}, trial {self.index}"
         subject = Subject.of(
             self._spec,
@@ -115,19 +115,19 @@ class Trial:
             parameters=self.parameters,
             measurements=self.row.measurements,
         )
-        done = deliver(
+        delivered = deliver(
             subject,
             folder,
-            wanted,
+            format_names,
             target=device or self._spec.target.device,
             name=name or model_name(self._spec.name, self.index),
         )
-        if done.failed:
-            words = "; ".join(f"{report.format}: {report.failure}" for report in done.failed)
-            written = [report.format for report in done.reports if report.failure is None]
+        if delivered.failed:
+            words = "; ".join(f"{report.format}: {report.failure}" for report in delivered.failed)
+            written = [report.format for report in delivered.reports if report.failure is None]
             rest = f"; {', '.join(written)} and the report card are in {folder}" if written else ""
             raise Conflict(f"trial {self.index} could not be exported as {words}{rest}")
-        return Exported(Path(folder), Path(folder) / PAGE, done.reports, subject.note)
+        return Exported(Path(folder), Path(folder) / PAGE, delivered.reports, subject.note)
 
     def _content(self) -> bytes:
         networks: list[Artifact] = [artifact for artifact in self.row.artifacts if artifact.kind == "network"]
@@ -137,9 +137,9 @@ class Trial:
             return self._source.copy(networks[0], Path(work) / "network").read_bytes()
 
     def __repr__(self) -> str:
-        known = [name for name in self._objectives if name in self.values]
-        shown = ", ".join(f"{title(name)} {show_value(name, self.values[name])}" for name in known)
-        return f"Trial({self.index}, {self.state}{': ' if shown else ''}{shown})"
+        measured = [name for name in self._objectives if name in self.values]
+        objectives = ", ".join(f"{title(name)} {show_value(name, self.values[name])}" for name in measured)
+        return f"Trial({self.index}, {self.state}{': ' if objectives else ''}{objectives})"
 
     def _repr_html_(self) -> str:
         return render(

@@ -20,8 +20,8 @@ def encoded_bytes(
 
     `bridges`: the number of zeros that `gaps` stores within runs of more than 255 zeros, when known.
     """
-    found = {"dense": filters * taps}
+    sizes = {"dense": filters * taps}
     if groups == 1:
-        found["gaps"] = 2 * (nonzeros + bridges) + filters
-        found["mask"] = nonzeros + mask_bytes(filters, taps)
-    return found
+        sizes["gaps"] = 2 * (nonzeros + bridges) + filters
+        sizes["mask"] = nonzeros + mask_bytes(filters, taps)
+    return sizes

@@ -42,14 +42,14 @@ class Window:
         """Return the rows and columns of the output; not positive when the window does not fit.
 
         With `ceil`, a last window that would begin beyond the input and its leading padding is omitted."""
-        found = []
+        counts = []
         for axis in (0, 1):
             stride = self.stride[axis]
             count = (self.room(size, axis) + (stride - 1 if self.ceil else 0)) // stride + 1
             if self.ceil and (count - 1) * stride >= size[axis] + self.around(axis)[0]:
                 count -= 1
-            found.append(count)
-        return found[0], found[1]
+            counts.append(count)
+        return counts[0], counts[1]
 
     def beyond(self, size: Pair) -> Pair:
         """Return the rows and columns by which the last window, with `ceil`, reaches beyond the input and its padding."""

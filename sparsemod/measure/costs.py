@@ -89,9 +89,9 @@ def costs(
         "sparse_model_2": width * memory.sparse_model_2(graph),
     }
     left_of = _spread(layers, zeros) if nonzeros is None else nonzeros
-    known = latency == "operators" or device.model in calibrated_cores()
+    has_operator_model = latency == "operators" or device.model in calibrated_cores()
     predicted = None
-    if known:
+    if has_operator_model:
         if encodings is None:
             wish = goal or EncodingGoal(core=device.model, most_flash=float(device.flash))
             encodings = chosen_encodings(graph, left_of, wish)
@@ -107,7 +107,7 @@ def costs(
             metric=metric, value=float(value), unit=unit, method=method, target=device.name, detail=detail
         )
 
-    found = (
+    measurements = (
         measured(
             "model_size", sizes[model_size], "weights" if model_size == "nonzeros" else "B",
             storage.description if model_size == "deployed" else _SIZE_METHODS[model_size] + suffix, definition=model_size, **sizes,
@@ -124,7 +124,7 @@ def costs(
         measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
     )  # fmt: skip
-    return {measurement.metric: measurement for measurement in found}
+    return {measurement.metric: measurement for measurement in measurements}
 
 
 def _spread(layers: tuple[size.LayerSize, ...], zeros: int) -> dict[str, int]:

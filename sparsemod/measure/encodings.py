@@ -80,12 +80,14 @@ def choose(
     forms = [{stored.name: stored for stored in stored_forms(layer.weights)} for layer in layers]
     sizes = np.full((len(layers), len(names)), np.inf)
     counts = np.full((len(layers), len(names)), np.inf)
-    for row, (layer, known) in enumerate(zip(layers, forms, strict=True)):
+    for row, (layer, layer_forms) in enumerate(zip(layers, forms, strict=True)):
         for column, name in enumerate(names):
             # Skip encodings that are not smaller than dense: they are faster only by chance, and a plan without zeros must hold with a few.
-            if name == "dense" or (name in known and known[name].bytes < known["dense"].bytes):
-                sizes[row, column] = known[name].bytes + model.layer_code.get(name, 0.0)
-                counts[row, column] = _instructions(layer, known[name], model)
+            if name == "dense" or (
+                name in layer_forms and layer_forms[name].bytes < layer_forms["dense"].bytes
+            ):
+                sizes[row, column] = layer_forms[name].bytes + model.layer_code.get(name, 0.0)
+                counts[row, column] = _instructions(layer, layer_forms[name], model)
     code = np.array([model.code.get(name, 0.0) for name in names])
     best: tuple[tuple[float, ...], NDArray[np.int64]] | None = None
     rows = np.arange(len(layers))
@@ -96,8 +98,8 @@ def choose(
         allowed[alone, 0] = sizes[alone, 0]  # layers that have only the dense encoding
         for picked in _choices(allowed, counts):
             total = flash + float(sizes[rows, picked].sum() + code[np.unique(picked)].sum())
-            taken = instructions + float(counts[rows, picked].sum())
-            key = (*_rank(goal, total, taken), *picked.tolist())
+            instruction_total = instructions + float(counts[rows, picked].sum())
+            key = (*_rank(goal, total, instruction_total), *picked.tolist())
             if best is None or key < best[0]:
                 best = key, picked
     if best is None:
@@ -115,14 +117,14 @@ def _choices(sizes: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray
     prices = {0.0}
     for a, b in combinations(range(sizes.shape[1]), 2):
         usable = np.isfinite(sizes[:, a]) & np.isfinite(sizes[:, b]) & (sizes[:, a] != sizes[:, b])
-        found = -(counts[usable, a] - counts[usable, b]) / (sizes[usable, a] - sizes[usable, b])
-        prices |= {float(price) for price in found if price > 0}
+        break_even = -(counts[usable, a] - counts[usable, b]) / (sizes[usable, a] - sizes[usable, b])
+        prices |= {float(price) for price in break_even if price > 0}
     ordered = np.array(sorted(prices))
     # Try both sides of each change, and a price beyond the last one.
-    tried = np.unique(np.concatenate([ordered, ordered * (1 + 1e-9) + 1e-12, [ordered[-1] * 2 + 1e9]]))
-    known = np.isfinite(sizes)
-    prices_paid = tried[:, None, None] * np.where(known, sizes, 0.0)
-    costs = np.where(known, np.where(known, counts, 0.0) + prices_paid, np.inf)
+    tried_prices = np.unique(np.concatenate([ordered, ordered * (1 + 1e-9) + 1e-12, [ordered[-1] * 2 + 1e9]]))
+    available = np.isfinite(sizes)
+    prices_paid = tried_prices[:, None, None] * np.where(available, sizes, 0.0)
+    costs = np.where(available, np.where(available, counts, 0.0) + prices_paid, np.inf)
     return np.unique(np.argmin(costs, axis=2), axis=0)
 
 

@@ -27,10 +27,10 @@ class Latency:
 def by_operators(predicted: Predicted, device: Device) -> Latency:
     """Return the latency that the operator model of the device's core predicts."""
     model = operator_model(device.model)
-    other = "" if model.core == device.core else f" (fitted for that core, not for {device.core})"
+    core_note = "" if model.core == device.core else f" (fitted for that core, not for {device.core})"
     error = f", mean error {model.calibration.instructions:.1%}" if model.calibration else ""
     method = (
-        f"estimate: operator model of {model.core}{other}{error}; {device.cycles_per_instruction:g} cycles per instruction "
+        f"estimate: operator model of {model.core}{core_note}{error}; {device.cycles_per_instruction:g} cycles per instruction "
         "as stated, not calibrated on this device"
     )
     return Latency(device.milliseconds(predicted.instructions), method, dict(predicted.per_layer))

@@ -47,8 +47,8 @@ def timeline(graph: Graph) -> tuple[Moment, ...]:
             continue
         alive = [b for b in buffers if b.first <= index <= b.last]
         total = sum(b.size for b in alive)
-        given = sum(b.size for b in alive if b.name == graph.input)
-        moments.append(Moment(operator.name, total, total - given, tuple(b.name for b in alive)))
+        input_bytes = sum(b.size for b in alive if b.name == graph.input)
+        moments.append(Moment(operator.name, total, total - input_bytes, tuple(b.name for b in alive)))
     return tuple(moments)
 
 
@@ -59,9 +59,9 @@ def _buffers(graph: Graph) -> list[_Buffer]:
     reads[graph.output] = len(graph.operators)
 
     first = _Buffer(graph.input, graph.elements(graph.input), 0, reads.get(graph.input, 0))
-    held, buffers = {graph.input: first}, [first]
+    buffer_of, buffers = {graph.input: first}, [first]
     for index, operator in enumerate(graph.operators):
-        source = held[operator.inputs[0]]
+        source = buffer_of[operator.inputs[0]]
         # `last` includes the readers of every tensor so far in the buffer, including views.
         free = source.last <= index and source is not first
         if operator.traits.view or (operator.traits.in_place and free):
@@ -70,7 +70,7 @@ def _buffers(graph: Graph) -> list[_Buffer]:
             buffer = _Buffer(operator.output, graph.elements(operator.output), index, index)
             buffers.append(buffer)
         buffer.last = max(buffer.last, reads.get(operator.output, index))
-        held[operator.output] = buffer
+        buffer_of[operator.output] = buffer
     return buffers
 
 

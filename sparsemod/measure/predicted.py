@@ -89,11 +89,11 @@ def chosen_encodings(
     graph: Graph,
     nonzeros: Mapping[str, int],
     goal: EncodingGoal,
-    known: Mapping[str, Weights] | None = None,
+    known_weights: Mapping[str, Weights] | None = None,
 ) -> dict[str, str]:
     """Return layer -> encoding of its weights, chosen for the whole network (see `sparsemod.measure.encodings`).
 
-    `nonzeros`: nonzero weights of each layer; `known`: the actual weights of layers, after training.
+    `nonzeros`: nonzero weights of each layer; `known_weights`: the actual weights of layers, after training.
 
     If the goal's core has no calibrated model, the default core's model is used.
     """
@@ -106,7 +106,7 @@ def chosen_encodings(
             work.layer,
             work.kernel,
             dict(work.features),
-            (known or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
+            (known_weights or {}).get(work.layer) or weights_of(graph, operators[work.layer], nonzeros),
         )
         for work in works(graph, nonzeros, {})
         if "quad_words" in work.features

@@ -58,11 +58,11 @@ class LayerSize:
 
 def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
     """Return the conv and linear layers in execution order, with the given `storage`."""
-    found = []
+    sizes = []
     for operator in graph.operators:
         if operator.weight is not None and operator.traits.weighted:
             weight = graph.state[operator.weight]
-            found.append(
+            sizes.append(
                 LayerSize(
                     operator.name,
                     weight.numel(),
@@ -71,7 +71,7 @@ def layer_sizes(graph: Graph, storage: Storage = INT8) -> tuple[LayerSize, ...]:
                     operator.window.groups,
                 )
             )
-    return tuple(found)
+    return tuple(sizes)
 
 
 def parameters(layers: Sequence[LayerSize]) -> int:

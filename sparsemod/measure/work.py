@@ -58,7 +58,7 @@ def works(
     smallest). Both determine the cost of reading the weights. Raises Unsupported for a kind without a rule.
     """
     operators = {operator.name: operator for operator in graph.operators}
-    found = []
+    calls = []
     for node in graph_layout(graph).nodes:
         kernel, features = work_of(node, graph.tensors)
         encoding = "none"
@@ -72,8 +72,8 @@ def works(
             encoding = stored.name
             if encoding != "dense":
                 features = sparse_features(features, stored)
-        found.append(Work(node.name, kernel, features, encoding))
-    return tuple(found)
+        calls.append(Work(node.name, kernel, features, encoding))
+    return tuple(calls)
 
 
 def work_of(node: Node, tensors: Tensors) -> tuple[str, Features]:
@@ -120,17 +120,19 @@ class Stored:
 
 def stored_forms(weights: Weights) -> tuple[Stored, ...]:
     """Return the encodings in which `sparsemod.export.c.encoding` can store the weights, dense first."""
-    outputs, taps, left = weights.outputs, weights.taps, weights.nonzeros
-    sizes = encoded_bytes(outputs, taps, left, weights.groups, weights.bridges)
-    kept = {"gaps": left + weights.bridges}
-    return tuple(Stored(name, size, kept.get(name, left), taps, outputs) for name, size in sizes.items())
+    outputs, taps, nonzeros = weights.outputs, weights.taps, weights.nonzeros
+    sizes = encoded_bytes(outputs, taps, nonzeros, weights.groups, weights.bridges)
+    stored_weights = {"gaps": nonzeros + weights.bridges}
+    return tuple(
+        Stored(name, size, stored_weights.get(name, nonzeros), taps, outputs) for name, size in sizes.items()
+    )
 
 
 def weights_of(graph: Graph, operator: Operator, nonzeros: Mapping[str, int] | None) -> Weights:
     """Return the weights of an operator."""
     weight = graph.state[operator.weight or ""]
-    left = weight.numel() if nonzeros is None else nonzeros[operator.name]
-    return Weights(len(weight), weight[0].numel(), operator.window.groups, left)
+    nonzero_count = weight.numel() if nonzeros is None else nonzeros[operator.name]
+    return Weights(len(weight), weight[0].numel(), operator.window.groups, nonzero_count)
 
 
 def encoded(
@@ -143,17 +145,17 @@ def encoded(
     forms = stored_forms(weights_of(graph, operator, nonzeros))
     if encodings is None:
         return min(forms, key=lambda stored: stored.bytes)
-    wanted = encodings.get(operator.name, "dense")
-    return next((stored for stored in forms if stored.name == wanted), forms[0])
+    encoding = encodings.get(operator.name, "dense")
+    return next((stored for stored in forms if stored.name == encoding), forms[0])
 
 
 def sparse_features(features: Features, stored: Stored) -> Features:
     """Replace the loops of `_filters` by loops over the encoded weights."""
     windows = features.get("windows", 1.0)
     dense = ("quad_words", "quad_tails", "quads", "single_words", "single_tails", "singles")
-    found = {name: count for name, count in features.items() if name not in dense}
-    found[f"{stored.name}_weights"] = windows * stored.nonzeros
-    found[f"{stored.name}_filters"] = windows * stored.outputs
+    encoded_features = {name: count for name, count in features.items() if name not in dense}
+    encoded_features[f"{stored.name}_weights"] = windows * stored.nonzeros
+    encoded_features[f"{stored.name}_filters"] = windows * stored.outputs
     if stored.name == "mask":
-        found["mask_bytes"] = windows * mask_bytes(stored.outputs, stored.taps)
-    return found
+        encoded_features["mask_bytes"] = windows * mask_bytes(stored.outputs, stored.taps)
+    return encoded_features

@@ -78,7 +78,7 @@ def morphs(
     if n < 0:
         raise InvalidInput("n", n, "a number of children, at least 0")
     parent = space.validate(space.fill(parameters))
-    known = {space.key(parent)}
+    keys = {space.key(parent)}
     children: list[Morph] = []
     available = morphism_set(family).operators
     weights = np.array([operator.weight for operator in available])
@@ -96,8 +96,8 @@ def morphs(
                     preserving &= available[place].preserves
                     break
         key = space.key(values)
-        if names and key not in known:
-            known.add(key)
+        if names and key not in keys:
+            keys.add(key)
             children.append(Morph(values, tuple(names), preserving))
     return children
 

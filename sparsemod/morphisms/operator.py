@@ -47,10 +47,10 @@ class Operator(ABC):
     def apply(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> tuple[Values, str] | None:
-        """Return the first valid and different candidate with a description; None if there is none."""
-        for values, what in self.candidates(space, parameters, rng):
+        """Return the first valid and different candidate with a description; None when none exists."""
+        for values, description in self.candidates(space, parameters, rng):
             if space.is_valid(values):
                 child = space.validate(values)
                 if space.key(child) != space.key(parameters):
-                    return child, f"{self.name} {what}"
+                    return child, f"{self.name} {description}"
         return None

@@ -16,19 +16,19 @@ def shuffled(items: list[T], rng: np.random.Generator) -> list[T]:
     return [items[i] for i in rng.permutation(len(items))]
 
 
-def nearest(space: Space, name: str, wanted: Value) -> Value:
-    """Return the allowed value of `name` nearest to `wanted`.
+def nearest(space: Space, name: str, target: Value) -> Value:
+    """Return the allowed value of `name` nearest to `target`.
 
-    Returns `wanted` if the space lacks the parameter; the space's validation then reports it.
+    Returns `target` if the space lacks the parameter; the space's validation then reports it.
     """
     if name not in space:
-        return wanted
+        return target
     parameter = space.parameter(name)
-    if isinstance(parameter, Categorical) and wanted not in parameter.values and is_number(wanted):
+    if isinstance(parameter, Categorical) and target not in parameter.values and is_number(target):
         numbers = [v for v in parameter.values if is_number(v)]
         if numbers:
-            return min(numbers, key=lambda v: abs(float(v) - float(wanted)))
-    return parameter.clip(wanted)
+            return min(numbers, key=lambda v: abs(float(v) - float(target)))
+    return parameter.clip(target)
 
 
 def higher(space: Space, name: str, value: Value, rng: np.random.Generator) -> Value | None:
@@ -65,8 +65,8 @@ def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -
     if isinstance(parameter, Fixed) or parameter.cardinality <= 1:
         return None
     if isinstance(parameter, Categorical) and not parameter.ordered:
-        others = parameter.others(value)
-        return others[rng.integers(len(others))]
+        alternatives = parameter.others(value)
+        return alternatives[rng.integers(len(alternatives))]
     if isinstance(parameter, Categorical):
         place = parameter.place(value)
         around = [p for p in (place - 1, place + 1) if 0 <= p < len(parameter.values)]
@@ -84,9 +84,9 @@ def elsewhere(space: Space, name: str, value: Value, rng: np.random.Generator) -
 def change(before: Value, after: Value) -> str:
     """Format `before->after`, with at least three digits and as many as distinguish the two."""
     for digits in range(3, 17):
-        shown = [
+        texts = [
             f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in (before, after)
         ]
-        if shown[0] != shown[1]:
-            return "->".join(shown)
+        if texts[0] != texts[1]:
+            return "->".join(texts)
     return f"{before!r}->{after!r}"

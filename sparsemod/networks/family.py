@@ -139,15 +139,15 @@ class FamilyFactory:
 
         Raises InvalidInput, which names an option (`network.options...`).
         """
-        known = self.__signature__.parameters
+        parameters = self.__signature__.parameters
         for name, value in options.items():
-            if name not in known and not self._open:
+            if name not in parameters and not self._open:
                 raise InvalidInput(
                     f"network.options.{name}",
                     value,
-                    f"an option of {self.name!r}: {', '.join(known) or 'it has none'}",
+                    f"an option of {self.name!r}: {', '.join(parameters) or 'it has none'}",
                 )
-        for name, parameter in known.items():
+        for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in options:
                 raise InvalidInput(f"network.options.{name}", None, f"is needed by family {self.name!r}")
         try:

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class WatchedFamily(Family):
-    """`family` plus the names of the parameters `given` to `build` and `read` by its code, over all networks."""
+    """`family` plus the names of the parameters `passed` to `build` and `read` by its code, over all networks."""
 
     def __init__(self, family: Family) -> None:
         super().__init__(family.name, family.implementation, family.options)
-        self.given: set[str] = set()
+        self.passed: set[str] = set()
         self.read: set[str] = set()
 
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
         """See Family."""
-        self.given.update(parameters)
+        self.passed.update(parameters)
         return super().build(_Watched(parameters, self.read), data)
 
 

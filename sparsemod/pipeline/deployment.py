@@ -45,6 +45,6 @@ def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> Int
     Raises the errors of `capture`.
     """
     graph = deployed(capture(module, problem.info.shape, problem.info.layout))
-    known = {layer.name: layer.weights for layer in encoded_layers(network)}
-    chosen = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), known)
-    return replace(network, encodings=chosen)
+    layer_weights = {layer.name: layer.weights for layer in encoded_layers(network)}
+    encodings = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), layer_weights)
+    return replace(network, encodings=encodings)

@@ -87,9 +87,9 @@ def check(
     try:
         dry.run()
     except InvalidInput as error:
-        dry.find("error", dry.subject, str(located(error)))
+        dry.add("error", dry.subject, str(located(error)))
     except SparsemodError as error:
-        dry.find("error", dry.subject, str(error))
+        dry.add("error", dry.subject, str(error))
     return Report(tuple(dry.findings), tuple(dry.tried))
 
 
@@ -101,18 +101,18 @@ class _DryRun:
         self.subject = "data"
         self.rng = np.random.default_rng(spec.seed)
 
-    def find(self, level: Level, subject: str, message: str) -> None:
+    def add(self, level: Level, subject: str, message: str) -> None:
         self.findings.append(Finding(level, subject, message))
 
     def run(self) -> None:
         data = load(self.spec.dataset, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
-        self.find(
+        self.add(
             "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
         )
         self.data(data)
         if len(data.validation) < 100:
-            self.find(
+            self.add(
                 "warning",
                 "data",
                 f"{len(data.validation)} validation samples measure an error to no better than {50 / len(data.validation) ** 0.5:.0f} %",
@@ -124,7 +124,7 @@ class _DryRun:
         self.subject = "space"
         problem = Problem.of(self.spec, data.info, imports=self.imports)
         free = [p.name for p in problem.space.free]
-        self.find(
+        self.add(
             "ok",
             "space",
             f"{len(problem.space.parameters)} parameters, {len(free)} of them searched: {', '.join(free)}",
@@ -136,18 +136,18 @@ class _DryRun:
         for values in itertools.islice(self.spec.source.samples(problem.space, self.rng), self.candidates):
             self.tried.append(self.attempt(problem, data, values))
         self.unread(problem, family)
-        broken = [tried for tried in self.tried if tried.problem]
-        for tried in broken:
-            self.find(
-                "error" if len(broken) == len(self.tried) else "warning",
+        failed = [attempt for attempt in self.tried if attempt.problem]
+        for attempt in failed:
+            self.add(
+                "error" if len(failed) == len(self.tried) else "warning",
                 "trial",
-                f"{tried.problem} with {tried.parameters}",
+                f"{attempt.problem} with {attempt.parameters}",
             )
-        if len(broken) < len(self.tried):
-            self.find(
+        if len(failed) < len(self.tried):
+            self.add(
                 "ok",
                 "trial",
-                f"{len(self.tried) - len(broken)} of {len(self.tried)} candidates went through the whole pipeline",
+                f"{len(self.tried) - len(failed)} of {len(self.tried)} candidates went through the whole pipeline",
             )
         self.duration()
 
@@ -155,10 +155,10 @@ class _DryRun:
         """Add the findings about the splits and the shape of the samples."""
         if data.groups is not None:
             counts = ", ".join(f"{count:,} {name}" for name, count in data.groups.items())
-            self.find("ok", "data", f"whole groups in each split: {counts}")
+            self.add("ok", "data", f"whole groups in each split: {counts}")
         if looks_channels_last(data.info.shape) and "layout" not in self.spec.dataset.options:
             first, rows, columns = data.info.shape
-            self.find(
+            self.add(
                 "warning",
                 "data",
                 f"{first} channels of {rows} x {columns}? Samples are (channels, rows, columns); {first} x {rows} images with {columns} channels must be transposed",
@@ -167,50 +167,50 @@ class _DryRun:
     def unread(self, problem: Problem, family: WatchedFamily) -> None:
         """Report the searched parameters of the family that no network used."""
         searched = {parameter.name for parameter in problem.space.free}
-        names = [name for name in problem.space.names if name in (searched & family.given) - family.read]
+        names = [name for name in problem.space.names if name in (searched & family.passed) - family.read]
         if names:
-            self.find(
+            self.add(
                 "warning",
                 "space",
-                f"family {family.name} reads {', '.join(names)} in none of the networks tried: the search would vary what changes nothing; "
-                "give one value, or read it in the family",
+                f"family {family.name} reads {', '.join(names)} in none of the tried networks, so searching them has no effect; "
+                "give each a single value, or read it in the family",
             )
 
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"
         screen = Screen(problem)
         feasible, smallest = 0, {metric: float("inf") for metric in self.spec.all_budgets()}
-        refused: dict[str, int] = {}
+        failures: dict[str, int] = {}
         began = time.perf_counter()
-        drawn = 0
+        draws = 0
         samples = self.spec.source.samples(problem.space, self.rng)
         # Feasible candidates may be rare: draw as many as the source draws before it raises SpaceEmpty.
-        while drawn < self.draws or (
-            not feasible and sum(refused.values()) < drawn < self.spec.source.patience
+        while draws < self.draws or (
+            not feasible and sum(failures.values()) < draws < self.spec.source.patience
         ):
-            drawn += 1
+            draws += 1
             try:
                 costs = screen.costs(next(samples))
             except (BuildError, Unsupported) as error:
-                refused[str(error)] = refused.get(str(error), 0) + 1
+                failures[str(error)] = failures.get(str(error), 0) + 1
                 continue
             feasible += problem.objectives.feasible(costs)
             smallest = {m: min(v, costs.get(m, v)) for m, v in smallest.items()}
-        each = (time.perf_counter() - began) / drawn
-        lost = sum(refused.values())
-        for message, count in sorted(refused.items(), key=lambda item: -item[1])[:_REASONS]:
-            level: Level = "error" if lost == drawn else "warning"
-            self.find(level, "space", f"{count} of {drawn} draws cannot be built or deployed: {message}")
-        if len(refused) > _REASONS:
-            self.find("warning", "space", f"{len(refused) - _REASONS} further reasons why draws fail")
+        seconds_each = (time.perf_counter() - began) / draws
+        failed = sum(failures.values())
+        for message, count in sorted(failures.items(), key=lambda item: -item[1])[:_REASONS]:
+            level: Level = "error" if failed == draws else "warning"
+            self.add(level, "space", f"{count} of {draws} draws cannot be built or deployed: {message}")
+        if len(failures) > _REASONS:
+            self.add("warning", "space", f"{len(failures) - _REASONS} more reasons for failing draws")
         limits = ", ".join(
             f"{METRICS[m].title} <= {METRICS[m].show(limit)} (smallest seen {METRICS[m].show(smallest[m])})"
             for m, limit in self.spec.all_budgets().items() if smallest[m] < float("inf")
         )  # fmt: skip
-        self.find(
+        self.add(
             "ok" if feasible else "error",
             "budgets",
-            f"{feasible} of {drawn} random candidates are feasible, {1000 * each:.0f} ms each{'; ' + limits if limits else ''}",
+            f"{feasible} of {draws} random candidates are feasible, {1000 * seconds_each:.0f} ms each{'; ' + limits if limits else ''}",
         )
 
     def attempt(self, problem: Problem, data: Dataset, values: dict[str, Value]) -> Tried:
@@ -258,20 +258,20 @@ class _DryRun:
         for morph in Screen(problem).morphs(values, self.rng)[:1]:
             child = build(problem, morph.parameters, self.spec.seed)
             architecture = problem.architecture(morph.parameters)
-            found = inherit(
+            inheritance = inherit(
                 problem.family, problem.architecture(values), state, architecture, child, problem.info
             )
-            child.load_state_dict(found.state_dict)
+            child.load_state_dict(inheritance.state_dict)
 
     def duration(self) -> None:
-        seconds = [tried.epoch_seconds for tried in self.tried if tried.epoch_seconds is not None]
+        seconds = [attempt.epoch_seconds for attempt in self.tried if attempt.epoch_seconds is not None]
         if not seconds:
             return
         plan = self.spec.source.plan()
         trials = sum(part.trials for part in plan)
         epochs = sum(part.trials * part.epochs for part in plan)
         total = epochs * float(np.mean(seconds))
-        self.find(
+        self.add(
             "ok", "time", f"about {_duration(total)} of training for {trials} trials ({epochs} epochs) on one CPU worker like this one; a rough guess from {len(seconds)} candidates",
         )  # fmt: skip
 

@@ -56,20 +56,20 @@ def environment_failure(error: BaseException) -> EnvironmentFailure | None:
         if isinstance(cause, EnvironmentFailure):
             return cause
         if isinstance(cause, OSError) and cause.errno in _PLACE_ERRNO:
-            where = f": {cause.filename}" if cause.filename else ""
-            return EnvironmentFailure(f"{cause.strerror}{where}", whole=True)
+            file_name = f": {cause.filename}" if cause.filename else ""
+            return EnvironmentFailure(f"{cause.strerror}{file_name}", whole=True)
         if isinstance(cause, RuntimeError) and any(words in str(cause) for words in _GPU_GONE):
             return EnvironmentFailure(" ".join(str(cause).split()), whole=True)
         if isinstance(cause, DataMissing | DigestMismatch | ToolsMissing | ServerUnavailable):
             return EnvironmentFailure(str(cause))
-        if isinstance(cause, UnknownName) and _names_a_plugin(cause.field):
+        if isinstance(cause, UnknownName) and _is_plugin_field(cause.field):
             return EnvironmentFailure(str(cause))
         if isinstance(cause, ImportError):
             return EnvironmentFailure(f"{type(cause).__name__}: {cause}")
     return None
 
 
-def _names_a_plugin(field: str) -> bool:
+def _is_plugin_field(field: str) -> bool:
     return field in _PLACE_NAMES or field.startswith("pipeline.")
 
 
@@ -78,10 +78,10 @@ def data_failure(error: BaseException) -> EnvironmentFailure | None:
 
     Here every refusal of the system (no such file, no connection) is the machine's failure.
     """
-    found = environment_failure(error)
-    if found is None and any(isinstance(cause, OSError) for cause in _chain(error)):
+    failure = environment_failure(error)
+    if failure is None and any(isinstance(cause, OSError) for cause in _chain(error)):
         return EnvironmentFailure(str(error))
-    return found
+    return failure
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

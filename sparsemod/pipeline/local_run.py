@@ -143,10 +143,10 @@ class _Folder:
             # The process was killed during this write: the trial runs again.
             lines.pop()
             write_atomically(self._journal, "".join(lines).encode())
-        found = []
+        trials = []
         for number, line in enumerate(lines, 1):
             try:
-                found.append(Finished.model_validate_json(line))
+                trials.append(Finished.model_validate_json(line))
             except ValidationError as error:
                 raise InvalidInput(
                     "trial",
@@ -154,10 +154,10 @@ class _Folder:
                     f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
                     f"{self._journal}:{number}",
                 ) from error
-        return found
+        return trials
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """Hold the folder's lock, so that two runs never use the same trial index.
 
         The system releases the lock when the process dies. Raises Conflict when another run holds it.
@@ -180,7 +180,7 @@ class LocalFolder(_Folder):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not self._spec_file.is_file():
-            raise NotFound("local run", str(folder), "this place: no spec.json is in it")
+            raise NotFound("local run", str(folder), "this folder, which has no spec.json")
         self.spec = self._read_spec()
         self.trials = self._read()
         if self._device_file.is_file() and self.spec.target.device not in device_names():
@@ -202,7 +202,7 @@ class LocalFolder(_Folder):
 
         Raises InvalidInput, and Conflict while a run is active in the folder.
         """
-        with self._alone():
+        with self._lock():
             self.spec = extended(self._read_spec(), rounds, budgets)
             self.spec.all_budgets()
             self._write_spec(self.spec)
@@ -238,13 +238,13 @@ class LocalRun(_Folder):
         try:
             (self.folder / "artifacts").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            allowed = f"a folder that can be made and written ({error.strerror})"
+            allowed = f"a folder that can be created and written ({error.strerror})"
             raise InvalidInput("folder of results", str(self.folder), allowed) from error
         if self._spec_file.exists():
             if self._read_spec() != self.spec:
                 raise Conflict(
                     f"{self.folder} holds results of another spec; choose another folder or remove it. "
-                    f"`sparsemod extend {self.folder}` adds trials to it, `sparsemod run {self.folder}` goes on with its own spec"
+                    f"`sparsemod extend {self.folder}` adds trials to it, `sparsemod run {self.folder}` continues with its spec"
                 )
         else:
             profile = device(self.spec.target.device).model_dump_json(indent=1, exclude_none=True)
@@ -266,14 +266,14 @@ class LocalRun(_Folder):
         folder, and EnvironmentFailure when the machine lacks a resource, such as disk space. After
         EnvironmentFailure the current trial is not recorded, and the same call continues the run later.
         """
-        with self._alone():
+        with self._lock():
             self.trials = self._read()
             self._sweep()
             try:
                 reason = self._search(on_finished, on_start)
                 files = self.write()
             except (OSError, EnvironmentFailure) as error:
-                raise self._lacking(error) from error
+                raise self._environment_error(error) from error
             finally:
                 if not self.trials:
                     # The folder has no trials yet: a corrected spec may use it.
@@ -288,14 +288,14 @@ class LocalRun(_Folder):
             for half in self.folder.glob(f".{name}.*"):
                 half.unlink(missing_ok=True)
 
-    def _lacking(self, error: OSError | EnvironmentFailure) -> BaseException:
+    def _environment_error(self, error: OSError | EnvironmentFailure) -> BaseException:
         """Return the EnvironmentFailure behind a failed write in the folder, else `error` unchanged."""
-        found = environment_failure(error)
-        if found is None:
+        failure = environment_failure(error)
+        if failure is None:
             return error
         return EnvironmentFailure(
-            f"{found}; {len(self.trials)} finished trials are kept in {self.folder}, and the same run goes on from there",
-            found.whole,
+            f"{failure}; {len(self.trials)} finished trials are kept in {self.folder}; run it again to continue",
+            failure.whole,
         )
 
     def _search(
@@ -307,12 +307,12 @@ class LocalRun(_Folder):
         while (reason := self.search.done(self.observations())) is None:
             suggestions = self.search.next(self.observations(), self.spec.source.batch)
             if not suggestions:
-                return "the search space holds no further candidate"
+                return "the search space has no more candidates"
             for suggestion in suggestions:
                 index = len(self.trials)
                 reporter = on_start(index, suggestion) if suggestion.miss() is None else None
                 finished = self._evaluate(index, suggestion, reporter or Silent())
-                self._keep(finished)
+                self._append_trial(finished)
                 on_finished(finished)
         return reason
 
@@ -342,7 +342,7 @@ class LocalRun(_Folder):
                             parent=parent, reporter=timed, workdir=Path(workdir), imports=True,
                         )  # fmt: skip
                 except TimeUp:
-                    message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was ended"
+                    message = f"took longer than limits.trial_seconds = {limit:g} s (in stage {timed.at!r}) and was stopped"
                     failure = Failure(kind=FailureKind.FAULT, message=message)
                     result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
@@ -369,7 +369,7 @@ class LocalRun(_Folder):
             raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
         return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
 
-    def _keep(self, finished: Finished) -> None:
+    def _append_trial(self, finished: Finished) -> None:
         line = (finished.model_dump_json() + "\n").encode()
         with self._journal.open("ab", buffering=0) as journal:
             size = journal.tell()

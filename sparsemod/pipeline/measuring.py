@@ -24,10 +24,10 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     Differences from the planned costs become notes of `work`.
     """
     problem = work.problem
-    found = measured_costs(problem, module, network)
-    found["model_size"] = linked_size(network, found["model_size"])
-    measured, notes = measure_on_device(problem, network, found)
-    found |= measured
+    by_metric = measured_costs(problem, module, network)
+    by_metric["model_size"] = linked_size(network, by_metric["model_size"])
+    measured, notes = measure_on_device(problem, network, by_metric)
+    by_metric |= measured
     work.notes += notes
     x, y = work.data.validation.tensors()
     with torch.inference_mode():
@@ -39,16 +39,14 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
         target="host", split="validation", standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:
-        if name in work.planned and found[name].value != work.planned[name].value:
+        if name in work.planned and by_metric[name].value != work.planned[name].value:
             work.notes.append(
-                f"{name}: planned {work.planned[name].value:g}, measured {found[name].value:g} {found[name].unit}"
+                f"{name}: planned {work.planned[name].value:g}, measured {by_metric[name].value:g} {by_metric[name].unit}"
             )
-    values = {name: measurement.value for name, measurement in found.items()}
+    values = {name: measurement.value for name, measurement in by_metric.items()}
     for name, excess in problem.objectives.over_budget(values).items():
-        work.notes.append(
-            f"{over_budget(name, excess)}: measured so; before training it was planned within it"
-        )
-    return [network_error(problem, network, work.data.validation), floating, *found.values()]
+        work.notes.append(f"{over_budget(name, excess)}; the plan before training was within the budget")
+    return [network_error(problem, network, work.data.validation), floating, *by_metric.values()]
 
 
 def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:

@@ -31,16 +31,16 @@ def measure_on_device(
         return {}, ()
     target = device(spec.target.device)
     try:
-        found = Emulator(target.core).measure(network)
+        emulation = Emulator(target.core).measure(network)
     except (ToolsMissing, UnknownName, EmulationError, Unsupported) as error:
         if spec.measure.device == "emulated":
             raise
         return {}, (f"device costs are predicted by the operator model: {error}",)
-    made = measurements(found, target, predicted)
+    emulated = measurements(emulation, target, predicted)
     if spec.measure.latency != "operators":
-        made.pop("latency")
-    return made, tuple(
-        str(DoesNotFit(region, over, target.title)) for region, over in overflow(found, target)
+        emulated.pop("latency")
+    return emulated, tuple(
+        str(DoesNotFit(region, over, target.title)) for region, over in overflow(emulation, target)
     )
 
 
@@ -62,20 +62,20 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
     return counted.model_copy(update={"value": float(size), "method": method, "detail": detail})
 
 
-def overflow(found: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
+def overflow(emulation: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
     """Return (memory region, bytes over) for each region of the device that the network alone exceeds."""
-    regions = (("flash", found.flash, target.flash), ("RAM", found.ram, target.ram))
-    return tuple((name, used - held) for name, used, held in regions if used > held)
+    regions = (("flash", emulation.flash, target.flash), ("RAM", emulation.ram, target.ram))
+    return tuple((name, used - available) for name, used, available in regions if used > available)
 
 
 def measurements(
-    found: Emulation, target: Device, predicted: Mapping[str, Measurement]
+    emulation: Emulation, target: Device, predicted: Mapping[str, Measurement]
 ) -> dict[str, Measurement]:
     """Return latency, instructions, flash and ram as measurements.
 
     `detail` holds the prediction and its deviation.
     """
-    how = found.method
+    how = emulation.method
     cycles = (
         f"{target.cycles_per_instruction:g} cycles per instruction as stated, at {target.clock / 1e6:g} MHz"
     )
@@ -92,14 +92,14 @@ def measurements(
             metric=metric, value=float(value), unit=unit, method=method, target=target.name, detail={**compared, **detail}
         )  # fmt: skip
 
-    facts = {"core": found.core, "board": found.board}
-    parts = {"static": found.static_ram, "stack": found.stack}
-    layers = dict(found.per_layer)
+    facts = {"core": emulation.core, "board": emulation.board}
+    parts = {"static": emulation.static_ram, "stack": emulation.stack}
+    layers = dict(emulation.per_layer)
     cores = predicted["instructions"].detail.get("cores", {}) if "instructions" in predicted else {}
-    made = (
-        measured("latency", target.milliseconds(found.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
-        measured("instructions", found.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
-        measured("flash", found.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
-        measured("ram", found.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
+    results = (
+        measured("latency", target.milliseconds(emulation.instructions), "ms", f"estimate: {how}, instructions); {cycles}", definition="operators", instructions=layers),
+        measured("instructions", emulation.instructions, "instructions", f"{how}, one inference)", layers=layers, cores=cores, **facts),
+        measured("flash", emulation.flash, "B", f"{how}, linked code and constants of the network, without start-up code)", **facts),
+        measured("ram", emulation.ram, "B", f"{how}, linked arena and painted stack)", **parts, **facts),
     )  # fmt: skip
-    return {measurement.metric: measurement for measurement in made}
+    return {measurement.metric: measurement for measurement in results}

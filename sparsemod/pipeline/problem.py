@@ -66,23 +66,23 @@ class Problem:
     @cached_property
     def space(self) -> Space:
         """Return the family's parameters, narrowed by the spec, and the searched pipeline parameters."""
-        own = self.family.space(self.info)
-        allowed = [*own.names, *PIPELINE_PARAMETERS]
+        family_space = self.family.space(self.info)
+        allowed = [*family_space.names, *PIPELINE_PARAMETERS]
         searched = self.spec.searched()
-        for name, given in searched.items():
-            if name in own:
-                check_narrowed(own.parameter(name), given, self.spec.network.family)
+        for name, parameter in searched.items():
+            if name in family_space:
+                check_narrowed(family_space.parameter(name), parameter, self.spec.network.family)
             elif name not in allowed:
-                known = ", ".join(allowed)
+                names = ", ".join(allowed)
                 raise InvalidSpec(
                     f"space.{name}",
                     name,
-                    f"a parameter of family {self.spec.network.family} or of the pipeline: {known}",
+                    f"a parameter of family {self.spec.network.family} or of the pipeline: {names}",
                 )
-        space = own.override(searched)
+        space = family_space.override(searched)
         # The spec's constraints come first, so that an error's index is the index in the spec.
-        whole = Space(space.parameters, [*self.spec.constraints, *own.constraints])
-        return whole.check_reachable(name for name in searched if name not in own)
+        whole = Space(space.parameters, [*self.spec.constraints, *family_space.constraints])
+        return whole.check_reachable(name for name in searched if name not in family_space)
 
     @cached_property
     def objectives(self) -> Objectives:
@@ -120,9 +120,9 @@ class Problem:
         return self._changed("training", self.spec.training, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
-        own = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has(part, n)}
+        searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has_key(part, n)}
         try:
-            return changed(part, own) if own else part
+            return changed(part, searched) if searched else part
         except ValidationError as error:
             first = error.errors()[0]
             raise InvalidInput(
@@ -130,7 +130,7 @@ class Problem:
             ) from None
 
 
-def _has(part: BaseModel, key: str) -> bool:
+def _has_key(part: BaseModel, key: str) -> bool:
     return part.has(key) if isinstance(part, PluginConfig) else key in type(part).model_fields
 
 

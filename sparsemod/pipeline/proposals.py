@@ -31,7 +31,7 @@ class Proposal(Suggestion):
         return TrialResult(state=TrialState.INFEASIBLE, measurements=self.measurements, notes=notes)
 
 
-def _as_it_is(costs: Costs) -> Costs:
+def _unchanged(costs: Costs) -> Costs:
     return costs
 
 
@@ -42,7 +42,7 @@ class Proposer:
         self._source, self._measure = source, measure
 
     @classmethod
-    def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _as_it_is) -> "Proposer":
+    def of(cls, problem: Problem, watch: Callable[[Costs], Costs] = _unchanged) -> "Proposer":
         """Return the spec's source in the family's space, with morphs and exact costs (wrapped by `watch`)."""
         screen = Screen(problem)
         context = SourceContext(
@@ -59,9 +59,16 @@ class Proposer:
         return [self._proposal(suggestion) for suggestion in self._source.next(observations, n)]
 
     def _proposal(self, item: Suggestion) -> Proposal:
-        known: tuple[Measurement, ...] = ()
+        measurements: tuple[Measurement, ...] = ()
         if not item.feasible and item.error is None:
-            known = tuple(self._measure(item.candidate.parameters).values())
+            measurements = tuple(self._measure(item.candidate.parameters).values())
         return Proposal(
-            item.candidate, item.epochs, item.costs, item.feasible, item.over, item.error, item.gain, known
+            item.candidate,
+            item.epochs,
+            item.costs,
+            item.feasible,
+            item.over,
+            item.error,
+            item.gain,
+            measurements,
         )

@@ -109,12 +109,12 @@ class Screen:
         relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
         key = repr(sorted(relevant.items()))
         if key not in self._known:
-            self._known[key] = self._screened(values)
+            self._known[key] = self._planned_costs(values)
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
         return self._known[key]
 
-    def _screened(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
+    def _planned_costs(self, values: Mapping[str, Value]) -> dict[str, Measurement]:
         try:
             return planned_costs(self.problem, values, build(self.problem, values, 0))
         except (Exception, SystemExit) as error:

@@ -31,19 +31,19 @@ class Timed:
         self._reporter, self._end = reporter, time.monotonic() + seconds
         self.at = "start"
 
-    def _look(self) -> None:
+    def _check_time(self) -> None:
         if time.monotonic() > self._end:
             raise TimeUp
 
     def stage(self, name: str) -> None:
         """See Reporter."""
-        self._look()
+        self._check_time()
         self.at = name
         self._reporter.stage(name)
 
     def point(self, point: CurvePoint) -> None:
         """See Reporter."""
-        self._look()
+        self._check_time()
         self._reporter.point(point)
 
     def log(self, message: str, level: str = "info") -> None:
@@ -56,7 +56,7 @@ class Timed:
 
     def should_stop(self) -> bool:
         """See Reporter."""
-        self._look()
+        self._check_time()
         return self._reporter.should_stop()
 
 

@@ -35,7 +35,7 @@ def train_network(
             if not error.field.startswith("resume"):
                 raise
             # The checkpoint only saves time. Start again without it, or every attempt would fail.
-            work.notes.append(f"began anew, the checkpoint cannot be continued: {error}")
+            work.notes.append(f"training restarted, because the checkpoint cannot be continued: {error}")
             work.reporter.log(work.notes[-1], "warning")
             work.network().load_state_dict(start)
             outcome = _train(work, epochs, pruner, None)

@@ -60,7 +60,7 @@ def evaluate(
         lacking = environment_failure(error)
         if lacking is not None:
             raise lacking from error
-        return work.broken(error)
+        return work.failed_by(error)
     if ended is not None:
         return ended
     for note in work.notes:

@@ -41,7 +41,7 @@ class Work:
     """One call of `sparsemod.pipeline.trial.evaluate`, which documents the arguments.
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
-    `planned` maps metrics to the costs known before training. `kept` lets stages pass values to later
+    `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
     stages, under names of their choice.
     """
 
@@ -68,7 +68,7 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     artifacts: list[Artifact] = field(default_factory=list)
-    kept: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
     at: Stage | None = None
 
     def run(self, stages: Sequence[Stage]) -> TrialResult | None:
@@ -90,7 +90,7 @@ class Work:
     def finished(self) -> Quantized:
         """Return the network whose accuracy counts. Raises RuntimeError before it exists, see `network`."""
         if self.integer is None:
-            raise RuntimeError("no stage has made the integer network")
+            raise RuntimeError("no stage has created the integer network")
         return self.integer
 
     def pruning(self, *, new: bool = False) -> Method[Any]:
@@ -123,22 +123,22 @@ class Work:
         failure = Failure(kind=kind, message=message, detail=detail)
         return self.result(TrialState.FAILED, measurements, failure)
 
-    def broken(self, error: BaseException) -> TrialResult:
+    def failed_by(self, error: BaseException) -> TrialResult:
         """Return the failed result for an exception of a stage.
 
         `detail` holds the traceback. After training the result keeps the costs.
         """
-        known = tuple(self.planned.values()) if self.curve else ()
+        planned = tuple(self.planned.values()) if self.curve else ()
         trace = "".join(traceback.format_exception(error))
-        ours = isinstance(error, BuildError | Unsupported | InvalidInput)
+        expected = isinstance(error, BuildError | Unsupported | InvalidInput)
         message = (
-            str(error) if ours else f"{self.at.name if self.at else 'pipeline'}: {summarize_error(error)}"
+            str(error) if expected else f"{self.at.name if self.at else 'pipeline'}: {summarize_error(error)}"
         )
         self.reporter.log(message, "error")
         self.artifacts.clear()
-        certain = ours or (self.at is not None and self.at.certain)
+        certain = expected or (self.at is not None and self.at.certain)
         lasting = certain and not is_out_of_memory(error)
-        return self.failed(message, known, trace, FailureKind.INVALID if lasting else FailureKind.FAULT)
+        return self.failed(message, planned, trace, FailureKind.INVALID if lasting else FailureKind.FAULT)
 
     def result(
         self, state: TrialState, measurements: Iterable[Measurement] = (), failure: Failure | None = None

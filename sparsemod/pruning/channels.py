@@ -74,7 +74,7 @@ class Labeller:
         self.labels: dict[str, Labels] = {}
         self.rows: dict[str, Labels] = {}
         self.inputs: dict[str, Labels] = {}  # per weight: labels of its input channels
-        self.made: dict[str, tuple[str, Labels]] = {}  # per layer: its weight and the labels it makes
+        self.new_labels: dict[str, tuple[str, Labels]] = {}  # per layer: its weight and the labels it makes
 
     def run(self) -> Channels:
         graph = self.graph
@@ -90,8 +90,8 @@ class Labeller:
                 reasons.setdefault(unit, reason)
         makers: dict[int, list[str]] = {}
         frozen: dict[str, str] = {}
-        for layer, (_, made) in self.made.items():
-            for unit in dict.fromkeys(root[made].tolist()):
+        for layer, (_, layer_labels) in self.new_labels.items():
+            for unit in dict.fromkeys(root[layer_labels].tolist()):
                 if unit in reasons:
                     frozen.setdefault(layer, reasons[unit])
                 else:
@@ -105,7 +105,7 @@ class Labeller:
             groups=tuple(Group(layers, tuple(units)) for layers, units in groups.items()),
             frozen=frozen,
             rows={name: root[labels] for name, labels in self.rows.items()},
-            filters=tuple(dict.fromkeys(weight for weight, _ in self.made.values())),
+            filters=tuple(dict.fromkeys(weight for weight, _ in self.new_labels.values())),
         )
 
     def visit(self, operator: Operator) -> Labels:
@@ -122,22 +122,22 @@ class Labeller:
             )
         outputs = self.graph.image(operator.output)[0]
         if is_depthwise(operator, len(inputs)):
-            made = np.repeat(inputs, outputs // len(inputs))
+            labels = np.repeat(inputs, outputs // len(inputs))
         else:
-            made = self.fresh(outputs)
+            labels = self.fresh(outputs)
             if operator.window.groups > 1:
-                self.frozen += [(inputs, _GROUPED), (made, _GROUPED)]
-            self.made[operator.name] = (weight, made)
+                self.frozen += [(inputs, _GROUPED), (labels, _GROUPED)]
+            self.new_labels[operator.name] = (weight, labels)
         if weight in self.inputs:  # the layer is used twice
             self.merge(self.inputs[weight], inputs)
         self.inputs[weight] = inputs
-        self.freeze_computed(weight, made)
+        self.freeze_computed(weight, labels)
         self.freeze_computed(weight, inputs)
-        self.row(weight, made)
+        self.row(weight, labels)
         if operator.bias is not None:
-            self.freeze_computed(operator.bias, made)
-            self.row(operator.bias, made)
-        return made
+            self.freeze_computed(operator.bias, labels)
+            self.row(operator.bias, labels)
+        return labels
 
     def freeze_computed(self, key: str, labels: Labels) -> None:
         """Freeze labels whose tensor is computed from others."""
@@ -213,19 +213,19 @@ def _add(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels
 def _concat(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
     if operator.attributes["axis"] == labeller.graph.layout(operator.output).channel:
         return np.concatenate(inputs)
-    for other in inputs[1:]:
-        labeller.merge(inputs[0], other)
+    for following in inputs[1:]:
+        labeller.merge(inputs[0], following)
     return inputs[0]
 
 
 def norm_keys(operator: Operator) -> tuple[str, ...]:
     """Return the names of the per-channel tensors of a batch norm in the graph's state."""
-    own = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
-    return tuple(key for key in own if key is not None)
+    keys = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
+    return tuple(key for key in keys if key is not None)
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return parameters and buffers by all their names in the module."""
-    found: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
-    found.update(module.named_parameters(remove_duplicate=False))
-    return found
+    tensors: dict[str, Tensor] = dict(module.named_buffers(remove_duplicate=False))
+    tensors.update(module.named_parameters(remove_duplicate=False))
+    return tensors

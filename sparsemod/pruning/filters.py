@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FiltersConfig(MaskConfig):
     """Keys of filters."""
 
-    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of each layer's filters that goes.")
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share of each layer's filters to remove.")
 
 
 @METHODS.register("filters")
@@ -78,9 +78,9 @@ class Filters(MaskMethod[FiltersConfig]):
         scores = self._scores(channels)
         for group in channels.groups:
             units = torch.tensor(group.units)
-            kept = planned_keep(len(units), sparsity)
+            kept_count = planned_keep(len(units), sparsity)
             order = torch.argsort(scores[units], descending=True, stable=True)
-            keep[units[order[kept:]]] = False
+            keep[units[order[kept_count:]]] = False
         return {name: self._rows(channels, name, keep) for name in self._tensors}
 
     def _scores(self, channels: "Channels") -> "Tensor":
@@ -91,8 +91,8 @@ class Filters(MaskMethod[FiltersConfig]):
         for name in channels.filters:
             if name in self._tensors:
                 norms = self._tensors[name].detach().abs().flatten(1).sum(1).double().cpu()
-                gone = ~self._masks[name].flatten(1).any(1).cpu()
-                scores.index_add_(0, torch.from_numpy(channels.rows[name]), norms.masked_fill(gone, -1.0))
+                pruned = ~self._masks[name].flatten(1).any(1).cpu()
+                scores.index_add_(0, torch.from_numpy(channels.rows[name]), norms.masked_fill(pruned, -1.0))
         return scores
 
     def _rows(self, channels: "Channels", name: str, keep: "Tensor") -> "Tensor":
@@ -109,14 +109,14 @@ class Filters(MaskMethod[FiltersConfig]):
         if channels is None:
             return 0.0
         units = {unit for group in channels.groups for unit in group.units}
-        total = gone = 0
+        total = pruned = 0
         for name in channels.filters:
             if name in self._masks:
                 rows = self._masks[name].flatten(1).any(1).tolist()
-                mine = [
-                    kept
-                    for kept, label in zip(rows, channels.rows[name].tolist(), strict=True)
+                prunable = [
+                    is_kept
+                    for is_kept, label in zip(rows, channels.rows[name].tolist(), strict=True)
                     if label in units
                 ]
-                total, gone = total + len(mine), gone + mine.count(False)
-        return gone / total if total else 0.0
+                total, pruned = total + len(prunable), pruned + prunable.count(False)
+        return pruned / total if total else 0.0

@@ -20,7 +20,7 @@ class MagnitudeConfig(MaskConfig):
     """Keys of magnitude."""
 
     sparsity: float = Field(
-        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers that goes."
+        0.5, ge=0, lt=1, description="Share of all weights of convolutions and linear layers to remove."
     )
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class MaskConfig(PruningConfig):
     """Keys of a method that prunes to a sparsity under a schedule."""
 
-    sparsity: float = Field(0.5, ge=0, lt=1, description="Share that goes.")
+    sparsity: float = Field(0.5, ge=0, lt=1, description="Share to remove.")
     schedule: PruningSchedule = Field(
         default_factory=lambda: methods.PRUNING_SCHEDULES.config("cubic"),
-        description="When how much of the sparsity is asked for.",
+        description="Share of the sparsity that applies at each epoch.",
     )
 
     @classmethod
@@ -35,8 +35,8 @@ class MaskConfig(PruningConfig):
         schedule = data.get("schedule", "cubic")
         if version or not moved or not isinstance(schedule, str):
             return super().upgraded(data, version)
-        kept = {key: value for key, value in data.items() if key not in moved}
-        return super().upgraded({**kept, "schedule": {"name": schedule, **moved}}, version)
+        rest = {key: value for key, value in data.items() if key not in moved}
+        return super().upgraded({**rest, "schedule": {"name": schedule, **moved}}, version)
 
 
 C = TypeVar("C", bound=MaskConfig)
@@ -90,8 +90,8 @@ class MaskMethod(Method[C]):
         share = 1.0 if epoch == epochs else self.schedule.share((epoch - 1) / epochs)
         if share <= 0:
             return
-        chosen = self.choose(self.config.sparsity * share)
-        self._apply({name: self._masks[name] & mask for name, mask in chosen.items()})
+        masks = self.choose(self.config.sparsity * share)
+        self._apply({name: self._masks[name] & mask for name, mask in masks.items()})
         self._at_target = share >= 1
 
     def after_step(self) -> None:

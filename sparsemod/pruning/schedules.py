@@ -12,7 +12,7 @@ C = TypeVar("C", bound=PruningScheduleConfig)
 
 
 class Schedule(Plugin[C]):
-    """Share of the final sparsity as a function of the share of training that is over."""
+    """Share of the final sparsity as a function of the finished share of training."""
 
     def share(self, progress: float) -> float:
         """Return the share at `progress` in [0, 1]: in [0, 1], never falling, 1 at the end."""
@@ -28,7 +28,7 @@ class OneShotConfig(PruningScheduleConfig):
     FORMER = frozenset({"end"})
 
     begin: float = Field(
-        0.2, ge=0, lt=1, description="Share of the epochs after which everything goes at once."
+        0.2, ge=0, lt=1, description="Share of the epochs after which all pruning happens at once."
     )
 
 

@@ -143,12 +143,12 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
 def _shrunk(module: nn.Module, graph: Graph, channels: Channels, keep: Keep) -> nn.Module:
     small = copy.deepcopy(module)
     original = named_tensors(module)
-    done: set[str] = set()
+    cut_keys: set[str] = set()
     for operator in graph.operators:
         cut = _cut(operator, graph, channels, keep)
         for key in _keys(operator) if cut is not None else ():
-            if cut is not None and key in original and key not in done:
-                done.add(key)
+            if cut is not None and key in original and key not in cut_keys:
+                cut_keys.add(key)
                 _replace(small, key, _sliced(original[key].detach(), cut, key == operator.weight), cut)
     _verify(module, small, graph)
     return small
@@ -179,7 +179,7 @@ def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
     modes = {part: part.training for whole in (module, small) for part in whole.modules()}
     try:
         with torch.no_grad():
-            expected, found = module.eval()(x), small.eval()(x)
+            expected, shrunk_output = module.eval()(x), small.eval()(x)
     except RuntimeError as error:
         raise BuildError(
             f"the network cannot run with fewer filters (are sizes written into its forward?): {error}"
@@ -188,7 +188,9 @@ def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:
         for part, mode in modes.items():
             part.training = mode
     tolerance = 1e-4 * max(1.0, float(expected.abs().nan_to_num(posinf=0.0).max()))
-    if expected.shape != found.shape or not torch.allclose(expected, found, 1e-4, tolerance, equal_nan=True):
+    if expected.shape != shrunk_output.shape or not torch.allclose(
+        expected, shrunk_output, 1e-4, tolerance, equal_nan=True
+    ):
         raise BuildError(
-            "the network computes something else with fewer filters (are sizes written into its forward?)"
+            "the network's output changes with fewer filters (are sizes written into its forward?)"
         )

@@ -15,7 +15,7 @@ def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
     """
     from torch import nn
 
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     seen: set[int] = set()
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
@@ -24,15 +24,15 @@ def prunable_weights(module: "nn.Module") -> "dict[str, Tensor]":
         weight = layer._parameters.get("weight")
         if weight is not None and id(weight) not in seen:
             seen.add(id(weight))
-            found[f"{path}.weight" if path else "weight"] = weight
-    return found
+            weights[f"{path}.weight" if path else "weight"] = weight
+    return weights
 
 
 def graph_weights(graph: "Graph") -> dict[str, int]:
     """Return the number of elements of each of the `prunable_weights` of a graph's module."""
-    found = {}
+    sizes = {}
     for operator in graph.operators:
         parameter = operator.attributes.get("parameter")
         if operator.weight is not None and parameter is not None:
-            found[parameter] = graph.state[operator.weight].numel()
-    return found
+            sizes[parameter] = graph.state[operator.weight].numel()
+    return sizes

@@ -18,16 +18,18 @@ def calibrate(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None)
     """
     if len(samples) == 0:
         raise InvalidInput("calibration", tuple(samples.shape), "at least one sample")
-    chosen = rule or RANGES.create(RANGES.config("min_max"))
-    found: dict[str, Range] = {}
+    range_rule = rule or RANGES.create(RANGES.config("min_max"))
+    ranges: dict[str, Range] = {}
 
     def observe(name: str, tensor: Tensor) -> None:
         low, high = (float(value) for value in torch.aminmax(tensor))
         if not np.isfinite(low) or not np.isfinite(high):
             raise InvalidInput(f"tensor {name!r}", (low, high), "finite values; the network has diverged")
         extremes = np.array([low, high], np.float32)
-        found[name] = chosen.span(extremes if chosen.only_extremes else tensor.detach().cpu().numpy().ravel())
+        ranges[name] = range_rule.span(
+            extremes if range_rule.only_extremes else tensor.detach().cpu().numpy().ravel()
+        )
 
     with torch.no_grad():
         run_float(graph, samples.detach().cpu().float(), observe)
-    return found
+    return ranges

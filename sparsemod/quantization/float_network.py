@@ -103,8 +103,8 @@ class FloatNetwork(Evaluation):
 
 
 def _keys(operator: Operator, graph: Graph) -> list[str]:
-    named = [operator.weight, operator.bias, *operator.attributes.values()]
-    return [key for key in named if isinstance(key, str) and key in graph.state]
+    references = [operator.weight, operator.bias, *operator.attributes.values()]
+    return [key for key in references if isinstance(key, str) and key in graph.state]
 
 
 def _tuples(value: Any) -> Any:

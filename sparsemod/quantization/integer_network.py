@@ -52,19 +52,19 @@ class IntegerNetwork(Evaluation):
     encodings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = {self.input}
+        available = {self.input}
         for layer in self.layers:
-            missing = [name for name in layer.inputs if name not in known]
-            if missing or layer.output in known:
+            missing = [name for name in layer.inputs if name not in available]
+            if missing or layer.output in available:
                 raise InvalidInput(
                     f"layer {layer.name!r}",
                     (layer.inputs, layer.output),
-                    "inputs made before, one new output",
+                    "inputs that earlier layers compute, and one new output",
                 )
-            known.add(layer.output)
-        if known != set(self.tensors) or self.output not in known:
+            available.add(layer.output)
+        if available != set(self.tensors) or self.output not in available:
             raise InvalidInput(
-                "tensors", sorted(self.tensors), f"exactly those of the layers: {sorted(known)}"
+                "tensors", sorted(self.tensors), f"exactly the layers' tensors: {sorted(available)}"
             )
         for layer in self.layers:
             self._check(layer)
@@ -83,24 +83,29 @@ class IntegerNetwork(Evaluation):
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")
 
     def _check(self, layer: Layer) -> None:
-        made, told = (
+        shape, output = (
             layer.shape(tuple(self.tensors[n].shape for n in layer.inputs)),
             self.tensors[layer.output],
         )
         if layer.traits.same_image and self.named.image(layer.inputs[0]) != self.named.image(layer.output):
-            raise InvalidInput(f"layer {layer.name!r}.output", told, "the other layout of a sequence")
-        sources = [self.named.layout(name) for name in layer.inputs]
-        makes = self.named.layout(layer.output)
-        if not layer.traits.view and any(found.rank == makes.rank and found != makes for found in sources):
-            raise InvalidInput(f"layer {layer.name!r}.output", makes.name, "the layout of its inputs")
-        if made != told.shape:
-            raise InvalidInput(f"layer {layer.name!r}.output", told.shape, f"shape {made}")
+            raise InvalidInput(f"layer {layer.name!r}.output", output, "the other layout of a sequence")
+        input_layouts = [self.named.layout(name) for name in layer.inputs]
+        output_layout = self.named.layout(layer.output)
+        if not layer.traits.view and any(
+            layout.rank == output_layout.rank and layout != output_layout for layout in input_layouts
+        ):
+            raise InvalidInput(f"layer {layer.name!r}.output", output_layout.name, "the layout of its inputs")
+        if shape != output.shape:
+            raise InvalidInput(f"layer {layer.name!r}.output", output.shape, f"shape {shape}")
         source = self.tensors[layer.inputs[0]]
         if layer.traits.positions and self.named.layout(layer.inputs[0]).channel != 0:
             raise InvalidInput(f"layer {layer.name!r}.inputs", source, "a layout whose channels come first")
-        if layer.traits.keeps_scale and (source.scale, source.zero_point) != (told.scale, told.zero_point):
+        if layer.traits.keeps_scale and (source.scale, source.zero_point) != (
+            output.scale,
+            output.zero_point,
+        ):
             raise InvalidInput(
-                f"layer {layer.name!r}.output", told, f"scale and zero point of its input: {source}"
+                f"layer {layer.name!r}.output", output, f"scale and zero point of its input: {source}"
             )
         if isinstance(layer, Weighted):
             results = layer.sums() * layer.multiplier.astype(np.float64) * np.exp2(layer.shift - 31.0)
@@ -206,13 +211,13 @@ class IntegerNetwork(Evaluation):
         try:
             # Tensors with their default layout omit it.
             tensors = {
-                n: TensorInfo(tuple(s), float(scale), int(z), *stated)
-                for n, (s, scale, z, *stated) in header["tensors"].items()
+                n: TensorInfo(tuple(s), float(scale), int(z), *layout)
+                for n, (s, scale, z, *layout) in header["tensors"].items()
             }
             layers = tuple(_layer(index, entry, arrays) for index, entry in enumerate(header["layers"]))
             # Files of earlier releases lack these keys.
-            known, classes = header.get("normalization"), header.get("classes", ())
-            normalization = None if known is None else InputNormalization.from_dict(known)
+            stored, classes = header.get("normalization"), header.get("classes", ())
+            normalization = None if stored is None else InputNormalization.from_dict(stored)
             return cls(
                 header["input"],
                 header["output"],
@@ -236,8 +241,8 @@ class IntegerNetwork(Evaluation):
 
 
 def _described(tensor: TensorInfo) -> list[Any]:
-    stated = [] if tensor.layout is None else [tensor.layout]
-    return [list(tensor.shape), tensor.scale, tensor.zero_point, *stated]
+    layout = [] if tensor.layout is None else [tensor.layout]
+    return [list(tensor.shape), tensor.scale, tensor.zero_point, *layout]
 
 
 def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
@@ -245,6 +250,6 @@ def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[An
     if kind not in LAYERS.names():
         raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS.names())}")
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
-    held = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
-    fields: dict[str, Any] = {**values, **held}
+    layer_arrays = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
+    fields: dict[str, Any] = {**values, **layer_arrays}
     return LAYERS.get(kind)(**fields)

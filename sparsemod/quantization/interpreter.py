@@ -49,15 +49,15 @@ def trace(network: Runnable, images: Int8) -> dict[str, Int8]:
     return {name: np.ascontiguousarray(np.moveaxis(value, -1, 0)) for name, value in tensors.items()}
 
 
-def _run_chunk(network: Runnable, images: Int8, kept: dict[str, Int8] | None = None) -> Int8:
+def _run_chunk(network: Runnable, images: Int8, tensors: dict[str, Int8] | None = None) -> Int8:
     live: dict[str, Int8] = {network.input: np.ascontiguousarray(np.moveaxis(images, 0, -1))}
     for layer in network.layers:
         inputs = [live[name] for name in layer.inputs]
         points = [network.tensors[name].zero_point for name in layer.inputs]
         kernel = KERNELS.rule(layer.kind, layer.name)
         live[layer.output] = kernel(layer, inputs, points, network.tensors[layer.output].zero_point)
-    if kept is not None:
-        kept.update(live)
+    if tensors is not None:
+        tensors.update(live)
     return live[network.output]
 
 

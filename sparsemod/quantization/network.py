@@ -104,12 +104,12 @@ class Evaluation:
     def error(self, images: Any, labels: Any) -> float:
         """See Quantized. Raises InvalidInput when the numbers of images and labels differ or are zero."""
         expected = np.asarray(labels).reshape(-1)
-        found = self.predict(images)
-        if len(found) != len(expected) or not len(found):
+        predictions = self.predict(images)
+        if len(predictions) != len(expected) or not len(predictions):
             raise InvalidInput(
-                "labels", expected.shape, f"one label for each of the {len(found)} images, at least one"
+                "labels", expected.shape, f"one label for each of the {len(predictions)} images, at least one"
             )
-        return float(np.mean(found != expected))
+        return float(np.mean(predictions != expected))
 
     def nonzeros(self) -> int:
         """See Quantized."""

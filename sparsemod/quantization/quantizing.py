@@ -26,16 +26,16 @@ def quantize(
     Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for a network or samples of another type and for
     values that are not finite, and BuildError for a network that does not run.
     """
-    made = SCHEMES.create(SCHEMES.config(scheme) if isinstance(scheme, str) else scheme)
+    handler = SCHEMES.create(SCHEMES.config(scheme) if isinstance(scheme, str) else scheme)
     _check_samples(samples)
     graph = network if isinstance(network, Graph) else capture(network, tuple(samples.shape[1:]), layout)
     with stage_errors("quantization"):
-        return made.quantize(deployed(graph), samples)
+        return handler.quantize(deployed(graph), samples)
 
 
 def _check_samples(samples: object) -> None:
     if isinstance(samples, np.ndarray):
-        raise InvalidInput("samples", "a numpy array", "a torch tensor; torch.from_numpy makes one")
+        raise InvalidInput("samples", "a numpy array", "a torch tensor; torch.from_numpy creates one")
     if not isinstance(samples, Tensor):
         allowed = "a float torch tensor (N, *input shape); of a DataLoader, the samples of one batch"
         raise InvalidInput("samples", type_name(samples), allowed)

@@ -63,8 +63,8 @@ class InputNormalization:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
-        stated = {} if self.layout is None else {"layout": self.layout}
-        return {"method": self.method, "offset": list(self.offset), "scale": list(self.scale), **stated}
+        layout = {} if self.layout is None else {"layout": self.layout}
+        return {"method": self.method, "offset": list(self.offset), "scale": list(self.scale), **layout}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "InputNormalization":

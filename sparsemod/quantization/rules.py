@@ -66,10 +66,10 @@ def _window(operator: Operator) -> dict[str, Any]:
 @RULES.register("global_avg_pool")
 def _global_avg_pool(build: Build, operator: Operator) -> Layer:
     (source,) = build.sources(operator)
-    made = build.spanned(operator.output, source.scale / _RESCALE_MAX)
-    build.tensors[operator.output] = made
+    output = build.spanned(operator.output, source.scale / _RESCALE_MAX)
+    build.tensors[operator.output] = output
     positions = math.prod(build.graph.image(operator.inputs[0])[1:])
-    multiplier, shift = quantize_multiplier(source.scale / (made.scale * positions))
+    multiplier, shift = quantize_multiplier(source.scale / (output.scale * positions))
     keep = bool(operator.attributes["keep"])
     return GlobalAvgPool(
         **build.base(operator), multiplier=int(multiplier[0]), shift=int(shift[0]), keep=keep
@@ -79,18 +79,18 @@ def _global_avg_pool(build: Build, operator: Operator) -> Layer:
 @RULES.register("add")
 def _add(build: Build, operator: Operator) -> Layer:
     sources = build.sources(operator)
-    made = build.spanned(operator.output, max(s.scale for s in sources) / _RESCALE_MAX)
-    build.tensors[operator.output] = made
-    multipliers, shift = rescale_multipliers(tuple(s.scale / made.scale for s in sources))
+    output = build.spanned(operator.output, max(s.scale for s in sources) / _RESCALE_MAX)
+    build.tensors[operator.output] = output
+    multipliers, shift = rescale_multipliers(tuple(s.scale / output.scale for s in sources))
     return Add(**build.base(operator), **build.clamps(operator), multipliers=multipliers, shift=shift)
 
 
 @RULES.register("concat")
 def _concat(build: Build, operator: Operator) -> Layer:
     sources = build.sources(operator)
-    made = build.spanned(operator.output, max(s.scale for s in sources) / _RESCALE_MAX)
-    build.tensors[operator.output] = made
-    pairs = [rescale_multipliers((s.scale / made.scale,)) for s in sources]
+    output = build.spanned(operator.output, max(s.scale for s in sources) / _RESCALE_MAX)
+    build.tensors[operator.output] = output
+    pairs = [rescale_multipliers((s.scale / output.scale,)) for s in sources]
     return Concat(
         **build.base(operator),
         **build.clamps(operator),
@@ -102,8 +102,8 @@ def _concat(build: Build, operator: Operator) -> Layer:
 
 @RULES.rules("relu", "relu6")
 def _relu(build: Build, operator: Operator) -> Layer:
-    made = build.same(operator)
-    low, high = clamp_range(operator.traits.activation, made.scale, made.zero_point)
+    output = build.same(operator)
+    low, high = clamp_range(operator.traits.activation, output.scale, output.zero_point)
     return Clamp(**build.base(operator), low=low, high=high)
 
 

@@ -38,7 +38,7 @@ def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None =
     Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or activations that are not finite.
     """
     rules = [RULES.rule(operator.kind, operator.name) for operator in graph.operators]
-    ranges = _joined(graph, calibrate(graph, samples, rule))
+    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule))
     build = Build(graph, ranges)
     build.tensors[graph.input] = build.spanned(graph.input, 0.0)
     for operator, quantize in zip(graph.operators, rules, strict=True):
@@ -46,7 +46,7 @@ def quantize_static(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None =
     return IntegerNetwork(graph.input, graph.output, build.tensors, tuple(build.layers))
 
 
-def _joined(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+def _ranges_for_concat(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """Give a tensor that only a concat reads the concat's range, so that the concat can copy bytes."""
     ranges = dict(ranges)
     for operator in reversed(graph.operators):
@@ -83,14 +83,14 @@ class Build:
         """Give the output its input's scale and zero point."""
         source = self.tensors[operator.inputs[0]]
         shape, layout = self.graph.shapes[operator.output], self.graph.layouts.get(operator.output)
-        made = TensorInfo(shape, source.scale, source.zero_point, layout)
-        self.tensors[operator.output] = made
-        return made
+        output = TensorInfo(shape, source.scale, source.zero_point, layout)
+        self.tensors[operator.output] = output
+        return output
 
     def clamps(self, operator: Operator) -> dict[str, Any]:
         """Return the fields of a fused activation, for an output whose scale is known."""
-        made = self.tensors[operator.output]
-        low, high = clamp_range(operator.attributes.get("activation"), made.scale, made.zero_point)
+        output = self.tensors[operator.output]
+        low, high = clamp_range(operator.attributes.get("activation"), output.scale, output.zero_point)
         return {"low": low, "high": high}
 
     def weights(self, operator: Operator, weight: Float64, bias: Float64) -> dict[str, Any]:
@@ -109,12 +109,12 @@ class Build:
         integers = np.where(empty[:, None], 0.0, np.rint(flat / scale[:, None].astype(np.float64)))
         integers = np.clip(integers, -WEIGHT_MAX, WEIGHT_MAX)
         reach = np.abs(integers).sum(axis=1) * 255 * source.scale * scale + np.abs(bias)
-        made = self.spanned(operator.output, float(np.where(empty, 0.0, reach).max()) / _RESULT_MAX)
-        self.tensors[operator.output] = made
+        output = self.spanned(operator.output, float(np.where(empty, 0.0, reach).max()) / _RESULT_MAX)
+        self.tensors[operator.output] = output
         # A channel without weights outputs its bias: in steps of the output its multiplier is 1.
-        scale[empty] = np.float32(made.scale / source.scale)
+        scale[empty] = np.float32(output.scale / source.scale)
         unit = source.scale * scale.astype(np.float64)
-        multiplier, shift = quantize_multiplier(unit / made.scale)
+        multiplier, shift = quantize_multiplier(unit / output.scale)
         biases = np.clip(np.rint(bias / unit), -(2.0**30), 2.0**30)
         return {
             "weight": integers.astype(np.int8).reshape(weight.shape),

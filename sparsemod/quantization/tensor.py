@@ -45,9 +45,9 @@ class TensorInfo:
     def from_memory(self, values: NDArray[Any]) -> NDArray[Any]:
         """Invert `to_memory`, for any array (N, ...) with the elements in that order."""
         memory = self.axes.memory
-        held = values.reshape(-1, *(self.shape[axis] for axis in memory))
+        in_memory_order = values.reshape(-1, *(self.shape[axis] for axis in memory))
         places = sorted(range(len(memory)), key=lambda place: memory[place])
-        return np.ascontiguousarray(held.transpose(0, *(place + 1 for place in places)))
+        return np.ascontiguousarray(in_memory_order.transpose(0, *(place + 1 for place in places)))
 
     @property
     def elements(self) -> int:

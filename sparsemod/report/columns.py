@@ -51,17 +51,17 @@ _TRIAL = (
 def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Column]:
     """Return the columns of a table with these metrics (metric -> unit) and parameters; the first is `INDEX`."""
     ordered = [*(name for name in METRICS if name in metrics), *sorted(metrics.keys() - METRICS.keys())]
-    found = [INDEX, *_TRIAL]
-    taken = {column.name for column in found}
+    result = [INDEX, *_TRIAL]
+    used_names = {column.name for column in result}
     for metric in ordered:
-        name = _free(metric, "measurements", taken)
-        found.append(
+        name = _unique_name(metric, "measurements", used_names)
+        result.append(
             Column(name, f"{name} [{metrics[metric]}]", _measured(metric), metrics[metric], "float64")
         )
     for parameter in parameters:
-        name = _free(parameter, "parameters", taken)
-        found.append(Column(name, name, _parameter(parameter)))
-    return found
+        name = _unique_name(parameter, "parameters", used_names)
+        result.append(Column(name, name, _parameter(parameter)))
+    return result
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
@@ -74,9 +74,9 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     return columns(metrics, dict.fromkeys(name for row in rows for name in row.candidate.parameters))
 
 
-def _free(name: str, prefix: str, taken: set[str]) -> str:
-    unique = f"{prefix}.{name}" if name in taken else name
-    taken.add(unique)
+def _unique_name(name: str, prefix: str, used_names: set[str]) -> str:
+    unique = f"{prefix}.{name}" if name in used_names else name
+    used_names.add(unique)
     return unique
 
 
@@ -88,6 +88,6 @@ def _parameter(name: str) -> Callable[[Row], Any]:
     return lambda row: row.candidate.parameters.get(name)
 
 
-def units(found: Collection[Column]) -> dict[str, str]:
+def units(table_columns: Collection[Column]) -> dict[str, str]:
     """Return column -> unit, for the columns with a unit."""
-    return {column.name: column.unit for column in found if column.unit}
+    return {column.name: column.unit for column in table_columns if column.unit}

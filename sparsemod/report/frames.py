@@ -14,14 +14,15 @@ def frame(rows: Sequence[Row]) -> pd.DataFrame:
 
     `attrs["units"]` maps a column to its unit. Missing values are NaN or NA.
     """
-    found = [column for column in columns_of(rows) if column != INDEX]
+    table_columns = [column for column in columns_of(rows) if column != INDEX]
     index = pd.Index([INDEX.value(row) for row in rows], dtype=INDEX.dtype, name=INDEX.name)
     data = {
-        column.name: _series([column.value(row) for row in rows], column.dtype, index) for column in found
+        column.name: _series([column.value(row) for row in rows], column.dtype, index)
+        for column in table_columns
     }
-    made = pd.DataFrame(data, index=index)
-    made.attrs["units"] = units(found)
-    return made
+    table = pd.DataFrame(data, index=index)
+    table.attrs["units"] = units(table_columns)
+    return table
 
 
 # The text type of pandas 3, used with pandas 2 too: missing text is NaN.
@@ -31,14 +32,14 @@ _TEXT = pd.StringDtype(na_value=float("nan"))
 def _series(values: list[Any], dtype: str, index: "pd.Index[int]") -> "pd.Series[Any]":
     """Return a column. Without a `dtype`, integers and booleans keep their type when a value is missing."""
     kinds = {type(value) for value in values if value is not None}
-    chosen: Any = dtype or object
+    series_type: Any = dtype or object
     if dtype == "text" or (not dtype and kinds == {str}):
-        chosen = _TEXT
+        series_type = _TEXT
     elif not dtype and kinds == {bool}:
-        chosen = "boolean"
+        series_type = "boolean"
     elif not dtype and kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
-        chosen = "Int64"
+        series_type = "Int64"
     elif not dtype and kinds and kinds <= {int, float}:
-        chosen = "float64"
-    made: pd.Series[Any] = pd.Series(values, index=index, dtype=chosen)
-    return made
+        series_type = "float64"
+    series: pd.Series[Any] = pd.Series(values, index=index, dtype=series_type)
+    return series

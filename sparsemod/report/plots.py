@@ -43,13 +43,13 @@ def draw(
     os.environ.setdefault("MPLBACKEND", "agg")
     from matplotlib.figure import Figure
 
-    others = objectives.names[1:]
-    panels = max(1, len(others))
+    other_names = objectives.names[1:]
+    panels = max(1, len(other_names))
     figure = Figure(figsize=(4.6 * panels, 4.2), layout="constrained", dpi=130)
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    if not others:
+    if not other_names:
         _progress(axes[0], objectives, rows, parts)
-    for axis, other in zip(axes, others, strict=False):
+    for axis, other in zip(axes, other_names, strict=False):
         _scatter(axis, objectives, rows, other, objectives.names[0], parts)
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     # A single panel is too narrow for all legend entries in one row.
@@ -78,9 +78,9 @@ def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
 def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str, parts: _Parts) -> None:
     best = {row.index for row in front(objectives, rows)}
     points = [(row, row.values()) for row in rows]
-    known = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
-    feasible = [(row, v) for row, v in known if objectives.feasible(v)]
-    dimmed = [v for row, v in known if not objectives.feasible(v)]
+    completed = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
+    feasible = [(row, v) for row, v in completed if objectives.feasible(v)]
+    dimmed = [v for row, v in completed if not objectives.feasible(v)]
     axis.scatter(
         [show(x, v[x]) for v in dimmed],
         [show(y, v[y]) for v in dimmed],
@@ -89,10 +89,10 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
         label="over budget" if dimmed else None,
     )
     for round_name, title, colour in parts:
-        chosen = [(row, v) for row, v in feasible if row.candidate.round == round_name]
-        if chosen:
+        of_round = [(row, v) for row, v in feasible if row.candidate.round == round_name]
+        if of_round:
             axis.scatter(
-                [show(x, v[x]) for _, v in chosen], [show(y, v[y]) for _, v in chosen], s=22, c=colour, alpha=0.75,
+                [show(x, v[x]) for _, v in of_round], [show(y, v[y]) for _, v in of_round], s=22, c=colour, alpha=0.75,
                 linewidths=0, label=title,
             )  # fmt: skip
     on_front = [v for row, v in feasible if row.index in best]
@@ -109,11 +109,11 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
         axis.step(
             [a for a, _ in steps], [b for _, b in steps], where="post", color="black", linewidth=0.8, zorder=0
         )
-    if _positive(v[x] for _, v in known):
+    if _positive(v[x] for _, v in completed):
         axis.set_xscale("log")
         _plain_ticks(axis.xaxis)
     if y == "error":
-        if _positive(v[y] for _, v in known):
+        if _positive(v[y] for _, v in completed):
             axis.set_yscale("log")
             _plain_ticks(axis.yaxis)
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
@@ -132,8 +132,8 @@ def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: 
 
 def _positive(values: Iterable[float]) -> bool:
     """Return whether `values` is not empty and a logarithmic axis can show all, which excludes an error of 0."""
-    found = list(values)
-    return bool(found) and min(found) > 0
+    items = list(values)
+    return bool(items) and min(items) > 0
 
 
 def _plain_ticks(axis: Any) -> None:
@@ -147,24 +147,29 @@ def _plain_ticks(axis: Any) -> None:
 
 def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row], parts: _Parts) -> None:
     name = objectives.names[0]
-    known = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
+    completed = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
     for round_name, title, colour in parts:
-        chosen = [row for row in known if row.candidate.round == round_name]
-        if chosen:
+        of_round = [row for row in completed if row.candidate.round == round_name]
+        if of_round:
             axis.scatter(
-                [r.index for r in chosen],
-                [show(name, r.values()[name]) for r in chosen],
+                [r.index for r in of_round],
+                [show(name, r.values()[name]) for r in of_round],
                 s=22,
                 c=colour,
                 label=title,
             )
     best, smallest = [], float("inf")
-    for row in known:
+    for row in completed:
         if objectives.feasible(row.values()):
             smallest = min(smallest, show(name, row.values()[name]))
         best.append(smallest)
     axis.step(
-        [row.index for row in known], best, where="post", color="black", linewidth=0.8, label="best so far"
+        [row.index for row in completed],
+        best,
+        where="post",
+        color="black",
+        linewidth=0.8,
+        label="best so far",
     )
     axis.set_xlabel("trial")
     axis.set_ylabel(label(name))

@@ -65,15 +65,15 @@ def repetitions_csv(rows: Sequence[Row]) -> str:
     It holds the trials, their number, mean and standard deviation of each metric (unit in the name), and
     the parameters.
     """
-    found = repetitions(rows)
+    groups = repetitions(rows)
     units = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
-    metrics = [name for name in units if any(name in group.metrics for group in found)]
-    names = list(dict.fromkeys(name for group in found for name in group.parameters))
+    metrics = [name for name in units if any(name in group.metrics for group in groups)]
+    names = list(dict.fromkeys(name for group in groups for name in group.parameters))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     titles = [f"{kind} {name} [{units[name]}]" for name in metrics for kind in ("mean", "deviation")]
     writer.writerow(["trials", "repetitions", *titles, *names])
-    for group in found:
+    for group in groups:
         cells: list[object] = []
         for name in metrics:
             one = group.metrics.get(name)

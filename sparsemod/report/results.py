@@ -34,18 +34,18 @@ def trials_csv(rows: Sequence[Row]) -> str:
 
     The unit of a metric is in the column's title.
     """
-    found = columns_of(rows)
-    return csv_header(found) + csv_lines(rows, found)
+    table_columns = columns_of(rows)
+    return csv_header(table_columns) + csv_lines(rows, table_columns)
 
 
-def csv_header(found: Iterable[Column]) -> str:
+def csv_header(table_columns: Iterable[Column]) -> str:
     """Return the header line of a table with these columns."""
-    return _csv([[column.title for column in found]])
+    return _csv([[column.title for column in table_columns]])
 
 
-def csv_lines(rows: Iterable[Row], found: Collection[Column]) -> str:
+def csv_lines(rows: Iterable[Row], table_columns: Collection[Column]) -> str:
     """Return the lines of trials in a table with these columns."""
-    return _csv([column.cell(column.value(row)) for column in found] for row in rows)
+    return _csv([column.cell(column.value(row)) for column in table_columns] for row in rows)
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

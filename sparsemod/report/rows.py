@@ -28,5 +28,5 @@ class Row:
 def front(objectives: Objectives, rows: Sequence[Row]) -> list[Row]:
     """Return the completed rows on the Pareto front, sorted by their first objective."""
     completed = [row for row in rows if row.state is TrialState.COMPLETED]
-    chosen = [completed[i] for i in objectives.front([row.values() for row in completed])]
-    return sorted(chosen, key=lambda row: row.values()[objectives.names[0]])
+    members = [completed[i] for i in objectives.front([row.values() for row in completed])]
+    return sorted(members, key=lambda row: row.values()[objectives.names[0]])

@@ -54,9 +54,9 @@ class Chooser:
         self._objectives = history.objectives
         names = self._objectives.names
         self._known = [n for n in names if n != "error"]
-        drawn = self._drawn(history)
+        sampled = self._drawn(history)
         measured = {m for o in history.all for m in (o.values or ())} | {
-            m for _, costs in drawn for m in costs
+            m for _, costs in sampled for m in costs
         }
         # Ignore budgets on metrics that are not measured: they judge nothing and cannot be estimated.
         limited = (b for b in self._objectives.budgets if b != "error" and b in measured)
@@ -69,19 +69,21 @@ class Chooser:
         self._points = self._objectives.matrix(history.rows[i] for i in history.front)
         self._built: dict[str, Choice | None] = {}
         self.unbuildable: list[tuple[Entry, str]] = []
-        known = [
+        costed = [
             (o.candidate.parameters, o.values)
             for o in history.all
             if o.values is not None and all(m in o.values for m in self._metrics)
         ]
-        self._train_features = [space.encode(parameters) for parameters, _ in known]
-        self._train_costs: list[Mapping[str, float]] = [values for _, values in known]
-        for parameters, costs in drawn:
+        self._train_features = [space.encode(parameters) for parameters, _ in costed]
+        self._train_costs: list[Mapping[str, float]] = [values for _, values in costed]
+        for parameters, costs in sampled:
             self._learn(parameters, costs)
         for observation in history.pending:
-            found = book.look(observation.candidate.parameters)
-            if not isinstance(found, str):
-                self._imagine(observation.candidate.parameters, history.epochs(observation), found)
+            costs_or_error = book.look(observation.candidate.parameters)
+            if not isinstance(costs_or_error, str):
+                self._add_pending(
+                    observation.candidate.parameters, history.epochs(observation), costs_or_error
+                )
         self._cells = self._decompose()
 
     def _drawn(self, history: History) -> list[tuple[Mapping[str, Value], Mapping[str, float]]]:
@@ -101,9 +103,9 @@ class Chooser:
         )
         front = np.zeros(len(errors), dtype=bool)
         front[history.front] = True
-        few = gp.chosen(errors, features, front, gp.FIT_POINTS)
+        few = gp.select_points(errors, features, front, gp.FIT_POINTS)
         hyperparameters = fitter.fit(features[few], errors[few])
-        some = gp.chosen(errors, features, front, MODEL_POINTS)
+        some = gp.select_points(errors, features, front, MODEL_POINTS)
         return gp.ErrorModel(features[some], errors[some], hyperparameters)
 
     def _features(self, parameters: Mapping[str, Value], epochs: float) -> Floats:
@@ -115,7 +117,9 @@ class Chooser:
             self._train_features.append(self._space.encode(parameters))
             self._train_costs.append(costs)
 
-    def _imagine(self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]) -> None:
+    def _add_pending(
+        self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]
+    ) -> None:
         """Add a pending trial as finished, with the error that the model expects."""
         values = dict(costs)
         if self._model is not None:
@@ -132,17 +136,17 @@ class Chooser:
         if len(points) > FRONT:
             points = points[_spread_out(points, FRONT)]
         names = self._objectives.names
-        known = points[:, [names.index(n) for n in self._known]]
-        return ehvi.decompose(known, points[:, names.index("error")] if self._uncertain else None)
+        known_points = points[:, [names.index(n) for n in self._known]]
+        return ehvi.decompose(known_points, points[:, names.index("error")] if self._uncertain else None)
 
     def gains(self, entries: Sequence[Entry], costs: Floats) -> tuple[Floats, Floats]:
         """Return the expected gain of each entry with the given `costs`, shape (n, metrics), and a fallback score.
 
         A greater score is better; it ranks entries without a gain.
         """
-        known = costs[:, : len(self._known)] / self._scale
+        known_costs = costs[:, : len(self._known)] / self._scale
         if self._model is None:
-            return ehvi.improvement(self._cells, known, None), -known.sum(axis=1)
+            return ehvi.improvement(self._cells, known_costs, None), -known_costs.sum(axis=1)
         mean, deviation = self._model.predict(
             np.array([self._features(e.parameters, e.epochs) for e in entries])
         )
@@ -153,10 +157,10 @@ class Chooser:
             return result
 
         below = ehvi.expected_below(self._cells.levels, probability)
-        gain = ehvi.improvement(self._cells, known, below)
+        gain = ehvi.improvement(self._cells, known_costs, below)
         if np.isfinite(self._error_limit):
             gain *= ndtr((gp.logit(np.array(self._error_limit)) - mean) / deviation)
-        return gain, -known.sum(axis=1) - gp.error_of(mean) / scale
+        return gain, -known_costs.sum(axis=1) - gp.error_of(mean) / scale
 
     def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
         """Return the best feasible entry; None when all built ones break a budget.
@@ -181,28 +185,28 @@ class Chooser:
         if not ranked:
             return None
         choice = ranked[0]
-        self._imagine(choice.entry.parameters, choice.entry.epochs, choice.costs)
+        self._add_pending(choice.entry.parameters, choice.entry.epochs, choice.costs)
         self._cells = self._decompose()
-        self._chosen(choice)
+        self._mark_chosen(choice)
         return choice
 
-    def broken(self) -> list[Choice]:
+    def over_budget(self) -> list[Choice]:
         """Return the built entries that break a budget, in the order of building."""
         return [c for c in self._built.values() if c is not None and not self._objectives.feasible(c.costs)]
 
-    def _chosen(self, choice: Choice) -> None:
+    def _mark_chosen(self, choice: Choice) -> None:
         self._built[choice.entry.key] = None
 
     def _ranked(self, pool: Pool) -> list[Choice]:
         """Return the built, feasible, not yet chosen entries, best first."""
-        found = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
-        if not found:
+        choices = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
+        if not choices:
             return []
         gain, fallback = self.gains(
-            [c.entry for c in found], self._cost_rows([c.costs for c in found], found)
+            [c.entry for c in choices], self._cost_rows([c.costs for c in choices], choices)
         )
-        order = np.lexsort((np.arange(len(found)), -fallback, -np.where(gain > 1e-12, gain, 0.0)))
-        return [Choice(found[i].entry, found[i].costs, float(gain[i])) for i in order]
+        order = np.lexsort((np.arange(len(choices)), -fallback, -np.where(gain > 1e-12, gain, 0.0)))
+        return [Choice(choices[i].entry, choices[i].costs, float(gain[i])) for i in order]
 
     def _cost_rows(self, rows: Sequence[Mapping[str, float]], choices: Sequence[Choice]) -> Floats:
         """Return the metrics of the rows.
@@ -241,29 +245,29 @@ class Chooser:
     def _build(self, entries: Sequence[Entry], count: int) -> None:
         """Compute exact costs for the `count` most promising entries without them."""
         # An unbuildable network fails fast, without a capture, so it counts as a tenth of a build.
-        left = float(count)
+        builds_left = float(count)
         for entry in self._promising(entries, 10 * count):
-            if left <= 0.0:
+            if builds_left <= 0.0:
                 break
             costs = self._book.look(entry.parameters)
             if isinstance(costs, str):
                 self._built[entry.key] = None
                 self.unbuildable.append((entry, costs))
-                left -= 0.1
+                builds_left -= 0.1
                 continue
-            left -= 1.0
+            builds_left -= 1.0
             self._built[entry.key] = Choice(entry, costs, 0.0)
             self._learn(entry.parameters, costs)
 
 
 def _spread_out(points: Floats, count: int) -> npt.NDArray[np.int64]:
     """Return `count` rows far from each other, the best in each objective first."""
-    taken = list(dict.fromkeys(int(i) for i in points.argmin(axis=0)))
+    rows = list(dict.fromkeys(int(i) for i in points.argmin(axis=0)))
     distance = np.full(len(points), np.inf)
-    for i in taken:
+    for i in rows:
         np.minimum(distance, ((points - points[i]) ** 2).sum(axis=1), out=distance)
-    while len(taken) < count:
+    while len(rows) < count:
         following = int(np.argmax(distance))
-        taken.append(following)
+        rows.append(following)
         np.minimum(distance, ((points - points[following]) ** 2).sum(axis=1), out=distance)
-    return np.array(taken)
+    return np.array(rows)

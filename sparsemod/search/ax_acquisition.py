@@ -40,8 +40,8 @@ def ask(
         torch.manual_seed(hash((spec.seed, round_number, len(history.all))) % 2**31)
         model = fitted(experiment)
         run = model.gen(n, pending_observations=get_pending_observation_features(experiment))
-    found = [from_ax(space, arm.parameters) for arm in run.arms]
-    return [values for values in found if space.meets_constraints(values)]
+    candidates = [from_ax(space, arm.parameters) for arm in run.arms]
+    return [values for values in candidates if space.meets_constraints(values)]
 
 
 def fitted(experiment: Experiment) -> Adapter:

@@ -32,32 +32,32 @@ def client(
     suggested again); lost and stopped trials are failed.
     """
     with quiet():
-        made = Client(random_seed=spec.seed)
-        made.configure_experiment(
+        ax_client = Client(random_seed=spec.seed)
+        ax_client.configure_experiment(
             name=spec.name, parameters=parameters(space), parameter_constraints=constraints(space)
         )
-        made.configure_optimization(
+        ax_client.configure_optimization(
             objective=", ".join(f"-{name}" for name in spec.objectives),
             outcome_constraints=_limits(spec) or None,
         )
         metrics = dict.fromkeys([*spec.objectives, *spec.budgets])
         for observation in sorted(observations, key=lambda o: o.index):
-            place = made.attach_trial(to_ax(space, observation.candidate.parameters))
-            trial = made._experiment.trials[place]
+            place = ax_client.attach_trial(to_ax(space, observation.candidate.parameters))
+            trial = ax_client._experiment.trials[place]
             trial.update_run_metadata({"sparsemod_index": observation.index})
             values = {n: observation.values[n] for n in metrics if n in (observation.values or {})}  # type: ignore[index]
             bad = bad_error is not None and observation.state is TrialState.FAILED and not observation.miss
             if bad and bad_error is not None and "error" in metrics:
                 values["error"] = bad_error
             if (observation.state is TrialState.COMPLETED or bad) and len(values) == len(metrics):
-                made.complete_trial(place, raw_data=values)
+                ax_client.complete_trial(place, raw_data=values)
             elif observation.state is TrialState.INFEASIBLE or observation.failure is FailureKind.INVALID:
                 if values:
-                    made.attach_data(place, raw_data=values)
-                made.mark_trial_abandoned(place)
+                    ax_client.attach_data(place, raw_data=values)
+                ax_client.mark_trial_abandoned(place)
             elif observation.state.finished:
-                made.mark_trial_failed(place)
-    return made
+                ax_client.mark_trial_failed(place)
+    return ax_client
 
 
 def snapshot(spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> str:

@@ -23,15 +23,15 @@ MOST_CHOICES = 1000
 
 def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfig]:
     """Return Ax's description of the free parameters."""
-    found: list[RangeParameterConfig | ChoiceParameterConfig] = []
+    configs: list[RangeParameterConfig | ChoiceParameterConfig] = []
     for p in space.free:
         if isinstance(p, Integer) and p.step > 1 and p.cardinality <= MOST_CHOICES:
             values: Any = [p.at(place) for place in range(int(p.cardinality))]
-            found.append(
+            configs.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type="int", is_ordered=True)
             )
         elif isinstance(p, Integer | Real):
-            found.append(
+            configs.append(
                 RangeParameterConfig(
                     name=p.name,
                     bounds=(p.low, p.high),
@@ -40,14 +40,14 @@ def parameters(space: Space) -> list[RangeParameterConfig | ChoiceParameterConfi
                 )
             )
         elif isinstance(p, Categorical):
-            values = [_out(p, v) for v in p.values]
+            values = [_ax_value(p, v) for v in p.values]
             kind: Any = {bool: "bool", int: "int", float: "float", str: "str"}[type(values[0])]
             # Ax requires two-valued and text choices to be unordered, and numbers to be sorted.
             ordered = p.ordered and kind in ("int", "float") and values == sorted(values)
-            found.append(
+            configs.append(
                 ChoiceParameterConfig(name=p.name, values=values, parameter_type=kind, is_ordered=ordered)
             )
-    return found
+    return configs
 
 
 def constraints(space: Space) -> list[str]:
@@ -62,7 +62,7 @@ def constraints(space: Space) -> list[str]:
 
 def to_ax(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:
     """Return a candidate in Ax's form: every free parameter, inactive ones at their default."""
-    return {p.name: _out(p, values.get(p.name, p.default)) for p in space.free}
+    return {p.name: _ax_value(p, values.get(p.name, p.default)) for p in space.free}
 
 
 def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
@@ -72,14 +72,14 @@ def from_ax(space: Space, values: Mapping[str, Any]) -> dict[str, Value]:
     """
     back: dict[str, Value] = {}
     for p in space.free:
-        given = values[p.name]
+        value = values[p.name]
         if isinstance(p, Categorical) and _mixed(p):
-            given = json.loads(given)
-        back[p.name] = p.clip(given)
+            value = json.loads(value)
+        back[p.name] = p.clip(value)
     return space.complete(back)
 
 
-def _out(parameter: Parameter, value: Value) -> Value:
+def _ax_value(parameter: Parameter, value: Value) -> Value:
     return json.dumps(value) if isinstance(parameter, Categorical) and _mixed(parameter) else value
 
 

@@ -85,8 +85,8 @@ class CostEstimate:
         """Return median costs and the standard deviation of their logarithms, each shape (n, metrics)."""
         cross = self._kernel(self._x, features, self._length)
         reduced = solve_triangular(self._lower, cross, lower=True, check_finite=False)
-        own = 1.0 + ((features - 0.5) ** 2).sum(axis=1)
-        deviation = np.sqrt(np.maximum(own - (reduced**2).sum(axis=0), 1e-8))
+        prior_variance = 1.0 + ((features - 0.5) ** 2).sum(axis=1)
+        deviation = np.sqrt(np.maximum(prior_variance - (reduced**2).sum(axis=0), 1e-8))
         median = np.exp(self._centre + self._scale * (cross.T @ self._weights))
         return median, deviation[:, None] * (self._amplitude * self._scale)[None, :]
 

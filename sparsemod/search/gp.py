@@ -201,7 +201,7 @@ def fidelity(epochs: float) -> float:
     return math.log2(max(epochs, 1e-3)) / 8.0
 
 
-def chosen(
+def select_points(
     errors: Floats, features: Floats, keep: npt.NDArray[np.bool_], limit: int
 ) -> npt.NDArray[np.int64]:
     """Return which points to model when there are more than `limit`.
@@ -213,18 +213,18 @@ def chosen(
     if count <= limit:
         return np.arange(count)
     order = np.lexsort((np.arange(count), errors))
-    taken = [int(i) for i in order if keep[i]][: limit // 2]
-    best = [int(i) for i in order if i not in set(taken)]
-    taken += best[: max(0, (3 * limit) // 4 - len(taken))]
+    indices = [int(i) for i in order if keep[i]][: limit // 2]
+    best = [int(i) for i in order if i not in set(indices)]
+    indices += best[: max(0, (3 * limit) // 4 - len(indices))]
     distance = np.full(count, np.inf)
-    for i in taken:
+    for i in indices:
         np.minimum(distance, ((features - features[i]) ** 2).sum(axis=1), out=distance)
-    while len(taken) < limit:
-        distance[taken] = -1.0
+    while len(indices) < limit:
+        distance[indices] = -1.0
         following = int(np.argmax(distance))
-        taken.append(following)
+        indices.append(following)
         np.minimum(distance, ((features - features[following]) ** 2).sum(axis=1), out=distance)
-    return np.sort(np.array(taken))
+    return np.sort(np.array(indices))
 
 
 def _spread(logits: Floats) -> float:

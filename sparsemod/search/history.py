@@ -62,8 +62,8 @@ class History:
         name, parent = observation.candidate.round, observation.candidate.parent
         if parent is not None and parent in self._by_index and parent < observation.index:
             return self.epochs(self._by_index[parent]) + self._rounds.r3.epochs
-        own = {"r1": self._rounds.r1, "r2": self._rounds.r2, "r3": self._rounds.r3}.get(name)
-        return float((own or self._rounds.r1).epochs)
+        round_spec = {"r1": self._rounds.r1, "r2": self._rounds.r2, "r3": self._rounds.r3}.get(name)
+        return float((round_spec or self._rounds.r1).epochs)
 
     def rounds(self) -> list[Round]:
         """Return the rounds with trials left to suggest.

@@ -62,12 +62,12 @@ def sensitivity(
     features = np.array([space.encode(o.candidate.parameters) for o in used])
     if metric == "error":
         features = np.column_stack([features, [fidelity(o.epochs) for o in used]])
-    held = rng.permutation(len(used))[: max(2, int(HELD_OUT * len(used)))]
-    fitted = np.setdiff1d(np.arange(len(used)), held)
-    model = _Model(features[fitted], targets[fitted])
-    spread = float(((targets[held] - targets[held].mean()) ** 2).sum())
-    missed = float(((targets[held] - model.mean(features[held])) ** 2).sum())
-    accuracy = 1.0 - missed / spread if spread > 0 else 0.0
+    test_rows = rng.permutation(len(used))[: max(2, int(HELD_OUT * len(used)))]
+    train_rows = np.setdiff1d(np.arange(len(used)), test_rows)
+    model = _Model(features[train_rows], targets[train_rows])
+    spread = float(((targets[test_rows] - targets[test_rows].mean()) ** 2).sum())
+    residual = float(((targets[test_rows] - model.mean(features[test_rows])) ** 2).sum())
+    accuracy = 1.0 - residual / spread if spread > 0 else 0.0
     fixed = features[:, -1:].max(axis=0) if metric == "error" else np.zeros(0)
     indices = _total_indices(space, model, fixed, seed)
     ordered = dict(sorted(indices.items(), key=lambda item: (-item[1], item[0])))
@@ -100,8 +100,8 @@ class _Model:
         self._model.eval()
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found: Floats = self._model.posterior(torch.from_numpy(features)).mean.numpy()[:, 0]
-        return self._centre + self._scale * found
+            predictions: Floats = self._model.posterior(torch.from_numpy(features)).mean.numpy()[:, 0]
+        return self._centre + self._scale * predictions
 
 
 def _total_indices(space: Space, model: _Model, fixed: Floats, seed: int) -> dict[str, float]:
@@ -115,10 +115,10 @@ def _total_indices(space: Space, model: _Model, fixed: Floats, seed: int) -> dic
 
     base = outputs(a)
     variance = float(np.concatenate([base, outputs(b)]).var())
-    found = {}
+    indices = {}
     for place, parameter in enumerate(space.free):
         mixed = a.copy()
         mixed[:, place] = b[:, place]
         share = float(((base - outputs(mixed)) ** 2).mean() / 2.0)
-        found[parameter.name] = share / variance if variance > 1e-12 else 0.0
-    return found
+        indices[parameter.name] = share / variance if variance > 1e-12 else 0.0
+    return indices

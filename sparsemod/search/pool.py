@@ -91,14 +91,14 @@ class Pool:
 
         The strength of the mutations falls.
         """
-        found = []
+        neighbours = []
         for entry in entries:
             for turn in range(each):
                 child = self._space.mutate(entry.parameters, rng, strength=(0.03, 0.1, 0.2)[turn % 3])
                 new = self.add(child, entry.epochs)
                 if new is not None:
-                    found.append(new)
-        return found
+                    neighbours.append(new)
+        return neighbours
 
     def breed(
         self,

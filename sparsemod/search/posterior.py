@@ -44,26 +44,26 @@ def sample(features: Floats, targets: Floats) -> Floats:
     centre = np.array([LENGTHSCALE[0]] * dimensions + [NOISE[0], AMPLITUDE[0]])
     spread = np.array([LENGTHSCALE[1]] * dimensions + [NOISE[1], AMPLITUDE[1]])
     squares = (features[:, None, :] - features[None, :, :]) ** 2
-    now = centre.copy()
-    height = _evidence(squares, targets, now)
-    kept: list[Floats] = []
+    current = centre.copy()
+    height = _evidence(squares, targets, current)
+    samples: list[Floats] = []
     for step in range(1, STEPS + 1):
-        direction = rng.normal(size=len(now)) * spread
+        direction = rng.normal(size=len(current)) * spread
         level = height + math.log(1.0 - rng.random())
         angle = rng.uniform(0.0, 2.0 * math.pi)
         low, high = angle - 2.0 * math.pi, angle
         while True:
-            there = centre + (now - centre) * math.cos(angle) + direction * math.sin(angle)
-            value = _evidence(squares, targets, there)
+            proposal = centre + (current - centre) * math.cos(angle) + direction * math.sin(angle)
+            value = _evidence(squares, targets, proposal)
             if value > level or high - low < 1e-9:
                 break
             low, high = (angle, high) if angle < 0.0 else (low, angle)
             angle = rng.uniform(low, high)
         if value > level:
-            now, height = there, value
-        if step > BURN_IN and len(kept) < (step - BURN_IN) * KEPT // (STEPS - BURN_IN):
-            kept.append(now)
-    return np.array(kept)
+            current, height = proposal, value
+        if step > BURN_IN and len(samples) < (step - BURN_IN) * KEPT // (STEPS - BURN_IN):
+            samples.append(current)
+    return np.array(samples)
 
 
 def _evidence(squares: Floats, targets: Floats, place: Floats) -> float:

@@ -47,7 +47,7 @@ class RoundsSpec(_Part):
         return self.r1.trials + self.r2.trials + self.r3.trials
 
     @model_validator(mode="after")
-    def _something_to_start_from(self) -> Self:
+    def _check_trials(self) -> Self:
         if self.trials == 0:
             raise ValueError("at least one round needs trials")
         if self.r3.trials and not (self.r1.trials or self.r2.trials):
@@ -82,7 +82,7 @@ class SearchConfig(SourceConfig):
         "epochs3": whole("source.rounds.r3.epochs", "epochs of training in the third round"),
         "batch_size": whole("source.batch_size", "candidates chosen together in rounds 2 and 3"),
         "morphisms": flag(
-            "off: no third round, whatever r3 says", {}, {"source": {"rounds": {"r3": {"trials": 0}}}}
+            "off: no third round, regardless of r3", {}, {"source": {"rounds": {"r3": {"trials": 0}}}}
         ),
     }
 
@@ -92,7 +92,7 @@ class SearchConfig(SourceConfig):
         1, ge=1, le=100, description="Candidates chosen together in rounds 2 and 3; all distinct."
     )
     acquisition: Literal["ehvi", "ax"] = Field(
-        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's own default."
+        "ehvi", description="`ehvi`: closed form with exact costs; `ax`: Ax's default."
     )
     max_draws: int = Field(
         500,
@@ -102,7 +102,7 @@ class SearchConfig(SourceConfig):
     )
     in_step: bool = Field(
         False,
-        description="Suggest a batch only when the one before is over, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
+        description="Suggest a batch only when the previous batch has finished, as `sparsemod run` does. The service then finds the same trials as a local run; workers beyond `batch_size` have nothing to do.",
     )
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 

@@ -29,8 +29,8 @@ def points(dimensions: int, seed: int, first: int, count: int) -> Floats:
     from torch.quasirandom import SobolEngine
 
     engine = SobolEngine(min(dimensions, _MOST_DIMENSIONS), scramble=True, seed=seed).fast_forward(first)
-    drawn: Floats = engine.draw(count, dtype=float64).numpy()
-    return np.clip(drawn, 0.0, np.nextafter(1.0, 0.0))
+    unit_points: Floats = engine.draw(count, dtype=float64).numpy()
+    return np.clip(unit_points, 0.0, np.nextafter(1.0, 0.0))
 
 
 def candidates(space: Space, seed: int, most: int) -> Iterator[dict[str, Value]]:
@@ -39,13 +39,13 @@ def candidates(space: Space, seed: int, most: int) -> Iterator[dict[str, Value]]
     Equal candidates may repeat. At most LOOKED points per candidate are examined, so that the iteration
     ends in a space that is almost empty under its constraints.
     """
-    dimensions, found, first = len(space.free), 0, 0
-    while found < most and first < LOOKED * most:
+    dimensions, yielded, first = len(space.free), 0, 0
+    while yielded < most and first < LOOKED * most:
         for unit in points(dimensions, seed, first, _BLOCK):
             values = space.decode(unit)
             if space.meets_constraints(values):
                 yield values
-                found += 1
-                if found == most:
+                yielded += 1
+                if yielded == most:
                     return
         first += _BLOCK

@@ -35,7 +35,7 @@ MISSES_A_CALL = 50
 The caller records them and calls again, so that no call takes long.
 """
 
-NONE_SEEN = "the space has no candidate that can be built within the budgets, as far as was seen: "
+NONE_SEEN = "no candidate seen so far can be built within the budgets: "
 
 
 class Search:
@@ -59,11 +59,11 @@ class Search:
     def done(self, observations: Sequence[Observation]) -> str | None:
         """Return why the search is over, or None while suggestions or pending trials remain."""
         history = History(self.spec, self.space, observations)
-        return self._over(history) or (
+        return self._reason_over(history) or (
             "all rounds are complete" if not history.rounds() and not history.pending else None
         )
 
-    def _over(self, history: History) -> str | None:
+    def _reason_over(self, history: History) -> str | None:
         reason = converged(history.objectives, history.rows, self._config.stop)
         if reason is not None:
             return reason
@@ -89,68 +89,68 @@ class Search:
         candidate meets the constraints.
         """
         history = History(self.spec, self.space, observations)
-        if self._over(history) is not None:
+        if self._reason_over(history) is not None:
             return []
         if not history.any_feasible() and history.misses() >= self._config.max_draws:
             raise SpaceEmpty(NONE_SEEN + history.emptiness())
         result: list[Suggestion] = []
         seen = set(history.seen)
         for turn in history.rounds():
-            wanted = min(turn.remaining, n - sum(s.feasible for s in result))
-            if wanted <= 0:
+            remaining = min(turn.remaining, n - sum(s.feasible for s in result))
+            if remaining <= 0:
                 continue
             if turn.name == "r1" and history.misses() < self._config.max_draws:
-                found = self._draw(history, turn, wanted, seen)
+                suggestions = self._draw(history, turn, remaining, seen)
             elif not self._can_model(history):
                 # No result has arrived yet. Do not let workers wait: use Sobol points in this round's
                 # budget.
-                found = self._draw(history, turn, wanted, seen)
+                suggestions = self._draw(history, turn, remaining, seen)
             elif self._by_ax(history, turn):
-                found = self._ask_ax(history, turn, wanted, seen, result)
+                suggestions = self._ask_ax(history, turn, remaining, seen, result)
             else:
-                found = self._choose(history, turn, wanted, seen, result)
-            seen |= {self.space.key(s.candidate.parameters) for s in found}
-            result += found
-            live = sum(s.feasible for s in found)
-            if live < wanted and len(found) > live:
+                suggestions = self._choose(history, turn, remaining, seen, result)
+            seen |= {self.space.key(s.candidate.parameters) for s in suggestions}
+            result += suggestions
+            live = sum(s.feasible for s in suggestions)
+            if live < remaining and len(suggestions) > live:
                 # Return the many misses for recording first; this round and later ones continue afterwards.
                 break
         return result
 
     # -- round 1 ------------------------------------------------------------------------------------------------------------------------
 
-    def _draw(self, history: History, turn: Round, wanted: int, seen: set[str]) -> list[Suggestion]:
-        found: list[Suggestion] = []
+    def _draw(self, history: History, turn: Round, count: int, seen: set[str]) -> list[Suggestion]:
+        suggestions: list[Suggestion] = []
         misses = live = 0
         keys = set(seen)
-        for values in self._walk(len(history.all) + wanted):
+        for values in self._walk(len(history.all) + count):
             key = self.space.key(values)
             if key in keys:
                 continue
             keys.add(key)
             suggestion = self._screen(values, turn, "sobol", history)
-            found.append(suggestion)
+            suggestions.append(suggestion)
             if suggestion.feasible:
                 live += 1
                 misses = 0
-                if live == wanted:
+                if live == count:
                     break
                 continue
             misses += 1
-            drawn = history.misses() + misses if live == 0 else misses
+            misses_in_a_row = history.misses() + misses if live == 0 else misses
             # If no candidate was ever feasible, the next call raises SpaceEmpty: these misses are recorded
             # first.
-            if drawn >= self._config.max_draws or misses >= MISSES_A_CALL:
+            if misses_in_a_row >= self._config.max_draws or misses >= MISSES_A_CALL:
                 break
         else:
-            if not found and not history.all and self.space.constraints:
-                most = 4 * (len(history.all) + wanted) + self._config.max_draws
+            if not suggestions and not history.all and self.space.constraints:
+                most = 4 * (len(history.all) + count) + self._config.max_draws
                 raise SpaceEmpty(str(self.space.unmet(sobol.LOOKED * most)))
-            if not found and not history.any_feasible() and history.all:
+            if not suggestions and not history.any_feasible() and history.all:
                 raise SpaceEmpty(
                     "every candidate of the space breaks a budget or cannot be built: " + history.emptiness()
                 )
-        return found
+        return suggestions
 
     def _walk(self, count: int) -> Iterator[dict[str, Value]]:
         """Yield the seed's Sobol sequence from its start, then the remaining candidates of a small space."""
@@ -172,9 +172,11 @@ class Search:
         return "error" not in self.spec.objectives or len(history.completed) >= MODELLED
 
     def _choose(
-        self, history: History, turn: Round, wanted: int, seen: set[str], before: Sequence[Suggestion]
+        self, history: History, turn: Round, count: int, seen: set[str], before: Sequence[Suggestion]
     ) -> list[Suggestion]:
-        chooser = Chooser(_with(history, before, self), self.space, self._book, self._fitter, self._exact)
+        chooser = Chooser(
+            _with_pending(history, before, self), self.space, self._book, self._fitter, self._exact
+        )
         rng = np.random.default_rng([self.spec.seed, turn.number, len(history.all)])
         parents = self._parents(history) if turn.name == "r3" and self._morphs is not None else []
         pool = Pool(self.space, seen)
@@ -183,25 +185,25 @@ class Search:
         bred = bool(pool.entries)
         if not bred:
             pool.fill(self._front(history), turn.spec.epochs, rng, POOL)
-        found: list[Suggestion] = []
-        for _ in range(wanted):
+        suggestions: list[Suggestion] = []
+        for _ in range(count):
             choice = chooser.choose(pool, rng, search=not bred and self.space.cardinality > ENUMERATED)
             if choice is None:
                 break
-            found.append(_suggestion(choice, turn))
-        if not found:
+            suggestions.append(_suggestion(choice, turn))
+        if not suggestions:
             # Recorded misses improve the estimate, and the next call draws another pool.
             over = history.objectives.over_budget
-            found = [
+            suggestions = [
                 Suggestion(_candidate(c.entry, turn), turn.spec.epochs, c.costs, False, over(c.costs))
-                for c in chooser.broken()
+                for c in chooser.over_budget()
             ]
-            found += [
+            suggestions += [
                 Suggestion(_candidate(entry, turn), turn.spec.epochs, feasible=False, error=message)
                 for entry, message in chooser.unbuildable
             ]
-            found = found[:MISSES_A_CALL]
-        return found
+            suggestions = suggestions[:MISSES_A_CALL]
+        return suggestions
 
     def _front(self, history: History) -> list[Mapping[str, Value]]:
         return [history.completed[i][0].candidate.parameters for i in history.front]
@@ -226,22 +228,22 @@ class Search:
         )
 
     def _ask_ax(
-        self, history: History, turn: Round, wanted: int, seen: set[str], before: Sequence[Suggestion]
+        self, history: History, turn: Round, count: int, seen: set[str], before: Sequence[Suggestion]
     ) -> list[Suggestion]:
         from sparsemod.search.ax_acquisition import ask
 
-        found: list[Suggestion] = []
+        suggestions: list[Suggestion] = []
         keys = set(seen)
-        for values in ask(self.spec, self.space, _with(history, before, self), wanted, turn.number):
+        for values in ask(self.spec, self.space, _with_pending(history, before, self), count, turn.number):
             key = self.space.key(values)
             if key not in keys:
                 keys.add(key)
-                found.append(self._screen(values, turn, "gp", history))
-        live = sum(s.feasible for s in found)
-        if live == 0 and len(found) == 0:
+                suggestions.append(self._screen(values, turn, "gp", history))
+        live = sum(s.feasible for s in suggestions)
+        if live == 0 and len(suggestions) == 0:
             # Ax repeated a candidate: use our own acquisition to find a new one.
-            return self._choose(history, turn, wanted, seen, before)
-        return found
+            return self._choose(history, turn, count, seen, before)
+        return suggestions
 
     def _exhausted(self, history: History) -> bool:
         if self.space.cardinality > ENUMERATED:
@@ -265,7 +267,7 @@ def _suggestion(choice: Choice, turn: Round) -> Suggestion:
     return Suggestion(_candidate(choice.entry, turn), turn.spec.epochs, choice.costs, gain=choice.gain)
 
 
-def _with(history: History, before: Sequence[Suggestion], search: Search) -> History:
+def _with_pending(history: History, before: Sequence[Suggestion], search: Search) -> History:
     """Return the history with the suggestions of an earlier round of the same call as pending trials."""
     live = [s for s in before if s.feasible]
     if not live:

@@ -60,7 +60,7 @@ def whole(dotted: str, meaning: str) -> ConfigKey:
 
 def text(dotted: str, meaning: str, allowed: str = "text") -> ConfigKey:
     """Return a key for text at `dotted`."""
-    return ConfigKey(allowed, meaning, lambda given: nest(dotted, given))
+    return ConfigKey(allowed, meaning, lambda value: nest(dotted, value))
 
 
 def flag(meaning: str, on: Tree, off: Tree) -> ConfigKey:

@@ -31,7 +31,7 @@ class GridConfig(SourceConfig):
         description="Parameter of the family or the pipeline -> its values. Parameters that are not listed keep their default.",
     )
     repetitions: int = Field(
-        1, ge=1, le=1000, description="Trials of each combination; each has a seed of its own."
+        1, ge=1, le=1000, description="Trials of each combination, each with a different seed."
     )
     epochs: int = Field(5, ge=1, le=100_000, description="Epochs of training of each trial.")
     batch_size: int = Field(1, ge=1, le=100, description="Candidates queued together.")
@@ -101,22 +101,22 @@ class GridConfig(SourceConfig):
 
     def samples(self, space: Space, rng: np.random.Generator) -> Iterator[dict[str, Value]]:
         """Yield the grid's candidates in a random order that repeats."""
-        found = self.candidates(space)
+        candidates = self.candidates(space)
         while True:
-            for place in rng.permutation(len(found)):
-                yield found[place]
+            for place in rng.permutation(len(candidates)):
+                yield candidates[place]
 
     def candidates(self, space: Space) -> list[dict[str, Value]]:
         """Return the distinct candidates of the combinations, in order.
 
         Combinations that differ only in an inactive parameter are one candidate.
         """
-        found: dict[str, dict[str, Value]] = {}
-        for chosen in itertools.product(*self.values.values()):
-            values = space.complete(dict(zip(self.values, chosen, strict=True)))
+        distinct: dict[str, dict[str, Value]] = {}
+        for combination in itertools.product(*self.values.values()):
+            values = space.complete(dict(zip(self.values, combination, strict=True)))
             if space.meets_constraints(values):
-                found.setdefault(space.key(values), values)
-        return list(found.values())
+                distinct.setdefault(space.key(values), values)
+        return list(distinct.values())
 
 
 class Grid:
@@ -128,15 +128,15 @@ class Grid:
 
     def next(self, observations: Sequence[Observation], n: int) -> list[Suggestion]:
         """See Source."""
-        found: list[Suggestion] = []
+        suggestions: list[Suggestion] = []
         live = 0
         for values in self._missing(observations):
             if live == n:
                 break
             candidate = Candidate(parameters=values, origin=LABEL, round=LABEL)
-            found.append(screened(self.context, candidate, self.config.epochs))
-            live += found[-1].feasible
-        return found
+            suggestions.append(screened(self.context, candidate, self.config.epochs))
+            live += suggestions[-1].feasible
+        return suggestions
 
     def done(self, observations: Sequence[Observation]) -> str | None:
         """See Source."""

@@ -206,9 +206,9 @@ class Categorical(_Parameter):
 
     def place(self, value: Any) -> int:
         """Return the index of the value, from 0. Raises InvalidCandidate."""
-        wanted = _identity(value)
+        identity = _identity(value)
         for place, listed in enumerate(self.values):
-            if _identity(listed) == wanted:
+            if _identity(listed) == identity:
                 return place
         raise InvalidCandidate(self.name, value, self.allowed())
 

@@ -57,7 +57,7 @@ class Space:
                         f"constraints.{place}",
                         name,
                         "a parameter of the space that is a number, or a list of numbers with `ordered: true`: "
-                        f"{', '.join(numeric) or 'there is none'}",
+                        f"{', '.join(numeric) or 'it has none'}",
                     )
 
     def __repr__(self) -> str:
@@ -126,7 +126,7 @@ class Space:
                     raise InvalidCandidate(f"{field}.{name}", values[name], error.allowed) from None
             elif name in values:
                 why = " and ".join(f"{c.parameter} in {list(c.values)}" for c in parameter.when)
-                raise InvalidCandidate(f"{field}.{name}", values[name], f"only given when {why}")
+                raise InvalidCandidate(f"{field}.{name}", values[name], f"allowed only when {why}")
         for constraint in self.constraints:
             if not constraint.holds(result):
                 raise InvalidCandidate(
@@ -167,8 +167,7 @@ class Space:
         """Whether `values` meet all constraints."""
         return all(constraint.holds(values) for constraint in self.constraints)
 
-    # -- sampling and variation
-    # -----------------------------------------------------------------------------------------------------
+    # -- sampling and variation ----------------------------------------------------------------------------
 
     @cached_property
     def free(self) -> tuple[Parameter, ...]:
@@ -268,8 +267,7 @@ class Space:
                 result[parameter.name] = parameter.from_unit(float(rng.random())) if value is None else value
         return result
 
-    # -- for models ------------------------------------------------------------------------------------------
-    # -----------------------
+    # -- for models ----------------------------------------------------------------------------------------
 
     @cached_property
     def features(self) -> tuple[str, ...]:
@@ -299,8 +297,7 @@ class Space:
                 row.append(0.5 if value is None else p.unit(value))
         return np.array(row)
 
-    # -- identity --------------------------------------------------------------------------------------------
-    # -----------------------
+    # -- identity ------------------------------------------------------------------------------------------
 
     def key(self, values: Mapping[str, Value]) -> str:
         """Return a key that is equal for equal candidates, regardless of order and number types.
@@ -359,16 +356,16 @@ def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
     for place, parameter in enumerate(parameters):
         for condition in parameter.when:
             if condition.parameter not in places:
-                others = ", ".join(name for name in places if name != parameter.name) or "there is none"
+                other_names = ", ".join(name for name in places if name != parameter.name) or "it has none"
                 raise InvalidInput(
                     f"space.{parameter.name}.when",
                     condition.parameter,
-                    f"another parameter of the space: {others}",
+                    f"another parameter of the space: {other_names}",
                 )
         waiting.append({places[condition.parameter] for condition in parameter.when})
         for other in waiting[place]:
             followers.setdefault(other, []).append(place)
-    ready = [place for place, others in enumerate(waiting) if not others]
+    ready = [place for place, required in enumerate(waiting) if not required]
     ordered: list[Parameter] = []
     while ready:
         place = heapq.heappop(ready)
@@ -378,11 +375,11 @@ def _ordered(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
             if not waiting[follower]:
                 heapq.heappush(ready, follower)
     if len(ordered) < len(parameters):
-        place = next(place for place, others in enumerate(waiting) if others)
+        place = next(place for place, required in enumerate(waiting) if required)
         chain: list[int] = []
         while place not in chain:
             chain.append(place)
             place = min(waiting[place])
         names = [parameters[at].name for at in [*chain[chain.index(place) :], place]]
-        raise InvalidInput(f"space.{names[0]}.when", names[1], f"no circle: {' -> '.join(names)}")
+        raise InvalidInput(f"space.{names[0]}.when", names[1], f"no cycle: {' -> '.join(names)}")
     return tuple(ordered)

@@ -37,19 +37,19 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
             raise InvalidSpec(INCLUDE, text, f"a YAML spec, relative to {path.parent}", place)
         plain = read_plain(base).over(plain)
     order = list(KEYS)
-    # Apply keys in the order of KEYS: `morphisms = off` overrides r3 wherever it stands.
+    # Apply keys in the order of KEYS: `morphisms = off` overrides r3 whatever their order in the file.
     for name in sorted(entries, key=lambda name: order.index(name) if name in KEYS else -1):
         text, place = entries[name]
         key = KEYS.get(name)
         if key is None:
-            known = ", ".join(sorted([*KEYS, INCLUDE]))
-            raise InvalidSpec(name, text, f"unknown key; known here: {known}", place)
+            names_here = ", ".join(sorted([*KEYS, INCLUDE]))
+            raise InvalidSpec(name, text, f"unknown key; known here: {names_here}", place)
         try:
             tree = key.convert(text)
         except InvalidInput as error:
             raise InvalidSpec(name, text, error.allowed, place) from None
         beside |= tree.pop(_BESIDE, {})
-        leaves = _leaves(tree)
+        leaves = _dotted_names(tree)
         owners |= {leaf: name for leaf in leaves}
         plain = Plain(tree, {tuple(leaf.split(".")): place for leaf in leaves}).over(plain)
     for part, key_name in (("dataset", "dataset"), ("network", "network")):
@@ -75,7 +75,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
 
 def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
     """Return key -> (value, place) of an INI file, ignoring sections."""
-    found: dict[str, tuple[str, str]] = {}
+    entries: dict[str, tuple[str, str]] = {}
     for number, raw in enumerate(text.splitlines(), 1):
         line = re.sub(r"(^|\s)[#;].*", "", raw).strip()
         if not line or re.fullmatch(r"\[[^\]]*\]", line):
@@ -85,21 +85,21 @@ def _entries(text: str, source: str) -> dict[str, tuple[str, str]]:
         if match is None:
             raise InvalidSpec("line", raw.strip(), "a [section], or key = value", place)
         name, value = match[1].lower(), match[2].strip().strip("\"'")
-        if name in found:
-            raise InvalidSpec(name, value, f"each key once; it stands in {found[name][1]} too", place)
+        if name in entries:
+            raise InvalidSpec(name, value, f"each key once; it is also in {entries[name][1]}", place)
         if not value:
             raise InvalidSpec(name, value, "a value after the '='", place)
-        found[name] = (value, place)
-    return found
+        entries[name] = (value, place)
+    return entries
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+def _dotted_names(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted names of every key of a nested mapping."""
     names: list[str] = []
     for key, value in tree.items():
         names.append(prefix + key)
         if isinstance(value, Mapping):
-            names += _leaves(value, f"{prefix}{key}.")
+            names += _dotted_names(value, f"{prefix}{key}.")
     return names
 
 
@@ -130,7 +130,7 @@ _FLOPS = "multiply-adds per second of the device, such as 1e8"
 
 def _quantization(text: str) -> Tree:
     if text in {"dynamic", "both"}:
-        raise refuse("post or none; dynamic quantization (`dynamic`, `both`) is not there yet")
+        raise refuse("post or none; dynamic quantization (`dynamic`, `both`) is not supported yet")
     if text not in {"post", "none"}:
         raise refuse(_QUANTIZATION)
     return {"quantization": {"scheme": "static" if text == "post" else "none"}}
@@ -143,7 +143,7 @@ def _splitter(text: str) -> Tree:
     if text.lower() not in FLAGS:
         raise refuse("off")
     if FLAGS[text.lower()]:
-        raise refuse("off; sequences, which the splitter chops, are not there yet")
+        raise refuse("off; sequences, which the splitter chops, are not supported yet")
     return {}
 
 
@@ -175,13 +175,13 @@ KEYS: dict[str, ConfigKey] = {
         {"pruning": {"method": "none"}},
     ),
     "splitter": ConfigKey("off", "whether sequences are chopped to max_len", _splitter),
-    "dataset": text_key("dataset.name", "the dataset (ours)", "a registered dataset"),
-    "data_root": text_key("dataset.root", "folder of the dataset's files (ours)", "a folder"),
-    "network": text_key("network.family", "the network family (ours)", "a registered family"),
-    "device": text_key("target.device", "the device (ours)", "a device profile"),
+    "dataset": text_key("dataset.name", "the dataset (added key)", "a registered dataset"),
+    "data_root": text_key("dataset.root", "folder of the dataset's files (added key)", "a folder"),
+    "network": text_key("network.family", "the network family (added key)", "a registered family"),
+    "device": text_key("target.device", "the device (added key)", "a device profile"),
     "budgets": ConfigKey(
-        'limits such as "flash <= 64 KB, ram <= 16 KB"', "upper limits of costs (ours)", _budgets
+        'limits such as "flash <= 64 KB, ram <= 16 KB"', "upper limits of costs (added key)", _budgets
     ),
-    "seed": whole("seed", "seed of the experiment (ours)"),
+    "seed": whole("seed", "seed of the experiment (added key)"),
 }
 """Every key that a `config.cfg` may contain, besides `include`."""

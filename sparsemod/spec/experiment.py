@@ -49,12 +49,14 @@ class SplitsSpec(Part):
         0.15,
         description="Share held back for test mode; ignored when the dataset brings an official test set.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the division. Change it and every trial sees other data.")
+    seed: int = Field(
+        0, ge=0, description="Seed of the splits. Another seed gives every trial different data."
+    )
 
     @model_validator(mode="after")
-    def _leave_something(self) -> "SplitsSpec":
+    def _leave_training_data(self) -> "SplitsSpec":
         if self.validation + self.test >= 0.9:
-            raise ValueError("validation + test must be below 0.9, so that something is left to train on")
+            raise ValueError("validation + test must be below 0.9, to leave data for training")
         return self
 
 
@@ -72,7 +74,7 @@ class DatasetSpec(Part):
         {}, description="Options of the dataset itself, for example `path` of an .npz file."
     )
     limit: int | None = Field(
-        None, ge=20, description="Use only so many samples, drawn stratified; for quick tries."
+        None, ge=20, description="Use only this many samples, a stratified draw; for quick trials."
     )
     splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
 
@@ -137,7 +139,7 @@ class ExperimentSpec(Part):
     version: Literal[1] = Field(1, description="Version of this format.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
         "experiment",
-        description="For people, and for the folder of results: letters of any alphabet, digits, spaces and . _ -.",
+        description="Title of the experiment and name of its results folder: letters of any alphabet, digits, spaces and . _ -.",
     )
     dataset: DatasetSpec = Field(description="The data.")
     network: NetworkSpec = Field(description="The network family.")
@@ -154,7 +156,7 @@ class ExperimentSpec(Part):
     )
     pipeline: tuple[Annotated[Stage, Choice(STAGES, lambda stage: stage, named=True)], ...] = Field(
         default_factory=default_pipeline,
-        description="What is done with a candidate: names of stages, or mappings with `name` and settings, in order.",
+        description="Stages that evaluate a candidate, in order: names, or mappings with `name` and settings.",
     )
     objectives: tuple[str, ...] = Field(
         OBJECTIVES, description=f"One to four of {', '.join(CHOICES)}; all minimized."
@@ -172,7 +174,7 @@ class ExperimentSpec(Part):
         default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
     )
     quantization: Quantization = Field(
-        default_factory=lambda: SCHEMES.config("static"), description="How networks become integer networks."
+        default_factory=lambda: SCHEMES.config("static"), description="How networks are quantized."
     )
     measure: MeasureSpec = Field(MeasureSpec(), description="Which definition of each cost counts.")
     target: TargetSpec = Field(TargetSpec(), description="The device.")
@@ -205,7 +207,7 @@ class ExperimentSpec(Part):
     def stored(cls, data: Any) -> "ExperimentSpec":
         """Return a spec that was checked before, perhaps by another process.
 
-        Methods unknown in this process are kept unchanged; `Problem.of` refuses them. Raises InvalidSpec.
+        Methods unknown in this process are kept unchanged; `Problem.of` rejects them. Raises InvalidSpec.
         """
         return cls.parse(data, names=Names.ANY)
 
@@ -220,7 +222,7 @@ class ExperimentSpec(Part):
 
     @field_validator("name", mode="before")
     @classmethod
-    def _composed(cls, value: Any) -> Any:
+    def _normalized_name(cls, value: Any) -> Any:
         """Normalize the name to Unicode NFC and check that file systems accept its length."""
         if not isinstance(value, str):
             return value
@@ -235,7 +237,7 @@ class ExperimentSpec(Part):
     def _space(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput("space", value, "a mapping of parameter names to parameters")
-        return {name: parameter_from(name, given) for name, given in value.items()}
+        return {name: parameter_from(name, parameter) for name, parameter in value.items()}
 
     @field_validator("objectives", mode="before")
     @classmethod
@@ -244,10 +246,10 @@ class ExperimentSpec(Part):
             raise InvalidInput("objectives", value, f"a list of one to four of {', '.join(CHOICES)}")
         names = []
         for place, name in enumerate(value):
-            found = metric(str(name), f"objectives.{place}").name
-            if found not in CHOICES or found in names:
+            metric_name = metric(str(name), f"objectives.{place}").name
+            if metric_name not in CHOICES or metric_name in names:
                 raise InvalidInput(f"objectives.{place}", name, f"each of {', '.join(CHOICES)} at most once")
-            names.append(found)
+            names.append(metric_name)
         return tuple(names)
 
     @field_validator("budgets", mode="before")
@@ -263,8 +265,8 @@ class ExperimentSpec(Part):
             ]
         elif isinstance(value, Mapping):
             pairs = [
-                (metric(n, "budgets").name, metric(n, "budgets").parse(given, f"budgets.{n}"))
-                for n, given in value.items()
+                (metric(n, "budgets").name, metric(n, "budgets").parse(limit_value, f"budgets.{n}"))
+                for n, limit_value in value.items()
             ]
         else:
             raise InvalidInput(
@@ -283,17 +285,17 @@ class ExperimentSpec(Part):
     def _reference(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise InvalidInput("reference_point", value, "a mapping of metric to value")
-        found = {
+        reference = {
             metric(name, "reference_point").name: metric(name, "reference_point").parse(
                 v, f"reference_point.{name}"
             )
             for name, v in value.items()
         }
-        if len(found) != len(value):
+        if len(reference) != len(value):
             raise InvalidInput(
                 "reference_point", value, "each metric once (size is model_size, memory is working_memory)"
             )
-        return found
+        return reference
 
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentSpec":
@@ -312,12 +314,12 @@ class ExperimentSpec(Part):
             )
         if not self.quantization.integer:
             for name in LINKED:
-                other = "model_size" if name == "flash" else "working_memory"
-                why = f"{other}: what a float network links is not known (quantization.scheme is {self.quantization.scheme})"
+                alternative = "model_size" if name == "flash" else "working_memory"
+                allowed = f"{alternative}: the linked size of a float network is unknown (quantization.scheme is {self.quantization.scheme})"
                 if name in self.budgets:
-                    raise InvalidInput(f"budgets.{name}", self.budgets[name], why)
+                    raise InvalidInput(f"budgets.{name}", self.budgets[name], allowed)
                 if name in self.objectives:
-                    raise InvalidInput("objectives", name, why)
+                    raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
         for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
@@ -327,11 +329,11 @@ class ExperimentSpec(Part):
 
     def searched(self) -> dict[str, Parameter]:
         """Return `space` and the pipeline parameters that the source itself varies."""
-        own = self.source.parameters()
-        return {name: own[name] for name in PIPELINE_PARAMETERS if name in own} | self.space
+        varied = self.source.parameters()
+        return {name: varied[name] for name in PIPELINE_PARAMETERS if name in varied} | self.space
 
     def check_methods(self) -> None:
-        """Raise UnknownName for a method that this process does not know."""
+        """Raise UnknownName for a method that is not registered in this process."""
         check_known(self)
 
     def reference(self) -> dict[str, float]:
@@ -360,22 +362,22 @@ class ExperimentSpec(Part):
         """
         from sparsemod.targets import calibrated_cores, device
 
-        found = device(self.target.device)
+        target = device(self.target.device)
         limits = dict(self.budgets)
-        if self.quantization.integer and found.model in calibrated_cores():
-            limits.setdefault("flash", float(found.flash))
-            limits.setdefault("ram", float(found.ram))
+        if self.quantization.integer and target.model in calibrated_cores():
+            limits.setdefault("flash", float(target.flash))
+            limits.setdefault("ram", float(target.ram))
             return limits
         for name in LINKED:
             if name in limits or name in self.objectives:
                 field = f"budgets.{name}" if name in limits else "objectives"
                 raise InvalidInput(
-                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {found.model})"
+                    field, limits.get(name, name), f"a device with a calibrated core ({self.target.device} has {target.model})"
                 )  # fmt: skip
         if self.measure.model_size != "nonzeros":
-            limits.setdefault("model_size", float(found.flash))
+            limits.setdefault("model_size", float(target.flash))
         if self.measure.working_memory.startswith(("arena", "peak")):
-            limits.setdefault("working_memory", float(found.ram))
+            limits.setdefault("working_memory", float(target.ram))
         return limits
 
 

@@ -23,7 +23,7 @@ def extended(
     for name, limit in (budgets or {}).items():
         measured = metric(name, "budgets")
         if measured.name in changed:
-            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this is {measured.name} again")
+            raise InvalidInput(f"budgets.{name}", limit, f"each metric once; this repeats {measured.name}")
         changed.add(measured.name)
         if limit is None:
             data["budgets"].pop(measured.name, None)

@@ -24,32 +24,32 @@ class UnknownStage(Stage):
         raise UnknownName("pipeline", self.name, STAGES.names())
 
 
-def stages_from(given: Any, field: str = "pipeline") -> tuple[Stage, ...]:
+def stages_from(data: Any, field: str = "pipeline") -> tuple[Stage, ...]:
     """Return stages from plain data: a list of names, or mappings with `name` and settings.
 
     Their order is not checked. Raises InvalidInput.
     """
-    if not isinstance(given, list | tuple):
-        raise InvalidInput(field, given, "a list of stages")
-    return tuple(_stage(one, f"{field}.{place}") for place, one in enumerate(given))
+    if not isinstance(data, list | tuple):
+        raise InvalidInput(field, data, "a list of stages")
+    return tuple(_stage(entry, f"{field}.{place}") for place, entry in enumerate(data))
 
 
-def _stage(given: Any, field: str) -> Stage:
-    if isinstance(given, Stage):
-        return given
-    if isinstance(given, str):
-        given = {"name": given}
-    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+def _stage(entry: Any, field: str) -> Stage:
+    if isinstance(entry, Stage):
+        return entry
+    if isinstance(entry, str):
+        entry = {"name": entry}
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         raise InvalidInput(
-            field, given, f"the name of a stage ({', '.join(STAGES.names())}), or a mapping with `name`"
+            field, entry, f"the name of a stage ({', '.join(STAGES.names())}), or a mapping with `name`"
         )
-    name = given["name"]
-    return validated(STAGES.get(name) if name in STAGES.names() else UnknownStage, given, field)
+    name = entry["name"]
+    return validated(STAGES.get(name) if name in STAGES.names() else UnknownStage, entry, field)
 
 
-def pipeline_from(given: Any) -> tuple[Stage, ...]:
+def pipeline_from(data: Any) -> tuple[Stage, ...]:
     """Return the stages of a pipeline; their order is checked if all are known here. Raises InvalidInput."""
-    stages = stages_from(given)
+    stages = stages_from(data)
     if not unknown(stages):
         check_pipeline(stages)
     return stages

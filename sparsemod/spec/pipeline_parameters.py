@@ -68,24 +68,26 @@ def changed(part: M, values: Mapping[str, Value]) -> M:
     return type(part).model_validate_json(json.dumps({**part.model_dump(mode="json"), **values}))
 
 
-def check_narrowed(own: Parameter, given: Parameter, family: str) -> None:
-    """Check that `given` has the kind of `own`, a family's parameter, and contains only values of `own`.
+def check_narrowed(family_parameter: Parameter, parameter: Parameter, family: str) -> None:
+    """Check that `parameter` has the kind of `family_parameter` and contains only values of it.
 
     Raises InvalidInput.
     """
-    if given.when not in ((), own.when):
+    if parameter.when not in ((), family_parameter.when):
         raise InvalidInput(
-            f"space.{own.name}.when",
-            [condition.model_dump() for condition in given.when],
+            f"space.{family_parameter.name}.when",
+            [condition.model_dump() for condition in parameter.when],
             f"left out: family {family} decides when it needs this parameter",
         )
-    field, allowed = f"space.{own.name}", f"for family {family}: {own.allowed()}"
-    if isinstance(given, Real) and not isinstance(own, Real):
-        raise InvalidInput(field, [given.low, given.high], allowed)
-    if isinstance(given, Integer) and not isinstance(own, Integer | Real):
-        raise InvalidInput(field, [given.low, given.high], f"{allowed}; give a list of some of them, or one")
-    for value in extremes(given):
+    field, allowed = f"space.{family_parameter.name}", f"for family {family}: {family_parameter.allowed()}"
+    if isinstance(parameter, Real) and not isinstance(family_parameter, Real):
+        raise InvalidInput(field, [parameter.low, parameter.high], allowed)
+    if isinstance(parameter, Integer) and not isinstance(family_parameter, Integer | Real):
+        raise InvalidInput(
+            field, [parameter.low, parameter.high], f"{allowed}; give a list of some of them, or one"
+        )
+    for value in extremes(parameter):
         try:
-            own.check(value)
+            family_parameter.check(value)
         except InvalidCandidate:
             raise InvalidInput(field, value, allowed) from None

@@ -94,10 +94,10 @@ class SpecFile:
         try:
             yield
         except InvalidInput as error:
-            found = self.located(error)
-            if found is error:
+            located = self.located(error)
+            if located is error:
                 raise
-            raise found from error
+            raise located from error
 
 
 def parse(plain: Plain, source: str, names: Names = Names.KNOWN) -> ExperimentSpec:
@@ -105,9 +105,9 @@ def parse(plain: Plain, source: str, names: Names = Names.KNOWN) -> ExperimentSp
     try:
         return ExperimentSpec.parse(plain.data, source, names)
     except InvalidInput as error:
-        found = _placed(error, plain)
-        found.others = tuple(_placed(other, plain) for other in error.others)
-        raise found from None
+        located = _placed(error, plain)
+        located.others = tuple(_placed(other, plain) for other in error.others)
+        raise located from None
 
 
 def _placed(error: InvalidInput, plain: Plain) -> InvalidInput:
@@ -125,25 +125,25 @@ def read_plain(path: Path, including: tuple[Path, ...] = ()) -> Plain:
     plain = parse_plain(read_text(path), str(path))
     if INCLUDE not in plain.data:
         return plain
-    place, given = plain.place(INCLUDE), plain.data.pop(INCLUDE)
-    names = [given] if isinstance(given, str) else given
+    place, value = plain.place(INCLUDE), plain.data.pop(INCLUDE)
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise InvalidSpec(INCLUDE, given, "a file name, or a list of them, relative to this file", place)
+        raise InvalidSpec(INCLUDE, value, "a file name, or a list of them, relative to this file", place)
     base = Plain({})
     for name in names:
         file = path.parent / name
         if file.suffix.lower() not in YAML_SUFFIXES or not file.is_file():
-            known = "an existing file ending in " + ", ".join(YAML_SUFFIXES)
-            raise InvalidSpec(INCLUDE, name, f"{known}, relative to {path.parent}", place)
+            allowed = "an existing file ending in " + ", ".join(YAML_SUFFIXES)
+            raise InvalidSpec(INCLUDE, name, f"{allowed}, relative to {path.parent}", place)
         base = read_plain(file, (*including, resolved)).over(base)
     return plain.over(base)
 
 
 def read_text(path: Path) -> str:
     """Return the text of a spec file. Raises InvalidSpec when it cannot be read."""
-    known = f"an existing text file ending in {', '.join(YAML_SUFFIXES + CONFIG_SUFFIXES)}"
+    allowed = f"an existing text file ending in {', '.join(YAML_SUFFIXES + CONFIG_SUFFIXES)}"
     if path.suffix.lower() not in YAML_SUFFIXES + CONFIG_SUFFIXES:
-        raise InvalidSpec("file", str(path), known)
+        raise InvalidSpec("file", str(path), allowed)
     try:
         with path.open("rb") as handle:
             content = handle.read(MAX_BYTES + 1)
@@ -151,9 +151,9 @@ def read_text(path: Path) -> str:
             raise InvalidSpec("file", str(path), f"at most {MAX_BYTES:,} bytes")
         return content.decode("utf-8-sig")
     except OSError as error:
-        raise InvalidSpec("file", str(path), f"{known}; {error.strerror}") from None
+        raise InvalidSpec("file", str(path), f"{allowed}; {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InvalidSpec("file", str(path), f"UTF-8 text; byte {error.start} is none") from None
+        raise InvalidSpec("file", str(path), f"UTF-8 text; byte {error.start} is invalid") from None
 
 
 def parse_plain(text: str, source: str) -> Plain:
@@ -167,9 +167,13 @@ def parse_plain(text: str, source: str) -> Plain:
 def _merged(base: Mapping[str, Any], top: Mapping[str, Any], path: Place = ()) -> dict[str, Any]:
     result = dict(base)
     for key, value in top.items():
-        held = base.get(key)
-        if isinstance(held, Mapping) and isinstance(value, Mapping) and not _whole((*path, key), held, value):
-            result[key] = _merged(held, value, (*path, key))
+        below = base.get(key)
+        if (
+            isinstance(below, Mapping)
+            and isinstance(value, Mapping)
+            and not _whole((*path, key), below, value)
+        ):
+            result[key] = _merged(below, value, (*path, key))
         else:
             result[key] = value
     return result

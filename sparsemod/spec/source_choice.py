@@ -36,20 +36,20 @@ class UnknownSource(SourceConfig):
         raise UnknownName("source.name", self.name, SOURCES.names())
 
 
-def source_from(given: Any) -> SourceConfig:
+def source_from(data: Any) -> SourceConfig:
     """Return the config of a source from plain data.
 
     Return an UnknownSource when no source of that name is registered here. Raises InvalidInput.
     """
-    if isinstance(given, SourceConfig):
-        return given
-    if not isinstance(given, Mapping):
-        raise InvalidInput("source", given, "a mapping with `name` and the settings of that source")
-    name = given.get("name")
+    if isinstance(data, SourceConfig):
+        return data
+    if not isinstance(data, Mapping):
+        raise InvalidInput("source", data, "a mapping with `name` and the settings of that source")
+    name = data.get("name")
     if not isinstance(name, str):
         raise InvalidInput("source.name", name, f"one of {', '.join(SOURCES.names())}")
     member = SOURCES.get(name) if name in SOURCES.names() else UnknownSource
-    return validated(member, given, "source")
+    return validated(member, data, "source")
 
 
 def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
@@ -57,24 +57,24 @@ def moves(data: Mapping[str, Any]) -> dict[str, tuple[str, Path]]:
 
     Raises InvalidInput when the spec has both `source` and one of them.
     """
-    found: dict[str, tuple[str, Path]] = {}
+    moved: dict[str, tuple[str, Path]] = {}
     for name in SOURCES.names():
         for key, place in SOURCES.get(name).top_level.items():
             if key in data:
-                found[key] = (name, ("source", place) if place else ("source",))
-    for key in found:
+                moved[key] = (name, ("source", place) if place else ("source",))
+    for key in moved:
         if "source" in data:
             raise InvalidInput(
                 key, data[key], "left out: `source` holds the settings of the candidate source"
             )
-    return found
+    return moved
 
 
 def current(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` with the keys of an earlier format moved under `source`. Raises InvalidInput."""
-    found = moves(data)
-    result = {key: value for key, value in data.items() if key not in found}
-    for key, (name, place) in found.items():
+    moved = moves(data)
+    result = {key: value for key, value in data.items() if key not in moved}
+    for key, (name, place) in moved.items():
         source = result.setdefault("source", {"name": name})
         if len(place) > 1:
             source[place[1]] = data[key]

@@ -27,7 +27,9 @@ class TrainingSpec(BaseModel):
     learning_rate: float = Field(3e-3, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (decoupled for adamw).")
     batch_size: int = Field(128, ge=1, description="Samples in a step.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing, of losses that know it.")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Label smoothing, for losses that support it."
+    )
     rule: Rule = Field(
         default_factory=lambda: RULES.config("bp"), description="How a batch's loss becomes gradients."
     )
@@ -36,7 +38,7 @@ class TrainingSpec(BaseModel):
     )
     metric: Metric = Field(
         default_factory=lambda: METRICS.config("error"),
-        description="What `error` means: it decides which epoch is kept, and is the objective `error`.",
+        description="Definition of `error`, which selects the epoch to keep and is the objective `error`.",
     )
     optimizer: Optimizer = Field(
         default_factory=lambda: OPTIMIZERS.config("adam"), description="The optimizer."
@@ -54,6 +56,6 @@ class TrainingSpec(BaseModel):
     def _loss_smooths(self) -> "TrainingSpec":
         if self.label_smoothing and self.loss.known and not self.loss.smooths:
             raise ValueError(
-                f"label_smoothing is {self.label_smoothing}, which the loss {self.loss.name} does not know"
+                f"label_smoothing is {self.label_smoothing}, which the loss {self.loss.name} does not support"
             )
         return self

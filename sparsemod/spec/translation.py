@@ -53,9 +53,9 @@ def _translated(first: Any, model: type[BaseModel], source: str | None) -> Inval
     path = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InvalidInput):
-        found = InvalidSpec(cause.field, cause.value, cause.allowed, source)
-        found.others = tuple(cause.others)
-        return found
+        translated = InvalidSpec(cause.field, cause.value, cause.allowed, source)
+        translated.others = tuple(cause.others)
+        return translated
     field = ".".join(str(part) for part in path) or "spec"
     if first["type"] == "extra_forbidden":
         allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
@@ -88,23 +88,23 @@ _KINDS: dict[str, type[Integer] | type[Real] | type[Categorical] | type[Fixed]] 
 }  # fmt: skip
 
 
-def parameter_from(name: str, given: Any) -> Parameter:
+def parameter_from(name: str, data: Any) -> Parameter:
     """Return a parameter from its short forms: a constant, a list of values, or a mapping.
 
     The mapping may omit `type`.
     """
     field = f"space.{name}"
-    if isinstance(given, Integer | Real | Categorical | Fixed):
-        return given
-    if isinstance(given, str | int | float | bool):
-        return Fixed(name=name, value=given)
-    if isinstance(given, list):
-        given = {"values": given}
-    if not isinstance(given, Mapping):
+    if isinstance(data, Integer | Real | Categorical | Fixed):
+        return data
+    if isinstance(data, str | int | float | bool):
+        return Fixed(name=name, value=data)
+    if isinstance(data, list):
+        data = {"values": data}
+    if not isinstance(data, Mapping):
         raise InvalidInput(
-            field, given, "a constant, a list of values, or a mapping such as {low: 1, high: 8}"
+            field, data, "a constant, a list of values, or a mapping such as {low: 1, high: 8}"
         )
-    fields = dict(given)
+    fields = dict(data)
     kind = fields.get("type") or (
         "categorical" if "values" in fields else "fixed" if "value" in fields
         else "integer" if "step" in fields or all(isinstance(fields.get(k), int) for k in ("low", "high")) else "real"
@@ -113,7 +113,7 @@ def parameter_from(name: str, given: Any) -> Parameter:
         raise InvalidInput(f"{field}.type", kind, f"one of {', '.join(_KINDS)}")
     fields.pop("type", None)
     if fields.pop("name", name) != name:
-        raise InvalidInput(f"{field}.name", given["name"], "the same name as the key, or left out")
+        raise InvalidInput(f"{field}.name", data["name"], "the same name as the key, or left out")
     try:
         return _KINDS[kind](name=name, **fields)
     except InvalidInput as error:
@@ -127,7 +127,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def plain_json(data: Mapping[str, Any], source: str | None) -> str:
     """Return `data` as JSON text. Raises InvalidSpec that names the field of a value that JSON cannot represent."""
-    for count, (field, value) in enumerate(_leaves(data)):
+    for count, (field, value) in enumerate(_scalars(data)):
         if count >= MAX_VALUES:
             raise InvalidSpec("spec", f"over {MAX_VALUES:,} values", "fewer", source)
         if isinstance(value, float) and not math.isfinite(value):
@@ -142,7 +142,7 @@ def plain_json(data: Mapping[str, Any], source: str | None) -> str:
         ) from None
 
 
-def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+def _scalars(data: Any) -> Iterator[tuple[str, Any]]:
     """Yield the scalars of nested mappings and lists with the names of their fields.
 
     It is not recursive, because foreign data may be nested deeply.

@@ -32,7 +32,7 @@ def pack(state: Mapping[str, Any]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, Any]:
-    """Return the argument of `pack`. Raises InvalidInput for bytes that are no checkpoint of this format."""
+    """Return the argument of `pack`. Raises InvalidInput for bytes that are not a checkpoint of this format."""
     try:
         tensors = load_tensors(content)
         header = json.loads(bytes(tensors.pop(_HEADER).numpy()))
@@ -56,9 +56,9 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return the optimizer's tensors and numbers by the parameter's index, without learning rates."""
     state: dict[str, Any] = {}
     for place, parameter in enumerate(_parameters(optimizer)):
-        held = optimizer.state.get(parameter)
-        if held:
-            state[str(place)] = {key: value for key, value in held.items() if value is not None}
+        parameter_state = optimizer.state.get(parameter)
+        if parameter_state:
+            state[str(place)] = {key: value for key, value in parameter_state.items() if value is not None}
     return state
 
 
@@ -68,24 +68,26 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     Each tensor gets the memory layout of its parameter.
     """
     for place, parameter in enumerate(_parameters(optimizer)):
-        held = state.get(str(place), {})
-        optimizer.state[parameter] = {key: _like(value, parameter) for key, value in held.items()}
+        parameter_state = state.get(str(place), {})
+        optimizer.state[parameter] = {
+            key: _in_layout_of(value, parameter) for key, value in parameter_state.items()
+        }
 
 
 def restore_module(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Copy weights and buffers into `module` in place. Raises InvalidInput for those of another network."""
-    own = module.state_dict()
+    current = module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in current.items()}
     if shapes != expected:
         different = sorted(
             name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name)
         )
         raise InvalidInput(
-            "resume", different[:5], "weights of this very network; these differ in name or shape"
+            "resume", different[:5], "weights of this network; the given ones differ in name or shape"
         )
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in current.items():
             tensor.copy_(state[name])
 
 
@@ -98,7 +100,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _like(value: Any, parameter: Tensor) -> Any:
+def _in_layout_of(value: Any, parameter: Tensor) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.shape == parameter.shape:

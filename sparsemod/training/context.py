@@ -54,8 +54,8 @@ class TrainingContext:
                 x, y = x[:left], y[:left]
                 left -= len(y)
                 value = self.loss(self.module(x), y) * len(y) / count
-                found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
-                for (_, sum_), part in zip(total.items(), found, strict=True):
+                gradients = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+                for (_, sum_), part in zip(total.items(), gradients, strict=True):
                     if part is not None:
                         sum_ += part
         return total

@@ -32,9 +32,9 @@ def evaluate(
         with torch.inference_mode():
             for start in range(0, len(samples), size):
                 x, y = samples.slice(start, start + size)
-                found = module(x)
-                total += float(loss.mean(found, y)) * len(y)
-                outputs.append(found.cpu().numpy())
+                predictions = module(x)
+                total += float(loss.mean(predictions, y)) * len(y)
+                outputs.append(predictions.cpu().numpy())
     finally:
         module.train(training)
     labels = samples.labels.cpu().numpy()

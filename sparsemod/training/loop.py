@@ -121,11 +121,11 @@ class _Training:
         self.module = module.to(device)
         self.rule = RULES.create(settings.rule)
         if len(data.train.shape) == 3:
-            _lay_out(module, torch.channels_last)
+            _set_memory_format(module, torch.channels_last)
             if not self._runs_on(data.train.slice(0, settings.batch_size)[0]):
                 # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but every
                 # module trains.
-                _lay_out(module, torch.contiguous_format)
+                _set_memory_format(module, torch.contiguous_format)
                 self.data = data.channels_first()
         self.bounds = _bounds(len(data.train), settings.batch_size)
         self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
@@ -204,7 +204,7 @@ class _Training:
                 if last_good is not None:
                     restore_module(self.module, last_good)
                 break
-            self._keep(point.model_copy(update={"seconds": before + time.perf_counter() - began}))
+            self._record_epoch(point.model_copy(update={"seconds": before + time.perf_counter() - began}))
             if on_epoch is not None:
                 on_epoch(self.curve[-1])
             if on_checkpoint is not None:
@@ -214,7 +214,7 @@ class _Training:
             restore_module(self.module, self.best)
         if self.pruner is not None and self.pruner.at_target:
             self.pruner.finish()
-        _lay_out(self.module, torch.contiguous_format)
+        _set_memory_format(self.module, torch.contiguous_format)
         self.module.zero_grad(set_to_none=True)
         self.module.eval()
         return TrainingOutcome(
@@ -273,7 +273,7 @@ class _Training:
             sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
         )
 
-    def _keep(self, point: CurvePoint) -> None:
+    def _record_epoch(self, point: CurvePoint) -> None:
         """Add the epoch to the curve; store its weights if they are the best so far."""
         self.curve.append(point)
         if self.pruner is not None and not self.pruner.at_target:
@@ -338,7 +338,7 @@ class _Training:
         self.best = best or None
 
 
-def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
+def _set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> None:
     """Convert the kernels of convolutions to `memory_format`; the parameters stay the same objects."""
     for parameter in module.parameters():
         if parameter.dim() == 4:

@@ -41,7 +41,7 @@ class Error(Metric[MetricConfig]):
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
         """See Metric. The standard error is that of a binomial share."""
-        share = float(np.mean(_answers(outputs) != targets))
+        share = float(np.mean(_predicted_classes(outputs) != targets))
         return Score(share, math.sqrt(share * (1 - share) / len(targets)))
 
 
@@ -53,12 +53,12 @@ class BalancedError(Metric[MetricConfig]):
 
     def score(self, outputs: NDArray[Any], targets: NDArray[Any]) -> Score:
         """See Metric. Classes without a sample are left out."""
-        wrong = _answers(outputs) != targets
+        wrong = _predicted_classes(outputs) != targets
         classes, counts = np.unique(targets, return_counts=True)
         shares = np.array([wrong[targets == label].mean() for label in classes])
         variance = float(np.sum(shares * (1 - shares) / counts)) / len(classes) ** 2
         return Score(float(shares.mean()), math.sqrt(variance))
 
 
-def _answers(outputs: NDArray[Any]) -> NDArray[Any]:
+def _predicted_classes(outputs: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.argmax(outputs.reshape(len(outputs), -1), axis=1))

@@ -96,10 +96,10 @@ def build(module: "nn.Module", settings: TrainingSpec) -> "torch.optim.Optimizer
     if not parameters:
         raise BuildError("the network has no parameters to train")
     decayed = [p for p in parameters if p.dim() >= 2]
-    others = [p for p in parameters if p.dim() < 2]
+    undecayed = [p for p in parameters if p.dim() < 2]
     groups: list[dict[str, Any]] = [
         {"params": tensors, "weight_decay": decay}
-        for tensors, decay in ((decayed, settings.weight_decay), (others, 0.0))
+        for tensors, decay in ((decayed, settings.weight_decay), (undecayed, 0.0))
         if tensors
     ]
     return OPTIMIZERS.create(settings.optimizer).make(groups, settings.learning_rate)

@@ -109,16 +109,16 @@ class Resident:
 
         The same dataset and device give the same object.
         """
-        held = _held.setdefault(dataset, {})
+        cached = _held.setdefault(dataset, {})
         key = str(device)
-        if key not in held:
-            held[key] = Resident.from_tensors(
+        if key not in cached:
+            cached[key] = Resident.from_tensors(
                 *dataset.train.tensors(),
                 *dataset.validation.tensors(),
                 device=device,
                 layout=dataset.info.layout,
             )
-        return held[key]
+        return cached[key]
 
     @staticmethod
     def from_tensors(

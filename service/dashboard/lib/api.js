@@ -1,23 +1,23 @@
-// Requests to the server. Every error is an ApiError that says what a person can do with it.
-import { learn } from "./time.js";
+// Requests to the server. Every error is an ApiError whose message a person can act on.
+import { setClockOffset } from "./time.js";
 import { signal } from "./ui.js";
 
-/** Whether the server wants a login first. */
+/** Whether the server requires a login. */
 export const loginWanted = signal(false);
 
-/** Who looks, as the server says. @type {import("./ui.js").Signal<{open: boolean, login: {owner: string, scopes: string[]} | null} | null>} */
+/** The user, according to the server. @type {import("./ui.js").Signal<{open: boolean, login: {owner: string, scopes: string[]} | null} | null>} */
 export const me = signal(/** @type {any} */ (null));
 
-/** Whether who looks may do everything; not as long as nobody knows. */
+/** Whether the user is an administrator; false until the server has answered. */
 export const isAdmin = () => Boolean(me.value?.open || me.value?.login?.scopes.includes("admin"));
 
-/** Whether who looks may change what belongs to `owner`; what belongs to nobody, every writer may. The server decides; this spares the attempt. @param {string | null} [owner] */
+/** Whether the user may change an object of `owner`; every writer may change one without an owner. The server checks again; this only hides buttons. @param {string | null} [owner] */
 export function mayChange(owner = null) {
   const login = me.value?.login;
   return isAdmin() || Boolean(login?.scopes.includes("write") && (owner === null || owner === login.owner));
 }
 
-/** An answer that is an error, or no answer (`status` 0). */
+/** An error response, or no response (`status` 0). */
 export class ApiError extends Error {
   /**
    * @param {number} status
@@ -30,14 +30,14 @@ export class ApiError extends Error {
     this.field = detail.field ?? null;
     this.value = detail.value ?? null;
     this.allowed = detail.allowed ?? null;
-    /** Every mistake that the server found: field and message. @type {{field: string | null, message: string}[]} */
+    /** All mistakes in the request: field and message. @type {{field: string | null, message: string}[]} */
     this.mistakes = [{ field: this.field, message: detail.message }, ...(detail.others ?? [])];
     /** @type {any} */
     this.detail = detail;
   }
 }
 
-/** A request that early.js has begun, once, and only while the page is loading: later its answer is old. @param {string} path */
+/** Take the request that early.js has started, once and only while the page is loading: later its response is outdated. @param {string} path */
 function begun(path) {
   const answer = performance.now() < 10_000 ? window.begun?.[path] : undefined;
   delete window.begun?.[path];
@@ -47,7 +47,7 @@ function begun(path) {
 /**
  * @param {string} path
  * @param {{method?: string, json?: unknown, yaml?: string, key?: string, signal?: AbortSignal}} [options]
- * @returns {Promise<any>} the JSON of the answer, null without one
+ * @returns {Promise<any>} the JSON of the response, null without one
  */
 export async function request(path, { method, json, yaml, key, signal: abort } = {}) {
   /** @type {Record<string, string>} */
@@ -62,13 +62,18 @@ export async function request(path, { method, json, yaml, key, signal: abort } =
     const verb = method ?? (body === undefined ? "GET" : "POST");
     const early = verb === "GET" ? begun(path) : undefined;
     response = await (early ?? fetch(`.${path}`, { method: verb, headers, body, signal: abort }));
-    if (!early) learn(response, begin);
+    if (!early) setClockOffset(response, begin);
   } catch (error) {
     if (abort?.aborted) throw error;
     throw new ApiError(0, { type: "NoAnswer", message: "The server does not answer." });
   }
   if (response.status === 204) return null;
-  const answer = await response.json().catch(() => null);
+  const answer = await response.json().catch((error) => {
+    if (abort?.aborted) throw error;
+    // An error page of a proxy has no JSON. A successful answer without JSON was cut off.
+    if (response.ok) throw new ApiError(0, { type: "NoAnswer", message: "The server's answer was cut off." });
+    return null;
+  });
   if (response.ok) return response.status === 202 && !Array.isArray(answer) ? { ...answer, computing: true } : answer;
   if (response.status === 401) loginWanted.value = true;
   throw new ApiError(response.status, answer?.error ?? { message: `${path}: the server answered ${response.status}` });
@@ -80,5 +85,5 @@ export const get = (path, abort) => request(path, { signal: abort });
 /** @param {string} path @param {unknown} [json] */
 export const post = (path, json = {}) => request(path, { method: "POST", json });
 
-/** Text that no other request has, for the Idempotency-Key. */
-export const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+/** A random text for the Idempotency-Key of a request. */
+export const requestKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// All trials of an experiment as columns, kept up to date by what changed since the last look.
+// All trials of an experiment as columns, updated with the changes since the last request.
 import { get } from "./api.js";
 import { Front } from "./pareto.js";
 
@@ -12,9 +12,9 @@ export class Columns {
   constructor(id) {
     this.id = id;
     this.revision = 0;
-    /** Rows by place; a trial keeps its place. @type {Row[]} */
+    /** Rows; a trial keeps its position. @type {Row[]} */
     this.rows = [];
-    /** Place by index. @type {Map<number, number>} */
+    /** A trial's index -> its position in `rows`. @type {Map<number, number>} */
     this.places = new Map();
     /** @type {string[]} */
     this.metrics = [];
@@ -26,7 +26,7 @@ export class Columns {
     this.seen = 0;
   }
 
-  /** Ask for what changed; whether anything has. */
+  /** Load the changes; return whether there were any. */
   async update() {
     const answer = await get(`/experiments/${this.id}/points${this.revision ? `?after=${this.revision}` : ""}`);
     const changed = answer.index.length > 0 || answer.full;
@@ -72,7 +72,7 @@ export class Columns {
     return this.rows.filter((row) => row.state === "completed").sort((a, b) => (a.finished ?? 0) - (b.finished ?? 0));
   }
 
-  /** The front of `experiment`, continued from the last call where that is possible. @param {any} experiment */
+  /** The front of `experiment`, extended since the last call where possible. @param {any} experiment */
   frontOf(experiment) {
     const key = JSON.stringify([experiment.objectives, experiment.budgets, experiment.reference_point]);
     if (!this.front || this.judged !== key) {
@@ -89,10 +89,10 @@ export class Columns {
   }
 }
 
-/** What of columns is there in row `i`. @param {[string, any][]} columns @param {number} i */
+/** The values of row `i` that are not missing. @param {[string, any][]} columns @param {number} i */
 function present(columns, i) {
   /** @type {Record<string, any>} */
-  const found = {};
-  for (const [name, values] of columns) if (values[i] !== null && values[i] !== undefined) found[name] = values[i];
-  return found;
+  const values = {};
+  for (const [name, column] of columns) if (column[i] !== null && column[i] !== undefined) values[name] = column[i];
+  return values;
 }

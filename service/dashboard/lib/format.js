@@ -1,4 +1,4 @@
-// Numbers, units and times for people.
+// Numbers, units and times as text.
 import { now as serverNow } from "./time.js";
 
 /** @type {Record<string, string>} */
@@ -9,13 +9,13 @@ const TITLES = {
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
 };
 
-/** A metric or parameter in words. @param {string} name */
+/** The title of a metric or parameter. @param {string} name */
 export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
 
-/** The same within a sentence. @param {string} name */
+/** The title within a sentence. @param {string} name */
 export const phrase = (name) => (name === "ram" ? "RAM" : title(name).toLowerCase());
 
-/** What is counted in bytes. */
+/** The metrics in bytes. */
 const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack"]);
 
 /** @param {number} value */
@@ -52,13 +52,13 @@ export function show(metric, value) {
   return short(value);
 }
 
-/** A value beside an axis: shorter. @param {string} metric @param {number} value */
+/** A short value for an axis. @param {string} metric @param {number} value */
 export const tick = (metric, value) => (metric === "error" || metric.endsWith("_error") ? `${Number((100 * value).toPrecision(3))} %` : show(metric, value).replace(/\.0+(?= )/, ""));
 
 /** @type {Record<string, number>} */
 const UNITS = { "": 1, "%": 0.01, b: 1, kb: 1024, mb: 1024 ** 2, "µs": 0.001, us: 0.001, ms: 1, s: 1000, k: 1e3, m: 1e6 };
 
-/** A number as a person writes it beside a metric, "50 %" or "4 KB"; NaN where it is none. @param {string} text */
+/** Parse a number with an optional unit, "50 %" or "4 KB"; NaN for other text. @param {string} text */
 export function read(text) {
   const [, digits, unit] = /^\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([%a-zµμ]*)\s*$/i.exec(text) ?? ["", "", "?"];
   return Number(digits) * (UNITS[unit.toLowerCase().replace("μ", "µ")] ?? NaN);
@@ -67,12 +67,12 @@ export function read(text) {
 /** A change with its sign; a share changes by percentage points. @param {string} metric @param {number} change */
 export const showChange = (metric, change) => {
   const size = show(metric, Math.abs(change));
-  // What is too small to be shown is no change to the reader.
+  // Show a change that rounds to zero as no change.
   const sign = size === show(metric, 0) ? "±" : change > 0 ? "+" : "−";
   return `${sign}${size.replace(" %", " points")}`;
 };
 
-/** A measurement in its own unit, exactly. @param {{value: number, unit: string}} measurement */
+/** A measurement in its unit, not rounded. @param {{value: number, unit: string}} measurement */
 export const exact = ({ value, unit }) => `${typeof value === "number" ? Number(value.toPrecision(7)) : value} ${unit === "fraction" ? "" : unit}`.trim();
 
 /** @param {number | null | undefined} seconds */
@@ -85,14 +85,14 @@ export function duration(seconds) {
   return `${(seconds / 86400).toFixed(1)} d`;
 }
 
-/** How long ago. @param {string | null | undefined} time @param {number} [now] */
+/** The time since `time`, as text. @param {string | null | undefined} time @param {number} [now] */
 export function ago(time, now = serverNow()) {
   if (!time) return "–";
   const seconds = Math.max(0, (now - Date.parse(time)) / 1000);
   return seconds < 2 ? "now" : `${duration(Math.round(seconds)).replace(".0", "")} ago`;
 }
 
-/** Begin and end of a span in the reader's own zone, as short as they can be told apart: the day only where there are two. @param {number} from @param {number} to milliseconds */
+/** Start and end of a span in the reader's time zone; with the day only when the days differ. @param {number} from @param {number} to milliseconds */
 export function moments(from, to) {
   const time = /** @type {const} */ ({ hour: "2-digit", minute: "2-digit", second: to - from < 600_000 ? "2-digit" : undefined });
   const day = /** @type {const} */ ({ month: "short", day: "numeric" });

@@ -1,33 +1,33 @@
-// Server-sent events with a memory: whatever breaks, the stream goes on after the last event that was seen.
+// Server-sent events. After any interruption, the stream continues after the last received event.
 import { signal } from "./ui.js";
 
 const KINDS = ["experiment", "trial", "attempt", "points", "revisions", "reset", "message"];
 
-/** What the header shows: "live", "reconnecting", or "" while nothing is followed. */
+/** What the header shows: "live", "reconnecting", or "" without a stream. */
 export const connection = signal("");
 
-/** How often a server has said that it never reached the counter that the page came with: its database is another one than before, or an older
- * copy. Nothing that the page holds is sure then; whoever draws a view or keeps something draws or asks anew when this changes. */
+/** How often a server has not known the page's event counter, because its database was replaced or restored from an older copy. The page's data
+ * may then be wrong: views redraw and caches reload when this changes. */
 export const resets = signal(0);
 
-/** How often the server has come back after it did not answer: what failed meanwhile is worth another try. */
+/** How often the server has answered again after an outage: retry requests that failed during it. */
 export const returns = signal(0);
 
 /**
  * @typedef {{counter: number, kind: string, data: any}} LiveEvent
  */
 
-/** Milliseconds without a word after which a page that is looked at again opens a new stream. */
+/** Milliseconds without an event after which a page that becomes visible opens a new stream. */
 const SILENCE = 30_000;
-/** Milliseconds after which a page that is not looked at follows no stream any more. */
+/** Milliseconds after which a hidden page closes its stream. */
 const HIDDEN = 5_000;
 
 /**
  * Follow a stream from the event after `after`. The browser reconnects by itself while the server is reachable (with Last-Event-ID); when it
- * gives up, a new stream is opened with the same counter in its query. A server that knows no such counter says so, see `resets`.
+ * gives up, this opens a new stream with the same counter in its query. A server that does not know the counter sends a reset, see `resets`.
  * @param {string} path
  * @param {{after?: number | string | null, onEvent: (event: LiveEvent) => void, onReturn?: () => void}} options
- * @returns {() => void} ends it
+ * @returns {() => void} a function that closes the stream
  */
 export function follow(path, { after = null, onEvent, onReturn }) {
   /** @type {EventSource | null} */
@@ -52,14 +52,14 @@ export function follow(path, { after = null, onEvent, onReturn }) {
     try {
       data = message.data ? JSON.parse(message.data) : {};
     } catch {
-      return; // a comment of a proxy in between is no event of ours
+      return; // not our event, such as a comment from a proxy
     }
     onEvent({ counter: Number(message.lastEventId || 0), kind: message.type, data });
   };
 
   const open = () => {
     timer = undefined;
-    if (ended || document.hidden) return; // opened again by who looks
+    if (ended || document.hidden) return; // `look` opens it again when the page becomes visible
     const mine = new EventSource(last === "" ? `.${path}` : `.${path}?after=${encodeURIComponent(last)}`);
     source = mine;
     mine.onopen = () => {
@@ -68,7 +68,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
       pause = 500;
       if (broken) returns.value += 1;
       broken = false;
-      onReturn?.(); // also the first time: what happened between the first look and the stream's begin
+      onReturn?.(); // also on the first connection: load what changed before the stream started
     };
     mine.onerror = async () => {
       if (ended) return;
@@ -78,7 +78,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
       const gone = await missing(path);
       if (ended || source !== mine) return;
       if (gone) {
-        connection.value = ""; // what was looked at is not there, or no more
+        connection.value = ""; // the object does not exist, or was deleted
         return;
       }
       timer = setTimeout(open, pause);
@@ -93,7 +93,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
     source = null;
   };
   open();
-  // Of a connection that died while the machine slept, a browser may know nothing for long; nobody looked meanwhile, so a new one costs nothing.
+  // A browser may notice late that a connection died while the machine slept, so open a new one.
   const wake = () => {
     if (ended || document.hidden || timer !== undefined || (source && Date.now() - heard < SILENCE)) return;
     close();
@@ -101,7 +101,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
     heard = Date.now();
     open();
   };
-  // A browser has six connections to a server for all of its tabs: those that nobody looks at give theirs back.
+  // A browser has six connections to a server for all of its tabs, so hidden tabs close theirs.
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let leaving;
   const look = () => {
@@ -127,7 +127,7 @@ export function follow(path, { after = null, onEvent, onReturn }) {
   };
 }
 
-/** Whether the server is there and knows no such stream. @param {string} path */
+/** Whether the server answers but does not know the stream. @param {string} path */
 async function missing(path) {
   const abort = new AbortController();
   try {
@@ -141,11 +141,11 @@ async function missing(path) {
 }
 
 /**
- * Call `work` soon, but not more often than every `pause` milliseconds, and never twice at once; the last call is never lost.
+ * Call `work` soon, but not more often than every `pause` milliseconds, and never twice at the same time. The last call always runs.
  * @param {() => Promise<unknown> | unknown} work
  * @param {number | (() => number)} pause
  */
-export function calmly(work, pause) {
+export function throttled(work, pause) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let busy = false;

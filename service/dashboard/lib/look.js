@@ -1,30 +1,30 @@
-// The theme, and the colours of charts: read from the style sheet, so that they are named in one place.
+// The theme, and the colours of charts. The style sheet defines both.
 import { signal } from "./ui.js";
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 const chosen = () => document.documentElement.dataset.theme ?? "";
 
-/** Whether dark holds now. */
+/** Whether the theme is dark. */
 export const dark = signal(chosen() ? chosen() === "dark" : system.matches);
 system.addEventListener("change", () => {
   known.clear();
   dark.value = chosen() ? chosen() === "dark" : system.matches;
 });
 
-/** Take the other theme, and remember it. */
+/** Switch to the other theme and store the choice. */
 export function toggleTheme() {
   const next = dark.value ? "light" : "dark";
   document.documentElement.dataset.theme = next;
   try {
     localStorage.setItem("theme", next);
   } catch {
-    // Then it holds until the page is left.
+    // Without storage, the choice applies until the page is closed.
   }
   known.clear();
   dark.value = next === "dark";
 }
 
-/** Colours of the theme that holds, as they were read: a chart asks for the same ones thousands of times. @type {Map<string, string>} */
+/** Cached colours of the current theme: a chart reads the same ones thousands of times. @type {Map<string, string>} */
 const known = new Map();
 
 /** The value of a custom property of the style sheet. @param {string} name */

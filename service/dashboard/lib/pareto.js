@@ -1,4 +1,4 @@
-// Dominance and hypervolume, as on the server: everything is minimized, in units of the reference point.
+// Dominance and hypervolume, as on the server: all objectives are minimized, in units of the reference point.
 
 /** Whether `a` is nowhere worse than `b`. @param {number[]} a @param {number[]} b */
 const covers = (a, b) => a.every((value, place) => value <= b[place]);
@@ -41,7 +41,7 @@ export function hypervolume(points) {
 }
 
 /**
- * What `point` adds to the hypervolume of `others`: its own box, less what they dominate of it. Far fewer points than all count in there.
+ * What `point` adds to the hypervolume of `others`: its box minus the part that they dominate. Only few of `others` reach into the box.
  * @param {number[]} point
  * @param {number[][]} others
  */
@@ -59,7 +59,7 @@ export function gain(point, others) {
 
 /** A front that grows trial by trial, with its hypervolume after each. */
 export class Front {
-  /** @param {any} experiment as the server shows it: with the budgets and the reference point that are in force */
+  /** @param {any} experiment as the server sends it, with the current budgets and reference point */
   constructor(experiment) {
     /** @type {string[]} */
     this.names = experiment.objectives;
@@ -73,12 +73,12 @@ export class Front {
     this.history = [];
   }
 
-  /** Whether no budget is broken by what is known. @param {(metric: string) => number | null} value */
+  /** Whether the known values meet all budgets. @param {(metric: string) => number | null} value */
   feasible(value) {
     return this.budgets.every(([metric, limit]) => !(/** @type {number} */ (value(metric) ?? -Infinity) > limit));
   }
 
-  /** Continue with a completed trial. @param {number} row @param {(metric: string) => number | null} value */
+  /** Add a completed trial. @param {number} row @param {(metric: string) => number | null} value */
   add(row, value) {
     let volume = this.history.at(-1)?.hypervolume ?? 0;
     const point = this.names.map((name) => (value(name) ?? Infinity) / this.reference[name]);

@@ -1,22 +1,22 @@
-// The rounds of an experiment: labels of its trials, whose order and titles come with the experiment.
+// The rounds of an experiment label its trials. The experiment defines their order and titles.
 import { colour } from "./look.js";
 
 const COLOURS = ["c1", "c2", "c3", "c4", "c6", "c5"];
 
 /**
- * The rounds that have or plan trials, in order: label, title, and what the server knows of each.
+ * The rounds with finished or planned trials, in order: label, and the server's data of the round.
  * @param {any} experiment
  * @returns {[string, any][]}
  */
 export const roundsOf = (experiment) => Object.entries(experiment.rounds).filter(([, round]) => /** @type {any} */ (round).trials > 0);
 
-/** A label and its title; the title alone where both say the same. @param {any} experiment @param {string} label */
+/** A round's label and title; the title alone when both are equal. @param {any} experiment @param {string} label */
 export function roundName(experiment, label) {
   const round = experiment.rounds[label];
   return !round ? label : round.title === label || !round.planned ? round.title : `${label} ${round.title}`;
 }
 
-/** The title alone. @param {any} experiment @param {string} label */
+/** A round's title. @param {any} experiment @param {string} label */
 export const roundTitle = (experiment, label) => experiment.rounds[label]?.title ?? label;
 
 /** The name of a round's colour in the style sheet. @param {any} experiment @param {string} label */

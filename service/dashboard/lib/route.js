@@ -1,10 +1,10 @@
-// The address: #/path?query. What a view shows lies in its query, so that a link or a reload shows the same.
+// The address: #/path?query. The query holds the state of a view, so that a link or a reload shows the same.
 import { computed, signal } from "./ui.js";
 
 const current = signal(location.hash);
 addEventListener("hashchange", () => (current.value = location.hash));
 
-/** A part of the path; what cannot be decoded stands for itself, and leads nowhere. @param {string} part */
+/** Decode a part of the path; return it unchanged if it cannot be decoded. @param {string} part */
 function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -19,7 +19,7 @@ export const route = computed(() => {
   return { path: path.split("/").filter(Boolean).map(decoded), query: new URLSearchParams(query) };
 });
 
-/** The path alone, as text: changes only when another view is meant. */
+/** The path alone, as text: changes only when the view changes. */
 export const place = computed(() => route.value.path.join("/"));
 
 /**
@@ -28,20 +28,20 @@ export const place = computed(() => route.value.path.join("/"));
  * @param {string} [otherwise]
  * @returns {string}
  */
-export const asked = (name, otherwise = "") => route.value.query.get(name) ?? otherwise;
+export const queryValue = (name, otherwise = "") => route.value.query.get(name) ?? otherwise;
 
-/** A place in a list; what is no whole number is its beginning. @returns {number} */
+/** The offset in a list; 0 for text that is not a whole number. @returns {number} */
 export function offset() {
-  const text = asked("offset", "0");
+  const text = queryValue("offset", "0");
   return /^\d{1,9}$/.test(text) ? Number(text) : 0;
 }
 
 /**
- * Change the query; empty values leave it. The browser's history gets no entry, unless `push`.
+ * Change the query; empty values are removed. With `push`, add an entry to the browser's history.
  * @param {Record<string, string | number | null | undefined>} change
  * @param {{push?: boolean}} [options]
  */
-export function ask(change, { push = false } = {}) {
+export function setQuery(change, { push = false } = {}) {
   const { path, query } = route.peek();
   const next = new URLSearchParams(query);
   for (const [name, value] of Object.entries(change)) {

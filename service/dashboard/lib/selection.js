@@ -1,4 +1,4 @@
-// Ranges of values that were brushed: as text in the address, and what they select.
+// Brushed ranges of values: their text in the address, and the trials that they select.
 
 /** @typedef {{name: string, low: number, high: number}} Range */
 

@@ -1,21 +1,21 @@
-// The time of the server. Everything that the page shows as an age was stamped by the server's clock; the reader's may be minutes off.
+// The server's time. The server's clock made all timestamps that the page shows as ages; the browser's clock may be minutes off.
 
-/** What the reader's clock lacks, in milliseconds. */
+/** Milliseconds by which the browser's clock is behind the server's. */
 let behind = 0;
 
-/** Now, as the server sees it. */
+/** The server's current time. */
 export const now = () => Date.now() + behind;
 
 /**
- * Learn from an answer how far the clocks are apart. Its header is whole seconds and the answer took its time, so a little is no difference; one
- * that took long (the laptop slept, perhaps) teaches nothing.
+ * Compute the difference of the clocks from a response. Its header has whole seconds and the response takes time, so small differences are
+ * ignored, and so is a response that took long (for example because the laptop slept).
  * @param {Response} response
- * @param {number} asked when, by the reader's clock
+ * @param {number} sent time of the request by the browser's clock
  */
-export function learn(response, asked) {
-  const said = Date.parse(response.headers.get("date") ?? "");
-  const heard = Date.now();
-  if (Number.isNaN(said) || heard < asked || heard - asked > 5000) return;
-  const apart = said + 500 - (asked + heard) / 2;
-  behind = Math.abs(apart) < 3000 ? 0 : apart;
+export function setClockOffset(response, sent) {
+  const stamp = Date.parse(response.headers.get("date") ?? "");
+  const received = Date.now();
+  if (Number.isNaN(stamp) || received < sent || received - sent > 5000) return;
+  const difference = stamp + 500 - (sent + received) / 2;
+  behind = Math.abs(difference) < 3000 ? 0 : difference;
 }

@@ -1,4 +1,4 @@
-// Preact, signals and htm, under one roof.
+// Preact, signals and htm from one module.
 import { h } from "preact";
 import htm from "htm";
 

@@ -1,4 +1,4 @@
-// As much YAML as the create form needs: writing a spec, and finding the line of a field in a person's text.
+// The YAML functions of the form for new experiments: write a spec, and find the line of a field in a text.
 
 /** @param {unknown} value */
 function scalar(value) {
@@ -7,7 +7,7 @@ function scalar(value) {
 }
 
 /**
- * A mapping as YAML; deeper parts that are flat stand on one line.
+ * A mapping as YAML; flat nested mappings take one line.
  * @param {Record<string, any>} data
  * @param {string} [indent]
  * @returns {string}
@@ -27,7 +27,7 @@ export function write(data, indent = "") {
 }
 
 /**
- * The line (from 0) where `field` ("rounds.r1.trials") stands, or the innermost part of it that is there; -1 without one.
+ * The line (from 0) of `field` ("rounds.r1.trials"), or of its innermost part in the text; -1 without one.
  * @param {string} text
  * @param {string} field
  */
@@ -36,7 +36,7 @@ export function lineOf(text, field) {
   let from = 0;
   let end = lines.length;
   let indent = -1;
-  let found = -1;
+  let line = -1;
   for (const part of field.split(".")) {
     let hit = -1;
     for (let i = from; i < end; i += 1) {
@@ -48,7 +48,7 @@ export function lineOf(text, field) {
       }
     }
     if (hit < 0) break;
-    found = hit;
+    line = hit;
     from = hit + 1;
     for (let i = from; i < end; i += 1) {
       if (lines[i].trim() && lines[i].search(/\S/) <= indent) {
@@ -57,5 +57,5 @@ export function lineOf(text, field) {
       }
     }
   }
-  return found;
+  return line;
 }

@@ -1,6 +1,6 @@
-// What one can do with an experiment: stop, resume, try failed trials again, extend, delete.
+// Actions on an experiment: stop, resume, retry failed trials, extend, delete.
 import { html, useState } from "../lib/ui.js";
-import { fresh, mayChange, request } from "../lib/api.js";
+import { requestKey, mayChange, request } from "../lib/api.js";
 import { roundName } from "../lib/rounds.js";
 import { Dialog, Problem } from "./bits.js";
 
@@ -29,7 +29,7 @@ export function Actions({ experiment, onChange, onDelete }) {
     setError(null);
     try {
       const { trials } = await request(`/experiments/${id}/retry`, { json: {} });
-      if (trials.length === 0) throw new Error("None failed by a fault: the networks cannot be built or trained. A trial's own page can try it again.");
+      if (trials.length === 0) throw new Error("No trial failed because of a fault: these networks cannot be built or trained. A trial's page can retry it.");
       onChange(await request(`/experiments/${id}`));
     } catch (problem) {
       setError(problem);
@@ -54,7 +54,7 @@ function Extend({ experiment, onClose, onChange }) {
   const [rounds, setRounds] = useState(/** @type {Record<string, number>} */ (Object.fromEntries(Object.keys(experiment.rounds).filter((name) => experiment.rounds[name].planned).map((name) => [name, 0]))));
   const [budget, setBudget] = useState("");
   const [error, setError] = useState(/** @type {any} */ (null));
-  const [key] = useState(fresh);
+  const [key] = useState(requestKey);
 
   /** @param {Event} event */
   const send = async (event) => {
@@ -68,7 +68,7 @@ function Extend({ experiment, onClose, onChange }) {
   };
   return html`<${Dialog} title=${`Extend ${experiment.name}`} onClose=${onClose}>
     <form onSubmit=${send}>
-      <p class="dim">More trials for some rounds, other budgets. No trial is lost; the reference point stays, unless a budget goes beyond it.</p>
+      <p class="dim">Add trials to rounds, or change budgets. Existing trials are kept. The reference point stays, unless a budget exceeds it.</p>
       <div class="fields three">${Object.keys(rounds).map(
         (name) => html`<label key=${name} class="field"><span>More trials in ${roundName(experiment, name)}</span>
           <input type="number" min="0" max="100000" value=${rounds[name]}
@@ -82,7 +82,7 @@ function Extend({ experiment, onClose, onChange }) {
     </form><//>`;
 }
 
-/** Lines "metric <= limit" as the server wants them; "none" removes a budget. @param {string} text */
+/** Parse lines "metric <= limit" to the server's format; "none" removes a budget. @param {string} text */
 export function budgets(text) {
   const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
   if (lines.length === 0) return null;
@@ -108,7 +108,7 @@ function Delete({ experiment, onClose, onDelete }) {
     }
   };
   return html`<${Dialog} title=${`Delete ${experiment.name}?`} onClose=${onClose}>
-    <p>Its ${trials} trials go, with every file that no other experiment uses. This cannot be undone.</p>
+    <p>This deletes its ${trials} trials and every file that no other experiment uses. It cannot be undone.</p>
     <${Problem} error=${error} what="Deleting experiments" />
     <div class="buttons"><button type="button" onClick=${onClose}>Keep it</button>
       <button type="button" class="danger" onClick=${send}>Delete experiment ${experiment.id}</button></div><//>`;

@@ -6,7 +6,7 @@ import { html, useEffect, useRef, useState } from "../lib/ui.js";
 /** A state as a word with a dot. @param {{state: string}} properties */
 export const State = ({ state }) => html`<span class=${`state ${state}`}>${state}</span>`;
 
-/** What went wrong, and what may be done. @param {{error: any, what?: string}} properties */
+/** An error and its remedy. @param {{error: any, what?: string}} properties */
 export function Problem({ error, what }) {
   if (!error) return null;
   const missing = error.status === 404 || error.status === 405;
@@ -15,11 +15,11 @@ export function Problem({ error, what }) {
   }</p>`;
 }
 
-/** Why the stored spec of an experiment is not valid on this server, and what may be done. @param {{experiment: any}} properties */
+/** Why the stored spec of an experiment is not valid on this server, and the remedy. @param {{experiment: any}} properties */
 export const SpecError = ({ experiment }) => experiment.spec_error && html`<p class="problem" role="note">
   No trials are suggested or handed out: the stored spec is not valid. ${experiment.spec_error}. <code>sparsemod mend ${experiment.id} SPEC</code> replaces it.</p>`;
 
-/** A number that matters. @param {{name: string, children?: any, title?: string}} properties */
+/** A headline number. @param {{name: string, children?: any, title?: string}} properties */
 export const Figure = ({ name, children, title }) =>
   html`<div class="figure" title=${title}><dt>${name}</dt><dd>${children}</dd></div>`;
 
@@ -48,7 +48,7 @@ export const Progress = ({ label, done, total, shade = "" }) =>
     <progress class=${shade} value=${done} max=${Math.max(total, 1)} aria-label=${`${label}: ${done} of ${total}`}></progress></div>`;
 
 /**
- * A dialog over the page; Escape and the browser's own focus handling come with the element.
+ * A dialog over the page; the element provides Escape and the handling of the focus.
  * @param {{title: string, onClose: () => void, children?: any}} properties
  */
 export function Dialog({ title, onClose, children }) {
@@ -64,7 +64,7 @@ export function Dialog({ title, onClose, children }) {
   return html`<dialog ref=${element} aria-label=${title} onClose=${onClose}><h2>${title}</h2>${children}</dialog>`;
 }
 
-/** The server's time, said again every second. @param {{children: (now: number) => any}} properties */
+/** Renders its children with the server's time, every second. @param {{children: (now: number) => any}} properties */
 export function Clock({ children }) {
   const [now, setNow] = useState(serverNow());
   useEffect(() => {
@@ -74,7 +74,7 @@ export function Clock({ children }) {
   return children(now);
 }
 
-/** A part of the page that fails alone; one that is the whole page has a `title`. */
+/** Contains an error in a part of the page; a part that is the whole page has a `title`. */
 export class Boundary extends Component {
   /** @param {any} properties */
   constructor(properties) {

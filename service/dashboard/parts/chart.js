@@ -1,10 +1,10 @@
-// ECharts and uPlot as elements of the page: they follow size and theme, and say in words what they show.
+// ECharts and uPlot as elements of the page. They follow its size and theme, and have a text description.
 import * as echarts from "echarts";
 import uPlot from "uplot";
 import { html, useEffect, useRef } from "../lib/ui.js";
 import { colour, dark } from "../lib/look.js";
 
-/** What all charts share. */
+/** Style of all axes. */
 export const axisLook = () => ({
   axisLine: { lineStyle: { color: colour("faint") } },
   axisTick: { lineStyle: { color: colour("faint") } },
@@ -20,7 +20,7 @@ export function step(metric, { min, max }) {
   return rough < 128 ? undefined : 2 ** Math.ceil(Math.log2(rough));
 }
 
-/** The look of a tooltip. */
+/** Style of tooltips. */
 export const tipLook = () => ({
   backgroundColor: colour("card"), borderColor: colour("line"), textStyle: { color: colour("text"), fontSize: 12 }, confine: true,
 });
@@ -31,7 +31,7 @@ export const safe = (text) =>
 
 /**
  * @param {{option: () => any, on?: Record<string, (event: any, chart: any) => void>, label: string, size?: string, depends: unknown[], after?: (chart: any) => void, name?: string}} properties
- * `option` is asked again when something in `depends` changes; `after` is called when the chart has taken it
+ * `option` is called again when something in `depends` changes; `after` is called when the chart has applied it
  */
 export function Chart({ option, on = {}, label, size = "", depends, after, name }) {
   /** @type {{current: HTMLElement | null}} */
@@ -43,15 +43,15 @@ export function Chart({ option, on = {}, label, size = "", depends, after, name 
   handlers.current = on;
   useEffect(() => {
     if (!place.current) return undefined;
-    const made = echarts.init(place.current, null, { renderer: "canvas" });
-    chart.current = made;
-    for (const event of Object.keys(handlers.current)) made.on(event, (/** @type {any} */ found) => handlers.current[event](found, made));
-    made.on("finished", () => place.current && (place.current.dataset.drawn = "yes"));
-    const observer = new ResizeObserver(() => made.resize());
+    const instance = echarts.init(place.current, null, { renderer: "canvas" });
+    chart.current = instance;
+    for (const event of Object.keys(handlers.current)) instance.on(event, (/** @type {any} */ details) => handlers.current[event](details, instance));
+    instance.on("finished", () => place.current && (place.current.dataset.drawn = "yes"));
+    const observer = new ResizeObserver(() => instance.resize());
     observer.observe(place.current);
     return () => {
       observer.disconnect();
-      made.dispose();
+      instance.dispose();
       chart.current = null;
     };
   }, []);
@@ -64,7 +64,7 @@ export function Chart({ option, on = {}, label, size = "", depends, after, name 
 }
 
 /**
- * Lines over a common x. Data change without a new plot; `depends` names what asks for one.
+ * Lines over a common x. New data update the plot; a change in `depends` creates a new one.
  * @param {{data: any[], series: {label: string, colour: string, dash?: number[], scale?: string, value?: (v: number) => string, points?: boolean, stepped?: boolean, width?: number, fill?: string}[],
  *   label: string, height?: number, x: (v: number) => string, y: (v: number) => string, right?: (v: number) => string, marks?: {at: number, text: string}[], depends?: unknown[], name?: string, log?: boolean, zero?: boolean}} properties
  */
@@ -80,7 +80,7 @@ export function Lines({ data, series, label, height = 220, x, y, right, marks = 
     const axis = { stroke: colour("dim"), grid: { stroke: colour("sunk"), width: 1 }, ticks: { stroke: colour("faint"), width: 1, size: 4 }, font: "11px system-ui" };
     /** @param {(v: number) => string} format */
     const texts = (format) => (/** @type {any} */ _, /** @type {number[]} */ values) => values.map((value) => (value === null ? "" : format(value)));
-    const made = new uPlot(
+    const instance = new uPlot(
       {
         width: place.current.clientWidth || 300, height, cursor: { y: false, points: { size: 6 } }, legend: { live: true },
         scales: { x: { time: false }, y: { distr: log ? 3 : 1, range: zero ? (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, (high || 1) * 1.08] : undefined }, right: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [0, (high || 1) * 1.08] } },
@@ -103,12 +103,12 @@ export function Lines({ data, series, label, height = 220, x, y, right, marks = 
       data,
       place.current,
     );
-    plot.current = made;
-    const observer = new ResizeObserver(() => place.current && made.setSize({ width: place.current.clientWidth, height }));
+    plot.current = instance;
+    const observer = new ResizeObserver(() => place.current && instance.setSize({ width: place.current.clientWidth, height }));
     observer.observe(place.current);
     return () => {
       observer.disconnect();
-      made.destroy();
+      instance.destroy();
       plot.current = null;
     };
   }, [dark.value, series.length, log, ...depends]);
@@ -134,7 +134,7 @@ function drawMarks(plot, marks) {
     ctx.moveTo(left, bbox.top);
     ctx.lineTo(left, bbox.top + bbox.height);
     ctx.stroke();
-    // With a rim, so that a line behind it does not strike it out.
+    // Outline the text, so that it stays readable over a line.
     const place = [left + 4 * devicePixelRatio, bbox.top + 12 * devicePixelRatio];
     ctx.save();
     ctx.setLineDash([]);

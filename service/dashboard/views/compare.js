@@ -3,9 +3,9 @@ import { html, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
 import { duration, phrase, plural, show, tick, title } from "../lib/format.js";
-import { calmly, follow } from "../lib/live.js";
+import { throttled, follow } from "../lib/live.js";
 import { colour, palette } from "../lib/look.js";
-import { ask, asked } from "../lib/route.js";
+import { setQuery, queryValue } from "../lib/route.js";
 import { now } from "../lib/time.js";
 import { Front } from "../lib/pareto.js";
 import { Card, Pick, Problem, State } from "../parts/bits.js";
@@ -16,15 +16,15 @@ const MOST = 6;
 export function Compare() {
   const [list, setList] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
-  const [held, setHeld] = useState(/** @type {Record<number, {view: any, columns: Columns}>} */ ({}));
+  const [data, setData] = useState(/** @type {Record<number, {view: any, columns: Columns}>} */ ({}));
   const [version, setVersion] = useState(0);
-  const ids = [...new Set(asked("ids").split(",").map(Number))].filter((id) => Number.isSafeInteger(id) && id > 0).slice(0, MOST);
+  const ids = [...new Set(queryValue("ids").split(",").map(Number))].filter((id) => Number.isSafeInteger(id) && id > 0).slice(0, MOST);
   const key = ids.join(",");
   useEffect(() => {
-    const mine = Object.fromEntries(ids.map((id) => [id, held[id] ?? { view: null, columns: new Columns(id) }]));
-    setHeld(mine);
-    const load = calmly(async () => {
-      const found = await Promise.all(ids.map(async (id) => {
+    const mine = Object.fromEntries(ids.map((id) => [id, data[id] ?? { view: null, columns: new Columns(id) }]));
+    setData(mine);
+    const load = throttled(async () => {
+      const problems = await Promise.all(ids.map(async (id) => {
         try {
           const view = await get(`/experiments/${id}`);
           if (view.revision !== mine[id].columns.revision) await mine[id].columns.update();
@@ -34,14 +34,14 @@ export function Compare() {
           return problem;
         }
       }));
-      setError(found.find(Boolean) ?? null);
+      setError(problems.find(Boolean) ?? null);
       setVersion((before) => before + 1);
     }, 3000);
-    /** Of the experiments that the list has; it is long beside what an event says, and loaded again only for a new one. @type {Set<string> | null} */
+    /** Ids of the listed experiments. The list is large compared with an event, so it is loaded again only for a new experiment. @type {Set<string> | null} */
     let known = null;
-    const loadList = calmly(() => get("/experiments?limit=200").then((found) => {
-      known = new Set(found.items.map((/** @type {any} */ one) => String(one.id)));
-      setList(found.items);
+    const loadList = throttled(() => get("/experiments?limit=200").then((listed) => {
+      known = new Set(listed.items.map((/** @type {any} */ one) => String(one.id)));
+      setList(listed.items);
     }, setError), 5000);
     const all = () => {
       load();
@@ -62,42 +62,42 @@ export function Compare() {
       load.cancel();
     };
   }, [key]);
-  const chosen = ids.map((id) => held[id]).filter((one) => one?.view);
+  const chosen = ids.map((id) => data[id]).filter((one) => one?.view);
   /** @param {number} id @param {boolean} on */
-  const choose = (id, on) => ask({ ids: (on ? [...ids, id] : ids.filter((other) => other !== id)).join(",") });
+  const choose = (id, on) => setQuery({ ids: (on ? [...ids, id] : ids.filter((other) => other !== id)).join(",") });
   return html`<div class="view-head"><h1>Compare</h1><span class="dim">up to ${MOST} experiments</span></div>
     <${Problem} error=${error} />
     <section class="card head" aria-label="Experiments to compare"><div class="checks">${list?.map((one) => html`<label key=${one.id}>
       <input type="checkbox" checked=${ids.includes(one.id)} disabled=${!ids.includes(one.id) && ids.length >= MOST} onChange=${(/** @type {any} */ event) => choose(one.id, event.target.checked)} />
-      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list?.length === 0 && html`<span class="dim">There are none yet.</span>`}</div></section>
+      ${one.name} <span class="dim">#${one.id}</span></label>`)}${list?.length === 0 && html`<span class="dim">No experiments yet.</span>`}</div></section>
     ${chosen.length === 0 ? html`<p class="dim">${ids.length === 0 ? (list?.length ? "Choose two or more." : "") : error ? "" : "Loading…"}</p>` : html`<${Plots} chosen=${chosen} version=${version} />`}`;
 }
 
 /** @param {{chosen: {view: any, columns: Columns}[], version: number}} properties */
 function Plots({ chosen, version }) {
   const shared = chosen[0].view.objectives.filter((/** @type {string} */ name) => chosen.every((one) => one.view.objectives.includes(name)));
-  // One corner and one set of objectives for all, else their hypervolumes say nothing about each other.
+  // Hypervolumes are comparable only with the same reference point and objectives.
   const corner = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, Math.max(...chosen.map((one) => one.view.reference_point[name]))]));
   const fronts = useMemo(() => chosen.map(({ view, columns }) => {
     const front = new Front({ ...view, objectives: shared, reference_point: corner });
     for (const row of columns.completed()) front.add(row.index, (metric) => row.values[metric] ?? null);
     return front;
   }), [version, chosen.length]);
-  const x = shared.includes(asked("x")) ? asked("x") : shared[1] ?? shared[0];
-  const y = shared.includes(asked("y")) ? asked("y") : shared[0];
-  const over = asked("over", "trials");
+  const x = shared.includes(queryValue("x")) ? queryValue("x") : shared[1] ?? shared[0];
+  const y = shared.includes(queryValue("y")) ? queryValue("y") : shared[0];
+  const over = queryValue("over", "trials");
   const colours = palette();
   const names = chosen.map(({ view }) => `${view.name} #${view.id}`);
   if (shared.length === 0) return html`<p class="note">These experiments have no objective in common.</p>`;
   const axes = /** @type {[string, string][]} */ (shared.map((/** @type {string} */ name) => [name, title(name)]));
   const words = Object.entries(corner).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
   const unlike = differences(chosen.map((one) => one.view.spec), shared);
-  return html`${unlike.length > 0 && html`<p class="note" role="note">Mind that ${unlike.join("; ")}.</p>`}<div class="grid" data-version=${version}>
-    <${Card} title="Fronts" note=${shared.length > 2 ? "points: over all shared objectives; lines: of the two drawn" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />`}>
-      ${fronts.every((front) => front.members.length === 0) ? html`<p class="dim">No completed trial of theirs keeps every budget yet.</p>` : html`<${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />`}
+  return html`${unlike.length > 0 && html`<p class="note" role="note">Note: ${unlike.join("; ")}.</p>`}<div class="grid" data-version=${version}>
+    <${Card} title="Fronts" note=${shared.length > 2 ? "points: front of all shared objectives; lines: front of the two shown" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ y: v })} />`}>
+      ${fronts.every((front) => front.members.length === 0) ? html`<p class="dim">No completed trial meets all budgets yet.</p>` : html`<${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />`}
       <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${shortened(name)}</li>`)}</ul><//>
-    <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => ask({ over: v === "trials" ? null : v })} />`}>
-      ${fronts.every((front) => front.history.length === 0) ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over, fronts.map((front) => front.history.length === 1).join()]} label=${`Hypervolume over ${over}`}
+    <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => setQuery({ over: v === "trials" ? null : v })} />`}>
+      ${fronts.every((front) => front.history.length === 0) ? html`<p class="dim">Shown after the first completed trial.</p>` : html`<${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over, fronts.map((front) => front.history.length === 1).join()]} label=${`Hypervolume over ${over}`}
         series=${names.map((name, i) => ({ label: shortened(name), colour: colours[i], stepped: true, points: fronts[i].history.length === 1 }))} x=${over === "seconds" ? (/** @type {number} */ v) => duration(v) : (/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => v.toPrecision(3)} />`}<//>
     <${Card} title="In numbers" wide><div class="scroll" tabindex="0" role="group" aria-label="Comparison in numbers"><table>
       <thead><tr><th scope="col">Experiment</th><th scope="col">State</th><th scope="col">Family</th><th scope="col">Device</th><th scope="col" class="number">Completed</th><th scope="col" class="number">Front</th><th scope="col" class="number">Hypervolume</th>
@@ -111,12 +111,12 @@ function Plots({ chosen, version }) {
       })}</tbody></table></div><//></div>`;
 }
 
-/** In which ways numbers of the same name are not the same thing. @param {any[]} specs @param {string[]} shared the objectives that are compared */
+/** Reasons why numbers of the same name are not comparable. @param {any[]} specs @param {string[]} shared the compared objectives */
 function differences(specs, shared) {
   const differ = (/** @type {(spec: any) => unknown} */ of) => new Set(specs.map((spec) => JSON.stringify(of(spec)))).size > 1;
   return [
     differ((spec) => [spec.dataset.name, spec.dataset.options, spec.dataset.splits, spec.dataset.limit]) && shared.includes("error") && "the errors are on different data",
-    differ((spec) => spec.target.device) && shared.some((name) => ["latency", "flash", "ram"].includes(name)) && "each was measured for its own device",
+    differ((spec) => spec.target.device) && shared.some((name) => ["latency", "flash", "ram"].includes(name)) && "each is measured for a different device",
     ...["model_size", "working_memory", "latency"].map((name) => shared.includes(name) && differ((spec) => spec.measure[name]) && `${phrase(name)} is defined differently: ${[...new Set(specs.map((spec) => spec.measure[name].replaceAll("_", " ")))].join(", ")}`),
   ].filter(Boolean);
 }
@@ -145,10 +145,10 @@ function frontOptions(chosen, fronts, names, x, y) {
   };
 }
 
-/** A name with its number, which always stays. @param {string} name */
+/** A shortened name that keeps its number. @param {string} name */
 const shortened = (name) => (name.length <= 28 ? name : name.replace(/^(.{18}).*( #\d+)$/, "$1…$2"));
 
-/** When it ended; one that was stopped, when it was. @param {any} view */
+/** Time of the experiment's end, or of its stop. @param {any} view */
 const ended = (view) => (view.state === "running" ? now() : Date.parse(view.finished_at ?? view.updated_at));
 
 /** Hypervolumes on one axis: null where an experiment has no trial. @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string} over */

@@ -1,22 +1,22 @@
-// A new experiment: from a form for what is built in, or from YAML. Errors stand beside their field.
+// A new experiment, from a form for the built-in choices or from YAML. Errors are shown at their field.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/ui.js";
-import { fresh, get, mayChange, me, request } from "../lib/api.js";
+import { requestKey, get, mayChange, me, request } from "../lib/api.js";
 import { bytes, title } from "../lib/format.js";
-import { ask, asked, go } from "../lib/route.js";
+import { setQuery, queryValue, go } from "../lib/route.js";
 import { lineOf, write } from "../lib/yaml.js";
 import { Problem } from "../parts/bits.js";
 
 const OBJECTIVES = ["error", "model_size", "working_memory", "latency", "flash", "ram"];
 const BUDGETS = [["error", "none, or for example 30 %"], ["flash", "all of the device's, or for example 64 KB"], ["ram", "all of the device's, or for example 16 KB"], ["latency", "none, or for example 20 ms"]];
 
-/** What the form holds at first; keys are the fields' places in a spec. @type {Record<string, any>} */
+/** Initial values of the form; keys are the fields' paths in a spec. @type {Record<string, any>} */
 const START = {
   name: "digits search", "dataset.name": "digits", "network.family": "cnn", "target.device": "stm32f446",
   objectives: ["error", "model_size", "working_memory"],
   "source.name": "search",
 };
 
-/** The spec that the form means. @param {Record<string, any>} form */
+/** The spec of a form. @param {Record<string, any>} form */
 export function specOf(form) {
   /** @type {Record<string, any>} */
   const spec = {};
@@ -30,7 +30,7 @@ export function specOf(form) {
   return { version: 1, ...spec };
 }
 
-/** Text of lines "name: value, value", and the mapping of lists that it means. */
+/** Text of lines "name: value, value", and its mapping of name to list. */
 class Lists {
   /** @param {string} text */
   constructor(text) {
@@ -49,10 +49,10 @@ class Lists {
   }
 }
 
-/** A word as a number or a flag where it is one. @param {string} word */
+/** Convert a word to a number or a boolean if possible. @param {string} word */
 const plain = (word) => (word === "true" || word === "false" ? word === "true" : Number.isFinite(Number(word)) ? Number(word) : word);
 
-/** The settings of a source that a form can show: their places under `source`, and their defaults. @param {any} settings @param {string} [within] @returns {[string, any][]} */
+/** The settings of a source that a form can show: their paths under `source`, and their defaults. @param {any} settings @param {string} [within] @returns {[string, any][]} */
 const leaves = (settings, within = "") => Object.entries(settings).flatMap(([name, value]) => {
   const path = within ? `${within}.${name}` : name;
   if (value === null || (!within && (name === "name" || name === "version"))) return [];
@@ -60,7 +60,7 @@ const leaves = (settings, within = "") => Object.entries(settings).flatMap(([nam
   return Object.keys(value).length === 0 ? [[path, new Lists("")]] : leaves(value, path);
 });
 
-/** A source's settings as fields of the form, at their defaults: a spec gives them whole. @param {any} catalogue @param {string} name @returns {Record<string, any>} */
+/** A source's settings as fields of the form, with all defaults, because a spec contains them in full. @param {any} catalogue @param {string} name @returns {Record<string, any>} */
 const settingsOf = (catalogue, name) =>
   Object.fromEntries(leaves(catalogue?.sources.find((/** @type {any} */ one) => one.name === name)?.defaults ?? {}).map(([path, value]) => [`source.${path}`, value instanceof Lists ? "" : value]));
 
@@ -70,32 +70,32 @@ const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
 /** The mistakes of an error. @param {any} error @returns {{field: string | null, message: string}[]} */
 const mistakes = (error) => error?.mistakes ?? (error ? [{ field: null, message: error.message }] : []);
 
-/** The mistake that belongs to a field, if there is one. @param {any} error @param {string} field */
+/** The mistake of a field, else null. @param {any} error @param {string} field */
 const at = (error, field) => mistakes(error).find((one) => one.field === field || one.field?.startsWith(`${field}.`)) ?? null;
 
 export function Create() {
   const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
   const [form, setForm] = useState(START);
-  /** What was typed; null as long as it follows the form. */
+  /** The edited YAML; null while it follows the form. */
   const [typed, setTyped] = useState(/** @type {string | null} */ (null));
   const yaml = typed ?? write(specOf(form));
   const [error, setError] = useState(/** @type {any} */ (null));
   const [busy, setBusy] = useState(false);
-  const tab = asked("from", "form");
-  const key = useMemo(fresh, [form, yaml]);
+  const tab = queryValue("from", "form");
+  const key = useMemo(requestKey, [form, yaml]);
   useEffect(() => {
-    get("/catalogue").then((found) => {
-      setCatalogue(found);
-      setForm((held) => ({ ...settingsOf(found, held["source.name"]), ...held }));
+    get("/catalogue").then((result) => {
+      setCatalogue(result);
+      setForm((form) => ({ ...settingsOf(result, form["source.name"]), ...form }));
     }, () => setCatalogue({ families: [], datasets: [], devices: [], sources: [] }));
   }, []);
 
   /** @param {string} name */
   const choose = (name) => {
     setError(null);
-    ask({ from: name === "form" ? null : name });
+    setQuery({ from: name === "form" ? null : name });
   };
-  /** Arrows go from tab to tab, as everywhere. @param {KeyboardEvent} event */
+  /** Arrow keys switch between tabs. @param {KeyboardEvent} event */
   const turn = (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = tab === "yaml" ? "form" : "yaml";
@@ -107,8 +107,8 @@ export function Create() {
     event.preventDefault();
     setBusy(true);
     try {
-      const made = await request("/experiments", tab === "yaml" ? { yaml, key } : { json: { spec: specOf(form) }, key });
-      go(`/experiments/${made.id}`);
+      const created = await request("/experiments", tab === "yaml" ? { yaml, key } : { json: { spec: specOf(form) }, key });
+      go(`/experiments/${created.id}`);
     } catch (problem) {
       setError(problem);
       setBusy(false);
@@ -117,14 +117,14 @@ export function Create() {
     }
   };
   return html`<div class="view-head"><h1>New experiment</h1><span class="grow"></span>
-      <div class="tabs" role="tablist" aria-label="How to describe it">${[["form", "Form"], ["yaml", "YAML"]].map(
+      <div class="tabs" role="tablist" aria-label="Input format">${[["form", "Form"], ["yaml", "YAML"]].map(
         ([name, text]) => html`<button key=${name} type="button" role="tab" tabindex=${tab === name ? 0 : -1} onKeyDown=${turn} id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
           onClick=${() => choose(name)}>${text}</button>`,
       )}</div></div>
     <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
       ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setTyped} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
         onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
-      ${me.value && !mayChange() && html`<p class="note" role="note">Your token may look, but not make experiments: that takes the scope write.</p>`}
+      ${me.value && !mayChange() && html`<p class="note" role="note">Your token may only read. Creating experiments needs the scope write.</p>`}
       <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy || !mayChange()}>Start experiment</button></div>
     </form></div>`;
 }
@@ -135,7 +135,7 @@ function Form({ form, error, catalogue, onChange }) {
   const device = catalogue?.devices.find((/** @type {any} */ one) => one.name === form["target.device"]);
   const dataset = catalogue?.datasets.find((/** @type {any} */ one) => one.name === form["dataset.name"]);
   const source = catalogue?.sources.find((/** @type {any} */ one) => one.name === form["source.name"]);
-  /** The fields that are drawn: what belongs to none of them is said below. */
+  /** The shown fields; mistakes in other fields are listed below the form. */
   const drawn = ["objectives"];
   const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
   /** @param {string} prefix */
@@ -167,14 +167,14 @@ function Form({ form, error, catalogue, onChange }) {
     ${mistakes(error).filter(({ field: place }) => !drawn.some((name) => place === name || place?.startsWith(`${name}.`))).map((one) => html`<${Problem} key=${one.message} error=${one} />`)}`;
 }
 
-/** A setting in words: a round goes by its title. @param {any} source @param {string} path */
+/** The label of a setting, with a round's title in place of its label. @param {any} source @param {string} path */
 function settingName(source, path) {
   const words = path.split(".").filter((part) => part !== "rounds").map((part) => source.rounds[part] ?? part.replaceAll("_", " "));
   return words.join(": ").replace(/^./, (letter) => letter.toUpperCase());
 }
 
 /**
- * One field of the form. `choices` makes it a list, `like` (a default) decides its type.
+ * One field of the form. With `choices` it is a list; `like` (a default) determines its type.
  * @param {{name: string, label: string, form: any, error: any, onChange: (change: any) => void, choices?: any[], listed?: boolean, hint?: string, like?: unknown, placeholder?: string, reset?: (chosen: string) => any}} properties
  */
 function Field({ name, label, form, error, onChange, choices, listed, hint, like, placeholder, reset }) {
@@ -210,12 +210,12 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
 function Yaml({ text, error, onChange }) {
   /** @type {{current: HTMLTextAreaElement | null}} */
   const area = useRef(null);
-  // The server names the line where it knows it: "body:3: ...".
-  const found = mistakes(error).map(({ field, message }) => {
+  // The server prefixes the line if it is known: "body:3: ...".
+  const located = mistakes(error).map(({ field, message }) => {
     const [, number, words] = /^body(?::(\d+))?: (.*)$/s.exec(message) ?? [null, undefined, message];
     return { line: number ? Number(number) - 1 : field ? lineOf(text, field) : -1, words };
   }).sort((a, b) => a.line - b.line);
-  const line = found.find((one) => one.line >= 0)?.line ?? -1;
+  const line = located.find((one) => one.line >= 0)?.line ?? -1;
   useEffect(() => {
     if (line < 0 || !area.current) return;
     const before = text.split("\n").slice(0, line).join("\n").length + (line > 0 ? 1 : 0);
@@ -225,5 +225,5 @@ function Yaml({ text, error, onChange }) {
   return html`<div class="yaml"><label class="field"><span>Spec, as for <code>sparsemod submit</code></span>
       <textarea ref=${area} class="mono" spellcheck="false" aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "yaml-error" : undefined}
         value=${text} onInput=${(/** @type {any} */ event) => onChange(event.target.value)}></textarea></label>
-    ${error && html`<div class="problem" id="yaml-error" role="alert">${found.map((one) => html`<p key=${`${one.line} ${one.words}`}>${one.line >= 0 ? `Line ${one.line + 1}: ` : ""}${one.words}</p>`)}</div>`}</div>`;
+    ${error && html`<div class="problem" id="yaml-error" role="alert">${located.map((one) => html`<p key=${`${one.line} ${one.words}`}>${one.line >= 0 ? `Line ${one.line + 1}: ` : ""}${one.words}</p>`)}</div>`}</div>`;
 }

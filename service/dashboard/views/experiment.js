@@ -1,10 +1,10 @@
-// One experiment: its head, and the cards below, all fed by one stream and one set of columns.
+// One experiment: its head and its cards. One stream and one set of columns feed all of them.
 import { html, signal, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
 import { ago, duration, phrase, plural } from "../lib/format.js";
-import { calmly, follow } from "../lib/live.js";
-import { asked, go } from "../lib/route.js";
+import { throttled, follow } from "../lib/live.js";
+import { queryValue, go } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { brushed, rangesOf } from "../lib/selection.js";
 import { Actions } from "../parts/actions.js";
@@ -22,7 +22,7 @@ import { Trials } from "./experiment/trials.js";
 
 const PARTS = [Scatter, Selected, History, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
 
-/** Do `work` after the next frame was painted; returns what calls it off. @param {() => void} work */
+/** Call `work` after the next frame is painted; return a function that cancels the call. @param {() => void} work */
 function afterPaint(work) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -34,15 +34,15 @@ function afterPaint(work) {
 }
 
 /**
- * What is known of an experiment, kept fresh by its stream.
+ * The data of an experiment, updated by its stream.
  * @param {number} id
  */
 function useExperiment(id) {
-  const held = useMemo(() => ({ view: signal(/** @type {any} */ (null)), columns: new Columns(id), version: signal(0), error: signal(/** @type {any} */ (null)) }), [id]);
+  const source = useMemo(() => ({ view: signal(/** @type {any} */ (null)), columns: new Columns(id), version: signal(0), error: signal(/** @type {any} */ (null)) }), [id]);
   useEffect(() => {
-    const fail = (/** @type {any} */ error) => (held.error.value = error);
-    const loadView = calmly(() => get(`/experiments/${id}`).then((view) => ((held.view.value = view), (held.error.value = null)), fail), () => (held.columns.rows.length > 500 ? 5000 : 1500));
-    const loadPoints = calmly(() => held.columns.update().then((changed) => changed && (held.version.value += 1), fail), 1000);
+    const fail = (/** @type {any} */ error) => (source.error.value = error);
+    const loadView = throttled(() => get(`/experiments/${id}`).then((view) => ((source.view.value = view), (source.error.value = null)), fail), () => (source.columns.rows.length > 500 ? 5000 : 1500));
+    const loadPoints = throttled(() => source.columns.update().then((changed) => changed && (source.version.value += 1), fail), 1000);
     const all = () => {
       loadView();
       loadPoints();
@@ -61,32 +61,32 @@ function useExperiment(id) {
       loadPoints.cancel();
     };
   }, [id]);
-  return held;
+  return source;
 }
 
 /** @param {{id: number}} properties */
 export function Experiment({ id }) {
-  const held = useExperiment(id);
+  const source = useExperiment(id);
   const [rows, setRows] = useState(0);
   const [parts, setParts] = useState(1);
-  const view = held.view.value;
-  const version = held.version.value;
-  const { columns } = held;
-  // Part by part, each once the one before is painted: the first plot need not wait for the others.
+  const view = source.view.value;
+  const version = source.version.value;
+  const { columns } = source;
+  // Render one part after another, each after the previous one is painted, so that the first plot appears early.
   useEffect(() => (version > 0 && parts < PARTS.length ? afterPaint(() => setParts(parts + 1)) : undefined), [version > 0, parts, !view]);
-  const ranges = rangesOf(asked("b"));
-  const selection = useMemo(() => brushed(columns.rows, ranges), [version, asked("b")]);
+  const ranges = rangesOf(queryValue("b"));
+  const selection = useMemo(() => brushed(columns.rows, ranges), [version, queryValue("b")]);
   if (!view) {
-    return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
-      <div class="view-head"><h1>Experiment ${id}</h1></div><${Problem} error=${held.error.value} />${!held.error.value && html`<p class="dim" role="status">Loading…</p>`}`;
+    return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a></nav>
+      <div class="view-head"><h1>Experiment ${id}</h1></div><${Problem} error=${source.error.value} />${!source.error.value && html`<p class="dim" role="status">Loading…</p>`}`;
   }
   const front = columns.frontOf(view);
-  const picked = asked("t") === "" ? null : columns.row(Number(asked("t"))) ?? null;
+  const picked = queryValue("t") === "" ? null : columns.row(Number(queryValue("t"))) ?? null;
   const common = { experiment: view, columns, version, front, selection, picked, ranges };
   if (rows !== columns.rows.length) setRows(columns.rows.length);
   document.title = `${view.name} – sparsemod`;
-  return html`<${Head} experiment=${view} front=${front} onChange=${(/** @type {any} */ change) => (held.view.value = { ...view, ...change })} />
-    <${Problem} error=${held.error.value} />
+  return html`<${Head} experiment=${view} front=${front} onChange=${(/** @type {any} */ change) => (source.view.value = { ...view, ...change })} />
+    <${Problem} error=${source.error.value} />
     <div class="grid" data-version=${version} data-trials=${columns.rows.length}>
       ${PARTS.slice(0, parts).map((Part) => html`<${Boundary} key=${Part.name}><${Part} ...${common} /><//>`)}
     </div>`;
@@ -96,7 +96,7 @@ export function Experiment({ id }) {
 function Head({ experiment, front, onChange }) {
   const { counts, spec } = experiment;
   const volume = front.history.at(-1)?.hypervolume ?? 0;
-  return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a></nav>
+  return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a></nav>
     <div class="view-head"><h1>${experiment.name}</h1><span class="dim">#${experiment.id}</span><${State} state=${experiment.state} />
       ${experiment.reason && experiment.state !== "running" && html`<span class="dim small">${experiment.reason}</span>`}
       ${experiment.paused && html`<span class="bad small" role="status">paused: ${experiment.paused}</span>`}

@@ -2,22 +2,22 @@
 import { effect, html, signal, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange } from "../lib/api.js";
 import { ago, duration, phrase, plural, show } from "../lib/format.js";
-import { calmly, follow, resets } from "../lib/live.js";
-import { ask, asked, offset as place } from "../lib/route.js";
+import { throttled, follow, resets } from "../lib/live.js";
+import { setQuery, queryValue, offset as place } from "../lib/route.js";
 import { roundName, roundShade, roundsOf } from "../lib/rounds.js";
 import { Actions } from "../parts/actions.js";
 import { Clock, Pick, Problem, Progress, SpecError, State } from "../parts/bits.js";
 
 const PAGE = 20;
 const STATES = ["running", "stopped", "done", "failed"];
-/** The state that the address asks for, if there is such a one. */
-const wanted = () => (STATES.includes(asked("state")) ? asked("state") : "");
+/** The state filter in the address; "" for an unknown state. */
+const wanted = () => (STATES.includes(queryValue("state")) ? queryValue("state") : "");
 /** @type {import("../lib/ui.js").Signal<{items: any[], total: number} | null>} */
 const list = signal(null);
-/** Fronts by experiment, with the revision that they belong to. @type {import("../lib/ui.js").Signal<Record<number, any>>} */
+/** Fronts by experiment, with their revision. @type {import("../lib/ui.js").Signal<Record<number, any>>} */
 const fronts = signal({});
 
-/** Forget fronts of a later state than the server's: it has another database by now. @param {Record<string, number>} revisions by experiment */
+/** Remove fronts newer than the server's revision: its database was replaced. @param {Record<string, number>} revisions by experiment */
 function forget(revisions) {
   fronts.value = Object.fromEntries(Object.entries(fronts.peek()).filter(([id, front]) => front.revision <= (revisions[id] ?? -1)));
 }
@@ -26,7 +26,7 @@ effect(() => {
   if (resets.value > 0) fronts.value = {};
 });
 
-/** How fast trials finish, and what that means for the rest. @param {any} experiment @param {number} now */
+/** The rate of finished trials, and the estimated remaining time. @param {any} experiment @param {number} now */
 export function pace(experiment, now) {
   let total = 0;
   let done = 0;
@@ -37,38 +37,38 @@ export function pace(experiment, now) {
   }
   const end = experiment.finished_at ? Date.parse(experiment.finished_at) : now;
   const seconds = (end - Date.parse(experiment.created_at)) / 1000;
-  // While few have ended, what there is.
+  // Until the server knows the rate, use the average so far.
   const rate = experiment.trials_per_minute ?? (seconds > 0 ? (60 * done) / seconds : 0);
   const left = experiment.state === "running" && rate > 0 ? (60 * (total - done)) / rate : null;
   return { total, done, rate, left };
 }
 
-/** Trials of a round that count and are over. @param {any} round */
+/** Finished trials that count for a round. @param {any} round */
 const over = ({ done }) => done;
 
 async function load() {
   const offset = place();
   const state = wanted();
-  const found = await get(`/experiments?limit=${PAGE}&offset=${offset}${state ? `&state=${encodeURIComponent(state)}` : ""}`);
-  if (found.total > 0 && offset >= found.total) {
-    // An old link, or the last of this page was deleted.
-    ask({ offset: PAGE * Math.floor((found.total - 1) / PAGE) || null });
+  const page = await get(`/experiments?limit=${PAGE}&offset=${offset}${state ? `&state=${encodeURIComponent(state)}` : ""}`);
+  if (page.total > 0 && offset >= page.total) {
+    // An old link, or the last experiment of this page was deleted.
+    setQuery({ offset: PAGE * Math.floor((page.total - 1) / PAGE) || null });
     return;
   }
-  list.value = found;
-  for (const experiment of found.items) {
+  list.value = page;
+  for (const experiment of page.items) {
     const known = fronts.peek()[experiment.id];
     if (!experiment.counts.completed || known?.revision === experiment.revision || (known?.state === experiment.state && Date.now() < known.next)) continue;
     try {
       const pareto = await get(`/pareto/${experiment.id}`);
       fronts.value = { ...fronts.peek(), [experiment.id]: { revision: experiment.revision, state: experiment.state, next: Date.now() + Math.max(5000, 20 * experiment.counts.completed), ...best(pareto) } };
     } catch (error) {
-      if (/** @type {any} */ (error).status !== 404) throw error; // deleted meanwhile
+      if (/** @type {any} */ (error).status !== 404) throw error; // it was deleted in the meantime
     }
   }
 }
 
-/** Of a front: the best value of each objective, the number of points, the hypervolume. @param {any} pareto */
+/** Summary of a front: best value of each objective, number of points, hypervolume. @param {any} pareto */
 function best(pareto) {
   const values = pareto.points.map((/** @type {any} */ point) =>
     Object.fromEntries(point.measurements.filter((/** @type {any} */ m) => m.split !== "test").map((/** @type {any} */ m) => [m.metric, m.value])),
@@ -85,7 +85,7 @@ export function Experiments() {
   const offset = place();
   const state = wanted();
   useEffect(() => {
-    const refresh = calmly(() => load().then(() => setError(null), setError), 2500);
+    const refresh = throttled(() => load().then(() => setError(null), setError), 2500);
     refresh();
     const end = follow("/stream", {
       onEvent: (event) => {
@@ -99,18 +99,18 @@ export function Experiments() {
       refresh.cancel();
     };
   }, [offset, state]);
-  const found = list.value;
+  const page = list.value;
   return html`<div class="view-head"><h1>Experiments</h1>
-      ${found && html`<span class="dim">${plural(found.total, "experiment")}</span>`}<span class="grow"></span>
-      <${Pick} label="Show" value=${state} options=${[["", "all"], ...STATES]} onChange=${(/** @type {string} */ next) => ask({ state: next, offset: null })} />
+      ${page && html`<span class="dim">${plural(page.total, "experiment")}</span>`}<span class="grow"></span>
+      <${Pick} label="Show" value=${state} options=${[["", "all"], ...STATES]} onChange=${(/** @type {string} */ next) => setQuery({ state: next, offset: null })} />
       ${mayChange() && html`<a class="button main" href="#/new">New experiment</a>`}</div>
     <${Problem} error=${error} />
-    ${!found && !error && html`<p class="dim" role="status">Loading…</p>`}
-    ${found && !error && found.total === 0 && state && html`<p class="dim">None is ${state}.</p>`}
-    ${found && !error && found.total === 0 && !state && html`<div class="empty card"><h2>Nothing here yet</h2>
-      <p>An experiment searches networks for a dataset and a device's budget. <a href="#/new">Make the first one</a>, or run <code>sparsemod submit spec.yaml</code>.</p></div>`}
-    <ul class="plain">${(found?.items ?? []).map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
-    ${found && found.total > PAGE && html`<${Pages} offset=${offset} total=${found.total} />`}`;
+    ${!page && !error && html`<p class="dim" role="status">Loading…</p>`}
+    ${page && !error && page.total === 0 && state && html`<p class="dim">No experiment is ${state}.</p>`}
+    ${page && !error && page.total === 0 && !state && html`<div class="empty card"><h2>Nothing here yet</h2>
+      <p>An experiment searches networks for a dataset and a device's budget. <a href="#/new">Create the first one</a>, or run <code>sparsemod submit spec.yaml</code>.</p></div>`}
+    <ul class="plain">${(page?.items ?? []).map((item) => html`<li key=${item.id}><${Item} experiment=${item} front=${fronts.value[item.id]} /></li>`)}</ul>
+    ${page && page.total > PAGE && html`<${Pages} offset=${offset} total=${page.total} />`}`;
 }
 
 /** @param {{experiment: any, front: any}} properties */
@@ -150,6 +150,6 @@ function Item({ experiment, front }) {
 
 /** @param {{offset: number, total: number}} properties */
 const Pages = ({ offset, total }) => html`<nav class="pages" aria-label="Pages">
-  <button type="button" disabled=${offset === 0} onClick=${() => ask({ offset: Math.max(0, offset - PAGE) || null })}>Newer</button>
+  <button type="button" disabled=${offset === 0} onClick=${() => setQuery({ offset: Math.max(0, offset - PAGE) || null })}>Newer</button>
   <span class="dim">${offset + 1}–${Math.min(offset + PAGE, total)} of ${total}</span>
-  <button type="button" disabled=${offset + PAGE >= total} onClick=${() => ask({ offset: offset + PAGE })}>Older</button></nav>`;
+  <button type="button" disabled=${offset + PAGE >= total} onClick=${() => setQuery({ offset: offset + PAGE })}>Older</button></nav>`;

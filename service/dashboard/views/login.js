@@ -1,4 +1,4 @@
-// Where the server wants a token first.
+// The login, for servers that require a token.
 import { html, useState } from "../lib/ui.js";
 import { loginWanted, request } from "../lib/api.js";
 import { Problem } from "../parts/bits.js";
@@ -14,13 +14,13 @@ export function Login() {
       loginWanted.value = false;
       location.reload();
     } catch (problem) {
-      // What is no token at all was never looked for.
+      // The server rejects malformed tokens before it looks them up.
       const known = /** @type {any} */ (problem);
-      setError(known.field === "token" ? { message: "That is no token: they begin with sm_ and hold no spaces." } : known);
+      setError(known.field === "token" ? { message: "This is not a token: tokens begin with sm_ and contain no spaces." } : known);
     }
   };
   return html`<section class="card login"><h1>Sign in</h1>
-    <p class="dim">This server wants a token. Who runs it makes one with <code>sparsemod token</code>.</p>
+    <p class="dim">This server requires a token. Its administrator creates tokens with <code>sparsemod token</code>.</p>
     <form onSubmit=${send}>
       <label class="field"><span>Token</span><input type="password" autocomplete="current-password" required value=${token}
         onInput=${(/** @type {any} */ event) => setToken(event.target.value)} /></label>

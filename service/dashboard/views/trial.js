@@ -1,8 +1,8 @@
-// One trial: its curve and log live, its network, where its numbers come from, its files.
+// One trial: its live curve and log, its network, its measurements with their methods, and its files.
 import { html, useEffect, useState } from "../lib/ui.js";
 import { get, mayChange, post } from "../lib/api.js";
 import { ago, duration, exact, phrase, show, title } from "../lib/format.js";
-import { calmly, follow } from "../lib/live.js";
+import { throttled, follow } from "../lib/live.js";
 import { Boundary, Card, Clock, Figure, Problem, State } from "../parts/bits.js";
 import { value } from "./experiment/trials.js";
 import { Curve } from "./trial/curve.js";
@@ -16,17 +16,17 @@ export function Trial({ id, index }) {
   const [experiment, setExperiment] = useState(/** @type {any} */ (null));
   const [trial, setTrial] = useState(/** @type {any} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
-  /** Counts what was reported, so that curve and log look again. */
+  /** Number of reports; a change reloads curve and log. */
   const [reports, setReports] = useState(0);
   useEffect(() => {
     const path = `/experiments/${id}/trials/${index}`;
-    const load = calmly(() => get(path).then((found) => (setTrial(found), setError(null)), setError), 1000);
-    const report = calmly(() => setReports((count) => count + 1), 700);
+    const load = throttled(() => get(path).then((result) => (setTrial(result), setError(null)), setError), 1000);
+    const report = throttled(() => setReports((count) => count + 1), 700);
     const all = () => {
       load();
       report();
     };
-    const loadExperiment = calmly(() => get(`/experiments/${id}`).then(setExperiment, setError), 5000);
+    const loadExperiment = throttled(() => get(`/experiments/${id}`).then(setExperiment, setError), 5000);
     loadExperiment();
     load();
     const end = follow(`/experiments/${id}/stream`, {
@@ -47,28 +47,28 @@ export function Trial({ id, index }) {
     };
   }, [id, index]);
   if (!trial || !experiment) {
-    return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}`}>experiment ${id}</a></nav>
+    return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}`}>experiment ${id}</a></nav>
       <div class="view-head"><h1>Trial ${index}</h1></div><${Problem} error=${error} />${!error && html`<p class="dim" role="status">Loading…</p>`}`;
   }
   const { candidate } = trial;
   document.title = `Trial ${index} – ${experiment.name} – sparsemod`;
   const retry = () => post(`/experiments/${id}/retry`, { trials: [index] }).then(() => get(`/experiments/${id}/trials/${index}`)).then(setTrial, setError);
   const stop = () => post(`/experiments/${id}/trials/${index}/stop`).then(setTrial, setError);
-  const made = Object.values(/** @type {Record<string, number>} */ (experiment.counts)).reduce((sum, one) => sum + one, 0);
+  const trials = Object.values(/** @type {Record<string, number>} */ (experiment.counts)).reduce((sum, one) => sum + one, 0);
   const running = trial.state === "running" || trial.state === "queued";
-  return html`<nav class="small" aria-label="Where this is"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}?t=${index}`}>${experiment.name}</a></nav>
+  return html`<nav class="small" aria-label="Breadcrumb"><a href="#/">Experiments</a> / <a href=${`#/experiments/${id}?t=${index}`}>${experiment.name}</a></nav>
     <div class="view-head"><h1>Trial ${index}</h1><${State} state=${trial.state} />
       <span class="dim small">${candidate.round} · ${candidate.origin}${candidate.parent !== null ? html` of <a href=${`#/experiments/${id}/trials/${candidate.parent}`}>trial ${candidate.parent}</a>${candidate.operators.length ? ` by ${candidate.operators.join(", ")}` : ""}` : ""}</span>
       <span class="grow"></span>
       ${trial.state === "failed" && mayChange(experiment.owner) && html`<button type="button" onClick=${retry}>Try again</button>`}
       ${running && mayChange(experiment.owner) && html`<button type="button" onClick=${stop}>Stop trial</button>`}
       ${index > 0 && html`<a class="button" href=${`#/experiments/${id}/trials/${index - 1}`} aria-label="Previous trial">←</a>`}
-      ${index + 1 < made && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>
+      ${index + 1 < trials && html`<a class="button" href=${`#/experiments/${id}/trials/${index + 1}`} aria-label="Next trial">→</a>`}</div>
     <${Problem} error=${error} />
     ${trial.failure && html`<p class="problem"><strong>${trial.failure.kind}:</strong> ${trial.failure.message}</p>`}
     <section class="card head" aria-label="Result"><dl class="figures">
       ${experiment.spec.objectives.map((/** @type {string} */ name) => html`<${Figure} key=${name} name=${title(name)}>${show(name, value(trial, name))}<//>`)}
-      <${Figure} name=${candidate.parent === null ? "Epochs" : "Epochs, with its parents'"}>${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} asked`}<//>
+      <${Figure} name=${candidate.parent === null ? "Epochs" : "Epochs, with its parents'"}>${trial.trained_epochs ? show("", trial.trained_epochs) : `${trial.epochs} planned`}<//>
       <${Figure} name="Time">${duration(Object.values(/** @type {Record<string, number>} */ (trial.seconds)).reduce((sum, one) => sum + one, 0) || null)}<//>
       <${Figure} name="Seed">${trial.seed}<//></dl></section>
     <div class="grid" data-reports=${reports}>
@@ -79,13 +79,13 @@ export function Trial({ id, index }) {
     </div>`;
 }
 
-/** Every number with its unit, and where it comes from. @param {{trial: any}} properties */
+/** Every measurement with unit and method. @param {{trial: any}} properties */
 function Measurements({ trial }) {
   const costs = Object.entries(trial.costs);
   return html`<${Card} title="Measurements" wide>
-    ${trial.measurements.length === 0 && html`<p class="dim">Nothing is measured yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${phrase(name)} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
+    ${trial.measurements.length === 0 && html`<p class="dim">No measurements yet.${costs.length > 0 ? ` Known before training: ${costs.map(([name, one]) => `${phrase(name)} ${show(name, one)}`).join(", ")}.` : ""}</p>`}
     ${trial.measurements.length > 0 && html`<div class="scroll" tabindex="0" role="group" aria-label="Table of measurements"><table>
-      <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exactly</th><th scope="col">How</th><th scope="col">On what</th><th scope="col">Data</th></tr></thead>
+      <thead><tr><th scope="col">Metric</th><th scope="col" class="number">Value</th><th scope="col" class="number">Exact value</th><th scope="col">Method</th><th scope="col">Target</th><th scope="col">Data</th></tr></thead>
       <tbody>${trial.measurements.map((/** @type {any} */ m) => html`<tr key=${`${m.metric}/${m.split}`}><th scope="row">${title(m.metric)}</th>
         <td class="number">${show(m.metric, m.value)}</td><td class="number dim">${exact(m)}${m.standard_error ? ` ± ${Number(m.standard_error.toPrecision(2))}` : ""}</td>
         <td class="wrap">${m.method}</td><td>${m.target ?? "–"}</td><td>${m.split ?? "–"}</td></tr>`)}</tbody></table></div>`}
@@ -103,7 +103,7 @@ function Parameters({ trial }) {
 /** @param {{trial: any}} properties */
 function Attempts({ trial }) {
   return html`<${Card} title="Attempts">
-    ${trial.attempts.length === 0 ? html`<p class="dim">No worker has taken it yet.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Attempts"><table>
+    ${trial.attempts.length === 0 ? html`<p class="dim">No worker has claimed it yet.</p>` : html`<div class="scroll" tabindex="0" role="group" aria-label="Attempts"><table>
       <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Device</th><th scope="col">Started</th><th scope="col" class="number">Took</th></tr></thead>
       <tbody>${trial.attempts.map((/** @type {any} */ one) => html`<tr key=${one.attempt}><td>${one.worker}</td><td><${State} state=${one.state} /></td><td>${one.device}</td>
         <td><${Clock}>${(/** @type {number} */ now) => ago(one.started_at, now)}<//></td>

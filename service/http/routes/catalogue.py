@@ -28,7 +28,7 @@ from sparsemod.units import ALIASES, CHOICES, METRICS
 router = APIRouter(tags=["service"])
 
 
-@router.get("/catalogue", summary="List what a spec may name", responses=failures())
+@router.get("/catalogue", summary="List the names that a spec may use", responses=failures())
 def show_catalogue() -> Catalogue:
     """Lists families with their options and parameters, datasets, devices and metrics, and the schema and
     the defaults of a spec."""
@@ -81,12 +81,12 @@ def _dataset(name: str) -> DatasetView:
 
 def _source(name: str) -> SourceView:
     member = SOURCES.get(name)
-    made = source_from({"name": name})
+    config = source_from({"name": name})
     return SourceView(
         name=name,
         description=_summary(member),
-        defaults=made.model_dump(mode="json"),
-        rounds={part.name: part.title for part in made.plan()},
+        defaults=config.model_dump(mode="json"),
+        rounds={part.name: part.title for part in config.plan()},
     )
 
 

@@ -34,7 +34,7 @@ def export_trial(
     """Starts an export: write the formats, check the files against the integer network on validation data,
     and write a report card.
 
-    The files become artifacts of the trial. Poll the list until nothing is queued or running. A failed format
+    The files become artifacts of the trial. Poll the list until no export is queued or running. A failed format
     gives the reason.
     """
     _check(body)

@@ -40,19 +40,19 @@ def list_points(
     """Returns every trial with its parameters and values as columns; thousands of trials fit in one short answer."""
     headers = {"vary": "accept-encoding", "cache-control": "no-cache"}
     packed = "gzip" in request.headers.get("accept-encoding", "")
-    kept: OrderedDict[int, tuple[int, bytes]] = request.app.state.points
+    cache: OrderedDict[int, tuple[int, bytes]] = request.app.state.points
     if after == 0 and packed:
         # A redrawn plot repeats the previous request as long as nothing has changed.
-        known = kept.get(experiment)
+        cached = cache.get(experiment)
         now = store.revisions([experiment]).get(experiment)
-        if known is not None and now is not None and known[0] == now.revision:
-            return Response(known[1], media_type=JSON, headers={**headers, "content-encoding": "gzip"})
+        if cached is not None and now is not None and cached[0] == now.revision:
+            return Response(cached[1], media_type=JSON, headers={**headers, "content-encoding": "gzip"})
     points = store.points_since(experiment, after)
     content = points.model_dump_json().encode()
     if len(content) >= WORTH_PACKING and packed:
         content, headers["content-encoding"] = gzip.compress(content, 1), "gzip"
         if after == 0:
-            kept[experiment] = (points.revision, content)
-            while len(kept) > KEPT:
-                kept.popitem(last=False)
+            cache[experiment] = (points.revision, content)
+            while len(cache) > KEPT:
+                cache.popitem(last=False)
     return Response(content, media_type=JSON, headers=headers)

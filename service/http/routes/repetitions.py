@@ -36,6 +36,6 @@ def list_repetitions(
     if format == "csv":
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-repetitions.csv"'}
         return Response(repetitions_csv(rows), media_type="text/csv", headers=headers)
-    found = repetitions(rows)
-    items = tuple(RepetitionsView.model_validate(asdict(group)) for group in found[offset : offset + limit])
-    return Page[RepetitionsView](items=items, total=len(found))
+    groups = repetitions(rows)
+    items = tuple(RepetitionsView.model_validate(asdict(group)) for group in groups[offset : offset + limit])
+    return Page[RepetitionsView](items=items, total=len(groups))

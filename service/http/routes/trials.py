@@ -66,11 +66,11 @@ def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
     Skip trials that are deleted meanwhile. An error closes the connection before the end of the answer, which
     a client notices.
     """
-    found = columns(*store.csv_columns(experiment, indices))
-    yield csv_header(found)
+    table_columns = columns(*store.csv_columns(experiment, indices))
+    yield csv_header(table_columns)
     for start in range(0, len(indices), CSV_TRIALS):
         views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
-        yield csv_lines(map(to_row, views), found)
+        yield csv_lines(map(to_row, views), table_columns)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))

@@ -30,17 +30,21 @@ class ArenaPlan:
 def plan(network: IntegerNetwork) -> ArenaPlan:
     """Plan the addresses of a network's tensors and the order of its layers. Raises Unsupported for kinds without a memory rule."""
     nodes = [node(layer) for layer in network.layers]
-    made = layout(nodes, network.named, network.input, network.output)
-    found = plan_arena(made.problem)
+    arena_layout = layout(nodes, network.named, network.input, network.output)
+    arena_plan = plan_arena(arena_layout.problem)
     offsets = {
-        name: found.offsets[buffer] for name, buffer in made.buffer_of.items() if buffer in found.offsets
+        name: arena_plan.offsets[buffer]
+        for name, buffer in arena_layout.buffer_of.items()
+        if buffer in arena_plan.offsets
     }
-    names = tuple(made.nodes[index].name for index in found.order)
+    names = tuple(arena_layout.nodes[index].name for index in arena_plan.order)
     moments = tuple(
-        (made.nodes[index].name, moment.bytes)
-        for index, moment in zip(found.order, found.timeline, strict=True)
+        (arena_layout.nodes[index].name, moment.bytes)
+        for index, moment in zip(arena_plan.order, arena_plan.timeline, strict=True)
     )
-    return ArenaPlan(found.size, offsets, names, moments, found.lost, found.exact, made, found)
+    return ArenaPlan(
+        arena_plan.size, offsets, names, moments, arena_plan.lost, arena_plan.exact, arena_layout, arena_plan
+    )
 
 
 def node(layer: Layer) -> Node:

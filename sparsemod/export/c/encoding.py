@@ -77,16 +77,16 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
     from sparsemod.measure.encodings import EncodedLayer
     from sparsemod.measure.work import Weights, work_of
 
-    found = []
+    layers = []
     for layer in network.weighted():
         kernel, features = work_of(node(layer), network.named)
         if "quad_words" in features:
-            outputs, left = len(layer.weight), int(np.count_nonzero(layer.weight))
+            outputs, nonzeros = len(layer.weight), int(np.count_nonzero(layer.weight))
             weights = Weights(
-                outputs, layer.weight.size // outputs, layer.window.groups, left, _bridges(layer)
+                outputs, layer.weight.size // outputs, layer.window.groups, nonzeros, _bridges(layer)
             )
-            found.append(EncodedLayer(layer.name, kernel, features, weights))
-    return found
+            layers.append(EncodedLayer(layer.name, kernel, features, weights))
+    return layers
 
 
 def _bridges(layer: Weighted) -> int:

@@ -29,8 +29,8 @@ class C(Exporter[ExporterConfig]):
         self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
         """Write the project, compile it on this machine and compare it with the network; see Exporter.write."""
-        made = project(network, folder, name=name)
-        memory = {"arena": made.arena.size, "constants": made.data_bytes}
+        c_project = project(network, folder, name=name)
+        memory = {"arena": c_project.arena.size, "constants": c_project.data_bytes}
         try:
             compiler()
         except SparsemodError as error:
@@ -42,7 +42,7 @@ class C(Exporter[ExporterConfig]):
         check = compare(
             network,
             (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
-            given=None if raw is None else network.quantize_samples(raw),
+            int8_inputs=None if raw is None else network.quantize_samples(raw),
             runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
             samples=samples,
             labels=labels,

@@ -22,9 +22,9 @@ FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ped
 def compiler() -> str:
     """Return the path of the first C compiler found. Raises SparsemodError with the package to install."""
     for name in COMPILERS:
-        found = shutil.which(name)
-        if found:
-            return found
+        path = shutil.which(name)
+        if path:
+            return path
     raise SparsemodError(
         f"no C compiler on PATH (looked for {', '.join(COMPILERS)}); apt-get install gcc provides one"
     )
@@ -64,32 +64,32 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
     kernels = sorted({path for project in projects for path in project.sources if "/" in path})
     (folder / "driver.c").write_text(_driver(projects), encoding="utf-8")
     command = [compiler(), *flags, "-I.", "-o", "program", "driver.c", *units, *kernels]
-    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if found.returncode:
-        raise SparsemodError(f"the C compiler failed: {found.stderr.strip()[-2000:]}")
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise SparsemodError(f"the C compiler failed: {result.stderr.strip()[-2000:]}")
     return folder / "program"
 
 
 def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
-    shape, result = network.input_shape, network.tensors[network.output].shape
+    shape, output_shape = network.input_shape, network.tensors[network.output].shape
     if images.shape[1:] != shape or images.dtype.kind not in "if":
         raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
     if images.dtype.kind == "i" and images.dtype != np.int8:
         raise InvalidInput("images", str(images.dtype), "int8 or floats")
     mode = "int8" if images.dtype == np.int8 else "float"
-    given = images if mode == "int8" else images.astype(np.float32)
+    inputs = images if mode == "int8" else images.astype(np.float32)
     command = [str(program), str(index), mode]
-    found = subprocess.run(
+    process = subprocess.run(
         command,
-        input=network.tensors[network.input].to_memory(given).tobytes(),
+        input=network.tensors[network.input].to_memory(inputs).tobytes(),
         capture_output=True,
         check=False,
     )
-    if found.returncode:
-        message = found.stderr.decode(errors="replace").strip()[-2000:]
-        raise SparsemodError(f"the compiled network ended with status {found.returncode}: {message}")
-    flat = np.frombuffer(found.stdout, np.int8)
-    if len(flat) != len(images) * math.prod(result):
+    if process.returncode:
+        message = process.stderr.decode(errors="replace").strip()[-2000:]
+        raise SparsemodError(f"the compiled network exited with status {process.returncode}: {message}")
+    flat = np.frombuffer(process.stdout, np.int8)
+    if len(flat) != len(images) * math.prod(output_shape):
         raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
     return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
 

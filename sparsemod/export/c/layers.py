@@ -326,7 +326,7 @@ def _add(context: Context, layer: Add) -> Emitted:
 @EMITTERS.register("concat")
 def _concat(context: Context, layer: Concat) -> Emitted:
     """Emit one call per input; in memory the axes of an image are rows, columns, channels."""
-    made = Emitted([], (), f"concatenation of {len(layer.inputs)}")
+    code = Emitted([], (), f"concatenation of {len(layer.inputs)}")
     axes = context.network.named.layout(layer.output).memory
     position = axes.index(layer.axis)
 
@@ -353,11 +353,11 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernel, name = "nn_copy_part" if plain else "nn_rescale_part", f"{context.name}_part{index}"
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
-        made.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        made.constants += _struct("nn_part_layer", name, fields)
+        code.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
+        code.constants += _struct("nn_part_layer", name, fields)
         start += run
-    made.kernels = tuple(sorted(kernels))
-    return made
+    code.kernels = tuple(sorted(kernels))
+    return code
 
 
 @EMITTERS.register("clamp")
@@ -381,12 +381,14 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
 @EMITTERS.register("reshape")
 def _reshape(context: Context, layer: Reshape) -> Emitted:
     """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
-    source, made = context.network.named, layer.output
-    if source.moves(layer.inputs[0]) and source.moves(made):
-        hint = f"from shape {context.shape(layer.inputs[0])} to {context.shape(made)}: both lie channels last"
+    source, output = context.network.named, layer.output
+    if source.moves(layer.inputs[0]) and source.moves(output):
+        hint = (
+            f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}: both lie channels last"
+        )
         raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
-    if source.moves(made):
-        channels, rows, columns = context.image(made)
+    if source.moves(output):
+        channels, rows, columns = context.image(output)
         sizes = (channels, rows * columns)
     else:
         channels, rows, columns = context.image(layer.inputs[0])

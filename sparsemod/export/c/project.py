@@ -78,14 +78,14 @@ class CProject:
         folder = Path(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists() and any(folder.iterdir()) and not (folder / HEADER).is_file():
-            raise Conflict(f"{folder} holds other files; name a folder that is new or holds a C project")
-        with scratch(f".{folder.name}-", folder.parent) as made:
+            raise Conflict(f"{folder} contains other files; choose a new folder or one with a C project")
+        with scratch(f".{folder.name}-", folder.parent) as new_folder:
             for path, content in self.files.items():
-                (made / path).parent.mkdir(parents=True, exist_ok=True)
-                (made / path).write_text(content, encoding="utf-8", newline="\n")
+                (new_folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (new_folder / path).write_text(content, encoding="utf-8", newline="\n")
             if folder.exists():
-                os.replace(folder, made.with_name("old"))
-            os.replace(made, folder)
+                os.replace(folder, new_folder.with_name("old"))
+            os.replace(new_folder, folder)
         return folder
 
 
@@ -98,9 +98,9 @@ def project(
     encodings: Mapping[str, str] | None = None,
 ) -> CProject:
     """Write the C project of a network into `folder` and return it; see `generate` and `CProject.write`."""
-    made = generate(network, name=name, device=device, encodings=encodings)
-    made.write(folder)
-    return made
+    c_project = generate(network, name=name, device=device, encodings=encodings)
+    c_project.write(folder)
+    return c_project
 
 
 def generate(
@@ -129,36 +129,36 @@ def generate(
         for node, identifier in zip(nodes, names, strict=True)
     ]
     layers = tuple(
-        CLayer(index, node.name, identifier, made.title, made.kernels, made.encoding, made.data_bytes)
-        for index, (node, identifier, made) in enumerate(zip(nodes, names, emitted, strict=True))
+        CLayer(index, node.name, identifier, code.title, code.kernels, code.encoding, code.data_bytes)
+        for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))
     )
     parts = sources.Parts(name, network, arena, nodes, tuple(names), tuple(emitted))
     return CProject(name, arena, layers, parts, device)
 
 
 def _kernels_of(emitted: Sequence[Emitted]) -> dict[str, str]:
-    wanted = {f"{kernel}.c" for made in emitted for kernel in made.kernels}
-    if wanted & set(_REQUANTIZING):
-        wanted.add("nn_requantized_any.c")
-    return {file: content for file, content in kernel_sources().items() if file in wanted | {"nn.h"}}
+    files = {f"{kernel}.c" for code in emitted for kernel in code.kernels}
+    if files & set(_REQUANTIZING):
+        files.add("nn_requantized_any.c")
+    return {file: content for file, content in kernel_sources().items() if file in files | {"nn.h"}}
 
 
 def own_kernels(emitted: Sequence[Emitted]) -> dict[str, str]:
     """Return the C files, by name, of kernels that layer rules provide. Raises InvalidInput for a name that another file has."""
-    found: dict[str, str] = {}
-    for made in emitted:
-        for file, content in made.own_kernels.items():
-            if file in kernel_sources() or found.get(file, content) != content:
+    sources: dict[str, str] = {}
+    for code in emitted:
+        for file, content in code.own_kernels.items():
+            if file in kernel_sources() or sources.get(file, content) != content:
                 raise InvalidInput("own_kernels", file, "a name that no other kernel's file has")
-            found[file] = content
-    return found
+            sources[file] = content
+    return sources
 
 
 @cache
 def _kernel_files() -> tuple[tuple[str, str], ...]:
     folder = package_files("sparsemod.export.c") / "kernels"
-    found = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
-    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(found, key=lambda e: e.name)}
+    entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
+    texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
     version = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
     symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)

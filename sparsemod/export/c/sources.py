@@ -33,7 +33,7 @@ class Parts:
 def header(parts: Parts) -> str:
     """Return NAME.h: sizes and the interface."""
     name, macro, network = parts.name, parts.macro, parts.network
-    given, made = network.tensors[network.input], network.tensors[network.output]
+    model_input, model_output = network.tensors[network.input], network.tensors[network.output]
     return f"""{LICENCE}
 /* The interface of an int8 network. */
 #ifndef {macro}_H
@@ -45,15 +45,15 @@ def header(parts: Parts) -> str:
 extern "C" {{
 #endif
 
-/* Input: {text.shape(given)}{", channels last" if text.channels_last(given) else ""}. normalized sample = (q - zero point) * scale */
-#define {macro}_INPUT_SIZE {math.prod(given.shape)}
-#define {macro}_INPUT_SCALE {text.real(given.scale)}
-#define {macro}_INPUT_ZERO_POINT ({given.zero_point})
+/* Input: {text.shape(model_input)}{", channels last" if text.channels_last(model_input) else ""}. normalized sample = (q - zero point) * scale */
+#define {macro}_INPUT_SIZE {math.prod(model_input.shape)}
+#define {macro}_INPUT_SCALE {text.real(model_input.scale)}
+#define {macro}_INPUT_ZERO_POINT ({model_input.zero_point})
 
-/* Output: {text.shape(made)}{", channels last" if text.channels_last(made) else ""}. real = (q - zero point) * scale */
-#define {macro}_OUTPUT_SIZE {math.prod(made.shape)}
-#define {macro}_OUTPUT_SCALE {text.real(made.scale)}
-#define {macro}_OUTPUT_ZERO_POINT ({made.zero_point})
+/* Output: {text.shape(model_output)}{", channels last" if text.channels_last(model_output) else ""}. real = (q - zero point) * scale */
+#define {macro}_OUTPUT_SIZE {math.prod(model_output.shape)}
+#define {macro}_OUTPUT_SCALE {text.real(model_output.scale)}
+#define {macro}_OUTPUT_ZERO_POINT ({model_output.zero_point})
 
 /* Bytes of static memory; nothing is allocated. */
 #define {macro}_ARENA_SIZE {parts.arena.size}
@@ -108,17 +108,17 @@ def scores(network: IntegerNetwork) -> bool:
 
 def normalization(network: IntegerNetwork, margin: str) -> str:
     """Return the description of a valid sample, in a few lines that begin with `margin`."""
-    known = network.normalization
-    if known is None:
+    constants = network.normalization
+    if constants is None:
         lines = [
             "Samples must be normalized as in training: this network holds no constants of a normalization.",
         ]
     else:
         each = "channel" if network.tensors[network.input].axes.positions else "feature"
         lines = [
-            f"Samples are raw, as in the dataset. Normalization ({text.comment(known.method)}) is part of the function: (sample - offset) / scale.",
-            *_constants("offset", known.offset, each),
-            *_constants("scale", known.scale, each),
+            f"Samples are raw, as in the dataset. Normalization ({text.comment(constants.method)}) is part of the function: (sample - offset) / scale.",
+            *_constants("offset", constants.offset, each),
+            *_constants("scale", constants.scale, each),
         ]
     return "\n".join(f"{margin}{line}" for line in lines)
 
@@ -126,8 +126,8 @@ def normalization(network: IntegerNetwork, margin: str) -> str:
 def _constants(word: str, values: tuple[float, ...], each: str) -> list[str]:
     if len(values) == 1:
         return [f"{word} {values[0]:.9g}"]
-    shown = ", ".join(f"{value:.6g}" for value in values[:8])
-    return [f"{word} of each {each}: {shown}{', ...' if len(values) > 8 else ''}"]
+    first_values = ", ".join(f"{value:.6g}" for value in values[:8])
+    return [f"{word} of each {each}: {first_values}{', ...' if len(values) > 8 else ''}"]
 
 
 def body(parts: Parts) -> str:
@@ -172,13 +172,13 @@ void {name}_dequantize(const int8_t *output, float *real)
 
 def _quantize(parts: Parts) -> str:
     """Return the C function that converts a sample to the network's input, exactly like IntegerNetwork.quantize_samples."""
-    name, macro, known = parts.name, parts.macro, parts.network.normalization
+    name, macro, normalization = parts.name, parts.macro, parts.network.normalization
     tables, steps, after = "", "        volatile float value = sample[i];\n", ""
-    if known is not None:
-        count = len(known.offset)
+    if normalization is not None:
+        count = len(normalization.offset)
         whole = count == math.prod(parts.network.input_shape)
         place = "i" if whole and count > 1 else "channel" if count > 1 else "0"
-        for word, values in (("offset", known.offset), ("scale", known.scale)):
+        for word, values in (("offset", normalization.offset), ("scale", normalization.scale)):
             numbers = text.rows(text.double(value) for value in values)
             tables += f"    static const double {word}[{count}] = {{\n{numbers}    }};\n"
         steps = (
@@ -228,9 +228,9 @@ void {name}_quantize(const float *sample, int8_t *input)
 
 def _classify(parts: Parts) -> str:
     name, macro, network = parts.name, parts.macro, parts.network
-    made = ""
+    code = ""
     if scores(network):
-        made += f"""
+        code += f"""
 int {name}_classify(const int8_t *output)
 {{
     int best = 0;
@@ -245,11 +245,11 @@ int {name}_classify(const int8_t *output)
 """
     if network.classes:
         labels = "".join(f"    {text.string(label)},\n" for label in network.classes)
-        made += f"""
+        code += f"""
 const char *const {name}_labels[{macro}_LABEL_COUNT] = {{
 {labels}}};
 """
-    return made
+    return code
 
 
 def _call(parts: Parts, index: int) -> str:

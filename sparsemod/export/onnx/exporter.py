@@ -76,7 +76,7 @@ def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
     for layer in network.layers:
         graph.layer(layer)
     graph.node("DequantizeLinear", [network.output + "/q", *graph.scale(network.output)], "output")
-    made = helper.make_graph(
+    onnx_graph = helper.make_graph(
         graph.nodes,
         name,
         [helper.make_tensor_value_info("input", float_type, ["N", *shape])],
@@ -84,7 +84,7 @@ def to_onnx(network: IntegerNetwork, name: str = "network") -> bytes:
         graph.initializers,
     )
     model = helper.make_model(
-        made,
+        onnx_graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="sparsemod",
@@ -108,10 +108,10 @@ def _session(content: bytes, optimized: bool) -> Any:
 
 
 def _run(network: IntegerNetwork, session: Any, x: NDArray[np.int8]) -> NDArray[np.int8]:
-    given, made = network.tensors[network.input], network.tensors[network.output]
+    input_info, output_info = network.tensors[network.input], network.tensors[network.output]
     parts = []
     for start in range(0, len(x), _BATCH):
-        real = dequantize_values(x[start : start + _BATCH], given.scale, given.zero_point)
+        real = dequantize_values(x[start : start + _BATCH], input_info.scale, input_info.zero_point)
         (out,) = session.run(["output"], {"input": real})
-        parts.append(quantize_values(out, made.scale, made.zero_point))
+        parts.append(quantize_values(out, output_info.scale, output_info.zero_point))
     return np.concatenate(parts)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.compare import check_factors, weight_scales
-from sparsemod.export.exporters import refused
+from sparsemod.export.exporters import unsupported_layer
 from sparsemod.kinds import Stage
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, dequantize_values
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -85,7 +85,7 @@ class OnnxGraph:
     def layer(self, layer: Layer) -> None:
         """Add the nodes of a layer. Raises Unsupported."""
         if not RULES.has(layer.kind):
-            raise refused("onnx", layer.kind, layer.name)
+            raise unsupported_layer("onnx", layer.kind, layer.name)
         check_factors(self.network, layer, RULES.title)
         real = RULES.get(layer.kind)(self, layer)
         if real is not None:
@@ -177,8 +177,8 @@ def _avg_pool(graph: OnnxGraph, layer: AvgPool) -> str:
         # Counted padding is data: zeros. The padding that `ceil` adds beyond it does not count.
         half = len(pads) // 2
         extra = list(_beyond(graph, layer))[-half:]
-        own = [*pads[:half], *(pad - more for pad, more in zip(pads[half:], extra, strict=True))]
-        x, pads = _padded(graph, layer, x, own, 0.0), [0] * half + extra
+        counted = [*pads[:half], *(pad - more for pad, more in zip(pads[half:], extra, strict=True))]
+        x, pads = _padded(graph, layer, x, counted, 0.0), [0] * half + extra
     return graph.node("AveragePool", [x], f"{layer.output}/r", pads=pads, count_include_pad=0, **options)
 
 

@@ -53,7 +53,7 @@ class TfLite(Exporter[ExporterConfig]):
         checks: list[Verification] = [
             compare(network, lambda x: _run(network, content, x), runtime=_version(), **options)
         ]
-        given, made = network.tensors[network.input], network.tensors[network.output]
+        input_info, output_info = network.tensors[network.input], network.tensors[network.output]
         micro = run_micro(content)
         missing: tuple[str, ...] = ()
         memory: dict[str, int] = {}
@@ -64,7 +64,7 @@ class TfLite(Exporter[ExporterConfig]):
             checks.append(
                 compare(
                     network,
-                    lambda x: made.from_memory(micro.run(_in_file(x, given))),
+                    lambda x: output_info.from_memory(micro.run(_in_file(x, input_info))),
                     runtime=micro.version,
                     most=MICRO_SAMPLES,
                     **options,
@@ -103,22 +103,22 @@ def _run(network: IntegerNetwork, content: bytes, x: NDArray[np.int8]) -> NDArra
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # The reference kernels follow TensorFlow Lite's specification on every machine.
-    made = Interpreter(
+    interpreter = Interpreter(
         model_content=content,
         num_threads=1,
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
     )
     parts = []
     images = _in_file(x, network.tensors[network.input])
-    (given,), (result,) = made.get_input_details(), made.get_output_details()
+    (input_details,), (output_details,) = interpreter.get_input_details(), interpreter.get_output_details()
     size = 0
     for start in range(0, len(images), _BATCH):
         part = images[start : start + _BATCH]
         if len(part) != size:
             size = len(part)
-            made.resize_tensor_input(given["index"], part.shape)
-            made.allocate_tensors()
-        made.set_tensor(given["index"], part)
-        made.invoke()
-        parts.append(made.get_tensor(result["index"]))
+            interpreter.resize_tensor_input(input_details["index"], part.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(input_details["index"], part)
+        interpreter.invoke()
+        parts.append(interpreter.get_tensor(output_details["index"]))
     return network.tensors[network.output].from_memory(np.concatenate(parts)).astype(np.int8)

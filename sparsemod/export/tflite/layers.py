@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.compare import check_factors, weight_scales
-from sparsemod.export.exporters import refused
+from sparsemod.export.exporters import unsupported_layer
 from sparsemod.export.metadata import metadata
 from sparsemod.kinds import Stage
 from sparsemod.quantization.arithmetic import INT8_MAX, INT8_MIN, clamp_range
@@ -56,8 +56,8 @@ class Lowering:
     def model(self, name: str) -> Any:
         """Build the whole model, as LiteRT's ModelT. Raises Unsupported."""
         s, network = self.schema, self.network
-        given = network.tensors[network.input]
-        self.tensor(network.input, spatial_last(given), given)
+        input_info = network.tensors[network.input]
+        self.tensor(network.input, spatial_last(input_info), input_info)
         for layer in network.layers:
             self.layer(layer)
         graph = s.SubGraphT()
@@ -97,32 +97,32 @@ class Lowering:
     ) -> int:
         """Add a tensor; `shape` excludes the batch. With `data` it is a constant, whose shape has no batch."""
         s = self.schema
-        made = s.TensorT()
-        made.name, made.buffer = name, 0
-        made.shape = [1, *shape] if data is None and batch else list(shape)
+        tensor = s.TensorT()
+        tensor.name, tensor.buffer = name, 0
+        tensor.shape = [1, *shape] if data is None and batch else list(shape)
         kind = np.int8 if data is None else data.dtype
-        made.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[
+        tensor.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[
             np.dtype(kind)
         ]
         if data is None:
-            made.shapeSignature = [-1, *shape]
+            tensor.shapeSignature = [-1, *shape]
         else:
             buffer = s.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
             self.buffers.append(buffer)
-            made.buffer = len(self.buffers) - 1
+            tensor.buffer = len(self.buffers) - 1
         if info is not None:
-            made.quantization = self.quantization(np.array([info.scale]), np.array([info.zero_point]))
-        self.tensors.append(made)
+            tensor.quantization = self.quantization(np.array([info.scale]), np.array([info.zero_point]))
+        self.tensors.append(tensor)
         self.index[name] = len(self.tensors) - 1
         return self.index[name]
 
     def quantization(self, scale: NDArray[Any], zero_point: NDArray[Any], axis: int = 0) -> Any:
         """Return the quantization parameters: one scale and zero point, or one per channel along `axis`."""
-        found = self.schema.QuantizationParametersT()
-        found.scale, found.zeroPoint = scale.astype(np.float32), zero_point.astype(np.int64)
-        found.quantizedDimension = axis
-        return found
+        parameters = self.schema.QuantizationParametersT()
+        parameters.scale, parameters.zeroPoint = scale.astype(np.float32), zero_point.astype(np.int64)
+        parameters.quantizedDimension = axis
+        return parameters
 
     def constant(self, name: str, values: Any, info: TensorInfo | None = None) -> int:
         """Add a constant tensor."""
@@ -134,13 +134,13 @@ class Lowering:
         s = self.schema
         if name not in self.codes:
             self.codes.append(name)
-        made = s.OperatorT()
-        made.opcodeIndex = self.codes.index(name)
-        made.inputs, made.outputs = list(inputs), [output]
+        operator = s.OperatorT()
+        operator.opcodeIndex = self.codes.index(name)
+        operator.inputs, operator.outputs = list(inputs), [output]
         if options is not None:
-            made.builtinOptions = options
-            made.builtinOptionsType = getattr(s.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        self.operators.append(made)
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(s.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        self.operators.append(operator)
         return output
 
     # -- layers
@@ -148,11 +148,11 @@ class Lowering:
     def layer(self, layer: Layer) -> None:
         """Add the operators of one layer. Raises Unsupported."""
         if not RULES.has(layer.kind):
-            raise refused("tflite", layer.kind, layer.name)
+            raise unsupported_layer("tflite", layer.kind, layer.name)
         check_factors(self.network, layer, RULES.title)
         RULES.get(layer.kind)(self, layer, [self.index[name] for name in layer.inputs])
 
-    def made(self, layer: Layer, suffix: str = "") -> int:
+    def add_output(self, layer: Layer, suffix: str = "") -> int:
         """Add a layer's output tensor; with a suffix, the tensor of an intermediate step."""
         info = self.network.tensors[layer.output]
         return self.tensor(layer.output + suffix, spatial_last(info), info)
@@ -163,24 +163,24 @@ class Lowering:
         for name, kind in ((None, kinds.NONE), ("relu", kinds.RELU), ("relu6", kinds.RELU6)):
             if (layer.low, layer.high) == clamp_range(name, info.scale, info.zero_point):
                 options.fusedActivationFunction = kind
-                self.operator(operator, inputs, self.made(layer), options)
+                self.operator(operator, inputs, self.add_output(layer), options)
                 return
         options.fusedActivationFunction = kinds.NONE
-        self.bounds(layer, self.operator(operator, inputs, self.made(layer, "/raw"), options))
+        self.bounds(layer, self.operator(operator, inputs, self.add_output(layer, "/raw"), options))
 
     def bounds(self, layer: Clamped, x: int) -> None:
         """Add MAXIMUM, MINIMUM or both, as the layer's bounds require."""
         info = self.network.tensors[layer.output]
-        wanted = [
+        candidates = [
             ("MAXIMUM", layer.low, layer.low > INT8_MIN),
             ("MINIMUM", layer.high, layer.high < INT8_MAX),
         ]
-        steps = [(name, bound) for name, bound, needed in wanted if needed] or [("MAXIMUM", INT8_MIN)]
+        steps = [(name, bound) for name, bound, needed in candidates if needed] or [("MAXIMUM", INT8_MIN)]
         for number, (name, bound) in enumerate(steps):
             limit = self.constant(f"{layer.output}/{name.lower()}", np.array([bound], np.int8), info)
             final = number == len(steps) - 1
-            made = self.made(layer) if final else self.made(layer, "/bounded")
-            x = self.operator(name, [x, limit], made, self.schema.MaximumMinimumOptionsT())
+            target = self.add_output(layer) if final else self.add_output(layer, "/bounded")
+            x = self.operator(name, [x, limit], target, self.schema.MaximumMinimumOptionsT())
 
     def weights(self, layer: Weighted, values: NDArray[np.int8], axis: int) -> list[int]:
         """Add weights, in TensorFlow Lite's order with channels along `axis`, and biases."""

@@ -49,26 +49,26 @@ def run_micro(content: bytes) -> Micro | str:
 
 def _call(content: bytes, x: NDArray[np.int8] | None) -> tuple[NDArray[np.int8], dict[str, int]]:
     task = io.BytesIO()
-    given: dict[str, Any] = {"content": np.frombuffer(content, np.uint8)}
-    np.savez(task, **given if x is None else {**given, "x": x})
-    done = subprocess.run(
+    task_arrays: dict[str, Any] = {"content": np.frombuffer(content, np.uint8)}
+    np.savez(task, **task_arrays if x is None else {**task_arrays, "x": x})
+    process = subprocess.run(
         [sys.executable, "-m", "sparsemod.export.tflite.micro"],
         input=task.getvalue(),
         capture_output=True,
         timeout=_SECONDS,
         check=False,
     )
-    said = done.stderr.decode(errors="replace")
-    if done.returncode:
-        lines = [line for line in said.strip().splitlines() if line] or [f"status {done.returncode}"]
+    log = process.stderr.decode(errors="replace")
+    if process.returncode:
+        lines = [line for line in log.strip().splitlines() if line] or [f"status {process.returncode}"]
         raise SparsemodError(f"TensorFlow Lite Micro does not run the file: {' '.join(lines[-3:])}")
-    outputs: NDArray[np.int8] = np.load(io.BytesIO(done.stdout), allow_pickle=False)
-    return outputs, memory_of(said)
+    outputs: NDArray[np.int8] = np.load(io.BytesIO(process.stdout), allow_pickle=False)
+    return outputs, memory_of(log)
 
 
 def memory_of(report: str) -> dict[str, int]:
     """Return the bytes in an allocation report: `arena`, `arena_head` (activations) and `arena_tail` (persistent data)."""
-    found = {}
+    memory = {}
     for key, words in (
         ("arena", "total"),
         ("arena_head", "non-persistent|head"),
@@ -76,8 +76,8 @@ def memory_of(report: str) -> dict[str, int]:
     ):
         match = re.search(rf"Arena allocation (?:{words})\D*(\d+) bytes", report)
         if match:
-            found[key] = int(match[1])
-    return found
+            memory[key] = int(match[1])
+    return memory
 
 
 def main() -> None:
@@ -86,15 +86,15 @@ def main() -> None:
 
     task = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     content = task["content"].tobytes()
-    made = runtime.Interpreter.from_bytes(content, arena_size=max(_ARENA, 10 * len(content)))
-    shape = made.get_input_details(0)["shape"]
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=max(_ARENA, 10 * len(content)))
+    shape = interpreter.get_input_details(0)["shape"]
     x = task["x"] if "x" in task else np.zeros((1, *shape[1:]), np.int8)
     outputs = []
     for sample in x:
-        made.set_input(sample[None], 0)
-        made.invoke()
-        outputs.append(made.get_output(0))
-    made.print_allocations()
+        interpreter.set_input(sample[None], 0)
+        interpreter.invoke()
+        outputs.append(interpreter.get_output(0))
+    interpreter.print_allocations()
     np.save(sys.stdout.buffer, np.concatenate(outputs), allow_pickle=False)
 
 

@@ -40,11 +40,11 @@ def padded(
     info = lowering.network.tensors[layer.inputs[0]]
     amounts = np.array([[0, 0], [top, bottom + extra[0]], [left, right + extra[1]], [0, 0]], np.int32)
     grown = (rows + top + bottom + extra[0], columns + left + right + extra[1], channels)
-    made = lowering.tensor(f"{layer.output}/padded", grown, info)
+    target = lowering.tensor(f"{layer.output}/padded", grown, info)
     inputs = [x, lowering.constant(f"{layer.output}/pads", amounts)]
     if lowest:
         inputs.append(lowering.constant(f"{layer.output}/pad_value", np.array([INT8_MIN], np.int8), info))
-        lowering.operator("PADV2", inputs, made, s.PadV2OptionsT())
+        lowering.operator("PADV2", inputs, target, s.PadV2OptionsT())
     else:
-        lowering.operator("PAD", inputs, made, s.PadOptionsT())
-    return made, s.Padding.VALID
+        lowering.operator("PAD", inputs, target, s.PadOptionsT())
+    return target, s.Padding.VALID

@@ -35,7 +35,7 @@ def _clamp(call: Call) -> None:
 
 def _clip(call: Call, low: Any, high: Any) -> None:
     if low != 0 or high not in (None, 6):
-        raise call.unsupported(f"limits {low}, {high}; known are 0, none (relu) and 0, 6 (relu6)")
+        raise call.unsupported(f"limits {low}, {high}; supported are 0, none (relu) and 0, 6 (relu6)")
     call.emit("relu" if high is None else "relu6", (call.tensor("self"),))
 
 

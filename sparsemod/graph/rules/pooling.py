@@ -71,9 +71,9 @@ def _adaptive_max_pool(call: Call) -> None:
 
 def _even_windows(call: Call, result: tuple[int, ...]) -> dict[str, Any]:
     sizes = call.shape("self")[1:]
-    if any(size % wanted for size, wanted in zip(sizes, result[1:], strict=True)):
+    if any(size % target for size, target in zip(sizes, result[1:], strict=True)):
         raise call.unsupported(f"{sizes} does not divide evenly into {result[1:]}")
-    kernel = pair([size // wanted for size, wanted in zip(sizes, result[1:], strict=True)], len(sizes))
+    kernel = pair([size // target for size, target in zip(sizes, result[1:], strict=True)], len(sizes))
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0, 0, 0)}
 
 
@@ -93,7 +93,9 @@ def _mean(call: Call) -> None:
 def _symmetric(operator: Operator) -> tuple[int, int]:
     top, bottom, left, right = operator.window.padding
     if (top, left) != (bottom, right):
-        raise Unsupported(operator.kind, operator.name, FLOAT.title, hint="pooling pads both sides alike")
+        raise Unsupported(
+            operator.kind, operator.name, FLOAT.title, hint="pooling needs equal padding on both sides"
+        )
     return top, left
 
 

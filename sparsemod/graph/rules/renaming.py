@@ -13,7 +13,7 @@ def _dropout(call: Call) -> None:
 
 
 @aten("detach.default", "detach_.default", "contiguous.default", "alias.default")
-def _same(call: Call) -> None:
+def _alias(call: Call) -> None:
     call.alias("self")
 
 

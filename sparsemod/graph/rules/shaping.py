@@ -20,7 +20,9 @@ def _concat(call: Call) -> None:
         raise call.unsupported("along the batch axis")
     layouts = {call.layout_of(name) for name in inputs}
     if len(layouts) != 1:
-        raise call.unsupported(f"layouts {', '.join(sorted(found.name for found in layouts))} differ")
+        raise call.unsupported(
+            f"layouts {', '.join(sorted(tensor_layout.name for tensor_layout in layouts))} differ"
+        )
     call.emit("concat", inputs, {"axis": axis - 1})
 
 
@@ -29,16 +31,16 @@ def _concat(call: Call) -> None:
     "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", kinds=("flatten", "reshape"),
 )  # fmt: skip
 def _reshape(call: Call) -> None:
-    given, made = call.shape("self"), call.result_shape
-    if made == given:
+    before, after = call.shape("self"), call.result_shape
+    if after == before:
         call.alias("self")
         return
-    if made == (math.prod(given),):
+    if after == (math.prod(before),):
         call.emit("flatten", (call.tensor("self"),))
-    elif len(made) in RANKS:
-        call.emit("reshape", (call.tensor("self"),), {"shape": made}, layout=None, named=False)
+    elif len(after) in RANKS:
+        call.emit("reshape", (call.tensor("self"),), {"shape": after}, layout=None, named=False)
     else:
-        raise call.unsupported(f"from {given} to {made}; samples have {' or '.join(map(str, RANKS))} axes")
+        raise call.unsupported(f"from {before} to {after}; samples have {' or '.join(map(str, RANKS))} axes")
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
 
 
@@ -61,9 +63,9 @@ def _transpose(call: Call) -> None:
 
 def transposed(call: Call, tensor: str) -> str:
     """Append the transpose of a sequence: from channels-length to time-features, or back."""
-    other = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
+    layout = "time-features" if call.layout_of(tensor).channel == 0 else "channels-length"
     rows, columns = call.walker.shapes[tensor]
-    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=other, named=False)
+    return call.emit("transpose", (tensor,), shape=(columns, rows), layout=layout, named=False)
 
 
 @aten("pad.default", "constant_pad_nd.default", kinds=("pad",))

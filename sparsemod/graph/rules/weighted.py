@@ -48,7 +48,7 @@ def _linear(call: Call) -> None:
     if weight is None:
         raise call.unsupported("without a weight")
     if layout.name == "time-features":
-        _each_step(call, weight)
+        _linear_per_step(call, weight)
         return
     if layout.positions:
         raise call.unsupported(f"its input has shape {call.shape('input')}; flatten it first")
@@ -56,7 +56,7 @@ def _linear(call: Call) -> None:
     call.emit("linear", (call.tensor("input"),), attributes, weight, call.constant("bias"))
 
 
-def _each_step(call: Call, weight: Constant) -> None:
+def _linear_per_step(call: Call, weight: Constant) -> None:
     """Translate a linear layer on each time step's features to a convolution of one tap; the transposes around it are views."""
     attributes = {
         "kernel": (1, 1), "stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1,
@@ -64,10 +64,10 @@ def _each_step(call: Call, weight: Constant) -> None:
     }  # fmt: skip
     steps, _ = call.shape("input")
     sequence, shape = transposed(call, call.tensor("input")), (len(weight.tensor), steps)
-    made = call.emit(
+    convolved = call.emit(
         "conv", (sequence,), attributes, weight, call.constant("bias"), shape=shape, layout="channels-length"
     )
-    transposed(call, made)
+    transposed(call, convolved)
 
 
 @aten("addmm.default", "mm.default", "matmul.default", kinds=("linear",))

@@ -52,7 +52,7 @@ class Affine:
     def dense(self) -> Tensor:
         """Return the linear map as one kernel.
 
-        It is exact for a separable layer, because nothing is between its parts.
+        It is exact for a separable layer, because its parts are adjacent.
         """
         return self.weight if self.depthwise is None else self.weight * self.depthwise.transpose(0, 1)
 
@@ -214,10 +214,10 @@ def choose(layer: Affine, outputs: int) -> tuple[Tensor, bool]:
         source[: layer.outputs] = torch.where(alive, torch.arange(layer.outputs), -1)
         return source, True
     ranked = torch.argsort(torch.where(alive, layer.importance(), -1.0), descending=True, stable=True)
-    kept = torch.sort(ranked[: min(outputs, int(alive.sum()))]).values
+    kept_rows = torch.sort(ranked[: min(outputs, int(alive.sum()))]).values
     source = torch.full((outputs,), -1)
-    source[: len(kept)] = kept
-    return source, len(kept) == int(alive.sum())
+    source[: len(kept_rows)] = kept_rows
+    return source, len(kept_rows) == int(alive.sum())
 
 
 def _plain(tensor: Tensor) -> Tensor:

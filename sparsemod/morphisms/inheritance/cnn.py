@@ -64,28 +64,28 @@ def _inherit(
                 )
             continue
         if j is None:
-            signal, kept = skipping(signal, layers[token.name]), False
+            signal, preserved = skipping(signal, layers[token.name]), False
             notes.append(f"{token.name} of the parent: removed")
         elif origin is None:
-            signal, kept, changes = insert(state, f"features.{token.name}", signal)
+            signal, preserved, changes = insert(state, f"features.{token.name}", signal)
             notes += [f"{token.name}: {note}" for note in changes]
         else:
-            signal, kept, changes = carry(state, f"features.{token.name}", layers[origin.name], signal)
+            signal, preserved, changes = carry(state, f"features.{token.name}", layers[origin.name], signal)
             if changes:
                 notes.append(f"{token.name} from {origin.name}: {'; '.join(changes)}")
             elif origin.name != token.name:
                 notes.append(f"{token.name} from {origin.name}")
-        exact &= kept
+        exact &= preserved
     vector = Vector(signal, _area(parent), _area(child))
     if parent.head != child.head:
         notes.append(f"head: {parent.head}->{child.head}")
-    kept, changes = inherit_dense(
+    preserved, changes = inherit_dense(
         [read(parent_state, f"head.{name}.weight", "head.none") for name in _dense(parent)],
         [DenseLayer(f"head.{name}.weight", "head.none") for name in _dense(child)],
         vector,
         state,
     )
-    return Inheritance(state, exact and kept, (*notes, *changes))
+    return Inheritance(state, exact and preserved, (*notes, *changes))
 
 
 def _tokens(planned: Plan) -> list[Layer | _Pool]:

@@ -43,15 +43,15 @@ def carry(state: State, prefix: str, layer: Affine, signal: Signal) -> tuple[Sig
         exact &= kernel > before
     dense = layer.dense()
     gain = factor(state, norm, layer)[:, None, None, None]
-    chosen = signal.selection()
+    selection = signal.selection()
     if not separable:
         if layer.depthwise is not None:
             notes.append("separable->convolution")
         weight = signal.through(resize_kernel(dense * gain, kernel))
         put(state[name], rows, weight[source[rows]])
-    elif layer.depthwise is not None and chosen is not None:
-        old = torch.nonzero(chosen >= 0).flatten()
-        state[f"{prefix}.depthwise.weight"][old] = resize_kernel(layer.depthwise, kernel)[chosen[old]]
+    elif layer.depthwise is not None and selection is not None:
+        old = torch.nonzero(selection >= 0).flatten()
+        state[f"{prefix}.depthwise.weight"][old] = resize_kernel(layer.depthwise, kernel)[selection[old]]
         put(state[name], rows, signal.through(layer.weight * gain)[source[rows]])
     else:
         weight = signal.through(resize_kernel(dense * gain, kernel))[source[rows]]

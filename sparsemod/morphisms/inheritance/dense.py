@@ -72,18 +72,26 @@ def inherit_dense(
             continue
         layer = children[j]
         if i is not None:
-            signal, kept, what = _carry(state, layer, remaining.pop(0), signal, last=j == len(children) - 1)
+            signal, preserved, layer_notes = _carry(
+                state, layer, remaining.pop(0), signal, last=j == len(children) - 1
+            )
         elif signal.positive and _inputs(signal, places) <= int(state[layer.weight].shape[0]):
-            signal, kept, what = _identity(state, layer, signal, places), True, ["new, the identity"]
+            signal, preserved, layer_notes = (
+                _identity(state, layer, signal, places),
+                True,
+                ["new, the identity"],
+            )
             following = remaining[0]
             remaining[0] = Affine(
                 following.weight.flatten(1)[:, :, None, None], following.bias, following.norm
             )
         else:
-            signal, remaining[0], kept = _signed(state, layer, signal, remaining[0])
-            what = ["new, the next layer with both signs" + ("" if kept else ", its strongest directions")]
-        notes += [f"{layer.name}: {note}" for note in what]
-        exact &= kept
+            signal, remaining[0], preserved = _signed(state, layer, signal, remaining[0])
+            layer_notes = [
+                "new, the next layer with both signs" + ("" if preserved else ", its strongest directions")
+            ]
+        notes += [f"{layer.name}: {note}" for note in layer_notes]
+        exact &= preserved
         places = (1, 1)
     return exact, notes
 
@@ -142,16 +150,16 @@ def _carry(
 ) -> tuple[Signal, bool, list[str]]:
     outputs = int(state[layer.weight].shape[0])
     if last:
-        source, kept = torch.arange(min(outputs, parent.outputs)), outputs == parent.outputs
-        notes = [] if kept else [f"{parent.outputs} classes in the parent, {outputs} in the child"]
+        source, preserved = torch.arange(min(outputs, parent.outputs)), outputs == parent.outputs
+        notes = [] if preserved else [f"{parent.outputs} classes in the parent, {outputs} in the child"]
     else:
-        source, kept = choose(parent, outputs)
-        notes = width_notes(parent.outputs, source, kept)
+        source, preserved = choose(parent, outputs)
+        notes = width_notes(parent.outputs, source, preserved)
     rows = torch.nonzero(source >= 0).flatten()
     weight = signal.through(parent.weight * factor(state, layer.norm, parent)[:, None, None, None])
     put(state[layer.weight], rows, weight[source[rows]])
     write(state, layer.weight, layer.norm, rows, source[rows], parent, signal.lacking(parent.weight))
-    return after(parent, source), kept, notes
+    return after(parent, source), preserved, notes
 
 
 def _identity(state: State, layer: DenseLayer, signal: Signal, places: Size) -> Signal:

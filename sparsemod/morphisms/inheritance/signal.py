@@ -56,10 +56,10 @@ class Signal:
 
         New channels get zeros.
         """
-        chosen = self.selection()
-        if chosen is None:
+        selection = self.selection()
+        if selection is None:
             return torch.einsum("ophw,pc->ochw", weight, self.mix)
-        return weight[:, chosen.clamp_min(0)] * (chosen >= 0)[None, :, None, None]
+        return weight[:, selection.clamp_min(0)] * (selection >= 0)[None, :, None, None]
 
     def lacking(self, weight: Tensor) -> Tensor:
         """Return the contribution of the offsets to each output."""

@@ -32,5 +32,5 @@ class AddBlock(Operator):
                 type = ("conv", "separable")[rng.integers(2)]
                 layers.append(fitting(space, f"b{b + 1}_l{n}", type, filters, int(rng.integers(2, 6))))
             child.blocks.insert(b, BlockGenes(tuple(layers), nearest(space, f"b{b + 1}_pool", False)))
-            what = ", ".join(f"{layer.type} {layer.filters} kernel {layer.kernel}" for layer in layers)
-            yield child.parameters(), f"b{b + 1} ({what})"
+            description = ", ".join(f"{layer.type} {layer.filters} kernel {layer.kernel}" for layer in layers)
+            yield child.parameters(), f"b{b + 1} ({description})"

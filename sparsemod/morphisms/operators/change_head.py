@@ -20,5 +20,5 @@ class ChangeHead(Operator):
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
         """See Operator."""
-        other = "flatten" if parameters["head"] == "average" else "average"
-        yield {**parameters, "head": other}, f"{parameters['head']}->{other}"
+        head = "flatten" if parameters["head"] == "average" else "average"
+        yield {**parameters, "head": head}, f"{parameters['head']}->{head}"

@@ -22,6 +22,9 @@ class ChangeType(Operator):
     ) -> Iterator[tuple[Values, str]]:
         """See Operator."""
         for name in shuffled([n for n in parameters if n.endswith("_type")], rng):
-            other = elsewhere(space, name, parameters[name], rng)
-            if other is not None:
-                yield {**parameters, name: other}, f"{name.removesuffix('_type')} {parameters[name]}->{other}"
+            new_type = elsewhere(space, name, parameters[name], rng)
+            if new_type is not None:
+                yield (
+                    {**parameters, name: new_type},
+                    f"{name.removesuffix('_type')} {parameters[name]}->{new_type}",
+                )

@@ -44,5 +44,5 @@ class Inherit(Stage):
         )
         module.load_state_dict(inheritance.state_dict)
         work.inherited_epochs = work.parent.epochs
-        kept = "kept" if inheritance.preserved else "not kept"
-        work.notes += [f"inherited weights, function {kept}", *inheritance.notes]
+        preserved = "kept" if inheritance.preserved else "not kept"
+        work.notes += [f"inherited weights, function {preserved}", *inheritance.notes]

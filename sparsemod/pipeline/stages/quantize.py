@@ -32,9 +32,9 @@ class Quantize(Stage):
 
         spec = work.problem.spec.quantization
         x, _ = work.data.train.tensors()
-        chosen = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
+        rows = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            samples = x[torch.from_numpy(np.sort(chosen))]
+            samples = x[torch.from_numpy(np.sort(rows))]
             network = quantize(work.network(), samples, spec, work.data.info.layout)
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, work.data), work.network(), work.problem)

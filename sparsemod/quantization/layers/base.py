@@ -55,16 +55,18 @@ class Layer:
         """Return the largest possible absolute value of an accumulator (it must fit in int32)."""
         return 0
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
-        """Return the layer's integer rescaling factors, each with the real factor that follows from the scales of `sources` and `made`.
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
+        """Return the layer's integer rescaling factors, each with the real factor that follows from the scales of the tensors.
 
-        `sources` are the inputs, `made` is the output, `shape` the first input's shape. Weighted layers return none: their weights'
+        `sources` are the inputs' scales, `shape` is the first input's shape. Weighted layers return none: their weights'
         scales contain their factors.
         """
         return ()
 
-    def reject(self, what: str, value: Any, allowed: str) -> InvalidInput:
-        return InvalidInput(f"layer {self.name!r} ({self.kind}).{what}", value, allowed)
+    def reject(self, field: str, value: Any, allowed: str) -> InvalidInput:
+        return InvalidInput(f"layer {self.name!r} ({self.kind}).{field}", value, allowed)
 
     def image(self, inputs: tuple[Shape, ...]) -> tuple[int, int, int]:
         """Return the only input as an image (channels, rows, columns). Raises InvalidInput for a tensor without positions."""
@@ -73,7 +75,7 @@ class Layer:
             raise self.reject("inputs", inputs, "one tensor with positions: (C, L) or (C, H, W)")
         return layout(None, shape).image(shape)
 
-    def made(self, image: tuple[int, int, int], inputs: tuple[Shape, ...]) -> Shape:
+    def output_shape(self, image: tuple[int, int, int], inputs: tuple[Shape, ...]) -> Shape:
         """Return the output image's shape in the layout of the only input. Raises InvalidInput when a sequence would get rows."""
         source = layout(None, inputs[0])
         if source.rank == 2 and image[1] != 1:
@@ -165,8 +167,8 @@ def layer_fields(layer: type[Layer]) -> tuple[str, ...]:
 
 def check_requantization(layer: Layer, multiplier: Any, shift: Any) -> None:
     """Raise InvalidInput unless every multiplier is 0 or in [2^30, 2^31) and every shift in [-31, 30]."""
-    fine = (multiplier == 0) | ((multiplier >= 2**30) & (multiplier < 2**31))
-    if not np.all(fine & (shift >= -31) & (shift <= 30)):
+    valid = (multiplier == 0) | ((multiplier >= 2**30) & (multiplier < 2**31))
+    if not np.all(valid & (shift >= -31) & (shift <= 30)):
         raise layer.reject("multiplier, shift", (multiplier, shift), "0 or 2^30 to 2^31 - 1; -31 to 30")
 
 
@@ -181,6 +183,6 @@ def check_rescaling(layer: Layer, multipliers: tuple[int, ...], shift: int, coun
         )
 
 
-def check_positive(layer: Layer, what: str, values: tuple[int, ...]) -> None:
+def check_positive(layer: Layer, field: str, values: tuple[int, ...]) -> None:
     if min(values) < 1:
-        raise layer.reject(what, values, "positive")
+        raise layer.reject(field, values, "positive")

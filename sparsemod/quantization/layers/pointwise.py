@@ -27,9 +27,13 @@ class Add(Clamped):
             raise self.reject("inputs", inputs, "two tensors of equal shape")
         return inputs[0]
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
-        return tuple((m / 2.0**self.shift, s / made) for m, s in zip(self.multipliers, sources, strict=True))
+        return tuple(
+            (m / 2.0**self.shift, s / output_scale) for m, s in zip(self.multipliers, sources, strict=True)
+        )
 
 
 @LAYERS.register("clamp")

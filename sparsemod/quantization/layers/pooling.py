@@ -23,8 +23,8 @@ class Pool(Layer):
     ceil: bool = False
 
     def __post_init__(self) -> None:
-        for what in ("kernel", "stride", "dilation"):
-            check_positive(self, what, getattr(self, what))
+        for field in ("kernel", "stride", "dilation"):
+            check_positive(self, field, getattr(self, field))
         halves = (self.kernel[0] // 2,) * 2 + (self.kernel[1] // 2,) * 2
         if min(self.padding) < 0 or any(p > half for p, half in zip(self.padding, halves, strict=True)):
             raise self.reject("padding", self.padding, "at least 0 and at most half of the window")
@@ -40,7 +40,7 @@ class Pool(Layer):
         size = (sizes[0], sizes[1])
         if min(self.window.room(size, axis) for axis in (0, 1)) < 0:
             raise self.reject("inputs", inputs, f"at least as large as the window {self.kernel}")
-        return self.made((channels, *self.window.counts(size)), inputs)
+        return self.output_shape((channels, *self.window.counts(size)), inputs)
 
 
 @LAYERS.register("max_pool")
@@ -93,9 +93,11 @@ class GlobalAvgPool(Layer):
         channels, height, width = self.image(inputs)
         if height * width * 255 >= 2**31:
             raise self.reject("inputs", inputs, "fewer than 2^23 positions")
-        return self.made((channels, 1, 1), inputs) if self.keep else (channels,)
+        return self.output_shape((channels, 1, 1), inputs) if self.keep else (channels,)
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
         positions = math.prod(self.image((shape,))[1:])
-        return ((self.multiplier * 2.0 ** (self.shift - 31), sources[0] / made / positions),)
+        return ((self.multiplier * 2.0 ** (self.shift - 31), sources[0] / output_scale / positions),)

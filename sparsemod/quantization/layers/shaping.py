@@ -36,15 +36,17 @@ class Concat(Clamped):
         first = inputs[0]
         if not 0 <= self.axis < len(first):
             raise self.reject("axis", self.axis, f"0 to {len(first) - 1}")
-        others = {shape[: self.axis] + shape[self.axis + 1 :] for shape in inputs}
-        if len(others) != 1 or len({len(shape) for shape in inputs}) != 1:
-            raise self.reject("inputs", inputs, f"shapes equal but for axis {self.axis}")
+        rest_shapes = {shape[: self.axis] + shape[self.axis + 1 :] for shape in inputs}
+        if len(rest_shapes) != 1 or len({len(shape) for shape in inputs}) != 1:
+            raise self.reject("inputs", inputs, f"shapes that differ only in axis {self.axis}")
         return (*first[: self.axis], sum(shape[self.axis] for shape in inputs), *first[self.axis + 1 :])
 
-    def factors(self, sources: Sequence[float], made: float, shape: Shape) -> tuple[tuple[float, float], ...]:
+    def factors(
+        self, sources: Sequence[float], output_scale: float, shape: Shape
+    ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
         pairs = zip(self.multipliers, self.shifts, sources, strict=True)
-        return tuple((m / 2.0**shift, s / made) for m, shift, s in pairs)
+        return tuple((m / 2.0**shift, s / output_scale) for m, shift, s in pairs)
 
 
 @LAYERS.register("flatten")

@@ -59,7 +59,7 @@ class Conv(Weighted):
         rows, columns = self.window.counts((size[0], size[1]))
         if rows < 1 or columns < 1:
             raise self.reject("inputs", inputs, f"at least as large as the kernel {self.window.kernel}")
-        return self.made((len(self.weight), rows, columns), inputs)
+        return self.output_shape((len(self.weight), rows, columns), inputs)
 
 
 @LAYERS.register("linear")

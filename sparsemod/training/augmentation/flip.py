@@ -32,5 +32,5 @@ class Flip(Augmentation[FlipConfig]):
         """Return mirrored images (N, C, H, W)."""
         import torch
 
-        chosen = (torch.rand(len(x), generator=generator) < self.config.probability).to(x.device)
-        return torch.where(chosen[:, None, None, None], x.flip(3), x)
+        mirrored = (torch.rand(len(x), generator=generator) < self.config.probability).to(x.device)
+        return torch.where(mirrored[:, None, None, None], x.flip(3), x)

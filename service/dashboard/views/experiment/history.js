@@ -1,4 +1,4 @@
-// Hypervolume after each completed trial, against the fixed reference point; where rounds begin is marked.
+// Hypervolume after each completed trial, relative to the fixed reference point, with marks where rounds begin.
 import { html, useMemo } from "../../lib/ui.js";
 import { phrase, show } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
@@ -15,7 +15,7 @@ export function History({ experiment, columns, version, front }) {
     let before = -1;
     front.history.forEach((/** @type {any} */ point, /** @type {number} */ place) => {
       const round = order.indexOf(columns.row(point.row)?.round ?? "");
-      // A late manual trial, or one of an earlier round that took long, starts no round.
+      // A late manual trial, or a slow trial of an earlier round, does not start a round.
       if (round > before) {
         starts.push({ at: place + 1, text: roundTitle(experiment, order[round]) });
         before = round;
@@ -25,7 +25,7 @@ export function History({ experiment, columns, version, front }) {
   }, [version, front]);
   const corner = Object.entries(experiment.reference_point).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
   return html`<${Card} title="Hypervolume" note=${`against ${corner}`}>
-    ${data[0].length === 0 ? html`<p class="dim">It begins with the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
+    ${data[0].length === 0 ? html`<p class="dim">Shown after the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
       series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash"), points: data[0].length === 1 }]} depends=${[data[0].length === 1]} zero
       x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => String(Number(v.toPrecision(3)))} />`}
   <//>`;

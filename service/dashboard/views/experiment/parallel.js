@@ -1,9 +1,9 @@
-// Parallel coordinates of the completed trials. Ranges are brushed on the axes with the mouse, or typed below.
+// Parallel coordinates of the completed trials. Select ranges by brushing the axes with the mouse, or by typing.
 import { html, useMemo, useState } from "../../lib/ui.js";
 import { plural, read, show, tick, title } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
 import { roundColour } from "../../lib/rounds.js";
-import { ask } from "../../lib/route.js";
+import { setQuery } from "../../lib/route.js";
 import { textOf, valueOf } from "../../lib/selection.js";
 import { Card } from "../../parts/bits.js";
 import { Chart, tipLook } from "../../parts/chart.js";
@@ -11,7 +11,7 @@ import { Chart, tipLook } from "../../parts/chart.js";
 const MOST_LINES = 800;
 const MOST_AXES = 10;
 
-/** A value as it is: yes or no is a word here, no number. @param {any} row @param {string} name */
+/** A value without conversion: booleans stay words. @param {any} row @param {string} name */
 const plain = (row, name) => row.values[name] ?? row.parameters[name];
 
 /** The axes: objectives, then the parameters that vary. @param {any} columns @param {any} spec @param {any[]} rows */
@@ -26,7 +26,7 @@ function axesOf(columns, spec, rows) {
   });
 }
 
-/** At most so many rows: those of the front, and of the others evenly many. @param {any[]} rows @param {any} front */
+/** Thin the rows: keep the front and an even selection of the others. @param {any[]} rows @param {any} front */
 function thin(rows, front) {
   if (rows.length <= MOST_LINES) return rows;
   const members = new Set(front.members.map((/** @type {any} */ member) => member.row));
@@ -37,10 +37,10 @@ function thin(rows, front) {
 /** @param {any} properties */
 export function Parallel({ experiment, columns, version, front, selection, ranges }) {
   const { spec } = experiment;
-  // Thousands of rows: not again for every change of the address.
+  // Memoized: there may be thousands of rows, and the address changes often.
   const { completed, axes, rows } = useMemo(() => {
-    const found = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
-    return { completed: found, axes: axesOf(columns, spec, found), rows: thin(found, front) };
+    const finished = columns.rows.filter((/** @type {any} */ row) => row.state === "completed");
+    return { completed: finished, axes: axesOf(columns, spec, finished), rows: thin(finished, front) };
   }, [columns, version, front]);
   const axisNames = axes.map((axis) => axis.name).join(",");
 
@@ -54,10 +54,10 @@ export function Parallel({ experiment, columns, version, front, selection, range
       next = next.filter((/** @type {any} */ range) => range.name !== axis.name);
       if (intervals?.length) next = [...next, { name: axis.name, low: Math.min(...intervals[0]), high: Math.max(...intervals[0]) }];
     }
-    ask({ b: textOf(next) });
+    setQuery({ b: textOf(next) });
   };
   return html`<${Card} title="Parallel coordinates" wide id="parallel" note=${`${plural(completed.length, "completed trial")}${rows.length < completed.length ? `, ${rows.length} drawn` : ""}; drag along an axis to brush`}>
-    ${completed.length === 0 ? html`<p class="dim">Nothing is completed yet.</p>` : html`
+    ${completed.length === 0 ? html`<p class="dim">No completed trials yet.</p>` : html`
       <${Ranges} axes=${axes} ranges=${ranges} selection=${selection} />
       <div class="scroll" tabindex="0" role="group" aria-label="Parallel coordinates"><div style=${{ minWidth: `${axes.length * 5.5}rem` }}>
       <${Chart} name="parallel" label=${`Parallel coordinates of ${axes.map((axis) => title(axis.name)).join(", ")}`} on=${{ axisareaselected: onBrush }} key=${axisNames}
@@ -82,22 +82,22 @@ export function Parallel({ experiment, columns, version, front, selection, range
   <//>`;
 }
 
-/** Give the chart the ranges of the address: it forgets them with every option. @param {any} chart @param {any[]} axes @param {any[]} ranges */
+/** Set the chart's ranges from the address; the chart drops them whenever its option is set. @param {any} chart @param {any[]} axes @param {any[]} ranges */
 function set(chart, axes, ranges) {
   for (const axis of axes) {
     const range = axis.words ? undefined : ranges.find((one) => one.name === axis.name);
     chart.dispatchAction({ type: "axisAreaSelect", parallelAxisId: `axis-${axis.name}`, intervals: range ? [shown(range, axis)] : [] }, { silent: true });
   }
-  chart.setOption({}); // the chart draws the areas that it was told of when it draws the next time
+  chart.setOption({}); // redraws the chart, which shows the selected areas
 }
 
-/** As much of a range as an axis can show: an open end is that of the data. @param {any} range @param {any} axis */
+/** Limit a range to what an axis can show; an open end becomes the end of the data. @param {any} range @param {any} axis */
 function shown({ low, high }, axis) {
   const room = 10 * (axis.high - axis.low || Math.abs(axis.high) || 1);
   return [low <= -1e12 ? Math.min(axis.low, high) : Math.max(low, axis.low - room), high >= 1e12 ? Math.max(axis.high, low) : Math.min(high, axis.high + room)];
 }
 
-/** The same without a mouse. @param {any} properties */
+/** A form to enter ranges without a mouse. @param {any} properties */
 function Ranges({ axes, ranges, selection }) {
   const numbers = axes.filter((/** @type {any} */ axis) => !axis.words);
   const [name, setName] = useState("");
@@ -110,9 +110,9 @@ function Ranges({ axes, ranges, selection }) {
     event.preventDefault();
     const range = { name: chosen, low: low.trim() === "" ? -1e12 : read(low), high: high.trim() === "" ? 1e12 : read(high) };
     const no = Number.isNaN(range.low) ? low : Number.isNaN(range.high) ? high : "";
-    setWrong(no ? `“${no}” is no number; 0.5, 50 %, 4 KB or 200 µs would be one` : range.low > range.high ? "from is larger than to" : "");
+    setWrong(no ? `“${no}” is not a number; examples: 0.5, 50 %, 4 KB, 200 µs` : range.low > range.high ? "“from” is larger than “to”" : "");
     if (no || range.low > range.high) return;
-    ask({ b: textOf([...ranges.filter((/** @type {any} */ one) => one.name !== chosen), range]) });
+    setQuery({ b: textOf([...ranges.filter((/** @type {any} */ one) => one.name !== chosen), range]) });
   };
   return html`<form class="controls" onSubmit=${add} aria-label="Ranges">
     <label class="pick"><span>Range of</span><select value=${chosen} onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${numbers.map((/** @type {any} */ axis) => html`<option key=${axis.name} value=${axis.name}>${axis.name}</option>`)}</select></label>
@@ -122,6 +122,6 @@ function Ranges({ axes, ranges, selection }) {
     <span class="field-error" id="range-error" role="alert">${wrong}</span>
     ${selection && html`<span class="chips" role="status"><strong>${plural(selection.size, "trial")} brushed</strong>${ranges.map((/** @type {any} */ range) => html`<span class="chip" key=${range.name}>${range.name}${" "}
       ${range.low > -1e12 ? show(range.name, range.low) : "…"} – ${range.high < 1e12 ? show(range.name, range.high) : "…"}
-      <button type="button" aria-label=${`Remove the range of ${range.name}`} onClick=${() => ask({ b: textOf(ranges.filter((/** @type {any} */ one) => one !== range)) })}>×</button></span>`)}</span>`}
+      <button type="button" aria-label=${`Remove the range of ${range.name}`} onClick=${() => setQuery({ b: textOf(ranges.filter((/** @type {any} */ one) => one !== range)) })}>×</button></span>`)}</span>`}
   </form>`;
 }

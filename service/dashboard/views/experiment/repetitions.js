@@ -1,8 +1,8 @@
-// Candidates that were trained more than once: mean and spread over their trials. Not shown where there are none.
+// Candidates that were trained more than once: mean and spread over their trials. Hidden when there are none.
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { show, title } from "../../lib/format.js";
-import { calmly, returns } from "../../lib/live.js";
+import { throttled, returns } from "../../lib/live.js";
 import { Card, Problem } from "../../parts/bits.js";
 
 const PAGE = 25;
@@ -15,9 +15,9 @@ export function Repetitions({ experiment, version }) {
   const [refresh] = useState(() => ({ call: /** @type {any} */ (null) }));
   useEffect(() => {
     const abort = new AbortController();
-    refresh.call = calmly(() => get(`/experiments/${experiment.id}/repetitions?limit=${PAGE}&offset=${offset}`, abort.signal).then((found) => {
+    refresh.call = throttled(() => get(`/experiments/${experiment.id}/repetitions?limit=${PAGE}&offset=${offset}`, abort.signal).then((result) => {
       setError(null);
-      setPage(found);
+      setPage(result);
     }, (problem) => abort.signal.aborted || setError(problem)), 5000);
     refresh.call();
     return () => {

@@ -1,41 +1,41 @@
-// The Pareto scatter: any two quantities, coloured by a third; budgets shaded, what breaks them dimmed.
+// The Pareto scatter: any two quantities, coloured by a third. Regions over a budget are shaded, trials over a budget dimmed.
 import { html, useMemo } from "../../lib/ui.js";
 import { plural, show, tick, title } from "../../lib/format.js";
 import { colour, palette } from "../../lib/look.js";
 import { roundColour, roundName } from "../../lib/rounds.js";
-import { ask, asked } from "../../lib/route.js";
+import { setQuery, queryValue } from "../../lib/route.js";
 import { valueOf } from "../../lib/selection.js";
 import { Card, Pick } from "../../parts/bits.js";
 import { axisLook, Chart, safe, step, tipLook } from "../../parts/chart.js";
 
 const RAMP = ["#3b4cc0", "#2a788e", "#22a884", "#a8c41a", "#f0a30a"];
 
-/** A colour between 0 and 1 of the ramp. @param {number} share */
+/** The ramp's colour at `share`, 0 to 1. @param {number} share */
 export const ramp = (share) => RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.round(share * (RAMP.length - 1))))];
 
 /** @param {any} properties */
 export function Scatter({ experiment, columns, version, front, selection, picked }) {
   const { budgets, objectives } = experiment;
-  const log = asked("log") === "1";
+  const log = queryValue("log") === "1";
   const numeric = useMemo(() => columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number")), [columns, version]);
   /** @type {[string, string][]} */
   const axes = [...new Set([...objectives, ...columns.metrics]), "index", "epochs", ...numeric].map((name) => [name, title(name)]);
   const colours = /** @type {[string, string][]} */ ([["round", "Round"], ["origin", "Origin"], ...columns.metrics.map((/** @type {string} */ n) => [n, title(n)]), ...columns.parameters.map((/** @type {string} */ n) => [n, title(n)])]);
-  /** What the address asks for, if there is such a thing; before there are trials, nobody knows. @param {string} name @param {string} otherwise @param {[string, string][]} options */
-  const choice = (name, otherwise, options) => (columns.rows.length === 0 || options.some(([one]) => one === asked(name)) ? asked(name, otherwise) : otherwise);
+  /** The choice in the address if it is an option; without trials the options are unknown, so accept any. @param {string} name @param {string} otherwise @param {[string, string][]} options */
+  const choice = (name, otherwise, options) => (columns.rows.length === 0 || options.some(([one]) => one === queryValue(name)) ? queryValue(name, otherwise) : otherwise);
   const x = choice("x", objectives[1] ?? "index", axes);
   const y = choice("y", objectives[0], axes);
   const by = choice("c", "round", colours);
   const drawn = useMemo(() => points(columns, front, x, y), [columns, version, front, x, y]);
   const paint = painter(experiment, columns, by);
-  const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && ask({ t: indexOf(event.data) }, { push: true }) };
-  const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below holds the numbers.`;
+  const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && setQuery({ t: indexOf(event.data) }, { push: true }) };
+  const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below lists the numbers.`;
   return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : drawn.good.length + drawn.over.length === 0 ? "no trial has a result yet" : ""}>
     <div class="controls">
-      <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => ask({ x: v })} />
-      <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => ask({ y: v })} />
-      <${Pick} label="Colour" value=${by} options=${colours} onChange=${(/** @type {string} */ v) => ask({ c: v })} />
-      <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => ask({ log: event.target.checked ? 1 : null })} /> Log scale</label>
+      <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ x: v })} />
+      <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ y: v })} />
+      <${Pick} label="Colour" value=${by} options=${colours} onChange=${(/** @type {string} */ v) => setQuery({ c: v })} />
+      <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => setQuery({ log: event.target.checked ? 1 : null })} /> Log scale</label>
     </div>
     <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, JSON.stringify(budgets)]}
       option=${() => options({ x, y, log, drawn, paint, budgets, objectives, selection, picked, columns })} />
@@ -44,7 +44,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   <//>`;
 }
 
-/** What there is to draw. @param {any} columns @param {any} front @param {string} x @param {string} y */
+/** The points to draw. @param {any} columns @param {any} front @param {string} x @param {string} y */
 function points(columns, front, x, y) {
   const members = new Set(front.members.map((/** @type {any} */ member) => member.row));
   /** @type {any[]} */
@@ -60,8 +60,8 @@ function points(columns, front, x, y) {
     if (row.state !== "completed" && row.state !== "infeasible") continue;
     if (typeof px === "number" && typeof py === "number") {
       const item = { value: [px, py], index: row.index, row, front: members.has(row.index) };
-      const fine = row.state === "completed" && front.feasible((/** @type {string} */ metric) => row.values[metric] ?? null);
-      (fine ? good : over).push(item);
+      const feasible = row.state === "completed" && front.feasible((/** @type {string} */ metric) => row.values[metric] ?? null);
+      (feasible ? good : over).push(item);
     } else if (row.state === "infeasible") {
       untrained += 1;
       if (typeof px === "number" && typeof py !== "number") edge.push({ px, index: row.index, row });
@@ -70,7 +70,7 @@ function points(columns, front, x, y) {
   return { good, over, edge, untrained };
 }
 
-/** How points get their colour. @param {any} experiment @param {any} columns @param {string} by */
+/** The colours of points, and their legend. @param {any} experiment @param {any} columns @param {string} by */
 function painter(experiment, columns, by) {
   if (by === "round") {
     const used = Object.keys(experiment.rounds).filter((name) => columns.rows.some((/** @type {any} */ row) => row.round === name));
@@ -98,7 +98,7 @@ function painter(experiment, columns, by) {
   return { of: (/** @type {any} */ row) => of(valueOf(row, by)), legend: /** @type {[string, string][]} */ (names.map((name) => [name, of(name)])) };
 }
 
-/** From low to high with some room. @param {number[]} values @param {number | undefined} limit @param {boolean} log */
+/** The range of the values, with a margin. @param {number[]} values @param {number | undefined} limit @param {boolean} log */
 function extent(values, limit, log) {
   let low = Infinity;
   let high = -Infinity;
@@ -127,13 +127,13 @@ function staircase(good) {
   return steps;
 }
 
-/** Which trial a point is: large series hold plain arrays. @param {any} data @returns {number | undefined} */
+/** The trial's index of a point; in large series points are plain arrays. @param {any} data @returns {number | undefined} */
 const indexOf = (data) => (Array.isArray(data) ? data[2] : data?.index);
 
 const MANY = 2000;
 
 /**
- * Points as series. Where there are very many, they are small, and those of one look are one series, which is painted in a tenth of the time.
+ * Points as series. Beyond MANY points, the symbols are small and all points of one style share a series, which paints ten times faster.
  * @param {string} id @param {any[]} items @param {any} more @param {(item: any) => string} fill @param {(item: any) => number} opacity
  */
 function dots(id, items, more, fill, opacity) {

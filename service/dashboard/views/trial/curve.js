@@ -1,13 +1,13 @@
-// The learning curve, as it comes.
+// The learning curve, updated during training.
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { show } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
-import { ask, asked } from "../../lib/route.js";
+import { setQuery, queryValue } from "../../lib/route.js";
 import { Card, Pick, Problem } from "../../parts/bits.js";
 import { Lines } from "../../parts/chart.js";
 
-/** A loss that is no number comes as text. @param {unknown} value */
+/** Losses that are infinite or NaN are sent as text. @param {unknown} value */
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
 
 /** @param {any} properties */
@@ -16,12 +16,12 @@ export function Curve({ id, index, reports, trial }) {
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
     let ended = false;
-    get(`/experiments/${id}/trials/${index}/curve`).then((found) => ended || (setPoints(found), setError(null)), (problem) => ended || setError(problem));
+    get(`/experiments/${id}/trials/${index}/curve`).then((result) => ended || (setPoints(result), setError(null)), (problem) => ended || setError(problem));
     return () => {
       ended = true;
     };
   }, [id, index, reports, trial.state]);
-  const what = asked("curve", "error");
+  const what = queryValue("curve", "error");
   const last = points?.at(-1);
   const column = (/** @type {string} */ name) => (points ?? []).map((point) => number(point[name]));
   const loss = what === "loss";
@@ -33,9 +33,9 @@ export function Curve({ id, index, reports, trial }) {
     ? [{ label: "training loss", colour: colour("c1"), points: few }, { label: "validation loss", colour: colour("accent"), points: few }]
     : [{ label: "validation error", colour: colour("accent"), points: few }, { label: "sparsity", colour: colour("c1"), dash: [4, 4], scale: "right", value: percent }];
   return html`<${Card} title="Learning curve" note=${last ? `epoch ${last.epoch} of ${trial.epochs}${number(last.validation_error) === null ? "" : `, error ${show("error", last.validation_error)}`}` : ""}
-    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", "error and sparsity"], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => ask({ curve: v === "error" ? null : v })} />`}>
+    aside=${html`<${Pick} label="Show" value=${what} options=${[["error", "error and sparsity"], ["loss", "losses"]]} onChange=${(/** @type {string} */ v) => setQuery({ curve: v === "error" ? null : v })} />`}>
     <${Problem} error=${error} />
-    ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "It was not trained: its costs break a budget." : "The first epoch is not over yet."}</p>`}
+    ${points && points.length === 0 && html`<p class="dim">${trial.state === "infeasible" ? "Not trained: its costs exceed a budget." : "The first epoch has not finished yet."}</p>`}
     ${points && points.length > 0 && html`<div data-epochs=${points.length}><${Lines} name="curve" data=${data} series=${series} depends=${[what, few]} zero
       label=${loss ? "Losses over epoch" : "Validation error and sparsity over epoch"} x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${loss ? plain : percent} right=${loss ? undefined : percent} /></div>`}<//>`;
 }

@@ -1,4 +1,5 @@
-// The network as a picture: a chain as blocks that wrap like text; with branches, columns from left to right, where what skips operators has a row of its own.
+// Drawing of the network. A chain is a row of blocks that wraps like text. With branches, columns run from left to right, and an edge that
+// skips columns has a separate row.
 import { html } from "../../lib/ui.js";
 
 /** @type {Record<string, string>} */
@@ -7,20 +8,20 @@ const FILL = { conv: "var(--c2)", linear: "var(--c3)", add: "var(--c4)", concat:
 /** The colour of a kind of operator. @param {string} kind */
 export const fill = (kind) => FILL[kind] ?? "var(--c1)";
 
-/** Whether every channel is convolved by itself. @param {any} layer */
+/** Whether the layer is a depthwise convolution. @param {any} layer */
 const depthwise = (layer) => layer.kind === "conv" && layer.attributes.groups > 1 && layer.attributes.groups === layer.shape[0];
 
-/** What an operator is. @param {any} layer */
+/** An operator's kind as text. @param {any} layer */
 export function kind(layer) {
   const groups = layer.attributes.groups > 1 ? `, ${layer.attributes.groups} groups` : "";
   return depthwise(layer) ? "depthwise conv" : `${layer.kind.replaceAll("_", " ")}${groups}`;
 }
 
-/** With its window, its stride and what follows in the same step. @param {any} layer */
+/** An operator's kind with its window, stride and fused activation. @param {any} layer */
 function words(layer) {
   const { kernel, stride } = layer.attributes;
   const window = kernel ? ` ${[].concat(kernel).join("×")}` : "";
-  // A pool steps by its own window unless it says otherwise.
+  // A pool's default stride is its window.
   const steps = kernel && stride && String(stride) !== (layer.kind.endsWith("pool") ? String(kernel) : "1,1") ? ` / ${[...new Set([].concat(stride))].join("×")}` : "";
   return `${kind(layer)}${window}${steps}${layer.activation ? ` + ${layer.activation}` : ""}`;
 }
@@ -37,26 +38,26 @@ const Chain = ({ graph }) => html`<div class="flow" role="img" aria-label=${`Ord
     <span class="block" key=${layer.name} title=${layer.name} style=${{ "--fill": fill(layer.kind) }}>${words(layer)}<small>${layer.shape.join(" × ")}</small></span>`)}</div>`;
 
 /**
- * Where everything goes: a column after those that it reads, in the row of the first of them if that is free. What skips columns gets a row that is
+ * Positions of all operators: the column after their inputs, in the row of the first input if it is free. An edge that skips columns gets a row that is
  * free in all of them.
  * @param {any} graph
  */
 export function layout(graph) {
   /** @type {Map<string, {column: number, row: number}>} */
   const places = new Map([[graph.input, { column: 0, row: 0 }]]);
-  /** Rows that are taken, by column. @type {Set<number>[]} */
-  const taken = [new Set([0])];
+  /** Occupied rows, by column. @type {Set<number>[]} */
+  const occupied = [new Set([0])];
   /** @param {number} from @param {number} to @param {number} wish */
   const free = (from, to, wish) => {
     const rows = [wish, ...Array.from({ length: 1000 }, (_, row) => row)];
-    const row = rows.find((one) => Array.from({ length: to - from + 1 }, (_, i) => from + i).every((column) => !taken[column]?.has(one))) ?? 1000;
-    for (let column = from; column <= to; column += 1) (taken[column] ??= new Set()).add(row);
+    const row = rows.find((one) => Array.from({ length: to - from + 1 }, (_, i) => from + i).every((column) => !occupied[column]?.has(one))) ?? 1000;
+    for (let column = from; column <= to; column += 1) (occupied[column] ??= new Set()).add(row);
     return row;
   };
   for (const layer of graph.layers) {
     const sources = layer.inputs.map((/** @type {string} */ name) => places.get(name) ?? { column: 0, row: 0 });
     const column = 1 + Math.max(...sources.map((/** @type {any} */ one) => one.column), 0);
-    // Where branches meet, the row that they left.
+    // Where branches meet, use the row in which they started.
     const wish = Math.min(...sources.map((/** @type {any} */ one) => one.row), 1000);
     places.set(layer.output, { column, row: free(column, column, wish) });
   }
@@ -64,7 +65,7 @@ export function layout(graph) {
     const [from, to] = [places.get(name) ?? { column: 0, row: 0 }, /** @type {any} */ (places.get(layer.output))];
     return { from, to, row: to.column - from.column > 1 ? free(from.column + 1, to.column - 1, from.row) : to.row };
   }));
-  return { places, edges, columns: taken.length, rows: 1 + Math.max(...taken.flatMap((rows) => [...rows])) };
+  return { places, edges, columns: occupied.length, rows: 1 + Math.max(...occupied.flatMap((rows) => [...rows])) };
 }
 
 const [WIDE, HIGH, GAP, LINE] = [164, 40, 34, 16];
@@ -92,7 +93,7 @@ function Branches({ graph }) {
   </svg></div>`;
 }
 
-/** From one block to another, along the row that the edge has between them. @param {any} edge @param {(column: number) => number} left @param {(row: number) => number} middle */
+/** The path from one block to another, along the edge's row. @param {any} edge @param {(column: number) => number} left @param {(row: number) => number} middle */
 function path({ from, to, row }, left, middle) {
   const [begin, end] = [left(from.column) + WIDE, left(to.column) - 5];
   const [high, along, low] = [middle(from.row), middle(row), middle(to.row)];

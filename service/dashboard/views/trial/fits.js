@@ -1,4 +1,4 @@
-// Which devices the network fits: the server compares what was measured with each device's flash and RAM.
+// The devices that the network fits: the server compares its measurements with each device's flash and RAM.
 import { html, useEffect, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { bytes, show } from "../../lib/format.js";
@@ -10,10 +10,10 @@ export function Fits({ trial, experiment }) {
   const [devices, setDevices] = useState(/** @type {any[] | null} */ (null));
   const [error, setError] = useState(/** @type {any} */ (null));
   useEffect(() => {
-    get(`/experiments/${trial.experiment}/trials/${trial.index}/devices`).then((found) => (setDevices(found), setError(null)), setError);
+    get(`/experiments/${trial.experiment}/trials/${trial.index}/devices`).then((result) => (setDevices(result), setError(null)), setError);
   }, [trial.experiment, trial.index, trial.state, returns.value]);
   const target = experiment.spec.target.device;
-  // Of one network: every device has the same sentence, but for the cores whose time is predicted.
+  // The method is the same for all devices, except on cores whose latency is predicted.
   const basis = devices?.find((one) => one.device === target)?.basis ?? devices?.[0]?.basis;
   return html`<${Card} title="Devices it fits">
     <${Problem} error=${error} what="The list of devices" />

@@ -1,4 +1,4 @@
-// The log, line by line as it is written.
+// The log, updated line by line.
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { plural } from "../../lib/format.js";
@@ -18,18 +18,18 @@ export function Log({ id, index, reports, running }) {
     let ended = false;
     const load = () => {
       const after = known.current;
-      get(`/experiments/${id}/trials/${index}/log?after=${after}&limit=${AT_ONCE}`).then((found) => {
+      get(`/experiments/${id}/trials/${index}/log?after=${after}&limit=${AT_ONCE}`).then((added) => {
         if (ended) return;
         setError(null);
-        // Of two answers to the same question the first counts.
-        if (found.length === 0 || known.current !== after) return;
-        known.current += found.length;
-        setLines((before) => [...before, ...found].slice(-KEPT));
-        if (found.length === AT_ONCE) load();
+        // Ignore a second response to the same request.
+        if (added.length === 0 || known.current !== after) return;
+        known.current += added.length;
+        setLines((before) => [...before, ...added].slice(-KEPT));
+        if (added.length === AT_ONCE) load();
       }, (problem) => ended || setError(problem));
     };
     load();
-    // Lines between two epochs are no events.
+    // Log lines between two epochs cause no events, so poll.
     const timer = running ? setInterval(load, 2000) : undefined;
     return () => {
       ended = true;
@@ -42,6 +42,6 @@ export function Log({ id, index, reports, running }) {
   }, [lines]);
   return html`<${Card} title="Log" note=${lines.length ? `${plural(known.current, "line")}${known.current > KEPT ? `, the last ${KEPT} shown` : ""}` : ""}>
     <${Problem} error=${error} />
-    ${lines.length === 0 ? html`<p class="dim">${running ? "It has written nothing yet." : "It wrote nothing."}</p>` : html`<div class="log" ref=${place} tabindex="0" role="log" aria-label="Log lines">${lines.map(
+    ${lines.length === 0 ? html`<p class="dim">${running ? "No log lines yet." : "No log lines."}</p>` : html`<div class="log" ref=${place} tabindex="0" role="log" aria-label="Log lines">${lines.map(
       (line, number) => html`<div key=${number} class=${line.level}><span class="when">${new Date(1000 * line.time).toLocaleTimeString([], { hour12: false })}</span> ${line.message}</div>`)}</div>`}<//>`;
 }

@@ -1,4 +1,4 @@
-// The network as it is deployed: its operators with parameters, multiply-adds and memory; and what is alive while each runs.
+// The deployed network: its operators with parameters, multiply-adds and memory, and the live memory while each runs.
 import { html, useEffect, useRef, useState } from "../../lib/ui.js";
 import { get } from "../../lib/api.js";
 import { bytes, count, plural, show } from "../../lib/format.js";
@@ -15,11 +15,11 @@ export function Network({ id, index, experiment, trial }) {
     let timer;
     let ended = false;
     let tries = 0;
-    const load = () => get(`/experiments/${id}/trials/${index}/graph`).then((found) => {
+    const load = () => get(`/experiments/${id}/trials/${index}/graph`).then((result) => {
       if (ended) return;
       setError(null);
-      if (found.computing) timer = setTimeout(load, Math.min(500 * 1.3 ** (tries += 1), 4000));
-      else setGraph(found);
+      if (result.computing) timer = setTimeout(load, Math.min(500 * 1.3 ** (tries += 1), 4000));
+      else setGraph(result);
     }, (problem) => ended || setError(problem));
     load();
     return () => {
@@ -28,7 +28,7 @@ export function Network({ id, index, experiment, trial }) {
     };
   }, [id, index, returns.value]);
   const arena = trial.measurements.find((/** @type {any} */ m) => m.metric === "working_memory");
-  return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters with biases, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights if none is left out` : ""}>
+  return html`<${Card} title="Network" wide note=${graph ? `as deployed: ${plural(graph.layers.length, "operator")}, ${count(graph.parameters)} parameters with biases, ${count(graph.macs)} multiply-adds, ${bytes(graph.bytes)} of weights when stored densely` : ""}>
     <${Problem} error=${error} what="The network's graph" />
     ${!graph && !error && html`<p class="dim" role="status">The network is being captured…</p>`}
     ${graph && html`<${Drawing} graph=${graph} /><${Layers} graph=${graph} />
@@ -52,7 +52,7 @@ function Layers({ graph }) {
       <td class="number">${bytes(layer.output_bytes)}<${Meter} share=${layer.output_bytes / output} /></td></tr>`)}</tbody></table></div>`;
 }
 
-/** How wide an element is, in pixels; 0 before it is there. @returns {[{current: any}, number]} */
+/** An element's width in pixels; 0 before it is rendered. @returns {[{current: any}, number]} */
 function useWidth() {
   const place = useRef(/** @type {any} */ (null));
   const [width, setWidth] = useState(0);
@@ -65,7 +65,7 @@ function useWidth() {
   return [place, width];
 }
 
-/** Bars of what is alive at each operator; where they would become too narrow to read, the chart scrolls. @param {{graph: any, limit: number | undefined}} properties */
+/** Bars of the live memory at each operator; the chart scrolls when the bars would be too narrow. @param {{graph: any, limit: number | undefined}} properties */
 function Memory({ graph, limit }) {
   const [place, room] = useWidth();
   const { timeline, peak_bytes: peak } = graph;
@@ -92,5 +92,5 @@ function Memory({ graph, limit }) {
   </svg></div>`;
 }
 
-/** The end of a name, which tells more than its beginning. @param {string} name @param {number} room */
+/** The end of a name, which is its most specific part. @param {string} name @param {number} room */
 const shortened = (name, room) => (name.length <= room ? name : `…${name.slice(1 - room).replace(/^[._]+/, "")}`);
