@@ -18,14 +18,9 @@ from sparsemod.substitutes.counting import count
 from sparsemod.substitutes.legacy import dated
 from sparsemod.substitutes.published import PUBLISHED, RULES, bare, counted, reproduced
 
-COSTLY = ("ACDC_64", "resnet-56-bottleneck", "vgg-16", "wrn-16-8")
-QUICK = [one for one in PUBLISHED if one.network != "wrn-28-10" and one.network not in COSTLY]
-QUICK += [one for one in PUBLISHED if one.substitute in ("Sep", "ACDC_12", "Shuffle_32", "Tucker_0.4_d4")]
 
-
-@pytest.mark.parametrize(
-    "one", dict.fromkeys(QUICK), ids=lambda one: f"{one.network}-{one.substitute}-{one.counter}"
-)
+@pytest.mark.slow(every=8)
+@pytest.mark.parametrize("one", PUBLISHED, ids=lambda one: f"{one.network}-{one.substitute}-{one.counter}")
 def test_published_counts_are_reproduced(one):
     found = counted(one.network, one.substitute, one.dataset, one.skip, RULES[one.counter])[0]
     assert one.same(found), found
@@ -40,11 +35,9 @@ def test_published_parameters_are_reproduced_by_the_formulas(one):
     )
 
 
-@pytest.mark.slow
-def test_every_published_count_is_reproduced_exactly():
-    different = [(one, found) for one, found in reproduced() if not one.same(found)]
-    assert different == []
+def test_the_table_holds_every_published_count():
     assert len(PUBLISHED) >= 41
+    assert next(reproduced())[0] is PUBLISHED[0]
 
 
 def test_a_changed_count_is_reported():
@@ -166,8 +159,10 @@ def test_the_command_counts_and_finds_settings(capsys):
     assert "legacy:" in shown
     network = ("count", "--network", "wrn-10-1", "--substitute", "Hashed")
     assert cli(capsys, *network, "--budget", "parameters 20k").startswith("Hashed_0.")
-    missed = cli(capsys, *network, "--budget", "parameters 1k", code=1)
-    assert missed.startswith("unreachable, nearest is Hashed_1e-06")
+    with pytest.raises(SystemExit) as ended:
+        main([*network, "--budget", "parameters 1k"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().out.startswith("unreachable, nearest is Hashed_1e-06")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """ResNets for CIFAR and ImageNet, and WRN-50-2. Source: He et al., "Deep residual learning", 2015."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput
@@ -115,7 +117,7 @@ def _imagenet_stem(channels: int) -> nn.Sequential:
 def _resnet(
     stem: nn.Sequential,
     inputs: int,
-    sizes: list[tuple[int, ...]],
+    sizes: Sequence[tuple[int, ...]],
     kernels: tuple[int, ...],
     blocks: list[int],
     pool: nn.Module,
