@@ -17,6 +17,7 @@ from sparsemod.spec.methods import (
     Rule,
     Schedule,
 )
+from sparsemod.spec.teacher import TeacherSpec
 
 
 class TrainingSpec(BaseModel):
@@ -46,6 +47,7 @@ class TrainingSpec(BaseModel):
     schedule: Schedule = Field(
         default_factory=lambda: SCHEDULES.config("cosine"), description="The learning rate's schedule."
     )
+    teacher: TeacherSpec | None = Field(None, description="A network from which the networks learn.")
     augmentation: tuple[Augmentation, ...] = Field((), description="Augmentations, applied in this order.")
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(
