@@ -188,7 +188,7 @@ def test_a_teacher_that_does_not_fit_is_named(tmp_path):
     with pytest.raises(InvalidInput, match="weights of this network"):
         teachers._load(module, teachers._tensors(tmp_path / "x.safetensors"), "weights", "x.safetensors")
     (tmp_path / "y.safetensors").write_bytes(b"no")
-    with pytest.raises(InvalidInput, match="a .safetensors file"):
+    with pytest.raises(InvalidInput, match=r"a \.safetensors file"):
         teachers._tensors(tmp_path / "y.safetensors")
     with pytest.raises(EnvironmentFailure, match="no file"):
         teachers._tensors(tmp_path / "z.safetensors")

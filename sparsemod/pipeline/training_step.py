@@ -43,6 +43,7 @@ def train_network(
     else:
         outcome = _train(work, epochs, pruner, None)
     work.trainings += 1
+    work.notes += outcome.notes
     if outcome.diverged is not None:
         work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
     if outcome.stopped:

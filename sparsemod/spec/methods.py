@@ -134,7 +134,9 @@ RULES: Plugins[Any, RuleConfig] = Plugins(
     "sparsemod.rules",
     "training.rule",
     RuleConfig,
-    ("sparsemod.training.rules.bp",),
+    tuple(
+        f"sparsemod.training.rules.{name}" for name in ("bp", "dfa", "drtp", "fa", "mem_dfa", "sign_symmetry")
+    ),
     default="bp",
 )
 OPTIMIZERS: Plugins[Any, OptimizerConfig] = Plugins(

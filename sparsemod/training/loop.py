@@ -34,7 +34,7 @@ from sparsemod.training.losses import LOSSES
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.resident import Resident
-from sparsemod.training.rules import RULES
+from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate
 
 
@@ -137,6 +137,8 @@ class _Training:
         self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
         self.rule.start(module, seed)
+        if settings.gradient_clip is None:
+            self.rule.update = self._update
         self.distillation = None if settings.teacher is None else self._taught(settings.teacher, teacher)
         self.pruner = pruner
         if pruner is not None:
@@ -149,6 +151,10 @@ class _Training:
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, with the settings' label smoothing."""
         return self.loss.mean(outputs, targets, self.settings.label_smoothing)
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _taught(self, settings: TeacherSpec, teacher: nn.Module | None) -> Distillation:
         if teacher is None:
@@ -246,6 +252,7 @@ class _Training:
             diverged=diverged,
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
+            notes=tuple(self.rule.notes()),
         )
 
     def _epoch(self, epoch: int) -> CurvePoint | None:
@@ -272,9 +279,11 @@ class _Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
-                loss = self.batch_loss
+                loss: LossFunction = self.batch_loss
                 if self.distillation is not None:
                     loss = self.distillation.loss(x, indices, self.batch_loss)
+                if step == first_step:
+                    self.rule.before_epoch(x, y, loss)
                 total += self.rule.gradients(x, y, loss) * (stop - start)
                 if clip is not None:
                     nn.utils.clip_grad_norm_(parameters, clip)

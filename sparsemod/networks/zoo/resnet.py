@@ -41,28 +41,22 @@ class Block(nn.Module):
         return y
 
 
-class ResNet(nn.Module):
+class ResNet(nn.Sequential):
     """Stem, groups of blocks, average, linear."""
+
+    substitutes_skip = ("stem",)
 
     def __init__(
         self, stem: nn.Sequential, groups: list[nn.Sequential], pool: nn.Module, features: int, classes: int
     ) -> None:
         super().__init__()
-        self.stem = stem
+        self.add_module("stem", stem)
         for number, group in enumerate(groups, 1):
             self.add_module(f"group{number}", group)
-        self.head = nn.Sequential(pool, nn.Flatten())
-        self.classifier = nn.Linear(features, classes)
+        self.add_module("pool", pool)
+        self.add_module("flatten", nn.Flatten())
+        self.add_module("classifier", nn.Linear(features, classes))
         self.taps = tuple(f"group{number}" for number in range(1, len(groups) + 1))
-        self.substitutes_skip = ("stem",)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, classes)."""
-        x = self.stem(x)
-        for name in self.taps:
-            x = self.get_submodule(name)(x)
-        logits: Tensor = self.classifier(self.head(x))
-        return logits
 
 
 def cifar_resnet(

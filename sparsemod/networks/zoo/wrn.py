@@ -24,7 +24,7 @@ class WideBlock(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(ready))
 
 
-class WideResNet(nn.Module):
+class WideResNet(nn.Sequential):
     """Stem, three groups of blocks, batch norm, relu, average, linear."""
 
     taps = ("group1", "group2", "group3")
@@ -32,23 +32,20 @@ class WideResNet(nn.Module):
 
     def __init__(self, channels: int, classes: int, depth: int, width: float) -> None:
         super().__init__()
-        blocks = (depth - 4) // 6
-        sizes = [16, *(int(base * width) for base in (16, 32, 64))]
-        self.stem = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        groups = [
-            nn.Sequential(*(WideBlock(sizes[g] if n == 0 else sizes[g + 1], sizes[g + 1], stride if n == 0 else 1) for n in range(blocks)))
-            for g, stride in enumerate((1, 2, 2))
-        ]  # fmt: skip
-        self.group1, self.group2, self.group3 = groups
-        self.norm, self.relu = nn.BatchNorm2d(sizes[3]), nn.ReLU()
-        self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        self.classifier = nn.Linear(sizes[3], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, classes)."""
-        x = self.group3(self.group2(self.group1(self.stem(x))))
-        logits: Tensor = self.classifier(self.flatten(self.pool(self.relu(self.norm(x)))))
-        return logits
+        before = 16
+        self.add_module("stem", nn.Conv2d(channels, before, 3, 1, 1, bias=False))
+        for group, stride in ((1, 1), (2, 2), (3, 2)):
+            size = int(8 * 2**group * width)
+            blocks = []
+            for number in range((depth - 4) // 6):
+                blocks.append(WideBlock(before, size, stride if number == 0 else 1))
+                before = size
+            self.add_module(f"group{group}", nn.Sequential(*blocks))
+        self.add_module("norm", nn.BatchNorm2d(before))
+        self.add_module("relu", nn.ReLU())
+        self.add_module("pool", nn.AdaptiveAvgPool2d(1))
+        self.add_module("flatten", nn.Flatten())
+        self.add_module("classifier", nn.Linear(before, classes))
 
 
 def wide_resnet(shape: tuple[int, int, int], classes: int, depth: int, width: float) -> nn.Module:
