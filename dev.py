@@ -12,7 +12,7 @@ commands update it when pyproject.toml or constraints.txt change, and recreate i
 may run at once. pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS, pip.conf, ...) apply, also to uv, which installs the
 packages where it is available (SPARSEMOD_NO_UV=1 uses pip instead).
 
-This file uses only the standard library, because it runs before anything is installed.
+This file and tools/ use only the standard library, because they run before anything is installed.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -44,9 +42,6 @@ APT_PACKAGES: tuple[str, ...] = (
     "qemu-system-arm",
     "qemu-user",
 )
-
-
-TYPESCRIPT = "5.9.3"
 
 
 class DevError(Exception):
@@ -276,67 +271,11 @@ def become(command: Sequence[str], variables: Mapping[str, str]) -> int:
     os.execvpe(command[0], list(command), dict(variables))
 
 
-def checks(venv: Path, site: Path) -> dict[str, list[str]]:
-    """Return the static checks: name -> command. The `docs` check builds the documentation into the folder `site`."""
-    tool = venv / "bin"
-    return {
-        "mypy": [str(tool / "mypy")],
-        "docs": [str(tool / "mkdocs"), "build", "--strict", "--quiet", "--site-dir", str(site)],
-        "ruff": [str(tool / "ruff"), "check", "--output-format", "concise", "."],
-        "format": [str(tool / "ruff"), "format", "--check", "--output-format", "concise", "."],
-        "imports": [str(tool / "lint-imports")],
-    }
+def static_checks(venv: Path) -> list[str]:
+    """Run the static checks of tools/checks.py and return the names of failed ones."""
+    from tools.checks import run_checks
 
-
-def page_check() -> list[str] | None:
-    """Return the command that type-checks the dashboard's modules.
-
-    Print a line and return None when npm is missing or cannot get TypeScript.
-    """
-    npm = shutil.which("npm")
-    if npm is None:
-        print("page     skipped: npm is not installed", flush=True)
-        return None
-    tsc = [npm, "exec", "--yes", f"--package=typescript@{TYPESCRIPT}", "--", "tsc"]
-    try:
-        there = (
-            subprocess.run([*tsc, "--version"], check=False, capture_output=True, timeout=120).returncode == 0
-        )
-    except subprocess.TimeoutExpired:
-        there = False
-    if not there:
-        print("page     skipped: npm could not get TypeScript", flush=True)
-        return None
-    return [*tsc, "--project", str(ROOT / "service" / "dashboard" / "jsconfig.json")]
-
-
-def run_checks(venv: Path) -> list[str]:
-    """Run the static checks, two at a time. Print the output of failed checks and return their names."""
-
-    def one(item: tuple[str, list[str]]) -> tuple[str, subprocess.CompletedProcess[str], float]:
-        started = time.monotonic()
-        done = subprocess.run(
-            item[1],
-            check=False,
-            cwd=ROOT,
-            env=inside(venv),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return item[0], done, time.monotonic() - started
-
-    failed = []
-    page = page_check()
-    with tempfile.TemporaryDirectory(prefix="sparsemod-docs-") as site, ThreadPoolExecutor(2) as pool:
-        for name, done, seconds in pool.map(
-            one, [*checks(venv, Path(site)).items(), *([("page", page)] if page else [])]
-        ):
-            print(f"{name:8} {'failed' if done.returncode else 'ok'} ({seconds:.1f} s)", flush=True)
-            if done.returncode:
-                failed.append(name)
-                print(done.stdout, flush=True)
-    return failed
+    return run_checks(ROOT, venv, inside(venv))
 
 
 def command_demo(arguments: Sequence[str]) -> int:
@@ -349,14 +288,14 @@ def command_check(arguments: Sequence[str]) -> int:
     """Run the static checks."""
     if arguments:
         raise DevError(f"check takes no arguments, got {' '.join(arguments)}")
-    return 1 if run_checks(ensure_venv()) else 0
+    return 1 if static_checks(ensure_venv()) else 0
 
 
 def command_test(arguments: Sequence[str]) -> int:
     """Run the static checks, then the tests; pytest's summary is printed last."""
     apt_packages()
     venv = ensure_venv()
-    failed = run_checks(venv)
+    failed = static_checks(venv)
     variables = inside(venv)
     # Two test processes may share two cores: further threads of torch would only compete with each other.
     variables.setdefault("OMP_NUM_THREADS", "1")

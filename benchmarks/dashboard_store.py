@@ -1,7 +1,7 @@
 """The store that the benchmark of the dashboard looks at: filled with SQL, candidates of the digits CNN space with made-up results."""
 
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -91,15 +91,8 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
     """New trials at `rate` a second through the store, as a suggester and workers make them; how many."""
     from service.store import Store
     from sparsemod.records import Candidate, CurvePoint, Measurement, TrialResult, TrialState
+    from sparsemod.sources.observation import Suggestion
     from sparsemod.units import METRICS
-
-    class Suggested:
-        epochs, feasible, error = 5, True, None
-        costs: ClassVar[dict[str, float]] = {}
-        over: ClassVar[dict[str, float]] = {}
-
-        def __init__(self, parameters: dict[str, Any]) -> None:
-            self.candidate = Candidate(parameters=parameters, origin="gp", round="r2")
 
     store, rng = Store.open(url), np.random.default_rng(2)
     lease = store.lease_suggester(number, "benchmark")
@@ -108,7 +101,8 @@ def write(url: str, number: int, given: list[dict[str, Any]], seconds: float, ra
     began, done = time.monotonic(), 0
     while time.monotonic() - began < seconds:
         parameters = given[done % len(given)]
-        store.queue(lease, [Suggested(parameters)])
+        candidate = Candidate(parameters=parameters, origin="gp", round="r2")
+        store.queue(lease, [Suggestion(candidate, 5)])
         claim = store.claim(f"w{done % 8}")
         if claim is None:
             raise SystemExit("nothing to claim")

@@ -75,7 +75,7 @@ def run(trials: int) -> dict[str, Any]:
                     start("worker", "--cpu", "--server", url, "--until-idle", "1", "--name", "benchmark")
                 )
                 processes[-1].wait(timeout=600)
-                views = [client.trial(identity, record.index) for record in store.records(identity)]
+                views = [client.trial(identity, record.index) for record in store.observations(identity)]
         finally:
             for process in processes:
                 process.terminate()

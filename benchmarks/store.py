@@ -96,7 +96,7 @@ class Ours:
         from service.store import Store
 
         store = Store.open(self.url)
-        count = len(store.records(self.experiment))
+        count = len(store.observations(self.experiment))
         store.close()
         return count
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sparsemod.export import EXPORTERS
 from sparsemod.plugins import OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
@@ -113,9 +114,8 @@ def _family(info: FieldInfo) -> Plugins[Any, Any] | None:
         for inner in get_args(annotation):
             yield from within(inner)
 
-    return next(
-        (one.family for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf)), None
-    )
+    found = (one.registry for one in (*info.metadata, *within(info.annotation)) if isinstance(one, OneOf))
+    return next((registry for registry in found if isinstance(registry, Plugins)), None)
 
 
 def _names(family: Plugins[Any, Any]) -> str:
@@ -127,31 +127,39 @@ def _anchor(family: Plugins[Any, Any]) -> str:
 
 
 def methods() -> str:
-    """Describe every family of methods: its members and their keys."""
-    lines: list[str] = []
-    for path, family in FAMILIES.items():
+    """Describe every family of methods that a spec chooses from: its members and their keys."""
+    return "\n".join(line for family in FAMILIES.values() for line in _members(family))
+
+
+def export_formats() -> str:
+    """Describe the export formats and their keys."""
+    return "\n".join(_members(EXPORTERS))
+
+
+def _members(family: Plugins[Any, Any]) -> list[str]:
+    """Return the lines about a family: its members and their keys."""
+    lines = [
+        f"### `{family.path}`",
+        "",
+        f"`{family.key}`: the {family.kind}. Plug-ins register in the entry point group `{family.group}`.",
+        "",
+    ]
+    shared = tuple(family.base.model_fields)
+    if len(shared) > 2:
         lines += [
-            f"### `{path}`",
+            f"Every {family.kind} has these keys:",
             "",
-            f"`{family.key}`: the {family.kind}. Plug-ins register in the entry point group `{family.group}`.",
+            *_keys_table(family.base, ("version", family.key)),
             "",
         ]
-        shared = tuple(family.base.model_fields)
-        if len(shared) > 2:
-            lines += [
-                f"Every {family.kind} has these keys:",
-                "",
-                *_keys_table(family.base, ("version", family.key)),
-                "",
-            ]
-        for name in family.names():
-            lines.append(f"- `{name}`: {family.describe(name)}")
-        lines.append("")
-        for name in family.names():
-            config = family.config_of(name)
-            if set(config.model_fields) - set(shared):
-                lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
-    return "\n".join(lines)
+    for name in family.names():
+        lines.append(f"- `{name}`: {family.describe(name)}")
+    lines.append("")
+    for name in family.names():
+        config = family.config_of(name)
+        if set(config.model_fields) - set(shared):
+            lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
+    return lines
 
 
 def _first_line(model: type[BaseModel]) -> str:
@@ -329,8 +337,10 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "methods": methods,
+    "export_formats": export_formats,
     "config_keys": config_keys,
     "operator_absolute": lambda: example("operator_absolute.py", "python"),
+    "operator_network": lambda: example("operator_network.py", "python"),
     "family_sequence": lambda: example("family_sequence.py", "python"),
     "plugin_random_pruning": lambda: example("plugins/random_pruning.py", "python"),
     "plugin_feedback_alignment": lambda: example("plugins/feedback_alignment.py", "python"),

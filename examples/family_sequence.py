@@ -1,4 +1,4 @@
-"""A dataset of sequences and a family of one-dimensional networksin one file."""
+"""A dataset of sequences and a family of one-dimensional networks. No other file changes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +24,14 @@ def waves(root: Path | None, samples: int = 480, noise: float = 0.4, seed: int =
 
 
 @family(
-    "temporal", space=[Integer("filters", 2, 16, log=True), Integer("depth", 1, 3), Integer("kernel", 3, 7)]
+    "temporal",
+    space=[Integer("filters", 2, 16, log=True), Integer("depth", 1, 3), Integer("kernel", 3, 7)],
+    layouts=["channels-length"],
 )
 def temporal(parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
     """Convolutions over time, each followed by pooling; a mean over time and a linear layer."""
     layers: list[nn.Module] = []
-    channels = data.shape[data.axes.channel]
+    channels = data.shape[0]
     for level in range(int(parameters["depth"])):
         filters, kernel = int(parameters["filters"]) * 2**level, int(parameters["kernel"])
         layers += [

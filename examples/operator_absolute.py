@@ -1,4 +1,4 @@
-"""A new operator in one file, y = |x|: its kind with traits, and a rule for each stage that supports it."""
+"""An operator in one file, y = |x|: its kind with traits, and a rule for each stage that supports it."""
 
 from dataclasses import dataclass
 from typing import ClassVar

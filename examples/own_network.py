@@ -1,4 +1,4 @@
-"""A new dataset and network family. In this folder: `sparsemod run own_network.yaml`."""
+"""A dataset and a network family. In this folder: `sparsemod run own_network.yaml`"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ def stripes(root: Path | None, samples: int = 900, noise: float = 0.8, seed: int
 @family(
     "strided",
     space=[Integer("filters", 2, 24, log=True), Integer("depth", 1, 2), Categorical("kernel", (3, 5))],
+    layouts=["channels-height-width"],
 )
 def strided(parameters: Mapping[str, Value], data: DataInfo) -> nn.Module:
     """Convolutions of stride 2, each with twice the filters of the previous one, and a linear layer."""

@@ -1,4 +1,4 @@
-"""A new kind of experiment in one file: random candidates within the budgets, trained in waves.
+"""A kind of experiment in one file: random candidates within the budgets, trained in two waves.
 
 sparsemod run own_source.yaml --import own_source       or       sparsemod serve --import own_source
 """

@@ -1,4 +1,4 @@
-"""A new stage in one file: it clips outliers among the weights, so that the others are quantized more finely.
+"""A stage in one file: clip weights far from the others, so that the rest are quantized more finely.
 
 sparsemod run own_stage.yaml --import own_stage       or       sparsemod serve --import own_stage
 """

@@ -77,21 +77,42 @@ class Objectives:
         return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
-        """Return the hypervolume after each row, in the given order.
+        """Return the hypervolume after each row, in the given order."""
+        growing = GrowingFront(self)
+        return [growing.add(place, row) for place, row in enumerate(rows)]
 
-        It is recomputed only for rows that extend the front.
+
+class GrowingFront:
+    """A front to which rows are added one by one, in the order of completion.
+
+    `members`: the keys of the rows on the front, in the order of their addition. `hypervolume`: the share of
+    the reference box that they dominate.
+    """
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self.members: list[int] = []
+        self.hypervolume = 0.0
+        self._points = np.empty((0, len(objectives.names)))
+
+    def add(self, key: int, row: Mapping[str, float]) -> float:
+        """Add a row and return the hypervolume.
+
+        A row that breaks a budget, or has no value of some objective, is not on the front. The hypervolume
+        is computed only for rows that extend the front within the reference box.
         """
-        front = np.empty((0, len(self.names)))
-        result: list[float] = []
-        for row in rows:
-            last = result[-1] if result else 0.0
-            point = self.vector(row)
-            if not self.feasible(row) or np.any(point >= 1.0) or np.any(np.all(front <= point, axis=1)):
-                result.append(last)
-                continue
-            front = np.vstack([front[~np.all(point <= front, axis=1)], point])
-            result.append(max(last, hypervolume(front)))
-        return result
+        objectives = self.objectives
+        if any(name not in row for name in objectives.names) or not objectives.feasible(row):
+            return self.hypervolume
+        point = objectives.vector(row)
+        if np.any(np.all(self._points <= point, axis=1)):
+            return self.hypervolume
+        kept = ~np.all(point <= self._points, axis=1)
+        self._points = np.vstack([self._points[kept], point])
+        self.members = [member for member, keep in zip(self.members, kept, strict=True) if keep] + [key]
+        if np.all(point < 1.0):
+            self.hypervolume = max(self.hypervolume, hypervolume(self._points))
+        return self.hypervolume
 
 
 def nondominated(points: Floats) -> list[int]:

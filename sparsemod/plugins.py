@@ -21,7 +21,7 @@ torch inside the methods of its handler.
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -221,8 +221,10 @@ class Plugins(Registry[type[P]], Generic[P, C]):
                 self.kind, [_named(one, keys) for one in error.errors()]
             ) from None
 
-    def schema(self, schema: dict[str, Any], config: type[C], name: str) -> dict[str, Any]:
-        """Return a config's JSON schema with the member's name and the version as constants."""
+    def member_schema(self, name: str, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON schema of a member's config, with the name and the version as constants."""
+        config = self.config_of(name)
+        schema = handler.resolve_ref_schema(handler(config.__pydantic_core_schema__))
         properties = {**schema["properties"], self.key: {"const": name, "type": "string"}}
         version = config.model_fields["version"].default
         properties["version"] = {**properties["version"], "const": version}
@@ -231,14 +233,26 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             "title": name,
             "properties": properties,
             "required": schema.get("required", [self.key]),
+            "description": self.describe(name),
         }
 
 
 class OneOf:
-    """Annotation of a spec field that holds a config of a member of `family`."""
+    """Annotation of a spec field with the config of one member of a registry, chosen by its name.
 
-    def __init__(self, family: Plugins[Any, Any]) -> None:
-        self.family = family
+    `registry` is a Plugins, or a registry whose members are the classes of the configs. `read` converts plain
+    data to a config, by default the `read` of the Plugins. With `named`, text is also allowed: a name alone
+    means the member with its defaults.
+    """
+
+    def __init__(
+        self,
+        registry: Registry[Any],
+        read: Callable[[Any, Names], BaseModel] | None = None,
+        *,
+        named: bool = True,
+    ) -> None:
+        self.registry, self._convert, self._named = registry, read or cast(Any, registry).read, named
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(
@@ -248,24 +262,23 @@ class OneOf:
             ),
         )
 
-    def _read(self, value: Any, info: core_schema.ValidationInfo) -> PluginConfig:
-        config: PluginConfig = self.family.read(value, (info.context or {}).get(NAMES, Names.ANY))
-        return config
+    def _read(self, given: Any, info: core_schema.ValidationInfo) -> BaseModel:
+        return self._convert(given, (info.context or {}).get(NAMES, Names.ANY))
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        members = [self._member(name, handler) for name in self.family.names()]
-        names: dict[str, Any] = {"type": "string", "enum": list(self.family.names())}
-        json_schema: dict[str, Any] = {"anyOf": [*members, names]}
-        if self.family.default is not None:
-            json_schema["default"] = {self.family.key: self.family.default}
-        return json_schema
-
-    def _member(self, name: str, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        config = self.family.config_of(name)
-        schema = handler.resolve_ref_schema(handler(config.__pydantic_core_schema__))
-        return {**self.family.schema(schema, config, name), "description": self.family.describe(name)}
+        registry = self.registry
+        name: dict[str, Any] = {"type": "string"}
+        default: dict[str, Any] = {}
+        if isinstance(registry, Plugins):
+            members = [registry.member_schema(name, handler) for name in registry.names()]
+            name["enum"] = list(registry.names())
+            if registry.default is not None:
+                default = {"default": {registry.key: registry.default}}
+        else:
+            members = [handler(registry.get(name).__pydantic_core_schema__) for name in registry.names()]
+        return {"anyOf": [*members, *([name] if self._named else [])], **default}
 
 
 def _complaint(title: str, place: tuple[str, ...], value: Any, allowed: str) -> ValidationError:

@@ -112,6 +112,25 @@ class Measurement(Record):
     standard_error: float | None = None
     detail: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def on_test(self) -> bool:
+        """Whether it was measured on test data, which no choice may depend on."""
+        return self.split == "test"
+
+
+class Measured(Record):
+    """Base of the records with measurements. A metric is measured at most once per split."""
+
+    measurements: tuple[Measurement, ...] = ()
+
+    def value(self, metric: str) -> float | None:
+        """Return the value of `metric`, None if it was not measured. Test data do not count."""
+        return self.values().get(metric)
+
+    def values(self) -> dict[str, float]:
+        """Return metric -> value, without measurements on test data."""
+        return {m.metric: m.value for m in self.measurements if not m.on_test}
+
 
 MAX_EPOCH = 1_000_000
 """Upper bound on an epoch number: ten times the largest number of epochs in a spec."""
@@ -151,14 +170,13 @@ class Artifact(Record):
     name: str
 
 
-class TrialResult(Record):
+class TrialResult(Measured):
     """The result of one evaluation.
 
     `seconds` maps pipeline stages to wall seconds; `notes` are sentences for the user.
     """
 
     state: TrialState
-    measurements: tuple[Measurement, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -166,14 +184,78 @@ class TrialResult(Record):
     artifacts: tuple[Artifact, ...] = ()
     epochs: float = 0.0  # epochs behind these weights, including inherited ones
 
-    def value(self, metric: str) -> float | None:
-        """Return the value of `metric`, None if it was not measured. Test data do not count.
 
-        A metric is measured at most once per split.
-        """
-        values = [m.value for m in self.measurements if m.metric == metric and m.split != "test"]
-        return values[0] if values else None
+class TrialRecord(Measured):
+    """A stored trial: its candidate, its plan and what is known of its result.
 
-    def values(self) -> dict[str, float]:
-        """Return metric -> value, without measurements on test data."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
+    `epochs` is the planned number; `trained_epochs` is the number behind its weights, inherited epochs
+    included. `seconds` maps pipeline stages to wall seconds.
+    """
+
+    index: int
+    state: TrialState
+    candidate: Candidate
+    epochs: int
+    seed: int
+    trained_epochs: float = 0.0
+    seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
+    notes: tuple[str, ...] = ()
+    failure: Failure | None = None
+    artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def total_seconds(self) -> float:
+        """The wall seconds of all stages together."""
+        return sum(self.seconds.values())
+
+    @property
+    def failure_message(self) -> str:
+        """Why the trial failed, "" if it did not."""
+        return self.failure.message if self.failure else ""
+
+    def artifact(self, kind: str) -> Artifact | None:
+        """Return the trial's file of this kind, None without one."""
+        return next((artifact for artifact in self.artifacts if artifact.kind == kind), None)
+
+
+class Ancestor(Record):
+    """A step of a lineage: the parent trial, and the operators that changed it into its child."""
+
+    index: int
+    operators: tuple[str, ...]
+
+
+class FrontPoint(Measured):
+    """A point of the front; `lineage` holds its ancestors, nearest first."""
+
+    index: int
+    origin: Label
+    round: Label
+    parameters: dict[str, Value]
+    measurements: tuple[Measurement, ...]
+    lineage: tuple[Ancestor, ...]
+    artifacts: tuple[Artifact, ...]
+
+
+class HistoryPoint(Record):
+    """Hypervolume after `trials` completed trials; `index` and `round` belong to the last one."""
+
+    trials: int
+    hypervolume: float
+    index: int
+    round: Label
+
+
+class ParetoFront(Record):
+    """The front of the completed trials that meet the budgets.
+
+    Hypervolume is the dominated share of the box from zero to the reference point.
+    """
+
+    name: str
+    objectives: tuple[str, ...]
+    reference_point: dict[str, float]
+    budgets: dict[str, float]
+    points: tuple[FrontPoint, ...]
+    hypervolume: float
+    history: tuple[HistoryPoint, ...]

@@ -7,12 +7,14 @@ request.
 
 import importlib
 import os
+import re
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType
 from typing import Generic, TypeVar
@@ -26,8 +28,9 @@ class Registry(Generic[T]):
     """The plug-ins of one kind, by name.
 
     `kind` is the word for error messages ("network family"). `group` is the entry point group for other
-    packages. `builtin` are modules that register plug-ins on import; they are imported before the first
-    look-up.
+    packages. `builtin` names the modules that register plug-ins on import; they are imported before the first
+    look-up. Each entry is a module, or "package @decorator": the modules of the package that use this decorator,
+    so that a new file needs no entry of its own (see `builtin_modules`).
     """
 
     def __init__(self, kind: str, group: str, builtin: tuple[str, ...] = ()) -> None:
@@ -158,7 +161,7 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         try:
-            for module in self._builtin:
+            for module in builtin_modules(self._builtin):
                 importlib.import_module(module)
         except BaseException:
             self._loaded = False  # so that every look-up raises the error, not only the first
@@ -168,6 +171,26 @@ class Registry(Generic[T]):
                 self.add(point.name, self._registered(point.load(), self.kind, point.name))
             except Exception as error:  # noqa: BLE001 - code of another package: only a look-up of this name reports it
                 self._broken[point.name] = (point, error)
+
+
+def builtin_modules(entries: Iterable[str]) -> Iterator[str]:
+    """Yield the modules that `builtin` entries of a registry name.
+
+    The entry "package @METHODS" names the modules directly in the package with a line that begins with
+    `@METHODS.register(` or `@METHODS(`. It reads the files and imports none of them, because other modules of the
+    package may load torch.
+    """
+    for entry in entries:
+        package, _, decorator = entry.partition(" @")
+        if not decorator:
+            yield entry
+            continue
+        used = re.compile(rf"^@{decorator}(?:\.register)?\(", re.MULTILINE)
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in sorted(Path(folder).glob("*.py")):
+                if used.search(path.read_text(encoding="utf-8")):
+                    yield f"{package}.{path.stem}"
 
 
 @dataclass(frozen=True)

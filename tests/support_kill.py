@@ -147,7 +147,7 @@ def check_complete(store: Store, identity: int, processes: Processes, rounds: di
     experiment = store.experiment(identity)
     assert (experiment.state, experiment.reason) == (ExperimentState.DONE, "all rounds are complete")
     with Client(processes.url) as client:
-        trials = [client.trial(identity, record.index) for record in store.records(identity)]
+        trials = [client.trial(identity, record.index) for record in store.observations(identity)]
         pareto = client.pareto(identity)
         events = client.events(identity)
         curves = [client.curve(identity, trial.index) for trial in trials]

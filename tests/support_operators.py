@@ -19,6 +19,7 @@ from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.macs import MACS
 from sparsemod.kinds import KINDS
 from sparsemod.measure.work import FEATURES
+from sparsemod.pruning.channels import CHANNELS
 from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
@@ -85,7 +86,7 @@ EXAMPLES = (
 
 
 STAGES: tuple[Registry[Any], ...] = (
-    KINDS, TRANSLATIONS, FLOAT, MACS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, EMITTERS, ONNX, TFLITE,
+    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, EMITTERS, ONNX, TFLITE,
 )  # fmt: skip
 
 

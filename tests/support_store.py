@@ -48,11 +48,11 @@ class Suggestion(observation.Suggestion):
     epochs: int = 2
     costs: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def measurements(self) -> tuple[Measurement, ...]:
-        return tuple(
+    def __post_init__(self) -> None:
+        made = tuple(
             Measurement(metric=m, value=v, unit="B", method="analytic") for m, v in self.costs.items()
         )
+        object.__setattr__(self, "measurements", self.measurements or made)
 
 
 def suggestions(count: int, **fields: Any) -> list[Suggestion]:

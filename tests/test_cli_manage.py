@@ -284,7 +284,7 @@ def test_attach_fills_in_parameters_with_one_value(
     space = {"layers": 1, "dropout": [0.1], "batch_size": 32, "l1_width": {"low": 4, "high": 64, "step": 4}}
     identity = running.store.create_experiment(make_spec(name="constants", space=space)).id
     cli(capsys, "attach", "constants", "l1_width=12")
-    assert running.store.records(identity)[0].candidate.parameters == {
+    assert running.store.observations(identity)[0].candidate.parameters == {
         "layers": 1,
         "l1_width": 12,
         "dropout": 0.1,

@@ -3,6 +3,7 @@
 import importlib
 import runpy
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,8 +12,11 @@ from sparsemod.data.source import DATASETS
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
 from sparsemod.networks import FAMILIES, create_family, family
 from sparsemod.records import DataInfo
-from sparsemod.registry import Registry
+from sparsemod.registry import Registry, builtin_modules
+from sparsemod.sources.base import SOURCES
 from sparsemod.space.parameters import Integer
+from sparsemod.spec import methods
+from sparsemod.stages.base import STAGES
 
 
 def plug_in() -> str:
@@ -203,3 +207,31 @@ def test_an_entry_point_cannot_take_a_taken_name():
     registry.add("green", plug_in)
     with pytest.raises(InvalidInput, match=r"entry point paints:green.*DuplicateName: .*already registered"):
         registry.get("green")
+
+
+def test_a_new_file_in_a_registry_s_folder_is_found_by_its_decorator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "own_methods_test"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from sparsemod.registry import Registry\nTHINGS = Registry('thing', 'no.group', ('own_methods_test @THINGS',))\n"
+    )
+    (folder / "one.py").write_text(
+        "from own_methods_test import THINGS\n\n\n@THINGS.register('one')\ndef one(): ...\n"
+    )
+    (folder / "helper.py").write_text("raise RuntimeError('@THINGS.register( in a text: no decorator')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("own_methods_test")
+    (folder / "two.py").write_text(
+        "from own_methods_test import THINGS\n\n\n@THINGS.register('two')\ndef two(): ...\n"
+    )
+    assert module.THINGS.names() == ("one", "two")
+
+
+def test_no_list_names_single_members() -> None:
+    """A method, a data set, a family, a source or a stage of this package is one file: nothing else changes."""
+    for registry in (*methods.FAMILIES.values(), DATASETS, FAMILIES, SOURCES, STAGES):
+        assert all(" @" in entry for entry in registry._builtin), registry.kind
+        for entry in registry._builtin:
+            assert list(builtin_modules([entry])), f"{registry.kind}: no file of {entry}"

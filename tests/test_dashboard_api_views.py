@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
+from service.processes.task_process import TaskFailed
+from service.schemas.dashboard import Points
 from service.settings import Settings
 from service.store import Store
 from service.store.tables import metadata
@@ -74,6 +76,36 @@ def test_points_are_all_trials_and_then_the_changes(store: Store) -> None:
     assert store.points_since(made, 10_000).full
     with pytest.raises(NotFound):
         store.points_since(77)
+
+
+def test_points_hold_the_front_and_the_history_of_the_front_page(store: Store) -> None:
+    made = store.create_experiment(spec(reference_point={"error": 1.0, "model_size": 1000.0})).id
+    fill(store, made, 4)
+    finish(store, completed(0.5, 500.0))
+    first = store.points_since(made)
+    finish(store, completed(0.6, 900.0))
+    finish(store, completed(0.2, 800.0))
+
+    def agree(points: Points) -> None:
+        pareto = store.pareto(made)
+        for place, index in enumerate(points.index):
+            known = store.trial(made, index).known_values()
+            assert {
+                name: column[place] for name, column in points.values.items() if column[place] is not None
+            } == known
+        volumes = {i: v for i, v in zip(points.index, points.hypervolume, strict=True) if v is not None}
+        assert sorted(points.front) == sorted(point.index for point in pareto.points)
+        assert volumes.items() <= {entry.index: entry.hypervolume for entry in pareto.history}.items()
+
+    later = store.points_since(made, first.revision)
+    assert not later.full and later.hypervolume.count(None) == 0 and sorted(later.front) == [0, 2]
+    for points in (later, store.points_since(made)):
+        agree(points)
+    store.extend(made, {}, {"model_size": 600})
+    changed = store.points_since(made, later.revision)
+    assert changed.full, "the new budget changes the hypervolume after every trial"
+    assert changed.front == [0] and changed.hypervolume[3] is None
+    agree(changed)
 
 
 def test_points_of_very_many_changes_are_all_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +278,7 @@ def test_graph_and_importance_are_computed_elsewhere(
     assert graph["peak_bytes"] == max(sum(m["tensors"].values()) for m in graph["timeline"])
     assert {m["operator"] for m in graph["timeline"]} <= {layer["name"] for layer in layers}
     # The result is stored by now, also for other server processes: no process computes it again.
-    monkeypatch.setattr(http.app.state.computed, "_compute", None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(http.app.state.computed._process, "run", None)  # type: ignore[attr-defined]
     assert http.get(f"{path}/trials/3/graph").json() == graph
     monkeypatch.undo()
     found = until(http, f"{path}/importance").json()
@@ -268,7 +300,11 @@ def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.
     made = store.create_experiment(spec()).id
     fill(store, made, 1)
     computed = http.app.state.computed  # type: ignore[attr-defined]
-    monkeypatch.setattr(computed, "_compute", lambda task: {"error": f"no {task['kind']} today"})
+
+    def run(function: str, task: Any) -> Any:
+        raise TaskFailed(f"no {function.partition(':')[2]} today")
+
+    monkeypatch.setattr(computed._process, "run", run)
     answer = until(http, f"/experiments/{made}/trials/0/graph")
     assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
 
@@ -288,8 +324,8 @@ def test_an_aborted_computation_is_an_error_and_the_next_one_runs(
             return started(["/no/such/program"], **options)
         return started(command if line is None else ["/bin/sh", "-c", f"read task; {line}"], **options)
 
-    monkeypatch.setattr("service.jobs.computed_views.subprocess.Popen", start)
-    for index, reason in enumerate(("ended (exit code 0)", "No such file")):
+    monkeypatch.setattr("service.processes.task_process.subprocess.Popen", start)
+    for index, reason in enumerate(("ended early: status 0", "No such file")):
         answer = until(http, f"/experiments/{made}/trials/{index}/graph")
         assert answer.status_code == 500 and reason in answer.json()["error"]["message"]
     # The fill's parameters are no network's: it is the process itself that answers.

@@ -231,7 +231,7 @@ def test_keyboard_and_theme(watched: Watched) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
-def test_the_page_computes_the_servers_hypervolume(watched: Watched, processes: Processes) -> None:
+def test_the_page_shows_the_servers_hypervolume(watched: Watched, processes: Processes) -> None:
     with Client(processes.url) as client:
         pareto = client.pareto(1)
     page = watched.open("#/experiments/1")
@@ -254,7 +254,7 @@ FRONT = """async ({rows, reference}) => {
 
 
 @pytest.mark.parametrize("names", [METRICS[:1], METRICS[:2], METRICS[:3], METRICS])
-def test_fronts_and_histories_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
+def test_fronts_that_are_compared_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(len(names))
     # Some equal values, some beyond the reference point or the budget.
     rows = [dict(zip(METRICS, (rng.integers(1, 23, 4) / 20).tolist(), strict=True)) for _ in range(150)]

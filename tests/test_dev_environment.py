@@ -183,6 +183,37 @@ def test_an_older_python_can_read_the_file() -> None:
     ast.parse((ROOT / "dev.py").read_text(), feature_version=(3, 8))
 
 
+def test_failed_checks_are_named_and_their_output_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, line in {
+        "mypy": "echo a type is wrong; exit 1",
+        "ruff": "true",
+        "mkdocs": "true",
+        "lint-imports": "pwd; exit 3",
+    }.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\n{line}\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert dev.static_checks(tmp_path) == ["mypy", "imports"]
+    said = capsys.readouterr().out
+    assert "a type is wrong\n" in said and f"{ROOT}\n" in said and "page     skipped" in said
+    assert [line.split("(")[0].strip() for line in said.splitlines() if line.endswith(" s)")] == [
+        "mypy     failed", "docs     ok", "ruff     ok", "format   ok", "imports  failed",
+    ]  # fmt: skip
+
+
+def test_the_commands_need_nothing_but_python(tmp_path: Path) -> None:
+    code = "import dev, tools.checks, tools.rooms, sys; print({m.split('.')[0] for m in sys.modules if 'site-packages' in str(getattr(sys.modules[m], '__file__', ''))})"
+    found = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout == "set()\n"
+
+
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["dance"], 2), ([], 2)])
 def test_the_command_line(arguments: list[str], code: int) -> None:
     done = subprocess.run(

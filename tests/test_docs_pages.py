@@ -1,5 +1,6 @@
 """The documentation is run: python blocks executed, specs loaded, commands parsed, tables complete."""
 
+import importlib
 import importlib.util
 import re
 import shlex
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
-from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, generator
+from support_docs import DOCS, EXAMPLES, PAGES, ROOT, Block, blocks, built, generator
 
+from sparsemod.plugins import Plugin
 from sparsemod.spec.files import dump, load, loads
 from sparsemod.spec.methods import FAMILIES
 
@@ -63,6 +65,39 @@ def test_every_method_and_its_keys_are_described() -> None:
         assert f"(#{path.replace('.', '')})" in generate.spec_reference() + text
 
 
+def test_every_registry_of_methods_is_on_a_page() -> None:
+    text = "\n".join(built(page.name) for page in DOCS.glob("*.md"))
+    modules = {path: path.read_text() for path in (ROOT / "sparsemod").rglob("*.py")}
+    declared = [
+        (path, name)
+        for path, code in modules.items()
+        for name in re.findall(r"^(\w+): Plugins\[", code, re.MULTILINE)
+    ]
+    assert len(declared) > len(FAMILIES)
+    for path, name in declared:
+        family = getattr(
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)), name
+        )
+        section = text.split(f"### `{family.path}`\n")[1].split("\n### ")[0]
+        assert f"`{family.group}`" in section
+        for member in family.names():
+            assert f"- `{member}`: {family.describe(member)}" in section
+            assert issubclass(family.get(member), Plugin) and issubclass(
+                family.config_of(member), family.base
+            )
+
+
+WIDTH = 120
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *EXAMPLES.rglob("*.py"), *EXAMPLES.rglob("*.yaml")], ids=lambda page: page.name
+)
+def test_lines_are_short(page: Path) -> None:
+    long = [number for number, line in enumerate(page.read_text().splitlines(), 1) if len(line) > WIDTH]
+    assert not long, f"{page.name}: lines {long} have more than {WIDTH} columns"
+
+
 def test_every_field_of_a_parameter_is_described() -> None:
     page = (DOCS / "spec.md").read_text()
     for model in generate.PARAMETERS:
@@ -110,7 +145,7 @@ def test_commands_exist(place: str, line: str, monkeypatch: pytest.MonkeyPatch) 
     if words[:2] == ["python3", "dev.py"]:
         assert f'"{words[2]}": command_' in (ROOT / "dev.py").read_text()
         return
-    assert words[0] in {"sparsemod", "worker", "cd", "curl"}, f"{place}: {line}"
+    assert words[0] in {"sparsemod", "worker", "cd", "curl", "export"}, f"{place}: {line}"
     if words[0] in {"sparsemod", "worker"}:
         monkeypatch.chdir(EXAMPLES)
         parse_command(words[1:] if words[0] == "sparsemod" else words)

@@ -1,23 +1,17 @@
-"""The examples of docs/contributing.md's guide, which are modules outside the package: each small, each driven through everything."""
+"""The examples of docs/contributing.md's guide, which are modules outside the package: each small, each through the conformance tests."""
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from support_docs import DOCS, EXAMPLES, ROOT
-from support_own_code import run_service
-
-from sparsemod.yaml_text import parse_yaml
 
 FOLDER = EXAMPLES / "plugins"
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py"))
 MEMBERS = (
     "random", "feedback_alignment", "ternary", "rmsprop", "linear", "line", "negative", "squared", "top_error", "symmetric",
 )  # fmt: skip
-IMPORTS = [part for module in MODULES for part in ("--import", module)]
 
 
 def command(*words: str) -> str:
@@ -47,25 +41,3 @@ def test_the_examples_pass_the_conformance_tests() -> None:
         *plugins, tests, "-k", " or ".join(MEMBERS),
     )  # fmt: skip
     assert int(found.strip().splitlines()[-1].split(" passed")[0]) >= 5 * len(MEMBERS)
-
-
-def test_the_examples_are_checked_and_run(tmp_path: Path) -> None:
-    assert "1 of 1 candidates went through" in command(
-        "-m", "service.cli", "check", "methods.yaml", *IMPORTS, "--candidates", "1"
-    )
-    command("-m", "service.cli", "run", "methods.yaml", *IMPORTS, "--out", str(tmp_path / "run"))
-    results = [
-        json.loads(line)["result"] for line in (tmp_path / "run" / "trials.jsonl").read_text().splitlines()
-    ]
-    assert [result["state"] for result in results] == ["completed"] * 2
-    (error,) = [m for m in results[0]["measurements"] if m["metric"] == "error"]
-    assert error["method"].startswith("top_error of the integer network")
-    assert all(point["sparsity"] > 0 for point in results[0]["curve"][1:])
-
-
-def test_the_examples_run_as_a_service(tmp_path: Path) -> None:
-    spec = parse_yaml((FOLDER / "methods.yaml").read_text(), "methods.yaml")[0]
-    view, trials = run_service(tmp_path, FOLDER, MODULES, spec)
-    assert view["state"] == "done", view["reason"]
-    assert [(trial["state"], trial["failure"]) for trial in trials] == [("completed", None)] * 2
-    assert view["spec"]["pruning"]["draw"] == 1

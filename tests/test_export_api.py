@@ -158,7 +158,7 @@ def test_a_child_that_dies_is_a_failed_export(
 ) -> None:
     files = http.app.state.files  # type: ignore[attr-defined]
     experiment, trial = finished(store, files, quantized(lambda: Wide(4)))
-    monkeypatch.setattr("service.jobs.export_process.sys.executable", "/bin/false")
+    monkeypatch.setattr("service.processes.task_process.sys.executable", "/bin/false")
     path = f"/experiments/{experiment}/trials/{trial}/exports"
     assert http.post(path, json={"formats": ["onnx"]}).status_code == 202
     (item,) = wait(http, path)

@@ -80,6 +80,19 @@ def test_a_folder_holds_exactly_the_needed_files(network: IntegerNetwork, tmp_pa
     assert not {"malloc", "printf", "math.h"} & set(" ".join(made.files[s] for s in made.sources).split())
 
 
+def test_text_of_a_user_is_put_in_as_it_is(network: IntegerNetwork) -> None:
+    """Neither a template's syntax nor HTML means anything in the names of layers, classes and devices."""
+    word = "{{ name }} {% endif %} {# LAST_x #} a<b&c"
+    layers = (replace(network.layers[0], name=word), *network.layers[1:])
+    named = replace(network, layers=layers, encodings={}, classes=(word, "b", "c", "d"))
+    files = generate(named, name="tiny", device=word).files
+    assert f"/* 0. {word!r}: conv 3 x 3" in files["tiny.c"] and f'    "{word}",\n' in files["tiny.c"]
+    assert f"/* ---- {word!r}: conv 3 x 3" in files["tiny.weights.h"]
+    readme = files["README.md"]
+    assert f"Made for {word}." in readme and f"| 0 | {word} | conv" in readme
+    assert "| 0 | " + word.replace("<", "&lt;") + " |\n" in readme
+
+
 @pytest.mark.skipif(
     shutil.which("make") is None or shutil.which("cc") is None, reason="no make or no C compiler"
 )

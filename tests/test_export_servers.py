@@ -121,7 +121,7 @@ def test_a_killed_servers_export_is_finished_by_the_next(tmp_path: Path) -> None
 DEADLY = """
 import os, signal, sys
 main = sys.modules["__main__"]
-if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.jobs.export_child":
+if getattr(main, "__spec__", None) is not None and main.__spec__.name == "service.processes.task_child":
     with open(os.environ["DEADLY"], "r+") as file:
         left = int(file.read())
         file.seek(0)
@@ -189,6 +189,6 @@ def children() -> list[str]:
             line = (entry / "cmdline").read_text()
         except OSError:
             continue  # it has ended
-        if parent == os.getpid() and "service.jobs.export_child" in line:
+        if parent == os.getpid() and "service.processes.task_child" in line:
             found.append(line)
     return found

@@ -303,7 +303,7 @@ def test_an_interrupted_run_keeps_its_results_and_continues(
     lines = [line(trial, local.problem.objectives) for trial in local.trials]
     assert capsys.readouterr().out.splitlines() == lines and "completed   error " in lines[-1]
     assert (
-        trials_csv([trial.row() for trial in local.trials]) == (tmp_path / "run" / "trials.csv").read_text()
+        trials_csv([trial.record for trial in local.trials]) == (tmp_path / "run" / "trials.csv").read_text()
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -50,7 +51,12 @@ def bridge(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[B
                     fill(
                         store,
                         identity,
-                        [_Measured(trial.candidate, 1, costs, False, over, None, result.measurements)],
+                        [
+                            replace(
+                                Suggestion(trial.candidate, 1, costs, False, over),
+                                measurements=result.measurements,
+                            )
+                        ],
                     )
                     continue
                 fill(store, identity, [Suggestion(trial.candidate, trial.planned_epochs)])
@@ -61,18 +67,6 @@ def bridge(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[B
                 client.finish(claim.attempt, claim.token, result)
             client.create_experiment(search().to_dict() | {"name": "younger"})
         yield Bridge(app)
-
-
-class _Measured(Suggestion):
-    """An infeasible candidate with the measurements that it has in a run."""
-
-    def __init__(self, *fields: object) -> None:
-        super().__init__(*fields[:-1])  # type: ignore[arg-type]
-        object.__setattr__(self, "_measurements", fields[-1])
-
-    @property
-    def measurements(self):  # type: ignore[no-untyped-def, override]
-        return self._measurements  # type: ignore[attr-defined]
 
 
 @pytest.fixture

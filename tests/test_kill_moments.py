@@ -91,7 +91,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None
     try:
         for name in ("server", "suggester", *WORKERS):
             start(processes, name)
-        until(lambda: store.records(identity), PATIENCE, "the first trial")
+        until(lambda: store.observations(identity), PATIENCE, "the first trial")
         for blow in plan:
             blow.fall(processes)
         until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, PATIENCE, "the end")

@@ -41,7 +41,7 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
             until(lambda: finished(store, identity) >= count, PATIENCE, f"{count} finished trials")
 
         # The suggester while it loads or suggests, a worker in its trial, the server under both, and again in the later rounds.
-        until(lambda: store.records(identity), PATIENCE, "the first trial")
+        until(lambda: store.observations(identity), PATIENCE, "the first trial")
         processes.kill("suggester")
         processes.start_suggester()
         until(running, PATIENCE, "a running trial")

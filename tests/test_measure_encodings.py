@@ -11,17 +11,21 @@ from support_export import quantized
 from support_trials import default_candidate, tiny_data, tiny_spec
 from torch import nn
 
+from sparsemod.arena.memory import MEMORY
 from sparsemod.emulator import Emulator, available
 from sparsemod.export.c import generate
+from sparsemod.export.c.arena import node
 from sparsemod.export.c.encoding import encoded_layers, encodings, gaps, smallest
 from sparsemod.graph import Graph, capture, deployed
+from sparsemod.kinds.encodings import ENCODINGS
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
 from sparsemod.measure.predicted import chosen_encodings, predict
-from sparsemod.measure.work import Weights, layer_instructions, sparse_features, stored_forms
+from sparsemod.measure.work import Weights, layer_instructions, sparse_features, stored_forms, work_of
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import IntegerNetwork
+from sparsemod.spec.methods import INT8
 from sparsemod.targets import operator_model
 
 MODEL = operator_model("cortex-m4")
@@ -212,3 +216,33 @@ def test_goals_come_from_objectives_and_budgets() -> None:
     neither = goal(objectives=["error", "working_memory"])
     assert neither.flash and neither.instructions
     assert goal(measure={"model_size": "sparse"}).smallest
+
+
+def test_plan_and_c_code_agree_on_kernels_and_bytes() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 2, groups=2), nn.Flatten(), nn.Linear(36, 5)
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter[torch.rand_like(parameter) < 0.6] = 0
+    network = quantized(module, (2, 8, 8))
+    planned = {layer.name: layer for layer in encoded_layers(network)}
+    nodes = {layer.name: node(layer) for layer in network.weighted()}
+    for encoding in ENCODINGS:
+        project = generate(
+            network, encodings=dict.fromkeys((layer.name for layer in network.weighted()), encoding)
+        )
+        for emitted, layer in zip(project.layers, network.weighted(), strict=True):
+            kernel, _ = work_of(nodes[layer.name], network.named)
+            assert emitted.kernels[0] == f"nn_{kernel}", layer.name
+            needs = MEMORY.rule(layer.kind, layer.name)(nodes[layer.name], network.named)
+            assert bool(needs.scratch) is (kernel == "conv"), layer.name
+            channels = len(layer.weight)
+            if layer.name in planned:
+                forms = {form.name: form.bytes for form in stored_forms(planned[layer.name].weights)}
+                stored = forms.get(encoding, forms["dense"])
+            else:
+                stored = layer.weight.size
+            assert emitted.data_bytes == stored + INT8.channel_bytes * channels, (layer.name, encoding)

@@ -145,7 +145,10 @@ def test_bad_options_are_named(name: str, options: dict[str, Value], message: st
 
 
 def test_cnn_needs_images() -> None:
-    with pytest.raises(InvalidInput, match=r"cnn.*needs images of shape \(C, H, W\).*'table'.*\(13,\)"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"cnn.*needs samples of layout channels-height-width \(channels, height, width\); .*'table'.*\(13,\)",
+    ):
         create_family("cnn").space(TABLE)
 
 

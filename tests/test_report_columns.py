@@ -6,19 +6,26 @@ import io
 import pandas as pd
 from test_report_results import some_rows
 
-from sparsemod.records import Candidate, Measurement, TrialState
+from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialRecord, TrialState
 from sparsemod.report.columns import columns_of
 from sparsemod.report.frames import frame
 from sparsemod.report.results import trials_csv
-from sparsemod.report.rows import Row
 
 
 def row(
     index: int, parameters: dict[str, object], *measured: tuple[str, float, str], **fields: object
-) -> Row:
+) -> TrialRecord:
     found = tuple(Measurement(metric=m, value=v, unit=u, method="made up") for m, v, u in measured)
     candidate = Candidate(parameters=parameters, origin="sobol", round="r1")
-    return Row(index, candidate, TrialState.COMPLETED, found, **fields)
+    return TrialRecord(
+        index=index,
+        candidate=candidate,
+        state=TrialState.COMPLETED,
+        epochs=1,
+        seed=0,
+        measurements=found,
+        **fields,
+    )
 
 
 def test_a_frame_and_a_csv_file_hold_the_same_table():
@@ -39,9 +46,14 @@ def test_attrs_hold_units_and_types_are_kept():
             3,
             {"width": 8, "rate": 0.5, "kind": "conv", "bias": True},
             ("error", 0.25, "fraction"),
-            seconds=1.5,
+            seconds={"build": 0.5, "train": 1.0},
         ),
-        row(7, {"rate": 1}, ("flash", 100, "B"), failure="out of memory"),
+        row(
+            7,
+            {"rate": 1},
+            ("flash", 100, "B"),
+            failure=Failure(kind=FailureKind.FAULT, message="out of memory"),
+        ),
     ]
     made = frame(rows)
     assert made.attrs["units"] == {"epochs": "epochs", "seconds": "s", "error": "fraction", "flash": "B"}
@@ -65,7 +77,7 @@ def test_names_of_columns_are_unique():
             {"error": 1, "epochs": 2, "trial": 3},
             ("error", 0.5, "fraction"),
             ("seconds", 9.0, "s"),
-            epochs=4.0,
+            trained_epochs=4.0,
         )
     ]
     made = frame(rows)

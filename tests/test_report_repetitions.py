@@ -4,18 +4,19 @@ import csv
 import io
 import statistics
 
-from sparsemod.records import Candidate, Measurement, TrialState
+from sparsemod.records import Candidate, Measurement, TrialRecord, TrialState
 from sparsemod.report.repetitions import Spread, repetitions, repetitions_csv, spread
-from sparsemod.report.rows import Row
 
 
-def row(index: int, width: int, error: float | None, state: TrialState = TrialState.COMPLETED) -> Row:
+def row(index: int, width: int, error: float | None, state: TrialState = TrialState.COMPLETED) -> TrialRecord:
     found = [Measurement(metric="model_size", value=100.0 * width, unit="B", method="made up")]
     if error is not None:
         found.append(Measurement(metric="error", value=error, unit="fraction", method="made up"))
     found.append(Measurement(metric="error", value=0.9, unit="fraction", method="made up", split="test"))
     candidate = Candidate(parameters={"width": width, "head": "flat"}, origin="grid", round="grid")
-    return Row(index, candidate, state, tuple(found))
+    return TrialRecord(
+        index=index, candidate=candidate, state=state, epochs=1, seed=index, measurements=tuple(found)
+    )
 
 
 ROWS = [

@@ -3,21 +3,20 @@
 import csv
 import io
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sparsemod.objectives import Objectives
-from sparsemod.records import Candidate, Measurement, TrialState
+from sparsemod.records import Ancestor, Candidate, Measurement, TrialRecord, TrialState
+from sparsemod.report.pareto import front, lineage, parents_of
 from sparsemod.report.plots import draw, pareto_figure
-from sparsemod.report.results import lineage, trials_csv, write_results
-from sparsemod.report.rows import Row, front
+from sparsemod.report.results import trials_csv, write_results
 
 NAMES = ("error", "model_size", "working_memory", "latency")
 
 
-def some_rows(count: int = 40) -> list[Row]:
+def some_rows(count: int = 40) -> list[TrialRecord]:
     rng = np.random.default_rng(0)
     rows = []
     for index in range(count):
@@ -30,17 +29,21 @@ def some_rows(count: int = 40) -> list[Row]:
             "latency": size / 1000,
         }
         rows.append(
-            Row(
-                index,
-                Candidate(
+            TrialRecord(
+                index=index,
+                epochs=1,
+                seed=index,
+                candidate=Candidate(
                     parameters={"filters": int(size) // 100, **({"kernel": 3} if index % 2 else {})},
                     origin="morphism" if round_name == "r3" else "sobol",
                     round=round_name,
                     parent=index // 2 if round_name == "r3" else None,
                     operators=("widen",) if round_name == "r3" else (),
                 ),
-                TrialState.COMPLETED if index % 7 else TrialState.INFEASIBLE,
-                tuple(Measurement(metric=n, value=v, unit="u", method="made up") for n, v in values.items()),
+                state=TrialState.COMPLETED if index % 7 else TrialState.INFEASIBLE,
+                measurements=tuple(
+                    Measurement(metric=n, value=v, unit="u", method="made up") for n, v in values.items()
+                ),
             )
         )
     return rows
@@ -68,10 +71,8 @@ def test_front_holds_completed_feasible_rows_only():
 
 def test_lineage_follows_parents():
     rows = some_rows()
-    by_index = {row.index: row for row in rows}
-    chain = lineage(rows[39], by_index)
-    assert [step["trial"] for step in chain] == [19]
-    assert chain[0]["operators"] == ["widen"]
+    assert lineage(39, parents_of(rows)) == (Ancestor(index=19, operators=("widen",)),)
+    assert lineage(0, parents_of(rows)) == ()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -100,7 +101,7 @@ def test_equal_results_give_equal_files():
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_nothing_of_a_plot_is_cut_off(count):
     rows = [
-        replace(row, candidate=row.candidate.model_copy(update={"round": "manual"}))
+        row.model_copy(update={"candidate": row.candidate.model_copy(update={"round": "manual"})})
         if row.index % 5 == 0
         else row
         for row in some_rows()
@@ -117,7 +118,7 @@ def test_nothing_of_a_plot_is_cut_off(count):
 def test_a_network_without_an_error_is_on_the_plot():
     rows = some_rows()
     perfect = Measurement(metric="error", value=0.0, unit="u", method="made up")
-    rows[1] = replace(rows[1], measurements=(perfect, *rows[1].measurements[1:]))
+    rows[1] = rows[1].model_copy(update={"measurements": (perfect, *rows[1].measurements[1:])})
     for axis in draw("demo", objectives(), rows).axes:
         assert axis.get_yscale() == "linear"
         assert axis.get_ylim()[0] <= 0

@@ -72,7 +72,7 @@ def test_a_failed_conversion_gives_the_reason(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     store = open_store(settings)
     with pytest.raises(SparsemodError, match="the conversion for Ax failed"):
-        AxExport(store, settings)._run(b"{}")
+        AxExport(store, settings)._run({})
     store.close()
 
 

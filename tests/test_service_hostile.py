@@ -25,8 +25,8 @@ from service.http.connections import TimedProtocol
 from service.processes.supervisor import free_port
 from service.settings import Settings
 from service.store.tables import curve_points
-from sparsemod.records import Candidate, TrialState
-from sparsemod.report.results import Row, trials_csv
+from sparsemod.records import Candidate, Failure, FailureKind, TrialRecord, TrialState
+from sparsemod.report.results import trials_csv
 
 BIG: dict[str, Any] = {
     "unknown keys": {**SPEC, **{f"k{i}": 1 for i in range(50_000)}},
@@ -268,7 +268,14 @@ def test_an_epoch_that_no_training_reaches_is_refused(tmp_path: Path) -> None:
 def test_text_in_a_table_is_not_a_formula() -> None:
     parameters = {"=cmd": "=1+1", "width": -3, "kind": "@x"}
     candidate = Candidate(parameters=parameters, origin="manual", round="manual")
-    row = Row(0, candidate, TrialState.FAILED, (), 0.0, 0.0, "-2+3|calc", ())
+    row = TrialRecord(
+        index=0,
+        candidate=candidate,
+        state=TrialState.FAILED,
+        epochs=1,
+        seed=0,
+        failure=Failure(kind=FailureKind.FAULT, message="-2+3|calc"),
+    )
     (found,) = csv.DictReader(io.StringIO(trials_csv([row])))
     assert (found["'=cmd"], found["width"], found["kind"], found["failure"]) == (
         "'=1+1",

@@ -62,7 +62,7 @@ def test_a_morph_gets_its_parents_files(store: Store) -> None:
     assert morph is not None and morph.parent is not None
     assert (morph.parent.index, morph.parent.parameters, morph.parent.epochs) == (0, {"width": 0}, 2.0)
     assert morph.parent.artifacts == (weights,)
-    assert store.records(made)[0].weights and not store.records(made)[1].weights
+    assert store.observations(made)[0].weights and not store.observations(made)[1].weights
     assert store.trial(made, 0).artifacts[0].url == f"/artifacts/{weights.digest}"
 
 

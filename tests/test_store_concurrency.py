@@ -88,6 +88,6 @@ def test_threads_that_claim_queue_attach_stop_and_read(database: str) -> None:
         switcher.result()
         busy.set()
         assert sum(future.result() for future in workers) == queued
-    assert [record.index for record in store.records(made)] == list(range(queued))
+    assert [record.index for record in store.observations(made)] == list(range(queued))
     assert len(store.pareto(made).history) == queued
     store.close()

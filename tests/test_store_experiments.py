@@ -13,7 +13,6 @@ from support_store import (
 
 from service.schemas.trials import ExperimentState
 from service.store import Store
-from service.suggester.suggester import observation
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
 from sparsemod.records import Candidate, Failure, FailureKind, TrialResult, TrialState
@@ -62,7 +61,7 @@ def test_missing_objects_raise_not_found(store: Store) -> None:
         lambda: store.extend(99, {"r1": 1}),
         lambda: store.events(99),
         lambda: store.trials(99),
-        lambda: store.records(99),
+        lambda: store.observations(99),
         lambda: store.trial_indices(99),
         lambda: store.pareto(99),
         lambda: store.attach(99, {}),
@@ -171,7 +170,7 @@ def test_progress_counts_like_the_search(store: Store) -> None:
         TrialState.RUNNING: 1,
     }
     assert rounds["r1"].done == 2, "the completed one, and the one that was trained and diverged"
-    records = [observation(record) for record in store.records(made) if record.candidate.round == "r1"]
+    records = [one for one in store.observations(made) if one.candidate.round == "r1"]
     assert sum(not one.miss and not one.pending for one in records) == 2
     assert store.experiments(10, 0)[0][0].rounds == rounds
 
@@ -229,7 +228,7 @@ def test_indices_are_dense_and_only_the_holder_of_the_lease_queues(store: Store,
     assert store.queue(other, suggestions(1)) == [4]
     store.release_suggester(other)
     assert store.lease_suggester(made, "c") is not None
-    assert [record.index for record in store.records(made)] == [0, 1, 2, 3, 4]
+    assert [record.index for record in store.observations(made)] == [0, 1, 2, 3, 4]
 
 
 def test_a_restarted_suggester_takes_its_lease_and_the_old_one_is_fenced(store: Store) -> None:
@@ -260,7 +259,7 @@ def test_infeasible_and_impossible_candidates_are_recorded_finished(store: Store
     assert impossible.state is TrialState.FAILED
     assert impossible.failure == Failure(kind=FailureKind.INVALID, message="kernel 5 does not fit")
     assert store.claim("w") is None
-    records = store.records(made)
+    records = store.observations(made)
     assert records[0].values == {"model_size": 1500.0} and records[1].failure is FailureKind.INVALID
 
 

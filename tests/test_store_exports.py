@@ -70,7 +70,7 @@ def test_a_job_from_queue_to_files(store: Store) -> None:
     assert {a.digest for a in store.trial(made, 1).artifacts} == {f.digest for f in files}
     (event,) = store.events(made, revision)
     assert (event.kind, event.data) == ("trial", {"index": 1, "files": 2})
-    with pytest.raises(StaleLease, match="is over: done"):
+    with pytest.raises(StaleLease, match="has ended: done"):
         store.finish_export(job, files)
     # A new file replaces the old one of the same kind and name.
     store.queue_exports(made, [1], ["c"], "stm32f446")

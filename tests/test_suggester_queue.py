@@ -42,7 +42,7 @@ def test_the_queue_is_kept_ahead_and_the_experiment_ends(tmp_path: Path) -> None
         work(store, 1)
     view = store.experiment(identity)
     assert (view.state, view.reason) == (ExperimentState.DONE, "all rounds are complete")
-    records = store.records(identity)
+    records = store.observations(identity)
     assert [record.index for record in records] == list(range(7))
     assert [record.candidate.round for record in records] == ["r1"] * 4 + ["r2"] * 3
     assert len({str(record.candidate.parameters) for record in records}) == 7
@@ -55,16 +55,16 @@ def test_batches_are_whole_distinct_and_consider_pending_trials(tmp_path: Path) 
     suggester = Suggester(store, ahead=1)
     sizes, slow = [], None
     while store.experiment(identity).state is ExperimentState.RUNNING:
-        before = len(store.records(identity))
+        before = len(store.observations(identity))
         suggester.step()
-        sizes.append(len(store.records(identity)) - before)
+        sizes.append(len(store.observations(identity)) - before)
         # The last trial of each batch is still running when the next batch is chosen.
         if slow is not None:
             complete(store, slow)
         work(store, 2)
         slow = store.claim("slow")
     assert [size for size in sizes if size] == [3] * 5
-    records = store.records(identity)
+    records = store.observations(identity)
     assert [record.candidate.origin for record in records] == ["sobol"] * 6 + ["gp"] * 9
     assert len({str(record.candidate.parameters) for record in records}) == 15
 
@@ -82,7 +82,7 @@ def test_a_suggester_that_is_replaced_at_every_step_suggests_the_same(tmp_path: 
                 suggester = Suggester(store, holder="same name", ahead=1)
             suggester.step()
             work(store, 1)
-        found.append([record.candidate for record in store.records(identity)])
+        found.append([record.candidate for record in store.observations(identity)])
     assert found[0] == found[1]
 
 
@@ -100,7 +100,7 @@ def test_a_suggester_that_lost_its_lease_queues_nothing(tmp_path: Path) -> None:
     work(store, 1)
     # The first one wakes up, believing that the lease is still its own.
     assert not first.step()
-    assert [record.index for record in store.records(identity)] == [0, 1, 2]
+    assert [record.index for record in store.observations(identity)] == [0, 1, 2]
     assert second.step()
 
 
@@ -161,13 +161,13 @@ def test_in_step_the_next_batch_waits_for_the_one_before(tmp_path: Path) -> None
     identity = store.create_experiment(make_spec(search={"in_step": True, "batch_size": 2})).id
     suggester = Suggester(store, ahead=9)
     assert suggester.step()
-    assert len(store.records(identity)) == 2
+    assert len(store.observations(identity)) == 2
     slow = store.claim("slow")
     work(store, 1)
     assert not suggester.step(), "one is still under way"
     complete(store, slow)
     assert suggester.step()
-    assert len(store.records(identity)) == 4
+    assert len(store.observations(identity)) == 4
 
 
 def test_constraints_that_nothing_meets_fail_the_experiment(tmp_path: Path) -> None:
@@ -186,12 +186,12 @@ def test_an_attached_trial_gets_a_new_index(tmp_path: Path) -> None:
     identity = store.create_experiment(make_spec()).id
     suggester = Suggester(store, ahead=2)
     suggester.step()
-    manual = store.attach(identity, store.records(identity)[0].candidate.parameters)
+    manual = store.attach(identity, store.observations(identity)[0].candidate.parameters)
     assert manual.index == 2
     while store.experiment(identity).state is ExperimentState.RUNNING:
         work(store, 1)
         suggester.step()
-    rounds = [record.candidate.round for record in store.records(identity)]
+    rounds = [record.candidate.round for record in store.observations(identity)]
     assert sorted(rounds) == ["manual", *["r1"] * 4, *["r2"] * 3]
 
 
@@ -219,7 +219,7 @@ def test_changes_while_the_suggester_ends_are_not_lost(
     while store.experiment(identity).state is ExperimentState.RUNNING:
         work(store, 3)
         suggester.step()
-    states = [record.state for record in store.records(identity)]
+    states = [record.state for record in store.observations(identity)]
     assert states == [TrialState.COMPLETED] * 8
 
 
@@ -231,9 +231,9 @@ def test_an_extended_experiment_continues(tmp_path: Path) -> None:
         while store.experiment(identity).state is ExperimentState.RUNNING:
             work(store, 3)
             suggester.step()
-        if len(store.records(identity)) == 7:
+        if len(store.observations(identity)) == 7:
             store.extend(identity, {"r2": 2}, None)
-    assert len(store.records(identity)) == 9
+    assert len(store.observations(identity)) == 9
 
 
 def test_an_empty_space_fails_with_its_reason(tmp_path: Path) -> None:

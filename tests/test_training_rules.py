@@ -178,10 +178,8 @@ def test_matrices_from_the_seed_equal_stored_ones_and_their_bytes_are_reported(n
         notes.append(train(net, data, spec, epochs=1, seed=4).notes)
         nets.append(net)
     assert equal(*nets)
-    if name in DIRECT:  # the inputs of the second convolution and of the linear layer
-        sizes = [10 * 6 * 4 * 4 * 4, 10 * 32 * 4]
-    else:  # the first layer's input needs no gradient
-        sizes = [8 * 6 * 9 * 4, 32 * 10 * 4]
+    # The inputs of the second convolution and of the linear layer; or these layers' weights.
+    sizes = [10 * 6 * 4 * 4 * 4, 10 * 32 * 4] if name in DIRECT else [8 * 6 * 9 * 4, 32 * 10 * 4]
     assert notes[0][0] == f"feedback matrices: {sum(sizes):,} B (stored)"
     assert notes[1][0] == f"feedback matrices: {max(sizes):,} B (drawn at each use, the largest)"
 

@@ -21,7 +21,7 @@ def timeless(trial):
             "curve": tuple(p.model_copy(update={"seconds": 0.0}) for p in trial.result.curve),
         }
     )
-    return trial.model_copy(update={"seconds": 0.0, "result": result})
+    return trial.model_copy(update={"result": result})
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +192,9 @@ def test_a_full_disk_stops_a_run_which_continues_later(finished, tmp_path, monke
     def fill(trial):
         if trial.index == 2:
             if where == "artifact":
-                monkeypatch.setattr("sparsemod.pipeline.local_run.os.replace", no_space)
+                monkeypatch.setattr("sparsemod.files.os.replace", no_space)
             else:
-                monkeypatch.setattr("sparsemod.pipeline.local_run.os.fsync", no_space)
+                monkeypatch.setattr("sparsemod.files.os.fsync", no_space)
 
     with pytest.raises(EnvironmentFailure, match="No space left on device; 3 finished trials are kept"):
         run.run(on_finished=fill)

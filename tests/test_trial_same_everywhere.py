@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialView], l
         identity = store.create_experiment(ExperimentSpec.parse(SPEC.to_dict())).id
         until(lambda: store.experiment(identity).state is not ExperimentState.RUNNING, PATIENCE, "the end")
         with Client(processes.url) as client:
-            trials = [client.trial(identity, record.index) for record in store.records(identity)]
+            trials = [client.trial(identity, record.index) for record in store.observations(identity)]
             curves = [client.curve(identity, trial.index) for trial in trials]
         for name in ("worker", "second", "suggester", "server"):
             stop_gently(processes.running.pop(name))

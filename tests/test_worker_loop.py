@@ -141,6 +141,10 @@ def test_pauses_grow_and_differ() -> None:
     assert len(set(pauses)) == 6
     backoff.reset()
     assert backoff.pause() <= 1.0
+    Backoff(0.001, 0.001).wait(lambda: False)
+    answers = iter([False, True])
+    Backoff(10_000, 10_000).wait(lambda: next(answers))  # would last for hours
+    assert next(answers, None) is None
 
 
 def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:

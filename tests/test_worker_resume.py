@@ -77,7 +77,8 @@ def test_a_claim_with_a_checkpoint_continues_after_its_last_epoch(
     assert [point.epoch for point in server.curve[1]] == [3, 4], "two epochs were kept, two are trained"
     whole = trial()
     assert result.values() == whole.values()
-    assert [point.train_loss for point in result.curve] == [point.train_loss for point in whole.curve]
+    curve = [*stopped.points, *server.curve[1]]
+    assert [point.train_loss for point in curve] == [point.train_loss for point in whole.curve]
 
 
 def test_a_claim_without_a_checkpoint_begins_at_the_first_epoch(
@@ -87,6 +88,7 @@ def test_a_claim_without_a_checkpoint_begins_at_the_first_epoch(
     result = attempt(fork_server, tmp_path, server)
     assert result.state is TrialState.COMPLETED, result.failure
     assert [point.epoch for point in server.curve[1]] == [1, 2, 3, 4]
+    assert result.curve == (), "the points were sent before, each once"
 
 
 def test_a_claim_with_a_parent_inherits_its_weights(fork_server: ForkServer, tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_a_claim_with_a_parent_inherits_its_weights(fork_server: ForkServer, tmp
     assert result.state is TrialState.COMPLETED, result.failure
     assert result.notes[0] == "inherited weights, function kept"
     assert result.epochs == 5
-    assert result.curve[0].train_loss < parent.curve[0].train_loss
+    assert server.curve[1][0].train_loss < parent.curve[0].train_loss
 
 
 def test_a_checkpoint_that_is_gone_gives_the_trial_back_and_names_it(

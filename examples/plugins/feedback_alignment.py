@@ -1,4 +1,4 @@
-"""A training rule with state: errors are propagated through fixed random matrices. `sparsemod run --import feedback_alignment SPEC`"""
+"""A training rule with state: errors go back through fixed random matrices."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A pruning method: random weights are removed, the same share of each layer. `sparsemod run --import random_pruning SPEC`"""
+"""A pruning method: remove random weights, the same share of each layer."""
 
 import torch
 from pydantic import Field

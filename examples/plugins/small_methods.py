@@ -1,4 +1,4 @@
-"""An optimizer, two schedules, an augmentation, a loss, a metric and a rule of ranges. `sparsemod run --import small_methods SPEC`"""
+"""An optimizer, two schedules, an augmentation, a loss, a metric and a rule of ranges."""
 
 import torch
 from pydantic import Field

@@ -1,4 +1,4 @@
-"""A quantization scheme: weights with three values, in int8. `sparsemod run --import ternary SPEC`"""
+"""A quantization scheme: weights of three values, in int8."""
 
 import dataclasses
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.cli.common import connect, console, duration, require_folder
+from service.cli.common import connect, console, duration, quiet_retries, require_folder
 from service.cli.embedded import local_url, programs
 from service.cli.picture import check_path, recorder, write_svg
 from service.cli.results import write_files
@@ -87,6 +87,7 @@ def _run(directory: Path, port: int, workers: int, stay: bool, spec_file: Path, 
     )
     signal.signal(signal.SIGTERM, _interrupt)
     began = time.monotonic()
+    quiet_retries()
     try:
         with console(stderr=True).status("starting the server, the suggester and the workers"):
             supervisor.start()

@@ -20,8 +20,9 @@ from service.client.lookup import which
 if TYPE_CHECKING:
     from service.client.client import Client
     from service.schemas.exports import ExportView
-    from service.schemas.trials import ExperimentView, TrialView
-    from sparsemod.pipeline.local_run import Finished, LocalFolder
+    from service.schemas.trials import ExperimentView
+    from sparsemod.pipeline.local_run import LocalFolder
+    from sparsemod.records import TrialRecord
 
 LOOK_SECONDS = 0.5
 """Pause in seconds between two requests for the state of the server's exports."""
@@ -180,7 +181,7 @@ def _wait(client: "Client", experiment: int, index: int, formats: tuple[str, ...
 
 def _deliver(
     experiment: "ExperimentView | LocalFolder",
-    view: "TrialView | Finished",
+    trial: "TrialRecord",
     folder: Path,
     formats: tuple[str, ...],
     device: str,
@@ -189,16 +190,16 @@ def _deliver(
     """Write the formats of one trial into its folder; return the number of failed ones."""
     from sparsemod.errors import Conflict
 
-    networks = [artifact for artifact in view.artifacts if artifact.kind == "network"]
-    if not networks:
-        raise Conflict(f"trial {view.index} has no network to export: its state is {view.state}")
+    network = trial.artifact("network")
+    if network is None:
+        raise Conflict(f"trial {trial.index} has no network to export: its state is {trial.state}")
     from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
 
     spec = experiment.spec
-    content = (folder / Path(networks[0].name).name).read_bytes()
+    content = (folder / Path(network.name).name).read_bytes()
     subject = Subject.of(
-        spec, content, f"{spec.name}, trial {view.index}",
-        parameters=view.candidate.parameters, measurements=view.measurements,
+        spec, content, f"{spec.name}, trial {trial.index}",
+        parameters=trial.candidate.parameters, measurements=trial.measurements,
     )  # fmt: skip
     if subject.note:
         typer.echo(subject.note, err=True)

@@ -24,6 +24,7 @@ from service.client.lookup import which
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.records import TrialRecord
     from sparsemod.spec.experiment import ExperimentSpec
 
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
@@ -144,7 +145,7 @@ def _trial_line(trial: "Finished", objectives: tuple[str, ...]) -> str:
         f"{name} {metric_text(name, values[name])}" for name in objectives if name in values
     )
     words = " ".join(result.failure.message.split()) if result.failure else objectives_text
-    return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.seconds):>8}  {words}"
+    return f"trial {trial.index:>4}  {trial.candidate.round}  {result.state:<10} {duration(trial.record.total_seconds):>8}  {words}"
 
 
 class _Follower:
@@ -200,7 +201,7 @@ class _Follower:
 
         from service.cli.view import Point, Progress, Snapshot
         from service.cli.watching import time_left
-        from sparsemod.report.rows import front
+        from sparsemod.report.pareto import front
 
         local = self._local
         spec = local.spec
@@ -219,7 +220,7 @@ class _Follower:
             if part.trials
         ]
         objectives = local.problem.objectives
-        rows = [trial.row() for trial in local.trials]
+        rows = [trial.record for trial in local.trials]
         completed = [row.values() for row in rows if row.state == "completed"]
         history = objectives.history(completed)
         seconds = time.monotonic() - self._began
@@ -306,16 +307,15 @@ def test(
 
     import_modules(imports)
     folder = local_folder(experiment)
-    view: Any
+    view: TrialRecord
     if folder is not None:
         identity: int | str = str(folder.folder)
         spec, view = folder.spec, folder.trial(trial)
-        longer = epochs or 4 * view.planned_epochs
     else:
         client = connect(server)
         stored = client.experiment(which(client, experiment).id)
         identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
-        longer = epochs or 4 * view.epochs
+    longer = epochs or 4 * view.epochs
     _one_thread()
     torch_device = require_device(device, "--device")
     results = [
@@ -351,7 +351,7 @@ def test(
 
 
 def _test_once(
-    spec: "ExperimentSpec", view: Any, epochs: int, number: int, device: str, *, imports: bool
+    spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
 ) -> dict[str, float]:
     from sparsemod.data import load
     from sparsemod.errors import BuildError
@@ -363,7 +363,7 @@ def _test_once(
     result = evaluate(
         spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
     )  # fmt: skip
-    tested = [item for item in result.measurements if item.metric == "error" and item.split == "test"]
+    tested = [item for item in result.measurements if item.metric == "error" and item.on_test]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"
         raise BuildError(f"trial {view.index} has no test result: {reason}")

@@ -67,10 +67,9 @@ def trials(
         typer.echo(json.dumps([item.model_dump(mode="json") for item in items], indent=1))
         return
     if form is Format.CSV:
-        from service.schemas.report_rows import to_row
         from sparsemod.report.results import trials_csv
 
-        typer.echo(trials_csv([to_row(item) for item in items]), nl=False)
+        typer.echo(trials_csv(items), nl=False)
         return
     console().print(_trials_table(items, view.objectives))
     if len(items) < total:
@@ -106,7 +105,7 @@ def _trials_table(items: list["TrialView"], objectives: tuple[str, ...]) -> Any:
         table.add_column(METRICS[name].title, justify="right")
     table.add_column("origin or failure")
     for item in items:
-        values = {**item.costs, **item.values()}
+        values = item.known_values()
         candidate = item.candidate
         words = (
             item.failure.message
@@ -156,16 +155,16 @@ def pareto(
 
 def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Path]:
     """Write an experiment's tables and plots into `folder`; returns kind -> path."""
-    from service.schemas.report_rows import to_row
     from sparsemod.objectives import Objectives
     from sparsemod.report import write_results
 
     view = client.experiment(experiment)
-    spec, rounds = view.spec, {name: part.title for name, part in view.rounds.items()}
+    rounds = {name: part.title for name, part in view.rounds.items()}
     items, _ = fetch_trials(client, experiment, 0, {})
-    objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-    rows = [to_row(item) for item in sorted(items, key=lambda item: item.index) if item.state.finished]
-    return write_results(require_folder(folder, "--out"), spec.name, objectives, rows, rounds)
+    objectives = Objectives(view.objectives, view.reference_point, view.budgets)
+    rows = [item for item in sorted(items, key=lambda item: item.index) if item.state.finished]
+    front = client.pareto(experiment)
+    return write_results(require_folder(folder, "--out"), view.name, objectives, rows, rounds, front)
 
 
 def repetitions(
@@ -177,7 +176,6 @@ def repetitions(
     from rich import box
     from rich.table import Table
 
-    from service.schemas.report_rows import to_row
     from sparsemod.report.repetitions import repetitions_csv
     from sparsemod.units import METRICS
 
@@ -185,7 +183,7 @@ def repetitions(
     summary = which(client, experiment)
     if form is Format.CSV:
         items, _ = fetch_trials(client, summary.id, 0, {})
-        typer.echo(repetitions_csv([to_row(item) for item in items]), nl=False)
+        typer.echo(repetitions_csv(items), nl=False)
         return
     groups = client.repetitions(summary.id)
     if form is Format.JSON:

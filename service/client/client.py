@@ -4,10 +4,7 @@ The client repeats every request that is safe to send twice: reads, reports of w
 attempt's token), and requests that create something, because each carries a unique Idempotency-Key.
 """
 
-import hashlib
 import json
-import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +36,7 @@ from service.schemas.trials import (
 )
 from service.schemas.workers import Claim, Finished, Heartbeat, WorkerView
 from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
-from sparsemod.files import chunks, digest_of
+from sparsemod.files import NewFile, chunks, digest_of
 from sparsemod.records import CurvePoint, TrialResult, Value
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -225,25 +222,16 @@ class Client(ExportCalls, ViewCalls):
         """Download a file to `path` atomically. Raises DigestMismatch."""
 
         def fetch() -> Path:
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                hasher = hashlib.sha256()
-                with (
-                    os.fdopen(handle, "wb") as file,
-                    self._http.stream("GET", f"/artifacts/{digest}") as response,
-                ):
+            with NewFile(path) as file:
+                with self._http.stream("GET", f"/artifacts/{digest}") as response:
                     if response.status_code >= 400:
                         response.read()
                         self._check(response)
                     for chunk in response.iter_bytes():
-                        hasher.update(chunk)
                         file.write(chunk)
-                if f"sha256:{hasher.hexdigest()}" != digest:
-                    raise DigestMismatch(f"download of {digest}", digest, f"sha256:{hasher.hexdigest()}")
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+                if file.digest != digest:
+                    raise DigestMismatch(f"download of {digest}", digest, file.digest)
+                file.place()
             return path
 
         return self._patiently(fetch)

@@ -6,7 +6,6 @@ from typing import Any
 
 from service.client.client import Client
 from service.client.lookup import which
-from service.schemas.report_rows import to_row
 from sparsemod.objectives import Objectives
 from sparsemod.records import Artifact
 from sparsemod.report.result_source import ListedExperiment, StoredResults
@@ -29,7 +28,7 @@ class HttpSource:
         view = self._client.experiment(self.experiment)
         objectives = Objectives(view.objectives, view.reference_point, view.budgets)
         trials = sorted(self._client.trials(self.experiment), key=lambda trial: trial.index)
-        return StoredResults(view.spec, objectives, tuple(map(to_row, trials)))
+        return StoredResults(view.spec, objectives, tuple(trials))
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
         """See ResultSource."""

@@ -6,11 +6,8 @@ upload is confirmed.
 
 import contextlib
 import errno
-import hashlib
 import math
-import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +18,7 @@ from service.errors import NoSpace, TooLarge
 from service.files.upload_checks import refuse_pickled
 from service.schemas.trials import DIGEST_PATTERN, ArtifactInfo
 from sparsemod.errors import DigestMismatch, InvalidInput, NotFound
+from sparsemod.files import NewFile, digest_of, sync_folder
 
 if TYPE_CHECKING:
     from service.store import Store
@@ -64,8 +62,7 @@ class ArtifactFiles:
 
     def add(self, content: bytes, store: "Store") -> ArtifactInfo:
         """Store `content` and record it in `store`. Raises the errors of `Upload`."""
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        with self.receive(digest) as upload:
+        with self.receive(digest_of(content)) as upload:
             upload.write(content)
             return upload.commit(store)
 
@@ -112,13 +109,10 @@ class Upload:
     """An upload in progress. Without a `commit` it leaves no file."""
 
     def __init__(self, path: Path, digest: str, limit: int) -> None:
-        self._path, self._expected, self._limit = path, digest, limit
-        self._hash = hashlib.sha256()
-        self.size = 0
+        self._folder, self._expected, self._limit = path.parent, digest, limit
         with needing_space(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, self._temporary = tempfile.mkstemp(dir=path.parent, prefix=_UPLOAD)
-        self._file = os.fdopen(handle, "wb", buffering=0)  # write itself fails on a full disk
+            self._file = NewFile(path, prefix=_UPLOAD, mode=0o600)
 
     def __enter__(self) -> Self:
         return self
@@ -126,41 +120,35 @@ class Upload:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        Path(self._temporary).unlink(missing_ok=True)
+        self._file.__exit__(kind, error, trace)
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes so far."""
+        return self._file.size
 
     def write(self, chunk: bytes) -> None:
         """Add bytes. Raises TooLarge, NoSpace."""
-        self.size += len(chunk)
-        if self.size > self._limit:
+        if self.size + len(chunk) > self._limit:
             raise TooLarge(
                 "body",
                 f"more than {self._limit} bytes",
                 f"artifacts of at most {self._limit} bytes (SPARSEMOD_MAX_ARTIFACT_BYTES)",
             )
-        self._hash.update(chunk)
-        with needing_space(self._path.parent):
-            while chunk:
-                chunk = chunk[self._file.write(chunk) :]
+        with needing_space(self._folder):
+            self._file.write(chunk)
 
     def commit(self, store: "Store") -> ArtifactInfo:
         """Check digest and content, move the file to its path and record it.
 
         Raises DigestMismatch, InvalidInput for pickled data, NoSpace.
         """
-        digest = f"sha256:{self._hash.hexdigest()}"
+        digest = self._file.digest
         if digest != self._expected:
             raise DigestMismatch("the uploaded content", self._expected, digest)
-        refuse_pickled(Path(self._temporary))
-        with needing_space(self._path.parent):
-            os.fsync(self._file.fileno())
-        info = store.add_artifact(digest, self.size, self._place)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the directory entry must survive a power cut too
-        finally:
-            os.close(folder)
+        refuse_pickled(self._file.temporary)
+        with needing_space(self._folder):
+            self._file.sync()
+        info = store.add_artifact(digest, self.size, self._file.place)
+        sync_folder(self._folder)  # the directory entry must survive a power cut too
         return info
-
-    def _place(self) -> None:
-        os.replace(self._temporary, self._path)

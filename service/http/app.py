@@ -107,6 +107,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
         finally:
             app.state.feed.end()
             app.state.computed.close()
+            app.state.ax.close()
             housekeeping.close()
             app.state.exports.close()
             if close_store:

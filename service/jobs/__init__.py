@@ -1,1 +1,1 @@
-"""Tasks that the server runs in other processes: exports, computed views, the Ax snapshot."""
+"""Tasks that the server runs in child processes: exports, computed views, the Ax snapshot."""

@@ -1,18 +1,16 @@
 """Convert an experiment to Ax's JSON in a child process, because Ax takes seconds to load.
 
-The server runs `python -m service.jobs.ax_snapshot_child`, writes the stored trials to its standard input
-and reads the JSON from its standard output. The last answers are cached until their experiment changes.
+The last answers are cached until their experiment changes.
 """
 
-import json
-import subprocess
-import sys
 import threading
 from collections import OrderedDict
 from typing import Any
 
+from service.jobs.computed_views import experiment_task
+from service.processes.task_process import TaskFailed, TaskOverLimit, TaskProcess
 from service.settings import Settings
-from service.store import Store, TrialRecord
+from service.store import Store
 from sparsemod.errors import ServerUnavailable, SparsemodError
 
 _KEPT = 8
@@ -27,12 +25,14 @@ class AxExport:
         self._store, self._settings = store, settings
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = threading.Lock()
+        self._process: TaskProcess | None = None
+        self._closed = False
         self._places = threading.BoundedSemaphore(_WAITING)
 
     def export(self, experiment: int) -> bytes:
         """Return JSON for `ax.api.client.Client.load_from_json_file`.
 
-        Raises NotFound, ServerUnavailable when too many requests wait or the time limit is exceeded,
+        Raises NotFound, ServerUnavailable when too many requests wait or a limit is exceeded,
         SparsemodError when the conversion fails.
         """
         view = self._store.experiment(experiment)
@@ -45,48 +45,35 @@ class AxExport:
         try:
             with self._lock:
                 if key not in self._kept:
-                    task = {
-                        "spec": view.spec.to_dict(),
-                        "imports": self._settings.imports,
-                        "trials": [plain_record(record) for record in self._store.records(experiment)],
-                    }
-                    self._kept[key] = self._run(json.dumps(task).encode())
+                    self._kept[key] = self._run(experiment_task(self._store, experiment))
                     while len(self._kept) > _KEPT:
                         self._kept.popitem(last=False)
                 return self._kept[key]
         finally:
             self._places.release()
 
-    def _run(self, task: bytes) -> bytes:
-        command = [sys.executable, "-m", "service.jobs.ax_snapshot_child"]
+    def close(self) -> None:
+        """Kill the current conversion and refuse further ones."""
+        self._closed = True
+        if self._process is not None:
+            self._process.close()
+
+    def _run(self, task: dict[str, Any]) -> bytes:
+        process = TaskProcess(
+            "the conversion for Ax",
+            seconds=self._settings.ax_export_seconds,
+            setting="ax_export_seconds",
+            imports=self._settings.imports,
+        )
+        self._process = process
         try:
-            process = subprocess.run(
-                command,
-                check=False,
-                input=task,
-                capture_output=True,
-                timeout=self._settings.ax_export_seconds,
-            )
-        except subprocess.TimeoutExpired:
-            raise ServerUnavailable(
-                f"the conversion for Ax took more than ax_export_seconds = {self._settings.ax_export_seconds:g} s"
-            ) from None
-        if process.returncode != 0:
-            lines = process.stderr.decode(errors="replace").strip().splitlines()
-            raise SparsemodError(
-                f"the conversion for Ax failed: {lines[-1] if lines else process.returncode}"
-            )
-        return process.stdout
-
-
-def plain_record(record: TrialRecord) -> dict[str, Any]:
-    """Convert a stored trial to plain data, from which a child process builds an Observation."""
-    return {
-        "index": record.index,
-        "candidate": record.candidate.model_dump(mode="json"),
-        "state": record.state.value,
-        "values": None if record.values is None else dict(record.values),
-        "epochs": record.trained_epochs or float(record.epochs),
-        "failure": None if record.failure is None else record.failure.value,
-        "weights": record.weights,
-    }
+            if self._closed:
+                process.close()
+            snapshot: str = process.run("service.jobs.experiment_tasks:ax_snapshot", task)
+        except TaskOverLimit as error:
+            raise ServerUnavailable(str(error)) from None
+        except TaskFailed as error:
+            raise SparsemodError(f"the conversion for Ax failed: {error}") from None
+        finally:
+            process.end()
+        return snapshot.encode()

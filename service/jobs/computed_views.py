@@ -5,21 +5,18 @@ repeats the request. The child starts with the first task and stays alive for a 
 not load torch again.
 """
 
-import contextlib
-import json
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from service.jobs.ax_snapshot import plain_record
+from service.processes.task_process import TaskFailed, TaskProcess
 from service.settings import Settings
 from service.store import Store
 from sparsemod.errors import BuildError, SparsemodError
+from sparsemod.sources.observation import observations_to_plain
 
 log = structlog.get_logger("server")
 
@@ -35,17 +32,24 @@ class Computed:
     """Results by experiment, kind and key, from the store or from the child. Tasks run one after another."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+        self._store = store
         self._tasks: queue.Queue[tuple[Key, Callable[[], dict[str, Any]]] | None] = queue.Queue()
         self._waiting: set[Key] = set()
         self._failures: dict[Key, SparsemodError] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = TaskProcess(
+            "the computation",
+            seconds=settings.compute_seconds,
+            setting="compute_seconds",
+            imports=settings.imports,
+        )
         self._closed = False
 
     def ask(self, experiment: int, kind: str, key: str, task: Callable[[], dict[str, Any]]) -> Any | None:
-        """Return the result, or None while it is being computed. `task()` returns the task for the child.
+        """Return the result, or None while it is being computed.
+
+        `kind` names the function of `service.jobs.experiment_tasks` and `task()` returns its argument.
 
         Raises BuildError when the stored data do not allow the computation, SparsemodError when the
         computation failed.
@@ -70,10 +74,9 @@ class Computed:
         """End the child and drop its current task."""
         with self._lock:
             self._closed = True
-            process, thread = self._process, self._thread
+            thread = self._thread
         self._tasks.put(None)
-        if process is not None:
-            process.kill()
+        self._process.close()
         if thread is not None:
             thread.join()
 
@@ -83,26 +86,24 @@ class Computed:
                 try:
                     item = self._tasks.get(timeout=IDLE_SECONDS)
                 except queue.Empty:
-                    self._end()
+                    self._process.end()
                     continue
                 if item is None:
                     return
                 place, task = item
                 self._run_task(place, task)
         finally:
-            self._end()
+            self._process.end()
 
     def _run_task(self, place: Key, task: Callable[[], dict[str, Any]]) -> None:
         experiment, kind, key = place
         failure: SparsemodError | None = None
         try:
-            answer = self._compute({"kind": kind, "imports": self._settings.imports, **task()})
-            if "error" in answer:
-                failure = BuildError(answer["error"])
-            else:
-                content = answer["content"]
-                self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
-        except (SparsemodError, OSError) as error:  # OSError: the child cannot be started
+            content = self._process.run(f"service.jobs.experiment_tasks:{kind}", task())
+            self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
+        except TaskFailed as error:
+            failure = BuildError(str(error))
+        except SparsemodError as error:
             failure = SparsemodError(str(error))
         with self._lock:
             self._waiting.discard(place)
@@ -112,58 +113,8 @@ class Computed:
                 while len(self._failures) > _FAILURES_KEPT:
                     del self._failures[next(iter(self._failures))]
 
-    def _compute(self, task: dict[str, Any]) -> dict[str, Any]:
-        process = self._start()
-        timer = threading.Timer(self._settings.compute_seconds, process.kill)
-        timer.start()
-        try:
-            if process.stdin is None or process.stdout is None:
-                raise SparsemodError("the computing process has no pipes")
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        finally:
-            timer.cancel()
-        if not line.endswith(b"\n"):  # the child may have been killed during its answer
-            code = process.wait()
-            self._end()
-            limit = self._settings.compute_seconds
-            raise SparsemodError(
-                f"the computing process ended (exit code {code}), or took more than compute_seconds = {limit:g} s"
-            )
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "service.jobs.computed_views_child"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                )
-            return self._process
-
-    def _end(self) -> None:
-        with self._lock:
-            process, self._process = self._process, None
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def importance_task(store: Store, experiment: int) -> dict[str, Any]:
-    """Return the child's task for the importance of an experiment's parameters."""
+def experiment_task(store: Store, experiment: int) -> dict[str, Any]:
+    """Return an experiment's spec and trials, the task of `service.jobs.experiment_tasks`. Raises NotFound."""
     spec = store.experiment(experiment).spec
-    return {"spec": spec.to_dict(), "trials": [plain_record(record) for record in store.records(experiment)]}
+    return {"spec": spec.to_dict(), "trials": observations_to_plain(store.observations(experiment))}

@@ -1,8 +1,8 @@
 """Exports on request, run outside of HTTP requests.
 
 The store holds the state of all jobs, so every server process sees it. Each server runs one job at a time; a
-job is one trial. The server renews the job's lease while `service.jobs.export_child` writes and checks the
-files, then stores the files as artifacts of the trial. When a server dies, its lease expires and another
+job is one trial. The server renews the job's lease while a child process writes and checks the
+files (`service.jobs.export_task`), then stores the files as artifacts of the trial. When a server dies, its lease expires and another
 server takes the job.
 """
 
@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from service.files.artifacts import ArtifactFiles
-from service.jobs.export_process import ExportDied, ExportProcess
+from service.processes.task_process import TaskDied, TaskProcess
 from service.schemas.exports import ExportState, ExportView
 from service.schemas.trials import StoredArtifact, TrialView
 from service.settings import Settings
@@ -48,14 +48,14 @@ class Exports:
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
         self._name = f"{socket.gethostname()}:{os.getpid()}"
-        self._process = ExportProcess()
+        self._process = self._new_process()
         self._ending, self._wake = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
         """Start the thread. It also runs jobs queued by other servers or before a restart."""
         self._ending.clear()
-        self._process = ExportProcess()
+        self._process = self._new_process()
         self._thread = threading.Thread(target=self._work, name="exports", daemon=True)
         self._thread.start()
 
@@ -75,7 +75,7 @@ class Exports:
         """
         target = device or self._store.experiment(experiment).spec.target.device
         for trial in (self._store.trial(experiment, index) for index in indices):
-            if _network(trial) is None:
+            if trial.artifact("network") is None:
                 raise Conflict(
                     f"trial {trial.index} has no network to export: its state is {trial.state.value}"
                 )
@@ -112,6 +112,14 @@ class Exports:
             self._thread.join(timeout=10)
 
     # -- private ----------------------------------------------------------------------------------------
+
+    def _new_process(self) -> TaskProcess:
+        return TaskProcess(
+            "the export",
+            seconds=self._settings.export_seconds,
+            setting="export_seconds",
+            imports=self._settings.imports,
+        )
 
     def _views(
         self,
@@ -205,14 +213,12 @@ class Exports:
         """
         try:
             with scratch("sparsemod-export-") as folder:
-                answer = self._process.ask(self._task(job, folder), self._settings.export_seconds)
-                if "failure" in answer:
-                    return answer["failure"], False
+                files = self._process.run("service.jobs.export_task:export", self._task(job, folder))
                 self._store.finish_export(
-                    job, [self._stored(kind, name, folder / path) for kind, name, path in answer["files"]]
+                    job, [self._stored(kind, name, folder / path) for kind, name, path in files]
                 )
             return None, False
-        except (ExportDied, NotFound, ServerUnavailable) as error:
+        except (TaskDied, NotFound, ServerUnavailable) as error:
             return str(error), True
         except SparsemodError as error:
             return str(error), False
@@ -221,12 +227,11 @@ class Exports:
 
     def _task(self, job: ExportJob, folder: Path) -> dict[str, Any]:
         trial = self._store.trial(job.experiment, job.trial)
-        network = _network(trial)
+        network = trial.artifact("network")
         if network is None:
             raise Conflict(f"trial {trial.index} has no network to export")
         return {
             "spec": self._store.experiment(job.experiment).spec.to_dict(),
-            "imports": list(self._settings.imports),
             "formats": list(job.formats),
             "device": job.device,
             "name": job.name,
@@ -248,7 +253,7 @@ class _Renewal:
     Kills the export process when the lease is lost, because another server may have the job then.
     """
 
-    def __init__(self, store: Store, job: ExportJob, process: ExportProcess) -> None:
+    def __init__(self, store: Store, job: ExportJob, process: TaskProcess) -> None:
         self._store, self._job, self._process = store, job, process
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="export lease", daemon=True)
@@ -276,7 +281,3 @@ class _Renewal:
                 if silent + pause >= self._store.lease_seconds:
                     self._process.kill()
                     return
-
-
-def _network(trial: TrialView) -> StoredArtifact | None:
-    return next((a for a in trial.artifacts if a.kind == "network"), None)

@@ -1,1 +1,1 @@
-"""Supervision of the processes of the embedded service."""
+"""Child processes: supervision of the embedded service, the runner of single tasks, memory of processes."""

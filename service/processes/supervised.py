@@ -3,9 +3,11 @@
 It imports only the standard library, because every command runs it first.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
+from pathlib import Path
 
 PARENT_VARIABLE = "SPARSEMOD_SUPERVISOR"
 """Environment variable that holds the supervisor's process id."""
@@ -21,6 +23,12 @@ def die_with_parent(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def die_first() -> None:
+    """Make Linux kill this process before a server or a worker when the machine's memory runs out."""
+    with contextlib.suppress(OSError):  # the file may be missing
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def outlive_parent() -> None:

@@ -183,16 +183,13 @@ def wait_until_ready(url: str, supervisor: Supervisor, seconds: float = 60.0) ->
 
     Raises ServerUnavailable, SupervisionFailed.
     """
+    import stamina
+
     from service.client.client import Client
 
-    limit = time.monotonic() + seconds
-    while True:
+    for attempt in stamina.retry_context(
+        on=ServerUnavailable, attempts=None, timeout=seconds, wait_initial=0.1, wait_max=0.1, wait_jitter=0
+    ):
         supervisor.tend()
-        try:
-            with Client(url) as client:
-                client.health()
-            return
-        except ServerUnavailable:
-            if time.monotonic() > limit:
-                raise
-            time.sleep(0.1)
+        with attempt, Client(url) as client:
+            client.health()

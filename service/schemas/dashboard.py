@@ -23,8 +23,9 @@ class Points(View):
 
     `full`: these are all trials; otherwise only those that changed since the requested revision, to replace
     earlier ones of the same index. `finished` is the counter of the event at which a trial finished, which
-    gives the order of completion. `values` holds the measurements of a finished trial, and the costs known
-    before training of any other. `operators` (index -> names) lists morphs only.
+    gives the order of completion. `values` holds the measurements, and the costs known before training of
+    metrics that were not measured. `operators` (index -> names) lists morphs only. `front`: the trials on the
+    Pareto front. `hypervolume`: after each completed trial, null for other trials.
     """
 
     experiment: int
@@ -44,6 +45,8 @@ class Points(View):
     values: dict[str, list[float | None]]
     parameters: dict[str, list[Value | None]]
     operators: dict[str, list[str]]
+    front: list[int]
+    hypervolume: list[float | None]
 
 
 class SpreadView(View):
@@ -168,7 +171,8 @@ class OptionView(View):
 
 
 class FamilyView(View):
-    """A network family. `spaces`: dataset -> parameters of the space, for datasets with a known shape."""
+    """A network family. `spaces`: dataset -> parameters of the space, for each dataset with a known shape that
+    the family can read. It is empty if the family has a required option."""
 
     name: str
     description: str
@@ -177,12 +181,14 @@ class FamilyView(View):
 
 
 class DatasetView(View):
-    """A dataset. Shape and classes are null when they are known only after loading."""
+    """A dataset. Shape, layout and classes are null when they are known only after loading.
+    `layout` names the axes of a sample, such as `channels-length`."""
 
     name: str
     description: str
     options: tuple[OptionView, ...]
     shape: tuple[int, ...] | None
+    layout: str | None
     classes: int | None
 
 

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sparsemod.records import (
     Artifact,
-    Candidate,
     Failure,
+    FrontPoint,
     Label,
-    Measurement,
+    ParetoFront,
     Record,
+    TrialRecord,
     TrialState,
     Value,
 )
@@ -206,30 +207,20 @@ class AttemptView(View):
     failure: Failure | None = None
 
 
-class TrialView(View):
+class TrialView(TrialRecord):
     """A trial. `epochs` is the planned number;
     `trained_epochs` is what its weights were trained for, inherited epochs included."""
 
     experiment: int
-    index: int
-    state: TrialState
-    candidate: Candidate
-    epochs: int
-    seed: int
     costs: dict[str, float] = Field(description="Costs known before training: metric -> value.")
-    measurements: tuple[Measurement, ...] = ()
-    trained_epochs: float = 0.0
-    seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
-    notes: tuple[str, ...] = ()
-    failure: Failure | None = None
     artifacts: tuple[StoredArtifact, ...] = ()
     attempts: tuple[AttemptView, ...] = ()
     created_at: datetime
     finished_at: datetime | None = None
 
-    def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
+    def known_values(self) -> dict[str, float]:
+        """Metric -> value: the measurements, test data excluded, and the costs known before training of other metrics."""
+        return {**self.costs, **self.values()}
 
 
 class LogLine(Request):
@@ -245,50 +236,18 @@ class LogLine(Request):
 # -- the front ------------------------------------------------------------------------------------------------------------------------
 
 
-class Ancestor(View):
-    """A step of a lineage: the parent trial, and the operators that changed it into its child."""
-
-    index: int
-    operators: tuple[str, ...]
-
-
-class ParetoPoint(View):
+class ParetoPoint(FrontPoint):
     """A point of the front; `lineage` holds its ancestors, nearest first."""
 
-    index: int
-    origin: Label
-    round: Label
-    parameters: dict[str, Value]
-    measurements: tuple[Measurement, ...]
-    lineage: tuple[Ancestor, ...]
     artifacts: tuple[StoredArtifact, ...]
 
-    def values(self) -> dict[str, float]:
-        """Metric -> value, test data excluded."""
-        return {m.metric: m.value for m in self.measurements if m.split != "test"}
 
-
-class HistoryPoint(View):
-    """Hypervolume after `trials` completed trials; `index` and `round` belong to the last one."""
-
-    trials: int
-    hypervolume: float
-    index: int
-    round: Label
-
-
-class ParetoView(View):
+class ParetoView(ParetoFront):
     """The front of the completed trials that meet the budgets.
     Hypervolume is the dominated share of the box from zero to the reference point."""
 
     experiment: int
-    name: str
-    objectives: tuple[str, ...]
-    reference_point: dict[str, float]
-    budgets: dict[str, float]
     points: tuple[ParetoPoint, ...]
-    hypervolume: float
-    history: tuple[HistoryPoint, ...]
 
 
 class Event(View):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 import structlog
 
+from service.client.backoff import Backoff
 from service.settings import Settings
 from service.store.attempts import Attempts
 from service.store.computed_views import ComputedViews
@@ -29,11 +30,10 @@ from service.store.engine import (
 )
 from service.store.exports import ExportJob, ExportJobs
 from service.store.files import Files
-from service.store.front import Fronts
 from service.store.logins import Logins
 from service.store.reports import RELEASED
 from service.store.series import Series
-from service.store.suggestions import Suggested, SuggesterLease, Suggestions, TrialRecord
+from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
 from sparsemod.errors import ServerUnavailable
 
@@ -46,7 +46,7 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 """A write that changes no data. It fails when the disk is full or the database is read-only."""
 
 
-class Store(Suggestions, Attempts, Fronts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
+class Store(Suggestions, Attempts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
     """The whole store. The base classes define the methods."""
 
     @classmethod
@@ -97,16 +97,13 @@ def open_patiently(settings: Settings, ended: Callable[[], bool]) -> Store | Non
 
     Raises InvalidInput for an unusable URL.
     """
-    pause = RETRY_SECONDS[0]
+    backoff = Backoff(*RETRY_SECONDS)
     while not ended():
         try:
             return open_store(settings)
         except ServerUnavailable as error:
-            log.warning("database unavailable, retrying", reason=str(error), pause=pause)
-        until = time.monotonic() + pause
-        while time.monotonic() < until and not ended():
-            time.sleep(0.05)
-        pause = min(2 * pause, RETRY_SECONDS[1])
+            log.warning("database unavailable, retrying", reason=str(error))
+        backoff.wait(ended)
     return None
 
 
@@ -116,9 +113,7 @@ __all__ = [
     "SORTS",
     "ExportJob",
     "Store",
-    "Suggested",
     "SuggesterLease",
-    "TrialRecord",
     "open_patiently",
     "open_store",
 ]

@@ -4,7 +4,6 @@ A claim is one conditional UPDATE that changes the trial from queued to running.
 attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
-import hashlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,10 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import artifact, candidate
 from sparsemod.errors import Conflict, NotFound
-from sparsemod.records import Artifact, Candidate, CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.files import fingerprint
+from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
 log = structlog.get_logger("store")
 
@@ -217,13 +218,7 @@ class Attempts(Reports):
             experiment=row.experiment_id,
             trial=row._mapping["index"],
             spec=self._parsed(row.experiment_id, row.spec),
-            candidate=Candidate(
-                parameters=row.parameters,
-                origin=row.origin,
-                round=row.round,
-                parent=row.parent,
-                operators=tuple(row.operators),
-            ),
+            candidate=candidate(row._mapping),
             epochs=row.epochs,
             seed=row.seed,
             parent=self._parent(connection, row.experiment_id, row.parent),
@@ -246,7 +241,7 @@ class Attempts(Reports):
             index=index,
             parameters=row.parameters,
             epochs=row.trained_epochs,
-            artifacts=tuple(Artifact(kind=f.kind, digest=f.digest, size=f.size, name=f.name) for f in files),
+            artifacts=tuple(artifact(f) for f in files),
         )
 
     def heartbeat(self, attempt_id: int, token: str) -> Heartbeat:
@@ -379,11 +374,11 @@ class Attempts(Reports):
 def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
     message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
     level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    fingerprint = hashlib.sha256(f"{level}\n{message}".encode(errors="replace")).hexdigest()[:32]
+    known = fingerprint(f"{level}\n{message}".encode(errors="replace"))[:32]
     return {
         "attempt_id": attempt_id,
         "time": line.time,
         "level": level,
         "message": message,
-        "fingerprint": fingerprint,
+        "fingerprint": known,
     }

@@ -26,6 +26,7 @@ from service.store.tables import (
     trials,
     workers,
 )
+from service.store.trial_rows import NOT_ON_TEST
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
@@ -307,9 +308,7 @@ class Experiments(Pauses):
         )
         total = connection.execute(sa.select(sa.func.count()).select_from(completed.subquery())).scalar_one()
         counts = sa.select(measurements.c.metric, sa.func.count(measurements.c.trial_id.distinct()))
-        counts = counts.where(
-            measurements.c.trial_id.in_(completed), measurements.c.split.is_distinct_from("test")
-        )
+        counts = counts.where(measurements.c.trial_id.in_(completed), NOT_ON_TEST)
         measured = {name: count for name, count in connection.execute(counts.group_by(measurements.c.metric))}
         for place, name in enumerate(spec.objectives):
             if measured.get(name, 0) < total:

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.store.engine import Base, Row
-from service.store.limits import fingerprint
+from service.store.limits import request_fingerprint
 from service.store.tables import requests
 from sparsemod.errors import Conflict
 
@@ -21,7 +21,7 @@ class Idempotency(Base):
         if key is None:
             return None
         row = connection.execute(sa.select(requests).where(requests.c.key == key)).mappings().one_or_none()
-        if row is not None and row["fingerprint"] != fingerprint(kind, body):
+        if row is not None and row["fingerprint"] != request_fingerprint(kind, body):
             raise Conflict(f"Idempotency-Key {key!r} was already used for another request")
         return row
 
@@ -38,7 +38,7 @@ class Idempotency(Base):
         if key is not None:
             values = {
                 "key": key,
-                "fingerprint": fingerprint(kind, body),
+                "fingerprint": request_fingerprint(kind, body),
                 "experiment_id": experiment_id,
                 "trial": trial,
             }

@@ -1,15 +1,15 @@
 """Budgets and reference points in force, and fingerprints of requests."""
 
-import hashlib
 import json
 from typing import Any
 
 from sparsemod.errors import UnknownName
+from sparsemod.files import fingerprint
 from sparsemod.spec.experiment import ExperimentSpec
 
 
-def fingerprint(kind: str, body: Any) -> str:
-    return hashlib.sha256(json.dumps([kind, body], sort_keys=True).encode()).hexdigest()
+def request_fingerprint(kind: str, body: Any) -> str:
+    return fingerprint(json.dumps([kind, body], sort_keys=True))
 
 
 def effective_limits(spec: ExperimentSpec) -> tuple[dict[str, float], dict[str, float]]:

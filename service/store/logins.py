@@ -1,6 +1,5 @@
 """Tokens and sessions (stored as hashes), owners of experiments and attempts, draining workers."""
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from service.schemas.logins import Login, Scope, TokenView
 from service.store.engine import Base, moment, moment_or_none
 from service.store.tables import attempts, experiments, pauses, sessions, tokens, workers
 from sparsemod.errors import InvalidInput, NotFound
+from sparsemod.files import fingerprint
 
 PREFIX = "sm_"
 """Prefix of every token. It makes a leaked token easy to find."""
@@ -24,12 +24,12 @@ _SESSION = (
 )
 
 
-def fingerprint(secret: str) -> str:
+def hash_of(secret: str) -> str:
     """Return the stored hash of a token or a session.
 
     The secrets are long and random, so a plain hash is safe.
     """
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return fingerprint(secret)
 
 
 class Logins(Base):
@@ -60,7 +60,7 @@ class Logins(Base):
         secret, now = PREFIX + secrets.token_urlsafe(32), self.clock()
         with self._write() as connection:
             values = {
-                "owner": owner, "hash": fingerprint(secret), "scopes": ",".join(s for s in Scope if s in scope_set), "internal": internal,
+                "owner": owner, "hash": hash_of(secret), "scopes": ",".join(s for s in Scope if s in scope_set), "internal": internal,
                 "created_at": now, "expires_at": None if seconds is None else now + seconds, "revoked_at": None,
             }  # fmt: skip
             row = connection.execute(sa.insert(tokens).values(**values).returning(tokens)).mappings().one()
@@ -99,7 +99,7 @@ class Logins(Base):
         return self._login(_SESSION, secret)
 
     def _login(self, query: sa.Select[tuple[object, ...]], secret: str) -> Login | None:
-        digest, now = fingerprint(secret), self.clock()
+        digest, now = hash_of(secret), self.clock()
         with self._read() as connection:
             row = connection.execute(query, {"digest": digest}).mappings().one_or_none()
         if row is None or row["revoked_at"] is not None:
@@ -127,14 +127,14 @@ class Logins(Base):
             seconds = min(seconds, login.expires_at.timestamp() - now)
         with self._write() as connection:
             connection.execute(sa.delete(sessions).where(sessions.c.expires_at < now))
-            values = {"hash": fingerprint(secret), "token_id": login.token}
+            values = {"hash": hash_of(secret), "token_id": login.token}
             connection.execute(sa.insert(sessions).values(**values, created_at=now, expires_at=now + seconds))
         return secret, seconds
 
     def close_session(self, secret: str) -> None:
         """End a session. Do nothing when it does not exist."""
         with self._write() as connection:
-            connection.execute(sa.delete(sessions).where(sessions.c.hash == fingerprint(secret)))
+            connection.execute(sa.delete(sessions).where(sessions.c.hash == hash_of(secret)))
 
     def owner_of(self, experiment_id: int) -> str | None:
         """Return the owner of an experiment, None without logins. Raises NotFound."""

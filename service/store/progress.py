@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from service.schemas.trials import RoundProgress
 from service.store.tables import measurements, trials
+from service.store.trial_rows import NOT_ON_TEST
 from sparsemod.records import FailureKind, TrialState
 from sparsemod.sources.base import MANUAL, Round, SourceConfig
 
 Counts = dict[tuple[str, str], tuple[int, int]]
 """(round, state) -> (trials, misses). Misses do not count towards their round; see
-`sparsemod.search.Observation.miss`."""
+`sparsemod.sources.observation.Observation.miss`."""
 
 _MISSED = sa.case(
     (trials.c.state == TrialState.INFEASIBLE.value, 1),
@@ -24,7 +25,7 @@ _MISSED = sa.case(
             trials.c.state == TrialState.FAILED.value,
             trials.c.failure_kind == FailureKind.INVALID.value,
             # A trial that was trained and diverged has measurements and is no miss.
-            ~sa.exists().where(measurements.c.trial_id == trials.c.id),
+            ~sa.exists().where(measurements.c.trial_id == trials.c.id, NOT_ON_TEST),
         ),
         1,
     ),

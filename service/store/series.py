@@ -11,14 +11,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.dashboard import Points, Revision, Timeline
-from service.store.engine import Base, Clock
-from service.store.experiments import Experiments
-from service.store.tables import attempts, events, experiments, measurements, trials
+from service.store.engine import Clock
+from service.store.front import Fronts
+from service.store.tables import attempts, events, experiments, trials
+from service.store.trial_rows import values_by_trial
+from sparsemod.errors import InvalidInput
 from sparsemod.records import TrialState
 from sparsemod.units import METRICS
 
 _MANY = 2000
 """Above this number of new events all trials are sent, which is cheaper than finding the changed ones."""
+
+_NEW_SPEC = ("extended", "mended")
+"""Changes of an experiment after which its spec is another one."""
 
 _STATES = tuple(TrialState)
 
@@ -51,7 +56,7 @@ class _Cached:
     trials: dict[int, _Trial] = field(default_factory=dict)
 
 
-class Series(Experiments, Base):
+class Series(Fronts):
     """Methods of the store that read many trials at once."""
 
     def revisions(self, identities: Collection[int] | None = None) -> dict[int, Revision]:
@@ -81,14 +86,27 @@ class Series(Experiments, Base):
         with self._read() as connection:
             row = self._row(connection, experiment_id)
             revision: int = row["events"]
+            front, volumes = self._front(connection, row)
             changed = self._changed(connection, experiment_id, after, revision)
             if changed is None:
-                return _points(experiment_id, revision, True, self._all(connection, experiment_id))
+                everything = self._all(connection, experiment_id)
+                return _points(experiment_id, revision, True, everything, front, volumes)
             rows: list[_Trial] = []
             for start in range(0, len(changed), 500):
                 part = trials.c.index.in_(changed[start : start + 500])
                 rows += self._some(connection, trials.c.experiment_id == experiment_id, part)
-        return _points(experiment_id, revision, False, rows)
+        return _points(experiment_id, revision, False, rows, front, volumes)
+
+    def _front(self, connection: sa.Connection, row: Any) -> tuple[list[int], dict[int, float]]:
+        """Return the trials on the front, and the hypervolume after each completed trial, by index.
+
+        Both are empty when the limits of the stored spec are unknown here, such as those of a device.
+        """
+        try:
+            _, members, history = self._history(connection, row)
+        except InvalidInput:
+            return [], {}
+        return members, {point.index: point.hypervolume for point in history}
 
     def _all(self, connection: sa.Connection, experiment_id: int) -> "list[_Trial]":
         """Return all trials. Finished trials never change: they are cached, and only the others are read."""
@@ -107,14 +125,7 @@ class Series(Experiments, Base):
 
     def _some(self, connection: sa.Connection, *where: Any) -> "list[_Trial]":
         """Return the trials that meet all conditions, by index."""
-        values: dict[int, dict[str, float]] = {}
-        measured = connection.execute(
-            sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
-            .join(trials, trials.c.id == measurements.c.trial_id)
-            .where(*where, measurements.c.split.is_distinct_from("test"))
-        )
-        for trial_id, name, value in measured:
-            values.setdefault(trial_id, {})[name] = value
+        values = values_by_trial(connection, *where)
         rows = connection.execute(
             sa.select(
                 trials.c.id, trials.c.index, trials.c.state, trials.c.round, trials.c.origin, trials.c.parent, trials.c.epochs,
@@ -124,7 +135,7 @@ class Series(Experiments, Base):
         return [
             _Trial(
                 index, _STATES.index(state), round_name, origin, parent, epochs, finished,
-                None if at is None else round(at, 3), _short(values.get(number) or costs or {}), _short(parameters), operators,
+                None if at is None else round(at, 3), _short({**(costs or {}), **values.get(number, {})}), _short(parameters), operators,
             )
             for number, index, state, round_name, origin, parent, epochs, parameters, operators, costs, finished, at in rows
         ]  # fmt: skip
@@ -132,15 +143,22 @@ class Series(Experiments, Base):
     def _changed(
         self, connection: sa.Connection, experiment_id: int, after: int, revision: int
     ) -> list[int] | None:
-        """Return the indices of the trials with events after `after`. None means all trials."""
+        """Return the indices of the trials with events after `after`. None means all trials.
+
+        A new spec may change the front and every hypervolume.
+        """
         if not 0 < after <= revision or revision - after > _MANY:
             return None
         rows = connection.execute(
-            sa.select(events.c.data).where(
-                events.c.experiment_id == experiment_id, events.c.counter > after, events.c.kind == "trial"
+            sa.select(events.c.kind, events.c.data).where(
+                events.c.experiment_id == experiment_id,
+                events.c.counter > after,
+                events.c.kind.in_(["trial", "experiment"]),
             )
-        ).scalars()
-        return sorted({int(data["index"]) for data in rows})
+        ).all()
+        if any(kind == "experiment" and data.get("change") in _NEW_SPEC for kind, data in rows):
+            return None
+        return sorted({int(data["index"]) for kind, data in rows if kind == "trial"})
 
     def timeline(self, experiment_id: int, since: float = 0.0) -> Timeline:
         """Return the attempts that ran after `since` (seconds since 1970) as columns, in the order of their
@@ -179,7 +197,14 @@ class Series(Experiments, Base):
         )
 
 
-def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]") -> Points:
+def _points(
+    experiment_id: int,
+    revision: int,
+    full: bool,
+    rows: "list[_Trial]",
+    front: list[int],
+    volumes: dict[int, float],
+) -> Points:
     names: dict[str, None] = {}
     metrics: dict[str, None] = {}
     for row in rows:
@@ -206,6 +231,8 @@ def _points(experiment_id: int, revision: int, full: bool, rows: "list[_Trial]")
         values={name: [row.values.get(name) for row in rows] for name in ordered},
         parameters={name: [row.parameters.get(name) for row in rows] for name in names},
         operators={str(row.index): row.operators for row in rows if row.operators},
+        front=front,
+        hypervolume=[volumes.get(row.index) for row in rows],
     )
 
 

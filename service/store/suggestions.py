@@ -2,42 +2,23 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from service.schemas.trials import ExperimentState, TrialView
 from service.store.experiments import Experiments
-from service.store.tables import experiments, measurements, requests, suggesters, trial_artifacts, trials
-from service.store.trial_rows import add_measurements, new_view
+from service.store.tables import experiments, requests, suggesters, trial_artifacts, trials
+from service.store.trial_rows import CANDIDATE, add_measurements, new_view, observation, values_by_trial
 from service.store.trials import Trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
-from sparsemod.records import Candidate, Failure, FailureKind, Measurement, TrialState, Value
+from sparsemod.records import Candidate, TrialResult, TrialState, Value
 from sparsemod.sources.base import MANUAL
-from sparsemod.units import over_budget
+from sparsemod.sources.observation import Observation, Suggestion
 
-__all__ = ["Suggested", "SuggesterLease", "Suggestions", "TrialRecord"]
-
-
-class Suggested(Protocol):
-    """A candidate to queue, such as `sparsemod.pipeline.proposals.Proposal`."""
-
-    @property
-    def candidate(self) -> Candidate: ...
-    @property
-    def epochs(self) -> int: ...
-    @property
-    def costs(self) -> Mapping[str, float]: ...
-    @property
-    def feasible(self) -> bool: ...
-    @property
-    def over(self) -> Mapping[str, float]: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def measurements(self) -> Sequence[Measurement]: ...  # costs of an infeasible candidate
+__all__ = ["SuggesterLease", "Suggestions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +28,6 @@ class SuggesterLease:
     experiment: int
     holder: str
     token: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """A trial as the search needs it.
-
-    `values`: the measurements (without test data), the costs of an infeasible trial, or None. `epochs`: the
-    requested epochs. `trained_epochs`: the epochs that the weights were trained for. `weights`: whether a
-    file of kind "weights" is stored.
-    """
-
-    index: int
-    candidate: Candidate
-    state: TrialState
-    epochs: int
-    trained_epochs: float
-    costs: Mapping[str, float]
-    values: Mapping[str, float] | None
-    failure: FailureKind | None
-    weights: bool
 
 
 # Built once, see service.store.engine.
@@ -124,7 +85,7 @@ class Suggestions(Trials, Experiments):
                 )
             )
 
-    def queue(self, lease: SuggesterLease, suggestions: Sequence[Suggested]) -> list[int]:
+    def queue(self, lease: SuggesterLease, suggestions: Sequence[Suggestion]) -> list[int]:
         """Store suggestions, all or none, and return their trial indices.
 
         Infeasible suggestions, and those whose network cannot be built, are finished immediately. Raises
@@ -174,7 +135,7 @@ class Suggestions(Trials, Experiments):
                     f"experiment {experiment_id} has failed ({row['reason']}): nothing can be queued"
                 )
             candidate = Candidate(parameters=dict(parameters), origin=MANUAL.name, round=MANUAL.name)
-            manual = _Manual(
+            manual = Suggestion(
                 candidate, epochs or self._parsed(experiment_id, row["spec"]).source.manual_epochs
             )
             trial = self._append(connection, row, manual, now, 0)
@@ -200,7 +161,7 @@ class Suggestions(Trials, Experiments):
         return row
 
     def _append(
-        self, connection: sa.Connection, row: sa.RowMapping, item: Suggested, now: float, place: int
+        self, connection: sa.Connection, row: sa.RowMapping, item: Suggestion, now: float, place: int
     ) -> Mapping[str, Any]:
         """Insert a trial and return its row.
 
@@ -208,12 +169,8 @@ class Suggestions(Trials, Experiments):
         """
         index = int(row["next_index"]) + place
         c = item.candidate
-        state, failure, notes = TrialState.QUEUED, None, []
-        if item.error is not None:
-            state, failure = TrialState.FAILED, Failure(kind=FailureKind.INVALID, message=item.error)
-        elif not item.feasible:
-            state = TrialState.INFEASIBLE
-            notes = [over_budget(name, excess) for name, excess in item.over.items()]
+        result = item.miss() or TrialResult(state=TrialState.QUEUED)
+        state, failure = result.state, result.failure
         data: dict[str, Any] = {"index": index, "state": state.value}
         counter = self._event(connection, row["id"], "trial", data, now)
         costs = {name: float(value) for name, value in item.costs.items()}
@@ -221,28 +178,20 @@ class Suggestions(Trials, Experiments):
             "experiment_id": row["id"], "index": index, "state": state.value, "origin": c.origin, "round": c.round, "parent": c.parent,
             "parameters": dict(c.parameters), "operators": list(c.operators), "epochs": item.epochs,
             "seed": trial_seed(self._parsed(row["id"], row["spec"]).seed, index), "costs": costs, "stop_requested": False, "trained_epochs": 0.0,
-            "seconds": {}, "notes": notes, "failure": None if failure is None else failure.model_dump(mode="json"),
+            "seconds": {}, "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
             "failure_kind": None if failure is None else failure.kind.value, "created_at": now,
             "finished_at": now if state.finished else None, "finished_event": counter if state.finished else None, "checkpoint": None,
         }  # fmt: skip
         trial = {**values, "id": connection.execute(_ADD_TRIAL, values).scalar_one()}
-        if state is TrialState.INFEASIBLE:
-            add_measurements(connection, trial["id"], item.measurements)
+        add_measurements(connection, trial["id"], result.measurements)
         return trial
 
-    def records(self, experiment_id: int) -> list[TrialRecord]:
-        """Return all trials of an experiment as the search needs them, by index. Raises NotFound."""
+    def observations(self, experiment_id: int) -> list[Observation]:
+        """Return all trials of an experiment as its candidate source sees them, by index. Raises NotFound."""
         with self._read() as connection:
             self._row(connection, experiment_id)
             mine = trials.c.experiment_id == experiment_id
-            values: dict[int, dict[str, float]] = {}
-            rows = connection.execute(
-                sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
-                .join(trials, trials.c.id == measurements.c.trial_id)
-                .where(mine, sa.or_(measurements.c.split.is_(None), measurements.c.split != "test"))
-            )
-            for trial_id, name, value in rows:
-                values.setdefault(trial_id, {})[name] = value
+            values = values_by_trial(connection, mine)
             weights = set(
                 connection.execute(
                     sa.select(trial_artifacts.c.trial_id)
@@ -251,43 +200,16 @@ class Suggestions(Trials, Experiments):
                 ).scalars()
             )
             columns = (
-                trials.c.id, trials.c.index, trials.c.state, trials.c.origin, trials.c.round, trials.c.parent, trials.c.parameters,
-                trials.c.operators, trials.c.epochs, trials.c.trained_epochs, trials.c.costs, trials.c.failure_kind,
+                trials.c.id, trials.c.index, trials.c.state, *CANDIDATE, trials.c.epochs, trials.c.trained_epochs, trials.c.failure_kind,
             )  # fmt: skip
-            records = []
-            for row in connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)):
-                candidate = Candidate(
-                    parameters=row.parameters,
-                    origin=row.origin,
-                    round=row.round,
-                    parent=row.parent,
-                    operators=row.operators,
-                )
-                failure = None if row.failure_kind is None else FailureKind(row.failure_kind)
-                records.append(
-                    TrialRecord(
-                        row._mapping["index"], candidate, TrialState(row.state), row.epochs, row.trained_epochs, row.costs, values.get(row.id),
-                        failure, row.id in weights,
-                    )
-                )  # fmt: skip
-            return records
+            rows = connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)).mappings()
+            return [observation(row, values.get(row["id"]), row["id"] in weights) for row in rows]
 
     def forget_requests(self, older_than: float) -> int:
         """Delete idempotency keys older than `older_than` seconds and return their number."""
         with self._write() as connection:
             limit = self.clock() - older_than
             return connection.execute(sa.delete(requests).where(requests.c.created_at < limit)).rowcount
-
-
-@dataclass(frozen=True)
-class _Manual:
-    candidate: Candidate
-    epochs: int
-    costs: Mapping[str, float] = field(default_factory=dict)
-    feasible: bool = True
-    over: Mapping[str, float] = field(default_factory=dict)
-    error: str | None = None
-    measurements: tuple[Measurement, ...] = ()
 
 
 def _lost(lease: SuggesterLease) -> StaleLease:

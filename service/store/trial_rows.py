@@ -7,18 +7,68 @@ import sqlalchemy as sa
 
 from service.schemas.trials import StoredArtifact, TrialView
 from service.store.engine import Row, moment, moment_or_none
-from service.store.tables import (
-    measurements,
-)
+from service.store.tables import measurements, trials
 from sparsemod.records import (
+    Artifact,
     Candidate,
     CurvePoint,
     Failure,
+    FailureKind,
     Measurement,
     TrialState,
 )
+from sparsemod.sources.observation import Observation
 
 ADD_MEASUREMENTS = sa.insert(measurements)
+
+CANDIDATE = (trials.c.parameters, trials.c.origin, trials.c.round, trials.c.parent, trials.c.operators)
+"""The columns of `candidate`."""
+
+
+def not_on_test(table: sa.FromClause = measurements) -> sa.ColumnElement[bool]:
+    """Return the condition for measurements that choices may depend on, see `Measurement.on_test`."""
+    return table.c.split.is_distinct_from("test")
+
+
+NOT_ON_TEST = not_on_test()
+
+
+def values_by_trial(connection: sa.Connection, *where: Any) -> dict[int, dict[str, float]]:
+    """Return id of the trial -> metric -> value for the trials that meet all conditions, without test data."""
+    values: dict[int, dict[str, float]] = {}
+    rows = connection.execute(
+        sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
+        .join(trials, trials.c.id == measurements.c.trial_id)
+        .where(*where, NOT_ON_TEST)
+    )
+    for trial_id, name, value in rows:
+        values.setdefault(trial_id, {})[name] = value
+    return values
+
+
+def candidate(row: Mapping[Any, Any]) -> Candidate:
+    """Convert the columns `CANDIDATE` of a row of `trials` to a record. Raises ValidationError."""
+    return Candidate(
+        parameters=row["parameters"],
+        origin=row["origin"],
+        round=row["round"],
+        parent=row["parent"],
+        operators=tuple(row["operators"]),
+    )
+
+
+def observation(row: Mapping[Any, Any], values: Mapping[str, float] | None, weights: bool) -> Observation:
+    """Convert a row of `trials`, with its values and whether its weights are stored, to an observation."""
+    return Observation(
+        index=row["index"],
+        candidate=candidate(row),
+        state=TrialState(row["state"]),
+        values=values,
+        epochs=row["trained_epochs"],
+        failure=None if row["failure_kind"] is None else FailureKind(row["failure_kind"]),
+        weights=weights,
+        planned=float(row["epochs"]),
+    )
 
 
 def curve_point(row: Row) -> CurvePoint:
@@ -32,13 +82,7 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         experiment=row["experiment_id"],
         index=row["index"],
         state=TrialState(row["state"]),
-        candidate=Candidate(
-            parameters=row["parameters"],
-            origin=row["origin"],
-            round=row["round"],
-            parent=row["parent"],
-            operators=tuple(row["operators"]),
-        ),
+        candidate=candidate(row),
         epochs=row["epochs"],
         seed=row["seed"],
         costs=row["costs"],
@@ -47,7 +91,7 @@ def trial_view(row: Mapping[Any, Any], measured: Iterable[Any], files: Iterable[
         seconds=row["seconds"],
         notes=tuple(row["notes"]),
         failure=None if row["failure"] is None else Failure.model_validate(row["failure"]),
-        artifacts=tuple(artifact(f) for f in files),
+        artifacts=tuple(stored_artifact(f) for f in files),
         created_at=moment(row["created_at"]),
         finished_at=moment_or_none(row["finished_at"]),
     )
@@ -82,11 +126,14 @@ def measurement(row: Any) -> Measurement:
     )
 
 
-def artifact(row: Any) -> StoredArtifact:
+def artifact(row: Any) -> Artifact:
     """Convert a row of `trial_artifacts` to a record."""
-    return StoredArtifact(
-        kind=row.kind, digest=row.digest, size=row.size, name=row.name, url=artifact_url(row.digest)
-    )
+    return Artifact(kind=row.kind, digest=row.digest, size=row.size, name=row.name)
+
+
+def stored_artifact(row: Any) -> StoredArtifact:
+    """Convert a row of `trial_artifacts` to a record with the file's path on the server."""
+    return StoredArtifact(**artifact(row).model_dump(), url=artifact_url(row.digest))
 
 
 def artifact_url(digest: str) -> str:

@@ -17,7 +17,7 @@ from service.store.tables import (
     trial_artifacts,
     trials,
 )
-from service.store.trial_rows import curve_point, trial_view
+from service.store.trial_rows import NOT_ON_TEST, curve_point, not_on_test, trial_view
 from sparsemod.errors import Conflict, InvalidInput, NotFound
 from sparsemod.records import (
     MAX_EPOCH,
@@ -120,7 +120,7 @@ class Trials(Base):
                 sa.and_(
                     metric.c.trial_id == trials.c.id,
                     metric.c.metric == sort,
-                    metric.c.split.is_distinct_from("test"),
+                    not_on_test(metric),
                 ),
             )
             key = metric.c.value
@@ -167,7 +167,7 @@ class Trials(Base):
             units = (
                 sa.select(measurements.c.metric, measurements.c.unit, first)
                 .join(trials, trials.c.id == measurements.c.trial_id)
-                .where(trials.c.experiment_id == experiment_id, measurements.c.split.is_distinct_from("test"))
+                .where(trials.c.experiment_id == experiment_id, NOT_ON_TEST)
                 .group_by(measurements.c.metric, measurements.c.unit)
                 .order_by(first, measurements.c.metric)
             )

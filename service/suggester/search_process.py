@@ -18,21 +18,21 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.processes.memory import half_of_memory, over_limit, resident_bytes
 from service.processes.supervised import die_with_parent
 from sparsemod.data.source import DATASETS
 from sparsemod.errors import BuildError, SparsemodError
 from sparsemod.networks.family import FAMILIES
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import Value
+from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PRUNING
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.proposals import Proposal, Proposer
-    from sparsemod.sources.observation import Observation
+    from sparsemod.pipeline.proposals import Proposer
 
 BUILD_SECONDS = 60.0
 """Time limit for building and screening one candidate."""
@@ -46,7 +46,7 @@ MOST_BROKEN = 20
 _BOARD = 1 << 16
 _HEAD = struct.Struct("<dI")
 
-Answer = tuple[str | None, "list[Proposal]"]
+Answer = tuple[str | None, list[Suggestion]]
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
 Watch = Callable[[Costs], Costs]
 Build = Callable[[ExperimentSpec, Watch], "Proposer"]
@@ -111,8 +111,7 @@ class SearchProcess:
     ) -> None:
         self.spec, self._build = spec, build
         self._build_seconds = build_seconds or BUILD_SECONDS
-        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        self._memory = memory or spec.limits.memory or half
+        self._memory = memory or spec.limits.memory or half_of_memory()
         self._broken: list[tuple[dict[str, Value], str]] = []
         self._question: tuple[Sequence[Observation], int] | None = None
         self._asked = 0.0
@@ -125,7 +124,7 @@ class SearchProcess:
         """Return whether a request waits for its answer."""
         return self._question is not None
 
-    def ask(self, observations: "Sequence[Observation]", count: int) -> None:
+    def ask(self, observations: Sequence[Observation], count: int) -> None:
         """Request `count` suggestions, given `observations`."""
         self._question = (observations, count)
         self._send()
@@ -158,10 +157,8 @@ class SearchProcess:
             self._replace(f"took more than {self._build_seconds:g} s")
         elif now - self._asked > SILENT_SECONDS:
             self._replace(f"the search did not answer in {SILENT_SECONDS:g} s")
-        elif (resident := _resident(self._child.pid)) > self._memory:
-            self._replace(
-                f"used {resident / 1e6:,.0f} MB of memory; {self._memory / 1e6:,.0f} MB are allowed"
-            )
+        elif (resident := resident_bytes(self._child.pid)) > self._memory:
+            self._replace(over_limit(resident, self._memory))
         return None
 
     def close(self) -> None:
@@ -295,13 +292,3 @@ def _ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"
-
-
-def _resident(pid: int) -> int:
-    """Return the resident bytes of a process (anonymous and shared memory), 0 after its end."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    lines = [line.split() for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:"))]
-    return 1024 * sum(int(words[1]) for words in lines)

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from service.client.backoff import Backoff
 from service.schemas.trials import ExperimentState, ExperimentView
 from service.store import Store, open_patiently
-from service.store.suggestions import SuggesterLease, TrialRecord
+from service.store.suggestions import SuggesterLease
 from service.suggester.search_process import Costs, SearchProcess, Watch, runs_user_code
 from sparsemod.errors import Conflict, NotFound, ServerUnavailable, SparsemodError, StaleLease
 from sparsemod.pipeline.environment import data_failure, environment_failure
 from sparsemod.records import TrialState
+from sparsemod.sources.observation import Observation
 from sparsemod.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.proposals import Proposer
-    from sparsemod.sources.observation import Observation
 
 log = structlog.get_logger("suggester")
 
@@ -87,21 +88,6 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     return Proposer.of(Problem.of(spec, data.info), watch)
 
 
-def observation(record: TrialRecord) -> "Observation":
-    """Convert a stored trial to an observation for the search."""
-    from sparsemod.sources.observation import Observation
-
-    return Observation(
-        record.index,
-        record.candidate,
-        record.state,
-        record.values,
-        record.trained_epochs,
-        record.failure,
-        record.weights,
-    )
-
-
 class Suggester:
     """One suggester. `step` handles every running experiment once. `run` repeats it until a stop.
 
@@ -122,16 +108,15 @@ class Suggester:
         """Step until `stop` is set, then release the leases. Waits for a database that does not answer."""
         keeper = threading.Thread(target=self._keep_leases, args=(stop,), name="leases", daemon=True)
         keeper.start()
-        pause = RETRY_SECONDS[0]
+        backoff = Backoff(*RETRY_SECONDS)
         while not stop.is_set():
             try:
                 busy = self.step()
             except ServerUnavailable as error:
-                log.warning("database unavailable, retrying", reason=str(error), pause=pause)
-                stop.wait(pause)
-                pause = min(2 * pause, RETRY_SECONDS[1])
+                log.warning("database unavailable, retrying", reason=str(error))
+                stop.wait(backoff.pause())
                 continue
-            pause = RETRY_SECONDS[0]
+            backoff.reset()
             if not busy:
                 stop.wait(POLL_SECONDS)
         keeper.join()
@@ -218,9 +203,9 @@ class Suggester:
         if count <= 0:
             leased.revision = view.revision
             return False
-        records = self._store.records(identity)
+        observations = self._store.observations(identity)
         try:
-            answer = self._request_suggestions(leased, view, records, count)
+            answer = self._request_suggestions(leased, view, observations, count)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:
@@ -243,7 +228,7 @@ class Suggester:
         if leased.paused:
             self._store.unpause("search", experiment=identity)
             leased.paused = False
-        pending = any(not record.state.finished for record in records)
+        pending = any(item.pending for item in observations)
         if suggestions:
             indices = self._store.queue(leased.lease, suggestions)
             live = sum(item.feasible for item in suggestions)
@@ -276,7 +261,7 @@ class Suggester:
         return max(missing, view.spec.source.batch) if missing > 0 else 0
 
     def _request_suggestions(
-        self, leased: _Leased, view: ExperimentView, records: list[TrialRecord], count: int
+        self, leased: _Leased, view: ExperimentView, observations: list[Observation], count: int
     ) -> tuple[str | None, list[Any]] | None:
         """Return (reason to end or None, suggestions), or None while the search's process still works on
         them."""
@@ -287,9 +272,8 @@ class Suggester:
             leased.spec = view.spec
         if isinstance(leased.search, SearchProcess):
             if not leased.search.busy:
-                leased.search.ask([observation(record) for record in records], count)
+                leased.search.ask(observations, count)
             return leased.search.answer()
-        observations = [observation(record) for record in records]
         reason = leased.search.done(observations)
         return reason, ([] if reason is not None else leased.search.next(observations, count))
 

@@ -1,12 +1,12 @@
 """What an attempt needs: its settings, its server, its endings, and failures as reports."""
 
-import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from service.schemas.trials import LogLine
+from sparsemod.files import digest_of
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
@@ -79,7 +79,7 @@ def environment_result(message: str, detail: str) -> TrialResult:
 def files_by_digest(directory: Path) -> dict[str, Path]:
     """Return digest -> file that the trial wrote."""
     return {
-        "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest(): path
+        digest_of(path.read_bytes()): path
         for path in directory.iterdir()
         if path.is_file() and not path.name.startswith("checkpoint-")
     }

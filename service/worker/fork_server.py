@@ -13,8 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from service.processes.memory import resident_bytes
 from service.worker.channel import Channel, Message
 from service.worker.trial_process import PRELOADED
 from sparsemod.errors import SparsemodError
@@ -63,17 +63,8 @@ class Child:
         return text
 
     def memory(self) -> int:
-        """Return the resident bytes of this process (anonymous and shared memory, no mapped files), 0 after
-        its end."""
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return 0
-        kilobytes = 0
-        for line in status.splitlines():
-            if line.startswith(("RssAnon:", "RssShmem:")):
-                kilobytes += int(line.split()[1])
-        return kilobytes * 1024
+        """Return the resident bytes of this process, 0 after its end; see `resident_bytes`."""
+        return resident_bytes(self.pid)
 
     def kill(self) -> None:
         """Kill the process."""

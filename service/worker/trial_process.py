@@ -27,11 +27,11 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from service.processes.supervised import die_with_parent, outlive_parent
+from service.processes.supervised import die_first, die_with_parent, outlive_parent
+from service.processes.task_child import resolve
 from service.worker.channel import Channel, Message
 from sparsemod.errors import BuildError, EnvironmentFailure, InvalidCandidate, Unsupported
 
@@ -40,13 +40,6 @@ PRELOADED = ("torch", "sparsemod.pipeline.trial", "sparsemod.data")
 
 CHECKPOINT_SECONDS = 10.0
 """Minimum time between two checkpoints sent to the worker. A killed trial loses about this much training."""
-
-
-def resolve(reference: str) -> Callable[..., Any]:
-    """Import and return the function that "module:attribute" names."""
-    module, _, attribute = reference.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    return function
 
 
 class ChannelReporter:
@@ -107,7 +100,7 @@ class ChannelReporter:
 
 def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     """Evaluate the trial that `job` describes with `sparsemod.pipeline.trial.evaluate` and return the result
-    as JSON data.
+    without its curve as JSON data.
 
     Raises EnvironmentFailure when the spec or its data cannot be loaded on this machine.
     """
@@ -147,7 +140,8 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
     )
     if result.state is TrialState.STOPPED:
         reporter.flush()
-    return {"result": result.model_dump(mode="json")}
+    # The reporter has sent every point of the curve.
+    return {"result": result.model_dump(mode="json", exclude={"curve"})}
 
 
 def probe_accelerator(job: Message, reporter: ChannelReporter) -> Message:
@@ -268,10 +262,7 @@ class ForkServerLoop:
         if pid == 0:
             die_with_parent(parent)
             os.setpgid(0, 0)  # its subprocesses end with it
-            with contextlib.suppress(OSError):  # the file may be missing
-                # When memory runs out, the kernel must kill a trial, not the worker or a server on the same
-                # machine.
-                Path("/proc/self/oom_score_adj").write_text("500")
+            die_first()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._control.close()

@@ -58,7 +58,7 @@ def gathered(node: Node, tensors: Tensors) -> Memory:
     """Rule for windowed kernels: scratch holds one window of one group, except for kernels that read their input directly."""
     channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
     window = node.window
-    if window.depthwise(channels, outputs) or window.pointwise:
+    if window.conv_kernel(channels, outputs) != "conv":
         return Memory()
     return Memory(math.prod(window.kernel) * (channels // window.groups))
 

@@ -1,7 +1,6 @@
 """Calibrate a core's operator model and store it as YAML."""
 
 import datetime
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from sparsemod.calibration.least_squares import errors, fit
 from sparsemod.calibration.samples import samples
 from sparsemod.emulator import machine, versions
 from sparsemod.export.c import kernel_sources
+from sparsemod.files import fingerprint
 from sparsemod.targets import Calibration, OperatorModel
 from sparsemod.yaml_text import dump_yaml
 
@@ -55,7 +55,7 @@ def calibrate(
 
 def kernels_digest() -> str:
     """Return a digest of the kernels' sources; a calibration is valid only for the same digest."""
-    return hashlib.sha256(repr(sorted(kernel_sources().items())).encode()).hexdigest()[:16]
+    return fingerprint(repr(sorted(kernel_sources().items())))[:16]
 
 
 def write(model: OperatorModel, path: Path) -> None:

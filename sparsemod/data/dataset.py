@@ -1,6 +1,5 @@
 """Load the dataset of a spec as normalized, disjoint splits in memory."""
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
 from sparsemod.errors import InvalidInput, SparsemodError
+from sparsemod.files import fingerprint
 from sparsemod.records import DataInfo
 from sparsemod.registry import summarize_error
 from sparsemod.spec.experiment import DatasetSpec
@@ -113,7 +113,7 @@ def _key(spec: DatasetSpec) -> str:
         place = data_root(spec.root) / Path(path).expanduser()
         stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return fingerprint(text)
 
 
 def _load(spec: DatasetSpec, imports: bool) -> Dataset:

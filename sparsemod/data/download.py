@@ -2,10 +2,8 @@
 
 import contextlib
 import gzip
-import hashlib
 import http.client
 import os
-import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -17,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import DataMissing, DigestMismatch
+from sparsemod.files import NewFile, pieces_of, stream_digest
 
 MIRROR_VARIABLE = "SPARSEMOD_DATA_MIRROR"
 OFFLINE_VARIABLE = "SPARSEMOD_OFFLINE"
+PARTIAL = ".part"
+"""End of the names of files that are being written."""
+
 PARTIAL_SECONDS = 3600.0
 _CHUNK = 1 << 20
 
@@ -77,7 +79,7 @@ def _fetch_one(url: str, file: RemoteFile, place: Path, timeout: float) -> None:
 
 def remove_partial_downloads(place: Path) -> None:
     """Remove partial files of interrupted downloads: those not written to for PARTIAL_SECONDS."""
-    for partial in place.glob(".*.part"):
+    for partial in place.glob(f".*{PARTIAL}"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - partial.stat().st_mtime > PARTIAL_SECONDS:
                 partial.unlink()
@@ -85,35 +87,26 @@ def remove_partial_downloads(place: Path) -> None:
 
 def _keep(url: str, answer: Any, file: RemoteFile, place: Path) -> None:
     """Write `answer` to a file in the folder and check its digest. Raises OSError, DigestMismatch."""
-    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".part", dir=place)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            expected, received = answer.headers.get("Content-Length"), 0
-            while chunk := answer.read(_CHUNK):
-                received += len(chunk)
-                out.write(chunk)
-            if expected is not None and received != int(expected):
-                raise OSError(f"the connection ended after {received} of {expected} bytes")
-        digest = digest_of(temporary, file.digest.partition(":")[0], unpacked=file.unpacked)
+    algorithm = file.digest.partition(":")[0]
+    with NewFile(place / file.name, suffix=PARTIAL, algorithm=algorithm) as out:
+        expected = answer.headers.get("Content-Length")
+        while chunk := answer.read(_CHUNK):
+            out.write(chunk)
+        if expected is not None and out.size != int(expected):
+            raise OSError(f"the connection ended after {out.size} of {expected} bytes")
+        digest = _unpacked_digest(out.temporary, algorithm) if file.unpacked else out.digest
         if digest != file.digest:
             raise DigestMismatch(f"{file.name} from {url}", file.digest, digest)
-        temporary.replace(place / file.name)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        out.place()
 
 
-def digest_of(path: Path, algorithm: str, *, unpacked: bool = False) -> str:
-    """Return "<algorithm>:<hex>" of a file's content, or of its gunzipped content when `unpacked`."""
-    state = hashlib.new(algorithm, usedforsecurity=False)
+def _unpacked_digest(path: Path, algorithm: str) -> str:
+    """Return "<algorithm>:<hex>" of a file's gunzipped content."""
     try:
-        with gzip.open(path, "rb") if unpacked else path.open("rb") as content:
-            while chunk := content.read(_CHUNK):
-                state.update(chunk)
+        with gzip.open(path, "rb") as content:
+            return stream_digest(pieces_of(content), algorithm)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         return f"not a gzip file ({error})"
-    return f"{algorithm}:{state.hexdigest()}"
 
 
 def _missing(dataset: str, files: Sequence[RemoteFile], place: Path, failures: Sequence[str]) -> DataMissing:
@@ -126,4 +119,4 @@ def _missing(dataset: str, files: Sequence[RemoteFile], place: Path, failures: S
     return DataMissing(dataset, [file.name for file in files], str(place), hint)
 
 
-__all__ = ["MIRROR_VARIABLE", "OFFLINE_VARIABLE", "RemoteFile", "digest_of", "fetch"]
+__all__ = ["MIRROR_VARIABLE", "OFFLINE_VARIABLE", "RemoteFile", "fetch"]

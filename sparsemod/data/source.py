@@ -27,14 +27,7 @@ S = TypeVar("S", bound=Callable[..., Arrays])
 DATASETS: Registry[Callable[..., Arrays]] = Registry(
     "dataset",
     "sparsemod.datasets",
-    builtin=(
-        "sparsemod.data.sources.cifar10",
-        "sparsemod.data.sources.cifar10_binary",
-        "sparsemod.data.sources.csv_file",
-        "sparsemod.data.sources.digits",
-        "sparsemod.data.sources.mnist",
-        "sparsemod.data.sources.npz",
-    ),
+    builtin=("sparsemod.data.sources @dataset",),
 )
 
 

@@ -127,14 +127,10 @@ def _one(subject: Subject, folder: Path, format_name: str, fit: Fit, name: str) 
 def _check_micro(report: ExportReport, device: Device, folder: Path) -> None:
     """Remove the files and raise DoesNotFit when file and arena alone already exceed the device."""
     size = sum(file.size for file in report.files)
-    for region, needed, limit in (
-        ("flash", size, device.flash),
-        ("RAM", report.memory.get("arena", 0), device.ram),
-    ):
-        if needed > limit:
-            for file in (VERIFICATION, *(file.name for file in report.files)):
-                (folder / file).unlink()
-            raise DoesNotFit(region, needed - limit, f"{device.title} ({device.name})")
+    for region, over in device.excess(size, report.memory.get("arena", 0)).items():
+        for file in (VERIFICATION, *(file.name for file in report.files)):
+            (folder / file).unlink()
+        raise DoesNotFit(region, over, f"{device.title} ({device.name})")
 
 
 def _detail(error: Exception) -> dict[str, Any]:

@@ -84,10 +84,8 @@ def fits(network: IntegerNetwork, devices: Sequence[Device] | None = None) -> tu
 
 def fit(need: Need, device: Device) -> Fit:
     """Return the fit of a known need on a device."""
-    regions = {"flash": need.flash - device.flash, "RAM": need.ram - device.ram}
-    over = {region: excess for region, excess in regions.items() if excess > 0}
     time = None if need.instructions is None else device.milliseconds(need.instructions)
-    return Fit(device, need, over, time)
+    return Fit(device, need, device.excess(need.flash, need.ram), time)
 
 
 def check_fit(fit: Fit) -> None:

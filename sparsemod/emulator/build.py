@@ -5,7 +5,6 @@ and sources, and cached in $SPARSEMOD_CACHE (else $XDG_CACHE_HOME/sparsemod or ~
 network's own files are compiled each time.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping
 from importlib.resources import files
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from sparsemod.emulator.machines import STACK, Machine
 from sparsemod.emulator.toolchain import call, compile_c, versions
-from sparsemod.files import scratch
+from sparsemod.files import fingerprint, move, scratch
 
 FLAGS = ("-mthumb", "-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
 MARK = (
@@ -40,7 +39,7 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
     resources = files("sparsemod.emulator")
     own = {name: (resources / name).read_text(encoding="utf-8") for name in ("harness.c", "memory.ld")}
     texts = {**own, "mark.h": MARK, **kernels}
-    digest = hashlib.sha256(repr((machine, FLAGS, versions()[0], sorted(texts.items()))).encode()).hexdigest()
+    digest = fingerprint(repr((machine, FLAGS, versions()[0], sorted(texts.items()))))
     folder = (cache or cache_folder()) / "kernels" / f"{machine.core}-{digest[:24]}"
     if folder.is_dir():
         return folder
@@ -48,7 +47,7 @@ def prepared(machine: Machine, kernels: Mapping[str, str], cache: Path | None = 
     with scratch("making-", folder.parent) as making:
         _make(machine, texts, [name for name in kernels if name.endswith(".c")], making)
         try:
-            making.rename(folder)
+            move(making, folder)
         except OSError:
             # Another process was faster; its result is the same.
             if not folder.is_dir():

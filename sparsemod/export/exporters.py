@@ -1,6 +1,5 @@
 """The formats by name. To add a format, write a module with a registered class that derives from `Exporter`."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import Field
 from sparsemod.errors import Unsupported
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION, ExportedFile, ExportReport, FormatName
+from sparsemod.files import digest_of
 from sparsemod.plugins import Plugin, PluginConfig, Plugins
 
 if TYPE_CHECKING:
@@ -126,5 +126,5 @@ def _listed(folder: Path) -> Iterator[ExportedFile]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != VERIFICATION:
             content = path.read_bytes()
-            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            digest = digest_of(content)
             yield ExportedFile(name=path.relative_to(folder).as_posix(), size=len(content), digest=digest)

@@ -1,12 +1,9 @@
 """The folder of a local run as a source of results."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from sparsemod.errors import DigestMismatch, NotFound
-from sparsemod.files import digest_of
-from sparsemod.objectives import Objectives
+from sparsemod.files import NewFile, chunks
 from sparsemod.pipeline.local_run import LocalFolder
 from sparsemod.records import Artifact
 from sparsemod.report.result_source import StoredResults
@@ -28,16 +25,19 @@ class FolderSource:
         """See ResultSource. Raises InvalidInput for damaged files."""
         self._held = LocalFolder(self.folder)
         spec = self._held.spec
-        objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
-        return StoredResults(spec, objectives, tuple(trial.row() for trial in self._held.trials))
+        return StoredResults(
+            spec, spec.objectives_in_force(), tuple(trial.record for trial in self._held.trials)
+        )
 
     def copy(self, artifact: Artifact, path: Path) -> Path:
         """See ResultSource."""
         stored = self._held.artifact(artifact.digest)
         if not stored.is_file():
             raise NotFound("artifact", artifact.digest, str(self.folder))
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as work:
-            copied = Path(shutil.copyfile(stored, Path(work) / "copy"))
-            if (digest := digest_of(copied)) != artifact.digest:
-                raise DigestMismatch(str(stored), artifact.digest, digest)
-            return copied.replace(path)
+        with NewFile(path) as copied:
+            for chunk in chunks(stored):
+                copied.write(chunk)
+            if copied.digest != artifact.digest:
+                raise DigestMismatch(str(stored), artifact.digest, copied.digest)
+            copied.place()
+        return path

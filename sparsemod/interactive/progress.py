@@ -18,7 +18,7 @@ from sparsemod.objectives import Objectives
 from sparsemod.pipeline import trial as pipeline_trial
 from sparsemod.pipeline.local_run import Finished, LocalRun
 from sparsemod.records import CurvePoint
-from sparsemod.report.rows import front
+from sparsemod.report.pareto import front
 from sparsemod.units import METRICS
 
 
@@ -104,7 +104,7 @@ class _Bar(NoProgress):
 
     def _front(self) -> str:
         objectives = self._local.problem.objectives
-        best = front(objectives, [trial.row() for trial in self._local.trials])
+        best = front(objectives, [trial.record for trial in self._local.trials])
         if not best:
             return ""
         first = objectives.names[0]
@@ -170,4 +170,4 @@ def line(trial: Finished, objectives: Objectives) -> str:
     )
     failure = trial.result.failure
     words = " ".join(failure.message.split()) if failure else objectives_text
-    return f"trial {trial.index:>4}  {trial.candidate.round}  {trial.state:<10}  {words}"
+    return f"trial {trial.index:>4}  {trial.candidate.round}  {trial.result.state:<10}  {words}"

@@ -10,10 +10,10 @@ from sparsemod.errors import InvalidInput, NotFound
 from sparsemod.interactive.front import Front
 from sparsemod.interactive.trial import Trial
 from sparsemod.objectives import Objectives
-from sparsemod.records import TrialState
+from sparsemod.records import TrialRecord, TrialState
 from sparsemod.report.frames import frame
+from sparsemod.report.pareto import front
 from sparsemod.report.result_source import ResultSource
-from sparsemod.report.rows import Row, front
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import metric, parse_upper, show_value, title
@@ -42,7 +42,7 @@ class Results:
         read = self._source.read()
         self.spec: ExperimentSpec = read.spec
         self.objectives: Objectives = read.objectives
-        self._rows: tuple[Row, ...] = read.rows
+        self._rows: tuple[TrialRecord, ...] = read.rows
         for name in ("trials", "front"):
             self.__dict__.pop(name, None)
         return self
@@ -154,10 +154,10 @@ class Results:
         ax.set_title(self.name, fontsize=11)
         return ax
 
-    def _trial(self, row: Row) -> Trial:
+    def _trial(self, row: TrialRecord) -> Trial:
         return Trial(self._source, self.spec, row, self.objectives.names)
 
-    def _completed(self) -> list[Row]:
+    def _completed(self) -> list[TrialRecord]:
         return [row for row in self._rows if row.state is TrialState.COMPLETED]
 
     def _counts(self) -> str:
@@ -168,7 +168,7 @@ class Results:
 
     def _why_empty(self) -> str:
         """Return why the front is empty although trials have ended, else ""."""
-        failures = [row.failure for row in self._rows if row.failure]
+        failures = [row.failure_message for row in self._rows if row.failure_message]
         if len(self.front) or not self._rows:
             return ""
         if self._completed():

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from sparsemod.errors import Conflict
-from sparsemod.records import Artifact, TrialState, Value
+from sparsemod.records import TrialRecord, TrialState, Value
 from sparsemod.report.result_source import ResultSource
-from sparsemod.report.rows import Row
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.templates import render
 from sparsemod.units import METRICS, show_value, title
@@ -49,7 +48,7 @@ class Trial:
     """A trial of an experiment. `values`: metric -> value in the unit of `sparsemod.units.METRICS`, without test data."""
 
     def __init__(
-        self, source: ResultSource, spec: ExperimentSpec, row: Row, objectives: Sequence[str]
+        self, source: ResultSource, spec: ExperimentSpec, row: TrialRecord, objectives: Sequence[str]
     ) -> None:
         self._source, self._spec, self.row, self._objectives = source, spec, row, objectives
 
@@ -130,11 +129,11 @@ class Trial:
         return Exported(Path(folder), Path(folder) / PAGE, delivered.reports, subject.note)
 
     def _content(self) -> bytes:
-        networks: list[Artifact] = [artifact for artifact in self.row.artifacts if artifact.kind == "network"]
-        if not networks:
+        network = self.row.artifact("network")
+        if network is None:
             raise Conflict(f"trial {self.index} has no network: its state is {self.state}")
         with tempfile.TemporaryDirectory() as work:
-            return self._source.copy(networks[0], Path(work) / "network").read_bytes()
+            return self._source.copy(network, Path(work) / "network").read_bytes()
 
     def __repr__(self) -> str:
         measured = [name for name in self._objectives if name in self.values]
@@ -143,6 +142,6 @@ class Trial:
 
     def _repr_html_(self) -> str:
         return render(
-            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure,
+            "sparsemod.interactive", "trial.html", trial=self, failure=self.row.failure_message,
             values=[(METRICS[name].title, METRICS[name].show(value)) for name, value in self.values.items() if name in METRICS],
         )  # fmt: skip

@@ -5,7 +5,17 @@ gaps    the nonzero weights, each with the number of zeros before it (one byte),
 mask    the nonzero weights, and one bit per weight, whole bytes per filter
 """
 
+from typing import Any
+
 ENCODINGS = ("dense", "gaps", "mask")
+
+LONGEST_GAP = 255
+"""Largest number of zeros before a weight that `gaps` stores; a stored zero bridges longer runs."""
+
+
+def bridging_zeros(run: Any) -> Any:
+    """Return the number of zeros that `gaps` stores within a run of `run` zeros: a number or an array of numbers."""
+    return run // (LONGEST_GAP + 1)
 
 
 def mask_bytes(filters: int, taps: int) -> int:
@@ -18,7 +28,7 @@ def encoded_bytes(
 ) -> dict[str, int]:
     """Return the bytes of weights and index by encoding, dense first. Layers with groups only have the dense encoding.
 
-    `bridges`: the number of zeros that `gaps` stores within runs of more than 255 zeros, when known.
+    `bridges`: the number of zeros that `gaps` stores within runs of more than `LONGEST_GAP` zeros, when known.
     """
     sizes = {"dense": filters * taps}
     if groups == 1:

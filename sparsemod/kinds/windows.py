@@ -28,6 +28,12 @@ class Window:
         """Whether each channel has exactly one filter."""
         return self.groups == channels == outputs and self.groups > 1
 
+    def conv_kernel(self, channels: int, outputs: int) -> str:
+        """Return the C kernel of a convolution with this window: depthwise, conv_1x1 or conv."""
+        if self.depthwise(channels, outputs):
+            return "depthwise"
+        return "conv_1x1" if self.pointwise else "conv"
+
     def around(self, axis: int) -> Pair:
         """Return the padding (before, after) along an axis: 0 rows, 1 columns."""
         return self.padding[2 * axis], self.padding[2 * axis + 1]

@@ -66,12 +66,13 @@ def _windows(tensors: Tensors, node: Node) -> tuple[Window, _Windows]:
 def conv(tensors: Tensors, node: Node) -> Loops:
     """Count the loops of the kernel for the window: depthwise, 1 x 1 or general."""
     channels, outputs = tensors.image(node.inputs[0])[0], tensors.image(node.output)[0]
-    if node.window.depthwise(channels, outputs):
-        return Loops("depthwise", _depthwise(tensors, node, outputs))
-    if node.window.pointwise:
+    kernel = node.window.conv_kernel(channels, outputs)
+    if kernel == "depthwise":
+        return Loops(kernel, _depthwise(tensors, node, outputs))
+    if kernel == "conv_1x1":
         _, rows, columns = tensors.image(node.output)
-        return Loops("conv_1x1", {**_filters(channels, outputs, rows * columns), "rows": float(rows)})
-    return Loops("conv", _gathered(tensors, node, channels // node.window.groups, outputs))
+        return Loops(kernel, {**_filters(channels, outputs, rows * columns), "rows": float(rows)})
+    return Loops(kernel, _gathered(tensors, node, channels // node.window.groups, outputs))
 
 
 def _gathered(tensors: Tensors, node: Node, channels: int, outputs: int) -> Features:

@@ -18,7 +18,6 @@ max-pooling at the end of the block. Pooling drops an odd last row and column.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sparsemod.errors import InvalidInput
 from sparsemod.networks.cnn_plan import plan
 from sparsemod.networks.family import family
 from sparsemod.networks.options import flag, share, whole
@@ -33,7 +32,7 @@ TYPES = ("conv", "down", "separable")
 HEADS = ("average", "flatten")
 
 
-@family("cnn")
+@family("cnn", layouts=["channels-height-width"])
 class Cnn:
     """Convolutional networks: conv, downsample-then-conv and separable layers in blocks, then dense layers.
 
@@ -65,11 +64,7 @@ class Cnn:
         self.batch_norm = flag("batch_norm", batch_norm)
 
     def space(self, data: DataInfo) -> Space:
-        """Return the parameters that the module's docstring lists.
-
-        Raises InvalidInput for data that are not images.
-        """
-        _images(data)
+        """Return the parameters that the module's docstring lists."""
         parameters: list[Parameter] = [Integer(name="blocks", low=1, high=self.max_blocks)]
         for b in range(1, self.max_blocks + 1):
             in_block = () if b == 1 else _from("blocks", b, self.max_blocks)
@@ -101,9 +96,8 @@ class Cnn:
     def build(self, parameters: Mapping[str, Value], data: DataInfo) -> "nn.Module":
         """Build the network, He-initialized.
 
-        Raises BuildError when it is too deep for the images, InvalidInput for data that are not images.
+        Raises BuildError when it is too deep for the images.
         """
-        _images(data)
         planned = plan(parameters, data)
         from sparsemod.networks.cnn_module import build
 
@@ -113,12 +107,3 @@ class Cnn:
 def _from(name: str, low: int, high: int) -> tuple[Condition, ...]:
     """Return the condition `name` >= `low`, where `high` is the largest value of `name`."""
     return (Condition(parameter=name, values=tuple(range(low, high + 1))),)
-
-
-def _images(data: DataInfo) -> None:
-    if len(data.shape) != 3:
-        raise InvalidInput(
-            "network.family",
-            "cnn",
-            f"needs images of shape (C, H, W); samples of {data.name!r} have shape {data.shape}",
-        )

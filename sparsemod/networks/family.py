@@ -12,7 +12,8 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sparsemod.errors import BuildError, InvalidInput, SparsemodError
+from sparsemod.errors import BuildError, InvalidInput, SparsemodError, UnknownName
+from sparsemod.layouts import LAYOUTS
 from sparsemod.records import DataInfo, Value
 from sparsemod.registry import Registry, summarize_error
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
@@ -34,10 +35,13 @@ class Family:
     exceptions.
     """
 
-    def __init__(self, name: str, implementation: Any, options: Mapping[str, Value]) -> None:
+    def __init__(
+        self, name: str, implementation: Any, options: Mapping[str, Value], layouts: tuple[str, ...] = ()
+    ) -> None:
         self.name = name
         self.implementation = implementation
         self.options = dict(options)
+        self.layouts = layouts
 
     def __repr__(self) -> str:
         return f"Family({self.name!r}, {self.options})"
@@ -52,6 +56,7 @@ class Family:
 
         Raises InvalidInput for data that the family cannot use.
         """
+        self._check_layout(data)
         try:
             space = self.implementation.space(data)
         except SparsemodError:
@@ -80,6 +85,7 @@ class Family:
         import torch
         from torch import nn
 
+        self._check_layout(data)
         try:
             module = self.implementation.build(parameters, data)
         except SparsemodError:
@@ -105,6 +111,15 @@ class Family:
             )
         return module.train(was_training)
 
+    def _check_layout(self, data: DataInfo) -> None:
+        if self.layouts and data.layout not in self.layouts:
+            wanted = " or ".join(f"{name} {LAYOUTS[name].title}" for name in self.layouts)
+            raise InvalidInput(
+                "network.family",
+                self.name,
+                f"needs samples of layout {wanted}; samples of {data.name!r} have shape {data.shape}, layout {data.layout}",
+            )
+
 
 class FamilyFactory:
     """The registered object: a call with a family's options returns a Family.
@@ -113,11 +128,15 @@ class FamilyFactory:
     """
 
     def __init__(
-        self, name: str, origin: Callable[..., Any], space: SpaceLike | Callable[..., Any] | None
+        self,
+        name: str,
+        origin: Callable[..., Any],
+        space: SpaceLike | Callable[..., Any] | None,
+        layouts: tuple[str, ...] = (),
     ) -> None:
         # The first network would exhaust a generator.
         self._space = list(space) if isinstance(space, Iterator) else space
-        self.name, self.origin = name, origin
+        self.name, self.origin, self.layouts = name, origin, layouts
         self.__doc__ = origin.__doc__
         try:
             parameters = list(inspect.signature(origin).parameters.values())
@@ -152,13 +171,13 @@ class FamilyFactory:
                 raise InvalidInput(f"network.options.{name}", None, f"is needed by family {self.name!r}")
         try:
             if inspect.isclass(self.origin):
-                return Family(self.name, self.origin(**options), options)
+                return Family(self.name, self.origin(**options), options, self.layouts)
         except InvalidInput as error:
             raise error.at("network.options") from None
         except Exception as error:  # from the family's code
             allowed = f"options that family {self.name!r} accepts; it raised {summarize_error(error)}"
             raise InvalidInput("network.options", options, allowed) from error
-        return Family(self.name, _FromFunction(self.origin, self._space, options), options)
+        return Family(self.name, _FromFunction(self.origin, self._space, options), options, self.layouts)
 
 
 class _FromFunction:
@@ -175,20 +194,29 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family",
-    "sparsemod.families",
-    builtin=("sparsemod.networks.cnn", "sparsemod.networks.mlp", "sparsemod.networks.zoo_family"),
+    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
 )
 
 
-def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None) -> Callable[[T], T]:
+def family(
+    name: str,
+    space: SpaceLike | Callable[[DataInfo], Any] | None = None,
+    *,
+    layouts: Iterable[str] = (),
+) -> Callable[[T], T]:
     """Decorator that registers a class with `space` and `build`, or a builder function with its `space`.
 
-    The space may be a function of the data.
+    The space may be a function of the data. `layouts`: the layouts of samples that the family reads (see
+    `sparsemod.layouts`); empty for any. Data of another layout raise InvalidInput for the field
+    `network.family`, and the page does not offer the family for them.
 
-    Returns the class or function unchanged. Raises DuplicateName; InvalidInput when the space or the builder
-    is missing.
+    Returns the class or function unchanged. Raises DuplicateName; UnknownName for a layout; InvalidInput when
+    the space or the builder is missing.
     """
+    read = tuple(layouts)
+    for layout in read:
+        if layout not in LAYOUTS:
+            raise UnknownName(f"layouts of family {name!r}", layout, LAYOUTS)
 
     def register(origin: T) -> T:
         if inspect.isclass(origin):
@@ -201,7 +229,7 @@ def family(name: str, space: SpaceLike | Callable[[DataInfo], Any] | None = None
             raise InvalidInput(
                 f"family {name!r}", None, "a function needs its space: @family(name, space=[...])"
             )
-        FAMILIES.add(name, FamilyFactory(name, origin, space))
+        FAMILIES.add(name, FamilyFactory(name, origin, space, read))
         return origin
 
     return register

@@ -9,40 +9,29 @@ FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.
 
 import fcntl
 import json
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
-from sparsemod.objectives import Objectives
+from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem, trial_seed
-from sparsemod.pipeline.proposals import Proposal, Proposer
+from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
-from sparsemod.records import (
-    Artifact,
-    Candidate,
-    Failure,
-    FailureKind,
-    Measurement,
-    Record,
-    TrialResult,
-    TrialState,
-)
-from sparsemod.report.results import write_atomically, write_results
-from sparsemod.report.rows import Row, front
-from sparsemod.sources.observation import Observation
+from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialRecord, TrialResult, TrialState
+from sparsemod.report.pareto import front
+from sparsemod.report.results import write_results
+from sparsemod.sources.observation import Observation, Suggestion
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.extension import extended
 from sparsemod.targets import adopt_device, device, device_names
@@ -69,38 +58,25 @@ class Finished(Record):
     planned_epochs: int
     seed: int
     result: TrialResult
-    seconds: float
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_wall_time(cls, line: Any) -> Any:
+        """Drop the wall time that earlier versions wrote beside the seconds of the stages."""
+        return {key: line[key] for key in line if key != "seconds"} if isinstance(line, dict) else line
 
     @property
-    def state(self) -> TrialState:
-        """The final state."""
-        return self.result.state
-
-    @property
-    def artifacts(self) -> tuple[Artifact, ...]:
-        """The trial's artifacts."""
-        return self.result.artifacts
-
-    @property
-    def measurements(self) -> tuple[Measurement, ...]:
-        """The measurements of the trial."""
-        return self.result.measurements
-
-    def row(self) -> Row:
-        """Return the trial as a row of the reports."""
+    def record(self) -> TrialRecord:
+        """The trial as reports show it."""
         r = self.result
-        return Row(
-            self.index, self.candidate, r.state, r.measurements, r.epochs, sum(r.seconds.values()),
-            r.failure.message if r.failure else "", r.artifacts,
+        return TrialRecord(
+            index=self.index, state=r.state, candidate=self.candidate, epochs=self.planned_epochs, seed=self.seed, trained_epochs=r.epochs,
+            measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
         )  # fmt: skip
 
     def observation(self) -> Observation:
         """Return the trial as an observation of the candidate source."""
-        r = self.result
-        return Observation(
-            self.index, self.candidate, r.state, r.values() or None, r.epochs,
-            r.failure.kind if r.failure else None, any(a.kind == "weights" for a in r.artifacts),
-        )  # fmt: skip
+        return Observation.of(self.record)
 
 
 class _Folder:
@@ -188,14 +164,14 @@ class LocalFolder(_Folder):
 
     def front(self) -> list[int]:
         """Return the indices of the trials on the Pareto front."""
-        objectives = Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
-        return [row.index for row in front(objectives, [trial.row() for trial in self.trials])]
+        objectives = self.spec.objectives_in_force()
+        return [row.index for row in front(objectives, [trial.record for trial in self.trials])]
 
-    def trial(self, index: int) -> Finished:
+    def trial(self, index: int) -> TrialRecord:
         """Return a finished trial. Raises NotFound."""
         if not 0 <= index < len(self.trials):
             raise NotFound("trial", index, f"{self.folder}, which has {len(self.trials)} finished trials")
-        return self.trials[index]
+        return self.trials[index].record
 
     def extend(self, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None = None) -> ExperimentSpec:
         """Write a spec with more trials and other budgets, see `extended`; the next run continues with it.
@@ -214,7 +190,7 @@ class Outcome:
     """Result of a run: the reason for its end, all trials, and the written files."""
 
     reason: str
-    rows: tuple[Row, ...]
+    rows: tuple[TrialRecord, ...]
     files: dict[str, Path]
 
 
@@ -255,7 +231,7 @@ class LocalRun(_Folder):
     def run(
         self,
         on_finished: Callable[[Finished], None] = lambda trial: None,
-        on_start: Callable[[int, Proposal], Reporter | None] = lambda index, suggestion: None,
+        on_start: Callable[[int, Suggestion], Reporter | None] = lambda index, suggestion: None,
     ) -> Outcome:
         """Evaluate trials until the search is done.
 
@@ -278,7 +254,7 @@ class LocalRun(_Folder):
                 if not self.trials:
                     # The folder has no trials yet: a corrected spec may use it.
                     self._spec_file.unlink(missing_ok=True)
-        return Outcome(reason, tuple(t.row() for t in self.trials), files)
+        return Outcome(reason, tuple(t.record for t in self.trials), files)
 
     def _sweep(self) -> None:
         """Remove the leftovers of a killed run. The caller holds the lock."""
@@ -301,7 +277,7 @@ class LocalRun(_Folder):
     def _search(
         self,
         on_finished: Callable[[Finished], None],
-        on_start: Callable[[int, Proposal], Reporter | None],
+        on_start: Callable[[int, Suggestion], Reporter | None],
     ) -> str:
         """Run trials until the search is done and return the reason."""
         while (reason := self.search.done(self.observations())) is None:
@@ -323,11 +299,10 @@ class LocalRun(_Folder):
     def write(self) -> dict[str, Path]:
         """Write the tables and plots of the finished trials; return the files."""
         rounds = {part.name: part.title for part in self.spec.source.plan()}
-        rows = [trial.row() for trial in self.trials]
+        rows = [trial.record for trial in self.trials]
         return write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
 
-    def _evaluate(self, index: int, suggestion: Proposal, reporter: Reporter) -> Finished:
-        started = time.perf_counter()
+    def _evaluate(self, index: int, suggestion: Suggestion, reporter: Reporter) -> Finished:
         seed = trial_seed(self.spec.seed, index)
         result = suggestion.miss()
         if result is None:
@@ -346,10 +321,9 @@ class LocalRun(_Folder):
                     failure = Failure(kind=FailureKind.FAULT, message=message)
                     result = TrialResult(state=TrialState.FAILED, failure=failure)
                 for artifact in result.artifacts:
-                    os.replace(Path(workdir) / artifact.name, self.artifact(artifact.digest))
+                    move(Path(workdir) / artifact.name, self.artifact(artifact.digest))
         return Finished(
-            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result,
-            seconds=time.perf_counter() - started,
+            index=index, candidate=suggestion.candidate, planned_epochs=suggestion.epochs, seed=seed, result=result
         )  # fmt: skip
 
     def parent(self, candidate: Candidate) -> ParentWeights | None:
@@ -361,23 +335,15 @@ class LocalRun(_Folder):
         if candidate.parent is None:
             return None
         trial = self.trials[candidate.parent]
-        weights = [a for a in trial.result.artifacts if a.kind == "weights"]
-        if not weights:
+        weights = trial.record.artifact("weights")
+        if weights is None:
             raise InvalidInput("candidate.parent", candidate.parent, "a completed trial with stored weights")
-        path = self.artifact(weights[0].digest)
+        path = self.artifact(weights.digest)
         if not path.is_file():
             raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
         return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
 
     def _append_trial(self, finished: Finished) -> None:
-        line = (finished.model_dump_json() + "\n").encode()
-        with self._journal.open("ab", buffering=0) as journal:
-            size = journal.tell()
-            try:
-                while line:
-                    line = line[journal.write(line) :]
-                os.fsync(journal.fileno())
-            except OSError:
-                os.truncate(self._journal, size)  # half a line would hide the next trial
-                raise
+        # Half a line would hide the next trial.
+        append_durably(self._journal, (finished.model_dump_json() + "\n").encode())
         self.trials.append(finished)

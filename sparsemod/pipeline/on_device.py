@@ -40,7 +40,8 @@ def measure_on_device(
     if spec.measure.latency != "operators":
         emulated.pop("latency")
     return emulated, tuple(
-        str(DoesNotFit(region, over, target.title)) for region, over in overflow(emulation, target)
+        str(DoesNotFit(region, over, target.title))
+        for region, over in target.excess(emulation.flash, emulation.ram).items()
     )
 
 
@@ -60,12 +61,6 @@ def linked_size(network: Quantized, counted: Measurement) -> Measurement:
     method = "as stored by the exported C: per layer the smallest of dense, mask and gaps, with requantization constants"
     detail = {**counted.detail, "linked": size}
     return counted.model_copy(update={"value": float(size), "method": method, "detail": detail})
-
-
-def overflow(emulation: Emulation, target: Device) -> tuple[tuple[str, int], ...]:
-    """Return (memory region, bytes over) for each region of the device that the network alone exceeds."""
-    regions = (("flash", emulation.flash, target.flash), ("RAM", emulation.ram, target.ram))
-    return tuple((name, used - available) for name, used, available in regions if used > available)
 
 
 def measurements(

@@ -4,7 +4,6 @@ This module imports no torch, so that the server can check specs and candidates.
 `sparsemod.pipeline.screening` and `sparsemod.pipeline.trial` build the networks.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidInput, InvalidSpec
+from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
 from sparsemod.objectives import Objectives
 from sparsemod.plugins import Names, PluginConfig
@@ -87,7 +87,7 @@ class Problem:
     @cached_property
     def objectives(self) -> Objectives:
         """Return objectives, reference point and budgets."""
-        return Objectives(self.spec.objectives, self.spec.reference(), self.spec.all_budgets())
+        return self.spec.objectives_in_force()
 
     def candidate(self, candidate: Candidate) -> Candidate:
         """Return the candidate with validated parameters in canonical order, constants included.
@@ -139,4 +139,4 @@ def trial_seed(seed: int, index: int) -> int:
 
     Seeds are spread over 31 bits and equal on every machine.
     """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{index}".encode()).digest()[:4], "big") >> 1
+    return int(fingerprint(f"{seed}/{index}")[:8], 16) >> 1

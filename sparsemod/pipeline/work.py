@@ -1,6 +1,5 @@
 """State of a running trial that its stages share."""
 
-import hashlib
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from torch import nn
 
 from sparsemod.data import Dataset
 from sparsemod.errors import BuildError, InvalidInput, Unsupported
+from sparsemod.files import digest_of
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.reporter import ParentWeights, Reporter
 from sparsemod.pruning import METHODS
@@ -108,7 +108,7 @@ class Work:
             return
         data = content()
         (self.workdir / name).write_bytes(data)
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = digest_of(data)
         self.artifacts = [artifact for artifact in self.artifacts if artifact.name != name]
         self.artifacts.append(Artifact(kind=kind, digest=digest, size=len(data), name=name))
 

@@ -206,7 +206,10 @@ class IntegerNetwork(Evaluation):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "IntegerNetwork":
-        """Return the network whose `to_bytes` returned `data`. Raises InvalidInput for other data."""
+        """Return the network whose `to_bytes` returned `data`.
+
+        Raises InvalidInput for other data, Unsupported for a layer whose kind is not registered here.
+        """
         header, arrays = unpack(data, FORMAT, VERSION)
         try:
             # Tensors with their default layout omit it.
@@ -246,10 +249,8 @@ def _described(tensor: TensorInfo) -> list[Any]:
 
 
 def _layer(index: int, entry: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Layer:
-    kind = entry["kind"]
-    if kind not in LAYERS.names():
-        raise InvalidInput(f"layers.{index}.kind", kind, f"one of {', '.join(LAYERS.names())}")
+    layer = LAYERS.rule(entry["kind"], entry["name"])
     values = {n: tuple(v) if isinstance(v, list) else v for n, v in entry.items() if n != "kind"}
     layer_arrays = {n.partition(".")[2]: a for n, a in arrays.items() if n.partition(".")[0] == str(index)}
     fields: dict[str, Any] = {**values, **layer_arrays}
-    return LAYERS.get(kind)(**fields)
+    return layer(**fields)

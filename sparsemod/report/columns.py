@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsemod.report.rows import Row
+from sparsemod.records import TrialRecord
 from sparsemod.units import METRICS
 
 
@@ -28,7 +28,7 @@ class Column:
 
     name: str
     title: str
-    value: Callable[[Row], Any]
+    value: Callable[[TrialRecord], Any]
     unit: str = ""
     dtype: str = ""
     cell: Callable[[Any], Any] = _plain
@@ -42,9 +42,9 @@ _TRIAL = (
     Column("origin", "origin", lambda row: row.candidate.origin, dtype="text"),
     Column("parent", "parent", lambda row: row.candidate.parent, dtype="Int64"),
     Column("operators", "operators", lambda row: "; ".join(row.candidate.operators) or None, dtype="text"),
-    Column("epochs", "epochs", lambda row: row.epochs, "epochs", "float64", "{:g}".format),
-    Column("seconds", "seconds", lambda row: row.seconds, "s", "float64", "{:.3f}".format),
-    Column("failure", "failure", lambda row: row.failure or None, dtype="text"),
+    Column("epochs", "epochs", lambda row: row.trained_epochs, "epochs", "float64", "{:g}".format),
+    Column("seconds", "seconds", lambda row: row.total_seconds, "s", "float64", "{:.3f}".format),
+    Column("failure", "failure", lambda row: row.failure_message or None, dtype="text"),
 )
 
 
@@ -64,12 +64,12 @@ def columns(metrics: Mapping[str, str], parameters: Iterable[str]) -> list[Colum
     return result
 
 
-def columns_of(rows: Sequence[Row]) -> list[Column]:
+def columns_of(rows: Sequence[TrialRecord]) -> list[Column]:
     """Return the columns of a table of these trials. Measurements on test data are excluded."""
     metrics: dict[str, str] = {}
     for row in rows:
         for m in row.measurements:
-            if m.split != "test":
+            if not m.on_test:
                 metrics.setdefault(m.metric, m.unit)
     return columns(metrics, dict.fromkeys(name for row in rows for name in row.candidate.parameters))
 
@@ -80,11 +80,11 @@ def _unique_name(name: str, prefix: str, used_names: set[str]) -> str:
     return unique
 
 
-def _measured(metric: str) -> Callable[[Row], Any]:
+def _measured(metric: str) -> Callable[[TrialRecord], Any]:
     return lambda row: row.values().get(metric)
 
 
-def _parameter(name: str) -> Callable[[Row], Any]:
+def _parameter(name: str) -> Callable[[TrialRecord], Any]:
     return lambda row: row.candidate.parameters.get(name)
 
 

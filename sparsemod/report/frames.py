@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from sparsemod.records import TrialRecord
 from sparsemod.report.columns import INDEX, columns_of, units
-from sparsemod.report.rows import Row
 
 
-def frame(rows: Sequence[Row]) -> pd.DataFrame:
+def frame(rows: Sequence[TrialRecord]) -> pd.DataFrame:
     """Return one row for each trial, with the columns of its CSV file; the index is the trial's index.
 
     `attrs["units"]` maps a column to its unit. Missing values are NaN or NA.

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparsemod.objectives import Objectives, nondominated
-from sparsemod.records import TrialState
-from sparsemod.report.rows import Row, front
+from sparsemod.records import TrialRecord, TrialState
+from sparsemod.report.pareto import front
 from sparsemod.units import METRICS
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ COLOURS = ("#8da0cb", "#fc8d62", "#1b9e77", "#666666", "#e78ac3", "#a6761d")
 
 
 def pareto_figure(
-    name: str, objectives: Objectives, rows: Sequence[Row], kind: str, rounds: Mapping[str, str] | None = None
+    name: str,
+    objectives: Objectives,
+    rows: Sequence[TrialRecord],
+    kind: str,
+    rounds: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the plot as a file's content; `kind` is png or svg.
 
@@ -34,7 +38,7 @@ def pareto_figure(
 
 
 def draw(
-    name: str, objectives: Objectives, rows: Sequence[Row], rounds: Mapping[str, str] | None = None
+    name: str, objectives: Objectives, rows: Sequence[TrialRecord], rounds: Mapping[str, str] | None = None
 ) -> "Figure":
     """Draw the plot without writing a file."""
     parts = _parts(rows, rounds)
@@ -67,7 +71,7 @@ def draw(
 _Parts = Sequence[tuple[str, str, str]]  # label, title, colour of each round
 
 
-def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
+def _parts(rows: Sequence[TrialRecord], rounds: Mapping[str, str] | None) -> _Parts:
     """Return the rounds of the source in order, then labels that only trials have, such as manual ones."""
     titles = dict(rounds or {})
     for row in rows:
@@ -75,7 +79,9 @@ def _parts(rows: Sequence[Row], rounds: Mapping[str, str] | None) -> _Parts:
     return [(label, title, COLOURS[i % len(COLOURS)]) for i, (label, title) in enumerate(titles.items())]
 
 
-def _scatter(axis: Any, objectives: Objectives, rows: Sequence[Row], x: str, y: str, parts: _Parts) -> None:
+def _scatter(
+    axis: Any, objectives: Objectives, rows: Sequence[TrialRecord], x: str, y: str, parts: _Parts
+) -> None:
     best = {row.index for row in front(objectives, rows)}
     points = [(row, row.values()) for row in rows]
     completed = [(row, v) for row, v in points if row.state is TrialState.COMPLETED and x in v and y in v]
@@ -145,7 +151,7 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _progress(axis: Any, objectives: Objectives, rows: Sequence[Row], parts: _Parts) -> None:
+def _progress(axis: Any, objectives: Objectives, rows: Sequence[TrialRecord], parts: _Parts) -> None:
     name = objectives.names[0]
     completed = [row for row in rows if row.state is TrialState.COMPLETED and name in row.values()]
     for round_name, title, colour in parts:
@@ -191,7 +197,7 @@ def label(metric: str) -> str:
 def panel(
     axis: Any,
     objectives: Objectives,
-    rows: Sequence[Row],
+    rows: Sequence[TrialRecord],
     x: str,
     y: str,
     rounds: Mapping[str, str] | None = None,

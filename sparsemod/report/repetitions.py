@@ -7,8 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsemod.records import TrialState, Value
-from sparsemod.report.rows import Row
+from sparsemod.records import TrialRecord, TrialState, Value
 
 
 @dataclass(frozen=True)
@@ -30,16 +29,16 @@ class Repetitions:
     metrics: dict[str, Spread]
 
 
-def repetitions(rows: Sequence[Row]) -> list[Repetitions]:
+def repetitions(rows: Sequence[TrialRecord]) -> list[Repetitions]:
     """Return the candidates with at least two completed trials, in order of the first one, without test data."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[TrialRecord]] = {}
     for row in sorted(rows, key=lambda row: row.index):
         if row.state is TrialState.COMPLETED:
             groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
     return [_group(group) for group in groups.values() if len(group) > 1]
 
 
-def _group(rows: Sequence[Row]) -> Repetitions:
+def _group(rows: Sequence[TrialRecord]) -> Repetitions:
     measured = [row.values() for row in rows]
     names = [name for name in measured[0] if all(name in values for values in measured)]
     return Repetitions(
@@ -59,14 +58,14 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, deviation, low, high)
 
 
-def repetitions_csv(rows: Sequence[Row]) -> str:
+def repetitions_csv(rows: Sequence[TrialRecord]) -> str:
     """Return a CSV line for each repeated candidate.
 
     It holds the trials, their number, mean and standard deviation of each metric (unit in the name), and
     the parameters.
     """
     groups = repetitions(rows)
-    units = {m.metric: m.unit for row in rows for m in row.measurements if m.split != "test"}
+    units = {m.metric: m.unit for row in rows for m in row.measurements if not m.on_test}
     metrics = [name for name in units if any(name in group.metrics for group in groups)]
     names = list(dict.fromkeys(name for group in groups for name in group.parameters))
     out = io.StringIO()

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sparsemod.objectives import Objectives
-from sparsemod.records import Artifact
+from sparsemod.records import Artifact, TrialRecord
 from sparsemod.registry import Registry
-from sparsemod.report.rows import Row
 from sparsemod.spec.experiment import ExperimentSpec
 
 
@@ -19,7 +18,7 @@ class StoredResults:
 
     spec: ExperimentSpec
     objectives: Objectives
-    rows: tuple[Row, ...]
+    rows: tuple[TrialRecord, ...]
 
 
 class ResultSource(Protocol):

@@ -2,34 +2,22 @@
 
 import csv
 import io
-import json
-import os
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from sparsemod.files import write_atomically
 from sparsemod.objectives import Objectives
-from sparsemod.records import TrialState
+from sparsemod.records import ParetoFront, TrialRecord
 from sparsemod.report.columns import Column, columns_of
+from sparsemod.report.pareto import front, pareto_front
 from sparsemod.report.plots import pareto_figure
 from sparsemod.report.repetitions import repetitions, repetitions_csv
-from sparsemod.report.rows import Row, front
 
 
-def lineage(row: Row, by_index: Mapping[int, Row]) -> list[dict[str, Any]]:
-    """Return the row's ancestors, nearest first: index of the trial, and operators from it to its child."""
-    ancestors: list[dict[str, Any]] = []
-    child = row
-    while child.candidate.parent is not None:
-        ancestors.append({"trial": child.candidate.parent, "operators": list(child.candidate.operators)})
-        if child.candidate.parent not in by_index or len(ancestors) > len(by_index):
-            break
-        child = by_index[child.candidate.parent]
-    return ancestors
-
-
-def trials_csv(rows: Sequence[Row]) -> str:
+def trials_csv(rows: Sequence[TrialRecord]) -> str:
     """Return all trials as CSV, one line each, with the columns of `sparsemod.report.columns`.
 
     The unit of a metric is in the column's title.
@@ -43,11 +31,12 @@ def csv_header(table_columns: Iterable[Column]) -> str:
     return _csv([[column.title for column in table_columns]])
 
 
-def csv_lines(rows: Iterable[Row], table_columns: Collection[Column]) -> str:
+def csv_lines(rows: Iterable[TrialRecord], table_columns: Collection[Column]) -> str:
     """Return the lines of trials in a table with these columns."""
     return _csv([column.cell(column.value(row)) for column in table_columns] for row in rows)
 
 
+_FRONT = TypeAdapter(ParetoFront)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -65,45 +54,25 @@ def _csv(lines: Iterable[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def front_json(name: str, objectives: Objectives, rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the front as plain data: points with provenance, lineage and artifacts; hypervolume and its history."""
-    by_index = {row.index: row for row in rows}
-    completed = [row for row in rows if row.state is TrialState.COMPLETED]
-    history = objectives.history([row.values() for row in completed])
-    return {
-        "experiment": name,
-        "objectives": list(objectives.names),
-        "reference_point": dict(objectives.reference),
-        "budgets": dict(objectives.budgets),
-        "hypervolume": history[-1] if history else 0.0,
-        "history": [
-            {"trial": row.index, "hypervolume": value} for row, value in zip(completed, history, strict=True)
-        ],
-        "points": [
-            {
-                "trial": row.index,
-                "origin": row.candidate.origin,
-                "parameters": row.candidate.parameters,
-                "measurements": [m.model_dump(mode="json", exclude={"detail"}) for m in row.measurements],
-                "lineage": lineage(row, by_index),
-                "artifacts": [artifact.model_dump(mode="json") for artifact in row.artifacts],
-            }
-            for row in front(objectives, rows)
-        ],
-    }
+def front_json(front: ParetoFront) -> str:
+    """Return the front as JSON, with the keys of `GET /pareto` except those that only a server has."""
+    # The annotation makes a subclass's further keys disappear: an experiment's number, the artifacts' addresses.
+    return _FRONT.dump_json(front, indent=1).decode() + "\n"
 
 
 def write_results(
     folder: Path,
     name: str,
     objectives: Objectives,
-    rows: Sequence[Row],
+    rows: Sequence[TrialRecord],
     rounds: Mapping[str, str] | None = None,
+    known: ParetoFront | None = None,
 ) -> dict[str, Path]:
     """Write trials.csv, pareto.csv, pareto.json, pareto.png and pareto.svg to `folder`; return kind -> path.
 
     With repeated candidates it also writes repetitions.csv. `rounds`: label -> title of the experiment's
-    rounds, in order; default: the labels. Each file is written atomically. With an empty front, no plots
+    rounds, in order; default: the labels. `known`: the front as a server shows it; default: the front of
+    `rows`, which must then be in the order of their completion. Each file is written atomically. With an empty front, no plots
     are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +80,7 @@ def write_results(
     files: dict[str, bytes] = {
         "trials.csv": trials_csv(rows).encode(),
         "pareto.csv": trials_csv(best).encode(),
-        "pareto.json": (json.dumps(front_json(name, objectives, rows), indent=1) + "\n").encode(),
+        "pareto.json": front_json(known or pareto_front(name, objectives, rows)).encode(),
     }
     if repetitions(rows):
         files["repetitions.csv"] = repetitions_csv(rows).encode()
@@ -121,16 +90,3 @@ def write_results(
     for filename, content in files.items():
         write_atomically(folder / filename, content)
     return {filename: folder / filename for filename in files}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` atomically, so that a reader never sees a partial file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep other users and tools from reading results
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

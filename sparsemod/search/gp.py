@@ -13,7 +13,6 @@ same model. Limits on the data and the iterations, and a cache of hyperparameter
 this cheap.
 """
 
-import hashlib
 import math
 import warnings
 from collections import OrderedDict
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
+from sparsemod.files import fingerprint
 from sparsemod.search import posterior
 
 Floats = npt.NDArray[np.float64]
@@ -137,7 +137,7 @@ class Fitter:
 
     def fit(self, features: Floats, errors: Floats) -> tuple[Hyperparameters, ...]:
         """Return hyperparameters for the data, see `fit`."""
-        digest = hashlib.sha256(features.tobytes() + b"|" + errors.tobytes()).hexdigest()
+        digest = fingerprint(features.tobytes() + b"|" + errors.tobytes())
         if digest not in self._known:
             self._known[digest] = fit(features, errors)
             if len(self._known) > 8:

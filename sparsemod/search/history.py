@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 from sparsemod.search.settings import RoundSpec, search_config
 from sparsemod.sources.observation import Observation
@@ -31,7 +30,7 @@ class History:
     def __init__(self, spec: ExperimentSpec, space: Space, observations: Sequence[Observation]) -> None:
         self.all = sorted(observations, key=lambda o: o.index)
         self._by_index = {o.index: o for o in self.all}
-        self.objectives = Objectives(spec.objectives, spec.reference(), spec.all_budgets())
+        self.objectives = spec.objectives_in_force()
         self._rounds = search_config(spec).rounds
         self.seed = spec.seed
         # Suggest each candidate once. A trial that failed by a fault used all its attempts and would fail
@@ -56,14 +55,19 @@ class History:
         return min(1.0, max([self.objectives.reference.get("error", 1.0), *worst]))
 
     def epochs(self, observation: Observation) -> float:
-        """Return the epochs of training in the observation's weights; those of its round when unknown."""
+        """Return the epochs of training in the observation's weights; of a pending trial, those after it.
+
+        A child counts its parent's epochs too.
+        """
         if observation.epochs > 0:
             return observation.epochs
-        name, parent = observation.candidate.round, observation.candidate.parent
+        parent = observation.candidate.parent
+        inherited = 0.0
         if parent is not None and parent in self._by_index and parent < observation.index:
-            return self.epochs(self._by_index[parent]) + self._rounds.r3.epochs
-        round_spec = {"r1": self._rounds.r1, "r2": self._rounds.r2, "r3": self._rounds.r3}.get(name)
-        return float((round_spec or self._rounds.r1).epochs)
+            inherited = self.epochs(self._by_index[parent])
+        rounds = {"r1": self._rounds.r1, "r2": self._rounds.r2, "r3": self._rounds.r3}
+        of_round = rounds.get(observation.candidate.round, self._rounds.r1).epochs
+        return inherited + (observation.planned or float(of_round))
 
     def rounds(self) -> list[Round]:
         """Return the rounds with trials left to suggest.

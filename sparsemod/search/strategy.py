@@ -274,7 +274,7 @@ def _with_pending(history: History, before: Sequence[Suggestion], search: Search
         return history
     first = 1 + max((o.index for o in history.all), default=-1)
     added = [
-        Observation(first + i, s.candidate, TrialState.QUEUED, None, float(s.epochs))
+        Observation(first + i, s.candidate, TrialState.QUEUED, planned=float(s.epochs))
         for i, s in enumerate(live)
     ]
     return History(search.spec, search.space, [*history.all, *added])

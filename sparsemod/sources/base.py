@@ -146,7 +146,7 @@ class SourceConfig(BaseModel):
 
 
 SOURCES: Registry[type[SourceConfig]] = Registry(
-    "candidate source", "sparsemod.sources", ("sparsemod.search.source", "sparsemod.sources.grid")
+    "candidate source", "sparsemod.sources", ("sparsemod.search @SOURCES", "sparsemod.sources @SOURCES")
 )
 """Configs of candidate sources by name."""
 

@@ -2,11 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from sparsemod.records import Candidate, FailureKind, TrialState, Value
+from sparsemod.records import (
+    Candidate,
+    Failure,
+    FailureKind,
+    Measurement,
+    TrialRecord,
+    TrialResult,
+    TrialState,
+    Value,
+)
+from sparsemod.units import over_budget
 
 Costs = Callable[[Mapping[str, Value]], Mapping[str, float]]
 """Return exact costs of a candidate without training it, metric -> value.
@@ -35,8 +46,9 @@ class Observation:
 
     `values`: metric -> value. A completed trial has every measured metric, an infeasible one its costs,
     others None or the known metrics. `epochs`: epochs of training in its weights, inherited ones included;
-    0 when unknown, which means those of its round. `failure`: why a failed trial failed. `weights`: whether
-    its weights are stored, so that a morph can inherit them.
+    0 when it was not trained yet. `planned`: epochs of its own training; 0 when unknown, which means those
+    of its round. `failure`: why a failed trial failed. `weights`: whether its weights are stored, so that a
+    morph can inherit them.
     """
 
     index: int
@@ -46,6 +58,21 @@ class Observation:
     epochs: float = 0.0
     failure: FailureKind | None = None
     weights: bool = True
+    planned: float = 0.0
+
+    @classmethod
+    def of(cls, trial: TrialRecord) -> "Observation":
+        """Return a stored trial as an observation."""
+        return cls(
+            index=trial.index,
+            candidate=trial.candidate,
+            state=trial.state,
+            values=trial.values() or None,
+            epochs=trial.trained_epochs,
+            failure=None if trial.failure is None else trial.failure.kind,
+            weights=trial.artifact("weights") is not None,
+            planned=float(trial.epochs),
+        )
 
     @property
     def pending(self) -> bool:
@@ -63,6 +90,20 @@ class Observation:
         return self.state is TrialState.INFEASIBLE
 
 
+_OBSERVATIONS = TypeAdapter(list[Observation])
+
+
+def observations_to_plain(observations: Sequence[Observation]) -> list[dict[str, Any]]:
+    """Return observations as plain data for JSON, for another process."""
+    plain: list[dict[str, Any]] = _OBSERVATIONS.dump_python(list(observations), mode="json")
+    return plain
+
+
+def observations_from_plain(plain: Sequence[Mapping[str, Any]]) -> list[Observation]:
+    """Return the observations of `observations_to_plain`. Raises ValidationError."""
+    return _OBSERVATIONS.validate_python(plain)
+
+
 @dataclass(frozen=True)
 class Suggestion:
     """A candidate to train for `epochs` epochs or, when `feasible` is false, to record without training.
@@ -70,6 +111,7 @@ class Suggestion:
     `costs` are exact. `over` names the broken budgets and the excess of each. `error` is the message of a
     network that cannot be built: record it as failed (invalid), without values. Neither kind counts as a
     trial of its round. `gain` is the expected hypervolume improvement, None for a Sobol point.
+    `measurements`: of a candidate over a budget, its costs with their provenance.
     """
 
     candidate: Candidate
@@ -79,3 +121,14 @@ class Suggestion:
     over: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     gain: float | None = None
+    measurements: tuple[Measurement, ...] = ()
+
+    def miss(self) -> TrialResult | None:
+        """Return the result to record for a candidate that must not be trained, else None."""
+        if self.error is not None:
+            failure = Failure(kind=FailureKind.INVALID, message=self.error)
+            return TrialResult(state=TrialState.FAILED, failure=failure)
+        if self.feasible:
+            return None
+        notes = tuple(over_budget(name, excess) for name, excess in self.over.items())
+        return TrialResult(state=TrialState.INFEASIBLE, measurements=self.measurements, notes=notes)

@@ -7,12 +7,12 @@ KB", "10 ms") are stored as floats in the metric's unit.
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
-from sparsemod.plugins import NAMES, Names
+from sparsemod.plugins import NAMES, Names, OneOf
 from sparsemod.records import Value
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
@@ -20,12 +20,14 @@ from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
-from sparsemod.spec.plugin_choice import Choice
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+
+if TYPE_CHECKING:
+    from sparsemod.objectives import Objectives
 
 
 class Part(BaseModel):
@@ -150,11 +152,11 @@ class ExperimentSpec(Part):
     constraints: tuple[Constraint, ...] = Field(
         (), description="Linear constraints between numeric parameters."
     )
-    source: Annotated[SourceConfig, Choice(SOURCES, source_from)] = Field(
+    source: Annotated[SourceConfig, OneOf(SOURCES, lambda given, _: source_from(given), named=False)] = Field(
         default_factory=_default_source,
         description="Where candidates come from: the settings of a source, chosen by its `name`.",
     )
-    pipeline: tuple[Annotated[Stage, Choice(STAGES, lambda stage: stage, named=True)], ...] = Field(
+    pipeline: tuple[Annotated[Stage, OneOf(STAGES, lambda stage, _: stage)], ...] = Field(
         default_factory=default_pipeline,
         description="Stages that evaluate a candidate, in order: names, or mappings with `name` and settings.",
     )
@@ -349,6 +351,12 @@ class ExperimentSpec(Part):
             limits.setdefault("working_memory", limits["ram"])
         default = _DEFAULT_REFERENCE | limits
         return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
+
+    def objectives_in_force(self) -> "Objectives":
+        """Return the objectives with reference point and budgets. Raises the errors of `all_budgets`."""
+        from sparsemod.objectives import Objectives
+
+        return Objectives(self.objectives, self.reference(), self.all_budgets())
 
     def all_budgets(self) -> dict[str, float]:
         """Return `budgets` and the budgets that follow from the device.

@@ -1,6 +1,6 @@
 """The families of methods that a spec chooses from, and the base of each family's configs.
 
-Members are found by name: members of this package in the modules listed here, others through entry points,
+Members are found by name: those of this package by their decorator in the folders named here, others by entry point,
 and in local commands as `module:attribute`. `sparsemod.pruning`, `sparsemod.training` and
 `sparsemod.quantization` describe their handlers.
 """
@@ -117,7 +117,7 @@ PRUNING: Plugins[Any, PruningConfig] = Plugins(
     "sparsemod.pruners",
     "pruning",
     PruningConfig,
-    ("sparsemod.pruning.none", "sparsemod.pruning.magnitude", "sparsemod.pruning.filters"),
+    ("sparsemod.pruning @METHODS",),
     default="none",
     key="method",
 )
@@ -126,7 +126,7 @@ PRUNING_SCHEDULES: Plugins[Any, PruningScheduleConfig] = Plugins(
     "sparsemod.pruning_schedules",
     "pruning.schedule",
     PruningScheduleConfig,
-    ("sparsemod.pruning.schedules",),
+    ("sparsemod.pruning @SCHEDULES",),
     default="cubic",
 )
 RULES: Plugins[Any, RuleConfig] = Plugins(
@@ -134,9 +134,7 @@ RULES: Plugins[Any, RuleConfig] = Plugins(
     "sparsemod.rules",
     "training.rule",
     RuleConfig,
-    tuple(
-        f"sparsemod.training.rules.{name}" for name in ("bp", "dfa", "drtp", "fa", "mem_dfa", "sign_symmetry")
-    ),
+    ("sparsemod.training.rules @RULES",),
     default="bp",
 )
 OPTIMIZERS: Plugins[Any, OptimizerConfig] = Plugins(
@@ -144,7 +142,7 @@ OPTIMIZERS: Plugins[Any, OptimizerConfig] = Plugins(
     "sparsemod.optimizers",
     "training.optimizer",
     OptimizerConfig,
-    ("sparsemod.training.optimizers",),
+    ("sparsemod.training @OPTIMIZERS",),
     default="adam",
 )
 SCHEDULES: Plugins[Any, ScheduleConfig] = Plugins(
@@ -152,7 +150,7 @@ SCHEDULES: Plugins[Any, ScheduleConfig] = Plugins(
     "sparsemod.schedules",
     "training.schedule",
     ScheduleConfig,
-    ("sparsemod.training.schedules",),
+    ("sparsemod.training @SCHEDULES",),
     default="cosine",
 )
 AUGMENTATIONS: Plugins[Any, AugmentationConfig] = Plugins(
@@ -160,19 +158,14 @@ AUGMENTATIONS: Plugins[Any, AugmentationConfig] = Plugins(
     "sparsemod.augmentations",
     "training.augmentation",
     AugmentationConfig,
-    (
-        "sparsemod.training.augmentation.cutout",
-        "sparsemod.training.augmentation.flip",
-        "sparsemod.training.augmentation.noise",
-        "sparsemod.training.augmentation.shift",
-    ),
+    ("sparsemod.training.augmentation @AUGMENTATIONS",),
 )
 LOSSES: Plugins[Any, LossConfig] = Plugins(
     "loss",
     "sparsemod.losses",
     "training.loss",
     LossConfig,
-    ("sparsemod.training.losses",),
+    ("sparsemod.training @LOSSES",),
     default="cross_entropy",
 )
 METRICS: Plugins[Any, MetricConfig] = Plugins(
@@ -180,7 +173,7 @@ METRICS: Plugins[Any, MetricConfig] = Plugins(
     "sparsemod.metrics",
     "training.metric",
     MetricConfig,
-    ("sparsemod.training.metrics",),
+    ("sparsemod.training @METRICS",),
     default="error",
 )
 SCHEMES: Plugins[Any, QuantizationConfig] = Plugins(
@@ -188,7 +181,7 @@ SCHEMES: Plugins[Any, QuantizationConfig] = Plugins(
     "sparsemod.schemes",
     "quantization",
     QuantizationConfig,
-    ("sparsemod.quantization.scheme_none", "sparsemod.quantization.scheme_static"),
+    ("sparsemod.quantization @SCHEMES",),
     default="static",
     key="scheme",
 )
@@ -197,7 +190,7 @@ RANGES: Plugins[Any, RangeConfig] = Plugins(
     "sparsemod.range_rules",
     "quantization.activation_ranges",
     RangeConfig,
-    ("sparsemod.quantization.ranges",),
+    ("sparsemod.quantization @RANGES",),
     default="min_max",
 )
 

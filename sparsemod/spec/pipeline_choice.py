@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from sparsemod.errors import InvalidInput, UnknownName
-from sparsemod.spec.plugin_choice import validated
+from sparsemod.spec.translation import validated
 from sparsemod.stages.base import DEFAULT, STAGES, Stage
 from sparsemod.stages.composition import check_pipeline
 

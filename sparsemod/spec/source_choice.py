@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.sources.base import SOURCES, Round, Source, SourceConfig, SourceContext
 from sparsemod.space.space import Space
-from sparsemod.spec.plugin_choice import validated
+from sparsemod.spec.translation import validated
 
 DEFAULT = "search"
 

@@ -4,12 +4,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
+
+M = TypeVar("M", bound=BaseModel)
 
 MAX_VALUES = 10_000
 """Largest number of values in one spec, which bounds the time of validation."""
@@ -41,6 +43,22 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
             fields.add(one.field)
             first.others += (one,)
     return first
+
+
+def validated(member: type[M], given: Mapping[str, Any], field: str) -> M:
+    """Return `given` as settings of the class `member`. Raises InvalidInput with fields that begin with `field`."""
+    try:
+        return member.model_validate_json(json.dumps(given))
+    except ValidationError as error:
+        raise _within(translate(error, member), field) from None
+
+
+def _within(error: InvalidInput, field: str) -> InvalidInput:
+    found = error if error.field.startswith(f"{field}.") else error.at(field)
+    if error.field == "spec":  # the error concerns the settings as a whole
+        found = InvalidInput(field, error.value, error.allowed)
+    found.others = tuple(_within(other, field) for other in error.others)
+    return found
 
 
 def _with_others(error: InvalidSpec) -> Iterator[InvalidSpec]:

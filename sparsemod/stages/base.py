@@ -69,10 +69,7 @@ class Stage(BaseModel):
 STAGES: Registry[type[Stage]] = Registry(
     "pipeline stage",
     "sparsemod.stages",
-    tuple(
-        f"sparsemod.pipeline.stages.{name}"
-        for name in ("build", "screen", "inherit", "train", "prune", "quantize", "measure")
-    ),
+    ("sparsemod.pipeline.stages @STAGES",),
 )
 """Stages by name."""
 

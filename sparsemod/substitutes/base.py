@@ -148,16 +148,8 @@ class Substitute(ABC):
 
 
 SUBSTITUTES: Registry[type[Substitute]] = Registry(
-    "substitute",
-    "sparsemod.substitutes",
-    tuple(
-        f"sparsemod.substitutes.{name}"
-        for name in (
-            "acdc", "conv", "cp", "generic", "hashed", "hashed_decimate", "monarch", "sep", "sep_hashed",
-            "sep_hashed_decimate", "shuffle", "tensor_train", "tucker",
-        )
-    ),
-)  # fmt: skip
+    "substitute", "sparsemod.substitutes", ("sparsemod.substitutes @SUBSTITUTES",)
+)
 """Substitutes by name."""
 
 _DIMENSIONS = re.compile(r"d([0-9]+)")

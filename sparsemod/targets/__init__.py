@@ -8,7 +8,6 @@ from sparsemod.targets.device import Device
 from sparsemod.targets.device_fit import DeviceFit, device_fits
 from sparsemod.targets.model import Calibration, OperatorModel
 from sparsemod.targets.profiles import (
-    DEFAULT_DEVICE,
     DEVICES,
     adopt_device,
     calibrated_cores,
@@ -19,7 +18,6 @@ from sparsemod.targets.profiles import (
 )
 
 __all__ = [
-    "DEFAULT_DEVICE",
     "DEVICES",
     "Calibration",
     "Device",

@@ -1,5 +1,6 @@
 """The content of a device profile."""
 
+import math
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +39,11 @@ class Device(_Frozen):
     def model(self) -> str:
         """The core of the calibrated model to use."""
         return self.operator_model or self.core
+
+    def excess(self, flash: float, ram: float) -> dict[str, int]:
+        """Return memory region -> bytes over its size, for these needs in bytes; empty if they fit."""
+        regions = (("flash", flash, self.flash), ("RAM", ram, self.ram))
+        return {region: math.ceil(need - size) for region, need, size in regions if need > size}
 
     def milliseconds(self, instructions: float) -> float:
         """Estimate the time: instructions x stated cycles per instruction / clock."""

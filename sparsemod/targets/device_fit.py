@@ -36,7 +36,7 @@ def device_fits(
     Uses linked flash and RAM if measured, else model size and working memory, which exclude code and stack.
     Returns () without either.
     """
-    by_metric = {m.metric: m for m in measurements if m.split != "test"}
+    by_metric = {m.metric: m for m in measurements if not m.on_test}
     flash = by_metric.get("flash") or by_metric.get("model_size")
     ram = by_metric.get("ram") or by_metric.get("working_memory")
     if flash is None or ram is None or "B" not in (flash.unit, ram.unit):
@@ -46,8 +46,7 @@ def device_fits(
 
 
 def _fit(one: Device, flash: Measurement, ram: Measurement, counted: Measurement | None) -> DeviceFit:
-    needs = {"flash": (flash.value, one.flash), "RAM": (ram.value, one.ram)}
-    over = {region: round(need - have) for region, (need, have) in needs.items() if need > have}
+    over = one.excess(flash.value, ram.value)
     instructions, basis = None, "instructions not known"
     if counted is not None:
         cores = counted.detail.get("cores") or {}

@@ -19,7 +19,6 @@ from sparsemod.targets.device import Device
 from sparsemod.targets.model import OperatorModel
 from sparsemod.yaml_text import parse_yaml
 
-DEFAULT_DEVICE = "stm32f446"
 FOLDERS = "SPARSEMOD_DEVICES"
 DEVICES: Registry[Device] = Registry("device", "sparsemod.devices")
 _Profile = TypeVar("_Profile", bound=BaseModel)

@@ -1,6 +1,5 @@
 """The training loop: resident data without a loader, a learning curve, stop and resume between epochs."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
+from sparsemod.files import fingerprint
 from sparsemod.graph.capture import evaluating
 from sparsemod.plugins import PluginConfig
 from sparsemod.records import CurvePoint
@@ -392,7 +392,7 @@ def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
 
 def _derive(seed: int, epoch: int, purpose: str) -> int:
     """Return a separate seed for every epoch and purpose, so that resuming needs no generator state."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()[:8], "little") >> 1
+    return int.from_bytes(bytes.fromhex(fingerprint(f"{seed}/{epoch}/{purpose}")[:16]), "little") >> 1
 
 
 @contextmanager

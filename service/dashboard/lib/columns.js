@@ -1,10 +1,12 @@
 // All trials of an experiment as columns, updated with the changes since the last request.
 import { get } from "./api.js";
-import { Front } from "./pareto.js";
 
 /**
  * @typedef {{index: number, state: string, round: string, origin: string, parent: number | null, epochs: number, finished: number | null,
- *   finishedAt: number | null, values: Record<string, number>, parameters: Record<string, any>, operators: string[]}} Row
+ *   finishedAt: number | null, values: Record<string, number>, parameters: Record<string, any>, operators: string[], hypervolume: number | null}} Row
+ *
+ * The front of an experiment: its trials, and the hypervolume after each completed trial, as the server gives them.
+ * @typedef {{members: {row: number}[], history: {row: number, hypervolume: number}[], feasible: (value: (metric: string) => number | null) => boolean}} Front
  */
 
 export class Columns {
@@ -20,10 +22,11 @@ export class Columns {
     this.metrics = [];
     /** @type {string[]} */
     this.parameters = [];
-    /** @type {Front | null} */
-    this.front = null;
+    /** Indices of the trials on the front. @type {number[]} */
+    this.front = [];
+    /** The last answer of `frontOf`, and what it was for. @type {Front | null} */
+    this.shown = null;
     this.judged = "";
-    this.seen = 0;
   }
 
   /** Load the changes; return whether there were any. */
@@ -39,8 +42,8 @@ export class Columns {
     if (answer.full) {
       this.rows = [];
       this.places.clear();
-      this.front = null;
     }
+    this.front = answer.front;
     this.revision = answer.revision;
     const metrics = Object.entries(answer.values);
     const parameters = Object.entries(answer.parameters);
@@ -51,7 +54,7 @@ export class Columns {
       const row = {
         index, state: answer.states[answer.state[i]], round: answer.rounds[answer.round[i]], origin: answer.origins[answer.origin[i]],
         parent: answer.parent[i], epochs: answer.epochs[i], finished: answer.finished[i], finishedAt: answer.finished_at[i],
-        values: present(metrics, i), parameters: present(parameters, i), operators: answer.operators[String(index)] ?? [],
+        values: present(metrics, i), parameters: present(parameters, i), operators: answer.operators[String(index)] ?? [], hypervolume: answer.hypervolume[i],
       };
       const place = this.places.get(index);
       if (place === undefined) {
@@ -72,20 +75,20 @@ export class Columns {
     return this.rows.filter((row) => row.state === "completed").sort((a, b) => (a.finished ?? 0) - (b.finished ?? 0));
   }
 
-  /** The front of `experiment`, extended since the last call where possible. @param {any} experiment */
+  /** The front of `experiment`; the same object until something changes. @param {any} experiment */
   frontOf(experiment) {
-    const key = JSON.stringify([experiment.objectives, experiment.budgets, experiment.reference_point]);
-    if (!this.front || this.judged !== key) {
-      this.front = new Front(experiment);
+    const key = JSON.stringify([this.revision, experiment.budgets]);
+    if (!this.shown || this.judged !== key) {
+      const budgets = /** @type {[string, number][]} */ (Object.entries(experiment.budgets));
       this.judged = key;
-      this.seen = 0;
+      this.shown = {
+        members: this.front.filter((index) => this.row(index)).map((row) => ({ row })),
+        history: this.completed().filter((row) => row.hypervolume !== null).map((row) => ({ row: row.index, hypervolume: /** @type {number} */ (row.hypervolume) })),
+        /** Whether no budget is broken by what is known. */
+        feasible: (value) => budgets.every(([metric, limit]) => !(/** @type {number} */ (value(metric) ?? -Infinity) > limit)),
+      };
     }
-    for (const row of this.completed()) {
-      if ((row.finished ?? 0) <= this.seen) continue;
-      this.front.add(row.index, (metric) => row.values[metric] ?? null);
-      this.seen = row.finished ?? this.seen;
-    }
-    return this.front;
+    return this.shown;
   }
 }
 

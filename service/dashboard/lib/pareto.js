@@ -1,4 +1,4 @@
-// Dominance and hypervolume, as on the server: all objectives are minimized, in units of the reference point.
+// Dominance and hypervolume of experiments that are compared: everything is minimized, in units of a reference point that they share.
 
 /** Whether `a` is nowhere worse than `b`. @param {number[]} a @param {number[]} b */
 const covers = (a, b) => a.every((value, place) => value <= b[place]);

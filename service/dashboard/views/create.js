@@ -64,6 +64,15 @@ const leaves = (settings, within = "") => Object.entries(settings).flatMap(([nam
 const settingsOf = (catalogue, name) =>
   Object.fromEntries(leaves(catalogue?.sources.find((/** @type {any} */ one) => one.name === name)?.defaults ?? {}).map(([path, value]) => [`source.${path}`, value instanceof Lists ? "" : value]));
 
+/** A sample's shape, its layout and the number of classes, where they are known before loading. @param {any} dataset */
+const samples = (dataset) => (dataset?.shape ? `Samples ${dataset.shape.join(" × ")}, ${dataset.layout}; ${dataset.classes} classes.` : "");
+
+/**
+ * Whether a family reads a dataset: false only if the server knows the dataset's shape and the family has no space for it.
+ * @param {any} family @param {any} dataset
+ */
+const reads = (family, dataset) => !dataset?.shape || Object.keys(family?.spaces ?? {}).length === 0 || dataset.name in family.spaces;
+
 /** The first sentence. @param {string | undefined} text */
 const sentence = (text) => text?.split(/(?<=\.)\s|;/)[0].replace(/`/g, "");
 
@@ -137,6 +146,13 @@ function Form({ form, error, catalogue, onChange }) {
   const source = catalogue?.sources.find((/** @type {any} */ one) => one.name === form["source.name"]);
   /** The shown fields; mistakes in other fields are listed below the form. */
   const drawn = ["objectives"];
+  const families = catalogue?.families.map((/** @type {any} */ one) => ({ ...one, disabled: !reads(one, dataset), note: reads(one, dataset) ? "" : `: not for ${dataset.name}` }));
+  /** Changes with another dataset: its options, and a family that reads it. @param {string} name */
+  const changes = (name) => {
+    const chosen = catalogue?.datasets.find((/** @type {any} */ one) => one.name === name);
+    const other = reads(family, chosen) ? null : catalogue.families.find((/** @type {any} */ one) => chosen.name in one.spaces);
+    return { ...options("dataset.options."), ...(other && { ...options("network.options."), "network.family": other.name }) };
+  };
   const field = (/** @type {any} */ properties) => drawn.push(properties.name) && html`<${Field} ...${properties} form=${form} error=${error} onChange=${onChange} />`;
   /** @param {string} prefix */
   const options = (prefix) => Object.fromEntries(Object.keys(form).filter((name) => name.startsWith(prefix)).map((name) => [name, ""]));
@@ -144,8 +160,8 @@ function Form({ form, error, catalogue, onChange }) {
     <div class="fields">
       ${field({ name: "name", label: "Name", placeholder: "experiment" })}
       ${field({ name: "target.device", label: "Device", listed: true, choices: catalogue?.devices, hint: device && `${device.core}, ${bytes(device.flash)} flash, ${bytes(device.ram)} RAM` })}
-      ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: sentence(dataset?.description), reset: () => options("dataset.options.") })}
-      ${field({ name: "network.family", label: "Network family", listed: true, choices: catalogue?.families, hint: sentence(family?.description), reset: () => options("network.options.") })}
+      ${field({ name: "dataset.name", label: "Dataset", listed: true, choices: catalogue?.datasets, hint: [sentence(dataset?.description), samples(dataset)].filter(Boolean).join(" "), reset: changes })}
+      ${field({ name: "network.family", label: "Network family", listed: true, choices: families, hint: sentence(family?.description), reset: () => options("network.options.") })}
     </div>
     ${family?.options?.length > 0 && html`<fieldset><legend>Options of ${family.name}</legend><div class="fields three">${family.options.map(
       (/** @type {any} */ option) => field({ key: option.name, name: `network.options.${option.name}`, label: title(option.name), like: option.default }),
@@ -193,7 +209,7 @@ function Field({ name, label, form, error, onChange, choices, listed, hint, like
       <option value="true">yes</option><option value="false">no</option></select>`;
   } else if (listed) {
     const offered = choices?.some((choice) => choice.name === value) ? choices : [{ name: value }, ...(choices ?? [])];
-    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value}>${choice.name}</option>`)}</select>`;
+    input = html`<select ...${common} value=${value} onChange=${set}>${offered.map((choice) => html`<option key=${choice.name} value=${choice.name} selected=${choice.name === value} disabled=${choice.disabled}>${choice.name}${choice.note}</option>`)}</select>`;
   } else if (like instanceof Lists) {
     input = html`<textarea ...${common} rows="3" value=${String(value)} onInput=${(/** @type {any} */ event) => onChange({ [name]: event.target.value ? new Lists(event.target.value) : "" })}
       placeholder=${"learning_rate: 0.001, 0.01\nhead: average, flatten"}></textarea>`;

@@ -92,7 +92,7 @@ export function Experiment({ id }) {
     </div>`;
 }
 
-/** @param {{experiment: any, front: import("../lib/pareto.js").Front, onChange: (view: any) => void}} properties */
+/** @param {{experiment: any, front: import("../lib/columns.js").Front, onChange: (view: any) => void}} properties */
 function Head({ experiment, front, onChange }) {
   const { counts, spec } = experiment;
   const volume = front.history.at(-1)?.hypervolume ?? 0;

@@ -75,6 +75,7 @@ def _dataset(name: str) -> DatasetView:
         description=_summary(member),
         options=tuple(option for option in _options(member) if option.name != "root"),
         shape=None if info is None else info.shape,
+        layout=None if info is None else info.layout,
         classes=None if info is None else info.classes,
     )
 

@@ -1,6 +1,5 @@
 """The network of a trial, layer by layer."""
 
-import hashlib
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ from fastapi.responses import JSONResponse
 from service.http.routes.common import ExperimentId, StoreDep, TrialIndex, failures
 from service.jobs.computed_views import Computed
 from service.schemas.dashboard import Computing, TrialGraph
+from sparsemod.files import fingerprint
 
 router = APIRouter(tags=["trials"])
 
@@ -33,7 +33,7 @@ def show_graph(
     parameters = store.trial(experiment, index).candidate.parameters
     spec = store.experiment(experiment).spec.to_dict()
     relevant = {name: spec[name] for name in ("network", "dataset", "pruning", "quantization", "space")}
-    key = hashlib.sha256(json.dumps([relevant, parameters], sort_keys=True).encode()).hexdigest()
+    key = fingerprint(json.dumps([relevant, parameters], sort_keys=True))
 
     def task() -> dict[str, Any]:
         return {"spec": spec, "parameters": parameters}

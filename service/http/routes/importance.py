@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.http.routes.common import ExperimentId, StoreDep, failures
-from service.jobs.computed_views import Computed, importance_task
+from service.jobs.computed_views import Computed, experiment_task
 from service.schemas.dashboard import Computing, Importance
 from sparsemod.records import TrialState
 
@@ -33,7 +33,7 @@ def show_importance(request: Request, store: StoreDep, experiment: ExperimentId)
     key = f"{completed}/{view.counts.get(TrialState.INFEASIBLE, 0)}"
 
     def task() -> dict[str, Any]:
-        return importance_task(store, experiment)
+        return experiment_task(store, experiment)
 
     indices = computed.ask(experiment, "importance", key, task)
     if indices is not None:

@@ -3,7 +3,6 @@
 import base64
 import functools
 import gzip
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from service.http.pools import Pool
 from sparsemod.errors import NotFound
+from sparsemod.files import fingerprint
 
 router = APIRouter(include_in_schema=False)
 
@@ -49,14 +49,14 @@ def _content(name: str, changed: int) -> tuple[bytes, bytes, str]:
     """Return a file, its gzip form and its digest.
     `changed` is part of the cache key, so that an edited file is read again."""
     content = (DASHBOARD / name).read_bytes()
-    return content, gzip.compress(content, 6, mtime=0), hashlib.sha256(content).hexdigest()[:32]
+    return content, gzip.compress(content, 6, mtime=0), fingerprint(content)[:32]
 
 
 def _policy(page: bytes) -> str:
     """Return the content security policy: only our scripts and the page's inline script.
     ECharts needs inline styles for its tooltips."""
     inline = _INLINE.search(page)
-    digest = base64.b64encode(hashlib.sha256(inline.group(1) if inline else b"").digest()).decode()
+    digest = base64.b64encode(bytes.fromhex(fingerprint(inline.group(1) if inline else b""))).decode()
     return (
         f"default-src 'self'; script-src 'self' 'sha256-{digest}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

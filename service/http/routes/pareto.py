@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query, Response
 
 from service.http.routes.common import ExperimentId, StoreDep, failures
 from service.schemas.exports import PointDevices
-from service.schemas.report_rows import to_row
 from service.schemas.trials import ParetoView
 from sparsemod.report.results import trials_csv
 from sparsemod.targets import device_fits
@@ -30,7 +29,7 @@ def show_pareto(
     fixed reference point, and its history."""
     if format == "csv":
         indices = [point.index for point in store.pareto(experiment).points]
-        rows = [to_row(trial) for trial in store.trials_at(experiment, indices)]
+        rows = store.trials_at(experiment, indices)
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-pareto.csv"'}
         return Response(trials_csv(rows), media_type="text/csv", headers=headers)
     return store.pareto(experiment)

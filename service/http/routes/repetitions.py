@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Response
 
 from service.http.routes.common import ExperimentId, Limit, Offset, StoreDep, failures
 from service.schemas.dashboard import RepetitionsView
-from service.schemas.report_rows import to_row
 from service.schemas.trials import Page
 from sparsemod.records import TrialState
 from sparsemod.report.repetitions import repetitions, repetitions_csv
@@ -32,7 +31,7 @@ def list_repetitions(
 ) -> Page[RepetitionsView] | Response:
     """The candidates that were completed more than once, in the order of their first trial."""
     indices = store.trial_indices(experiment, state=TrialState.COMPLETED)
-    rows = [to_row(view) for view in store.trials_at(experiment, indices)]
+    rows = store.trials_at(experiment, indices)
     if format == "csv":
         headers = {"content-disposition": f'attachment; filename="experiment-{experiment}-repetitions.csv"'}
         return Response(repetitions_csv(rows), media_type="text/csv", headers=headers)

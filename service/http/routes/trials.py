@@ -8,7 +8,6 @@ from fastapi.responses import StreamingResponse
 
 from service.http.routes.common import ExperimentId, Key, Limit, Offset, StoreDep, TrialIndex, failures
 from service.http.spec_checks import check_candidate
-from service.schemas.report_rows import to_row
 from service.schemas.trials import AttachTrial, LogLine, Page, TrialView
 from service.store import Store
 from sparsemod.records import CurvePoint, Label, Measurement, TrialState
@@ -70,7 +69,7 @@ def _csv(store: Store, experiment: int, indices: list[int]) -> Iterator[str]:
     yield csv_header(table_columns)
     for start in range(0, len(indices), CSV_TRIALS):
         views = store.trials_at(experiment, indices[start : start + CSV_TRIALS])
-        yield csv_lines(map(to_row, views), table_columns)
+        yield csv_lines(views, table_columns)
 
 
 @router.post("", status_code=201, summary="Attach a candidate", responses=failures(400, 404, 409, 413))

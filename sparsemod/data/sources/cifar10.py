@@ -4,17 +4,17 @@ A record is one label byte and 3,072 pixel bytes: red, green, blue, each 32 rows
 """
 
 import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.data.arrays import Arrays
-from sparsemod.data.download import RemoteFile, fetch
+from sparsemod.data.download import PARTIAL, RemoteFile, fetch
 from sparsemod.data.places import data_root, find
 from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
+from sparsemod.files import NewFile
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _RECORD = 1 + 3 * 32 * 32
@@ -86,12 +86,9 @@ def _download(base: Path) -> None:
             content = tar.extractfile(member) if name in wanted else None
             if content is None:
                 continue
-            # Write a temporary file and rename it, so that an interrupted write never looks complete.
-            with tempfile.NamedTemporaryFile(
-                dir=place, prefix=f".{name}.", suffix=".part", delete=False
-            ) as out:
+            with NewFile(place / name, suffix=PARTIAL) as out:
                 out.write(content.read())
-            Path(out.name).replace(place / name)
+                out.place()
             wanted.discard(name)
     if wanted:
         raise InvalidInput(str(archive), sorted(wanted), "the archive must hold these files")

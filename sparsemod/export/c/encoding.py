@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.export.c.arena import node
+from sparsemod.kinds.encodings import LONGEST_GAP, bridging_zeros
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Weighted
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sparsemod.measure.encodings import EncodedLayer, EncodingGoal
 
 Int8 = NDArray[np.int8]
-_LONGEST = 255
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def encoded_layers(network: IntegerNetwork) -> "list[EncodedLayer]":
 def _bridges(layer: Weighted) -> int:
     """Return the number of zeros that `gaps` stores for this layer."""
     rows = np.moveaxis(layer.weight, 1, -1).reshape(len(layer.weight), -1)  # channels last, as in C
-    if rows.shape[1] <= _LONGEST:
+    if rows.shape[1] <= LONGEST_GAP:
         return 0
     # The runs of zeros lie between the nonzero weights and the ends of the filters.
     places = np.pad(rows != 0, ((0, 0), (1, 1)), constant_values=True)
     filters, taps = np.nonzero(places)
     runs = np.diff(taps)[np.diff(filters) == 0] - 1
-    return int(np.sum(runs // (_LONGEST + 1)))
+    return int(np.sum(bridging_zeros(runs)))
 
 
 def blocked(weight: Int8, groups: int) -> Int8:
@@ -126,10 +126,10 @@ def gaps(weight: Int8) -> Encoded:
     for filter_ in weight:
         start = 0
         for place in [*np.flatnonzero(filter_).tolist(), weight.shape[1]]:
-            while place - start > _LONGEST:
-                index.append(_LONGEST)
+            while place - start > LONGEST_GAP:
+                index.append(LONGEST_GAP)
                 values.append(0)
-                start += _LONGEST + 1
+                start += LONGEST_GAP + 1
             index.append(place - start)
             if place < weight.shape[1]:
                 values.append(int(filter_[place]))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.export.c.project import CProject, generate
+from sparsemod.export.c.sources import filled
 from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
@@ -95,45 +96,4 @@ def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    includes = "".join(f'#include "{project.name}.h"\n' for project in projects)
-    cases = "".join(_case(project.name, index) for index, project in enumerate(projects))
-    return f"""#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-{includes}
-int main(int count, char **values)
-{{
-    const int network = count == 3 ? atoi(values[1]) : -1;
-    const int real = count == 3 && strcmp(values[2], "float") == 0;
-    switch (network) {{
-{cases}    default:
-        return 2;
-    }}
-    return 0;
-}}
-"""
-
-
-def _case(name: str, index: int) -> str:
-    macro = name.upper()
-    return f"""    case {index}: {{
-        static float sample[{macro}_INPUT_SIZE];
-        static int8_t output[{macro}_OUTPUT_SIZE];
-        for (;;) {{
-            if (real) {{
-                if (fread(sample, sizeof sample, 1, stdin) != 1) {{
-                    break;
-                }}
-                {name}_quantize(sample, {name}_input());
-            }} else if (fread({name}_input(), {macro}_INPUT_SIZE, 1, stdin) != 1) {{
-                break;
-            }}
-            {name}_run({name}_input(), output);
-            if (fwrite(output, sizeof output, 1, stdout) != 1) {{
-                return 1;
-            }}
-        }}
-        break;
-    }}
-"""
+    return filled("driver.c", names=[project.name for project in projects])

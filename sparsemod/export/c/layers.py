@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -37,6 +38,11 @@ class Array:
     kind: str
     name: str
     values: NDArray[Any]
+
+    @property
+    def bytes(self) -> int:
+        """Its bytes in flash."""
+        return int(self.values.size) * (int("".join(filter(str.isdecimal, self.kind))) // 8)
 
 
 @dataclass(frozen=True)
@@ -110,11 +116,6 @@ def emit(context: Context, layer: Layer) -> Emitted:
     return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
-def _struct(kind: str, name: str, fields: Mapping[str, Any], outer: str = "") -> str:
-    lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
-    return f"static const {kind} {name} = {{\n{lines}}};\n"
-
-
 def _filters(
     context: Context, layer: Weighted, encoded: Encoded, taps: int
 ) -> tuple[tuple[Array, ...], str, int]:
@@ -145,31 +146,26 @@ def _filters(
         f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
         "    }"
     )
-    return tuple(arrays), initializer, encoded.bytes + 9 * len(layer.weight)
+    return tuple(arrays), initializer, sum(array.bytes for array in arrays)
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
     channels, rows, columns = context.image(layer.inputs[0])
     _, out_rows, out_columns = context.image(layer.output)
     top, _, left, _ = layer.padding
-    values = {
-        "in_rows": rows, "in_columns": columns, "channels": channels,
-        "out_rows": out_rows, "out_columns": out_columns,
-        "kernel_rows": kernel[0], "kernel_columns": kernel[1],
-        "stride_rows": layer.stride[0], "stride_columns": layer.stride[1],
-        "dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1],
-        "pad_top": top, "pad_left": left,
-    }  # fmt: skip
-    for key, value in values.items():
+    lines: list[dict[str, int]] = [
+        {"in_rows": rows, "in_columns": columns, "channels": channels},
+        {"out_rows": out_rows, "out_columns": out_columns},
+        {"kernel_rows": kernel[0], "kernel_columns": kernel[1]},
+        {"stride_rows": layer.stride[0], "stride_columns": layer.stride[1]},
+        {"dilation_rows": layer.dilation[0], "dilation_columns": layer.dilation[1]},
+        {"pad_top": top, "pad_left": left},
+    ]
+    for key, value in (item for line in lines for item in line.items()):
         if value > 0xFFFF:
             raise InvalidInput(f"layer {layer.name!r}.{key}", value, "at most 65535 in the C export")
-    lines = [
-        ("in_rows", "in_columns", "channels"), ("out_rows", "out_columns"), ("kernel_rows", "kernel_columns"),
-        ("stride_rows", "stride_columns"), ("dilation_rows", "dilation_columns"), ("pad_top", "pad_left"),
-    ]  # fmt: skip
-    body = "".join(
-        "        " + ", ".join(f".{key} = {values[key]}" for key in line) + ",\n" for line in lines
-    )
+    fields = (", ".join(f".{key} = {value}" for key, value in line.items()) for line in lines)
+    body = "".join(f"        {line},\n" for line in fields)
     return "{\n" + body + "    }"
 
 
@@ -179,17 +175,17 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     kernel = layer.window.kernel
     size = f"{kernel[0]} x {kernel[1]}"
     taps = math.prod(layer.weight.shape[1:])
-    if layer.window.depthwise(channels, outputs):
+    chosen = layer.window.conv_kernel(channels, outputs)
+    if chosen == "depthwise":
         # [tap][channel]
         flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
         encoded = Encoded("dense", "nn_depthwise", flat, None)
-        kernel_name, scratch, title = "nn_depthwise", "", "depthwise conv"
+        scratch, title = "", "depthwise conv"
     else:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
         encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
-        kernel_name, scratch, title = "nn_conv", ", {scratch}", "conv"
-        if layer.window.pointwise:
-            kernel_name, scratch = "nn_conv_1x1", ""
+        scratch, title = "" if chosen == "conv_1x1" else ", {scratch}", "conv"
+    kernel_name = f"nn_{chosen}"
     arrays, filters, count = _filters(context, layer, encoded, taps)
     fields = {
         "filters": filters,
@@ -202,7 +198,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
         f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
         arrays,
-        _struct("nn_conv_layer", context.name, fields),
+        text.struct("nn_conv_layer", context.name, fields),
         count,
         encoded.name,
     )
@@ -279,7 +275,7 @@ def _pool(context: Context, layer: Pool, kernel: str, word: str, more: dict[str,
         [f"{kernel}(&{context.name}, {{in0}}, {{out}});"],
         (kernel,),
         f"{word} {layer.kernel[0]} x {layer.kernel[1]}{_geometry(layer)}",
-        constants=_struct("nn_pool_layer", context.name, fields),
+        constants=text.struct("nn_pool_layer", context.name, fields),
     )
 
 
@@ -298,7 +294,7 @@ def _mean(context: Context, layer: GlobalAvgPool) -> Emitted:
         [f"nn_mean(&{context.name}, {{in0}}, {{out}});"],
         ("nn_mean",),
         "mean over all positions",
-        constants=_struct("nn_mean_layer", context.name, fields),
+        constants=text.struct("nn_mean_layer", context.name, fields),
     )
 
 
@@ -319,7 +315,7 @@ def _add(context: Context, layer: Add) -> Emitted:
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
         f"addition{_activation(context, layer)}",
-        constants=_struct("nn_add_layer", context.name, fields),
+        constants=text.struct("nn_add_layer", context.name, fields),
     )
 
 
@@ -354,7 +350,7 @@ def _concat(context: Context, layer: Concat) -> Emitted:
         kernels.add(kernel)
         target = "{out}" if start == 0 else f"{{out}} + {start}"
         code.calls.append(f"{kernel}(&{name}, {{in{index}}}, {target});")
-        code.constants += _struct("nn_part_layer", name, fields)
+        code.constants += text.struct("nn_part_layer", name, fields)
         start += run
     code.kernels = tuple(sorted(kernels))
     return code
@@ -383,10 +379,8 @@ def _reshape(context: Context, layer: Reshape) -> Emitted:
     """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
     source, output = context.network.named, layer.output
     if source.moves(layer.inputs[0]) and source.moves(output):
-        hint = (
-            f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}: both lie channels last"
-        )
-        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=hint)
+        shapes = f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}"
+        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=f"{shapes}: both are channels last")
     if source.moves(output):
         channels, rows, columns = context.image(output)
         sizes = (channels, rows * columns)

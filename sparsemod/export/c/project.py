@@ -1,7 +1,5 @@
 """A network's C project: all files as text, and a function that writes them."""
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -14,7 +12,7 @@ from sparsemod.export.c.arena import ArenaPlan, plan
 from sparsemod.export.c.encoding import encodings as stored_encodings
 from sparsemod.export.c.layers import EMITTERS, CLayer, Context, Emitted, emit
 from sparsemod.export.names import DEFAULT, checked_name
-from sparsemod.files import scratch
+from sparsemod.files import fingerprint, move, scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
@@ -43,7 +41,7 @@ class CProject:
             f"{self.name}.c": sources.body(self.parts),
             f"{self.name}.weights.h": sources.weights(self.parts),
             **{f"kernels/{kernel}": content for kernel, content in kernels.items()},
-            **pages.pages(self, self.parts.network, self.device),
+            **pages.pages(self, self.device),
         }
 
     @property
@@ -84,8 +82,8 @@ class CProject:
                 (new_folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (new_folder / path).write_text(content, encoding="utf-8", newline="\n")
             if folder.exists():
-                os.replace(folder, new_folder.with_name("old"))
-            os.replace(new_folder, folder)
+                move(folder, new_folder.with_name("old"))
+            move(new_folder, folder)
         return folder
 
 
@@ -159,7 +157,7 @@ def _kernel_files() -> tuple[tuple[str, str], ...]:
     folder = package_files("sparsemod.export.c") / "kernels"
     entries = [entry for entry in folder.iterdir() if entry.name.endswith((".c", ".h"))]
     texts = {e.name: e.read_text(encoding="utf-8") for e in sorted(entries, key=lambda e: e.name)}
-    version = hashlib.sha256(repr(texts).encode()).hexdigest()[:8]
+    version = fingerprint(repr(texts))[:8]
     symbols = [name.removesuffix(".c") for name in texts if name.endswith(".c")]
     names = "".join(f"#define {symbol} {symbol}_{version}\n" for symbol in symbols)
     if _VERSIONED not in texts["nn.h"]:

@@ -1,7 +1,7 @@
 """Formatting of names and numbers as C text."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,12 @@ def array(kind: str, name: str, values: NDArray[Any]) -> str:
     """Return `static const kind name[n] = {...};`, wrapped."""
     flat = np.asarray(values).reshape(-1)
     return f"static const {kind} {name}[{len(flat)}] = {{\n{rows([integer(int(v)) for v in flat])}}};\n"
+
+
+def struct(kind: str, name: str, fields: Mapping[str, Any]) -> str:
+    """Return `static const kind name = {.field = value, ...};`, one field per line."""
+    lines = "".join(f"    .{key} = {value},\n" for key, value in fields.items())
+    return f"static const {kind} {name} = {{\n{lines}}};\n"
 
 
 def integer(value: int) -> str:

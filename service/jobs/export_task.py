@@ -1,58 +1,26 @@
-"""Child process that writes exports for the server.
+"""The task that writes a trial's exports, in a child process; see `service.processes.task_process`."""
 
-Each line of standard input is a task, each line of standard output an answer.
-
-    {"spec": ..., "imports": [...], "formats": [...], "device": ..., "name": ..., "index": ..., "network": path, "folder": path, ...}
-    {"files": [[kind of artifact, name, path in the folder], ...]}    or    {"failure": why}
-
-It ends when its input ends or the server dies.
-"""
-
-import importlib
 import io
-import json
-import os
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from service.processes.supervised import die_with_parent
-from sparsemod.errors import SparsemodError
+from sparsemod.delivery.card import PLOT
+from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
+from sparsemod.export.names import model_name
 from sparsemod.export.report import VERIFICATION, ExportReport
+from sparsemod.records import Measurement
 from sparsemod.spec.experiment import ExperimentSpec
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # makes equal projects give equal archives
 
 
-def main(parent: int) -> None:
-    """Run tasks for the process `parent`. A failed task gets an answer and does not end this process."""
-    die_with_parent(parent)
-    # Output of libraries must not mix with the answers.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        for line in sys.stdin:
-            out.write(json.dumps(_answer(json.loads(line))) + "\n")
-            out.flush()
+def export(task: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Write the exports and the report card into the task's folder.
 
-
-def _answer(task: dict[str, Any]) -> dict[str, Any]:
-    try:
-        for module in task["imports"]:
-            importlib.import_module(module)
-        return {"files": _deliver(ExperimentSpec.stored(task["spec"]), task)}
-    except SparsemodError as error:
-        return {"failure": str(error)}
-    except Exception as error:  # noqa: BLE001 - libraries and user modules may raise anything
-        return {"failure": f"{type(error).__name__}: {error}"}
-
-
-def _deliver(spec: ExperimentSpec, task: dict[str, Any]) -> list[tuple[str, str, str]]:
-    from sparsemod.delivery.card import PLOT
-    from sparsemod.delivery.deliver import CARD, PAGE, Subject, deliver
-    from sparsemod.export.names import model_name
-    from sparsemod.records import Measurement
-
+    Return (kind of artifact, name, path in the folder) for each file.
+    """
+    spec = ExperimentSpec.stored(task["spec"])
     folder = Path(task["folder"])
     subject = Subject.of(
         spec,
@@ -97,7 +65,3 @@ def archived(folder: Path, name: str) -> bytes:
                 info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
                 archive.writestr(info, path.read_bytes())
     return out.getvalue()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

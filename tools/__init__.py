@@ -1,0 +1,1 @@
+"""Programs for the development of sparsemod. They use only the standard library."""
