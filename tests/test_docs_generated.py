@@ -14,6 +14,7 @@ from support_docs import DOCS, built, captioned_tables, generator, tables
 from service.cli import (
     calibrate,
     catalogue,
+    counting,
     experiments,
     exporting,
     local,
@@ -35,6 +36,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "dataset": SMALL["dataset"],
     "network": SMALL["network"],
     "source.rounds.r1": {"trials": 3, "epochs": 2},
+    "training.teacher": {"network": "resnet-8"},
 }
 """The keys without a default, by part."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
@@ -159,7 +161,8 @@ def test_every_key_of_a_spec_has_a_row() -> None:
                 if path not in MEMBERS:  # test_every_key_of_a_member_has_a_row
                     yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
-    spec = ExperimentSpec.parse({**SMALL, "source": {"name": "search", "stop": {}}})
+    optional = {"source": {"name": "search", "stop": {}}, "training": {"teacher": {"network": "resnet-8"}}}
+    spec = ExperimentSpec.parse({**SMALL, **optional})
     written = set(keys(spec.to_dict()))
     assert written >= {"seed", "dataset.splits.test", "source.rounds.r1.epochs", "source.stop.trials"}
     assert described == written
@@ -279,7 +282,7 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
 
 def test_every_command_is_on_the_page() -> None:
     page = built("cli.md")
-    for group in (local, serving, workers, experiments, results, exporting, catalogue, calibrate):
+    for group in (local, serving, workers, experiments, results, exporting, catalogue, counting, calibrate):
         for name in group.COMMANDS:
             assert f"### `sparsemod {name}`" in page
 

@@ -116,12 +116,9 @@ def test_a_teacher_changes_the_training_and_resumes_to_the_same_weights():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"network": None}, "either network"),
-        ({"weights": "a"}, "either weights or epochs"),
-        ({"run": "r", "trial": 0}, "either network"),
-        ({"network": None, "epochs": None, "run": "r"}, "together"),
-        ({"alpha": 0.0, "beta": 0.0}, "has no effect"),
-        ({"beta": 0.0, "alpha": 0.5, "taps": ["a"]}, "taps need beta"),
+        ({"network": "run#3"}, "go with a network of the zoo"),
+        ({"network": "run#three", "epochs": None}, "neither a network of the zoo nor FOLDER#TRIAL"),
+        ({"epochs": 0}, "greater than or equal to 1"),
         ({"temperature": 0}, "greater than 0"),
     ],
 )
@@ -174,7 +171,7 @@ def test_trials_learn_from_a_network_of_the_zoo_a_file_and_a_trial(tmp_path):
     teachers._TRAINED.clear()
     first = result({"network": "wrn-10-0.125", "epochs": 1, "beta": 10.0}, "zoo")
     assert first != alone and len(teachers._TRAINED) == 1
-    other = result({"run": str(tmp_path / "alone"), "trial": 0, "alpha": 0.5, "beta": 10.0}, "trial")
+    other = result({"network": f"{tmp_path / 'alone'}#0", "alpha": 0.5, "beta": 10.0}, "trial")
     assert other not in (alone, first)
     net = network("wrn-10-0.25").build((1, 8, 8), 10)
     save_file(net.state_dict(), tmp_path / "net.safetensors")

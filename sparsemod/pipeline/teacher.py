@@ -35,7 +35,7 @@ def teacher_of(work: "Work") -> nn.Module | None:
     settings = work.problem.training(work.values)
     if settings.teacher is None:
         return None
-    if settings.teacher.run is not None:
+    if settings.teacher.place()[1] is not None:
         module = _of_trial(settings.teacher, work.data.info)
     elif settings.teacher.weights is not None:
         module = _of_zoo(settings.teacher, work.data.info)
@@ -46,7 +46,7 @@ def teacher_of(work: "Work") -> nn.Module | None:
 
 
 def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
-    named = network(str(teacher.network), "training.teacher.network")
+    named = network(teacher.network, "training.teacher.network")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return named.build(info.shape, info.classes)
@@ -55,15 +55,16 @@ def _of_zoo(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
 def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.Module:
     """Train a teacher with the spec's settings, without a teacher; once in this process for equal data and settings."""
     constant = work.problem.spec.training.model_copy(update={"teacher": None})
-    key = (id(work.data), teacher.network, teacher.epochs, constant.model_dump_json(), work.device)
+    epochs = teacher.epochs or work.epochs
+    key = (id(work.data), teacher.network, epochs, constant.model_dump_json(), work.device)
     if key not in _TRAINED:
         module = _of_zoo(teacher, work.data.info)
-        work.reporter.log(f"training the teacher {teacher.network} for {teacher.epochs} epochs")
+        work.reporter.log(f"training the teacher {teacher.network} for {epochs} epochs")
         outcome = train(
-            module, Resident.of(work.data, work.device), constant, epochs=int(teacher.epochs or 1), seed=0, device=work.device
+            module, Resident.of(work.data, work.device), constant, epochs=epochs, seed=0, device=work.device
         )  # fmt: skip
         if outcome.best_epoch is None:
-            raise InvalidInput("training.teacher.epochs", teacher.epochs, "a training that does not diverge")
+            raise InvalidInput("training.teacher.epochs", epochs, "a training that does not diverge")
         best = outcome.curve[outcome.best_epoch - 1]
         work.reporter.log(
             f"the teacher's validation error is {best.validation_error:.2%} after epoch {best.epoch}"
@@ -75,27 +76,31 @@ def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.M
 
 
 def _of_trial(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
-    folder = Path(str(teacher.run))
+    place, number = teacher.place()
+    folder, index = Path(place), int(number or 0)
     try:
         spec = ExperimentSpec.stored(json.loads((folder / "spec.json").read_text(encoding="utf-8")))
         lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise EnvironmentFailure(
-            f"training.teacher.run: {folder} is no folder of a local run: no {Path(error.filename).name}"
+            f"training.teacher.network: {folder} is no folder of a local run: no {Path(error.filename).name}"
         ) from None
-    number = int(teacher.trial or 0)
-    if number >= len(lines):
-        raise InvalidInput("training.teacher.trial", number, f"one of the {len(lines)} trials in {folder}")
-    found = json.loads(lines[number])
+    if index >= len(lines):
+        raise InvalidInput(
+            "training.teacher.network", teacher.network, f"one of the {len(lines)} trials in {folder}"
+        )
+    found = json.loads(lines[index])
     kept = [one["digest"] for one in found["result"]["artifacts"] if one["kind"] == "weights"]
     if not kept:
         raise InvalidInput(
-            "training.teacher.trial", number, f"a trial with weights; its state is {found['result']['state']}"
+            "training.teacher.network",
+            teacher.network,
+            f"a trial with weights; its state is {found['result']['state']}",
         )
     problem = Problem.of(spec, info)
     module = build(problem, problem.space.fill(found["candidate"]["parameters"]), 0)
-    place = folder / "artifacts" / str(kept[0]).removeprefix("sha256:")
-    _load(module, _tensors(place), "trial", number)
+    file = folder / "artifacts" / str(kept[0]).removeprefix("sha256:")
+    _load(module, _tensors(file), "network", teacher.network)
     return module
 
 

@@ -18,19 +18,18 @@ class TeacherSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    network: Name | None = Field(
-        None, description="A network of the zoo, such as wrn-16-2, with `weights` or `epochs`."
+    network: Name = Field(
+        description="A network of the zoo, such as `wrn-16-2`, or `FOLDER#TRIAL`: the trained network of a trial in the folder of a local run."
     )
     weights: str | None = Field(
-        None, description="File of the network's weights, .safetensors with the module's names."
+        None,
+        description="File with the weights of the zoo's network, .safetensors with the names of its layers. Default: train it first, once in each process.",
     )
     epochs: int | None = Field(
         None,
         ge=1,
-        description="Train the network for this many epochs first, with the settings of `training`; each process does so once.",
+        description="Epochs of this training, with the settings of `training`. Default: those of the trial.",
     )
-    run: str | None = Field(None, description="Folder of a local run, with `trial`.")
-    trial: int | None = Field(None, ge=0, description="The trial of `run` whose trained network teaches.")
     temperature: float = Field(4.0, gt=0, description="Temperature of the softmax of both networks' outputs.")
     alpha: float = Field(0.0, ge=0, le=1, description="Share of the loss on the teacher's outputs.")
     beta: float = Field(1e3, ge=0, description="Weight of attention transfer.")
@@ -40,20 +39,18 @@ class TeacherSpec(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.network is None) == (self.run is None):
-            raise ValueError("either network (with weights or epochs) or run (with trial) is needed")
-        if self.network is not None and (self.weights is None) == (self.epochs is None):
-            raise ValueError("network needs either weights or epochs")
-        if (self.run is None) != (self.trial is None):
-            raise ValueError("run and trial are needed together")
-        if self.run is not None and (self.weights, self.epochs) != (None, None):
-            raise ValueError("weights and epochs go with network, not with run")
-        if self.alpha == 0 and self.beta == 0:
-            raise ValueError("alpha or beta must be above 0, or the teacher has no effect")
-        if self.taps is not None and self.beta == 0:
-            raise ValueError("taps need beta above 0")
+    def _of_trial(self) -> Self:
+        folder, trial = self.place()
+        if trial is not None and (self.weights, self.epochs) != (None, None):
+            raise ValueError(f"weights and epochs go with a network of the zoo; {self.network} is a trial")
+        if trial is not None and not (folder and trial.isdecimal()):
+            raise ValueError(f"{self.network!r} is neither a network of the zoo nor FOLDER#TRIAL")
         return self
+
+    def place(self) -> tuple[str, str | None]:
+        """Return folder and trial, or the zoo's name and None."""
+        folder, mark, trial = self.network.rpartition("#")
+        return (folder, trial) if mark else (self.network, None)
 
     def pairs(self) -> tuple[tuple[str, str], ...] | None:
         """Return (layer, teacher's layer) of each tap, or None for the networks' own."""
