@@ -21,6 +21,7 @@ from service.cli import (
     main,
     results,
     serving,
+    tracing,
     workers,
 )
 from service.settings import Settings
@@ -282,7 +283,18 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
 
 def test_every_command_is_on_the_page() -> None:
     page = built("cli.md")
-    for group in (local, serving, workers, experiments, results, exporting, catalogue, counting, calibrate):
+    for group in (
+        local,
+        serving,
+        workers,
+        experiments,
+        results,
+        exporting,
+        catalogue,
+        counting,
+        calibrate,
+        tracing,
+    ):
         for name in group.COMMANDS:
             assert f"### `sparsemod {name}`" in page
 

@@ -21,6 +21,7 @@ from service.cli import (
     results,
     serving,
     token,
+    tracing,
     workers,
 )
 from service.cli.common import AT_END, complain
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (tracing, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),
     (experiments, "Experiments"),

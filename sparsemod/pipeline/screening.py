@@ -11,6 +11,7 @@ from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph import Graph, capture, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
+from sparsemod.pipeline import training_memory
 from sparsemod.pipeline.deployment import encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
@@ -45,7 +46,10 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     a cost rule, BuildError for a network that does not run.
     """
     plan = pruning_plan(problem, values, module)
-    return _costs(problem, plan.graph, zeros=plan.zeros)
+    found = _costs(problem, plan.graph, zeros=plan.zeros)
+    if training_memory.needed(problem):
+        found[training_memory.METRIC] = training_memory.measured(problem, values, module)
+    return found
 
 
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
@@ -107,6 +111,8 @@ class Screen:
         machine lacks a resource.
         """
         relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
+        if training_memory.needed(self.problem):
+            relevant |= {name: values[name] for name in ("rule", "batch_size") if name in values}
         key = repr(sorted(relevant.items()))
         if key not in self._known:
             self._known[key] = self._planned_costs(values)

@@ -123,6 +123,7 @@ _DEFAULT_REFERENCE = {
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
+    "training_memory": 64.0 * 1024 * 1024,
 }
 
 

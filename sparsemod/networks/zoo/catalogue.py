@@ -31,7 +31,7 @@ NETWORKS: tuple[Entry, ...] = (
     Entry(r"wrn-(\d+)-(\d+(?:\.\d+)?)", "wrn:wide_resnet", "wrn-28-10", "wide ResNet: depth 6 n + 4, width"),
     Entry(r"resnet-(18|34|50|101|152)", "resnet:imagenet_resnet", "resnet-50", "ResNet with ImageNet stem", "imagenet"),
     Entry(r"resnet-(\d+)(-bottleneck)?", "resnet:cifar_resnet", "resnet-20", "CIFAR ResNet: depth 6 n + 2"),
-    Entry(r"vgg-(11|13|16|19)(-bn)?", "vgg:vgg", "vgg-16-bn", "VGG for CIFAR, one linear layer"),
+    Entry(r"vgg-(11|13|16|19)(-bn)?(-fc)?", "vgg:vgg", "vgg-16-bn", "VGG for CIFAR, one linear layer; -fc: three"),
     Entry(r"darts(?:-(\d+)-(\d+))?", "darts:darts", "darts", "DARTS_V2 (published genotype): cells, channels; 20, 36"),
     Entry(r"mobilenetv2(?:-(\d+(?:\.\d+)?))?", "mobilenet:mobilenet_v2", "mobilenetv2", "MobileNetV2: width", "imagenet"),
     Entry(r"shufflenet-(1|2|3|4|8)", "shufflenet:shufflenet", "shufflenet-3", "ShuffleNet 1x: groups", "imagenet"),

@@ -20,8 +20,13 @@ class Vgg(nn.Sequential):
     substitutes_skip = ("group1.0",)
 
 
-def vgg(shape: tuple[int, int, int], classes: int, depth: int, bn: bool = False) -> nn.Module:
-    """Return VGG of this depth, with `bn` with batch norm after each convolution. Raises BuildError below 32 x 32."""
+def vgg(
+    shape: tuple[int, int, int], classes: int, depth: int, bn: bool = False, fc: bool = False
+) -> nn.Module:
+    """Return VGG of this depth, with `bn` with batch norm after each convolution, with `fc` with two hidden layers of 4096.
+
+    Raises BuildError below 32 x 32.
+    """
     if min(shape[1:]) < 32:
         raise BuildError(f"vgg halves the image five times; {shape[1]} x {shape[2]} is smaller than 32 x 32")
     module, channels = Vgg(), shape[0]
@@ -34,6 +39,9 @@ def vgg(shape: tuple[int, int, int], classes: int, depth: int, bn: bool = False)
         module.add_module(f"group{number}", nn.Sequential(*layers, nn.MaxPool2d(2)))
     module.add_module("pool", nn.AdaptiveAvgPool2d(1))
     module.add_module("flatten", nn.Flatten())
+    for number in (1, 2) if fc else ():
+        module.add_module(f"hidden{number}", nn.Sequential(nn.Linear(channels, 4096), nn.ReLU()))
+        channels = 4096
     module.add_module("classifier", nn.Linear(channels, classes))
     he_normal(module, linear=("classifier",))
     return module

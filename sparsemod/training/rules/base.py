@@ -45,6 +45,10 @@ class TrainingRule(Plugin[C]):
         """Return the bytes of the rule's own matrices beside the network's weights, after the first batch."""
         return 0
 
+    def feedback(self) -> "list[Tensor]":
+        """Return the rule's own matrices that exist between batches."""
+        return []
+
     def before_epoch(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
         """Observe the first batch of an epoch before its gradients; the parameters have no gradients."""
 

@@ -55,6 +55,11 @@ class Matrices:
         return torch.randn(shape, generator=generator) * (deviation * self.config.scale)
 
     @property
+    def kept(self) -> "list[Tensor]":
+        """The stored matrices."""
+        return list(self._kept.values())
+
+    @property
     def bytes(self) -> int:
         """Bytes that the matrices take: all when stored, the largest one when drawn at each use."""
         if not self.sizes:
@@ -96,6 +101,10 @@ class FeedbackRule(TrainingRule[C]):
     def feedback_bytes(self) -> int:
         """See TrainingRule."""
         return self.matrices.bytes
+
+    def feedback(self) -> "list[Tensor]":
+        """See TrainingRule."""
+        return self.matrices.kept
 
     def notes(self) -> list[str]:
         """See TrainingRule."""
