@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sparsemod.export import EXPORTERS
-from sparsemod.plugins import OneOf, PluginConfig, Plugins
+from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.sources.spacing import Spacing
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
@@ -24,7 +25,7 @@ from sparsemod.stages.base import STAGES, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
+PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint, Spacing)
 """Parts that the page describes by hand, with examples; the fields of all other parts describe themselves."""
 
 UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
@@ -155,11 +156,24 @@ def _members(family: Plugins[Any, Any]) -> list[str]:
     for name in family.names():
         lines.append(f"- `{name}`: {family.describe(name)}")
     lines.append("")
+    if family.aliases:
+        lines += ["Other names stand for a method with settings:", ""]
+        lines += [f"- name `{name}`: {_alias(family, alias)}" for name, alias in family.aliases.items()]
+        lines.append("")
     for name in family.names():
         config = family.config_of(name)
         if set(config.model_fields) - set(shared):
             lines += [f"Keys of `{name}`:", "", *_keys_table(config, shared), ""]
     return lines
+
+
+def _alias(family: Plugins[Any, Any], alias: Alias) -> str:
+    keys = {family.key: alias.member, **alias.keys}
+    return "`{" + ", ".join(f"{key}: {_yaml(value)}" for key, value in keys.items()) + "}`"
+
+
+def _yaml(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
 
 
 def _first_line(model: type[BaseModel]) -> str:
@@ -189,9 +203,13 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
         return f"`{json.dumps([stage.name for stage in value])}`"
+    if isinstance(value, tuple) and value and all(isinstance(one, BaseModel) for one in value):
+        return f"`{json.dumps([one.model_dump(mode='json', exclude_defaults=True) for one in value])}`"
     family = _family(info)
     if family is not None and isinstance(value, PluginConfig):
-        return f"`{json.dumps(getattr(value, family.key))}`"
+        name = getattr(value, family.key)
+        plain = value.model_dump(mode="json", exclude={"version"})
+        return f"`{json.dumps(name if family.read(name) == value else plain)}`"
     if isinstance(value, BaseModel):
         flat_values = {
             key: inner for key, inner in value.model_dump(mode="json").items() if not isinstance(inner, dict)

@@ -31,7 +31,7 @@ SIZE = {"width": 1280, "height": 1000}
 SETTLE_MS = 1500
 """Time for animations of charts to end before a picture is taken."""
 
-SECOND = """version: 1
+SECOND = """version: 2
 name: digits mlp
 dataset: {name: digits}
 network: {family: mlp, options: {max_width: 64}}

@@ -1,32 +1,38 @@
-"""Objectives, budgets, dominance, the front, and hypervolume against a fixed reference point.
+"""Objectives, their scales, budgets, dominance, the front, and hypervolume in a fixed box.
 
-Everything is minimized. Hypervolume is computed on values divided by the reference point, so that it is a share of the box between
-zero and the reference point: a number in [0, 1] without unit, comparable over the whole life of an experiment because the point is fixed.
+Everything is minimized. Each objective has a scale, linear or logarithmic, from a lowest value to its reference value. Hypervolume is
+computed on that scale: it is a share of the box between the lowest values and the reference point, a number in [0, 1] without unit. It is
+comparable over the whole life of an experiment because the box is fixed.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import moocore
 import numpy as np
 import numpy.typing as npt
 
 from sparsemod.errors import InvalidInput
+from sparsemod.scales import Scale
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """Objectives (`names`, in the user's order), `reference` point (metric -> value) and `budgets`.
+    """Objectives (`names`, in the user's order), `reference` point (metric -> value), `budgets` and `scales`.
 
-    `budgets`: metric -> upper limit; a budget may also limit a metric that is no objective. Raises
-    InvalidInput when an objective has no positive reference value.
+    `budgets`: metric -> upper limit; a budget may also limit a metric that is no objective. `scales`: metric ->
+    scale that ends at the reference value; an objective without one has a linear scale from 0. Raises InvalidInput
+    when an objective has no positive reference value, or a scale that does not end there.
     """
 
     names: tuple[str, ...]
     reference: Mapping[str, float]
     budgets: Mapping[str, float]
+    scales: Mapping[str, Scale] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -36,6 +42,13 @@ class Objectives:
                     self.reference.get(name),
                     "a positive number for every objective",
                 )
+            scale = self.scales.get(name)
+            if scale is not None and scale.high != self.reference[name]:
+                raise InvalidInput(
+                    f"scales.{name}.high", scale.high, f"the reference value, {self.reference[name]:g}"
+                )
+        linear = {name: Scale("linear", 0.0, float(self.reference[name])) for name in self.names}
+        object.__setattr__(self, "scales", {**linear, **self.scales})
 
     def over_budget(self, values: Mapping[str, float]) -> dict[str, float]:
         """Return the broken budgets: metric -> excess in the metric's unit. Metrics missing in `values` are ignored."""
@@ -50,14 +63,14 @@ class Objectives:
         return not self.over_budget(values)
 
     def vector(self, values: Mapping[str, float]) -> Floats:
-        """Return the objectives' values divided by the reference point, shape (number of objectives,).
+        """Return the objectives' places on their scales, shape (number of objectives,): 1 at the reference point.
 
         Raises InvalidInput when a value is missing.
         """
         for name in self.names:
             if name not in values:
                 raise InvalidInput(f"values.{name}", sorted(values), "a value for every objective")
-        return np.array([values[name] / self.reference[name] for name in self.names])
+        return np.array([self.scales[name].unit(values[name]) for name in self.names])
 
     def matrix(self, rows: Iterable[Mapping[str, float]]) -> Floats:
         """Return `vector` of each row, shape (rows, objectives)."""
@@ -72,8 +85,24 @@ class Objectives:
         feasible = [i for i, row in enumerate(rows) if self.feasible(row)]
         return [feasible[i] for i in nondominated(self.matrix(rows[i] for i in feasible))]
 
+    def excess(self, values: Mapping[str, float]) -> float:
+        """Return how far the known metrics are from the budgets: the sum of log(value / limit) over the broken ones.
+
+        0 means that no known metric breaks a budget; infinity, that one is not a number.
+        """
+        total = 0.0
+        for metric in self.over_budget(values):
+            ratio = values[metric] / self.budgets[metric]
+            total += math.log(ratio) if ratio >= 1.0 else math.inf
+        return total
+
+    def nearest_misses(self, rows: Sequence[Mapping[str, float]], count: int) -> list[int]:
+        """Return the indices of up to `count` rows over a budget, the smallest `excess` first."""
+        missed = [(self.excess(row), i) for i, row in enumerate(rows) if not self.feasible(row)]
+        return [i for excess, i in sorted(missed) if excess < math.inf][:count]
+
     def hypervolume(self, rows: Sequence[Mapping[str, float]]) -> float:
-        """Return the share of the reference box that the feasible rows dominate, in [0, 1]."""
+        """Return the share of the box that the feasible rows dominate on the scales, in [0, 1]."""
         return hypervolume(self.matrix(row for row in rows if self.feasible(row)))
 
     def history(self, rows: Sequence[Mapping[str, float]]) -> list[float]:
@@ -107,9 +136,11 @@ class GrowingFront:
         point = objectives.vector(row)
         if np.any(np.all(self._points <= point, axis=1)):
             return self.hypervolume
-        kept = ~np.all(point <= self._points, axis=1)
-        self._points = np.vstack([self._points[kept], point])
-        self.members = [member for member, keep in zip(self.members, kept, strict=True) if keep] + [key]
+        undominated = ~np.all(point <= self._points, axis=1)
+        self._points = np.vstack([self._points[undominated], point])
+        self.members = [member for member, keep in zip(self.members, undominated, strict=True) if keep] + [
+            key
+        ]
         if np.all(point < 1.0):
             self.hypervolume = max(self.hypervolume, hypervolume(self._points))
         return self.hypervolume

@@ -19,9 +19,11 @@ defaults. The server reads configs only. It must start without torch, so a membe
 torch inside the methods of its handler.
 """
 
+import difflib
 import json
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -29,7 +31,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from sparsemod.errors import InvalidInput
+from sparsemod.errors import InvalidInput, UnknownName
 from sparsemod.registry import Registry
 
 
@@ -81,6 +83,15 @@ C = TypeVar("C", bound=PluginConfig)
 P = TypeVar("P")
 
 
+@dataclass(frozen=True)
+class Alias:
+    """Another name for a member with some of its keys; other keys may be given with it."""
+
+    member: str
+    keys: Mapping[str, Any]
+    title: str = ""
+
+
 class Plugin(Generic[C]):
     """Base of handlers. One object serves one use, such as one training."""
 
@@ -111,6 +122,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         super().__init__(kind, group, builtin)
         self.path, self.base, self.key, self.default = path, base, key, default
         self._imported: dict[str, type[P]] = {}
+        self._aliases: dict[str, Alias] = {}
         self._lock = threading.RLock()
 
     def add(self, name: str, member: type[P]) -> None:
@@ -118,11 +130,38 @@ class Plugins(Registry[type[P]], Generic[P, C]):
         self._check(name, member)
         super().add(name, member)
 
+    def alias(self, name: str, member: str, title: str = "", **keys: Any) -> None:
+        """Let `name` stand for a member with keys, wherever a config is read.
+
+        The config then holds the member's name. `title` is the alias as text for pictures.
+        """
+        self._aliases[name] = Alias(member, keys, title or name)
+
+    @property
+    def aliases(self) -> Mapping[str, Alias]:
+        """Return the aliases by name."""
+        self._load()
+        return dict(self._aliases)
+
+    def _resolved(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return keys with an alias replaced; keys that are given replace those of the alias."""
+        name = data.get(self.key)
+        alias = self.aliases.get(name) if isinstance(name, str) else None
+        return dict(data) if alias is None else {**alias.keys, **data, self.key: alias.member}
+
     def get(self, name: str, *, imports: bool = False, field: str | None = None) -> type[P]:
         """See Registry. An imported `module:attribute` stays known."""
         if name in self._imported:
             return self._imported[name]
-        member = super().get(name, imports=imports, field=field)
+        try:
+            member = super().get(name, imports=imports, field=field)
+        except UnknownName as error:
+            near = difflib.get_close_matches(name, self._aliases, 3)
+            if not near or ":" in name:
+                raise
+            raise UnknownName(
+                error.field, name, f"{error.allowed}; near other names: {', '.join(near)}"
+            ) from None
         if ":" in name:
             self._check(name, member)
             self._imported[name] = member
@@ -154,7 +193,8 @@ class Plugins(Registry[type[P]], Generic[P, C]):
 
     def config(self, name: str, /, **keys: Any) -> C:
         """Return a config of the member `name`. Raises InvalidInput that names the key, UnknownName."""
-        self.get(name, field=f"{self.path}.{self.key}")
+        if name not in self.aliases:
+            self.get(name, field=f"{self.path}.{self.key}")
         try:
             return self.read({**keys, self.key: name})
         except ValidationError as error:
@@ -175,6 +215,7 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             raise _complaint(self.kind, (), value, text)
         if self.key not in data and self.default is not None:
             data = {self.key: self.default, **data}
+        data = self._resolved(data)
         if self.key not in data:
             raise _complaint(self.kind, (self.key,), None, "is missing")
         name = data[self.key]
@@ -220,6 +261,13 @@ class Plugins(Registry[type[P]], Generic[P, C]):
             raise ValidationError.from_exception_data(
                 self.kind, [_named(one, keys) for one in error.errors()]
             ) from None
+
+    def alias_schemas(self) -> list[dict[str, Any]]:
+        """Return the schema of configs that name a member by an alias; the member checks their other keys."""
+        if not self.aliases:
+            return []
+        key = {"type": "string", "enum": list(self.aliases)}
+        return [{"type": "object", "properties": {self.key: key}, "required": [self.key]}]
 
     def member_schema(self, name: str, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the JSON schema of a member's config, with the name and the version as constants."""
@@ -273,7 +321,8 @@ class OneOf:
         default: dict[str, Any] = {}
         if isinstance(registry, Plugins):
             members = [registry.member_schema(name, handler) for name in registry.names()]
-            name["enum"] = list(registry.names())
+            name["enum"] = [*registry.names(), *registry.aliases]
+            members += registry.alias_schemas()
             if registry.default is not None:
                 default = {"default": {registry.key: registry.default}}
         else:

@@ -5,11 +5,14 @@ JSON.
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparsemod.layouts import TensorLayout, default_layout, layout
+from sparsemod.scales import Scale
+
+SCALES = "Scale of each objective: `low` is at 0, `high` (the reference value) at 1; `log` is the logarithm of value + offset."
 
 Value = int | float | str | bool
 """A parameter's value. JSON distinguishes the four types."""
@@ -121,7 +124,8 @@ class Measurement(Record):
 class Measured(Record):
     """Base of the records with measurements. A metric is measured at most once per split."""
 
-    measurements: tuple[Measurement, ...] = ()
+    if TYPE_CHECKING:  # declared by each record, in its own order of fields
+        measurements: tuple[Measurement, ...] = ()
 
     def value(self, metric: str) -> float | None:
         """Return the value of `metric`, None if it was not measured. Test data do not count."""
@@ -177,6 +181,7 @@ class TrialResult(Measured):
     """
 
     state: TrialState
+    measurements: tuple[Measurement, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -197,6 +202,7 @@ class TrialRecord(Measured):
     candidate: Candidate
     epochs: int
     seed: int
+    measurements: tuple[Measurement, ...] = ()
     trained_epochs: float = 0.0
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by stage.")
     notes: tuple[str, ...] = ()
@@ -249,13 +255,14 @@ class HistoryPoint(Record):
 class ParetoFront(Record):
     """The front of the completed trials that meet the budgets.
 
-    Hypervolume is the dominated share of the box from zero to the reference point.
+    Hypervolume is the dominated share of the box from the low ends of the scales to the reference point.
     """
 
     name: str
     objectives: tuple[str, ...]
     reference_point: dict[str, float]
     budgets: dict[str, float]
+    scales: dict[str, Scale] = Field(description=SCALES)
     points: tuple[FrontPoint, ...]
     hypervolume: float
     history: tuple[HistoryPoint, ...]

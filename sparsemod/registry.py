@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Registry(Generic[T]):
         self._added: list[tuple[str, T]] = []
         self._broken: dict[str, tuple[EntryPoint, Exception]] = {}
         self._loaded = False
+        self._loading: set[int] = set()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that registers a plug-in under `name`.
@@ -157,15 +159,24 @@ class Registry(Generic[T]):
         return next(iter(plugins.values()), member)
 
     def _load(self) -> None:
-        if self._loaded:
+        """Import the modules of all plug-ins before the first look-up.
+
+        A look-up by another thread during the imports also imports them, and so waits for them. A look-up by a
+        module that is being imported returns at once.
+        """
+        thread = threading.get_ident()
+        if self._loaded or thread in self._loading:
             return
-        self._loaded = True
+        self._loading.add(thread)
         try:
-            for module in builtin_modules(self._builtin):
-                importlib.import_module(module)
-        except BaseException:
-            self._loaded = False  # so that every look-up raises the error, not only the first
-            raise
+            self._import_all()  # an error leaves `_loaded` False, so that every look-up raises it
+            self._loaded = True
+        finally:
+            self._loading.discard(thread)
+
+    def _import_all(self) -> None:
+        for module in builtin_modules(self._builtin):
+            importlib.import_module(module)
         for point in entry_points(group=self.group):
             try:
                 self.add(point.name, self._registered(point.load(), self.kind, point.name))

@@ -20,7 +20,6 @@ from service.processes.supervisor import free_port
 from service.schemas.trials import AttemptState, ExperimentState
 from service.store import Store
 from sparsemod.errors import ServerUnavailable
-from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState
 
 
@@ -181,7 +180,7 @@ def check_complete(store: Store, identity: int, processes: Processes, rounds: di
         if event.kind == "trial" and event.data["state"] == "completed"
     ]
     assert sorted(over) == list(range(len(trials))), "each trial completed in exactly one event"
-    objectives = Objectives(experiment.spec.objectives, experiment.spec.reference(), experiment.spec.budgets)
+    objectives = experiment.spec.objectives_in_force()
     expected = objectives.history([trials[index].values() for index in over])
     assert [entry.hypervolume for entry in pareto.history] == pytest.approx(expected)
     assert pareto.hypervolume == pytest.approx(expected[-1])

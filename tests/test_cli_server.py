@@ -58,7 +58,7 @@ def test_stop_resume_extend_attach(running: Service, capsys: pytest.CaptureFixtu
         capsys, "attach", name, *parameters, "--epochs", "3"
     )
     record = running.store.observations(identity)[0]
-    assert (record.candidate.origin, record.epochs) == ("manual", 3)
+    assert (record.candidate.origin, record.planned) == ("manual", 3)
     assert "parameters.filters" in cli(capsys, "attach", name, "filters=1", code=2)
     cli(capsys, "stop", name)
 

@@ -166,7 +166,18 @@ def test_any_objectives_in_any_order():
         ({"name": "\u0301a"}, "name", "letters, digits"),
         ({"name": "a\u202eb"}, "name", "letters, digits"),
         ({"name": "名" * 67}, "name", "at most 200 bytes in UTF-8; it has 201"),
-        ({"version": 2}, "version", "should be 1"),
+        ({"version": 3}, "version", "should be 2"),
+        ({"scales": "log"}, "scales", "a mapping of metric to log"),
+        ({"scales": {"error": "cube"}}, "scales.error.kind", "log or linear"),
+        (
+            {"scales": {"size": {"kind": "log", "base": 2}}},
+            "scales.size.base",
+            "known here: kind, low, offset",
+        ),
+        ({"scales": {"size": {"kind": "log", "low": "5 ms"}}}, "scales.size.low", "a positive number"),
+        ({"scales": {"size": "log", "model_size": "log"}}, "scales.model_size", "each metric once"),
+        ({"scales": {"flash": "log"}}, "scales.flash", "only objectives"),
+        ({"version": 1, "scales": {"error": "log"}}, "scales", "left out in version 1"),
     ],
 )
 def test_mistakes_name_field_and_what_is_allowed(change, field, allowed):

@@ -4,6 +4,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from support_kill import Processes
 
 from service.client.client import Client
 from sparsemod.objectives import Objectives
+from sparsemod.scales import Scale
 
 NAME = "from the form"
 METRICS = ("error", "model_size", "working_memory", "latency")
-YAML = """version: 1
+YAML = """version: 2
 name: from yaml
 dataset: {name: digits}
 network: {family: mlp, options: {max_width: 16}}
@@ -245,9 +247,9 @@ def test_the_page_shows_the_servers_hypervolume(watched: Watched, processes: Pro
     )
 
 
-FRONT = """async ({rows, reference}) => {
+FRONT = """async ({rows, scales}) => {
     const {Front} = await import('/dashboard/lib/pareto.js');
-    const front = new Front({objectives: Object.keys(reference), reference_point: reference, budgets: {latency: 0.9}});
+    const front = new Front({objectives: Object.keys(scales), scales, budgets: {latency: 0.9}});
     rows.forEach((row, index) => front.add(index, (metric) => row[metric]));
     return {history: front.history.map((point) => point.hypervolume), members: front.members.map((member) => member.row)};
 }"""
@@ -256,10 +258,13 @@ FRONT = """async ({rows, reference}) => {
 @pytest.mark.parametrize("names", [METRICS[:1], METRICS[:2], METRICS[:3], METRICS])
 def test_fronts_that_are_compared_are_those_of_the_library(watched: Watched, names: tuple[str, ...]) -> None:
     rng = np.random.default_rng(len(names))
-    # Some equal values, some beyond the reference point or the budget.
+    # Some equal values, some beyond the reference point or the budget, some below the low end of a scale.
     rows = [dict(zip(METRICS, (rng.integers(1, 23, 4) / 20).tolist(), strict=True)) for _ in range(150)]
-    objectives = Objectives(names, dict.fromkeys(names, 1.0), {"latency": 0.9})
+    scales = {name: Scale("log", 0.2, 1.0) for name in names[1:]}
+    objectives = Objectives(names, dict.fromkeys(names, 1.0), {"latency": 0.9}, scales)
     page = watched.open("#/")
-    found = page.evaluate(FRONT, {"rows": rows, "reference": dict(objectives.reference)})
+    found = page.evaluate(
+        FRONT, {"rows": rows, "scales": {name: asdict(objectives.scales[name]) for name in names}}
+    )
     assert sorted(found["members"]) == sorted(objectives.front(rows))
     assert found["history"] == pytest.approx(objectives.history(rows), abs=1e-12)

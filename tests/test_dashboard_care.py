@@ -17,7 +17,7 @@ from service.store import Store
 from service.store.tables import experiments
 
 LINES = 2_300
-MISTAKES = """version: 1
+MISTAKES = """version: 2
 dataset: {name: digits, colour: red}
 network: {family: mlp}
 seed: -3

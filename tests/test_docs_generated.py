@@ -38,6 +38,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "network": SMALL["network"],
     "source.rounds.r1": {"trials": 3, "epochs": 2},
     "training.teacher": {"network": "resnet-8"},
+    "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
@@ -138,7 +139,7 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
         if isinstance(usual, list):  # in the place of the same member, or alone
             inner[last] = [value if one["name"] == member else one for one in usual] or [value]
         else:
-            inner[last] = value
+            inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
@@ -162,9 +163,14 @@ def test_every_key_of_a_spec_has_a_row() -> None:
                 if path not in MEMBERS:  # test_every_key_of_a_member_has_a_row
                     yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
-    optional = {"source": {"name": "search", "stop": {}}, "training": {"teacher": {"network": "resnet-8"}}}
+    optional = {
+        "source": {"name": "search", "stop": {}},
+        "training": {"teacher": {"network": "resnet-8"}},
+        "scales": {"error": "log"},
+    }
     spec = ExperimentSpec.parse({**SMALL, **optional})
-    written = set(keys(spec.to_dict()))
+    # Every metric of `scales` has the same keys.
+    written = {key.replace("scales.error.", "scales.") for key in keys(spec.to_dict())} - {"scales.error"}
     assert written >= {"seed", "dataset.splits.test", "source.rounds.r1.epochs", "source.stop.trials"}
     assert described == written
 

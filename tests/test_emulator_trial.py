@@ -91,7 +91,7 @@ def test_a_budget_of_ram_limits_the_measured_ram(monkeypatch: pytest.MonkeyPatch
     result = run(spec)
     assert result.state == "completed" and result.value("ram") == ram.value
     assert any("ram is 1 B over its budget; the plan" in note for note in result.notes)
-    assert not Objectives(spec.objectives, spec.reference(), spec.all_budgets()).feasible({"ram": ram.value})
+    assert not spec.objectives_in_force().feasible({"ram": ram.value})
     tight = run(emulated(budgets=[f"ram <= {ram.detail['predicted'] - 1:g} B"]))
     assert tight.state == "infeasible" and not tight.curve
 

@@ -125,7 +125,11 @@ def test_every_pruning_plan_is_kept(name: str, kind: Any) -> None:
     x = torch.randn(5, *kind.shape)
     with torch.no_grad():
         torch.testing.assert_close(small(x), module(x), rtol=1e-4, atol=1e-4)
-    assert dict(plan.graph.shapes) == dict(capture(small, kind.shape).shapes)
+    graph = capture(small, kind.shape)
+    if plan.exact:
+        assert dict(plan.graph.shapes) == dict(graph.shapes)
+    else:  # the trained weights decide; the outputs and the whole size are known
+        assert plan.graph.shapes[plan.graph.output] == graph.shapes[graph.output]
     zeros = sum(int((weight == 0).sum()) for weight in prunable_weights(small).values())
     assert plan.zeros <= zeros
 
@@ -154,7 +158,9 @@ def test_every_pruning_method_continues_from_its_state(name: str, kind: Any) -> 
     assert equal(module, other)
 
 
-@pytest.mark.parametrize("name", METHODS.names())
+@pytest.mark.parametrize(
+    "name", [n for n in METHODS.names() if "sparsity" in METHODS.config_of(n).model_fields]
+)
 def test_sparsity_zero_changes_nothing(name: str) -> None:
     module = seeded(Plain)
     before = {n: t.clone() for n, t in module.state_dict().items()}

@@ -133,7 +133,7 @@ def test_layers_that_cannot_be_pruned_are_named():
 def test_mistakes_are_named():
     with pytest.raises(InvalidInput, match=r"pruning\.sparsity = 1\.0"):
         METHODS.config("magnitude", sparsity=1.0)
-    with pytest.raises(UnknownName, match=r"known: filters, magnitude, none; did you mean magnitude\?"):
+    with pytest.raises(UnknownName, match=r"did you mean magnitude\?"):
         METHODS.get("magnitud")
     pruner = started("magnitude", 0.5, seeded(Mlp), Mlp.shape)
     with pytest.raises(InvalidInput, match=r"before sparsity 0.5"):

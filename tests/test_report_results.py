@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sparsemod.records import Ancestor, Candidate, Measurement, TrialRecord, Tri
 from sparsemod.report.pareto import front, lineage, parents_of
 from sparsemod.report.plots import draw, pareto_figure
 from sparsemod.report.results import trials_csv, write_results
+from sparsemod.scales import Scale
 
 NAMES = ("error", "model_size", "working_memory", "latency")
 
@@ -119,7 +121,18 @@ def test_a_network_without_an_error_is_on_the_plot():
     rows = some_rows()
     perfect = Measurement(metric="error", value=0.0, unit="u", method="made up")
     rows[1] = rows[1].model_copy(update={"measurements": (perfect, *rows[1].measurements[1:])})
-    for axis in draw("demo", objectives(), rows).axes:
+    scales = {n: Scale("log", 0.0, 1e5, 0.003) for n in objectives().names}
+    logarithmic = replace(objectives(), scales=scales)
+    for axis in draw("demo", logarithmic, rows).axes:
         assert axis.get_yscale() == "linear"
         assert axis.get_ylim()[0] <= 0
-    assert all(axis.get_yscale() == "log" for axis in draw("demo", objectives(), some_rows()).axes)
+
+
+def test_the_axes_of_the_plot_are_the_objectives_scales():
+    names = objectives().names
+    scales = {n: Scale("log", 1e-3, 1e5) for n in names[1:]}
+    for axis in draw("demo", replace(objectives(), scales=scales), some_rows()).axes:
+        assert (axis.get_xscale(), axis.get_yscale()) == ("log", "linear")
+    scales = {names[0]: Scale("log", 0.0, 1e5, 0.003)}
+    for axis in draw("demo", replace(objectives(), scales=scales), some_rows()).axes:
+        assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log")

@@ -27,7 +27,7 @@ def test_a_whole_spec(tmp_path: Path) -> None:
         tmp_path,
         "a.yaml",
         """
-version: 1
+version: 2
 name: a first one
 dataset:
   name: digits

@@ -25,7 +25,7 @@ GOOD = spec().to_dict()
 POISON: dict[str, Any] = {
     "an unknown key": {**GOOD, "from_the_future": 1},
     "an unknown key inside": {**GOOD, "training": {**GOOD["training"], "momentum_of_the_future": 2}},
-    "another version": {**GOOD, "version": 2},
+    "another version": {**GOOD, "version": 3},
     "a value of another type": {**GOOD, "seed": "x"},
     "an unknown objective": {**GOOD, "objectives": ["error", "joy"]},
     "no rounds": {**GOOD, "source": {**GOOD["source"], "rounds": None}},

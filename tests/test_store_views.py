@@ -13,6 +13,7 @@ from support_store import (
 from service.store import Store
 from sparsemod.errors import InvalidInput
 from sparsemod.records import Candidate, Measurement, TrialState
+from sparsemod.scales import Scale
 
 pytest_plugins = ["support_store_fixtures"]
 
@@ -54,7 +55,8 @@ def test_events_are_counted_without_gaps(store: Store) -> None:
 
 
 def test_the_front_its_history_and_lineage(store: Store) -> None:
-    made = store.create_experiment(spec(reference_point={"error": 1.0, "model_size": 1000.0})).id
+    given = {"reference_point": {"error": 1.0, "model_size": 1000.0}, "scales": {"model_size": "linear"}}
+    made = store.create_experiment(spec(**given)).id
     child = Candidate(
         parameters={"width": 3}, origin="morphism", round="r3", parent=1, operators=("widen", "deepen")
     )
@@ -95,6 +97,11 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     assert found.name == "store test"
     assert found.budgets == {"model_size": 600.0, "flash": 524288.0, "ram": 131072.0}
     assert (view.budgets, view.reference_point) == (found.budgets, found.reference_point)
+    assert (
+        view.scales
+        == found.scales
+        == {n: Scale("linear", 0.0, found.reference_point[n]) for n in found.objectives}
+    )
 
 
 def test_an_empty_front(store: Store) -> None:

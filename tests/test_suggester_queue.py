@@ -202,20 +202,20 @@ def test_changes_while_the_suggester_ends_are_not_lost(
     store = open_store(tmp_path)
     identity = store.create_experiment(make_spec()).id
     suggester = Suggester(store, ahead=3)
-    original = store.records
+    original = store.observations
 
     def arrives(which: int) -> list[Any]:
         """The user's request reaches the store just after the suggester has read the trials."""
-        records = original(which)
-        if len(records) == 7 and all(record.state.finished for record in records):
-            monkeypatch.setattr(store, "records", original)
+        observations = original(which)
+        if len(observations) == 7 and all(item.state.finished for item in observations):
+            monkeypatch.setattr(store, "observations", original)
             if late == "attach":
-                store.attach(identity, records[0].candidate.parameters)
+                store.attach(identity, observations[0].candidate.parameters)
             else:
                 store.extend(identity, {"r2": 1}, None)
-        return records
+        return observations
 
-    monkeypatch.setattr(store, "records", arrives)
+    monkeypatch.setattr(store, "observations", arrives)
     while store.experiment(identity).state is ExperimentState.RUNNING:
         work(store, 3)
         suggester.step()

@@ -335,7 +335,7 @@ def test_a_process_that_a_trial_set_free_is_not_waited_for(
 
 
 def test_lines_that_could_not_be_sent_are_counted() -> None:
-    log = TrialLog(held=3)
+    log = TrialLog(capacity=3)
     for number in range(5):
         log.add(f"line {number}", "info", float(number))
     lines, mark = log.batch(3)

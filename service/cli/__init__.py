@@ -14,6 +14,7 @@ import typer
 from service.cli import (
     calibrate,
     catalogue,
+    compress,
     counting,
     experiments,
     exporting,
@@ -42,6 +43,7 @@ app = typer.Typer(
 for group, title in (
     (local, "On this machine, without a server"),
     (tracing, "On this machine, without a server"),
+    (compress, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),
     (experiments, "Experiments"),

@@ -161,7 +161,7 @@ def write_files(client: "Client", experiment: int, folder: Path) -> dict[str, Pa
     view = client.experiment(experiment)
     rounds = {name: part.title for name, part in view.rounds.items()}
     items, _ = fetch_trials(client, experiment, 0, {})
-    objectives = Objectives(view.objectives, view.reference_point, view.budgets)
+    objectives = Objectives(view.objectives, view.reference_point, view.budgets, view.scales)
     rows = [item for item in sorted(items, key=lambda item: item.index) if item.state.finished]
     front = client.pareto(experiment)
     return write_results(require_folder(folder, "--out"), view.name, objectives, rows, rounds, front)

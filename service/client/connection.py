@@ -24,9 +24,9 @@ class HttpSource:
         return f"{self._client.url}/experiments/{self.experiment}"
 
     def read(self) -> StoredResults:
-        """See ResultSource. Budgets and reference point are those in force on the server, which may know a device that is unknown here."""
+        """See ResultSource. Budgets, reference point and scales are those in force on the server, which may know a device that is unknown here."""
         view = self._client.experiment(self.experiment)
-        objectives = Objectives(view.objectives, view.reference_point, view.budgets)
+        objectives = Objectives(view.objectives, view.reference_point, view.budgets, view.scales)
         trials = sorted(self._client.trials(self.experiment), key=lambda trial: trial.index)
         return StoredResults(view.spec, objectives, tuple(trials))
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparsemod.records import (
+    SCALES,
     Artifact,
     Failure,
     FrontPoint,
@@ -20,6 +21,7 @@ from sparsemod.records import (
     TrialState,
     Value,
 )
+from sparsemod.scales import Scale
 from sparsemod.spec.experiment import ExperimentSpec
 
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -133,7 +135,7 @@ class ExperimentSummary(View):
 
 
 class ExperimentView(ExperimentSummary):
-    """An experiment. `budgets` and `reference_point` are those in effect: from the spec, else from its device."""
+    """An experiment. `budgets`, `reference_point` and `scales` are those in effect: from the spec, else from its device."""
 
     spec: ExperimentSpec = Field(
         description="The spec. If the stored one does not validate (see `spec_error`): its valid parts, with defaults for the rest."
@@ -143,6 +145,7 @@ class ExperimentView(ExperimentSummary):
     )
     budgets: dict[str, float]
     reference_point: dict[str, float]
+    scales: dict[str, Scale] = Field(description=SCALES)
 
 
 class RetryTrials(Request):
@@ -244,7 +247,7 @@ class ParetoPoint(FrontPoint):
 
 class ParetoView(ParetoFront):
     """The front of the completed trials that meet the budgets.
-    Hypervolume is the dominated share of the box from zero to the reference point."""
+    Hypervolume is the dominated share of the box from the low ends of the scales to the reference point."""
 
     experiment: int
     points: tuple[ParetoPoint, ...]

@@ -350,15 +350,16 @@ class Experiments(Pauses):
         row = self._row(connection, experiment_id)
         counts = self._counts(connection, [experiment_id])[experiment_id]
         stored = self._stored(row["id"], row["spec"])
-        budgets, reference = effective_limits(stored.spec)
+        limits = effective_limits(stored.spec)
         return ExperimentView(
             **self._summary(row, counts),
             paused=self._why_paused(connection, row, self._pauses(connection)),
             trials_per_minute=pace(connection, experiment_id),
             spec=stored.spec,
             stored_spec=None if stored.error is None else row["spec"],
-            budgets=budgets,
-            reference_point=reference,
+            budgets=limits.budgets,
+            reference_point=limits.reference,
+            scales=limits.scales,
         )
 
     def _why_paused(self, connection: sa.Connection, row: Row, pauses: list[PauseView]) -> str | None:

@@ -82,6 +82,7 @@ class Fronts(Trials, Experiments):
                 objectives=objectives.names,
                 reference_point=dict(objectives.reference),
                 budgets=dict(objectives.budgets),
+                scales=dict(objectives.scales),
                 points=tuple(_point(view, parents) for view in views),
                 hypervolume=points[-1].hypervolume if points else 0.0,
                 history=points,

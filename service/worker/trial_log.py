@@ -24,8 +24,8 @@ class TrialLog:
     A warning line reports dropped lines.
     """
 
-    def __init__(self, held: int = HELD, printed: int = PRINTED) -> None:
-        self._held, self._most = held, printed
+    def __init__(self, capacity: int = HELD, printed: int = PRINTED) -> None:
+        self._capacity, self._most = capacity, printed
         self._lock = threading.Lock()
         self._lines: deque[LogLine] = deque()
         self._first = 0  # number of the oldest buffered line
@@ -38,7 +38,7 @@ class TrialLog:
             text = f"{text[: LONGEST_LINE - 1]}…"
         with self._lock:
             self._lines.append(LogLine(time=when, level=level[:40], message=text))
-            while len(self._lines) > self._held:
+            while len(self._lines) > self._capacity:
                 self._lines.popleft()
                 self._first += 1
 

@@ -72,7 +72,7 @@ class Results:
 
     @property
     def hypervolume(self) -> float:
-        """The share of the box between zero and the reference point that the front dominates, from 0 to 1."""
+        """The share of the box up to the reference point that the front dominates on the objectives' scales, from 0 to 1."""
         return self.objectives.hypervolume([row.values() for row in self._completed()])
 
     def trial(self, index: int) -> Trial:

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from sparsemod.errors import Unsupported
 from sparsemod.kinds.kind import KINDS
-from sparsemod.registry import Registry
+from sparsemod.registry import Registry, builtin_modules
 
 R = TypeVar("R")
 
@@ -43,14 +43,7 @@ class Stage(Registry[R], Generic[R]):
         except KeyError:
             raise Unsupported(kind, layer, self.title, self.names(), hint) from None
 
-    def _load(self) -> None:
-        if self._loaded:
-            return
-        self._loaded = True
-        try:
-            for module in self._builtin:
-                import_module(module)
-            KINDS.names()
-        except BaseException:
-            self._loaded = False  # every lookup reports it, not only the first one
-            raise
+    def _import_all(self) -> None:
+        for module in builtin_modules(self._builtin):
+            import_module(module)
+        KINDS.names()

@@ -21,7 +21,13 @@ from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, changed, check_narrowed
+from sparsemod.spec.pipeline_parameters import (
+    METHOD,
+    PIPELINE_PARAMETERS,
+    changed,
+    check_narrowed,
+    with_method,
+)
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.substitutes.family import with_substitutes
 
@@ -110,7 +116,10 @@ class Problem:
 
         Raises InvalidInput for a value that the method does not accept.
         """
-        return self._changed("pruning", self.spec.pruning, values)
+        part = self.spec.pruning
+        if METHOD in values:
+            part = with_method(part, str(values[METHOD]))
+        return self._changed("pruning", part, values)
 
     def training(self, values: Mapping[str, Value]) -> TrainingSpec:
         """Return the spec's training with the candidate's values.

@@ -42,14 +42,18 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     """Return every cost of the pruned and quantized network, computed from the untrained `module`.
 
     `module` is not changed. The costs are exact, except the sizes under unstructured pruning, which are
-    upper bounds: quantization may round further weights to zero. Raises Unsupported for an operator without
+    upper bounds: quantization may round further weights to zero, and those of a method whose layers follow
+    from the trained weights, which are estimates and say so. Raises Unsupported for an operator without
     a cost rule, BuildError for a network that does not run.
     """
     plan = pruning_plan(problem, values, module)
-    found = _costs(problem, plan.graph, zeros=plan.zeros)
+    planned = _costs(problem, plan.graph, zeros=plan.zeros)
+    if not plan.exact:
+        note = "; an estimate, since the trained weights decide how much each layer loses"
+        planned = {n: m.model_copy(update={"method": m.method + note}) for n, m in planned.items()}
     if training_memory.needed(problem):
-        found[training_memory.METRIC] = training_memory.measured(problem, values, module)
-    return found
+        planned[training_memory.METRIC] = training_memory.measured(problem, values, module)
+    return planned
 
 
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
@@ -110,10 +114,9 @@ class Screen:
         Raises BuildError or Unsupported when the candidate causes the error, EnvironmentFailure when the
         machine lacks a resource.
         """
-        relevant = dict(self.problem.architecture(values), sparsity=self.problem.sparsity(values))
-        if training_memory.needed(self.problem):
-            relevant |= {name: values[name] for name in ("rule", "batch_size") if name in values}
-        key = repr(sorted(relevant.items()))
+        architecture = sorted(self.problem.architecture(values).items())
+        trained = training_memory.needed(self.problem) and self.problem.training(values).model_dump_json()
+        key = repr((architecture, self.problem.pruning(values).model_dump_json(), trained))
         if key not in self._known:
             self._known[key] = self._planned_costs(values)
             if len(self._known) > _KEPT:

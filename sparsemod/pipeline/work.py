@@ -173,6 +173,9 @@ class Work:
 
 def plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return a copy of a module's tensors on the CPU."""
-    return {
-        name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in module.state_dict().items()
-    }
+    return plain_tensors(module.state_dict())
+
+
+def plain_tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a copy of tensors on the CPU."""
+    return {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in state.items()}

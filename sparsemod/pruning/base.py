@@ -1,6 +1,6 @@
 """The base of pruning methods."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -31,6 +31,8 @@ class Context(Protocol):
     def layout(self) -> str | None: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def loss(self) -> "Callable[[Tensor, Tensor], Tensor]": ...
     def batches(self, size: int = ...) -> Iterator[tuple["Tensor", "Tensor"]]: ...
     def gradients(self, samples: int | None = None) -> dict[str, "Tensor"]: ...
 
@@ -40,15 +42,20 @@ class Plan:
     """Predicted result of pruning.
 
     `graph` is physically shrunk if the method shrinks networks. `zeros` of its weights are zero, at any
-    position.
+    position. `exact` is False if the shapes of the trained network may differ, because they follow from its
+    weights.
     """
 
     graph: "Graph"
     zeros: int = 0
+    exact: bool = True
 
 
 class Method(Plugin[C]):
     """Removes weights of one module during its training. One object serves one training.
+
+    A method may replace layers of the module in `before_epoch` and `load_state_dict`; the training loop then
+    makes its optimizer anew.
 
     Before any training, `plan` predicts the result, from which costs are computed. The training loop calls
     `start` once, `before_epoch(epoch, epochs)` before each epoch (`epoch` counts from 1), `after_step`
@@ -83,6 +90,11 @@ class Method(Plugin[C]):
         """Return whether pruning is complete."""
         return True
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about the result for the trial's notes, such as the nearest reachable sparsity."""
+        return ()
+
     def finish(self) -> None:
         """Release the module; its pruned weights stay zero. Raises InvalidInput if the target was never reached."""
 
@@ -94,12 +106,22 @@ class Method(Plugin[C]):
         """
         return module
 
+    def whole_state(self, module: "nn.Module") -> "dict[str, Tensor]":
+        """Return the state of a trained module with the names and shapes that it had before pruning.
+
+        Other networks inherit from it.
+        """
+        return dict(module.state_dict())
+
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values from which `load_state_dict` continues after an interruption."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`; called after `start` with a module of the same shape."""
+        """Continue from `state`; called after `start` with a module of the same shape.
+
+        The module then has the layers of the state; its weights are loaded afterwards.
+        """
 
 
 METHODS: Plugins[Method[Any], PruningConfig] = methods.PRUNING

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pydantic import Field
 
@@ -10,10 +10,15 @@ from sparsemod.errors import InvalidInput
 from sparsemod.pruning.base import Context, Method
 from sparsemod.pruning.schedules import SCHEDULES
 from sparsemod.spec import methods
-from sparsemod.spec.methods import PruningConfig, PruningSchedule
+from sparsemod.spec.methods import PruningConfig, PruningSchedule, PruningScheduleConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def at_start() -> PruningScheduleConfig:
+    """Return the schedule of methods that prune before the training: everything at once."""
+    return methods.PRUNING_SCHEDULES.config("one-shot", begin=0.0)
 
 
 class MaskConfig(PruningConfig):
@@ -39,7 +44,16 @@ class MaskConfig(PruningConfig):
         return super().upgraded({**rest, "schedule": {"name": schedule, **moved}}, version)
 
 
-C = TypeVar("C", bound=MaskConfig)
+class Scheduled(Protocol):
+    """What the base reads of a config: the final sparsity and the schedule."""
+
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def schedule(self) -> PruningScheduleConfig: ...
+
+
+C = TypeVar("C", bound=PruningConfig)
 
 
 class MaskMethod(Method[C]):
@@ -50,11 +64,13 @@ class MaskMethod(Method[C]):
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
-        self.schedule = SCHEDULES.create(config.schedule)
+        self._goal = cast(Scheduled, config)
+        self.schedule = SCHEDULES.create(self._goal.schedule)
         self._tensors: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
         # tensors and the elements to zero in them; stored because every step needs them
         self._drops: list[tuple[Tensor, Tensor]] = []
+        self._complete = False  # whether the masks in use are those of the final sparsity
         self._at_target = False
 
     @abstractmethod
@@ -79,7 +95,7 @@ class MaskMethod(Method[C]):
         self.shape, self.layout = context.shape, context.layout
         self._tensors, self._drops = self.find(context.module), []
         self._masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in self._tensors.items()}
-        self._at_target = self.config.sparsity == 0 or not self._tensors
+        self._at_target = self._goal.sparsity == 0 or not self._tensors
 
     def before_epoch(self, epoch: int, epochs: int) -> None:
         """See Method."""
@@ -90,9 +106,10 @@ class MaskMethod(Method[C]):
         share = 1.0 if epoch == epochs else self.schedule.share((epoch - 1) / epochs)
         if share <= 0:
             return
-        masks = self.choose(self.config.sparsity * share)
+        masks = self.choose(self._goal.sparsity * share)
+        self._complete = share >= 1
         self._apply({name: self._masks[name] & mask for name, mask in masks.items()})
-        self._at_target = share >= 1
+        self._at_target = self._complete
 
     def after_step(self) -> None:
         """See Method."""
@@ -123,7 +140,7 @@ class MaskMethod(Method[C]):
         """See Method."""
         if not self._at_target:
             raise InvalidInput(
-                "pruning", self.sparsity, f"training ended before sparsity {self.config.sparsity} was reached"
+                "pruning", self.sparsity, f"training ended before sparsity {self._goal.sparsity} was reached"
             )
         self._tensors, self._drops = {}, []
 
@@ -140,5 +157,5 @@ class MaskMethod(Method[C]):
         expected = {name: tuple(mask.shape) for name, mask in self._masks.items()}
         if shapes != expected:
             raise InvalidInput("pruning state", shapes, f"masks of this network: {expected}")
+        self._complete = self._at_target = bool(state["at_target"])
         self._apply({n: m.to(self._masks[n].device, torch.bool) for n, m in masks.items()})
-        self._at_target = bool(state["at_target"])

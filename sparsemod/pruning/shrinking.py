@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sparsemod.errors import BuildError
 from sparsemod.graph import Graph, Operator, capture
 from sparsemod.pruning.channels import Channels, channels_of, is_depthwise, named_tensors, norm_keys
-from sparsemod.pruning.plan import planned_keep
+from sparsemod.pruning.filters.allocation import Counter, Share, equal_shares
 from sparsemod.stage_errors import stage_errors
 
 Keep = NDArray[np.bool_]
@@ -36,22 +36,22 @@ def shrink(module: nn.Module, shape: Sequence[int], layout: str | None = None) -
 
 
 @stage_errors("pruning")
-def planned_shrink_graph(graph: Graph, sparsity: float, owned: Collection[str] | None = None) -> Graph:
-    """Return the captured (not deployed) `graph` after filter pruning to `sparsity`.
+def planned_shrink_graph(
+    graph: Graph, sparsity: float, owned: Collection[str] | None = None, of: Share = "filters"
+) -> Graph:
+    """Return the captured (not deployed) `graph` after filter pruning to `sparsity`, equal in all layers.
 
     The choice of the remaining filters is arbitrary. `owned`: the names of the module's tensors (its
-    state's keys), needed only when some layer's weights are computed from others.
+    state's keys), needed only when some layer's weights are computed from others. `of`: what `sparsity` is a
+    share of.
     """
     channels = channels_of(graph, owned)
-    return shrink_graph(graph, channels, planned(channels, sparsity))
-
-
-def planned(channels: Channels, sparsity: float) -> Keep:
-    """Return the labels to keep: the first `planned_keep(n, sparsity)` of each group's n."""
     keep = np.ones(channels.count, np.bool_)
-    for group in channels.groups:
-        keep[list(group.units[planned_keep(len(group.units), sparsity) :])] = False
-    return keep
+    for group, kept in zip(
+        channels.groups, equal_shares(Counter(graph, channels), sparsity, of), strict=True
+    ):
+        keep[list(group.units[kept:])] = False
+    return shrink_graph(graph, channels, keep)
 
 
 def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> Keep:

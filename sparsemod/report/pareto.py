@@ -54,6 +54,7 @@ def pareto_front(name: str, objectives: Objectives, rows: Sequence[TrialRecord])
         objectives=objectives.names,
         reference_point=dict(objectives.reference),
         budgets=dict(objectives.budgets),
+        scales={name: objectives.scales[name] for name in objectives.names},
         points=tuple(front_point(row, parents) for row in front(objectives, rows)),
         hypervolume=growing.hypervolume,
         history=tuple(history),

@@ -115,13 +115,11 @@ def _scatter(
         axis.step(
             [a for a, _ in steps], [b for _, b in steps], where="post", color="black", linewidth=0.8, zorder=0
         )
-    if _positive(v[x] for _, v in completed):
-        axis.set_xscale("log")
-        _plain_ticks(axis.xaxis)
+    for name, set_scale, own in ((x, axis.set_xscale, axis.xaxis), (y, axis.set_yscale, axis.yaxis)):
+        if _logarithmic(objectives, name) and _positive(v[name] for _, v in completed):
+            set_scale("log")
+            _plain_ticks(own)
     if y == "error":
-        if _positive(v[y] for _, v in completed):
-            axis.set_yscale("log")
-            _plain_ticks(axis.yaxis)
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
     axis.set_xlabel(label(x))
     axis.set_ylabel(label(y))
@@ -134,6 +132,13 @@ def _scatter(
                 (axis.set_xlim if metric == x else axis.set_ylim)(low, high)
     axis.grid(True, which="major", linewidth=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _logarithmic(objectives: Objectives, name: str) -> bool:
+    """Return whether an axis is logarithmic: as the objective's scale, else as the default for the metric."""
+    if name in objectives.scales:
+        return objectives.scales[name].kind == "log"
+    return METRICS[name].unit != "fraction"
 
 
 def _positive(values: Iterable[float]) -> bool:

@@ -27,6 +27,9 @@ FRONT = 200
 
 MODEL_POINTS = 400
 
+DECADES = 3.0
+"""Powers of ten of a cost that count like a parameter's range in the model of the error."""
+
 SAMPLED = 64
 """Number of Sobol points that are built to train the cost estimate.
 
@@ -41,6 +44,19 @@ class Choice:
     entry: Entry
     costs: Mapping[str, float]
     gain: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of each entry: the expected gain in hypervolume, the score that ranks it, and one that ranks equal scores.
+
+    The score is the gain once a feasible trial is known, before that the probability that the error keeps its
+    budget. The gain favours tiny networks, which are almost surely over it.
+    """
+
+    gain: Floats
+    score: Floats
+    fallback: Floats
 
 
 class Chooser:
@@ -62,13 +78,10 @@ class Chooser:
         limited = (b for b in self._objectives.budgets if b != "error" and b in measured)
         self._metrics = list(dict.fromkeys([*self._known, *limited]))
         self._uncertain = "error" in names
-        self._scale = np.array([self._objectives.reference[n] for n in self._known])
         self._limits = np.array([self._objectives.budgets.get(m, np.inf) for m in self._metrics])
         self._error_limit = self._objectives.budgets.get("error", np.inf)
-        self._model = self._fit(history, fitter) if self._uncertain else None
-        self._points = self._objectives.matrix(history.rows[i] for i in history.front)
-        self._built: dict[str, Choice | None] = {}
-        self.unbuildable: list[tuple[Entry, str]] = []
+        # Before anything is feasible, look for feasibility itself.
+        self._seeks = bool(np.isfinite(self._error_limit)) and not history.front
         costed = [
             (o.candidate.parameters, o.values)
             for o in history.all
@@ -76,8 +89,13 @@ class Chooser:
         ]
         self._train_features = [space.encode(parameters) for parameters, _ in costed]
         self._train_costs: list[Mapping[str, float]] = [values for _, values in costed]
+        self._estimator: CostEstimate | None = None
         for parameters, costs in sampled:
             self._learn(parameters, costs)
+        self._model = self._fit(history, fitter) if history.models_error else None
+        self._points = self._objectives.matrix(history.rows[i] for i in history.front)
+        self._built: dict[str, Choice | None] = {}
+        self.unbuildable: list[tuple[Entry, str]] = []
         for observation in history.pending:
             costs_or_error = book.look(observation.candidate.parameters)
             if not isinstance(costs_or_error, str):
@@ -96,26 +114,45 @@ class Chooser:
     def _fit(self, history: History, fitter: gp.Fitter) -> gp.ErrorModel:
         # Give the model bad results for diverged and faulty trials, or it would suggest their neighbourhood
         # again.
-        learned = [*(o for o, _ in history.completed), *history.failed]
-        features = np.array([self._features(o.candidate.parameters, history.epochs(o)) for o in learned])
-        errors = np.array(
-            [values["error"] for _, values in history.completed] + [history.bad_error] * len(history.failed)
+        measured = history.with_error
+        learned = [*(history.completed[i][0] for i in measured), *history.failed]
+        features = self._features(
+            [o.candidate.parameters for o in learned],
+            [history.epochs(o) for o in learned],
+            self._cost_rows([o.values or {} for o in learned], [o.candidate.parameters for o in learned]),
         )
-        front = np.zeros(len(errors), dtype=bool)
-        front[history.front] = True
+        errors = np.array(
+            [history.rows[i]["error"] for i in measured] + [history.bad_error] * len(history.failed)
+        )
+        front = np.isin([*measured, *[-1] * len(history.failed)], history.front)
         few = gp.select_points(errors, features, front, gp.FIT_POINTS)
         hyperparameters = fitter.fit(features[few], errors[few])
         some = gp.select_points(errors, features, front, MODEL_POINTS)
         return gp.ErrorModel(features[some], errors[some], hyperparameters)
 
-    def _features(self, parameters: Mapping[str, Value], epochs: float) -> Floats:
-        return np.append(self._space.encode(parameters), gp.fidelity(epochs))
+    def _features(
+        self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float], costs: Floats
+    ) -> Floats:
+        """Return the model's inputs, shape (n, features): the space's, the costs, the training's length.
+
+        The logarithms of the costs, shape (n, metrics), say how large a network is, which no parameter says
+        alone. Three decades count like a parameter's range.
+        """
+        described = costs[:, : len(self._known)] if self._known else costs
+        return np.column_stack(
+            [
+                np.array([self._space.encode(one) for one in parameters]).reshape(len(parameters), -1),
+                np.log10(np.maximum(described, 1e-9)) / DECADES,
+                [gp.fidelity(one) for one in epochs],
+            ]
+        )
 
     def _learn(self, parameters: Mapping[str, Value], costs: Mapping[str, float]) -> None:
         """Add exact costs to the training data of the estimate."""
         if all(m in costs for m in self._metrics):
             self._train_features.append(self._space.encode(parameters))
             self._train_costs.append(costs)
+            self._estimator = None
 
     def _add_pending(
         self, parameters: Mapping[str, Value], epochs: float, costs: Mapping[str, float]
@@ -123,7 +160,7 @@ class Chooser:
         """Add a pending trial as finished, with the error that the model expects."""
         values = dict(costs)
         if self._model is not None:
-            row = self._features(parameters, epochs)[None, :]
+            row = self._features([parameters], [epochs], self._cost_rows([costs], [parameters]))
             mean, _ = self._model.predict(row)
             self._model.add(row, mean)
             values["error"] = float(gp.error_of(mean)[0])
@@ -139,28 +176,42 @@ class Chooser:
         known_points = points[:, [names.index(n) for n in self._known]]
         return ehvi.decompose(known_points, points[:, names.index("error")] if self._uncertain else None)
 
-    def gains(self, entries: Sequence[Entry], costs: Floats) -> tuple[Floats, Floats]:
-        """Return the expected gain of each entry with the given `costs`, shape (n, metrics), and a fallback score.
-
-        A greater score is better; it ranks entries without a gain.
-        """
-        known_costs = costs[:, : len(self._known)] / self._scale
+    def scores(self, entries: Sequence[Entry], costs: Floats) -> Scores:
+        """Return how good each entry with the given `costs`, shape (n, metrics), is."""
+        known = self._units(costs)
         if self._model is None:
-            return ehvi.improvement(self._cells, known_costs, None), -known_costs.sum(axis=1)
+            gain = ehvi.improvement(self._cells, known, None)
+            return Scores(gain, gain, -known.sum(axis=1))
         mean, deviation = self._model.predict(
-            np.array([self._features(e.parameters, e.epochs) for e in entries])
+            self._features([e.parameters for e in entries], [e.epochs for e in entries], costs)
         )
-        scale = self._objectives.reference["error"]
 
         def probability(errors: Floats) -> Floats:
-            result: Floats = ndtr((gp.logit(errors * scale)[None, :] - mean[:, None]) / deviation[:, None])
+            """P(error <= e and within the budget) of each entry at each of `errors`, shape (n, errors)."""
+            limit = gp.logit(np.minimum(errors, self._error_limit))
+            result: Floats = ndtr((limit[None, :] - mean[:, None]) / deviation[:, None])
             return result
 
-        below = ehvi.expected_below(self._cells.levels, probability)
-        gain = ehvi.improvement(self._cells, known_costs, below)
-        if np.isfinite(self._error_limit):
-            gain *= ndtr((gp.logit(np.array(self._error_limit)) - mean) / deviation)
-        return gain, -known_costs.sum(axis=1) - gp.error_of(mean) / scale
+        fallback = -known.sum(axis=1)
+        if self._uncertain:
+            scale = self._objectives.scales["error"]
+            below = ehvi.expected_below(self._cells.levels, lambda units: probability(scale.value(units)))
+            gain = ehvi.improvement(self._cells, known, below)
+            fallback = fallback - scale.unit(gp.error_of(mean))
+        else:
+            within = probability(np.array([self._error_limit]))[:, 0]
+            gain = ehvi.improvement(self._cells, known, None) * within
+        if not self._seeks:
+            return Scores(gain, gain, fallback)
+        reach = (gp.logit(np.array(self._error_limit)) - mean) / deviation
+        return Scores(gain, ndtr(reach), reach)
+
+    def _units(self, costs: Floats) -> Floats:
+        """Return the places of `costs`, shape (n, metrics), on the scales of the known objectives."""
+        units = np.empty((len(costs), len(self._known)))
+        for j, name in enumerate(self._known):
+            units[:, j] = self._objectives.scales[name].unit(costs[:, j])
+        return units
 
     def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
         """Return the best feasible entry; None when all built ones break a budget.
@@ -202,44 +253,51 @@ class Chooser:
         choices = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
         if not choices:
             return []
-        gain, fallback = self.gains(
-            [c.entry for c in choices], self._cost_rows([c.costs for c in choices], choices)
+        entries = [c.entry for c in choices]
+        scores = self.scores(
+            entries, self._cost_rows([c.costs for c in choices], [e.parameters for e in entries])
         )
-        order = np.lexsort((np.arange(len(choices)), -fallback, -np.where(gain > 1e-12, gain, 0.0)))
-        return [Choice(choices[i].entry, choices[i].costs, float(gain[i])) for i in order]
+        best = np.where(scores.score > 1e-12, scores.score, 0.0)
+        order = np.lexsort((np.arange(len(choices)), -scores.fallback, -best))
+        return [Choice(choices[i].entry, choices[i].costs, float(scores.gain[i])) for i in order]
 
-    def _cost_rows(self, rows: Sequence[Mapping[str, float]], choices: Sequence[Choice]) -> Floats:
-        """Return the metrics of the rows.
+    def _cost_rows(
+        self, rows: Sequence[Mapping[str, float]], parameters: Sequence[Mapping[str, Value]]
+    ) -> Floats:
+        """Return the metrics of the rows of costs, shape (n, metrics).
 
-        A metric without exact cost (measured on a device) is estimated from finished trials.
+        A metric that a row lacks (one measured on a device, or a trial that failed early) is estimated.
         """
         if all(m in row for row in rows for m in self._metrics):
             return table(rows, self._metrics)
-        guess, _ = self._estimate([c.entry for c in choices])
+        guess, _ = self._estimate(parameters)
         for i, row in enumerate(rows):
             for j, name in enumerate(self._metrics):
                 guess[i, j] = row.get(name, guess[i, j])
         return guess
 
-    def _estimate(self, entries: Sequence[Entry]) -> tuple[Floats, Floats]:
+    def _estimate(self, parameters: Sequence[Mapping[str, Value]]) -> tuple[Floats, Floats]:
         """Return estimated costs and the deviations of their logarithms, shape (n, metrics)."""
         if len(self._train_costs) < 2:
-            shape = (len(entries), len(self._metrics))
+            shape = (len(parameters), len(self._metrics))
             return np.ones(shape), np.full(shape, 10.0)
-        model = CostEstimate(np.array(self._train_features), table(self._train_costs, self._metrics))
-        return model.predict(np.array([self._space.encode(e.parameters) for e in entries]))
+        if self._estimator is None:
+            self._estimator = CostEstimate(
+                np.array(self._train_features), table(self._train_costs, self._metrics)
+            )
+        return self._estimator.predict(np.array([self._space.encode(one) for one in parameters]))
 
     def _promising(self, entries: Sequence[Entry], count: int) -> list[Entry]:
-        """Return up to `count` entries without exact costs, largest gain by estimated costs first."""
+        """Return up to `count` entries without exact costs, largest score by estimated costs first."""
         open_entries = [e for e in entries if e.key not in self._built]
         if not open_entries:
             return []
-        median, deviation = self._estimate(open_entries)
-        gain, fallback = self.gains(open_entries, median)
+        median, deviation = self._estimate([e.parameters for e in open_entries])
+        scores = self.scores(open_entries, median)
         with np.errstate(divide="ignore"):
             room = (np.log(self._limits) - np.log(median)) / deviation
-        gain = gain * np.prod(ndtr(room), axis=1)
-        order = np.lexsort((np.arange(len(gain)), -fallback, -gain))
+        score = scores.score * np.prod(ndtr(room), axis=1)
+        order = np.lexsort((np.arange(len(score)), -scores.fallback, -score))
         return [open_entries[i] for i in order[:count]]
 
     def _build(self, entries: Sequence[Entry], count: int) -> None:

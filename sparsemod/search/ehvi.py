@@ -7,8 +7,8 @@ without sampling; one integral over the error's distribution is computed on a gr
 exact EHVI of Emmerich, Deutz and Klinkenberg (2011) and Yang et al. (2019), with a point mass instead of a
 Gaussian in every dimension but one.
 
-Objectives are divided by their reference (as `Objectives.vector` does): everything lies in the unit box and
-is minimized.
+Objectives are places on their scales (see `Objectives.vector`): everything lies in the unit box and is
+minimized.
 """
 
 from collections.abc import Callable

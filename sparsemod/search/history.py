@@ -13,6 +13,9 @@ from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
 
+NEAREST = 6
+"""Number of trials over a budget that serve as bases for mutations and morphs while there is no front."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -47,6 +50,10 @@ class History:
         self.pending = [o for o in self.all if o.pending]
         self.rows: list[Mapping[str, float]] = [values for _, values in self.completed]
         self.front = self.objectives.front(self.rows)
+        # While nothing is feasible, the search starts from the trials that come nearest.
+        self.bases = self.front or self.objectives.nearest_misses(self.rows, NEAREST)
+        self.with_error = [i for i, row in enumerate(self.rows) if math.isfinite(row.get("error", math.nan))]
+        self.models_error = "error" in spec.objectives or "error" in self.objectives.budgets
 
     @property
     def bad_error(self) -> float:

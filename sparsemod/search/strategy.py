@@ -169,7 +169,7 @@ class Search:
     # -- rounds 2 and 3 -----------------------------------------------------------------------------------------------------------------
 
     def _can_model(self, history: History) -> bool:
-        return "error" not in self.spec.objectives or len(history.completed) >= MODELLED
+        return not history.models_error or len(history.with_error) >= MODELLED
 
     def _choose(
         self, history: History, turn: Round, count: int, seen: set[str], before: Sequence[Suggestion]
@@ -184,7 +184,7 @@ class Search:
             pool.breed(parents, self._morphs, turn.spec.epochs, rng, BREED)
         bred = bool(pool.entries)
         if not bred:
-            pool.fill(self._front(history), turn.spec.epochs, rng, POOL)
+            pool.fill(self._bases(history), turn.spec.epochs, rng, POOL)
         suggestions: list[Suggestion] = []
         for _ in range(count):
             choice = chooser.choose(pool, rng, search=not bred and self.space.cardinality > ENUMERATED)
@@ -205,14 +205,17 @@ class Search:
             suggestions = suggestions[:MISSES_A_CALL]
         return suggestions
 
-    def _front(self, history: History) -> list[Mapping[str, Value]]:
-        return [history.completed[i][0].candidate.parameters for i in history.front]
+    def _bases(self, history: History) -> list[Mapping[str, Value]]:
+        return [history.completed[i][0].candidate.parameters for i in history.bases]
 
     def _parents(self, history: History) -> list[Parent]:
-        """Return the members of the front with stored weights; many are thinned evenly along the first objective."""
+        """Return the members of the front with stored weights; many are thinned evenly along the first objective.
+
+        While there is no front, the parents are the nearest misses.
+        """
         first = self.spec.objectives[0]
-        front = sorted(history.front, key=lambda i: (history.rows[i][first], i))
-        stored = [history.completed[i][0] for i in front if history.completed[i][0].weights]
+        bases = sorted(history.bases, key=lambda i: (history.rows[i][first], i))
+        stored = [history.completed[i][0] for i in bases if history.completed[i][0].weights]
         if len(stored) > PARENTS:
             stored = [stored[round(k)] for k in np.linspace(0, len(stored) - 1, PARENTS)]
         return [Parent(o.index, o.candidate.parameters, history.epochs(o)) for o in stored]

@@ -19,7 +19,8 @@ from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
@@ -139,7 +140,7 @@ class ExperimentSpec(Part):
     number of those depends on the workers.
     """
 
-    version: Literal[1] = Field(1, description="Version of this format.")
+    version: Literal[2] = Field(2, description="Version of this format. Version 1 is read as linear scales.")
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)] = Field(
         "experiment",
         description="Title of the experiment and name of its results folder: letters of any alphabet, digits, spaces and . _ -.",
@@ -172,6 +173,10 @@ class ExperimentSpec(Part):
         {},
         description="Corner of the hypervolume box. Default: the budget where there is one, else error 1, 512 KB, 128 KB, 1 s.",
     )
+    scales: dict[str, ScaleSpec] = Field(
+        {},
+        description="How each objective is compared, up to its reference value: metric -> `log`, `linear`, or a mapping with `kind`, `low` and `offset`. Default: the error `linear`, every cost `log` over three decades.",
+    )
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How networks are trained.")
     pruning: Pruning = Field(
         default_factory=lambda: PRUNING.config("none"), description="How networks are pruned."
@@ -193,14 +198,17 @@ class ExperimentSpec(Part):
     def parse(cls, data: Any, source: str | None = None, names: Names = Names.KNOWN) -> "ExperimentSpec":
         """Return a spec from plain data (as read from JSON or YAML). `names` says which methods it may name.
 
-        Earlier specs with `rounds` and `search` at the top level mean the source `search`.
+        Earlier specs with `rounds` and `search` at the top level mean the source `search`; version 1 means
+        linear scales.
 
         Raises InvalidSpec for the first error; its message names `source`.
         """
         if not isinstance(data, Mapping):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
-            return cls.model_validate_json(plain_json(current(data), source), context={NAMES: names})
+            return cls.model_validate_json(
+                plain_json(upgraded(current(data)), source), context={NAMES: names}
+            )
         except ValidationError as error:
             raise translate(error, cls, source) from None
         except InvalidInput as error:
@@ -300,21 +308,23 @@ class ExperimentSpec(Part):
             )
         return reference
 
+    @field_validator("scales", mode="before")
+    @classmethod
+    def _scales(cls, value: Any) -> Any:
+        return scales_from(value)
+
     @model_validator(mode="after")
     def _consistent(self) -> "ExperimentSpec":
-        for name in self.reference_point:
-            if name not in self.objectives:
-                raise InvalidInput(
-                    f"reference_point.{name}",
-                    self.reference_point[name],
-                    f"only objectives: {', '.join(self.objectives)}",
-                )
+        for part, given in (("reference_point", self.reference_point), ("scales", self.scales)):
+            for name, value in given.items():
+                if name not in self.objectives:
+                    shown = value.kind if isinstance(value, ScaleSpec) else value
+                    raise InvalidInput(
+                        f"{part}.{name}", shown, f"only objectives: {', '.join(self.objectives)}"
+                    )
         if self.measure.latency == "macs" and self.target.operations_per_second is None:
-            raise InvalidInput(
-                "target.operations_per_second",
-                None,
-                "needed by measure.latency = macs: multiply-adds per second",
-            )
+            allowed = "needed by measure.latency = macs: multiply-adds per second"
+            raise InvalidInput("target.operations_per_second", None, allowed)
         if not self.quantization.integer:
             for name in LINKED:
                 alternative = "model_size" if name == "flash" else "working_memory"
@@ -327,7 +337,7 @@ class ExperimentSpec(Part):
         for name, parameter in searched.items():
             if name in PIPELINE_PARAMETERS:
                 within = "space" if name in self.space else "source.values"
-                check_pipeline(parameter, self.training, self.pruning, within)
+                check_pipeline(parameter, self.training, self.pruning, within, searched.get(METHOD))
         return self
 
     def searched(self) -> dict[str, Parameter]:
@@ -354,10 +364,14 @@ class ExperimentSpec(Part):
         return {n: self.reference_point.get(n, default[n]) for n in self.objectives}
 
     def objectives_in_force(self) -> "Objectives":
-        """Return the objectives with reference point and budgets. Raises the errors of `all_budgets`."""
+        """Return the objectives with their scales, the reference point and all budgets.
+
+        Raises the errors of `all_budgets`, InvalidInput for a scale that does not begin below its reference value.
+        """
         from sparsemod.objectives import Objectives
 
-        return Objectives(self.objectives, self.reference(), self.all_budgets())
+        reference = self.reference()
+        return Objectives(self.objectives, reference, self.all_budgets(), resolved(self.scales, reference))
 
     def all_budgets(self) -> dict[str, float]:
         """Return `budgets` and the budgets that follow from the device.

@@ -117,7 +117,13 @@ PRUNING: Plugins[Any, PruningConfig] = Plugins(
     "sparsemod.pruners",
     "pruning",
     PruningConfig,
-    ("sparsemod.pruning @METHODS",),
+    (
+        "sparsemod.pruning @METHODS",
+        "sparsemod.pruning.filters @METHODS",
+        "sparsemod.pruning.low_rank @METHODS",
+        "sparsemod.pruning.weights @METHODS",
+        "sparsemod.pruning.torchprune",
+    ),
     default="none",
     key="method",
 )

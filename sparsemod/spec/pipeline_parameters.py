@@ -21,13 +21,34 @@ _PIPELINE = {
     "label_smoothing": "training",
     "rule": "training",
     "sparsity": "pruning",
+    "pruning_method": "pruning",
 }
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
-Each replaces the constant of the same name in `training` or `pruning`.
+Each replaces the constant of the same name in `training` or `pruning`; `pruning_method` replaces `pruning.method`.
 """
+
+METHOD = "pruning_method"
+
+
+def with_method(pruning: PruningConfig, name: str) -> PruningConfig:
+    """Return the config of the pruning method `name`, which may be another name for a method with settings.
+
+    `pruning` itself, if that is its method. Otherwise the keys `sparsity`, `of` and `schedule` that the spec
+    sets are kept where the method has them. Raises InvalidInput that lists near names.
+    """
+    alias = PRUNING.aliases.get(name)
+    if alias is None and name == pruning.method:
+        return pruning
+    config = PRUNING.config_of(name if alias is None else alias.member)
+    stated = pruning.model_dump(mode="json", include=pruning.model_fields_set)
+    kept = {key: stated[key] for key in _SHARED if key in stated and key in config.model_fields}
+    return PRUNING.config(name, **{**kept, **({} if alias is None else alias.keys)})
+
+
+_SHARED = ("sparsity", "of", "schedule")
 
 
 def extremes(parameter: Parameter) -> tuple[Value, ...]:
@@ -43,18 +64,31 @@ def extremes(parameter: Parameter) -> tuple[Value, ...]:
 
 
 def check_pipeline(
-    parameter: Parameter, training: TrainingSpec, pruning: PruningConfig, within: str = "space"
+    parameter: Parameter,
+    training: TrainingSpec,
+    pruning: PruningConfig,
+    within: str = "space",
+    methods: Parameter | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
-    Raises InvalidInput with a field in `within`.
+    `methods`: the parameter `pruning_method`, if the space has it. Raises InvalidInput with a field in
+    `within`.
     """
+    if parameter.name == METHOD:
+        _check_methods(parameter, pruning, within)
+        return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if part == "pruning" and methods is not None:
+        several = [with_method(pruning, str(value)) for value in extremes(methods)]
+        for one in [config for config in several if config.has(name)] or several[:1]:
+            check_pipeline(parameter, training, one, within)
+        return
     whole: BaseModel = training if part == "training" else pruning
     if part == "pruning" and not pruning.has(name):
-        methods = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
+        known = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
         raise InvalidInput(
-            f"{within}.{name}", "searched", f"needs pruning.method {methods} (it is {pruning.method})"
+            f"{within}.{name}", "searched", f"needs pruning.method {known} (it is {pruning.method})"
         )
     for value in extremes(parameter):
         try:
@@ -62,6 +96,15 @@ def check_pipeline(
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "should")
             raise InvalidInput(f"{within}.{name}", value, f"as in {part}.{name}: {reason}") from None
+
+
+def _check_methods(parameter: Parameter, pruning: PruningConfig, within: str) -> None:
+    """Check that every value is the name of a pruning method. Raises InvalidInput with a field in `within`."""
+    for value in extremes(parameter):
+        try:
+            with_method(pruning, str(value))
+        except InvalidInput as error:
+            raise InvalidInput(f"{within}.{METHOD}", value, error.allowed) from None
 
 
 def changed(part: M, values: Mapping[str, Value]) -> M:

@@ -45,20 +45,20 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
     return first
 
 
-def validated(member: type[M], given: Mapping[str, Any], field: str) -> M:
-    """Return `given` as settings of the class `member`. Raises InvalidInput with fields that begin with `field`."""
+def validated(member: type[M], settings: Mapping[str, Any], field: str) -> M:
+    """Return `settings` validated as an instance of `member`. Raises InvalidInput with fields that begin with `field`."""
     try:
-        return member.model_validate_json(json.dumps(given))
+        return member.model_validate_json(json.dumps(settings))
     except ValidationError as error:
-        raise _within(translate(error, member), field) from None
+        raise _nested_error(translate(error, member), field) from None
 
 
-def _within(error: InvalidInput, field: str) -> InvalidInput:
-    found = error if error.field.startswith(f"{field}.") else error.at(field)
+def _nested_error(error: InvalidInput, field: str) -> InvalidInput:
+    nested = error if error.field.startswith(f"{field}.") else error.at(field)
     if error.field == "spec":  # the error concerns the settings as a whole
-        found = InvalidInput(field, error.value, error.allowed)
-    found.others = tuple(_within(other, field) for other in error.others)
-    return found
+        nested = InvalidInput(field, error.value, error.allowed)
+    nested.others = tuple(_nested_error(other, field) for other in error.others)
+    return nested
 
 
 def _with_others(error: InvalidSpec) -> Iterator[InvalidSpec]:

@@ -223,8 +223,9 @@ class _Training:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
-            last_good = None if self.best is not None else snapshot(self.module)
             with _seeded(self.seed, epoch, self.device):
+                self._prune(epoch)
+                last_good = None if self.best is not None else snapshot(self.module)
                 point = self._epoch(epoch)
             if point is None:
                 diverged = epoch
@@ -255,10 +256,29 @@ class _Training:
             notes=tuple(self.rule.notes()),
         )
 
-    def _epoch(self, epoch: int) -> CurvePoint | None:
-        """Train one epoch and validate it; return None when it diverged."""
+    def _prune(self, epoch: int) -> None:
         if self.pruner is not None:
             self.pruner.before_epoch(epoch, self.epochs)
+            self._follow_layers()
+
+    def _follow_layers(self) -> None:
+        """Train the module's current parameters: a pruner may have replaced layers. Others keep their state."""
+        known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        if {id(p) for p in self.module.parameters() if p.requires_grad} == known:
+            return
+        self.rule.finish()
+        if len(self.data.train.shape) == 3 and self.data.train.channels_last:
+            _set_memory_format(self.module, torch.channels_last)
+        before = self.optimizer
+        self.optimizer = optimizers.build(self.module, self.settings)
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter in before.state:
+                    self.optimizer.state[parameter] = before.state[parameter]
+        self.rule.start(self.module, self.seed)
+
+    def _epoch(self, epoch: int) -> CurvePoint | None:
+        """Train one epoch and validate it; return None when it diverged."""
         generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
@@ -361,11 +381,12 @@ class _Training:
                     state["identity"].get(key),
                     f"a checkpoint of this training: {key} is {value}",
                 )
+        if self.pruner is not None:
+            self.pruner.load_state_dict(state["pruner"])
+            self._follow_layers()
         restore_module(self.module, state["module"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.rule.load_state_dict(state["rule"])
-        if self.pruner is not None:
-            self.pruner.load_state_dict(state["pruner"])
         self.curve = [CurvePoint.model_validate(point) for point in state["curve"]]
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}

@@ -64,6 +64,9 @@ export function read(text) {
   return Number(digits) * (UNITS[unit.toLowerCase().replace("μ", "µ")] ?? NaN);
 }
 
+/** The reference point in words; objectives on logarithmic scales are marked. @param {Record<string, {kind: string, high: number}>} scales */
+export const boxText = (scales) => Object.entries(scales).map(([name, scale]) => `${phrase(name)} ${show(name, scale.high)}${scale.kind === "log" ? " (log)" : ""}`).join(", ");
+
 /** A change with its sign; a share changes by percentage points. @param {string} metric @param {number} change */
 export const showChange = (metric, change) => {
   const size = show(metric, Math.abs(change));

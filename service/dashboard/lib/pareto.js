@@ -1,4 +1,18 @@
-// Dominance and hypervolume of experiments that are compared: everything is minimized, in units of a reference point that they share.
+// Dominance and hypervolume of experiments that are compared: everything is minimized, on scales that they share.
+
+/** @typedef {{kind: "linear" | "log", low: number, high: number, offset: number}} Scale */
+
+/** @param {Scale} scale @param {number} value */
+const inner = (scale, value) => (scale.kind === "log" ? Math.log(Math.max(value + scale.offset, 1e-300)) : value);
+
+/**
+ * The place of `value` on a scale: 0 at its low end, 1 at the reference value.
+ * @param {Scale} scale @param {number} value
+ */
+export function unit(scale, value) {
+  const start = inner(scale, scale.low);
+  return (inner(scale, value) - start) / (inner(scale, scale.high) - start);
+}
 
 /** Whether `a` is nowhere worse than `b`. @param {number[]} a @param {number[]} b */
 const covers = (a, b) => a.every((value, place) => value <= b[place]);
@@ -9,7 +23,7 @@ const covers = (a, b) => a.every((value, place) => value <= b[place]);
  * @returns {number}
  */
 export function hypervolume(points) {
-  const inside = points.filter((point) => point.every((value) => value < 1));
+  const inside = points.filter((point) => point.every((value) => value < 1)).map((point) => point.map((value) => Math.max(value, 0)));
   if (inside.length === 0) return 0;
   const last = inside[0].length - 1;
   if (last === 0) return 1 - Math.min(...inside.map((point) => point[0]));
@@ -48,23 +62,24 @@ export function hypervolume(points) {
 export function gain(point, others) {
   /** @type {number[][]} */
   let inside = [];
+  const corner = point.map((value) => Math.max(value, 0));
   for (const other of others) {
-    const part = other.map((value, place) => Math.max(value, point[place]));
+    const part = other.map((value, place) => Math.max(value, corner[place]));
     if (part.some((value) => value >= 1) || inside.some((one) => covers(one, part))) continue;
     inside = inside.filter((one) => !covers(part, one));
     inside.push(part);
   }
-  return point.reduce((product, value) => product * (1 - value), 1) - hypervolume(inside);
+  return corner.reduce((product, value) => product * (1 - value), 1) - hypervolume(inside);
 }
 
 /** A front that grows trial by trial, with its hypervolume after each. */
 export class Front {
-  /** @param {any} experiment as the server sends it, with the current budgets and reference point */
+  /** @param {any} experiment as the server sends it, with the current budgets and scales */
   constructor(experiment) {
     /** @type {string[]} */
     this.names = experiment.objectives;
-    /** @type {Record<string, number>} */
-    this.reference = experiment.reference_point;
+    /** @type {Record<string, Scale | undefined>} none where the server does not know the device any more */
+    this.scales = experiment.scales;
     /** @type {[string, number][]} */
     this.budgets = Object.entries(experiment.budgets);
     /** @type {{row: number, point: number[]}[]} */
@@ -81,7 +96,7 @@ export class Front {
   /** Add a completed trial. @param {number} row @param {(metric: string) => number | null} value */
   add(row, value) {
     let volume = this.history.at(-1)?.hypervolume ?? 0;
-    const point = this.names.map((name) => (value(name) ?? Infinity) / this.reference[name]);
+    const point = this.names.map((name) => (this.scales[name] ? unit(this.scales[name], value(name) ?? Infinity) : NaN));
     if (this.feasible(value) && point.every(Number.isFinite) && !this.members.some((member) => covers(member.point, point))) {
       if (point.every((one) => one < 1)) volume += gain(point, this.members.map((member) => member.point));
       this.members = this.members.filter((member) => !covers(point, member.point));

@@ -2,7 +2,7 @@
 import { html, useEffect, useMemo, useState } from "../lib/ui.js";
 import { get } from "../lib/api.js";
 import { Columns } from "../lib/columns.js";
-import { duration, phrase, plural, show, tick, title } from "../lib/format.js";
+import { boxText, duration, phrase, plural, show, tick, title } from "../lib/format.js";
 import { throttled, follow } from "../lib/live.js";
 import { colour, palette } from "../lib/look.js";
 import { setQuery, queryValue } from "../lib/route.js";
@@ -76,10 +76,10 @@ export function Compare() {
 /** @param {{chosen: {view: any, columns: Columns}[], version: number}} properties */
 function Plots({ chosen, version }) {
   const shared = chosen[0].view.objectives.filter((/** @type {string} */ name) => chosen.every((one) => one.view.objectives.includes(name)));
-  // Hypervolumes are comparable only with the same reference point and objectives.
-  const corner = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, Math.max(...chosen.map((one) => one.view.reference_point[name]))]));
+  // Hypervolumes are comparable only with the same scales and objectives.
+  const scales = Object.fromEntries(shared.map((/** @type {string} */ name) => [name, common(chosen.map((one) => one.view.scales[name]).filter(Boolean))]));
   const fronts = useMemo(() => chosen.map(({ view, columns }) => {
-    const front = new Front({ ...view, objectives: shared, reference_point: corner });
+    const front = new Front({ ...view, objectives: shared, scales });
     for (const row of columns.completed()) front.add(row.index, (metric) => row.values[metric] ?? null);
     return front;
   }), [version, chosen.length]);
@@ -90,11 +90,11 @@ function Plots({ chosen, version }) {
   const names = chosen.map(({ view }) => `${view.name} #${view.id}`);
   if (shared.length === 0) return html`<p class="note">These experiments have no objective in common.</p>`;
   const axes = /** @type {[string, string][]} */ (shared.map((/** @type {string} */ name) => [name, title(name)]));
-  const words = Object.entries(corner).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
+  const words = boxText(scales);
   const unlike = differences(chosen.map((one) => one.view.spec), shared);
   return html`${unlike.length > 0 && html`<p class="note" role="note">Note: ${unlike.join("; ")}.</p>`}<div class="grid" data-version=${version}>
     <${Card} title="Fronts" note=${shared.length > 2 ? "points: front of all shared objectives; lines: front of the two shown" : ""} aside=${html`<${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ x: v })} /><${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ y: v })} />`}>
-      ${fronts.every((front) => front.members.length === 0) ? html`<p class="dim">No completed trial meets all budgets yet.</p>` : html`<${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y)} />`}
+      ${fronts.every((front) => front.members.length === 0) ? html`<p class="dim">No completed trial meets all budgets yet.</p>` : html`<${Chart} name="fronts" size="tall" label=${`Fronts of ${names.join(", ")}: ${title(y)} against ${title(x)}`} depends=${[version, x, y, chosen.length]} option=${() => frontOptions(chosen, fronts, names, x, y, scales)} />`}
       <ul class="legend">${names.map((name, i) => html`<li key=${name}><span class="swatch" style=${{ background: colours[i] }}></span>${shortened(name)}</li>`)}</ul><//>
     <${Card} title="Hypervolume" note=${`against ${words}`} aside=${html`<${Pick} label="Over" value=${over} options=${["trials", "seconds"]} onChange=${(/** @type {string} */ v) => setQuery({ over: v === "trials" ? null : v })} />`}>
       ${fronts.every((front) => front.history.length === 0) ? html`<p class="dim">Shown after the first completed trial.</p>` : html`<${Lines} name="volumes" height=${300} data=${volumes(chosen, fronts, over)} depends=${[names.join(), over, fronts.map((front) => front.history.length === 1).join()]} label=${`Hypervolume over ${over}`}
@@ -111,6 +111,12 @@ function Plots({ chosen, version }) {
       })}</tbody></table></div><//></div>`;
 }
 
+/** One scale for all: logarithmic if any is, and wide enough for each. @param {any[]} scales */
+function common(scales) {
+  const chosen = scales.find((scale) => scale.kind === "log") ?? scales[0];
+  return { ...chosen, low: Math.min(...scales.filter((scale) => scale.kind === chosen.kind).map((scale) => scale.low)), high: Math.max(...scales.map((scale) => scale.high)) };
+}
+
 /** Reasons why numbers of the same name are not comparable. @param {any[]} specs @param {string[]} shared the compared objectives */
 function differences(specs, shared) {
   const differ = (/** @type {(spec: any) => unknown} */ of) => new Set(specs.map((spec) => JSON.stringify(of(spec)))).size > 1;
@@ -121,14 +127,15 @@ function differences(specs, shared) {
   ].filter(Boolean);
 }
 
-/** @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string[]} names @param {string} x @param {string} y */
-function frontOptions(chosen, fronts, names, x, y) {
+/** @param {{view: any, columns: Columns}[]} chosen @param {Front[]} fronts @param {string[]} names @param {string} x @param {string} y @param {Record<string, any>} scales */
+function frontOptions(chosen, fronts, names, x, y, scales) {
   const colours = palette();
   const rangeOf = (/** @type {string} */ name) => {
     const all = fronts.flatMap((front, i) => front.members.map((member) => chosen[i].columns.row(member.row)?.values[name] ?? 0));
     return { min: Math.min(...all), max: Math.max(...all) };
   };
-  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: "value", scale: true, name: title(name), nameLocation: "middle", interval: step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, showMaxLabel: false, formatter: (/** @type {number} */ v) => tick(name, v) } });
+  const logarithmic = (/** @type {string} */ name) => scales[name].kind === "log" && rangeOf(name).min > 0;
+  const axis = (/** @type {string} */ name, /** @type {any} */ more) => ({ type: logarithmic(name) ? "log" : "value", logBase: rangeOf(name).max < 100 * rangeOf(name).min ? 2 : 10, scale: true, name: title(name), nameLocation: "middle", interval: logarithmic(name) ? undefined : step(name, rangeOf(name)), ...axisLook(), ...more, axisLabel: { ...axisLook().axisLabel, hideOverlap: true, showMaxLabel: false, formatter: (/** @type {number} */ v) => tick(name, v) } });
   return {
     grid: { left: 72, right: 18, top: 12, bottom: 46 }, xAxis: axis(x, { nameGap: 28 }), yAxis: axis(y, { nameGap: 56 }),
     tooltip: { ...tipLook(), formatter: (/** @type {any} */ { data }) => (data?.index === undefined ? "" : `${safe(data.of)}<br><b>Trial ${data.index}</b><br>${safe(title(x))}: ${safe(show(x, data.value[0]))}<br>${safe(title(y))}: ${safe(show(y, data.value[1]))}`) },

@@ -27,7 +27,7 @@ export function specOf(form) {
     for (const part of parts.slice(0, -1)) inner = inner[part] ??= {};
     inner[parts[parts.length - 1]] = value instanceof Lists ? value.lists() : value;
   }
-  return { version: 1, ...spec };
+  return { version: 2, ...spec };
 }
 
 /** Text of lines "name: value, value", and its mapping of name to list. */

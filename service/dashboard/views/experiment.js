@@ -107,7 +107,7 @@ function Head({ experiment, front, onChange }) {
     <section class="card head" aria-label="Progress"><div class="item-body">
       <div class="rounds">${roundsOf(experiment).map(([name, { done, trials }]) =>
         html`<${Progress} key=${name} shade=${roundShade(experiment, name)} label=${roundName(experiment, name)} done=${done} total=${trials} />`)}</div>
-      <dl class="figures"><${Figure} name="Hypervolume" title="Share of the box between zero and the reference point">${volume.toFixed(4)}<//>
+      <dl class="figures"><${Figure} name="Hypervolume" title="Share of the box up to the reference point, on the scales of the objectives">${volume.toFixed(4)}<//>
         <${Figure} name="Front">${plural(front.members.length, "point")}<//>
         <${Figure} name="Completed">${counts.completed ?? 0}<//>
         <${Figure} name="Infeasible" title="Over a budget, or stopped before training because of it">${counts.infeasible ?? 0}<//>

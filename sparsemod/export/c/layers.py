@@ -175,8 +175,8 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     kernel = layer.window.kernel
     size = f"{kernel[0]} x {kernel[1]}"
     taps = math.prod(layer.weight.shape[1:])
-    chosen = layer.window.conv_kernel(channels, outputs)
-    if chosen == "depthwise":
+    kernel_kind = layer.window.conv_kernel(channels, outputs)
+    if kernel_kind == "depthwise":
         # [tap][channel]
         flat = np.ascontiguousarray(layer.weight[:, 0].transpose(1, 2, 0)).reshape(-1)
         encoded = Encoded("dense", "nn_depthwise", flat, None)
@@ -184,8 +184,8 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     else:
         rows = layer.weight.transpose(0, 2, 3, 1).reshape(outputs, taps)
         encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
-        scratch, title = "" if chosen == "conv_1x1" else ", {scratch}", "conv"
-    kernel_name = f"nn_{chosen}"
+        scratch, title = "" if kernel_kind == "conv_1x1" else ", {scratch}", "conv"
+    kernel_name = f"nn_{kernel_kind}"
     arrays, filters, count = _filters(context, layer, encoded, taps)
     fields = {
         "filters": filters,
@@ -359,19 +359,15 @@ def _concat(context: Context, layer: Concat) -> Emitted:
 @EMITTERS.register("clamp")
 def _clamp(context: Context, layer: Clamp) -> Emitted:
     size = context.size(layer.output)
-    return Emitted(
-        [f"nn_clamp({size}, {layer.low}, {layer.high}, {{in0}}, {{out}});"],
-        ("nn_clamp",),
-        f"activation, {layer.low}..{layer.high}",
-    )
+    call = f"nn_clamp({size}, {layer.low}, {layer.high}, {{in0}}, {{out}});"
+    return Emitted([call], ("nn_clamp",), f"activation, {layer.low}..{layer.high}")
 
 
 @EMITTERS.register("flatten")
 def _flatten(context: Context, layer: Flatten) -> Emitted:
     channels, rows, columns = context.image(layer.inputs[0])
-    return Emitted(
-        [f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"], ("nn_flatten",), "flatten"
-    )
+    call = f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"
+    return Emitted([call], ("nn_flatten",), "flatten")
 
 
 @EMITTERS.register("reshape")
@@ -381,12 +377,9 @@ def _reshape(context: Context, layer: Reshape) -> Emitted:
     if source.moves(layer.inputs[0]) and source.moves(output):
         shapes = f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}"
         raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=f"{shapes}: both are channels last")
-    if source.moves(output):
-        channels, rows, columns = context.image(output)
-        sizes = (channels, rows * columns)
-    else:
-        channels, rows, columns = context.image(layer.inputs[0])
-        sizes = (rows * columns, channels)
+    moves = source.moves(output)
+    channels, rows, columns = context.image(output if moves else layer.inputs[0])
+    sizes = (channels, rows * columns) if moves else (rows * columns, channels)
     return Emitted([f"nn_flatten({sizes[0]}, {sizes[1]}, {{in0}}, {{out}});"], ("nn_flatten",), "reshape")
 
 

@@ -25,15 +25,18 @@ class Prune(Stage):
     name: Literal["prune"] = Field("prune", description="Bring the trained network into the form to deploy.")
 
     def run(self, work: "Work") -> None:
-        """Store the unshrunk module as the artifact `weights`, from which morphs inherit; then transform it."""
+        """Store the weights in the shape before pruning as the artifact `weights`, from which morphs inherit; then transform it."""
         from safetensors.torch import save as save_tensors
 
         from sparsemod.pipeline.substituted import deployable
-        from sparsemod.pipeline.work import plain_state
+        from sparsemod.pipeline.work import plain_tensors
 
         module = work.network()
-        work.keep("weights", "weights.safetensors", lambda: save_tensors(plain_state(module)))
         method, info = work.pruning(), work.data.info
+        work.keep(
+            "weights", "weights.safetensors", lambda: save_tensors(plain_tensors(method.whole_state(module)))
+        )
+        work.notes += method.notes
         with stage_errors("pruning"):
             module = deployable(module.to("cpu"), info.shape, info.layout)
             work.module = method.transform(module, info.shape, info.layout)

@@ -1,6 +1,6 @@
 // Hypervolume after each completed trial, relative to the fixed reference point, with marks where rounds begin.
 import { html, useMemo } from "../../lib/ui.js";
-import { phrase, show } from "../../lib/format.js";
+import { boxText } from "../../lib/format.js";
 import { colour } from "../../lib/look.js";
 import { roundTitle } from "../../lib/rounds.js";
 import { Card } from "../../parts/bits.js";
@@ -23,8 +23,7 @@ export function History({ experiment, columns, version, front }) {
     });
     return { data: [front.history.map((/** @type {any} */ _, /** @type {number} */ place) => place + 1), front.history.map((/** @type {any} */ point) => point.hypervolume)], marks: starts };
   }, [version, front]);
-  const corner = Object.entries(experiment.reference_point).map(([name, value]) => `${phrase(name)} ${show(name, value)}`).join(", ");
-  return html`<${Card} title="Hypervolume" note=${`against ${corner}`}>
+  return html`<${Card} title="Hypervolume" note=${`against ${boxText(experiment.scales)}`}>
     ${data[0].length === 0 ? html`<p class="dim">Shown after the first completed trial.</p>` : html`<${Lines} name="history" data=${data} marks=${marks} label="Hypervolume over completed trials"
       series=${[{ label: "hypervolume", colour: colour("accent"), stepped: true, fill: colour("wash"), points: data[0].length === 1 }]} depends=${[data[0].length === 1]} zero
       x=${(/** @type {number} */ v) => (Number.isInteger(v) ? String(v) : "")} y=${(/** @type {number} */ v) => String(Number(v.toPrecision(3)))} />`}

@@ -16,7 +16,8 @@ export const ramp = (share) => RAMP[Math.max(0, Math.min(RAMP.length - 1, Math.r
 /** @param {any} properties */
 export function Scatter({ experiment, columns, version, front, selection, picked }) {
   const { budgets, objectives } = experiment;
-  const log = queryValue("log") === "1";
+  const kinds = queryValue("axes", "objectives' own");
+  const kind = (/** @type {string} */ name) => (kinds === "log" || kinds === "linear" ? kinds : experiment.scales[name]?.kind ?? "linear");
   const numeric = useMemo(() => columns.parameters.filter((/** @type {string} */ name) => columns.rows.some((/** @type {any} */ row) => typeof row.parameters[name] === "number")), [columns, version]);
   /** @type {[string, string][]} */
   const axes = [...new Set([...objectives, ...columns.metrics]), "index", "epochs", ...numeric].map((name) => [name, title(name)]);
@@ -35,10 +36,10 @@ export function Scatter({ experiment, columns, version, front, selection, picked
       <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ x: v })} />
       <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ y: v })} />
       <${Pick} label="Colour" value=${by} options=${colours} onChange=${(/** @type {string} */ v) => setQuery({ c: v })} />
-      <label class="pick"><input type="checkbox" checked=${log} onChange=${(/** @type {any} */ event) => setQuery({ log: event.target.checked ? 1 : null })} /> Log scale</label>
+      <${Pick} label="Axes" value=${kinds} options=${["objectives' own", "linear", "log"]} onChange=${(/** @type {string} */ v) => setQuery({ axes: v === "objectives' own" ? null : v })} />
     </div>
-    <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, log, picked?.index, selection, JSON.stringify(budgets)]}
-      option=${() => options({ x, y, log, drawn, paint, budgets, objectives, selection, picked, columns })} />
+    <${Chart} name="scatter" size="tall" label=${label} on=${on} depends=${[version, x, y, by, kinds, picked?.index, selection, JSON.stringify(budgets)]}
+      option=${() => options({ x, y, kind, drawn, paint, budgets, objectives, selection, picked, columns })} />
     <ul class="legend">${paint.legend.map(([text, fill]) => html`<li key=${text}><span class="swatch" style=${{ background: fill }}></span>${text}</li>`)}
       <li><span class="swatch ring"></span>on the front</li><li><span class="swatch hollow"></span>over a budget</li></ul>
   <//>`;
@@ -151,14 +152,18 @@ function dots(id, items, more, fill, opacity) {
 }
 
 /** @param {any} properties */
-function options({ x, y, log, drawn, paint, budgets, objectives, selection, picked, columns }) {
+function options({ x, y, kind, drawn, paint, budgets, objectives, selection, picked, columns }) {
   const all = [...drawn.good, ...drawn.over];
-  const across = extent(all.map((item) => item.value[0]), budgets[x], log);
-  const up = extent(all.map((item) => item.value[1]), budgets[y], log);
-  const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => ({
-    type: log ? "log" : "value", logBase: range.max < 100 * range.min ? 2 : 10, name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
-    axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: log && range.max < 8 * range.min, showMaxLabel: log && range.max < 8 * range.min },
-  });
+  const across = extent(all.map((item) => item.value[0]), budgets[x], kind(x) === "log");
+  const up = extent(all.map((item) => item.value[1]), budgets[y], kind(y) === "log");
+  const axis = (/** @type {string} */ name, /** @type {any} */ range, /** @type {any} */ more) => {
+    const log = kind(name) === "log";
+    const narrow = log && range.max < 8 * range.min;
+    return {
+      type: log ? "log" : "value", logBase: range.max < 100 * range.min ? 2 : 10, name: title(name), nameLocation: "middle", ...range, interval: log ? undefined : step(name, range), ...axisLook(), ...more,
+      axisLabel: { ...axisLook().axisLabel, formatter: (/** @type {number} */ value) => tick(name, value), hideOverlap: true, showMinLabel: narrow, showMaxLabel: narrow },
+    };
+  };
   const faded = (/** @type {any} */ item) => selection && !selection.has(item.index);
   const shade = { silent: true, itemStyle: { color: colour("bad"), opacity: 0.06 }, data: /** @type {any[]} */ ([]) };
   const limit = { silent: true, symbol: "none", label: { show: false }, lineStyle: { color: colour("bad"), opacity: 0.55, type: "dashed", width: 1 }, data: /** @type {any[]} */ ([]) };

@@ -1,0 +1,1 @@
+"""Structured pruning: methods that remove whole filters, one file each."""

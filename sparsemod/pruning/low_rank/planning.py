@@ -1,0 +1,117 @@
+"""The graph of a network whose layers have become chains, before any training."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from sparsemod.graph import Graph, Operator, capture
+from sparsemod.pruning.low_rank.layers import Decomposed, Layer, Source, as_four
+
+
+def graph_sources(graph: Graph) -> dict[str, Source]:
+    """Return the layers of a captured graph that can be decomposed, by the name of their weight."""
+    found = {}
+    for operator in graph.operators:
+        parameter = operator.attributes.get("parameter")
+        if operator.weight is None or parameter is None or parameter in found:
+            continue
+        weight = graph.state[operator.weight]
+        if operator.window.groups > 1 or min(weight.shape[:2]) < 2 or weight.dim() > 4:
+            continue
+        axes = 2 if weight.dim() == 4 else weight.dim() - 2
+        if axes == 2 and len(graph.shapes[operator.inputs[0]]) < 3:
+            axes = 1
+        found[parameter] = Source(parameter, as_four(weight).double(), axes)
+    return found
+
+
+def graph_layer(graph: Graph, operator: Operator, source: Source) -> Layer:
+    """Return a layer with the settings of an operator, without its weights."""
+    outputs, inputs = source.shape[:2]
+    biased = operator.bias is not None
+    if source.axes == 0:
+        return nn.Linear(inputs, outputs, biased)
+    window = operator.window
+    top, _, left, _ = window.padding
+    if source.axes == 1:
+        return nn.Conv1d(
+            inputs, outputs, window.kernel[1], window.stride[1], left, window.dilation[1], bias=biased
+        )
+    return nn.Conv2d(inputs, outputs, window.kernel, window.stride, (top, left), window.dilation, bias=biased)
+
+
+def replaced(graph: Graph, chains: Mapping[str, Decomposed]) -> Graph:
+    """Return the graph with chains in place of the layers whose weights have the given names.
+
+    The names of operators and tensors are those of the captured module with these chains.
+    """
+    names = {
+        operator.name for operator in graph.operators if operator.attributes.get("parameter") not in chains
+    }
+    operators: list[Operator] = []
+    shapes, layouts = dict(graph.shapes), dict(graph.layouts)
+    state = {
+        k: v
+        for o in graph.operators
+        if o.attributes.get("parameter") not in chains
+        for k, v in _held(graph, o)
+    }
+    renamed: dict[str, str] = {}
+    for operator in graph.operators:
+        inputs = tuple(renamed.get(name, name) for name in operator.inputs)
+        parameter = str(operator.attributes.get("parameter"))
+        if parameter not in chains:
+            operators.append(dataclasses.replace(operator, inputs=inputs))
+            continue
+        part = capture(
+            chains[parameter], graph.shapes[operator.inputs[0]], graph.layout(operator.inputs[0]).name
+        )
+        path = parameter.rpartition(".")[0]
+        mine = {part.input: inputs[0]}
+        for step in part.operators:
+            name = _free(f"{path}.{step.name}", step.kind, names)
+            mine[step.output] = name
+            operators.append(_moved(step, name, path, tuple(mine[i] for i in step.inputs)))
+            shapes[name] = part.shapes[step.output]
+            if step.output in part.layouts:
+                layouts[name] = part.layouts[step.output]
+        state.update({f"{path}.{key}": tensor for key, tensor in part.state.items()})
+        renamed[operator.output] = mine[part.output]
+        shapes.pop(operator.output, None)
+        layouts.pop(operator.output, None)
+    output = renamed.get(graph.output, graph.output)
+    return dataclasses.replace(
+        graph, output=output, operators=tuple(operators), shapes=shapes, layouts=layouts, state=state
+    )
+
+
+def _held(graph: Graph, operator: Operator) -> list[tuple[str, Tensor]]:
+    return [(key, graph.state[key]) for key in operator.keys]
+
+
+def _moved(step: Operator, name: str, path: str, inputs: tuple[str, ...]) -> Operator:
+    attributes = dict(step.attributes)
+    if attributes.get("parameter"):
+        attributes["parameter"] = f"{path}.{attributes['parameter']}"
+
+    def within(key: str | None) -> str | None:
+        return None if key is None else f"{path}.{key}"
+
+    return dataclasses.replace(
+        step, name=name, inputs=inputs, output=name, attributes=attributes,
+        weight=within(step.weight), bias=within(step.bias),
+    )  # fmt: skip
+
+
+def _free(name: str, kind: str, taken: set[str]) -> str:
+    """Return a name as capture gives it: with the kind, then with a number, when the name is taken."""
+    candidates = [name, f"{name}.{kind}"]
+    count = 2
+    while candidates[0] in taken:
+        candidates.pop(0)
+        if not candidates:
+            candidates = [f"{name}.{kind}_{count}"]
+            count += 1
+    taken.add(candidates[0])
+    return candidates[0]
