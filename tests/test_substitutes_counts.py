@@ -50,7 +50,7 @@ def test_a_changed_count_is_reported():
 def test_a_parameter_beside_the_run_fails_the_sanity_check():
     with torch.device("meta"):
         net = network("wrn-10-1").build((3, 8, 8), 10)
-        net.stray = torch.nn.Linear(3, 4)
+        net.register_parameter("stray", torch.nn.Parameter(torch.empty(16)))
     found = count(net, (3, 8, 8))
     assert found.parameters - found.reached == 16
 

@@ -10,6 +10,8 @@ from torch.nn import functional
 from sparsemod.errors import BuildError, InvalidInput, UnknownName
 from sparsemod.substitutes import SUBSTITUTES, ConvShape, Making, create, substitute
 from sparsemod.substitutes.substitution import dense, kernel_of
+from sparsemod.training.memory_trace import trace_iteration
+from sparsemod.training.rules import RULES
 
 NAMES = (
     "Conv", "Sep", "Hashed_0.2", "HashedDecimate", "SepHashed_0.3", "SepHashedDecimate", "Generic_0.4", "Shuffle_4",
@@ -209,3 +211,24 @@ def test_layers_that_cannot_be_replaced_are_named():
         substitute(Net(), "Sep", skip=["nowhere"])
     with pytest.raises(InvalidInput, match="module"):
         substitute(nn.Conv2d(3, 3, 3), "Sep")
+
+
+def test_acdc_kernels_are_computed_again_in_the_backward_pass_with_less_memory():
+    peaks, gradients = [], []
+    for checkpointed in (True, False):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(64, 64, 3, padding=1) for _ in range(5)]
+        net = nn.Sequential(nn.Conv2d(3, 64, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        substitute(net, "ACDC_12")
+        for place in range(1, 6):
+            net[place].pointwise.checkpointed = checkpointed
+        rule = RULES.create(RULES.config("bp"))
+        rule.start(net.train(), 0)
+        x, y = torch.randn(2, 3, 8, 8), torch.tensor([1, 2])
+        rule.gradients(x, y, functional.cross_entropy)
+        gradients.append([parameter.grad.clone() for parameter in net.parameters()])
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+        peaks.append(trace_iteration(net, rule, (x, y), functional.cross_entropy, optimizer).beyond)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert peaks[0] < 0.5 * peaks[1], peaks

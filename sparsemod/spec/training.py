@@ -1,6 +1,6 @@
 """The training settings of a spec."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +27,10 @@ class TrainingSpec(BaseModel):
 
     learning_rate: float = Field(3e-3, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (decoupled for adamw).")
+    scale_decay: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether the weight decay of compressed weights is scaled by the compression ratio of the network; auto: where it helps, so not for SepHashed.",
+    )
     batch_size: int = Field(128, ge=1, description="Samples in a step.")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Label smoothing, for losses that support it."

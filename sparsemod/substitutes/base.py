@@ -100,6 +100,9 @@ class Substitute(ABC):
     scales_decay: ClassVar[bool] = True
     """Whether weight decay is by default scaled by the compression ratio; it harms some substitutes."""
 
+    compressed: ClassVar[tuple[str, ...] | None] = ("hashed", "pointwise")
+    """Names of the substitute's layers whose weights are compressed; None: all layers."""
+
     def __init__(self, value: float | None = None, dimensions: int | None = None) -> None:
         self.value, self.dims = value, dimensions if dimensions is not None else self.dimensions
 

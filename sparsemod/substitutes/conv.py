@@ -13,6 +13,7 @@ class Conv(Substitute):
     """A full convolution: the baseline. In place of a separable pair it adds weights."""
 
     name: ClassVar[str] = "Conv"
+    compressed: ClassVar[tuple[str, ...] | None] = ()
 
     def weights(self, shape: ConvShape) -> int:
         """Return taps x inputs x outputs."""

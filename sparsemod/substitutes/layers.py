@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from sparsemod.substitutes.base import ConvShape, Making
 
@@ -52,6 +53,8 @@ class ComputedConv(nn.Module):
     """
 
     groups = 1
+    checkpointed = False
+    """Whether training computes the kernel again in the backward pass, instead of holding its intermediate results."""
 
     def __init__(self, shape: ConvShape, bias: bool, making: Making) -> None:
         super().__init__()
@@ -67,9 +70,11 @@ class ComputedConv(nn.Module):
         shape = self.shape
         convolve = functional.conv2d if len(shape.kernel) == 2 else functional.conv1d
         padding = shape.padding if isinstance(shape.padding, str) else list(shape.padding)
-        result: Tensor = convolve(
-            x, self.kernel(), self.bias, shape.stride, padding, shape.dilation, self.groups
-        )
+        if self.checkpointed and self.training and torch.is_grad_enabled():
+            kernel = checkpoint(self.kernel, use_reentrant=False, preserve_rng_state=False)
+        else:
+            kernel = self.kernel()
+        result: Tensor = convolve(x, kernel, self.bias, shape.stride, padding, shape.dilation, self.groups)
         return result
 
     def extra_repr(self) -> str:

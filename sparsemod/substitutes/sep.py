@@ -13,6 +13,7 @@ class Sep(Substitute):
     """A depthwise convolution and a full pointwise one, nothing between them."""
 
     name: ClassVar[str] = "Sep"
+    compressed: ClassVar[tuple[str, ...] | None] = ()
 
     def weights(self, shape: ConvShape) -> int:
         """Return taps x inputs + inputs x outputs."""

@@ -17,6 +17,7 @@ class Shuffle(Substitute):
     """
 
     name: ClassVar[str] = "Shuffle"
+    compressed: ClassVar[tuple[str, ...] | None] = None
     setting: ClassVar[Setting | None] = Setting(1, 1024, whole=True, grows=False)
 
     def plan(self, shape: ConvShape) -> tuple[int, int]:

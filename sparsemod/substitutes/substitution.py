@@ -47,14 +47,20 @@ def substitute(module: nn.Module, name: str | Substitute, skip: Sequence[str] | 
         return []
     chosen = name if isinstance(name, Substitute) else create(name)
     found = list(places(module, skip))
+    before, made = _size(module), []
     for place in found:
         owner, _, last = place.path.rpartition(".")
         holder = module.get_submodule(owner)
         built = chosen.build(place.shape, place.making)
         built.train(module.training)
         setattr(holder, last, built)
+        made.append(built)
         if place.pair is not None:
             setattr(holder, place.pair.rpartition(".")[2], nn.Identity())
+    for built in made:
+        for role, part in built.named_children():
+            if chosen.compressed is None or role in chosen.compressed:
+                mark_compressed(part, _size(module) / before, chosen.scales_decay)
     return found
 
 
@@ -74,6 +80,21 @@ def places(module: nn.Module, skip: Sequence[str] | None = None) -> Iterator[Pla
             yield _place(path, layer, pairs[path], second)
         elif layer.groups == 1:
             yield _place(path, layer, None, layer)
+
+
+def mark_compressed(part: nn.Module, ratio: float, scales_decay: bool) -> None:
+    """Note on the layers of `part` that their weights are compressed, for the groups of weight decay.
+
+    `compression_ratio` is the number of the network's parameters divided by that before the substitution; `scales_decay`
+    says whether the decay is by default scaled by it.
+    """
+    for layer in part.modules():
+        if isinstance(layer, nn.Conv1d | nn.Conv2d | ComputedConv):
+            vars(layer)["compression_ratio"], vars(layer)["scales_decay"] = ratio, scales_decay
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def dense(module: nn.Module) -> nn.Module:

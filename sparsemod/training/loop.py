@@ -253,7 +253,9 @@ class _Training:
             diverged=diverged,
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
-            notes=tuple(self.rule.notes()),
+            notes=tuple(
+                filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
+            ),
         )
 
     def _prune(self, epoch: int) -> None:
