@@ -23,6 +23,7 @@ from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, chec
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
@@ -207,7 +208,7 @@ class ExperimentSpec(Part):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
             return cls.model_validate_json(
-                plain_json(upgraded(current(data)), source), context={NAMES: names}
+                plain_json(with_preset(upgraded(current(data))), source), context={NAMES: names}
             )
         except ValidationError as error:
             raise translate(error, cls, source) from None

@@ -123,6 +123,10 @@ class _Training:
             )
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
+        if settings.drop_path and not hasattr(module, "set_drop_path"):
+            raise InvalidInput(
+                "training.drop_path", settings.drop_path, "0 for a network without paths to drop"
+            )
         self.rule = RULES.create(settings.rule)
         if len(data.train.shape) == 3:
             _set_memory_format(module, torch.channels_last)
@@ -289,6 +293,9 @@ class _Training:
         total = torch.zeros((), device=self.device)
 
         self.module.train()
+        if self.settings.drop_path:
+            set_drop_path: Any = self.module.set_drop_path
+            set_drop_path(self.settings.drop_path * (epoch - 1) / self.epochs)
         with self._layers():
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
