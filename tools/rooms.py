@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.layouts", "sparsemod.scales"),
     (
         "sparsemod.files",
+        "sparsemod.patterns",
         "sparsemod.records",
         "sparsemod.registry",
         "sparsemod.stage_errors",

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from sparsemod.errors import BuildError, Unsupported
-from sparsemod.graph import Graph, capture, deployed
+from sparsemod.graph import Graph, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
 from sparsemod.pipeline import training_memory
-from sparsemod.pipeline.deployment import encoding_goal
+from sparsemod.pipeline.deployment import captured, encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.substituted import deployable
@@ -60,7 +60,7 @@ def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Modul
     """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
     module = deployable(module, problem.info.shape, problem.info.layout)
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     with stage_errors("pruning"):
         return method.plan(graph, problem.sparsity(values), module.state_dict())
 
@@ -72,7 +72,7 @@ def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> d
     counted.
     """
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 

@@ -49,4 +49,4 @@ def plan(network: IntegerNetwork) -> ArenaPlan:
 
 def node(layer: Layer) -> Node:
     """Convert a layer to the planner's node."""
-    return Node(layer.name, layer.kind, layer.inputs, layer.output, layer.window)
+    return Node(layer.name, layer.kind, layer.inputs, layer.output, layer.window, layer.attributes)

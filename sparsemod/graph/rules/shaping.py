@@ -9,7 +9,10 @@ from sparsemod.graph.aten import aten
 from sparsemod.graph.call import Call
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.rules.movements import moved, padded
 from sparsemod.layouts import RANKS
+
+_LOWEST = -1e30  # pads below this value stand for -infinity
 
 
 @aten("cat.default", "concat.default", "concatenate.default", kinds=("concat",))
@@ -31,21 +34,25 @@ def _concat(call: Call) -> None:
     "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", kinds=("flatten", "reshape"),
 )  # fmt: skip
 def _reshape(call: Call) -> None:
+    if call.is_moved("self") or len(call.result_shape) not in RANKS:
+        moved(call)
+        return
     before, after = call.shape("self"), call.result_shape
     if after == before:
         call.alias("self")
         return
     if after == (math.prod(before),):
         call.emit("flatten", (call.tensor("self"),))
-    elif len(after) in RANKS:
-        call.emit("reshape", (call.tensor("self"),), {"shape": after}, layout=None, named=False)
     else:
-        raise call.unsupported(f"from {before} to {after}; samples have {' or '.join(map(str, RANKS))} axes")
+        call.emit("reshape", (call.tensor("self"),), {"shape": after}, layout=None, named=False)
     call.walker.storage[call.node] = call.walker.storage[call["self"]]
 
 
 @aten("transpose.int", "permute.default", kinds=("transpose",))
 def _transpose(call: Call) -> None:
+    if call.is_moved("self"):
+        moved(call)
+        return
     rank = len(call.shape("self")) + 1
     if call.operator == "permute":
         order = [axis % rank for axis in call["dims"]]
@@ -57,7 +64,8 @@ def _transpose(call: Call) -> None:
         call.alias("self")
         return
     if order != [0, 2, 1]:
-        raise call.unsupported("only the two axes of a sequence")
+        moved(call)
+        return
     transposed(call, call.tensor("self"))
 
 
@@ -70,14 +78,22 @@ def transposed(call: Call, tensor: str) -> str:
 
 @aten("pad.default", "constant_pad_nd.default", kinds=("pad",))
 def _pad(call: Call) -> None:
+    if call.arguments.get("mode", "constant") != "constant":
+        moved(call)
+        return
     sizes = list(call["pad"]) + [0] * (4 - len(call["pad"]))
     value, layout = call.arguments.get("value"), call.layout("self")
-    constant = call.arguments.get("mode", "constant") == "constant" and value in (None, 0)
     along = 2 * len(layout.positions)
-    if not constant or min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
-        raise call.unsupported("only zeros around rows and columns")
     if not any(sizes):
         call.alias("self", copy=True)
+        return
+    if value not in (None, 0):
+        if value >= 0 or (math.isfinite(value) and value > _LOWEST):
+            raise call.unsupported(f"with the value {value}; known are 0 and, before a max pool, -infinity")
+        padded(call, list(call["pad"]), "lowest")
+        return
+    if min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
+        padded(call, list(call["pad"]))
         return
     left, right, top, bottom = (int(size) for size in sizes[:4])
     call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)}, named=False)
