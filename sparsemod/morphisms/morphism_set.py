@@ -62,7 +62,7 @@ GENERIC = MorphismSet(operators.ANY, _any)
 
 def morphism_set(family: Family | str) -> MorphismSet:
     """Return the family's registered set, else the generic set: change one parameter, copy weights that fit."""
-    name = family.name if isinstance(family, Family) else family
+    name = family.morphisms if isinstance(family, Family) else family
     return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
 
 
