@@ -99,11 +99,13 @@ def _inside(path: str, name: str) -> str:
 
 def _uneven(operator: Operator) -> nn.Module:
     """Return the padding by which one side of an axis exceeds the other: a layer of its own in the network."""
-    (top, bottom), (left, right) = operator.window.around(0), operator.window.around(1)
+    window = operator.window
+    (top, bottom), (left, right) = window.around(0), window.around(1)
     rows, columns = min(top, bottom), min(left, right)
-    if top != bottom:
-        return nn.ZeroPad2d((left - columns, right - columns, top - rows, bottom - rows))
-    return nn.ConstantPad1d((left - columns, right - columns), 0.0) if left != right else nn.Identity()
+    top, bottom, left, right = top - rows, bottom - rows, left - columns, right - columns
+    if top or bottom:
+        return nn.ZeroPad2d((left, right, top, bottom))
+    return nn.ConstantPad1d((left, right), 0.0) if left or right else nn.Identity()
 
 
 def _moved(step: Operator, name: str, path: str, inputs: tuple[str, ...]) -> Operator:

@@ -1,4 +1,4 @@
-"""SNIP (unstructured): remove the weights that the loss depends on least."""
+"""SNIP (unstructured): remove the weights that change the loss least."""
 
 from typing import TYPE_CHECKING
 
