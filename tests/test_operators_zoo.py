@@ -1,5 +1,6 @@
 """Networks in the style of published ones, through every stage: capture, int8, compiled C, costs, ONNX, TensorFlow Lite."""
 
+import runpy
 import shutil
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from support_emulator import needs_emulator
-from support_zoo import ZOO
 
 from sparsemod.emulator import Emulator
 from sparsemod.errors import SparsemodError, Unsupported
@@ -22,6 +22,7 @@ from sparsemod.measure.predicted import predict
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import operator_model
 
+ZOO = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "zoo_networks.py"))["ZOO"]
 REFUSED = {"vision transformer": "scaled_dot_product_attention", "recurrent network": "gru"}
 QUANTA = 5  # most between an exported file's runtime and the integer network, in any of these networks
 NAMES = [name for name in ZOO if name not in REFUSED]
