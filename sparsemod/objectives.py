@@ -19,6 +19,9 @@ from sparsemod.scales import Scale
 
 Floats = npt.NDArray[np.float64]
 
+NEAREST = 5
+"""Number of rows over a budget that stand for the front while it is empty."""
+
 
 @dataclass(frozen=True)
 class Objectives:
@@ -112,16 +115,18 @@ class Objectives:
 
 
 class GrowingFront:
-    """A front to which rows are added one by one, in the order of completion.
+    """A front that grows by one row at a time, in the order of completion.
 
     `members`: the keys of the rows on the front, in the order of their addition. `hypervolume`: the share of
-    the reference box that they dominate.
+    the box that they dominate. `nearest`: while there are no members, the keys and values of up to NEAREST rows
+    over a budget, the smallest `excess` first.
     """
 
     def __init__(self, objectives: Objectives) -> None:
         self.objectives = objectives
         self.members: list[int] = []
         self.hypervolume = 0.0
+        self.nearest: list[tuple[int, Mapping[str, float]]] = []
         self._points = np.empty((0, len(objectives.names)))
 
     def add(self, key: int, row: Mapping[str, float]) -> float:
@@ -131,8 +136,14 @@ class GrowingFront:
         is computed only for rows that extend the front within the reference box.
         """
         objectives = self.objectives
-        if any(name not in row for name in objectives.names) or not objectives.feasible(row):
+        if any(name not in row for name in objectives.names):
             return self.hypervolume
+        if not objectives.feasible(row):
+            if not self.members and objectives.excess(row) < math.inf:
+                missed = [*self.nearest, (key, row)]
+                self.nearest = sorted(missed, key=lambda one: objectives.excess(one[1]))[:NEAREST]
+            return self.hypervolume
+        self.nearest = []
         point = objectives.vector(row)
         if np.any(np.all(self._points <= point, axis=1)):
             return self.hypervolume

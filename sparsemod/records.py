@@ -20,7 +20,7 @@ Value = int | float | str | bool
 LABEL_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
 Label = Annotated[str, Field(min_length=1, max_length=20, pattern=LABEL_PATTERN)]
-"""A word that a candidate source gives its candidates: how it chose one (`origin`), or to which part of the experiment it belongs (`round`)."""
+"""A word that a candidate source gives its candidates: how it chose one (`origin`), or the part of the experiment (`round`)."""
 
 
 class Record(BaseModel):
@@ -243,6 +243,14 @@ class FrontPoint(Measured):
     artifacts: tuple[Artifact, ...]
 
 
+class NearMiss(Record):
+    """A completed trial over a budget. `excess`: metric over its budget -> value minus limit, in the metric's unit."""
+
+    index: int
+    values: dict[str, float]
+    excess: dict[str, float]
+
+
 class HistoryPoint(Record):
     """Hypervolume after `trials` completed trials; `index` and `round` belong to the last one."""
 
@@ -264,5 +272,9 @@ class ParetoFront(Record):
     budgets: dict[str, float]
     scales: dict[str, Scale] = Field(description=SCALES)
     points: tuple[FrontPoint, ...]
+    nearest: tuple[NearMiss, ...] = Field(
+        (),
+        description="While no trial meets the budgets: the completed trials that come nearest, nearest first.",
+    )
     hypervolume: float
     history: tuple[HistoryPoint, ...]

@@ -18,7 +18,7 @@ from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.macs import MACS
 from sparsemod.kinds import KINDS
-from sparsemod.measure.work import FEATURES
+from sparsemod.measure.work import CONSTANTS, FEATURES
 from sparsemod.pruning.channels import CHANNELS
 from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers import LAYERS
@@ -106,7 +106,7 @@ EXAMPLES = (
 
 
 STAGES: tuple[Registry[Any], ...] = (
-    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, EMITTERS, ONNX, TFLITE,
+    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, CONSTANTS, EMITTERS, ONNX, TFLITE,
 )  # fmt: skip
 
 

@@ -41,6 +41,10 @@ def test_a_finished_trial_is_compressed(
         assert found["nonzeros"] <= 0.5 * values[0]["nonzeros"]
     assert values[3]["flash"] < values[0]["flash"] and values[3]["instructions"] < values[0]["instructions"]
     assert {t["candidate"]["parent"] for t in trials[1:]} == {0}
+    assert "series" in (tmp_path / "small" / "prunability.csv").read_text().splitlines()[0]
+    written = cli(capsys, "prunability", str(tmp_path / "small"), "--out", str(tmp_path / "report"))
+    assert written.count("prunability.") == 2 and written.count("curves.") == 3
+    assert (tmp_path / "report" / "prunability.html").read_text().count("<tr>") == 1 + 13 * 3
     # the same command again has nothing left to do
     again = cli(capsys, *words)
     assert "the study is complete: 4 networks" in again

@@ -20,6 +20,7 @@ from service.cli.view import (
     sparkline,
 )
 from service.cli.watching import time_left
+from sparsemod.records import NearMiss
 
 SNAPSHOT = Snapshot(
     identity=3,
@@ -135,6 +136,10 @@ def test_the_reason_for_an_empty_front() -> None:
     assert emptiness(empty) in shown(render(empty))
     assert emptiness(empty).endswith("of 5 completed, no trial is within the budgets yet (error <= 1.00 %)")
     assert "budgets (error" in emptiness(replace(empty, state="done"))
+    miss = NearMiss(index=7, values={"error": 0.03, "model_size": 900.0}, excess={"error": 0.02})
+    near = replace(empty, nearest=(miss,))
+    assert emptiness(near).endswith("(error <= 1.00 %)\nnear: trial 7: error 3.00 %, 2.00 % too much")
+    assert "near: trial 7" in shown(render(near)) and "no front, near: trial 7" in line(near)
     young = replace(empty, counts={"running": 1})
     assert emptiness(young) == "the front is empty: no trial has completed yet"
     assert "front" not in shown(render(young)), "nothing is wrong so far"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparsemod.errors import InvalidInput
-from sparsemod.objectives import Objectives, hypervolume, nondominated
+from sparsemod.objectives import GrowingFront, Objectives, hypervolume, nondominated
 
 points = st.integers(1, 4).flatmap(
     lambda m: st.lists(
@@ -69,3 +69,26 @@ def test_errors_name_the_field():
         Objectives(("error",), {"error": 0}, {})
     with pytest.raises(InvalidInput, match=r"values.error"):
         Objectives(("error",), {"error": 1}, {}).vector({"latency": 3})
+
+
+def test_the_nearest_misses_stand_for_an_empty_front():
+    objectives = Objectives(("error",), {"error": 1.0}, {"error": 0.1, "latency": 5.0})
+    growing = GrowingFront(objectives)
+    rows = [
+        {"error": 0.4},
+        {"error": 0.2, "latency": 6.0},  # twice and 1.2 times over
+        {"error": 0.11, "latency": 20.0},
+        {"error": 0.2, "latency": float("nan")},
+        {"error": 0.3},
+        {"error": 0.9},
+        {"error": 0.11},
+        {"error": 0.15},
+    ]
+    for key, row in enumerate(rows):
+        growing.add(key, row)
+    assert [key for key, _ in growing.nearest] == [6, 7, 1, 4, 0]
+    assert [key for key, _ in growing.nearest] == objectives.nearest_misses(rows, 5)
+    growing.add(8, {"error": 0.1})
+    assert (growing.members, growing.nearest) == ([8], [])
+    growing.add(9, {"error": 0.2})
+    assert growing.nearest == []

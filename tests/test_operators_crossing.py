@@ -40,7 +40,10 @@ from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
 from sparsemod.targets import operator_model
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+pytestmark = [
+    pytest.mark.slow(every=6),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc"),
+]
 
 
 @dataclass(frozen=True, eq=False)

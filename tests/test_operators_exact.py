@@ -12,6 +12,8 @@ from sparsemod.emulator import MACHINES, Emulator
 from sparsemod.export.c.host import host_run_all
 from sparsemod.quantization import IntegerNetwork
 
+pytestmark = pytest.mark.slow(every=6)
+
 
 @pytest.mark.parametrize("start", range(0, 120, 40))
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")

@@ -23,6 +23,9 @@ from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import operator_model
 
 ZOO = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "zoo_networks.py"))["ZOO"]
+
+pytestmark = pytest.mark.slow(every=6)
+
 REFUSED = {"vision transformer": "scaled_dot_product_attention", "recurrent network": "gru"}
 QUANTA = 5  # most between an exported file's runtime and the integer network, in any of these networks
 NAMES = [name for name in ZOO if name not in REFUSED]

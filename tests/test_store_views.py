@@ -104,6 +104,21 @@ def test_the_front_its_history_and_lineage(store: Store) -> None:
     )
 
 
+def test_the_nearest_misses_while_there_is_no_front(store: Store) -> None:
+    made = store.create_experiment(spec(budgets={"error": 0.3})).id
+    fill(store, made, suggestions(3))
+    for error in (0.6, 0.4, 0.2):
+        claim = store.claim("w")
+        assert claim is not None
+        store.finish(claim.attempt, claim.token, completed(error=error, size=500.0))
+        found = store.pareto(made)
+        if error > 0.3:
+            assert found.points == () and found.nearest[0].index == claim.trial
+            assert found.nearest[0].excess == {"error": pytest.approx(error - 0.3)}
+            assert found.nearest[0].values["model_size"] == 500.0
+    assert len(found.points) == 1 and found.nearest == ()
+
+
 def test_an_empty_front(store: Store) -> None:
     front = store.pareto(store.create_experiment(spec()).id)
     assert (front.points, front.hypervolume, front.history) == ((), 0.0, ())

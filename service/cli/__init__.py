@@ -15,12 +15,14 @@ from service.cli import (
     calibrate,
     catalogue,
     compress,
+    counting,
     experiments,
     exporting,
     local,
     results,
     serving,
     token,
+    tracing,
     workers,
 )
 from service.cli.common import AT_END, complain
@@ -40,6 +42,7 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (tracing, "On this machine, without a server"),
     (compress, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),
@@ -47,6 +50,7 @@ for group, title in (
     (results, "Results"),
     (exporting, "Results"),
     (catalogue, "Catalogue"),
+    (counting, "Catalogue"),
     (calibrate, "Devices"),
 ):
     for name, function in group.COMMANDS.items():

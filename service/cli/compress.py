@@ -13,6 +13,7 @@ from service.cli.common import (
     console,
     import_modules,
     metric_text,
+    require_folder,
 )
 from service.cli.folders import local_folder
 from service.cli.local import follow, one_thread
@@ -80,6 +81,10 @@ def compress(
         adopt_reference(local, view, files)
     follow(local, False)
     _table(local)
+    from sparsemod.report.prunability_page import write_prunability
+
+    written = write_prunability(folder, study.name, [trial.record for trial in local.trials])
+    typer.echo(f"report: {written['prunability.html']}")
 
 
 def _trial(
@@ -145,4 +150,32 @@ def _table(local: "LocalRun") -> None:
     console().print(table)
 
 
-COMMANDS = {"compress": compress}
+def prunability(
+    experiment: Annotated[
+        str, typer.Argument(help="Id or name of a study on the server, or the folder of a local run of one.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder to write to. Default: the run's folder, or study-ID."),
+    ] = None,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Write a study's report: for each method, the smallest network within 13 levels of error.
+
+    Also the curves of error against weights, flash, RAM and instructions, as HTML, PDF, SVG, CSV and npz.
+    """
+    from sparsemod.report.prunability_page import write_prunability
+
+    folder = local_folder(experiment)
+    rows: list[TrialRecord]
+    if folder is not None:
+        name, rows, default = folder.spec.name, [trial.record for trial in folder.trials], folder.folder
+    else:
+        client = connect(server)
+        stored = client.experiment(which(client, experiment).id)
+        name, rows, default = stored.spec.name, list(client.trials(stored.id)), Path(f"study-{stored.id}")
+    for path in write_prunability(require_folder(out or default, "--out"), name, rows).values():
+        typer.echo(str(path))
+
+
+COMMANDS = {"compress": compress, "prunability": prunability}

@@ -201,7 +201,7 @@ class _Follower:
 
         from service.cli.view import Point, Progress, Snapshot
         from service.cli.watching import time_left
-        from sparsemod.report.pareto import front
+        from sparsemod.report.pareto import front, pareto_front
 
         local = self._local
         spec = local.spec
@@ -221,8 +221,7 @@ class _Follower:
         ]
         objectives = local.problem.objectives
         rows = [trial.record for trial in local.trials]
-        completed = [row.values() for row in rows if row.state == "completed"]
-        history = objectives.history(completed)
+        results = pareto_front(spec.name, objectives, rows)
         seconds = time.monotonic() - self._began
         points = [
             Point(
@@ -241,8 +240,9 @@ class _Follower:
             budgets=spec.all_budgets(),
             limited=[name for name in spec.budgets if name not in spec.objectives],
             front=points,
-            hypervolume=history[-1] if history else 0.0,
-            history=history,
+            nearest=results.nearest,
+            hypervolume=results.hypervolume,
+            history=[point.hypervolume for point in results.history],
             seconds=seconds,
             left=time_left(rounds, seconds),
             running=[] if self._running is None else [self._running[1]],

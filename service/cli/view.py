@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli.common import STATE_STYLES, duration, metric_text
+from sparsemod.records import NearMiss
 from sparsemod.units import METRICS
 
 COUNTED = ("completed", "running", "queued", "infeasible", "failed", "stopped")
@@ -88,6 +89,7 @@ class Snapshot:
     workers: int | None = None
     notes: Sequence[str] = field(default=())
     limited: Sequence[str] = field(default=())
+    nearest: Sequence[NearMiss] = field(default=())
 
     @property
     def finished(self) -> bool:
@@ -118,7 +120,17 @@ def emptiness(snapshot: Snapshot) -> str:
     if not completed:
         return f"the front is empty: no trial {'was' if snapshot.finished else 'has'} completed{yet}"
     limits = ", ".join(f"{name} <= {metric_text(name, limit)}" for name, limit in snapshot.budgets.items())
-    return f"the front is empty: of {completed} completed, no trial is within the budgets{yet} ({limits})"
+    text = f"the front is empty: of {completed} completed, no trial is within the budgets{yet} ({limits})"
+    return text + "".join(f"\n{miss_text(miss)}" for miss in snapshot.nearest)
+
+
+def miss_text(miss: NearMiss) -> str:
+    """Return a trial over a budget as a line: by how much it misses each budget."""
+    over = ", ".join(
+        f"{name} {metric_text(name, miss.values[name])}, {metric_text(name, excess)} too much"
+        for name, excess in miss.excess.items()
+    )
+    return f"near: trial {miss.index}: {over}"
 
 
 def line(snapshot: Snapshot) -> str:
@@ -130,6 +142,8 @@ def line(snapshot: Snapshot) -> str:
         first = snapshot.objectives[0]
         value = min(point.values[first] for point in snapshot.front)
         best = f"  front {len(snapshot.front)}, best {first} {metric_text(first, value)}"
+    elif snapshot.nearest:
+        best = f"  no front, {miss_text(snapshot.nearest[0])}"
     left = "" if snapshot.left is None or snapshot.finished else f"  {duration(snapshot.left)} left"
     state = snapshot.state + (f" ({snapshot.reason})" if snapshot.reason else "")
     hypervolume = f"  hypervolume {snapshot.hypervolume:.4f}"

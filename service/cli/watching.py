@@ -92,6 +92,7 @@ def build_snapshot(
         budgets=pareto.budgets,
         limited=[name for name in experiment.spec.budgets if name not in pareto.objectives],
         front=points,
+        nearest=pareto.nearest,
         hypervolume=pareto.hypervolume,
         history=[entry.hypervolume for entry in pareto.history],
         seconds=seconds,

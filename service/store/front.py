@@ -18,8 +18,8 @@ from service.store.tables import trials
 from service.store.trial_rows import values_by_trial
 from service.store.trials import Trials
 from sparsemod.objectives import GrowingFront, Objectives
-from sparsemod.records import HistoryPoint, TrialState
-from sparsemod.report.pareto import Parents, front_point
+from sparsemod.records import HistoryPoint, NearMiss, TrialState
+from sparsemod.report.pareto import Parents, front_point, near_misses
 
 _KEPT = 64
 """Number of experiments whose history is cached."""
@@ -59,7 +59,7 @@ class Fronts(Trials, Experiments):
         """
         with self._read() as connection:
             row = self._row(connection, experiment_id)
-            objectives, members, points = self._history(connection, row)
+            objectives, members, points, nearest = self._history(connection, row)
         # Another thread may have extended the history beyond the snapshot above. A new snapshot sees at
         # least as much.
         with self._read() as connection:
@@ -84,14 +84,15 @@ class Fronts(Trials, Experiments):
                 budgets=dict(objectives.budgets),
                 scales=dict(objectives.scales),
                 points=tuple(_point(view, parents) for view in views),
+                nearest=nearest,
                 hypervolume=points[-1].hypervolume if points else 0.0,
                 history=points,
             )
 
     def _history(
         self, connection: sa.Connection, row: Any
-    ) -> tuple[Objectives, list[int], tuple[HistoryPoint, ...]]:
-        """Return the objectives, the indices of the trials on the front, and the history."""
+    ) -> tuple[Objectives, list[int], tuple[HistoryPoint, ...], tuple[NearMiss, ...]]:
+        """Return the objectives, the indices of the trials on the front, the history, and the nearest misses."""
         with self._history_lock:
             history = self._histories.get(row["id"])
             if history is None or history.version != row["spec_version"]:
@@ -113,7 +114,7 @@ class Fronts(Trials, Experiments):
             self._histories.move_to_end(row["id"])
             while len(self._histories) > _KEPT:
                 self._histories.popitem(last=False)
-            return history.objectives, list(history.members), tuple(history.points)
+            return history.objectives, list(history.members), tuple(history.points), near_misses(history)
 
 
 def _point(view: TrialView, parents: Parents) -> ParetoPoint:

@@ -103,7 +103,7 @@ class Series(Fronts):
         Both are empty when the limits of the stored spec are unknown here, such as those of a device.
         """
         try:
-            _, members, history = self._history(connection, row)
+            _, members, history, _ = self._history(connection, row)
         except InvalidInput:
             return [], {}
         return members, {point.index: point.hypervolume for point in history}

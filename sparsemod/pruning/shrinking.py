@@ -140,6 +140,12 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
         sizes, place = list(shapes[name]), graph.layout(name).channel
         sizes[place] = int(keep[labels].sum())
         shapes[name] = tuple(sizes)
+    operators = [
+        dataclasses.replace(o, attributes={**o.attributes, "shape": shapes[o.output]})
+        if "shape" in o.attributes
+        else o
+        for o in operators
+    ]
     return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
 
 

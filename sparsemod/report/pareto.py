@@ -3,7 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 from sparsemod.objectives import GrowingFront, Objectives
-from sparsemod.records import Ancestor, FrontPoint, HistoryPoint, ParetoFront, TrialRecord, TrialState
+from sparsemod.records import (
+    Ancestor,
+    FrontPoint,
+    HistoryPoint,
+    NearMiss,
+    ParetoFront,
+    TrialRecord,
+    TrialState,
+)
 
 Parents = Mapping[int, tuple[int, Sequence[str]]]
 """Index of a trial -> index of its parent, and the operators that changed the parent into it."""
@@ -56,8 +64,17 @@ def pareto_front(name: str, objectives: Objectives, rows: Sequence[TrialRecord])
         budgets=dict(objectives.budgets),
         scales={name: objectives.scales[name] for name in objectives.names},
         points=tuple(front_point(row, parents) for row in front(objectives, rows)),
+        nearest=near_misses(growing),
         hypervolume=growing.hypervolume,
         history=tuple(history),
+    )
+
+
+def near_misses(growing: GrowingFront) -> tuple[NearMiss, ...]:
+    """Return the trials that come nearest to the budgets while there is no front, nearest first."""
+    over = growing.objectives.over_budget
+    return tuple(
+        NearMiss(index=index, values=dict(values), excess=over(values)) for index, values in growing.nearest
     )
 
 

@@ -7,14 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sparsemod.objectives import NEAREST
 from sparsemod.records import TrialState
 from sparsemod.search.settings import RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-
-NEAREST = 6
-"""Number of trials over a budget that serve as bases for mutations and morphs while there is no front."""
 
 
 @dataclass(frozen=True)

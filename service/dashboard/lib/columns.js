@@ -5,8 +5,9 @@ import { get } from "./api.js";
  * @typedef {{index: number, state: string, round: string, origin: string, parent: number | null, epochs: number, finished: number | null,
  *   finishedAt: number | null, values: Record<string, number>, parameters: Record<string, any>, operators: string[], hypervolume: number | null}} Row
  *
- * The front of an experiment: its trials, and the hypervolume after each completed trial, as the server gives them.
- * @typedef {{members: {row: number}[], history: {row: number, hypervolume: number}[], feasible: (value: (metric: string) => number | null) => boolean}} Front
+ * The front of an experiment: its trials, and the hypervolume after each completed trial, as the server gives them. While there is no front,
+ * `nearest` holds the completed trials that come nearest to the budgets.
+ * @typedef {{members: {row: number}[], nearest: Row[], history: {row: number, hypervolume: number}[], feasible: (value: (metric: string) => number | null) => boolean}} Front
  */
 
 export class Columns {
@@ -83,6 +84,7 @@ export class Columns {
       this.judged = key;
       this.shown = {
         members: this.front.filter((index) => this.row(index)).map((row) => ({ row })),
+        nearest: this.front.length ? [] : nearest(this.completed(), budgets),
         history: this.completed().filter((row) => row.hypervolume !== null).map((row) => ({ row: row.index, hypervolume: /** @type {number} */ (row.hypervolume) })),
         /** Whether no budget is broken by what is known. */
         feasible: (value) => budgets.every(([metric, limit]) => !(/** @type {number} */ (value(metric) ?? -Infinity) > limit)),
@@ -90,6 +92,17 @@ export class Columns {
     }
     return this.shown;
   }
+}
+
+const NEAREST = 5;
+
+/**
+ * The trials over a budget with the smallest excess, the sum of log(value / limit) over the broken budgets, as on the server.
+ * @param {Row[]} completed @param {[string, number][]} budgets
+ */
+function nearest(completed, budgets) {
+  const excess = (/** @type {Row} */ row) => budgets.reduce((sum, [metric, limit]) => sum + Math.max(0, Math.log((row.values[metric] ?? 0) / limit)), 0);
+  return completed.map((row) => ({ row, over: excess(row) })).filter(({ over }) => over > 0).sort((a, b) => a.over - b.over).slice(0, NEAREST).map(({ row }) => row);
 }
 
 /** The values of row `i` that are not missing. @param {[string, any][]} columns @param {number} i */

@@ -117,7 +117,7 @@ class FilterMethod(MaskMethod[C]):
 
         alive = torch.zeros(channels.count)
         for name in channels.filters:
-            if name in self._tensors:
+            if name in self._masks:  # which stay after `finish`
                 rows = self._masks[name].flatten(1).any(1).cpu().float()
                 alive.index_add_(0, torch.from_numpy(channels.rows[name]), rows)
         made = torch.zeros(channels.count, dtype=torch.bool)
@@ -170,4 +170,4 @@ class FilterMethod(MaskMethod[C]):
         reached, wanted = self.sparsity, self.config.sparsity
         if self.config.of != "weights" or not self._at_target or abs(reached - wanted) <= 0.005:
             return ()
-        return (f"pruning: {reached:.4f} of the weights went, the nearest reachable to {wanted:g}",)
+        return (f"pruning removed {reached:.4f} of the weights, the nearest reachable share to {wanted:g}",)

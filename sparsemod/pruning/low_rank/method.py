@@ -238,7 +238,7 @@ class LowRankMethod(Method[C]):
         if not self._at_target or abs(self._sparsity - self.config.sparsity) <= 0.005:
             return ()
         return (
-            f"pruning: {self._sparsity:.4f} of the weights went, the nearest reachable to {self.config.sparsity:g}",
+            f"pruning removed {self._sparsity:.4f} of the weights, the nearest reachable share to {self.config.sparsity:g}",
         )
 
     def finish(self) -> None:

@@ -1,6 +1,6 @@
 // The Pareto scatter: any two quantities, coloured by a third. Regions over a budget are shaded, trials over a budget dimmed.
 import { html, useMemo } from "../../lib/ui.js";
-import { plural, show, tick, title } from "../../lib/format.js";
+import { phrase, plural, show, tick, title } from "../../lib/format.js";
 import { colour, palette } from "../../lib/look.js";
 import { roundColour, roundName } from "../../lib/rounds.js";
 import { setQuery, queryValue } from "../../lib/route.js";
@@ -32,6 +32,7 @@ export function Scatter({ experiment, columns, version, front, selection, picked
   const on = { click: (/** @type {any} */ event) => indexOf(event.data) !== undefined && setQuery({ t: indexOf(event.data) }, { push: true }) };
   const label = `${title(y)} against ${title(x)} of ${plural(drawn.good.length, "completed trial")}; ${plural(front.members.length, "point")} on the Pareto front. The table of trials below lists the numbers.`;
   return html`<${Card} title="Pareto front" id="scatter" note=${drawn.untrained ? `${plural(drawn.untrained, "infeasible trial")} never trained: marks at the edge, if in range` : drawn.good.length + drawn.over.length === 0 ? "no trial has a result yet" : ""}>
+    ${front.nearest.length > 0 && html`<p class="note" role="note">No completed trial meets every budget yet. Nearest: ${front.nearest.map((/** @type {any} */ row, /** @type {number} */ place) => html`${place ? "; " : ""}<a href=${`#/experiments/${experiment.id}/trials/${row.index}`}>trial ${row.index}</a> with ${missed(row, budgets)}`)}.</p>`}
     <div class="controls">
       <${Pick} label="Across" value=${x} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ x: v })} />
       <${Pick} label="Up" value=${y} options=${axes} onChange=${(/** @type {string} */ v) => setQuery({ y: v })} />
@@ -44,6 +45,9 @@ export function Scatter({ experiment, columns, version, front, selection, picked
       <li><span class="swatch ring"></span>on the front</li><li><span class="swatch hollow"></span>over a budget</li></ul>
   <//>`;
 }
+
+/** The budgets that a trial misses, with its values. @param {any} row @param {Record<string, number>} budgets */
+const missed = (row, budgets) => Object.entries(budgets).filter(([name, limit]) => row.values[name] > limit).map(([name, limit]) => `${phrase(name)} ${show(name, row.values[name])} (at most ${show(name, limit)})`).join(", ");
 
 /** The points to draw. @param {any} columns @param {any} front @param {string} x @param {string} y */
 function points(columns, front, x, y) {
