@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from sparsemod.export import EXPORTERS
 from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.sources.spacing import Spacing
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
 from sparsemod.spec.config_cfg import KEYS
 from sparsemod.spec.experiment import ExperimentSpec
@@ -24,7 +25,7 @@ from sparsemod.stages.base import STAGES, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 
-PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint)
+PARAMETERS: tuple[type[BaseModel], ...] = (Integer, Real, Categorical, Fixed, Constraint, Spacing)
 """Parts that the page describes by hand, with examples; the fields of all other parts describe themselves."""
 
 UNIONS: dict[type[BaseModel], Any] = {SourceConfig: SOURCES, Stage: STAGES}
@@ -202,6 +203,8 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if isinstance(value, tuple) and value and all(isinstance(one, Stage) for one in value):
         return f"`{json.dumps([stage.name for stage in value])}`"
+    if isinstance(value, tuple) and value and all(isinstance(one, BaseModel) for one in value):
+        return f"`{json.dumps([one.model_dump(mode='json', exclude_defaults=True) for one in value])}`"
     family = _family(info)
     if family is not None and isinstance(value, PluginConfig):
         name = getattr(value, family.key)

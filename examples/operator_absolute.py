@@ -1,4 +1,4 @@
-"""An operator in one file, y = |x|: its kind with traits, and a rule for each stage that supports it."""
+"""An operator in one file, y = |x| (torch.copysign(x, 1)): its kind with traits, and a rule for each of its stages."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ from sparsemod.quantization.layers import LAYERS, Layer
 from sparsemod.quantization.static import RULES
 
 KINDS.add("absolute", Kind("absolute", "absolute value", elementwise=True))
-aten("abs.default", kinds=("absolute",))(lambda call: call.emit("absolute", (call.tensor("self"),)))
+aten("copysign.Scalar", kinds=("absolute",))(lambda call: call.emit("absolute", (call.tensor("self"),)))
 FLOAT.add("absolute", lambda graph, operator, inputs: inputs[0].abs())
 MEMORY.add("absolute", over_input)
 # Counted like the most similar calibrated kernel.

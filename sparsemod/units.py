@@ -96,13 +96,14 @@ METRICS: dict[str, Metric] = {
         Metric("flash", "B", "flash", _BYTES, "b"),
         Metric("ram", "B", "RAM", _BYTES, "b"),
         Metric("macs", "MACs", "multiply-adds", _COUNT, ""),
+        Metric("training_memory", "B", "training memory", _BYTES, "b"),
     )
 }
 OBJECTIVES = ("error", "model_size", "working_memory", "latency")
 """The objectives of a spec that names none."""
 LINKED = ("flash", "ram")
 """Flash and RAM on the device with code and stack: known only for an int8 network on a calibrated core."""
-CHOICES = (*OBJECTIVES, *LINKED)
+CHOICES = (*OBJECTIVES, *LINKED, "training_memory")
 """The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
 

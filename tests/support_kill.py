@@ -26,10 +26,11 @@ from sparsemod.records import TrialState
 class Processes:
     """Server, suggester and workers on one data folder, each started and killed by name.
 
-    Every process inherits an environment variable, so that `left` finds whatever outlives them.
+    Every process inherits an environment variable, so that `left` finds whatever outlives them. A lease
+    must outlast the pauses of a busy machine; only tests that kill workers shorten it.
     """
 
-    def __init__(self, folder: Path, lease_seconds: float = 2.0) -> None:
+    def __init__(self, folder: Path, lease_seconds: float = 12.0) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

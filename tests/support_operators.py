@@ -18,7 +18,7 @@ from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.macs import MACS
 from sparsemod.kinds import KINDS
-from sparsemod.measure.work import FEATURES
+from sparsemod.measure.work import CONSTANTS, FEATURES
 from sparsemod.pruning.channels import CHANNELS
 from sparsemod.quantization.kernels.base import KERNELS
 from sparsemod.quantization.layers import LAYERS
@@ -76,6 +76,26 @@ EXAMPLES = (
     Example("reshape", lambda: Applied(lambda x: x.reshape(-1, 3, 48)), IMAGE),
     Example("reshape", lambda: Applied(lambda x: x.flatten(1).reshape(-1, 4, 9)), SEQUENCE),
     Example("transpose", lambda: Applied(lambda x: x.transpose(1, 2).relu()), SEQUENCE),
+    Example("table", lambda: nn.Hardswish(), IMAGE),
+    Example("table", lambda: Applied(lambda x: 2 * x.sigmoid() - 1), SEQUENCE),
+    Example("prelu", lambda: nn.PReLU(3), IMAGE),
+    Example("prelu", lambda: nn.PReLU(3), SEQUENCE),
+    Example("affine", lambda: Applied(lambda x, c: 3 * c(x) - 1, nn.Conv2d(3, 4, 1)), IMAGE, stays=False),
+    Example("sum", lambda: Applied(lambda x, c: x + c(x), nn.Conv2d(3, 1, 1)), IMAGE),
+    Example("sum", lambda: Applied(lambda x: (x + x.mean(2, keepdim=True)).relu()), SEQUENCE),
+    Example("subtract", lambda: Applied(lambda x, c: x - c(x), nn.Conv2d(3, 3, 1)), IMAGE),
+    Example("multiply", lambda: Applied(lambda x, p: x * p(x).sigmoid(), nn.AdaptiveAvgPool2d(1)), IMAGE),
+    Example("multiply", lambda: Applied(lambda x, c: x * c(x), nn.Conv1d(3, 3, 1)), SEQUENCE),
+    Example("maximum", lambda: Applied(lambda x, c: torch.maximum(x, c(x)), nn.Conv2d(3, 3, 1)), IMAGE),
+    Example("minimum", lambda: Applied(lambda x, c: torch.minimum(x, c(x)), nn.Conv2d(3, 1, 1)), IMAGE),
+    Example("move", lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2)), IMAGE),
+    Example("move", lambda: Applied(lambda x: x.flip(2)[:, :2, 1:]), SEQUENCE),
+    Example("take", lambda: nn.ReflectionPad2d((1, 2, 0, 1)), IMAGE),
+    Example("take", lambda: Applied(lambda x: functional.pad(x, (2, 1, 0, 2))), SEQUENCE),
+    Example("interpolate", lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
+    Example("interpolate", lambda: nn.Upsample(19, mode="linear", align_corners=True), SEQUENCE),
+    Example("softmax", lambda: nn.Softmax(1), IMAGE),
+    Example("l2_normalize", lambda: Applied(lambda x: functional.normalize(x.flatten(1))), SEQUENCE),
     Example(
         "pad",
         lambda: Applied(lambda x, c: c(functional.pad(x, (1, 2))), nn.Conv1d(3, 2, 3)),
@@ -86,7 +106,7 @@ EXAMPLES = (
 
 
 STAGES: tuple[Registry[Any], ...] = (
-    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, EMITTERS, ONNX, TFLITE,
+    KINDS, TRANSLATIONS, FLOAT, MACS, CHANNELS, RULES, LAYERS, KERNELS, MEMORY, FEATURES, CONSTANTS, EMITTERS, ONNX, TFLITE,
 )  # fmt: skip
 
 

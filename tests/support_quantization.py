@@ -1,6 +1,8 @@
 """A second, deliberately slow interpreter: Python integers in plain loops over one sample, written from the
 layers' definitions."""
 
+import math
+
 import numpy as np
 
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -18,6 +20,10 @@ from sparsemod.quantization.layers import (
     Reshape,
     Transpose,
 )
+from sparsemod.quantization.layers.functions import Prelu, Table
+from sparsemod.quantization.layers.movements import Interpolate, Move, Take
+from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax
+from sparsemod.quantization.layers.pairs import Combined, Multiply
 
 
 def slow_run(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
@@ -123,5 +129,72 @@ def slow_layer(layer, inputs, zeros, zo, shape):
         for row, column in np.ndindex(*x.shape):
             out[column, row] = x[row, column]
     else:
-        raise TypeError(layer)
+        slow_operator(layer, inputs, zeros, zo, out)
     return out
+
+
+def slow_operator(layer, inputs, zeros, zo, out):
+    """The layers of functions, pairs, copies and normalizations."""
+    x, z = inputs[0], zeros[0]
+    if isinstance(layer, Table):
+        for place in np.ndindex(*out.shape):
+            out[place] = int(layer.table[int(x[place]) + 128])
+    elif isinstance(layer, Prelu):
+        for place in np.ndindex(*out.shape):
+            d = int(x[place]) - z
+            factor = layer.positive if d >= 0 else int(layer.slopes[place[0]])
+            out[place] = min(127, max(-128, zo + slow_rescale([d], (factor,), layer.shift)))
+    elif isinstance(layer, Combined | Multiply):
+        for place in np.ndindex(*out.shape):
+            a, b = (
+                int(q[tuple(0 if size == 1 else at for at, size in zip(place, q.shape, strict=True))]) - zero
+                for q, zero in zip(inputs, zeros, strict=True)
+            )
+            if isinstance(layer, Multiply):
+                value = slow_requantize(a * b, layer.multiplier, layer.shift)
+            else:
+                a, b = a * layer.multipliers[0], b * layer.multipliers[1]
+                total = {"maximum": max(a, b), "minimum": min(a, b)}.get(layer.kind, a + b)
+                value = slow_rescale([total], (1,), layer.shift)
+            out[place] = clamp(zo + value, layer)
+    elif isinstance(layer, Move):
+        flat, made = x.reshape(-1), []
+        for place in np.ndindex(*layer.sizes):
+            made.append(flat[layer.offset + sum(i * s for i, s in zip(place, layer.strides, strict=True))])
+        out[...] = np.array(made, dtype=object).reshape(out.shape)
+    elif isinstance(layer, Take):
+        for place in np.ndindex(*out.shape):
+            source = [axis[at] if axis else at for at, axis in zip(place, layer.places, strict=True)]
+            outside = z if layer.fill == "zero" else -128
+            out[place] = outside if min(source) < 0 else x[tuple(source)]
+    elif isinstance(layer, Interpolate):
+        for k, r, c in np.ndindex(*out.shape):
+            u, v = layer.rows_part[r], layer.columns_part[c]
+            upper, lower = (
+                int(x[k, row, layer.columns[c]]) * (1024 - v) + int(x[k, row, layer.columns_next[c]]) * v
+                for row in (layer.rows[r], layer.rows_next[r])
+            )
+            out[k, r, c] = (upper * (1024 - u) + lower * u + 2**19) >> 20
+    elif isinstance(layer, Softmax | L2Normalize):
+        run = slow_softmax if isinstance(layer, Softmax) else slow_normalize
+        rest = [1 if axis == layer.axis else size for axis, size in enumerate(out.shape)]
+        for place in np.ndindex(*rest):
+            line = tuple(slice(None) if axis == layer.axis else at for axis, at in enumerate(place))
+            out[line] = run(layer, [int(q) for q in x[line]], z)
+    else:
+        raise TypeError(layer)
+
+
+def slow_softmax(layer, values, z):
+    powers = [int(layer.powers[max(values) - value]) for value in values]
+    assert sum(powers) < 2**32 and max(powers) * 256 + sum(powers) // 2 < 2**32
+    return [min(127, -128 + (256 * power + sum(powers) // 2) // sum(powers)) for power in powers]
+
+
+def slow_normalize(layer, values, z):
+    square, factor = sum((value - z) ** 2 for value in values), 128
+    while square < 2**30 and factor < 2**15:
+        square, factor = 4 * square, 2 * factor
+    length = math.isqrt(square)
+    shares = [(abs(value - z) * factor + length // 2) // length if length else 0 for value in values]
+    return [min(127, max(-128, s if v >= z else -s)) for s, v in zip(shares, values, strict=True)]

@@ -17,6 +17,8 @@ from service.http import auth
 from service.http.app import PARTS
 from service.schemas.logins import Scope
 
+pytestmark = pytest.mark.slow(every=6)
+
 NUMBER = 3
 
 ODD = [

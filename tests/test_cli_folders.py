@@ -111,7 +111,7 @@ def test_an_extended_folder_continues(run: Path, capsys: pytest.CaptureFixture[s
     after = (run / "trials.jsonl").read_text()
     assert after.startswith(before) and len(after.splitlines()) == 3
     assert LocalFolder(run).spec.budgets == {"flash": 102_400.0}
-    assert "nothing: the run in" in cli(capsys, "run", str(run), "--out", str(run.parent / "other"), code=2)
+    assert "no value: the run in" in cli(capsys, "run", str(run), "--out", str(run.parent / "other"), code=2)
 
 
 def test_another_spec_is_refused_with_the_way_on(

@@ -86,7 +86,7 @@ def test_a_full_disk_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("sparsemod.pipeline.local_run.os.fsync", full)
+    monkeypatch.setattr("sparsemod.files.os.fsync", full)
     with pytest.raises(SystemExit) as end:
         main(["run", str(spec), "--out", str(tmp_path / "results")])
     assert end.value.code == 1

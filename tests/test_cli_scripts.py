@@ -51,20 +51,6 @@ def test_help_takes_less_than_half_a_second(command: str) -> None:
 
 
 def test_a_workers_signals(tmp_path: Path) -> None:
-    """The moments of the signals depend on the machine's load: on a busy one the scenario is tried again."""
-    for number in range(3):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        try:
-            _signal_a_worker(folder)
-        except AssertionError:
-            if number == 2:
-                raise
-        else:
-            return
-
-
-def _signal_a_worker(tmp_path: Path) -> None:
     processes = Processes(tmp_path)
     store = store_at(tmp_path)
     made = store.create_experiment(SPEC).id

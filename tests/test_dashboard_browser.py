@@ -30,7 +30,7 @@ objectives: [error, model_size]
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    running = Processes(tmp_path_factory.mktemp("dashboard"), lease_seconds=5.0)
+    running = Processes(tmp_path_factory.mktemp("dashboard"))
     running.start_server()
     running.start_suggester()
     running.start_worker("worker-1")

@@ -14,12 +14,14 @@ from support_docs import DOCS, built, captioned_tables, generator, tables
 from service.cli import (
     calibrate,
     catalogue,
+    counting,
     experiments,
     exporting,
     local,
     main,
     results,
     serving,
+    tracing,
     workers,
 )
 from service.settings import Settings
@@ -35,6 +37,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "dataset": SMALL["dataset"],
     "network": SMALL["network"],
     "source.rounds.r1": {"trials": 3, "epochs": 2},
+    "training.teacher": {"network": "resnet-8"},
     "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
@@ -160,9 +163,12 @@ def test_every_key_of_a_spec_has_a_row() -> None:
                 if path not in MEMBERS:  # test_every_key_of_a_member_has_a_row
                     yield re.sub(r"\br[23]\.", "r1.", f"{path}.{name}".lstrip("."))  # the rounds are equal
 
-    spec = ExperimentSpec.parse(
-        {**SMALL, "source": {"name": "search", "stop": {}}, "scales": {"error": "log"}}
-    )
+    optional = {
+        "source": {"name": "search", "stop": {}},
+        "training": {"teacher": {"network": "resnet-8"}},
+        "scales": {"error": "log"},
+    }
+    spec = ExperimentSpec.parse({**SMALL, **optional})
     # Every metric of `scales` has the same keys.
     written = {key.replace("scales.error.", "scales.") for key in keys(spec.to_dict())} - {"scales.error"}
     assert written >= {"seed", "dataset.splits.test", "source.rounds.r1.epochs", "source.stop.trials"}
@@ -283,7 +289,18 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
 
 def test_every_command_is_on_the_page() -> None:
     page = built("cli.md")
-    for group in (local, serving, workers, experiments, results, exporting, catalogue, calibrate):
+    for group in (
+        local,
+        serving,
+        workers,
+        experiments,
+        results,
+        exporting,
+        catalogue,
+        counting,
+        calibrate,
+        tracing,
+    ):
         for name in group.COMMANDS:
             assert f"### `sparsemod {name}`" in page
 

@@ -13,7 +13,7 @@ from sparsemod.export.c.host import host_run
 from sparsemod.quantization import quantize
 from sparsemod.spec.experiment import DatasetSpec
 
-pytestmark = needs_emulator
+pytestmark = [pytest.mark.slow(every=4), needs_emulator]
 
 
 def _equal_on(core: str, seeds: range) -> None:

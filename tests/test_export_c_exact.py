@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from support_data import real_mnist
 from support_export_c import Drawn
+from support_operator_networks import DrawnOperators
 from support_pruning import MODULES, seeded
 from support_quantization import slow_run
 from torch import nn
@@ -69,13 +70,22 @@ def test_random_networks_under_sanitizers(seeds: list[int]) -> None:
 
 def test_the_random_networks_hold_every_operator_and_encoding() -> None:
     drawn = [Drawn(seed, sequence=seed % 4 == 0) for seed in range(120)]
-    assert {layer.kind for d in drawn for layer in d.layers} == set(LAYERS.names())
-    projects = [generate(d.network, encodings=smallest(d.network)) for d in drawn]
+    further = [DrawnOperators(seed).network for seed in range(60)]
+    held = {
+        layer.kind
+        for layers in (*(d.layers for d in drawn), *(n.layers for n in further))
+        for layer in layers
+    }
+    assert held == set(LAYERS.names())
+    projects = [
+        generate(network, encodings=smallest(network)) for network in (*(d.network for d in drawn), *further)
+    ]
     assert {e.encoding for p in projects for e in p.layers} == {"", "dense", "mask", "gaps"}
     kernels = {kernel for p in projects for e in p.layers for kernel in e.kernels}
     assert kernels == {
         "nn_add", "nn_apply", "nn_apply_gaps", "nn_apply_mask", "nn_avg_pool", "nn_clamp", "nn_conv", "nn_conv_1x1",
-        "nn_copy_part", "nn_depthwise", "nn_flatten", "nn_linear", "nn_max_pool", "nn_mean", "nn_rescale_part",
+        "nn_copy_part", "nn_depthwise", "nn_flatten", "nn_linear", "nn_max_pool", "nn_mean", "nn_rescale_part", "nn_combine",
+        "nn_interpolate", "nn_move", "nn_multiply", "nn_normalize", "nn_prelu", "nn_softmax", "nn_table", "nn_take",
     }  # fmt: skip
 
 

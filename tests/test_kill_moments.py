@@ -84,7 +84,7 @@ def blows(seed: str) -> list[Blow]:
 
 def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) -> None:
     seed = os.environ.get("SPARSEMOD_KILL_SEED") or secrets.token_hex(4)
-    processes = Processes(tmp_path)
+    processes = Processes(tmp_path, lease_seconds=2.0)
     store = store_at(tmp_path)
     identity = store.create_experiment(SPEC).id
     plan = blows(seed)

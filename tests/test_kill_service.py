@@ -25,7 +25,7 @@ def finished(store: Store, identity: int) -> int:
 
 
 def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
-    processes = Processes(tmp_path)
+    processes = Processes(tmp_path, lease_seconds=2.0)
     store = store_at(tmp_path)
     identity = store.create_experiment(SPEC).id
     try:
@@ -78,7 +78,7 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
-    processes = Processes(tmp_path)
+    processes = Processes(tmp_path, lease_seconds=2.0)
     arguments = ("serve", "--port", str(processes.port), "--data-dir", str(tmp_path), "--workers", "1")
     try:
         process = processes.start("supervisor", *arguments)

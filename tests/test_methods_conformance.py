@@ -38,6 +38,8 @@ from sparsemod.training.metrics import METRICS
 from sparsemod.training.rules import RULES
 from sparsemod.training.schedules import SCHEDULES, LearningRate
 
+pytestmark = pytest.mark.slow
+
 MEMBERS = [(path, name) for path, family in FAMILIES.items() for name in family.names()]
 PLAIN = TrainingSpec(batch_size=64, learning_rate=0.01)
 

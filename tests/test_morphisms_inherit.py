@@ -19,6 +19,8 @@ from sparsemod.morphisms.operators import CNN, MLP
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo, Value
 
+pytestmark = pytest.mark.slow(every=6)
+
 KINDS: list[tuple[str, dict[str, Value], DataInfo]] = [
     ("cnn", {"max_filters": 12, "max_dense_width": 50}, DIGITS),
     ("cnn", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False}, COLOURS),

@@ -29,7 +29,7 @@ def test_conformance(name: str, data: DataInfo) -> None:
         graph = capture(module, data.shape)
         assert graph.shapes[graph.output] == (data.classes,)
         kinds = {operator.kind for operator in deployed(graph).operators}
-        assert kinds <= {"conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
+        assert kinds <= {"add", "conv", "linear", "relu", "max_pool", "global_avg_pool", "flatten"}
         for morph in morphs(family, space, parameters, np.random.default_rng(seed), 2):
             try:
                 child = built(family, morph.parameters, data, seed)

@@ -40,7 +40,10 @@ from sparsemod.quantization.layers import LAYERS
 from sparsemod.quantization.static import RULES
 from sparsemod.targets import operator_model
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
+pytestmark = [
+    pytest.mark.slow(every=6),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +209,9 @@ MISSING = {
     ("reshape", "pruning"),  # its sizes are written into the network
     ("pad", "quantization"),
     ("batch_norm", "quantization"),  # no deployed graph holds one
+    ("affine", "quantization"),  # nor one of these
     *(("batch_norm", stage) for stage in LAYER_STAGES),
+    *(("affine", stage) for stage in LAYER_STAGES),
     *(("pad", stage) for stage in LAYER_STAGES),
     *((kind, "macs") for kind in KINDS.names() if not KINDS.get(kind).weighted),
 }

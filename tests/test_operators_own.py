@@ -55,7 +55,7 @@ def absolute() -> Iterator[None]:
 def module() -> nn.Module:
     torch.manual_seed(3)
     return Applied(
-        lambda x, conv, last: last(conv(x).abs().flatten(1)).abs(),
+        lambda x, conv, last: torch.copysign(last(torch.copysign(conv(x), 1).flatten(1)), 1),
         nn.Conv2d(2, 4, 3, padding=1),
         nn.Linear(4 * 25, 3),
     ).eval()

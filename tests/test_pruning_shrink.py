@@ -22,6 +22,8 @@ from sparsemod.graph import capture
 from sparsemod.pruning import planned_shrink_graph, shrink
 from sparsemod.pruning.channels import channels_of
 
+pytestmark = pytest.mark.slow(every=6)
+
 
 @pytest.fixture(autouse=True)
 def _seed():

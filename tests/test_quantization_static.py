@@ -19,6 +19,8 @@ from sparsemod.quantization.layers import Add, Clamp, Concat, Conv, Linear
 from sparsemod.quantization.ranges import RANGES
 from sparsemod.quantization.static import RULES, quantize_static
 
+pytestmark = pytest.mark.slow(every=6)
+
 
 @pytest.fixture(autouse=True)
 def _seed():

@@ -195,7 +195,7 @@ def test_the_page_shows_both(runs: Runs) -> None:
         assert violations(page) == []
         page = watched.open("#/experiments/2")
         page.locator("#trials .pick:has-text('Round') select").select_option("long")
-        page.get_by_text("2 match", exact=True).wait_for()
+        page.get_by_text("2 matching", exact=True).wait_for()
         assert page.locator("#repetitions").count() == 0
         page = watched.open("#/new")
         page.get_by_label("Source").select_option("random")

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.layouts", "sparsemod.scales"),
     (
         "sparsemod.files",
+        "sparsemod.patterns",
         "sparsemod.records",
         "sparsemod.registry",
         "sparsemod.stage_errors",
@@ -38,7 +39,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.sources", "sparsemod.targets"),
     ("sparsemod.spec", "sparsemod.kinds"),
     ("sparsemod.data", "sparsemod.graph", "sparsemod.arena", "sparsemod.networks"),
-    ("sparsemod.pruning", "sparsemod.training", "sparsemod.morphisms", "sparsemod.report"),
+    (
+        "sparsemod.pruning",
+        "sparsemod.training",
+        "sparsemod.morphisms",
+        "sparsemod.report",
+        "sparsemod.substitutes",
+    ),
     ("sparsemod.quantization",),
     ("sparsemod.measure", "sparsemod.search"),
     ("sparsemod.export",),

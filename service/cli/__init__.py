@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from service.cli import calibrate, catalogue, experiments, exporting, local, results, serving, token, workers
+from service.cli import (
+    calibrate,
+    catalogue,
+    compress,
+    counting,
+    experiments,
+    exporting,
+    local,
+    results,
+    serving,
+    token,
+    tracing,
+    workers,
+)
 from service.cli.common import AT_END, complain
 from service.cli.output import degrade, describe, discard_output
 from service.client.credentials import VARIABLE
@@ -29,12 +42,15 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (tracing, "On this machine, without a server"),
+    (compress, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),
     (experiments, "Experiments"),
     (results, "Results"),
     (exporting, "Results"),
     (catalogue, "Catalogue"),
+    (counting, "Catalogue"),
     (calibrate, "Devices"),
 ):
     for name, function in group.COMMANDS.items():

@@ -60,22 +60,22 @@ def run(
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
-        _one_thread()
+        one_thread()
         from sparsemod.pipeline.local_run import LocalRun
         from sparsemod.training.process import require_device
 
         local = LocalRun(file.spec, folder, device=require_device(device, "--device"))
-    _follow(local, file.debug)
+    follow(local, file.debug)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
     """Limit this process to one thread: tiny networks train fastest so, and equal seeds give equal results."""
     from sparsemod.training.process import tune_process
 
     tune_process(1)
 
 
-def _follow(local: "LocalRun", debug: bool) -> None:
+def follow(local: "LocalRun", debug: bool) -> None:
     """Run with a live display in a terminal, or one line per trial elsewhere; then print the front."""
     from rich.live import Live
 
@@ -265,7 +265,7 @@ def check(
     file = read_local(spec)
     output = console()
     with console(stderr=True).status("trying a few candidates"):
-        _one_thread()
+        one_thread()
         from sparsemod.pipeline.dry_run import check as dry_run
 
         report = dry_run(file.spec, candidates=candidates, located=file.located)
@@ -316,7 +316,7 @@ def test(
         stored = client.experiment(which(client, experiment).id)
         identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
     longer = epochs or 4 * view.epochs
-    _one_thread()
+    one_thread()
     torch_device = require_device(device, "--device")
     results = [
         _test_once(spec, view, longer, number, torch_device, imports=folder is not None)

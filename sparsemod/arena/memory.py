@@ -1,8 +1,9 @@
 """Memory that a node's kernel needs in addition to its tensors: one rule per kind."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sparsemod.kinds import Kind, Stage, kind_of
 from sparsemod.kinds.windows import Window
@@ -13,13 +14,15 @@ from sparsemod.layouts import Tensors
 class Node:
     """A layer, as seen by the memory planner and the C kernels.
 
-    `kind` is the kind of the integer layer. A kind without a window has a `window` of a single position."""
+    `kind` is the kind of the integer layer. A kind without a window has a `window` of a single position. `attributes` are those of
+    the operator or the layer on which memory and loops depend."""
 
     name: str
     kind: str
     inputs: tuple[str, ...]
     output: str
     window: Window = field(default_factory=Window)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def traits(self) -> Kind:
@@ -37,7 +40,7 @@ class Memory:
 
 MemoryRule = Callable[[Node, Tensors], Memory]
 
-MEMORY: Stage[MemoryRule] = Stage("the memory plan", builtin=(__name__,))
+MEMORY: Stage[MemoryRule] = Stage("the memory plan", builtin=(__name__, "sparsemod.arena.operator_memory"))
 """Memory rules by kind: (node, tensors) -> Memory."""
 
 

@@ -1,4 +1,4 @@
-"""Random networks for calibration: half of them from the families, half with other operators."""
+"""Random networks for calibration: a third from the families, a third with branches and pooling, a third with further operators."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sparsemod.calibration import operator_blocks
 from sparsemod.errors import BuildError
 from sparsemod.networks.family import create_family
 from sparsemod.records import DataInfo
@@ -48,10 +49,14 @@ class Parallel(nn.Module):
 
 def random_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
     """Return (module with random weights, input shape)."""
-    kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free"])
+    kind = rng.choice(["cnn", "cnn", "mlp", "free", "free", "free", "operators", "operators", "operators"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
-        module, shape = free_network(rng) if kind == "free" else _family(str(kind), rng)
+        module, shape = (
+            _without_family(rng, kind == "operators")
+            if kind in ("free", "operators")
+            else _family(str(kind), rng)
+        )
         _settle(module, rng)
     return module.eval(), shape
 
@@ -85,12 +90,20 @@ def _settle(module: nn.Module, rng: np.random.Generator) -> None:
 
 def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
     """Return (module, input shape) with random convolutions, pooling, branches and dense layers."""
+    return _without_family(rng, False)
+
+
+def _without_family(rng: np.random.Generator, operators: bool) -> tuple[nn.Module, tuple[int, ...]]:
+    """Return a free network; with `operators`, half of its blocks have functions, pairs and copies."""
     shape = SHAPES[rng.integers(len(SHAPES))]
     channels, size = shape[0], [shape[1], shape[2]]
     layers: list[nn.Module] = []
     for _ in range(int(rng.integers(1, 7))):
-        block, channels, size = _BLOCKS[rng.integers(len(_BLOCKS))](rng, channels, size)
+        blocks = operator_blocks.BLOCKS if operators and rng.random() < 0.75 else _BLOCKS
+        block, channels, size = blocks[rng.integers(len(blocks))](rng, channels, size)
         layers += block
+    if operators:
+        layers += operator_blocks.inner(rng)
     classes = int(rng.integers(2, 20))
     if rng.random() < 0.5:
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
@@ -106,6 +119,8 @@ def free_network(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, ...]]:
             layers += [nn.Linear(wide, hidden), nn.ReLU()]
             wide = hidden
         layers.append(nn.Linear(wide, classes))
+    if operators:
+        layers += operator_blocks.ending(rng)
     return nn.Sequential(*layers), shape
 
 

@@ -5,7 +5,8 @@
 
 from sparsemod.graph.capture import capture
 from sparsemod.graph.deployed import deployed
+from sparsemod.graph.endings import without_ending
 from sparsemod.graph.execute import run_float
 from sparsemod.graph.operators import Graph, Operator
 
-__all__ = ["Graph", "Operator", "capture", "deployed", "run_float"]
+__all__ = ["Graph", "Operator", "capture", "deployed", "run_float", "without_ending"]

@@ -29,6 +29,13 @@ TRANSLATIONS: Stage[Translation] = Stage(
         "sparsemod.graph.rules.pointwise",
         "sparsemod.graph.rules.shaping",
         "sparsemod.graph.rules.renaming",
+        "sparsemod.graph.rules.functions",
+        "sparsemod.graph.rules.pairs",
+        "sparsemod.graph.rules.movements",
+        "sparsemod.graph.rules.reducing",
+        "sparsemod.graph.rules.resizing",
+        "sparsemod.graph.rules.normalizing",
+        "sparsemod.graph.rules.transposed",
     ),
 )
 """Translations by ATen operator ("aten.conv2d.default")."""
@@ -71,6 +78,8 @@ def positions(call: Call, name: str) -> int:
     Raises Unsupported for a vector, for a layout whose channels do not come first, for an image as input of an operator on
     sequences (`max_pool1d`), and for the reverse: torch would treat it as a sample without a batch axis.
     """
+    if call.layout(name).channel != 0:
+        call.relayout(name, "channels-length")
     layout, shape = call.layout(name), call.shape(name)
     required = {"1d": 1, "2d": 2}.get(next((end for end in ("1d", "2d") if end in call.operator), ""))
     if not layout.positions or required not in (None, len(layout.positions)):

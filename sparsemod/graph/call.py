@@ -1,10 +1,13 @@
 """One ATen call of a traced program: its arguments, and the methods with which a translation emits the result."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
@@ -27,6 +30,18 @@ class Constant:
     transposed: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """Elements of a tensor with more axes than tensors have: `index` (without batch) holds their numbers in the array's order."""
+
+    source: str
+    index: NDArray[np.int64]
+
+
+INPUT = "input"
+"""The name of the network's input in a graph."""
+
+
 def captured_kinds() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
@@ -36,6 +51,7 @@ class Walker(Protocol):
     """The part of the walk over the exported program that translations may use."""
 
     layer_weights: frozenset[str]
+    own_tensors: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
     layouts: dict[str, str]
@@ -43,6 +59,8 @@ class Walker(Protocol):
     names: set[str]
     values: dict[Node, Any]
     storage: dict[Node, Node]
+    skipped: dict[Node, Node]
+    normalized: dict[Node, tuple[str, int]]
 
 
 class Call:
@@ -84,9 +102,40 @@ class Call:
     def tensor_of(self, argument: Any) -> str:
         """Return the tensor of a program node. Raises Unsupported when it does not depend on the input."""
         value = self.walker.values[argument] if isinstance(argument, Node) else argument
+        if isinstance(value, Moved):
+            raise self.unsupported(
+                f"its input has shape {value.index.shape}; samples have at most three axes"
+            )
         if not isinstance(value, str):
             raise self.unsupported("one of its operands is a constant")
         return value
+
+    def source(self, given: Any) -> tuple[str, NDArray[np.int64]]:
+        """Return the tensor whose elements an argument holds, and the number of each element, with the argument's axes."""
+        value = self.walker.values[given] if isinstance(given, Node) else given
+        if isinstance(value, Moved):
+            return value.source, value.index
+        name = self.tensor_of(given)
+        shape = self.walker.shapes[name]
+        return name, np.arange(math.prod(shape)).reshape(shape)
+
+    def is_moved(self, name: str) -> bool:
+        """Whether an argument is a view with more axes than tensors have."""
+        return isinstance(self.walker.values.get(self.arguments[name]), Moved)
+
+    def relayout(self, name: str, wanted: str) -> None:
+        """Give the tensor passed as argument `name` the layout `wanted`, by a copy, when its axes are the same but mean something else.
+
+        The network's input keeps its layout, which the user stated.
+        """
+        tensor = self.tensor(name)
+        shape = self.walker.shapes[tensor]
+        if self.layout_of(tensor).name == wanted or tensor == INPUT:
+            return
+        attributes = {"sizes": (math.prod(shape),), "strides": (1,), "offset": 0}
+        self.arguments[name] = self.emit(
+            "move", (tensor,), attributes, shape=shape, layout=wanted, named=False
+        )
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape, without batch, of the tensor passed as argument `name`."""
@@ -118,7 +167,7 @@ class Call:
     def _without_batch(self, value: Any) -> tuple[int, ...]:
         if isinstance(value, tuple | list):
             value = value[0]
-        source = next(n for n in self.node.all_input_nodes if isinstance(self.walker.values[n], str))
+        source = next(n for n in self.node.all_input_nodes if isinstance(self.walker.values[n], str | Moved))
         input_tensor = source.meta["val"]
         if value.ndim < 2 or value.shape[0] != input_tensor.shape[0]:
             raise self.unsupported("it must keep the batch axis first and unchanged")
@@ -127,7 +176,9 @@ class Call:
     def alias(self, name: str, *, copy: bool = False) -> None:
         """Make the tensor passed as argument `name` this call's result; with `copy`, the result has separate memory."""
         argument = self.arguments[name]
-        self.walker.values[self.node] = self.tensor(name)
+        self.walker.values[self.node] = (
+            self.walker.values[argument] if self.is_moved(name) else self.tensor(name)
+        )
         if not copy:
             self.walker.storage[self.node] = self.walker.storage[argument]
 
@@ -198,7 +249,7 @@ class Call:
     def _store_tensor(self, name: str, role: str, constant: Constant) -> str:
         key = constant.key or f"{name}.{role}"
         # A computed tensor must not replace a parameter of the same name.
-        while constant.key is None and key in self.walker.state:
+        while constant.key is None and (key in self.walker.state or key in self.walker.own_tensors):
             key += "_"
         if key not in self.walker.state:
             self.walker.state[key] = constant.tensor.detach().to("cpu", torch.float32, copy=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.tables import merge_affines, merge_pairs, merge_tables
 from sparsemod.kinds import Kind
 from sparsemod.layouts import layout
 from sparsemod.stage_errors import stage_errors
@@ -26,10 +27,14 @@ def deployed(graph: Graph) -> Graph:
     linear and add have an `activation` attribute. An already deployed graph keeps its content.
     """
     work = _Work(graph)
+    merge_pairs(work)
+    merge_affines(work)
     _fold_backward(work)
     _fold_forward(work)
+    merge_tables(work, activations=False)
     _replace_batch_norms(work)
     _fuse_activations(work)
+    merge_tables(work, activations=True)
     return work.graph()
 
 
@@ -68,6 +73,15 @@ class _Work:
         readers = [o for o in self.operators if name in o.inputs]
         return readers[0] if len(readers) == 1 and name != self.output else None
 
+    def discard(self) -> None:
+        """Remove the operators that the network's output does not need."""
+        wanted, kept = {self.output}, []
+        for operator in reversed(self.operators):
+            if operator.output in wanted:
+                kept.append(operator)
+                wanted.update(operator.inputs)
+        self.operators = kept[::-1]
+
     def put(self, old: Operator, new: Operator) -> None:
         self.operators[self.operators.index(old)] = new
 
@@ -98,8 +112,10 @@ class _Work:
 
 
 def _affine(work: _Work, norm: Operator) -> tuple[Tensor, Tensor]:
-    """Return batch norm as scale and shift per channel, float64."""
+    """Return batch norm or affine as scale and shift per channel, float64."""
     state = work.state
+    if "variance" not in norm.attributes:
+        return state[str(norm.weight)].double(), state[str(norm.bias)].double()
     variance = state[norm.attributes["variance"]].double()
     scale = torch.rsqrt(variance + norm.attributes["epsilon"])
     if norm.weight is not None:
@@ -160,7 +176,7 @@ def _replace_batch_norms(work: _Work) -> None:
     """Replace a batch norm that could not be folded by a depthwise 1 x 1 conv, or on vectors by a linear with a diagonal matrix."""
     for norm in work.each(lambda kind: kind.affine):
         scale, shift = _affine(work, norm)
-        kind = work.state[norm.attributes["mean"]].dtype
+        kind = work.state[next(key for key in norm.keys)].dtype
         channels = len(scale)
         axes = layout(work.layouts.get(norm.output), work.shapes[norm.output])
         if axes.channel != 0:

@@ -15,7 +15,18 @@ FloatRule = Callable[[Graph, Operator, list[Tensor]], Tensor]
 FLOAT: Stage[FloatRule] = Stage(
     "the float interpreter",
     builtin=tuple(
-        f"sparsemod.graph.rules.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+        f"sparsemod.graph.rules.{name}"
+        for name in (
+            "weighted",
+            "pooling",
+            "pointwise",
+            "shaping",
+            "functions",
+            "pairs",
+            "movements",
+            "resizing",
+            "normalizing",
+        )
     ),
 )
 """Float rules by kind: (graph, operator, inputs (N, *shape)) -> output, before a fused activation."""

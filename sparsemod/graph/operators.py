@@ -13,6 +13,15 @@
 | concat | two or more | axis, counted without batch |
 | flatten | any | |
 | reshape | any | shape |
+| table | any | function: nested tuples, see `sparsemod.graph.functions` |
+| prelu | channels first | |
+| affine | any | uniform: (scale, shift) of numbers, None for constants of each channel |
+| sum, subtract, multiply, maximum, minimum | two of equal rank | |
+| move | any | sizes, strides, offset: see `sparsemod.patterns` |
+| take | any | places: for each axis the input's places, () for all; -1 is outside; fill: zero, lowest |
+| interpolate | with positions | rows, rows_next, rows_part (1024ths), the same of columns; aligned |
+| softmax | any | axis: that of the channels; logarithm |
+| l2_normalize | any | axis |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
 of height 1: its windows have one row.

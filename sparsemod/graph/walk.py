@@ -15,12 +15,12 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant, captured_kinds
+from sparsemod.graph.call import INPUT, Call, Constant
+from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
-from sparsemod.layouts import default_layout
+from sparsemod.layouts import RANKS, Tensors, default_layout
 
-INPUT = "input"
 UNKNOWN = object()
 """Placeholder for an unsupported operator's result without a batch axis."""
 
@@ -37,6 +37,8 @@ class Walker:
         self.layouts: dict[str, str] = {} if layout in (None, default_layout(shape)) else {INPUT: str(layout)}
         self.state: dict[str, Tensor] = {}
         self.names = {INPUT}
+        # the names of the module's tensors, which no computed tensor may have
+        self.own_tensors = frozenset(key for key, _ in program.constants.values())
         # In-place writes must not change the module's tensors.
         copy = any(_is_in_place(node) for node in self.nodes)
         self.values: dict[Node, Any] = {  # a tensor's name, a Constant, or a tuple of them
@@ -49,6 +51,9 @@ class Walker:
         }  # node -> the node whose memory its tensor shares
         self.order = {node: place for place, node in enumerate(self.nodes)}
         self.refused: list[Unsupported] = []
+        # The calls of a normalization to length 1 -> the division that ends it; and that division -> the tensor and its axis.
+        self.skipped: dict[Node, Node] = {}
+        self.normalized: dict[Node, tuple[str, int]] = {}
 
     def graph(self) -> Graph:
         """Translate the whole program."""
@@ -67,7 +72,8 @@ class Walker:
         if output is None:
             raise BuildError("the network returns nothing")
         needed, output = _drop_squeezes(_needed_operators(self.operators, output), output, self.shapes)
-        operators = _fuse_pads(needed, output)
+        needed = merge_means(needed, output, self.shapes)
+        operators = _fuse_pads(needed, output, Tensors(self.shapes, self.layouts))
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
         return Graph(
@@ -109,13 +115,16 @@ class Walker:
         self.storage[node] = node
 
     def _placeholder(self, name: str, result: Any) -> Any:
-        if not isinstance(result, Tensor) or result.ndim < 2 or result.shape[0] != BATCH:
+        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != BATCH:
             return UNKNOWN
         self.shapes[name] = tuple(int(size) for size in result.shape[1:])
         return name
 
     def _translate(self, node: Node) -> None:
         call = Call(self, node)
+        if node in self.skipped:
+            self._finish_normalization(node, call)
+            return
         if any(self.values[source] is UNKNOWN for source in node.all_input_nodes):
             # The placeholder of an unsupported result has no valid shape to check. A missing translation is still reported.
             has_translation = node.target is python_operator.getitem or TRANSLATIONS.has(str(node.target))
@@ -126,7 +135,8 @@ class Walker:
         if node.target is python_operator.getitem:
             source, index = node.args
             self.values[node] = self.values[source][index]  # type: ignore[index]
-            self.storage[node] = node
+            shared = self.storage.get(source, source)  # type: ignore[arg-type]
+            self.storage[node] = node if shared is source else shared  # type: ignore[assignment]
             return
         inputs = [self.values[n] for n in node.all_input_nodes]
         if all(isinstance(value, Constant) for value in inputs):
@@ -138,6 +148,15 @@ class Walker:
         TRANSLATIONS.get(str(node.target)).origin(call)
         if _is_in_place(node):
             self._update_aliases(node, call)
+
+    def _finish_normalization(self, node: Node, call: Call) -> None:
+        """Translate the division that ends a normalization to length 1; the steps before it have no result of their own."""
+        self.storage[node] = node
+        if node not in self.normalized:
+            self.values[node] = UNKNOWN
+            return
+        tensor, axis = self.normalized[node]
+        call.emit("l2_normalize", (tensor,), {"axis": axis}, shape=self.shapes[tensor])
 
     def _evaluate(self, node: Node) -> None:
         """Evaluate a node that does not depend on the input, on the module's tensors. Raises Unsupported for random numbers."""
@@ -225,32 +244,34 @@ def _drop_squeezes(
     return rewritten, output
 
 
-def _fuse_pads(operators: list[Operator], output: str) -> tuple[Operator, ...]:
-    """Merge one or several zero paddings before a convolution into the convolution. Raises Unsupported for padding elsewhere."""
+def _fuse_pads(operators: list[Operator], output: str, tensors: Tensors) -> tuple[Operator, ...]:
+    """Merge one or several zero paddings before convolutions into the convolutions; a padding that others read copies elements."""
     pads: dict[str, Operator] = {}
     result = []
     for operator in operators:
         padded = [pads[name] for name in operator.inputs if name in pads]
-        if padded and not operator.traits.takes_padding:
-            raise _pad_unsupported(padded[0])
         if padded:
             sums = zip(operator.attributes["padding"], padded[0].attributes["padding"], strict=True)
             attributes = {**operator.attributes, "padding": tuple(a + b for a, b in sums)}
             operator = replace(operator, inputs=padded[0].inputs, attributes=attributes)
-        if operator.kind == "pad":
+        readers = [other for other in operators if operator.output in other.inputs]
+        if operator.kind != "pad":
+            result.append(operator)
+        elif operator.output != output and all(other.traits.takes_padding for other in readers):
             pads[operator.output] = operator
         else:
-            result.append(operator)
-    if output in pads:
-        raise _pad_unsupported(pads[output])
+            result.append(_as_take(operator, tensors))
     return tuple(result)
 
 
-def _pad_unsupported(pad: Operator) -> Unsupported:
-    return Unsupported(
-        "pad",
-        pad.name,
-        "capture",
-        captured_kinds(),
-        hint="padding must be zeros directly before a convolution",
-    )
+def _as_take(pad: Operator, tensors: Tensors) -> Operator:
+    """Return the padding as an operator that copies rows and columns."""
+    source = pad.inputs[0]
+    layout, sizes = tensors.layout(source), tensors.image(source)[1:]
+    places: list[tuple[int, ...]] = [() for _ in range(layout.rank)]
+    for axis, size, around in zip(
+        layout.positions[::-1], sizes[::-1], (pad.window.padding[2:], pad.window.padding[:2]), strict=False
+    ):
+        if any(around):
+            places[axis] = (-1,) * around[0] + tuple(range(size)) + (-1,) * around[1]
+    return replace(pad, kind="take", attributes={"places": tuple(places), "fill": "zero"})

@@ -31,6 +31,10 @@ class Kind:
     """It has weights, one filter per output channel; they count as parameters and are stored."""
     affine: bool = False
     """It scales and shifts each channel by constants: it can be folded into a neighbour with weights."""
+    per_channel: bool = False
+    """It has a constant for each channel beside filters, and works on each channel alone: a removed channel takes its constant along."""
+    absorbs_zero: bool = False
+    """A zero in any input gives zero, whatever the other inputs are."""
     takes_affine: bool = False
     """A scale and a shift of its input's or output's channels can be folded into its weights."""
     activation: str | None = None
@@ -39,6 +43,8 @@ class Kind:
     """It can have a fused activation, in its attribute `activation`."""
     clamps_early: bool = False
     """Clamping its input gives the same as clamping its output: an activation may move in front of it. (Not so for means.)"""
+    any_layout: bool = False
+    """Its output may have another layout than its input."""
     keeps_scale: bool = False
     """Its output has its input's scale and zero point."""
     in_place: bool = False
@@ -67,6 +73,10 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.pooling",
         "sparsemod.kinds.pointwise",
         "sparsemod.kinds.shaping",
+        "sparsemod.kinds.functions",
+        "sparsemod.kinds.pairs",
+        "sparsemod.kinds.movements",
+        "sparsemod.kinds.normalizing",
     ),
 )
 """Every kind of operator by name.

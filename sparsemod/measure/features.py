@@ -161,7 +161,7 @@ def elements(tensors: Tensors, node: Node) -> Loops:
     return Loops(node.kind, _elements(tensors, node))
 
 
-@FEATURES.rules("flatten", "reshape", "transpose")
+@FEATURES.rules("flatten", "transpose")
 def moved(tensors: Tensors, node: Node) -> Loops:
     """Count one read and write of each element, like the clamp kernel; no calibration network has a view that moves bytes."""
     return Loops("clamp", _elements(tensors, node))

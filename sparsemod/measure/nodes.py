@@ -6,7 +6,14 @@ from sparsemod.graph import Graph, Operator
 
 def node(operator: Operator) -> Node:
     """Convert one operator to a node."""
-    return Node(operator.name, operator.traits.layer, operator.inputs, operator.output, operator.window)
+    return Node(
+        operator.name,
+        operator.traits.layer,
+        operator.inputs,
+        operator.output,
+        operator.window,
+        operator.attributes,
+    )
 
 
 def graph_layout(graph: Graph) -> Layout:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from sparsemod.arena import plan
 from sparsemod.graph import Graph, Operator
 from sparsemod.measure.encodings import EncodedLayer, EncodingGoal, choose
-from sparsemod.measure.nodes import graph_layout
+from sparsemod.measure.nodes import graph_layout, node
 from sparsemod.measure.size import layer_sizes
-from sparsemod.measure.work import Weights, Work, encoded, layer_instructions, weights_of, works
+from sparsemod.measure.work import CONSTANTS, Weights, Work, encoded, layer_instructions, weights_of, works
 from sparsemod.records import Measurement
 from sparsemod.spec.methods import INT8
 from sparsemod.targets import OperatorModel, calibrated_cores, operator_model
@@ -75,10 +75,16 @@ def _stack(model: OperatorModel, work: Work) -> float:
 def constants(
     graph: Graph, nonzeros: Mapping[str, int] | None = None, encodings: Mapping[str, str] | None = None
 ) -> int:
-    """Return the bytes of encoded weights, biases and scales."""
+    """Return the bytes of encoded weights, biases, scales, tables and lists."""
     channels = sum(layer.channels for layer in layer_sizes(graph))
     stored = (encoded(graph, operator, nonzeros, encodings) for operator in _weighted(graph))
-    return sum(one.bytes for one in stored) + channels * INT8.channel_bytes
+    nodes = [node(operator) for operator in graph.operators]
+    lists = sum(
+        CONSTANTS.rule(each.kind, each.name)(graph.tensors, each)
+        for each in nodes
+        if CONSTANTS.has(each.kind)
+    )
+    return sum(one.bytes for one in stored) + channels * INT8.channel_bytes + lists
 
 
 def _weighted(graph: Graph) -> list[Operator]:

@@ -30,8 +30,17 @@ class Loops:
 
 FeatureRule = Callable[[Tensors, Node], Loops]
 
-FEATURES: Stage[FeatureRule] = Stage("the cost model", builtin=("sparsemod.measure.features",))
+FEATURES: Stage[FeatureRule] = Stage(
+    "the cost model", builtin=("sparsemod.measure.features", "sparsemod.measure.operator_features")
+)
 """Rules that count a kernel's loops with dense weights: (tensors, node) -> Loops, by kind of layer."""
+
+CONSTANTS: Stage[Callable[[Tensors, Node], int]] = Stage(
+    "the size of constants", builtin=("sparsemod.measure.operator_features",)
+)
+"""Rules for the bytes of constants beside weights, by kind of layer: tables and lists. Kinds without a rule have none.
+
+Layers whose constants are equal share them, which is known only after quantization: then the size is a bound from above."""
 
 
 @dataclass(frozen=True)

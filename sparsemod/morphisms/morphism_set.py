@@ -9,7 +9,7 @@ import numpy as np
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import operators
 from sparsemod.morphisms.inheritance.result import Inheritance
-from sparsemod.morphisms.operator import Morph, Operator
+from sparsemod.morphisms.morphism import Morph, Morphism
 from sparsemod.networks.family import Family
 from sparsemod.records import DataInfo, Value
 from sparsemod.registry import Registry
@@ -32,7 +32,7 @@ class MorphismSet:
     Add one for your own family by `MORPHISMS.add("its name", MorphismSet(...))`.
     """
 
-    operators: Sequence[Operator]
+    operators: Sequence[Morphism]
     inherit: Inherit
 
 
@@ -62,7 +62,7 @@ GENERIC = MorphismSet(operators.ANY, _any)
 
 def morphism_set(family: Family | str) -> MorphismSet:
     """Return the family's registered set, else the generic set: change one parameter, copy weights that fit."""
-    name = family.name if isinstance(family, Family) else family
+    name = family.morphisms if isinstance(family, Family) else family
     return MORPHISMS.get(name) if name in MORPHISMS.names() else GENERIC
 
 

@@ -46,6 +46,11 @@ class Family:
     def __repr__(self) -> str:
         return f"Family({self.name!r}, {self.options})"
 
+    @property
+    def morphisms(self) -> str:
+        """The name of the family's operators and inheritance in a search; generic ones have no such name."""
+        return str(getattr(self.implementation, "morphism_set", self.name))
+
     def space(self, data: DataInfo) -> Space:
         """Return the space of the architecture's parameters for these data.
 

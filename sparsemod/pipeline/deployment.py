@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from sparsemod.export.c.encoding import encoded_layers
-from sparsemod.graph import capture, deployed
+from sparsemod.graph import Graph, capture, deployed, without_ending
 from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.predicted import chosen_encodings
 from sparsemod.pipeline.problem import Problem
@@ -39,12 +39,20 @@ def encoding_goal(problem: Problem) -> EncodingGoal:
     )
 
 
+def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...]]:
+    """Return the captured graph of a classifier, and the names of the last layers that it lacks: see `without_ending`.
+
+    Training and every metric of a trial depend on the order of the classes alone. Raises the errors of `capture`.
+    """
+    return without_ending(capture(module, problem.info.shape, problem.info.layout))
+
+
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:
     """Return `network`, the integer form of `module`, with the weight encodings chosen for the spec.
 
     Raises the errors of `capture`.
     """
-    graph = deployed(capture(module, problem.info.shape, problem.info.layout))
+    graph = deployed(captured(module, problem)[0])
     layer_weights = {layer.name: layer.weights for layer in encoded_layers(network)}
     encodings = chosen_encodings(graph, network.layer_nonzeros(), encoding_goal(problem), layer_weights)
     return replace(network, encodings=encodings)

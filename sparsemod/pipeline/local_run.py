@@ -228,6 +228,17 @@ class LocalRun(_Folder):
             self._write_spec(self.spec)
         self.trials = self._read()
 
+    def adopt(self, trial: Finished) -> None:
+        """Record a finished trial of elsewhere as the first one of this run, whose artifacts are stored here.
+
+        Raises Conflict when the run has trials, or while another run is active in the folder.
+        """
+        with self._lock():
+            self.trials = self._read()
+            if self.trials:
+                raise Conflict(f"{self.folder} has trials already")
+            self._append_trial(trial)
+
     def run(
         self,
         on_finished: Callable[[Finished], None] = lambda trial: None,

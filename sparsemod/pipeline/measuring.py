@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sparsemod.data import Split
+from sparsemod.pipeline import training_memory
 from sparsemod.pipeline.on_device import linked_size, measure_on_device
 from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import measured_costs
@@ -28,6 +29,8 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     by_metric["model_size"] = linked_size(network, by_metric["model_size"])
     measured, notes = measure_on_device(problem, network, by_metric)
     by_metric |= measured
+    if training_memory.METRIC in work.planned:  # of the network that was trained
+        by_metric[training_memory.METRIC] = work.planned[training_memory.METRIC]
     work.notes += notes
     x, y = work.data.validation.tensors()
     with torch.inference_mode():

@@ -29,6 +29,7 @@ from sparsemod.spec.pipeline_parameters import (
     with_method,
 )
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.substitutes.family import with_substitutes
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -56,6 +57,7 @@ class Problem:
                 spec = ExperimentSpec.parse(spec.to_dict(), names=Names.IMPORTED)
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
+            family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
             problem = cls(spec, info, family)
             check_known(spec.pipeline)
             spec.source.check(problem.space)

@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from sparsemod.errors import BuildError, Unsupported
-from sparsemod.graph import Graph, capture, deployed
+from sparsemod.graph import Graph, deployed
 from sparsemod.measure import costs
 from sparsemod.morphisms import Morph, morphs
-from sparsemod.pipeline.deployment import encoding_goal
+from sparsemod.pipeline import training_memory
+from sparsemod.pipeline.deployment import captured, encoding_goal
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.substituted import deployable
 from sparsemod.pruning import METHODS, Plan
 from sparsemod.quantization import IntegerNetwork, Quantized
 from sparsemod.records import Measurement, Value
@@ -46,16 +48,19 @@ def planned_costs(problem: Problem, values: Mapping[str, Value], module: nn.Modu
     """
     plan = pruning_plan(problem, values, module)
     planned = _costs(problem, plan.graph, zeros=plan.zeros)
-    if plan.exact:
-        return planned
-    note = "; an estimate, since the trained weights decide how much each layer loses"
-    return {n: m.model_copy(update={"method": m.method + note}) for n, m in planned.items()}
+    if not plan.exact:
+        note = "; an estimate, since the trained weights decide how much each layer loses"
+        planned = {n: m.model_copy(update={"method": m.method + note}) for n, m in planned.items()}
+    if training_memory.needed(problem):
+        planned[training_memory.METRIC] = training_memory.measured(problem, values, module)
+    return planned
 
 
 def pruning_plan(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Plan:
     """Return the pruning plan of the candidate's network. Raises Unsupported, BuildError."""
     method = METHODS.create(problem.pruning(values))
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    module = deployable(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     with stage_errors("pruning"):
         return method.plan(graph, problem.sparsity(values), module.state_dict())
 
@@ -67,7 +72,7 @@ def measured_costs(problem: Problem, module: nn.Module, network: Quantized) -> d
     counted.
     """
     encodings = network.encodings if isinstance(network, IntegerNetwork) and network.encodings else None
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph, _ = captured(module, problem)
     return _costs(problem, graph, nonzeros=network.layer_nonzeros(), encodings=encodings)
 
 
@@ -110,7 +115,8 @@ class Screen:
         machine lacks a resource.
         """
         architecture = sorted(self.problem.architecture(values).items())
-        key = repr((architecture, self.problem.pruning(values).model_dump_json()))
+        trained = training_memory.needed(self.problem) and self.problem.training(values).model_dump_json()
+        key = repr((architecture, self.problem.pruning(values).model_dump_json(), trained))
         if key not in self._known:
             self._known[key] = self._planned_costs(values)
             if len(self._known) > _KEPT:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from sparsemod.errors import InvalidInput
+from sparsemod.pipeline.teacher import teacher_of
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.training.loop import Pruner
@@ -42,6 +43,7 @@ def train_network(
     else:
         outcome = _train(work, epochs, pruner, None)
     work.trainings += 1
+    work.notes += outcome.notes
     if outcome.diverged is not None:
         work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
     if outcome.stopped:
@@ -69,6 +71,7 @@ def _train(
         seed=work.seed + work.trainings,
         device=work.device,
         pruner=None if pruner is None else pruner(module),
+        teacher=teacher_of(work),
         on_epoch=lambda point: work.reporter.point(numbered(point)),
         should_stop=work.reporter.should_stop,
         resume=resume,

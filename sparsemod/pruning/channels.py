@@ -20,6 +20,7 @@ from sparsemod.kinds import Stage
 Labels = NDArray[np.int64]
 
 _INPUT, _OUTPUT = "coupled to the network's input", "coupled to the network's output"
+_RESHAPED = "its channels take part in a reshape"
 _GROUPED, _COMPUTED = "tied to a grouped convolution", "its weights are computed"
 
 
@@ -172,7 +173,9 @@ class Labeller:
 
 ChannelRule = Callable[[Labeller, Operator, list[Labels]], Labels]
 
-CHANNELS: Stage[ChannelRule] = Stage("filter pruning", builtin=(__name__,))
+CHANNELS: Stage[ChannelRule] = Stage(
+    "filter pruning", builtin=(__name__, "sparsemod.pruning.operator_channels")
+)
 """(labeller, operator, its inputs' labels) -> its output's labels, by kind."""
 
 
@@ -203,6 +206,26 @@ def _flatten(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> La
     return np.broadcast_to(inputs[0].reshape(axes), shape).reshape(-1)
 
 
+@CHANNELS.register("reshape")
+def _reshape(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Pass labels on if only axes of size 1 come or go; else keep all channels, since sizes may be in the code."""
+    graph, source = labeller.graph, operator.inputs[0]
+    before, after = graph.shapes[source], graph.shapes[operator.output]
+    places = [graph.layout(source).channel, graph.layout(operator.output).channel]
+    sizes = [[size for size in shape if size > 1] for shape in (before, after)]
+    same = before[places[0]] == after[places[1]] and sizes[0] == sizes[1]
+    if same and _rank(before, places[0]) == _rank(after, places[1]):
+        return inputs[0]
+    fresh = labeller.fresh(graph.image(operator.output)[0])
+    labeller.frozen += [(inputs[0], _RESHAPED), (fresh, _RESHAPED)]
+    return fresh
+
+
+def _rank(shape: tuple[int, ...], axis: int) -> int:
+    """Return the place of an axis among the axes with more than one position."""
+    return sum(size > 1 for size in shape[:axis])
+
+
 @CHANNELS.register("add")
 def _add(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
     labeller.merge(inputs[0], inputs[1])
@@ -219,9 +242,8 @@ def _concat(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Lab
 
 
 def norm_keys(operator: Operator) -> tuple[str, ...]:
-    """Return the names of the per-channel tensors of a batch norm in the graph's state."""
-    keys = (operator.weight, operator.bias, operator.attributes["mean"], operator.attributes["variance"])
-    return tuple(key for key in keys if key is not None)
+    """Return the names of the per-channel tensors of a batch norm, an affine or a slope in the graph's state."""
+    return operator.keys
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -58,7 +58,9 @@ def _alive(graph: Graph, channels: Channels, tensors: Mapping[str, Tensor]) -> K
     """Return the labels to keep: those with a nonzero weight, bias or norm parameter, at least one per group."""
     irrelevant: set[str] = set()
     for operator in graph.operators:
-        if operator.traits.affine:
+        if operator.traits.per_channel:
+            irrelevant.update(operator.keys)  # a factor of zero
+        elif operator.traits.affine:
             # with zero scale and shift the statistics do not matter; otherwise a mean of zero gives zero
             irrelevant.update(
                 norm_keys(operator)[2:] if operator.weight is not None else norm_keys(operator)[-1:]
@@ -91,11 +93,12 @@ class _Cut:
 
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
-    if not (operator.traits.weighted or operator.traits.affine):
+    alone = operator.traits.affine or operator.traits.per_channel
+    if not (operator.traits.weighted or alone):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])
-    if operator.traits.affine:
+    if alone:
         return _Cut(rows, None, None)
     columns = np.flatnonzero(keep[source])
     if not operator.traits.window:
@@ -107,7 +110,7 @@ def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _C
 
 
 def _keys(operator: Operator) -> tuple[str, ...]:
-    if operator.traits.affine:
+    if operator.traits.affine or operator.traits.per_channel:
         return norm_keys(operator)
     return tuple(key for key in (operator.weight, operator.bias) if key is not None)
 
@@ -137,6 +140,12 @@ def shrink_graph(graph: Graph, channels: Channels, keep: Keep) -> Graph:
         sizes, place = list(shapes[name]), graph.layout(name).channel
         sizes[place] = int(keep[labels].sum())
         shapes[name] = tuple(sizes)
+    operators = [
+        dataclasses.replace(o, attributes={**o.attributes, "shape": shapes[o.output]})
+        if "shape" in o.attributes
+        else o
+        for o in operators
+    ]
     return dataclasses.replace(graph, operators=tuple(operators), shapes=shapes, state=state)
 
 
@@ -169,6 +178,8 @@ def _replace(module: nn.Module, key: str, value: Tensor, cut: _Cut) -> None:
         owner.out_features, owner.in_features = value.shape
     elif isinstance(owner, _BatchNorm):
         owner.num_features = len(value)
+    elif isinstance(owner, nn.PReLU):
+        owner.num_parameters = len(value)
 
 
 def _verify(module: nn.Module, small: nn.Module, graph: Graph) -> None:

@@ -91,7 +91,7 @@ class IntegerNetwork(Evaluation):
             raise InvalidInput(f"layer {layer.name!r}.output", output, "the other layout of a sequence")
         input_layouts = [self.named.layout(name) for name in layer.inputs]
         output_layout = self.named.layout(layer.output)
-        if not layer.traits.view and any(
+        if not (layer.traits.view or layer.traits.any_layout) and any(
             layout.rank == output_layout.rank and layout != output_layout for layout in input_layouts
         ):
             raise InvalidInput(f"layer {layer.name!r}.output", output_layout.name, "the layout of its inputs")

@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput
-from sparsemod.graph import Graph, capture, deployed
+from sparsemod.graph import Graph, capture, deployed, without_ending
 from sparsemod.quantization.base import SCHEMES
 from sparsemod.quantization.network import Quantized
 from sparsemod.spec.methods import QuantizationConfig
@@ -16,12 +16,14 @@ def quantize(
     samples: Tensor,
     scheme: QuantizationConfig | str = "static",
     layout: str | None = None,
+    *,
+    largest_only: bool = False,
 ) -> Quantized:
     """Return the deployed network: capture a module, fold batch norms, and quantize the graph with `scheme`.
 
     `network`: a module or a captured (or deployed) graph. `samples`: float (N, *input shape), from the training data. For a
     module, `layout` names the axes of the samples (see `sparsemod.layouts`). `scheme`: a config, or a name for its default
-    config.
+    config. `largest_only`: only which output is the largest counts, so that a softmax or sigmoid at the end is left out.
 
     Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for a network or samples of another type and for
     values that are not finite, and BuildError for a network that does not run.
@@ -29,6 +31,8 @@ def quantize(
     handler = SCHEMES.create(SCHEMES.config(scheme) if isinstance(scheme, str) else scheme)
     _check_samples(samples)
     graph = network if isinstance(network, Graph) else capture(network, tuple(samples.shape[1:]), layout)
+    if largest_only:
+        graph, _ = without_ending(graph)
     with stage_errors("quantization"):
         return handler.quantize(deployed(graph), samples)
 

@@ -139,5 +139,7 @@ class Build:
 
 Rule = Callable[[Build, Operator], Layer]
 
-RULES: Stage[Rule] = Stage("static quantization", builtin=("sparsemod.quantization.rules",))
+RULES: Stage[Rule] = Stage(
+    "static quantization", builtin=("sparsemod.quantization.rules", "sparsemod.quantization.operator_rules")
+)
 """Rules that convert an operator to a layer: (build, operator) -> layer. Each rule stores the layer's output in `build.tensors`."""

@@ -23,6 +23,7 @@ from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, chec
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
+from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
@@ -91,6 +92,14 @@ class NetworkSpec(Part):
     options: dict[str, Value] = Field(
         {}, description="Options of the family, for example `max_blocks` of cnn."
     )
+    substitutes: tuple[Name, ...] = Field(
+        (),
+        description="Substitutes for the networks' convolutions, such as `SepHashed_0.2`; `none` keeps them. Several add the parameter `substitute`, which chooses one, to the space.",
+    )
+    substitutes_skip: tuple[str, ...] | None = Field(
+        None,
+        description="Layers that keep their convolutions: names or patterns, such as `*.shortcut`. Default: those that the family names, else the first convolution.",
+    )
 
 
 class LimitsSpec(Part):
@@ -116,6 +125,7 @@ _DEFAULT_REFERENCE = {
     "model_size": 512.0 * 1024,
     "working_memory": 128.0 * 1024,
     "latency": 1000.0,
+    "training_memory": 64.0 * 1024 * 1024,
 }
 
 
@@ -198,7 +208,7 @@ class ExperimentSpec(Part):
             raise InvalidSpec("spec", data, "a mapping of keys to values", source)
         try:
             return cls.model_validate_json(
-                plain_json(upgraded(current(data)), source), context={NAMES: names}
+                plain_json(with_preset(upgraded(current(data))), source), context={NAMES: names}
             )
         except ValidationError as error:
             raise translate(error, cls, source) from None
@@ -397,6 +407,3 @@ class ExperimentSpec(Part):
 
 def _reject(field: str, value: Any) -> tuple[str, float]:
     raise InvalidInput(field, value, "text such as 'flash <= 64 KB'")
-
-
-__all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]

@@ -19,6 +19,7 @@ _PIPELINE = {
     "weight_decay": "training",
     "batch_size": "training",
     "label_smoothing": "training",
+    "rule": "training",
     "sparsity": "pruning",
     "pruning_method": "pruning",
 }

@@ -1,6 +1,6 @@
 """The training settings of a spec."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,8 @@ from sparsemod.spec.methods import (
     Rule,
     Schedule,
 )
+from sparsemod.spec.teacher import TeacherSpec
+from sparsemod.spec.training_presets import Preset
 
 
 class TrainingSpec(BaseModel):
@@ -24,8 +26,16 @@ class TrainingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    preset: Preset | None = Field(
+        None,
+        description="A published schedule: learning rate, weight decay, batch size, optimizer, schedule, augmentation. Other keys given here take precedence.",
+    )
     learning_rate: float = Field(3e-3, gt=0, description="Initial learning rate.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (decoupled for adamw).")
+    scale_decay: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Whether the weight decay of compressed weights is scaled by the compression ratio of the network; auto: where it helps, so not for SepHashed.",
+    )
     batch_size: int = Field(128, ge=1, description="Samples in a step.")
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="Label smoothing, for losses that support it."
@@ -46,7 +56,14 @@ class TrainingSpec(BaseModel):
     schedule: Schedule = Field(
         default_factory=lambda: SCHEDULES.config("cosine"), description="The learning rate's schedule."
     )
+    teacher: TeacherSpec | None = Field(None, description="A network from which the networks learn.")
     augmentation: tuple[Augmentation, ...] = Field((), description="Augmentations, applied in this order.")
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Probability of dropping a path of the network, which grows from 0 to this value over the epochs; for networks with paths, such as darts.",
+    )
     gradient_clip: float | None = Field(None, gt=0, description="Largest norm of the gradient.")
     early_stop: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Epochs without a better validation error before training ends."

@@ -15,6 +15,7 @@ from sparsemod.files import fingerprint
 from sparsemod.graph.capture import evaluating
 from sparsemod.plugins import PluginConfig
 from sparsemod.records import CurvePoint
+from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
 from sparsemod.training.checkpoint import (
@@ -26,13 +27,14 @@ from sparsemod.training.checkpoint import (
     unpack,
 )
 from sparsemod.training.context import TrainingContext
+from sparsemod.training.distillation import Distillation
 from sparsemod.training.evaluation import evaluate
 from sparsemod.training.fusion import fused
 from sparsemod.training.losses import LOSSES
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.resident import Resident
-from sparsemod.training.rules import RULES
+from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate
 
 
@@ -48,6 +50,8 @@ class Pruner(Protocol):
     def sparsity(self) -> float: ...
     @property
     def at_target(self) -> bool: ...
+    @property
+    def restarts(self) -> bool: ...
     def finish(self) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -62,6 +66,7 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     pruner: Pruner | None = None,
+    teacher: nn.Module | None = None,
     on_epoch: Callable[[CurvePoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: bytes | None = None,
@@ -74,7 +79,7 @@ def train(
     each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
     uninterrupted training bit for bit. A stopped training leaves the best weights so far in the module, or
-    the latest ones when none qualified (`best_epoch` is None).
+    the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
@@ -87,7 +92,7 @@ def train(
 
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
-    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner).run(
+    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner, teacher).run(
         on_epoch, should_stop, resume, on_checkpoint
     )
 
@@ -104,6 +109,7 @@ class _Training:
         seed: int,
         device: torch.device,
         pruner: Pruner | None,
+        teacher: nn.Module | None,
     ) -> None:
         if epochs < 1:
             raise InvalidInput("epochs", epochs, "at least 1")
@@ -119,6 +125,10 @@ class _Training:
             )
         self.data, self.settings, self.epochs, self.seed, self.device = data, settings, epochs, seed, device
         self.module = module.to(device)
+        if settings.drop_path and not hasattr(module, "set_drop_path"):
+            raise InvalidInput(
+                "training.drop_path", settings.drop_path, "0 for a network without paths to drop"
+            )
         self.rule = RULES.create(settings.rule)
         if len(data.train.shape) == 3:
             _set_memory_format(module, torch.channels_last)
@@ -133,6 +143,9 @@ class _Training:
         self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
         self.rule.start(module, seed)
+        if settings.gradient_clip is None:
+            self.rule.update = self._update
+        self.distillation = None if settings.teacher is None else self._taught(settings.teacher, teacher)
         self.pruner = pruner
         if pruner is not None:
             pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
@@ -144,6 +157,24 @@ class _Training:
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, with the settings' label smoothing."""
         return self.loss.mean(outputs, targets, self.settings.label_smoothing)
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _taught(self, settings: TeacherSpec, teacher: nn.Module | None) -> Distillation:
+        if teacher is None:
+            raise InvalidInput(
+                "training.teacher", None, "the teacher's network, an argument of this training"
+            )
+        if settings.beta and self.rule.layer_by_layer:
+            raise InvalidInput(
+                "training.teacher.beta",
+                settings.beta,
+                f"0 with the rule {self.settings.rule.name}: attention transfer needs backpropagation",
+            )
+        samples = None if self.augment else self.data.train
+        return Distillation(self.module, teacher.to(self.device), settings, samples)
 
     def _layers(self) -> AbstractContextManager[None]:
         """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
@@ -181,6 +212,8 @@ class _Training:
             return self._run(began, on_epoch, should_stop, on_checkpoint)
         finally:
             self.rule.finish()
+            if self.distillation is not None:
+                self.distillation.finish()
 
     def _run(
         self,
@@ -226,11 +259,16 @@ class _Training:
             diverged=diverged,
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
+            notes=tuple(
+                filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
+            ),
         )
 
     def _prune(self, epoch: int) -> None:
         if self.pruner is not None:
             self.pruner.before_epoch(epoch, self.epochs)
+            if self.pruner.restarts:
+                self.optimizer = optimizers.build(self.module, self.settings)
             self._follow_layers()
 
     def _follow_layers(self) -> None:
@@ -259,9 +297,13 @@ class _Training:
         total = torch.zeros((), device=self.device)
 
         self.module.train()
+        if self.settings.drop_path:
+            set_drop_path: Any = self.module.set_drop_path
+            set_drop_path(self.settings.drop_path * (epoch - 1) / self.epochs)
         with self._layers():
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
-                x, y = self.data.train.batch(order[start:stop])
+                indices = order[start:stop]
+                x, y = self.data.train.batch(indices)
                 for augment in self.augment:
                     x = augment(x, generator)
                 if self.augment and not self.data.train.channels_last:
@@ -270,7 +312,12 @@ class _Training:
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
-                total += self.rule.gradients(x, y, self.batch_loss) * (stop - start)
+                loss: LossFunction = self.batch_loss
+                if self.distillation is not None:
+                    loss = self.distillation.loss(x, indices, self.batch_loss)
+                if step == first_step:
+                    self.rule.before_epoch(x, y, loss)
+                total += self.rule.gradients(x, y, loss) * (stop - start)
                 if clip is not None:
                     nn.utils.clip_grad_norm_(parameters, clip)
                 self.optimizer.step()

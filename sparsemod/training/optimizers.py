@@ -87,19 +87,50 @@ class Sgd(Optimizer[SgdConfig]):
 
 
 def build(module: "nn.Module", settings: TrainingSpec) -> "torch.optim.Optimizer":
-    """Return the optimizer of `settings` for `module`.
+    """Return the optimizer of `settings` for `module`, with the groups of `decay_groups`.
 
-    Weight decay applies to weights (two dimensions or more), not to biases and norms. Raises BuildError for
-    a module without parameters, UnknownName.
+    Raises BuildError for a module without parameters, UnknownName.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    if not parameters:
-        raise BuildError("the network has no parameters to train")
-    decayed = [p for p in parameters if p.dim() >= 2]
-    undecayed = [p for p in parameters if p.dim() < 2]
     groups: list[dict[str, Any]] = [
         {"params": tensors, "weight_decay": decay}
-        for tensors, decay in ((decayed, settings.weight_decay), (undecayed, 0.0))
-        if tensors
+        for decay, tensors in decay_groups(module, settings).items()
     ]
+    if not groups:
+        raise BuildError("the network has no parameters to train")
     return OPTIMIZERS.create(settings.optimizer).make(groups, settings.learning_rate)
+
+
+def decay_groups(module: "nn.Module", settings: TrainingSpec) -> "dict[float, list[nn.Parameter]]":
+    """Return the trainable parameters by their weight decay.
+
+    Decay applies to weights: tensors of two dimensions or more and the weights of compressed layers, not to biases and
+    norms. In a layer with the attribute `compression_ratio` it is scaled by this ratio when `settings.scale_decay` is on,
+    or is auto and the layer's attribute `scales_decay` is true. Source of the scaling: it keeps the total variance of the
+    prior when fewer parameters share it.
+    """
+    own: dict[int, float] = {}
+    for layer in module.modules():
+        ratio = vars(layer).get("compression_ratio")
+        if ratio is not None:
+            default = vars(layer)["scales_decay"]
+            scaled = default if settings.scale_decay == "auto" else settings.scale_decay == "on"
+            for name, parameter in layer.named_parameters():
+                if name.rpartition(".")[2] != "bias":
+                    own[id(parameter)] = settings.weight_decay * (ratio if scaled else 1.0)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            plain = settings.weight_decay if parameter.dim() >= 2 else 0.0
+            groups.setdefault(own.get(id(parameter), plain), []).append(parameter)
+    return dict(sorted(groups.items(), key=lambda pair: -pair[0]))
+
+
+def decay_note(module: "nn.Module", settings: TrainingSpec) -> str | None:
+    """Return the groups as a sentence for a network with compressed layers and a decay, else None."""
+    if not settings.weight_decay or not any("compression_ratio" in vars(layer) for layer in module.modules()):
+        return None
+    parts = [
+        f"{decay:.4g} on {sum(t.numel() for t in tensors):,} parameters"
+        for decay, tensors in decay_groups(module, settings).items()
+    ]
+    return f"weight decay: {', '.join(parts)}"

@@ -14,7 +14,7 @@ class TrainingOutcome:
     finished, or full sparsity was not reached). `stopped`: the caller's `should_stop` ended it;
     `checkpoint` continues it (empty after a divergence). `early`: patience ran out. `diverged`: the epoch
     in which a loss or a weight became infinite or not a number, which ended the training. `seconds`: wall
-    time of this call.
+    time of this call. `notes`: what the training rule says about it.
     """
 
     curve: tuple[CurvePoint, ...]
@@ -24,6 +24,7 @@ class TrainingOutcome:
     diverged: int | None
     checkpoint: bytes
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> CurvePoint | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.arena import Layout
-from sparsemod.errors import InvalidInput, Unsupported
+from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
 from sparsemod.kinds import Stage
@@ -18,6 +18,7 @@ from sparsemod.quantization.layers import (
     Add,
     AvgPool,
     Clamp,
+    Clamped,
     Concat,
     Conv,
     Flatten,
@@ -26,18 +27,18 @@ from sparsemod.quantization.layers import (
     Linear,
     MaxPool,
     Pool,
-    Reshape,
     Weighted,
 )
 
 
 @dataclass(frozen=True)
 class Array:
-    """A constant array with elements of type `kind` and the identifier `name`."""
+    """A constant array with elements of type `kind` and the identifier `name`; `shared`: other layers may have the same one."""
 
     kind: str
     name: str
     values: NDArray[Any]
+    shared: bool = False
 
     @property
     def bytes(self) -> int:
@@ -107,7 +108,7 @@ class Context:
 
 Rule = Callable[[Context, Any], Emitted]
 
-EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__,))
+EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__, "sparsemod.export.c.operators"))
 """Rules by kind: (context, layer) -> the layer's C code."""
 
 
@@ -196,7 +197,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
     return Emitted(
         [f"{kernel_name}(&{context.name}, {{in0}}, {{out}}{scratch});"],
         tuple(dict.fromkeys((kernel_name, encoded.kernel))),
-        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{_activation(context, layer)}",
+        f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{bounds_of(layer)}",
         arrays,
         text.struct("nn_conv_layer", context.name, fields),
         count,
@@ -225,7 +226,8 @@ def _groups(layer: Conv, title: str) -> str:
     return f", {layer.groups} groups" if layer.groups > 1 and title == "conv" else ""
 
 
-def _activation(context: Context, layer: Weighted | Add) -> str:
+def bounds_of(layer: Clamped) -> str:
+    """Return the words for a layer's bounds, "" for none."""
     if (layer.low, layer.high) == (-128, 127):
         return ""
     return f", clamped to {layer.low}..{layer.high}"
@@ -245,7 +247,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
     return Emitted(
         [f"nn_linear(&{context.name}, {{in0}}, {{out}});"],
         ("nn_linear", encoded.kernel),
-        f"linear{_activation(context, layer)}",
+        f"linear{bounds_of(layer)}",
         arrays,
         f"{note}static const nn_filters {context.name} = {inner};\n",
         count,
@@ -314,7 +316,7 @@ def _add(context: Context, layer: Add) -> Emitted:
     return Emitted(
         [f"nn_add(&{context.name}, {{in0}}, {{in1}}, {{out}});"],
         ("nn_add",),
-        f"addition{_activation(context, layer)}",
+        f"addition{bounds_of(layer)}",
         constants=text.struct("nn_add_layer", context.name, fields),
     )
 
@@ -368,19 +370,6 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
     channels, rows, columns = context.image(layer.inputs[0])
     call = f"nn_flatten({rows * columns}, {channels}, {{in0}}, {{out}});"
     return Emitted([call], ("nn_flatten",), "flatten")
-
-
-@EMITTERS.register("reshape")
-def _reshape(context: Context, layer: Reshape) -> Emitted:
-    """Convert from channels last to the order of arrays, or back; called only when the bytes have to move."""
-    source, output = context.network.named, layer.output
-    if source.moves(layer.inputs[0]) and source.moves(output):
-        shapes = f"from shape {context.shape(layer.inputs[0])} to {context.shape(output)}"
-        raise Unsupported(layer.kind, layer.name, EMITTERS.title, hint=f"{shapes}: both are channels last")
-    moves = source.moves(output)
-    channels, rows, columns = context.image(output if moves else layer.inputs[0])
-    sizes = (channels, rows * columns) if moves else (rows * columns, channels)
-    return Emitted([f"nn_flatten({sizes[0]}, {sizes[1]}, {{in0}}, {{out}});"], ("nn_flatten",), "reshape")
 
 
 @EMITTERS.register("transpose")

@@ -17,7 +17,14 @@ from sparsemod.quantization.integer_network import IntegerNetwork
 
 HEADER = "kernels/nn.h"
 _VERSIONED = "/* Versions: a kernel's symbol ends in a digest of the sources of all kernels. */"
-_REQUANTIZING = ("nn_apply.c", "nn_apply_mask.c", "nn_apply_gaps.c", "nn_depthwise.c", "nn_mean.c")
+_REQUANTIZING = (
+    "nn_apply.c",
+    "nn_apply_mask.c",
+    "nn_apply_gaps.c",
+    "nn_depthwise.c",
+    "nn_mean.c",
+    "nn_multiply.c",
+)
 
 
 @dataclass(frozen=True)
@@ -122,10 +129,12 @@ def generate(
     by_output = {layer.output: layer for layer in network.layers}
     nodes = [arena.layout.nodes[index] for index in arena.plan.order]
     names = [text.layer_name(name, index, node.name) for index, node in enumerate(nodes)]
-    emitted = [
-        emit(Context(network, arena.layout, identifier, stored), by_output[node.output])
-        for node, identifier in zip(nodes, names, strict=True)
-    ]
+    emitted = sources.unshared(
+        [
+            emit(Context(network, arena.layout, identifier, stored), by_output[node.output])
+            for node, identifier in zip(nodes, names, strict=True)
+        ]
+    )
     layers = tuple(
         CLayer(index, node.name, identifier, code.title, code.kernels, code.encoding, code.data_bytes)
         for index, (node, identifier, code) in enumerate(zip(nodes, names, emitted, strict=True))

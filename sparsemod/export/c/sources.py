@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sparsemod.arena import Node
@@ -159,6 +159,22 @@ def _place(offset: int) -> str:
     return f"arena.bytes + {offset}" if offset else "arena.bytes"
 
 
+_TYPES = {"int8_t": "<i1", "uint8_t": "<u1", "uint16_t": "<u2", "int32_t": "<i4", "uint32_t": "<u4"}
+
+
+def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
+    """Return the layers without the arrays that an earlier layer has, and without the bytes of these arrays."""
+    known: set[str] = set()
+    found = []
+    for emitted in layers:
+        own = {array.name: array for array in emitted.arrays if array.name not in known}
+        known |= set(own)
+        saved = sum(array.bytes for array in emitted.arrays) - sum(array.bytes for array in own.values())
+        size = emitted.data_bytes - saved
+        found.append(replace(emitted, arrays=tuple(own.values()), data_bytes=size))
+    return found
+
+
 def weights(parts: Parts, apart: bool = False) -> str:
     """Return NAME.weights.h: the layers' constants, for flash. With `apart` it only declares the arrays: see `assembler`."""
     layers = [
@@ -168,7 +184,7 @@ def weights(parts: Parts, apart: bool = False) -> str:
             "constants": emitted.constants,
         }
         for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
-        if emitted.constants
+        if emitted.constants or emitted.arrays
     ]
     return filled("weights.h", name=parts.name, layers=layers)
 
@@ -186,9 +202,7 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
     """
     lines, content = [], bytearray()
     for array in (array for emitted in parts.emitted for array in emitted.arrays):
-        values = array.values.astype(
-            {"int8_t": "<i1", "uint8_t": "<u1", "int32_t": "<i4"}[array.kind]
-        ).tobytes()
+        values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',
             "    .balign 4",

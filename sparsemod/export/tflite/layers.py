@@ -36,6 +36,14 @@ _VERSIONS |= {
     "MAXIMUM": 2,
     "QUANTIZE": 2,
     "TRANSPOSE": 2,
+    "SUB": 2,
+    "MUL": 2,
+    "LOGISTIC": 2,
+    "TANH": 2,
+    "SOFTMAX": 2,
+    "GATHER": 2,
+    "RESIZE_BILINEAR": 3,
+    "L2_NORMALIZATION": 2,
 }
 
 
@@ -201,7 +209,8 @@ Rule = Callable[[Lowering, Any, list[int]], None]
 RULES: Stage[Rule] = Stage(
     "the tflite export",
     builtin=tuple(
-        f"sparsemod.export.tflite.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+        f"sparsemod.export.tflite.{name}"
+        for name in ("weighted", "pooling", "pointwise", "shaping", "operators")
     ),
 )
 """Rules by kind that add a layer's operators: (lowering, layer, its inputs' tensors)."""

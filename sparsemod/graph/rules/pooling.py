@@ -77,19 +77,6 @@ def _even_windows(call: Call, result: tuple[int, ...]) -> dict[str, Any]:
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0, 0, 0)}
 
 
-@aten("mean.dim", kinds=("global_avg_pool",))
-def _mean(call: Call) -> None:
-    layout = call.layout("self")
-    if layout.channel != 0:
-        raise call.unsupported(f"its input has layout {layout.name}: transpose it to channels first")
-    rank = layout.rank + 1
-    axes = sorted(axis % rank for axis in (call["dim"] or range(rank)))
-    if not layout.positions or axes != [axis + 1 for axis in layout.positions]:
-        words = "rows and columns" if len(layout.positions) != 1 else layout.axes[layout.positions[0]]
-        raise call.unsupported(f"only the mean over {words}")
-    call.emit("global_avg_pool", (call.tensor("self"),), {"keep": bool(call["keepdim"])})
-
-
 def _symmetric(operator: Operator) -> tuple[int, int]:
     top, bottom, left, right = operator.window.padding
     if (top, left) != (bottom, right):

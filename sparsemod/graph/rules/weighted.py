@@ -13,6 +13,7 @@ from sparsemod.graph.execute import FLOAT, as_image
 from sparsemod.graph.macs import MACS
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.shaping import transposed
+from sparsemod.graph.rules.transposed import emit_transposed
 
 
 @aten(
@@ -24,7 +25,11 @@ def _conv(call: Call) -> None:
     if weight is None or weight.tensor.ndim != axes + 2:
         raise call.unsupported("only convolutions over one or two axes of a constant weight")
     if call.arguments.get("transposed"):
-        raise call.unsupported("transposed convolutions")
+        emit_transposed(
+            call, weight, bias, pair(call["stride"], axes), four(call["padding"], axes)[::2], pair(call["dilation"], axes),
+            int(call["groups"]),
+        )  # fmt: skip
+        return
     kernel, dilation = pair(weight.tensor.shape[2:], axes), pair(call["dilation"], axes)
     padding = call["padding"]
     if padding == "valid":
@@ -44,9 +49,12 @@ def _conv(call: Call) -> None:
 
 @aten("linear.default", kinds=("linear", "conv", "transpose"))
 def _linear(call: Call) -> None:
-    weight, layout = call.constant("weight"), call.layout("input")
+    weight = call.constant("weight")
     if weight is None:
         raise call.unsupported("without a weight")
+    if call.layout("input").name == "channels-length":
+        call.relayout("input", "time-features")  # the last axis holds the features
+    layout = call.layout("input")
     if layout.name == "time-features":
         _linear_per_step(call, weight)
         return
@@ -91,6 +99,8 @@ def _batch_norm(call: Call) -> None:
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     if call.arguments.get("training") or mean is None or variance is None:
         raise call.unsupported("it uses the batch's statistics (track_running_stats=False)")
+    if call.layout("input").channel != 0:
+        call.relayout("input", "channels-length")
     if call.layout("input").channel != 0:
         raise call.unsupported(
             f"its input has layout {call.layout('input').name}: transpose it to channels first"

@@ -34,11 +34,19 @@ class Inherit(Stage):
         if work.parent is None:
             return
         module, problem = work.network(), work.problem
+        own = problem.architecture(work.values)
+        parents = problem.architecture(problem.space.fill(work.parent.parameters))
+        if own == parents:
+            # the same network: pruned weights stay zero, so that pruning can go on
+            module.load_state_dict(load_tensors(work.parent.state))
+            work.inherited_epochs = work.parent.epochs
+            work.notes.append("inherited all weights of the same network")
+            return
         inheritance = inherit(
             problem.family,
-            problem.architecture(problem.space.fill(work.parent.parameters)),
+            parents,
             load_tensors(work.parent.state),
-            problem.architecture(work.values),
+            own,
             module,
             problem.info,
         )

@@ -28,6 +28,7 @@ class Prune(Stage):
         """Store the weights in the shape before pruning as the artifact `weights`, from which morphs inherit; then transform it."""
         from safetensors.torch import save as save_tensors
 
+        from sparsemod.pipeline.substituted import deployable
         from sparsemod.pipeline.work import plain_tensors
 
         module = work.network()
@@ -37,4 +38,5 @@ class Prune(Stage):
         )
         work.notes += method.notes
         with stage_errors("pruning"):
-            work.module = method.transform(module.to("cpu"), info.shape, info.layout)
+            module = deployable(module.to("cpu"), info.shape, info.layout)
+            work.module = method.transform(module, info.shape, info.layout)

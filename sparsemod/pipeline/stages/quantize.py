@@ -27,7 +27,7 @@ class Quantize(Stage):
         import torch
 
         from sparsemod.delivery.described import described
-        from sparsemod.pipeline.deployment import encoded
+        from sparsemod.pipeline.deployment import captured, encoded
         from sparsemod.quantization import IntegerNetwork, quantize
 
         spec = work.problem.spec.quantization
@@ -35,7 +35,11 @@ class Quantize(Stage):
         rows = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
             samples = x[torch.from_numpy(np.sort(rows))]
-            network = quantize(work.network(), samples, spec, work.data.info.layout)
+            graph, dropped = captured(work.network(), work.problem)
+            if dropped:
+                names = ", ".join(repr(name) for name in dropped)
+                work.notes.append(f"not deployed: {names}; it does not change which class is the largest")
+            network = quantize(graph, samples, spec)
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, work.data), work.network(), work.problem)
         except InvalidInput as error:

@@ -1,10 +1,11 @@
 """Costs before training: a trial with a candidate over a budget ends here."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from sparsemod.records import TrialResult, TrialState
+from sparsemod.records import Measurement, TrialResult, TrialState
 from sparsemod.stages.base import STAGES, Stage
 from sparsemod.units import over_budget
 
@@ -26,10 +27,19 @@ class Screening(Stage):
     def run(self, work: "Work") -> TrialResult | None:
         """Compute the costs and check the budgets. Raises BuildError, Unsupported."""
         from sparsemod.pipeline.screening import planned_costs
+        from sparsemod.pipeline.substituted import comparison, has_substitutes
+        from sparsemod.substitutes.substitution import dense
 
         work.planned = planned_costs(work.problem, work.values, work.network())
-        over = work.problem.objectives.over_budget({name: m.value for name, m in work.planned.items()})
+        if has_substitutes(work.network()):
+            full = planned_costs(work.problem, work.values, dense(work.network()))
+            work.notes.append(comparison(_values(work.planned), _values(full)))
+        over = work.problem.objectives.over_budget(_values(work.planned))
         if not over:
             return None
         work.notes += [over_budget(name, excess) for name, excess in over.items()]
         return work.result(TrialState.INFEASIBLE, work.planned.values())
+
+
+def _values(costs: Mapping[str, Measurement]) -> dict[str, float]:
+    return {name: measurement.value for name, measurement in costs.items()}

@@ -100,7 +100,10 @@ class FilterMethod(MaskMethod[C]):
         channels, counter = self._channels, self._counter
         if channels is None or counter is None:
             return {}
-        scores = self.scores(channels).masked_fill(self._gone(channels), -torch.inf)
+        zero = self.filter_sums(channels, lambda weight: weight.ne(0).sum(1)) == 0
+        scores = self.scores(channels)
+        # Filters that are zero are pruned first: an earlier training has pruned them.
+        scores = scores.masked_fill(zero, -1e301).masked_fill(self._gone(channels), -torch.inf)
         keep = torch.ones(channels.count, dtype=torch.bool)
         for group, kept in zip(channels.groups, self.allocate(counter, scores, sparsity), strict=True):
             units = torch.tensor(group.units)
@@ -114,7 +117,7 @@ class FilterMethod(MaskMethod[C]):
 
         alive = torch.zeros(channels.count)
         for name in channels.filters:
-            if name in self._tensors:
+            if name in self._masks:  # which stay after `finish`
                 rows = self._masks[name].flatten(1).any(1).cpu().float()
                 alive.index_add_(0, torch.from_numpy(channels.rows[name]), rows)
         made = torch.zeros(channels.count, dtype=torch.bool)
@@ -167,4 +170,4 @@ class FilterMethod(MaskMethod[C]):
         reached, wanted = self.sparsity, self.config.sparsity
         if self.config.of != "weights" or not self._at_target or abs(reached - wanted) <= 0.005:
             return ()
-        return (f"pruning: {reached:.4f} of the weights went, the nearest reachable to {wanted:g}",)
+        return (f"pruning removed {reached:.4f} of the weights, the nearest reachable share to {wanted:g}",)

@@ -45,6 +45,12 @@ class Source:
         return self.weight.numel()
 
 
+_SETTINGS = (
+    "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode",
+    "in_features", "out_features",
+)  # fmt: skip
+
+
 class Decomposed(nn.Sequential):
     """A chain of layers in place of `original`, whose weight is their product.
 
@@ -57,6 +63,12 @@ class Decomposed(nn.Sequential):
         self._original = [original]  # in a list, so that it is no submodule
         self.zeros = {place: f.zeros for place, f in enumerate(factors) if f.zeros is not None}
         self.drop()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a setting of the original layer, such as `out_channels`, which the network's code may read."""
+        if name in _SETTINGS:
+            return getattr(self._original[0], name)
+        return super().__getattr__(name)
 
     @property
     def layers(self) -> list[Layer]:
@@ -87,7 +99,7 @@ class Decomposed(nn.Sequential):
                 weight.masked_fill_(zeros.view(weight.shape).to(weight.device), 0.0)
 
     def product(self) -> Tensor:
-        """Return the weight for which the chain stands, in the shape of the original's."""
+        """Return the weight that the chain approximates, in the shape of the original's."""
         whole: Tensor | None = None
         for layer in self.layers:
             part = _expanded(as_four(layer.weight.detach()).double(), getattr(layer, "groups", 1))
@@ -103,7 +115,7 @@ class Decomposed(nn.Sequential):
         return whole.to(weight.dtype).reshape(weight.shape)
 
     def restored(self) -> Layer:
-        """Return the original layer with the weight and bias for which the chain stands."""
+        """Return the original layer with the weight and bias that the chain computes."""
         layer, last = self.original, self.layers[-1]
         with torch.no_grad():
             layer.weight = nn.Parameter(self.product().to(last.weight.device))

@@ -27,13 +27,13 @@ def graph_sources(graph: Graph) -> dict[str, Source]:
 
 
 def graph_layer(graph: Graph, operator: Operator, source: Source) -> Layer:
-    """Return a layer with the settings of an operator, without its weights."""
+    """Return a layer with the settings of an operator, without its weights and its uneven padding."""
     outputs, inputs = source.shape[:2]
     biased = operator.bias is not None
     if source.axes == 0:
         return nn.Linear(inputs, outputs, biased)
     window = operator.window
-    top, _, left, _ = window.padding
+    top, left = (min(window.around(axis)) for axis in (0, 1))
     if source.axes == 1:
         return nn.Conv1d(
             inputs, outputs, window.kernel[1], window.stride[1], left, window.dilation[1], bias=biased
@@ -65,18 +65,20 @@ def replaced(graph: Graph, chains: Mapping[str, Decomposed]) -> Graph:
             operators.append(dataclasses.replace(operator, inputs=inputs))
             continue
         part = capture(
-            chains[parameter], graph.shapes[operator.inputs[0]], graph.layout(operator.inputs[0]).name
+            nn.Sequential(_uneven(operator), chains[parameter]),
+            graph.shapes[operator.inputs[0]],
+            graph.layout(operator.inputs[0]).name,
         )
         path = parameter.rpartition(".")[0]
         mine = {part.input: inputs[0]}
         for step in part.operators:
-            name = _free(f"{path}.{step.name}", step.kind, names)
+            name = _free(_inside(path, step.name), step.kind, names)
             mine[step.output] = name
             operators.append(_moved(step, name, path, tuple(mine[i] for i in step.inputs)))
             shapes[name] = part.shapes[step.output]
             if step.output in part.layouts:
                 layouts[name] = part.layouts[step.output]
-        state.update({f"{path}.{key}": tensor for key, tensor in part.state.items()})
+        state.update({_inside(path, key): tensor for key, tensor in part.state.items()})
         renamed[operator.output] = mine[part.output]
         shapes.pop(operator.output, None)
         layouts.pop(operator.output, None)
@@ -90,13 +92,29 @@ def _held(graph: Graph, operator: Operator) -> list[tuple[str, Tensor]]:
     return [(key, graph.state[key]) for key in operator.keys]
 
 
+def _inside(path: str, name: str) -> str:
+    """Return the name in the whole network of a part of `Sequential(padding, chain)`, whose chain is `path`."""
+    return f"{path}.{name.removeprefix('1.')}"
+
+
+def _uneven(operator: Operator) -> nn.Module:
+    """Return the padding by which one side of an axis exceeds the other: a layer of its own in the network."""
+    window = operator.window
+    (top, bottom), (left, right) = window.around(0), window.around(1)
+    rows, columns = min(top, bottom), min(left, right)
+    top, bottom, left, right = top - rows, bottom - rows, left - columns, right - columns
+    if top or bottom:
+        return nn.ZeroPad2d((left, right, top, bottom))
+    return nn.ConstantPad1d((left, right), 0.0) if left or right else nn.Identity()
+
+
 def _moved(step: Operator, name: str, path: str, inputs: tuple[str, ...]) -> Operator:
     attributes = dict(step.attributes)
     if attributes.get("parameter"):
-        attributes["parameter"] = f"{path}.{attributes['parameter']}"
+        attributes["parameter"] = _inside(path, attributes["parameter"])
 
     def within(key: str | None) -> str | None:
-        return None if key is None else f"{path}.{key}"
+        return None if key is None else _inside(path, key)
 
     return dataclasses.replace(
         step, name=name, inputs=inputs, output=name, attributes=attributes,

@@ -74,6 +74,8 @@ class WeightMethod(MaskMethod[C]):
         for name in self._tensors:
             score = found[name].detach().double().cpu().reshape(-1)
             score = score.nan_to_num(nan=-1e300, posinf=1e300, neginf=-1e300)
+            # Weights that are zero are pruned first: an earlier training has pruned them.
+            score = score.masked_fill(self._tensors[name].detach().cpu().reshape(-1) == 0, -1e301)
             # Weights that are pruned already go first, because others may have the same score.
             score = score.masked_fill(~self._masks[name].cpu().reshape(-1), -torch.inf)
             score[score.argmax()] = torch.inf

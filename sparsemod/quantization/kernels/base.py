@@ -23,7 +23,17 @@ Kernel = Callable[..., Int8]
 KERNELS: Stage[Kernel] = Stage(
     "the integer interpreter",
     builtin=tuple(
-        f"sparsemod.quantization.kernels.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+        f"sparsemod.quantization.kernels.{name}"
+        for name in (
+            "weighted",
+            "pooling",
+            "pointwise",
+            "shaping",
+            "functions",
+            "pairs",
+            "movements",
+            "normalizing",
+        )
     ),
 )
 """Kernels by kind of layer: (layer, inputs, the inputs' zero points, the output's zero point) -> output, exactly as the layer defines."""

@@ -7,7 +7,7 @@ layer's `low` and `high` express its activation (relu: low = zo).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -38,6 +38,11 @@ class Layer:
     def window(self) -> Window:
         """Return the layer's window; a single position for kinds without a window."""
         return Window()
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Return the fields on which memory and the loops of kernels depend, with the names of the operator's attributes."""
+        return {}
 
     def shape(self, inputs: tuple[Shape, ...]) -> Shape:
         """Return the shape of the output. Raises InvalidInput for inputs that do not fit."""
@@ -154,7 +159,17 @@ class Weighted(Clamped):
 LAYERS: "Stage[type[Layer]]" = Stage(
     "the integer network",
     builtin=tuple(
-        f"sparsemod.quantization.layers.{name}" for name in ("weighted", "pooling", "pointwise", "shaping")
+        f"sparsemod.quantization.layers.{name}"
+        for name in (
+            "weighted",
+            "pooling",
+            "pointwise",
+            "shaping",
+            "functions",
+            "pairs",
+            "movements",
+            "normalizing",
+        )
     ),
 )
 """Layer classes by kind; the kind is the short name in files."""

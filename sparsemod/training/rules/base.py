@@ -21,6 +21,12 @@ class TrainingRule(Plugin[C]):
     layer_by_layer: ClassVar[bool] = False
     """Whether the rule hooks single layers or replaces their forward; layers are then not fused."""
 
+    update: "Callable[[], None] | None" = None
+    """Where the training allows it: updates the parameters that have a gradient and drops these gradients.
+
+    A rule may call it after each layer; the training updates what is left.
+    """
+
     def start(self, module: "nn.Module", seed: int) -> None:
         """Start on `module`, in training mode, on its device; draw random values from `seed`."""
         self.module = module
@@ -34,6 +40,21 @@ class TrainingRule(Plugin[C]):
         value = loss(self.module(x), y)
         value.backward()
         return value.detach()
+
+    def feedback_bytes(self) -> int:
+        """Return the bytes of the rule's own matrices beside the network's weights, after the first batch."""
+        return 0
+
+    def feedback(self) -> "list[Tensor]":
+        """Return the rule's own matrices that exist between batches."""
+        return []
+
+    def before_epoch(self, x: "Tensor", y: "Tensor", loss: LossFunction) -> None:
+        """Observe the first batch of an epoch before its gradients; the parameters have no gradients."""
+
+    def notes(self) -> list[str]:
+        """Return sentences about the training for the trial's notes; called at its end."""
+        return []
 
     def finish(self) -> None:
         """Remove hooks from the module. Called at the end of a training, also after a divergence."""

@@ -113,6 +113,72 @@ typedef struct {
     int8_t shift, zero, low, high;
 } nn_part_layer;
 
+/* y = clamp(zero + (d * m + 2^(shift - 1)) >> shift) with d = q - zero_in, and m = positive for d >= 0, else slopes[channel]. */
+typedef struct {
+    int32_t positions, channels;
+    const int32_t *slopes;
+    int32_t positive;
+    int8_t shift, zero_in, zero;
+} nn_prelu_layer;
+
+/*
+ * Two tensors, element by element. Sizes are those of the output; `step` is the distance in the first and the second input
+ * of two rows, of two columns and of two channels: 0 where the input is repeated.
+ * nn_combine: y = clamp(zero + (a op b + offset) >> shift) with a = (q1 - zero_in[0]) * multiplier[0], b in the same way;
+ * nn_multiply: y = clamp(zero + round((q1 - zero_in[0]) * (q2 - zero_in[1]) * multiplier[0] * 2^-(shift + 33))).
+ */
+typedef struct {
+    int32_t rows, columns, channels;
+    int32_t step[2][3];
+    int32_t multiplier[2];
+    int32_t offset;
+    int16_t zero_in[2];
+    int8_t operation; /* NN_SUM, NN_LARGER, NN_SMALLER */
+    int8_t shift, zero, low, high;
+} nn_pair_layer;
+
+enum { NN_SUM, NN_LARGER, NN_SMALLER };
+
+/* Element (i, j, ...) of the output is that at offset + i * step[0] + j * step[1] + ... of the input. */
+#define NN_MOVE_AXES 6
+typedef struct {
+    int32_t offset;
+    int32_t size[NN_MOVE_AXES];
+    int32_t step[NN_MOVE_AXES];
+} nn_move_layer;
+
+/* Element (r, c, k) of the output is (rows[r], columns[c], channels[k]) of the input, or `fill` where one of them is NN_OUTSIDE. */
+#define NN_OUTSIDE 0xffffu
+typedef struct {
+    int32_t in_columns, in_channels;
+    int32_t out_rows, out_columns, out_channels;
+    const uint16_t *rows, *columns;
+    const uint16_t *channels; /* NULL: all, in their order */
+    int8_t fill;
+} nn_take_layer;
+
+/*
+ * Bilinear: output row r lies between rows row[r] and row_next[r] of the input, row_part[r] / 1024 of the way; columns in the same way.
+ */
+typedef struct {
+    int32_t in_columns, channels;
+    int32_t out_rows, out_columns;
+    const uint16_t *row, *row_next, *row_part;
+    const uint16_t *column, *column_next, *column_part;
+} nn_interpolate_layer;
+
+/* `runs` vectors of `size` elements; powers[d] is 2^bits * exp(-d * scale of the input) for a distance d to the largest. */
+typedef struct {
+    int32_t runs, size;
+    const uint32_t *powers;
+} nn_softmax_layer;
+
+/* `runs` vectors of `size` elements, each divided by its length; y = 128 is 1. */
+typedef struct {
+    int32_t runs, size;
+    int16_t zero_in;
+} nn_normalize_layer;
+
 /* Convolutions. `column` is scratch for one window of one group: taps bytes. */
 void nn_conv(const nn_conv_layer *layer, const int8_t *input, int8_t *output, int8_t *column);
 void nn_conv_1x1(const nn_conv_layer *layer, const int8_t *input, int8_t *output);
@@ -126,6 +192,17 @@ void nn_mean(const nn_mean_layer *layer, const int8_t *input, int8_t *output);
 void nn_add(const nn_add_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
 void nn_clamp(int32_t size, int8_t low, int8_t high, const int8_t *input, int8_t *output);
 
+/* y = table[q]; `table` points to the entry of 0 in 256 bytes. */
+void nn_table(int32_t size, const int8_t *table, const int8_t *input, int8_t *output);
+void nn_prelu(const nn_prelu_layer *layer, const int8_t *input, int8_t *output);
+void nn_combine(const nn_pair_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
+void nn_multiply(const nn_pair_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
+void nn_softmax(const nn_softmax_layer *layer, const int8_t *input, int8_t *output);
+void nn_normalize(const nn_normalize_layer *layer, const int8_t *input, int8_t *output);
+
+void nn_move(const nn_move_layer *layer, const int8_t *input, int8_t *output);
+void nn_take(const nn_take_layer *layer, const int8_t *input, int8_t *output);
+void nn_interpolate(const nn_interpolate_layer *layer, const int8_t *input, int8_t *output);
 void nn_copy_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
 void nn_rescale_part(const nn_part_layer *layer, const int8_t *input, int8_t *output);
 void nn_flatten(int32_t positions, int32_t channels, const int8_t *input, int8_t *output);

@@ -1,0 +1,166 @@
+"""Operators that copy elements to other places: views that move bytes, slices, padding, upsampling.
+
+A call's effect follows from the call itself: it runs on the numbers of its input's elements.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from sparsemod.graph.aten import aten
+from sparsemod.graph.call import Call, Moved
+from sparsemod.graph.execute import FLOAT
+from sparsemod.graph.operators import Graph, Operator
+from sparsemod.layouts import RANKS, Shape, layout
+from sparsemod.patterns import Index, Pattern, in_memory, pattern_of
+
+OUTSIDE = -1
+
+
+@aten(
+    "slice.Tensor", "select.int", "narrow.default", "index_select.default", "flip.default", "roll.default", "split.Tensor",
+    "split_with_sizes.default", "chunk.default", "unbind.int", "expand.default", "repeat.default", "repeat_interleave.self_int",
+    "tile.default", "movedim.int", "movedim.intlist", "swapaxes.default", "unflatten.int", "pixel_shuffle.default",
+    "pixel_unshuffle.default", "channel_shuffle.default", "native_channel_shuffle.default", "upsample_nearest1d.default",
+    "upsample_nearest1d.vec", "upsample_nearest2d.default", "upsample_nearest2d.vec", "_upsample_nearest_exact1d.default",
+    "_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.default", "_upsample_nearest_exact2d.vec",
+    "reflection_pad1d.default", "reflection_pad2d.default", "replication_pad1d.default", "replication_pad2d.default",
+    "index.Tensor", "T.default", "permute_copy.default",
+    kinds=("move", "take"),
+)  # fmt: skip
+def moved(call: Call) -> None:
+    """Translate a call that only copies elements of its first argument."""
+    given: Any = call.arguments.get("self", call.arguments.get("input"))
+    source, index = call.source(given)
+    if any(returned.alias_info is not None for returned in call.node.target._schema.returns):  # type: ignore[union-attr]
+        call.walker.storage[call.node] = call.walker.storage[given]
+    results = _applied(call, source, index)
+    if isinstance(call.node.meta["val"], tuple | list):
+        call.walker.values[call.node] = tuple(place(call, source, made) for made in results)
+        return
+    place(call, source, results[0])
+
+
+def _applied(call: Call, source: str, index: Index) -> list[Index]:
+    """Run the call on the numbers of its input's elements; each sample has its own numbers, so that no call mixes samples."""
+    count = math.prod(call.walker.shapes[source])
+    batch = call.node.all_input_nodes[0].meta["val"].shape[0]
+    numbers = np.ascontiguousarray(np.stack([index + sample * count for sample in range(batch)]))
+    given = torch.from_numpy(numbers).double()  # upsampling and padding need floats; whole numbers stay exact
+
+    def argument(node: Node) -> Any:
+        value = call.walker.values[node]
+        return value.tensor if hasattr(value, "tensor") and not isinstance(value, Moved) else given
+
+    args, kwargs = map_arg(call.node.args, argument), map_arg(call.node.kwargs, argument)
+    with torch.no_grad():
+        made = call.node.target(*args, **kwargs)  # type: ignore[operator]
+    found = []
+    for part in made if isinstance(made, tuple | list) else [made]:
+        whole = part.round().long().numpy()
+        if whole.ndim < 2 or whole.shape[0] != batch or not _separate(whole, count):
+            raise call.unsupported("it must keep the batch axis first and unchanged")
+        found.append(np.asarray(whole[0], np.int64))
+    return found
+
+
+def _separate(whole: Index, count: int) -> bool:
+    return all(np.array_equal(whole[0] + sample * count, whole[sample]) for sample in range(len(whole)))
+
+
+def place(call: Call, source: str, index: Index, fill: str = "zero") -> Any:
+    """Make the elements `index` of a tensor this call's result, with an operator where bytes move, and return the value.
+
+    `fill` is the value of the elements OUTSIDE: "zero", or "lowest", which is below every value. A result with more axes than tensors
+    have stays an index until a later call gives it another shape.
+    """
+    shape = tuple(int(size) for size in index.shape)
+    value: Any
+    if len(shape) not in RANKS:
+        value = call.walker.values[call.node] = Moved(source, index)
+        return value
+    given = call.walker.shapes[source]
+    flat = index.reshape(-1)
+    if len(flat) == math.prod(given) and np.array_equal(flat, np.arange(len(flat))):
+        return _viewed(call, source, shape)
+    axes = call.layout_of(source)
+    kept = axes.name if axes.rank == len(shape) else None
+    pattern = None if (flat == OUTSIDE).any() else pattern_of(flat)
+    if pattern is not None and _copyable(flat, given, axes, shape, kept):
+        attributes: dict[str, Any] = {
+            "sizes": pattern.sizes, "strides": pattern.strides, "offset": pattern.offset,
+        }  # fmt: skip
+        return call.emit("move", (source,), attributes, shape=shape, layout=kept, named=False)
+    places = _by_axis(index, given)
+    if places is None:
+        raise call.unsupported("it copies elements in no regular order")
+    attributes = {"places": places, "fill": fill}
+    return call.emit("take", (source,), attributes, shape=shape, layout=kept, named=False)
+
+
+def _copyable(flat: Index, given: Shape, axes: Any, shape: Shape, kept: str | None) -> bool:
+    """Whether the elements follow a pattern in the order of C's memory as well."""
+    return pattern_of(in_memory(flat, (given, axes), (shape, layout(kept, shape)))) is not None
+
+
+def _viewed(call: Call, source: str, shape: Shape) -> str:
+    """Give the same elements in the same order other axes."""
+    if shape == call.walker.shapes[source]:
+        call.walker.values[call.node] = source
+        return source
+    if len(shape) == 1:
+        return call.emit("flatten", (source,), shape=shape)
+    return call.emit("reshape", (source,), {"shape": shape}, layout=None, named=False, shape=shape)
+
+
+def _by_axis(index: Index, given: Shape) -> tuple[tuple[int, ...], ...] | None:
+    """Return the source's place for each place along every axis, () for an unchanged axis; None when axes depend on each other."""
+    if index.ndim != len(given):
+        return None
+    inside = index != OUTSIDE
+    coordinates = np.stack(np.unravel_index(np.where(inside, index, 0), given))
+    found, expected = [], np.ones(index.shape, bool)
+    for axis, size in enumerate(given):
+        others = tuple(other for other in range(index.ndim) if other != axis)
+        along = np.where(inside, coordinates[axis], OUTSIDE).max(axis=others)
+        shaped = along.reshape([-1 if other == axis else 1 for other in range(index.ndim)])
+        expected &= shaped != OUTSIDE
+        if np.any(inside & (coordinates[axis] != shaped)):
+            return None
+        found.append(() if np.array_equal(along, np.arange(size)) else tuple(int(v) for v in along))
+    return tuple(found) if np.array_equal(expected, inside) else None
+
+
+def padded(call: Call, sizes: list[int], fill: str = "zero") -> None:
+    """Pad the last axes of argument `self` by (before, after), the last axis first; negative sizes crop."""
+    source, index = call.source(call.arguments.get("self", call.arguments.get("input")))
+    given = torch.from_numpy(index).double()
+    place(
+        call, source, torch.nn.functional.pad(given, sizes, value=float(OUTSIDE)).round().long().numpy(), fill
+    )
+
+
+@FLOAT.register("move")
+def _run_move(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    a = operator.attributes
+    index = torch.from_numpy(Pattern(tuple(a["sizes"]), tuple(a["strides"]), a["offset"]).index())
+    return inputs[0].flatten(1)[:, index].reshape(-1, *graph.shapes[operator.output])
+
+
+@FLOAT.register("take")
+def _run_take(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
+    x = inputs[0]
+    fill = 0.0 if operator.attributes["fill"] == "zero" else torch.finfo(x.dtype).min
+    for axis, places in enumerate(operator.attributes["places"]):
+        if places:
+            chosen = torch.tensor(places)
+            x = x.index_select(axis + 1, chosen.clamp_min(0))
+            x = x.masked_fill(
+                (chosen == OUTSIDE).reshape([-1 if i == axis + 1 else 1 for i in range(x.ndim)]), fill
+            )
+    return x

@@ -1,0 +1,90 @@
+"""The memory of one training iteration: traced on a device, or predicted without values."""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sparsemod.pipeline.problem import Problem
+from sparsemod.records import DataInfo, Measurement, Value
+from sparsemod.spec.training import TrainingSpec
+from sparsemod.training import optimizers
+from sparsemod.training.losses import LOSSES
+from sparsemod.training.memory_trace import MemoryTrace, Shadow, trace_iteration
+from sparsemod.training.rules import RULES
+
+METRIC = "training_memory"
+
+
+def needed(problem: Problem) -> bool:
+    """Return whether an objective or a budget needs the training memory."""
+    return METRIC in problem.spec.objectives or METRIC in problem.objectives.budgets
+
+
+def measured(problem: Problem, values: Mapping[str, Value], module: nn.Module) -> Measurement:
+    """Return the predicted peak of one iteration on `module`, which is not changed."""
+    settings = problem.training(values)
+    trace = predicted(module, problem.info, settings)
+    return Measurement(
+        metric=METRIC,
+        value=float(trace.peak),
+        unit="B",
+        method=f"predicted peak of one iteration with rule {settings.rule.name} and {settings.batch_size} samples: live tensors, parameters, optimizer state, batch and feedback matrices",
+        detail={"beyond": trace.beyond, "operation": trace.peak_operation, **trace.baseline},
+    )
+
+
+def predicted(module: nn.Module, info: DataInfo, settings: TrainingSpec) -> MemoryTrace:
+    """Return the trace of one iteration without values, which takes no memory: sizes follow from shapes."""
+    return traced(copy.deepcopy(module).to("meta"), info, settings, "meta")
+
+
+def traced(module: nn.Module, info: DataInfo, settings: TrainingSpec, device: str) -> MemoryTrace:
+    """Return the trace of one iteration of `module`, on `device`, on random samples; its weights change."""
+    module = module.train()
+    rule = RULES.create(settings.rule)
+    rule.start(module, 0)
+    loss, smoothing = LOSSES.create(settings.loss), settings.label_smoothing
+    try:
+        return trace_iteration(
+            module,
+            rule,
+            _batch(info, settings.batch_size, device),
+            lambda outputs, targets: loss.mean(outputs, targets, smoothing),
+            _optimizer(module, settings, device),
+            at_once=settings.gradient_clip is None,
+        )
+    finally:
+        rule.finish()
+
+
+def by_rule(
+    module: nn.Module, info: DataInfo, settings: TrainingSpec, rules: Sequence[str], device: str | None = None
+) -> dict[str, MemoryTrace]:
+    """Return the trace of one iteration by rule; predicted without `device`. `module` is not changed.
+
+    Raises UnknownName for a rule, BuildError for a network that a rule cannot train.
+    """
+    found = {}
+    for name in rules:
+        chosen = settings.model_copy(update={"rule": RULES.config(name)})
+        if device is None:
+            found[name] = predicted(module, info, chosen)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                found[name] = traced(copy.deepcopy(module).to(device), info, chosen, device)
+    return found
+
+
+def _batch(info: DataInfo, size: int, device: str) -> tuple[Tensor, Tensor]:
+    labels = torch.zeros(size, dtype=torch.int64, device=device)
+    return torch.randn(size, *info.shape, device=device), labels
+
+
+def _optimizer(module: nn.Module, settings: TrainingSpec, device: str) -> torch.optim.Optimizer | Shadow:
+    if device != "meta":
+        return optimizers.build(module, settings)
+    return Shadow(
+        list(module.parameters()), lambda parameters: optimizers.build(nn.ParameterList(parameters), settings)
+    )

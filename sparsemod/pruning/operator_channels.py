@@ -1,0 +1,65 @@
+"""Channels of functions, pairs, copies and normalizations."""
+
+import torch
+
+from sparsemod.graph import Operator
+from sparsemod.graph.functions import evaluate
+from sparsemod.pruning.channels import CHANNELS, Labeller, Labels
+
+_COPIED = "its channels are copied to other places"
+
+
+@CHANNELS.rules("interpolate", "l2_normalize")
+def _passed_on(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    return inputs[0]
+
+
+@CHANNELS.register("table")
+def _table(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Freeze channels whose zeros become other values, unless all readers multiply them by the same channels, which are zeros."""
+    readers = labeller.graph.users()[operator.output]
+    absorbed = bool(readers) and all(reader.traits.absorbs_zero for reader in readers)
+    at_zero = float(evaluate(operator.attributes["function"], torch.zeros(1))[0])
+    if at_zero != 0 and not absorbed:
+        labeller.frozen.append((inputs[0], "its function of zero is not zero"))
+    return inputs[0]
+
+
+@CHANNELS.register("softmax")
+def _softmax(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    labeller.frozen.append((inputs[0], "softmax reads all of its channels"))
+    return inputs[0]
+
+
+@CHANNELS.rules("prelu", "affine")
+def _per_channel(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    for key in operator.keys:
+        labeller.row(key, inputs[0])
+        labeller.freeze_computed(key, inputs[0])
+    return inputs[0]
+
+
+@CHANNELS.rules("sum", "subtract", "multiply", "maximum", "minimum")
+def _pair(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Merge the labels of equal channels; a single channel that is repeated stays apart and is never removed."""
+    first, second = inputs
+    if len(first) == len(second):
+        labeller.merge(first, second)
+        return first
+    single, wide = sorted(inputs, key=len)
+    labeller.frozen.append((single, "it is repeated for every channel"))
+    return wide
+
+
+@CHANNELS.register("take")
+def _take(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    channel = labeller.graph.layout(operator.output).channel
+    return _copied(labeller, operator, inputs) if operator.attributes["places"][channel] else inputs[0]
+
+
+@CHANNELS.register("move")
+def _copied(labeller: Labeller, operator: Operator, inputs: list[Labels]) -> Labels:
+    """Keep every channel of the input: the sizes of a copy are part of the network."""
+    made = labeller.fresh(labeller.graph.image(operator.output)[0])
+    labeller.frozen += [(inputs[0], _COPIED), (made, _COPIED)]
+    return made

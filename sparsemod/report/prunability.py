@@ -1,0 +1,251 @@
+"""Results of a compression study: series of pruned networks, their curves, and the prunability of each method.
+
+A series is one method on one reference network in one repetition. Error is that of the integer network on
+validation data.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparsemod.errors import InvalidInput
+from sparsemod.records import TrialRecord, TrialState
+from sparsemod.units import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVELS = (-0.1, -0.05, -0.02, -0.01, -0.005, -0.0025, 0.0, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1)
+"""Differences in error between a pruned network and its reference that a report allows."""
+
+COSTS = ("nonzeros", "macs", "flash", "ram", "instructions")
+"""Costs of a network; the first one decides which network is the smallest."""
+
+REFERENCE, PRUNED = "reference", "study"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The completed networks of one method, reference network and repetition, in the order of their sparsity."""
+
+    method: str
+    reference: TrialRecord
+    repetition: int
+    networks: tuple[TrialRecord, ...]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The smallest networks of a method with error <= reference + level: means over the series that have one.
+
+    `series`: how many of all `of` series have one; the other fields are empty when none has. `costs`, `least`
+    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed.
+    """
+
+    level: float
+    method: str
+    series: int
+    of: int
+    error: float | None = None
+    difference: float | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
+    least: Mapping[str, float] = field(default_factory=dict)
+    most: Mapping[str, float] = field(default_factory=dict)
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+
+def series_of(rows: Sequence[TrialRecord]) -> tuple[Series, ...]:
+    """Return the series of a study's trials. Raises InvalidInput for an experiment without reference networks."""
+    by_index = {row.index: row for row in rows}
+    references = [r for r in rows if r.candidate.round == REFERENCE and r.state is TrialState.COMPLETED]
+    if not references:
+        raise InvalidInput("experiment", len(rows), "a study with a completed reference network")
+    found: dict[tuple[str, int, int], list[TrialRecord]] = {}
+    place: dict[int, tuple[str, int, int]] = {}
+    count: dict[tuple[str, int, str], int] = {}
+    for row in rows:
+        parent = by_index.get(-1 if row.candidate.parent is None else row.candidate.parent)
+        if row.candidate.round != PRUNED or parent is None:
+            continue
+        method = str(row.candidate.parameters["pruning_method"])
+        if parent.index in place:
+            series = place[parent.index]
+        else:
+            key = (method, parent.index, str(row.candidate.parameters["sparsity"]))
+            series = (method, parent.index, count.get(key, 0))
+            count[key] = count.get(key, 0) + 1
+        place[row.index] = series
+        found.setdefault(series, [])
+        if row.state is TrialState.COMPLETED:
+            found[series].append(row)
+    return tuple(
+        Series(method, by_index[reference], repetition, tuple(sorted(networks, key=sparsity)))
+        for (method, reference, repetition), networks in sorted(found.items(), key=lambda item: item[0][1:])
+    )
+
+
+def sparsity(row: TrialRecord) -> float:
+    """Return the share of the weights that a trial of a study removes."""
+    return float(row.candidate.parameters["sparsity"])
+
+
+def prunability(series: Sequence[Series], levels: Iterable[float] = LEVELS) -> tuple[Best, ...]:
+    """Return for every level and method the smallest networks whose error is within the level of their reference's.
+
+    The reference itself counts as a network of its series. Ties in size go to the lower error.
+    """
+    found = []
+    for level in levels:
+        for method in dict.fromkeys(one.method for one in series):
+            mine = [one for one in series if one.method == method]
+            chosen = [
+                (one.reference.values(), best.values()) for one in mine if (best := _smallest(one, level))
+            ]
+            found.append(_summary(level, method, chosen, len(mine)))
+    return tuple(found)
+
+
+def _smallest(series: Series, level: float) -> TrialRecord | None:
+    limit = series.reference.values()["error"] + level + 1e-12
+    good = [row for row in (series.reference, *series.networks) if row.values()["error"] <= limit]
+    return min(good, key=lambda row: (row.values()[COSTS[0]], row.values()["error"]), default=None)
+
+
+def _summary(
+    level: float, method: str, chosen: Sequence[tuple[Mapping[str, float], Mapping[str, float]]], of: int
+) -> Best:
+    if not chosen:
+        return Best(level, method, 0, of)
+    names = [name for name in COSTS if all(name in own and name in best for own, best in chosen)]
+    values = {name: [best[name] for _, best in chosen] for name in names}
+    return Best(
+        level, method, len(chosen), of,
+        error=_mean([best["error"] for _, best in chosen]),
+        difference=_mean([best["error"] - own["error"] for own, best in chosen]),
+        costs={name: _mean(numbers) for name, numbers in values.items()},
+        least={name: min(numbers) for name, numbers in values.items()},
+        most={name: max(numbers) for name, numbers in values.items()},
+        ratios={name: _mean([1 - best[name] / own[name] for own, best in chosen if own[name]]) for name in names},
+    )  # fmt: skip
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / len(numbers)
+
+
+def prunability_csv(bests: Sequence[Best]) -> str:
+    """Return a report as CSV: a line for each level and method; empty cells where no network is good enough."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    shown = [name for name in COSTS if any(name in best.costs for best in bests)]
+    writer.writerow(
+        ["level", "method", "series", "of", "error", "difference"]
+        + [f"{name}{suffix}" for name in shown for suffix in ("", " least", " most", " removed")]
+    )
+    for best in bests:
+        cells: list[object] = [
+            best.level,
+            best.method,
+            best.series,
+            best.of,
+            _cell(best.error),
+            _cell(best.difference),
+        ]
+        for name in shown:
+            cells += [_cell(part.get(name)) for part in (best.costs, best.least, best.most, best.ratios)]
+        writer.writerow(cells)
+    return out.getvalue()
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"
+
+
+def curves(
+    series: Sequence[Series], metrics: Sequence[str] = ("error", *COSTS)
+) -> dict[str, NDArray[np.float64]]:
+    """Return the raw numbers for `numpy.savez`, by "method/metric".
+
+    Each array has the shape (series, sparsities + 1); the first column is the reference network. Missing values are not a number.
+    `method/sparsity` holds the sparsities.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    for method in dict.fromkeys(one.method for one in series):
+        mine = [one for one in series if one.method == method]
+        shares = sorted({sparsity(row) for one in mine for row in one.networks})
+        found[f"{method}/sparsity"] = np.array([0.0, *shares])
+        for metric in metrics:
+            table = np.full((len(mine), len(shares) + 1), np.nan)
+            for place, one in enumerate(mine):
+                table[place, 0] = one.reference.values().get(metric, np.nan)
+                for row in one.networks:
+                    table[place, 1 + shares.index(sparsity(row))] = row.values().get(metric, np.nan)
+            found[f"{method}/{metric}"] = table
+    return found
+
+
+def curves_figure(name: str, series: Sequence[Series]) -> "Figure":
+    """Draw the error against each cost: means over series as lines, their range as bands, the reference dashed."""
+    import os
+
+    os.environ.setdefault("MPLBACKEND", "agg")
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    numbers = curves(series)
+    methods = list(dict.fromkeys(one.method for one in series))
+    shown = [m for m in COSTS if any(not np.isnan(numbers[f"{method}/{m}"]).all() for method in methods)]
+    figure = Figure(figsize=(4.2 * len(shown), 4.2), layout="constrained", dpi=110)
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
+    reference = _mean([one.reference.values()["error"] for one in series])
+    for axis, metric in zip(axes, shown, strict=True):
+        for method in methods:
+            error, cost = 100 * numbers[f"{method}/error"], numbers[f"{method}/{metric}"]
+            x, y = np.nanmean(cost, 0), np.nanmean(error, 0)
+            (line,) = axis.plot(x, y, marker="o", markersize=3, label=method)
+            order = np.argsort(x)
+            low, high = np.nanmin(error, 0)[order], np.nanmax(error, 0)[order]
+            axis.fill_between(x[order], low, high, alpha=0.15, color=line.get_color(), linewidth=0)
+        axis.axhline(100 * reference, linestyle="--", color="black", linewidth=1)
+        axis.set_xlabel(_label(metric))
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("error of the integer network, %")
+    axes[0].legend(fontsize=8)
+    figure.suptitle(name)
+    return figure
+
+
+def _label(metric: str) -> str:
+    """Return a metric's title with its unit."""
+    if metric not in METRICS:
+        return metric
+    unit = METRICS[metric].unit
+    return f"{METRICS[metric].title}, {unit}" if unit else METRICS[metric].title
+
+
+def _short(value: float) -> str:
+    """Return a number in thousands (k) or millions (M)."""
+    for scale, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:g} {unit}"
+    return f"{value:g}"
+
+
+def figure_bytes(figure: "Figure", kind: str) -> bytes:
+    """Return a figure as a file's content; `kind` is pdf, png or svg. Equal figures give equal bytes."""
+    out = io.BytesIO()
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}[kind]
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "sparsemod"}):
+        figure.savefig(out, format=kind, metadata=metadata)
+    return out.getvalue()
