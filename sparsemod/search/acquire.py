@@ -27,9 +27,6 @@ FRONT = 200
 
 MODEL_POINTS = 400
 
-DECADES = 3.0
-"""Powers of ten of a cost that count like a parameter's range in the model of the error."""
-
 SAMPLED = 64
 """Number of Sobol points that are built to train the cost estimate.
 
@@ -119,7 +116,6 @@ class Chooser:
         features = self._features(
             [o.candidate.parameters for o in learned],
             [history.epochs(o) for o in learned],
-            self._cost_rows([o.values or {} for o in learned], [o.candidate.parameters for o in learned]),
         )
         errors = np.array(
             [history.rows[i]["error"] for i in measured] + [history.bad_error] * len(history.failed)
@@ -130,22 +126,10 @@ class Chooser:
         some = gp.select_points(errors, features, front, MODEL_POINTS)
         return gp.ErrorModel(features[some], errors[some], hyperparameters)
 
-    def _features(
-        self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float], costs: Floats
-    ) -> Floats:
-        """Return the model's inputs, shape (n, features): the space's, the costs, the training's length.
-
-        The logarithms of the costs, shape (n, metrics), say how large a network is, which no parameter says
-        alone. Three decades count like a parameter's range.
-        """
-        described = costs[:, : len(self._known)] if self._known else costs
-        return np.column_stack(
-            [
-                np.array([self._space.encode(one) for one in parameters]).reshape(len(parameters), -1),
-                np.log10(np.maximum(described, 1e-9)) / DECADES,
-                [gp.fidelity(one) for one in epochs],
-            ]
-        )
+    def _features(self, parameters: Sequence[Mapping[str, Value]], epochs: Sequence[float]) -> Floats:
+        """Return the model's inputs, shape (n, features): the space's and the training's length."""
+        encoded = np.array([self._space.encode(one) for one in parameters]).reshape(len(parameters), -1)
+        return np.column_stack([encoded, [gp.fidelity(one) for one in epochs]])
 
     def _learn(self, parameters: Mapping[str, Value], costs: Mapping[str, float]) -> None:
         """Add exact costs to the training data of the estimate."""
@@ -160,7 +144,7 @@ class Chooser:
         """Add a pending trial as finished, with the error that the model expects."""
         values = dict(costs)
         if self._model is not None:
-            row = self._features([parameters], [epochs], self._cost_rows([costs], [parameters]))
+            row = self._features([parameters], [epochs])
             mean, _ = self._model.predict(row)
             self._model.add(row, mean)
             values["error"] = float(gp.error_of(mean)[0])
@@ -183,7 +167,7 @@ class Chooser:
             gain = ehvi.improvement(self._cells, known, None)
             return Scores(gain, gain, -known.sum(axis=1))
         mean, deviation = self._model.predict(
-            self._features([e.parameters for e in entries], [e.epochs for e in entries], costs)
+            self._features([e.parameters for e in entries], [e.epochs for e in entries])
         )
 
         def probability(errors: Floats) -> Floats:
@@ -266,7 +250,7 @@ class Chooser:
     ) -> Floats:
         """Return the metrics of the rows of costs, shape (n, metrics).
 
-        A metric that a row lacks (one measured on a device, or a trial that failed early) is estimated.
+        A metric without exact cost (measured on a device) is estimated from finished trials.
         """
         if all(m in row for row in rows for m in self._metrics):
             return table(rows, self._metrics)

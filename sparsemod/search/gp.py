@@ -4,9 +4,9 @@ Hyperparameters are sampled for few points and fitted by BoTorch for many.
 
 The fitted model is BoTorch's `SingleTaskGP` with its kernel and its priors scaled to the number of
 dimensions (Hvarfner et al. 2024), on the logit of the error. Good errors span two orders of magnitude, and
-bad ones lie just below chance level, where small differences are informative. Columns beside the space's
-features hold the length of training (logarithm of the epochs, inherited ones included), so that the model
-separates rounds of different length, and the logarithms of the exact costs.
+bad ones lie just below chance level, where small differences are informative. A column beside the space's
+features holds the length of training (logarithm of the epochs, inherited ones included), so that the model
+separates rounds of different length.
 
 Sampling and fitting start cold and depend only on their data: a suggester restarted after a kill fits the
 same model. Limits on the data and the iterations, and a cache of hyperparameters by the data's digest, keep
