@@ -8,6 +8,7 @@ from support_cli import cli
 from support_trials import tiny_spec
 from torch import nn
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 
 from sparsemod.networks.zoo import network
 from sparsemod.pipeline import training_memory
@@ -186,3 +187,34 @@ def test_the_command_writes_a_trace_for_each_rule(capsys, tmp_path):
     assert sum(event.delta for event in events) == events[-1].total
     assert "bp" in cli(capsys, "trace", str(spec), "--predict", "--batch-size", "1000000")
     cli(capsys, "trace", str(spec), "--rule", "nothing", code=2)
+
+
+@pytest.mark.parametrize("name", ["bp", "dfa", "mem-dfa"])
+def test_the_peak_is_that_of_torchs_profiler(name):
+    """For layers without workspace; the state of the random numbers, which mem-dfa keeps, is no result of an operation."""
+    module = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 50), nn.ReLU(), nn.Linear(50, 10))
+    trace = traced(module, name, (30,), 32, "cpu")
+    rule = RULES.create(RULES.config(name))
+    rule.start(module, 0)
+    batch = torch.randn(32, 30), torch.zeros(32, dtype=torch.int64)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+
+    def update():
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def iteration():
+        rule.gradients(*batch, functional.cross_entropy)
+        update()
+
+    rule.update = update
+    iteration()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        iteration()
+    changes = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    total = peak = 0
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        total += event.nbytes()
+        peak = max(peak, total)
+    kept = torch.get_rng_state().numel() if name == "mem-dfa" else 0
+    assert total == 0 and trace.beyond <= peak <= trace.beyond + kept
