@@ -3,6 +3,8 @@
     python benchmarks/search.py                                 # live: ours, Sobol, NSGA-II, TPE; recorded: Optuna GP, Ax
     python benchmarks/search.py --live optuna-gp --seeds 10     # run the slow ones again (minutes each); --record keeps them
     python benchmarks/search.py --live ""                       # only report what is recorded
+    python benchmarks/search.py --scales log                    # every objective on a logarithmic scale
+    python benchmarks/search.py --problems tight                # the first feasible trial: 1 % of what keeps the budget of the size keeps that of the error
 
 The problem is benchmarks/digits_table.py: networks really trained once, so that a trial costs nothing. It is searched twice, freely and with a
 budget that half of the space exceeds. Every contender may have its candidates screened for free: one over the budget is reported to it
@@ -26,6 +28,7 @@ from digits_table import EPOCHS, REFERENCE, SPACE, Table, costs
 
 from sparsemod.objectives import Objectives
 from sparsemod.records import TrialState, Value
+from sparsemod.scales import Kind
 from sparsemod.search import sobol
 from sparsemod.search.strategy import Search
 from sparsemod.sources.observation import Observation
@@ -33,11 +36,17 @@ from sparsemod.space.parameters import Categorical, Integer
 from sparsemod.spec.experiment import ExperimentSpec
 
 OBJECTIVES = tuple(REFERENCE)
-BUDGETS: dict[str, dict[str, float]] = {"free": {}, "budget": {"model_size": 980.0}}
+BUDGETS: dict[str, dict[str, float]] = {
+    "free": {},
+    "budget": {"model_size": 980.0},
+    "tight": {"error": 0.08, "model_size": 980.0},
+}
 RECORD = Path(__file__).parent / "data" / "search_recorded.json"
 START = 10
 """Sobol or random trials before a model chooses: what Optuna's TPE and GP samplers do by themselves, and what Ax is given."""
 OUR_START = 6
+LINEAR: Mapping[str, Kind] = dict.fromkeys(OBJECTIVES, "linear")
+"""The scales of the recorded runs."""
 Error = Callable[[Mapping[str, Value]], float]
 Run = tuple[list[float], float]
 
@@ -45,28 +54,42 @@ Run = tuple[list[float], float]
 class Course:
     """One run's account: the hypervolume after every trial that was trained."""
 
-    def __init__(self, error: Error, budgets: Mapping[str, float]) -> None:
-        self._error = error
-        self.objectives = Objectives(OBJECTIVES, REFERENCE, budgets)
+    def __init__(self, error: Error, budgets: Mapping[str, float], scales: Kind = "linear") -> None:
+        self._error, self.budgets = error, budgets
+        self.scales = dict.fromkeys(OBJECTIVES, scales)
+        self.objectives = spec(budgets, 0, START, scales=self.scales).objectives_in_force()
+        # The error's budget is known only after training.
+        self._costs = Objectives(OBJECTIVES, REFERENCE, {m: b for m, b in budgets.items() if m != "error"})
         self.rows: list[dict[str, float]] = []
 
     def trial(self, parameters: Mapping[str, Value]) -> dict[str, float]:
-        """All objectives of a candidate; counted when it is within the budget."""
+        """All objectives of a candidate; counted when its costs are within the budget."""
         values = {"error": self._error(parameters), **costs(parameters)}
-        if self.objectives.feasible(values):
+        if self._costs.feasible(values):
             self.rows.append(values)
         return values
+
+    def first(self) -> int | None:
+        """The number of the first trial that keeps every budget."""
+        return next((i for i, row in enumerate(self.rows, 1) if self.objectives.feasible(row)), None)
 
     def volumes(self) -> list[float]:
         return self.objectives.history(self.rows)
 
 
-def spec(budgets: Mapping[str, float], seed: int, trials: int, acquisition: str = "ehvi") -> ExperimentSpec:
+def spec(
+    budgets: Mapping[str, float],
+    seed: int,
+    trials: int,
+    acquisition: str = "ehvi",
+    scales: Mapping[str, Kind] = LINEAR,
+) -> ExperimentSpec:
     start = START if acquisition == "ax" else OUR_START
     return ExperimentSpec.parse(
         {
             "dataset": {"name": "digits"}, "network": {"family": "cnn"},
             "objectives": list(OBJECTIVES), "reference_point": REFERENCE, "budgets": dict(budgets), "seed": seed,
+            "scales": dict(scales),
             "search": {"acquisition": acquisition},
             "rounds": {
                 "r1": {"trials": start, "epochs": EPOCHS},
@@ -78,7 +101,7 @@ def spec(budgets: Mapping[str, float], seed: int, trials: int, acquisition: str 
 
 
 def ours(course: Course, seed: int, trials: int, acquisition: str = "ehvi") -> None:
-    of = spec(course.objectives.budgets, seed, trials, acquisition)
+    of = spec(course.budgets, seed, trials, acquisition, course.scales)
     search = Search(of, SPACE, costs)
     seen: list[Observation] = []
     while len(course.rows) < trials:
@@ -108,7 +131,7 @@ def by_optuna(make: Callable[..., Any], flat: bool) -> Callable[[Course, int, in
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def run(course: Course, seed: int, trials: int) -> None:
-        budgets = course.objectives.budgets
+        budgets = course.budgets
         options = {"constraints_func": lambda t: t.user_attrs["over"]} if budgets else {}
         study = optuna.create_study(directions=["minimize"] * len(OBJECTIVES), sampler=make(seed, options))
         while len(course.rows) < trials:
@@ -156,7 +179,12 @@ def contenders() -> dict[str, Callable[[Course, int, int], None]]:
 
 
 def race(
-    names: Sequence[str], problems: Sequence[str], seeds: Sequence[int], trials: int, record: bool
+    names: Sequence[str],
+    problems: Sequence[str],
+    seeds: Sequence[int],
+    trials: int,
+    record: bool,
+    scales: Kind = "linear",
 ) -> dict[str, dict[str, list[Run]]]:
     """Volumes and CPU seconds of every contender, problem and seed; contenders take turns within a seed."""
     table = Table()
@@ -165,7 +193,7 @@ def race(
     for seed in seeds:
         for problem in problems:
             for name in names:
-                course = Course(table.error, BUDGETS[problem])
+                course = Course(table.error, BUDGETS[problem], scales)
                 begin = time.process_time()
                 run[name](course, seed, trials)
                 seconds = time.process_time() - begin
@@ -175,7 +203,7 @@ def race(
                 if record:
                     keep(name, problem, seed, found[name][problem][-1])
                 print(
-                    f"seed {seed} {problem:6} {name:10} {course.volumes()[-1]:.4f} {seconds:6.1f} s",
+                    f"seed {seed} {problem:6} {name:10} {course.volumes()[-1]:.4f} {seconds:6.1f} s, first feasible: {course.first() or '-'}",
                     flush=True,
                 )
     return found
@@ -216,7 +244,8 @@ def report(found: Mapping[str, Mapping[str, list[Run]]], trials: int) -> None:
                 f"{name:12}{len(runs):6}{median(c[min(19, len(c) - 1)] for c in curves):12.4f}{median(last):12.4f}"
                 f"{min(last):9.4f}{max(last):9.4f}{median(s for _, s in runs):8.1f}"
             )
-        peers = [n for n in rows if n != "ours"]
+        # A peer without any hypervolume is no measure.
+        peers = [n for n in rows if n != "ours" and median(c[-1] for c in rows[n]) > 0.0]
         if "ours" in rows and peers:
             best = max(peers, key=lambda n: median(c[-1] for c in rows[n]))
             level = median(c[-1] for c in rows[best])
@@ -241,12 +270,15 @@ def main() -> None:
         default="ours,sobol,nsga2,tpe",
         help="contenders to run, with commas (ours, sobol, nsga2, tpe, optuna-gp, ax)",
     )
-    parser.add_argument("--problems", default=",".join(BUDGETS))
+    parser.add_argument("--problems", default="free,budget", help=f"of {', '.join(BUDGETS)}, with commas")
+    parser.add_argument("--scales", default="linear", choices=("linear", "log"), help="of every objective")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--record", action="store_true", help=f"keep the runs in {RECORD.name}")
     arguments = parser.parse_args()
+    if arguments.record and arguments.scales != "linear":
+        parser.error("--record: the recorded runs have linear scales")
     warnings.simplefilter("ignore")
     import torch
 
@@ -254,8 +286,8 @@ def main() -> None:
     names = [n for n in arguments.live.split(",") if n]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     problems = arguments.problems.split(",")
-    found = race(names, problems, seeds, arguments.trials, arguments.record)
-    if arguments.trials == 60:
+    found = race(names, problems, seeds, arguments.trials, arguments.record, arguments.scales)
+    if arguments.trials == 60 and arguments.scales == "linear":
         kept = {n: runs for n, runs in recorded().items() if n not in names}
         print(f"\nrecorded earlier, not run now: {', '.join(kept) or 'nothing'}")
         found |= kept

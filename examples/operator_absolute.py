@@ -1,4 +1,4 @@
-"""An operator in one file, y = |x| (torch.copysign(x, 1)): its kind with traits, and a rule for each stage that supports it."""
+"""An operator in one file, y = |x| (torch.copysign(x, 1)): its kind with traits, and a rule for each of its stages."""
 
 from dataclasses import dataclass
 from typing import ClassVar

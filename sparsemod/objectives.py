@@ -115,7 +115,7 @@ class Objectives:
 
 
 class GrowingFront:
-    """A front to which rows are added one by one, in the order of completion.
+    """A front that grows by one row at a time, in the order of completion.
 
     `members`: the keys of the rows on the front, in the order of their addition. `hypervolume`: the share of
     the box that they dominate. `nearest`: while there are no members, the keys and values of up to NEAREST rows

@@ -20,7 +20,7 @@ Value = int | float | str | bool
 LABEL_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
 Label = Annotated[str, Field(min_length=1, max_length=20, pattern=LABEL_PATTERN)]
-"""A word that a candidate source gives its candidates: how it chose one (`origin`), or to which part of the experiment it belongs (`round`)."""
+"""A word that a candidate source gives its candidates: how it chose one (`origin`), or the part of the experiment (`round`)."""
 
 
 class Record(BaseModel):

@@ -59,6 +59,7 @@ class Halve:
         self.finished = False
 
     config = PRUNING.config("none")
+    restarts = False
 
     def start(self, context: TrainingContext) -> None:
         self.weight = [m for m in context.module.modules() if isinstance(m, nn.Linear)][-1].weight

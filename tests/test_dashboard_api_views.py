@@ -164,7 +164,7 @@ def test_an_experiment_is_deleted_with_its_rows_and_files(store: Store) -> None:
     store.checkpoint(held.attempt, held.token, last.digest)
     fill(store, second, 1)
     finish(store, completed(artifacts=(shared,)))
-    store.keep_derived(first, "graph", "k", {"x": 1})
+    store.keep_computed_view(first, "graph", "k", {"x": 1})
     used = store.delete_experiment(first)
     assert used == sorted([own.digest, last.digest, shared.digest])
     removed: list[str] = []
@@ -178,7 +178,7 @@ def test_an_experiment_is_deleted_with_its_rows_and_files(store: Store) -> None:
         store.delete_experiment(first)
     with pytest.raises(NotFound):
         store.heartbeat(held.attempt, held.token)  # the worker drops it
-    store.keep_derived(first, "graph", "late", {})
+    store.keep_computed_view(first, "graph", "late", {})
     with store.engine.connect() as connection:
         for table in metadata.sorted_tables:
             if "experiment_id" in table.c and table.name != "deletions":

@@ -10,7 +10,7 @@ from support_export_c import Drawn
 from support_pruning import MODULES, Residual, seeded
 from torch import nn
 
-from sparsemod.arena import Problem, Step
+from sparsemod.arena import BufferProblem, Step
 from sparsemod.arena import plan as plan_arena
 from sparsemod.arena.order import best_order
 from sparsemod.arena.problem import peak
@@ -22,7 +22,7 @@ from sparsemod.quantization import quantize
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
+def problems(draw: st.DrawFn) -> BufferProblem:
     """Up to seven steps with branches, work in place, scratch, and a result that is the caller's."""
     sizes = {"in": draw(st.integers(1, 9))}
     steps: list[Step] = []
@@ -35,10 +35,10 @@ def problems(draw: st.DrawFn) -> Problem:
     unread = [n for n in sizes if not any(n in step.reads for step in steps) and n != "in"]
     if len(unread) > 1:
         steps.append(Step("join", tuple(unread), None))
-    return Problem(sizes, tuple(steps), "in")
+    return BufferProblem(sizes, tuple(steps), "in")
 
 
-def orders(problem: Problem) -> list[tuple[int, ...]]:
+def orders(problem: BufferProblem) -> list[tuple[int, ...]]:
     """Yield every order in which no buffer is read before it is written."""
     found = []
     for order in itertools.permutations(range(len(problem.steps))):
@@ -54,7 +54,7 @@ def orders(problem: Problem) -> list[tuple[int, ...]]:
 
 @settings(deadline=None, max_examples=120)
 @given(problems())
-def test_no_order_has_a_lower_peak(problem: Problem) -> None:
+def test_no_order_has_a_lower_peak(problem: BufferProblem) -> None:
     lowest = min(peak(problem, order) for order in orders(problem))
     made = plan_arena(problem)
     assert made.exact and made.peak == lowest
@@ -65,7 +65,7 @@ def test_no_order_has_a_lower_peak(problem: Problem) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(problems())
-def test_addresses_never_overlap_while_both_live(problem: Problem) -> None:
+def test_addresses_never_overlap_while_both_live(problem: BufferProblem) -> None:
     """By simulation: every buffer writes its own mark into the memory and finds it when it is read."""
     made = plan_arena(problem)
     memory: list[str] = ["-"] * made.size
@@ -110,7 +110,7 @@ def test_a_better_order_is_found() -> None:
         Step("w1", ("in",), "wide1"), Step("w2", ("in",), "wide2"),
         Step("t1", ("wide1",), "thin1"), Step("t2", ("wide2",), "thin2"), Step("join", ("thin1", "thin2"), None),
     )  # fmt: skip
-    problem = Problem(sizes, steps, "in")
+    problem = BufferProblem(sizes, steps, "in")
     assert peak(problem, range(5)) == 4 + 50 + 60
     made = plan_arena(problem)
     assert made.peak == made.size == 66 and made.exact
@@ -142,9 +142,9 @@ def test_views_and_pools_need_no_extra_memory() -> None:
 
 def test_impossible_problems_are_refused() -> None:
     with pytest.raises(InvalidInput, match="step 'a'"):
-        Problem({"in": 1, "x": 1}, (Step("a", ("y",), "x"),), "in")
+        BufferProblem({"in": 1, "x": 1}, (Step("a", ("y",), "x"),), "in")
     with pytest.raises(InvalidInput, match="sizes"):
-        Problem({"in": 1}, (Step("a", ("in",), "x"),), "in")
+        BufferProblem({"in": 1}, (Step("a", ("in",), "x"),), "in")
 
 
 @pytest.mark.parametrize("kind", MODULES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support_morphisms import DIGITS, TABLE
 
 from sparsemod.errors import InvalidCandidate, InvalidInput
-from sparsemod.morphisms import MORPHISMS, Inheritance, MorphismSet, Operator, inherit, morphs
+from sparsemod.morphisms import MORPHISMS, Inheritance, Morphism, MorphismSet, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
 from sparsemod.morphisms.operators import CNN, MLP
 from sparsemod.morphisms.steps import change
@@ -123,7 +123,7 @@ def test_small_spaces_give_all_their_morphs() -> None:
 
 
 def test_a_family_may_bring_its_own_operators() -> None:
-    class Double(Operator):
+    class Double(Morphism):
         """Twice as wide."""
 
         name = "double"

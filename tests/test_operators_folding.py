@@ -82,6 +82,13 @@ def test_constants_fold_into_neighbours(
         (lambda x: x.flatten(2).mean(-1), ["reshape", "global_avg_pool"]),
         (lambda x: x.amax((2, 3)), ["max_pool", "flatten"]),
         (lambda x: functional.pad(x, (0, 0, 0, 0)), []),
+        (lambda x: functional.pad(x, (1, 0, 2, 1), value=2.0), ["table", "take", "table"]),
+        (lambda x: torch.cat([x, torch.zeros(len(x), 2, 6, 8)], 1), ["take"]),
+        (lambda x: torch.cat([torch.zeros(len(x), 1, 6, 8), x, x.relu()], 1), ["relu", "take", "concat"]),
+        (
+            lambda x: torch.stack([x.mean((2, 3)), x.amax((2, 3))], 1),
+            ["global_avg_pool", "max_pool", "flatten", "reshape", "reshape", "concat"],
+        ),
     ],
 )
 def test_spellings_of_views_and_means(function: Callable[[Tensor], Tensor], expected: list[str]) -> None:

@@ -12,6 +12,8 @@ from sparsemod.graph import capture
 from sparsemod.pruning import METHODS
 from sparsemod.pruning.weights import prunable_weights
 
+pytestmark = pytest.mark.slow(every=6)
+
 REFUSED = ("vision transformer", "recurrent network")
 """Networks that cannot be captured; their single weights can still be pruned."""
 

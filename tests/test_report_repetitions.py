@@ -57,3 +57,11 @@ def test_the_table():
     ]  # fmt: skip
     assert float(lines[1]["mean error [fraction]"]) == 0.25
     assert float(lines[1]["deviation model_size [B]"]) == 0.0
+
+
+def test_text_in_the_table_is_not_a_formula():
+    candidate = Candidate(parameters={"=cmd": "=1+1"}, origin="grid", round="grid")
+    twice = [row(0, 1, 0.1), row(1, 1, 0.2)]
+    text = repetitions_csv([one.model_copy(update={"candidate": candidate}) for one in twice])
+    header, line = csv.reader(io.StringIO(text))
+    assert (header[-1], line[-1]) == ("'=cmd", "'=1+1")

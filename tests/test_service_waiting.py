@@ -18,7 +18,7 @@ from support_store import SPEC, fill, spec
 from support_stream import served
 
 from service.http.app import create_app
-from service.http.pools import PLACES, Busy, Pool, kind_of
+from service.http.pools import PLACES, Busy, RequestPool, kind_of
 from service.settings import Settings
 from service.store import Store
 from service.store.tables import experiments
@@ -104,7 +104,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
 
 def test_a_pool_bounds_running_and_waiting_requests() -> None:
     async def main() -> None:
-        pool = Pool("things", 2, wait=0.2, most=3)
+        pool = RequestPool("things", 2, wait=0.2, most=3)
         going, peak = threading.Event(), [0, 0]
 
         def work() -> str:

@@ -25,7 +25,7 @@ from service.http.description import Described
 from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
-from service.http.pools import Pool, Turns
+from service.http.pools import RequestPool, Turns
 from service.http.query import known_query
 from service.http.readiness import Readiness
 from service.http.routes import (
@@ -126,8 +126,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.exports = Exports(opened, app.state.files, settings)
     app.state.feed = Feed(opened)
     app.state.readiness = Readiness(opened, app.state.files, settings)
-    app.state.transfers = Pool("uploads and downloads", 8)
-    app.state.page = Pool("requests for the page", 4)
+    app.state.transfers = RequestPool("uploads and downloads", 8)
+    app.state.page = RequestPool("requests for the page", 4)
     app.state.points = OrderedDict()  # see service.http.routes.points
     app.state.computed = Computed(opened, settings)
     for part in PARTS:

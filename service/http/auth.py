@@ -25,7 +25,7 @@ from starlette.types import Scope as Connection
 
 from service.errors import Forbidden, LoginNeeded
 from service.http.early_answer import refuse
-from service.http.pools import Pool
+from service.http.pools import RequestPool
 from service.http.request_path import inner_path
 from service.schemas.logins import Login, Scope
 from service.settings import is_address, is_local
@@ -129,7 +129,7 @@ class Guard:
         self._app, self._store = app, store
         self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
         self._closed = False
-        self._pool = Pool("checks of tokens", 8)
+        self._pool = RequestPool("checks of tokens", 8)
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

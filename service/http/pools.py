@@ -32,7 +32,7 @@ class Busy(ServerUnavailable):
     """The server is overloaded; the client may repeat the request in a moment."""
 
 
-class Pool:
+class RequestPool:
     """`places` for work of one kind. Call its methods in the event loop only."""
 
     def __init__(
@@ -84,7 +84,7 @@ class Turns:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._pools = {kind: Pool(kind, places) for kind, places in PLACES.items()}
+        self._pools = {kind: RequestPool(kind, places) for kind, places in PLACES.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = None if scope["type"] != "http" else kind_of(inner_path(scope), scope["query_string"])

@@ -8,7 +8,7 @@ import time
 from typing import Literal, cast
 
 from service.files.artifacts import ArtifactFiles
-from service.http.pools import Pool
+from service.http.pools import RequestPool
 from service.schemas.trials import Health
 from service.settings import Settings
 from service.store import Store
@@ -27,7 +27,7 @@ class Readiness:
 
     def __init__(self, store: Store, files: ArtifactFiles, settings: Settings) -> None:
         self._store, self._files, self._settings = store, files, settings
-        self._pool = Pool("checks of health", 2, wait=ANSWER_SECONDS)
+        self._pool = RequestPool("checks of health", 2, wait=ANSWER_SECONDS)
         self._check: asyncio.Task[Health | SparsemodError] | None = None
         self._begun = 0.0
 

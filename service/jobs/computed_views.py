@@ -54,7 +54,7 @@ class Computed:
         Raises BuildError when the stored data do not allow the computation, SparsemodError when the
         computation failed.
         """
-        stored = self._store.derived(experiment, kind, key)
+        stored = self._store.computed_view(experiment, kind, key)
         if stored is not None:
             return stored[1]
         place = (experiment, kind, key)
@@ -100,7 +100,7 @@ class Computed:
         failure: SparsemodError | None = None
         try:
             content = self._process.run(f"service.jobs.experiment_tasks:{kind}", task())
-            self._store.keep_derived(experiment, kind, key, content, only=kind == "importance")
+            self._store.keep_computed_view(experiment, kind, key, content, only=kind == "importance")
         except TaskFailed as error:
             failure = BuildError(str(error))
         except SparsemodError as error:

@@ -191,10 +191,20 @@ class AttachTrial(Request):
     epochs: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
 
 
+def artifact_url(digest: str) -> str:
+    """Return the URL path at which the server serves a file."""
+    return f"/artifacts/{digest}"
+
+
 class StoredArtifact(Artifact):
     """A file of a trial, with its path on the server."""
 
     url: str
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "StoredArtifact":
+        """Return a file with its path on the server."""
+        return cls(**artifact.model_dump(), url=artifact_url(artifact.digest))
 
 
 class AttemptView(View):
@@ -282,6 +292,11 @@ class ArtifactInfo(View):
     digest: str
     size: int
     url: str
+
+    @classmethod
+    def of(cls, digest: str, size: int) -> "ArtifactInfo":
+        """Return a file with its path on the server."""
+        return cls(digest=digest, size=size, url=artifact_url(digest))
 
 
 class Health(View):

@@ -12,7 +12,7 @@ from sparsemod.errors import Conflict
 class ComputedViews(Base):
     """Methods of the store for computed results."""
 
-    def derived(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
+    def computed_view(self, experiment_id: int, kind: str, key: str | None = None) -> tuple[str, Any] | None:
         """Return key and content of a computed result, the newest of its kind without `key`.
 
         None when none is stored.
@@ -27,7 +27,7 @@ class ComputedViews(Base):
             ).one_or_none()
         return None if row is None else (row.key, row.content)
 
-    def keep_derived(
+    def keep_computed_view(
         self, experiment_id: int, kind: str, key: str, content: Any, *, only: bool = False
     ) -> None:
         """Store a result.

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from service.schemas.trials import ArtifactInfo
 from service.store.engine import Base
 from service.store.tables import artifacts, trial_artifacts, trials
-from service.store.trial_rows import artifact_url
 from sparsemod.errors import NotFound
 
 STRAY_SECONDS = 86_400.0
@@ -38,7 +37,7 @@ class Files(Base):
             connection.execute(add)
             if place is not None:
                 place()
-        return ArtifactInfo(digest=digest, size=size, url=artifact_url(digest))
+        return ArtifactInfo.of(digest, size)
 
     def artifact(self, digest: str) -> ArtifactInfo:
         """Return digest, size and URL of a file. Raises NotFound."""
@@ -48,7 +47,7 @@ class Files(Base):
             ).scalar()
         if size is None:
             raise NotFound("artifact", digest)
-        return ArtifactInfo(digest=digest, size=size, url=artifact_url(digest))
+        return ArtifactInfo.of(digest, size)
 
     def ask_artifact(self, digest: str) -> ArtifactInfo:
         """Return a file's record to a caller that will refer to it without an upload.

@@ -132,10 +132,5 @@ def artifact(row: Any) -> Artifact:
 
 
 def stored_artifact(row: Any) -> StoredArtifact:
-    """Convert a row of `trial_artifacts` to a record with the file's path on the server."""
-    return StoredArtifact(**artifact(row).model_dump(), url=artifact_url(row.digest))
-
-
-def artifact_url(digest: str) -> str:
-    """Return the URL path at which the server serves a file."""
-    return f"/artifacts/{digest}"
+    """Convert a row of `trial_artifacts` to the record of the API."""
+    return StoredArtifact.of(artifact(row))

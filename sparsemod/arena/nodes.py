@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sparsemod.arena.memory import MEMORY, Node
-from sparsemod.arena.problem import Problem, Step
+from sparsemod.arena.problem import BufferProblem, Step
 from sparsemod.layouts import Shape, Tensors
 
 
@@ -27,7 +27,7 @@ class Layout:
     nodes: tuple[Node, ...]
     buffer_of: Mapping[str, str]
     order_of: Mapping[str, Shape]
-    problem: Problem
+    problem: BufferProblem
 
 
 def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) -> Layout:
@@ -56,7 +56,7 @@ def layout(nodes: Sequence[Node], tensors: Tensors, source: str, result: str) ->
         for name in buffer_of
         if buffer_of[name] != outside or outside == source
     }
-    return Layout(tuple(step_nodes), buffer_of, order_of, Problem(sizes, steps, source))
+    return Layout(tuple(step_nodes), buffer_of, order_of, BufferProblem(sizes, steps, source))
 
 
 def _useful(nodes: Sequence[Node], result: str) -> list[Node]:

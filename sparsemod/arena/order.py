@@ -8,13 +8,13 @@ length instead. It never returns an order that is worse than the given one.
 
 import heapq
 
-from sparsemod.arena.problem import Problem, peak
+from sparsemod.arena.problem import BufferProblem, peak
 
 STATES = 5_000
 WIDTH = 64
 
 
-def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...], bool]:
+def best_order(problem: BufferProblem, states: int = STATES) -> tuple[tuple[int, ...], bool]:
     """Return (order of the steps by index, whether its peak is proven to be the lowest). Ties keep the given order."""
     default_order = tuple(range(len(problem.steps)))
     highest = peak(problem, default_order)
@@ -26,7 +26,7 @@ def best_order(problem: Problem, states: int = STATES) -> tuple[tuple[int, ...],
     return (order, exact) if peak(problem, order) < highest else (default_order, exact)
 
 
-def _lower_bound(problem: Problem) -> int:
+def _lower_bound(problem: BufferProblem) -> int:
     """Return a lower bound of the peak: the bytes of the most demanding step."""
     needs = [problem.sizes[problem.source]]
     everything = (1 << len(problem.steps)) - 1
@@ -38,13 +38,13 @@ def _lower_bound(problem: Problem) -> int:
     return max(needs)
 
 
-def _dependencies(problem: Problem) -> list[int]:
+def _dependencies(problem: BufferProblem) -> list[int]:
     """Return, for each step, the mask of the steps that it depends on directly."""
     makers = {step.writes: index for index, step in enumerate(problem.steps) if step.writes is not None}
     return [sum({1 << makers[name] for name in step.reads if name in makers}) for step in problem.steps]
 
 
-def _live_bytes(problem: Problem, done: int, index: int, live: int) -> tuple[int, int]:
+def _live_bytes(problem: BufferProblem, done: int, index: int, live: int) -> tuple[int, int]:
     """Return (live bytes while step `index` runs, live bytes afterwards); `live` bytes are alive before it."""
     step = problem.steps[index]
     written = 0 if step.writes is None else problem.sizes[step.writes]
@@ -55,7 +55,7 @@ def _live_bytes(problem: Problem, done: int, index: int, live: int) -> tuple[int
     return during, live + (0 if unread else written) - freed
 
 
-def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
+def _exact(problem: BufferProblem, limit: int) -> tuple[int, ...] | None:
     before, count = _dependencies(problem), len(problem.steps)
     start = (problem.sizes[problem.source], 0, (), 0, problem.sizes[problem.source])
     queue: list[tuple[int, int, tuple[int, ...], int, int]] = [start]
@@ -83,7 +83,7 @@ def _exact(problem: Problem, limit: int) -> tuple[int, ...] | None:
     return None
 
 
-def _beam(problem: Problem) -> tuple[int, ...]:
+def _beam(problem: BufferProblem) -> tuple[int, ...]:
     before, count = _dependencies(problem), len(problem.steps)
     size = problem.sizes[problem.source]
     level: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (size, size, ())}

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from sparsemod.arena.offsets import Block, place
 from sparsemod.arena.order import STATES, best_order
-from sparsemod.arena.problem import Moment, Problem, timeline
+from sparsemod.arena.problem import BufferProblem, Moment, timeline
 from sparsemod.errors import SparsemodError
 
 
 @dataclass(frozen=True)
-class Plan:
+class BufferPlan:
     """`offsets` of buffers and `scratch` of steps in an arena of `size` bytes, steps run in `order` (indices).
 
     `peak` is the largest number of bytes alive together in that order; size - peak bytes are lost to fragmentation.
@@ -31,7 +31,7 @@ class Plan:
         return self.size - self.peak
 
 
-def plan(problem: Problem, states: int = STATES) -> Plan:
+def plan(problem: BufferProblem, states: int = STATES) -> BufferPlan:
     """Return the plan with the lowest peak that the order search finds (see `best_order`), with addresses."""
     order, exact = best_order(problem, states)
     moments = timeline(problem, order)
@@ -49,13 +49,13 @@ def plan(problem: Problem, states: int = STATES) -> Plan:
                 offsets[name] = address
     _verify(blocks, addresses)
     size = max(a + b.size for a, b in zip(addresses, blocks, strict=True))
-    return Plan(order, offsets, scratch, size, highest, exact, moments)
+    return BufferPlan(order, offsets, scratch, size, highest, exact, moments)
 
 
 _SCRATCH = "\0scratch of "  # no tensor's name begins with this prefix
 
 
-def _blocks(problem: Problem, order: tuple[int, ...]) -> list[Block]:
+def _blocks(problem: BufferProblem, order: tuple[int, ...]) -> list[Block]:
     place_of = {index: position for position, index in enumerate(order)}
 
     def last(name: str, first: int) -> int:

@@ -23,7 +23,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Problem:
+class BufferProblem:
     """A planning problem: `sizes` of all buffers in bytes, and `steps` in a valid order.
 
     The buffer `source`, the network's input, exists before the first step. It is never overwritten while needed, nor reused in place.
@@ -83,7 +83,7 @@ class Moment:
     scratch: int
 
 
-def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
+def timeline(problem: BufferProblem, order: Sequence[int]) -> tuple[Moment, ...]:
     """Return one moment per step in this order; a buffer reused in place counts once."""
     moments, done = [], 0
     alive = {problem.source}
@@ -100,6 +100,6 @@ def timeline(problem: Problem, order: Sequence[int]) -> tuple[Moment, ...]:
     return tuple(moments)
 
 
-def peak(problem: Problem, order: Sequence[int]) -> int:
+def peak(problem: BufferProblem, order: Sequence[int]) -> int:
     """Return the largest number of bytes alive together, a lower bound of any arena in this order."""
     return max((m.bytes for m in timeline(problem, order)), default=problem.sizes[problem.source])

@@ -111,8 +111,8 @@ def _one(subject: Subject, folder: Path, format_name: str, fit: Fit, name: str) 
         if EXPORTERS.get(format_name).checks_fit:
             check_fit(fit)
         report = export(format_name, subject.network, folder, name=name, **options)
-        if format_name == "tflite":
-            _check_micro(report, fit.device, folder)
+        if EXPORTERS.get(format_name).checks_files:
+            _check_files(report, fit.device, folder)
     except Exception as error:  # noqa: BLE001
         # Includes errors of the formats' libraries: the report contains the error, and the other formats continue.
         with contextlib.suppress(OSError):
@@ -124,7 +124,7 @@ def _one(subject: Subject, folder: Path, format_name: str, fit: Fit, name: str) 
     return report
 
 
-def _check_micro(report: ExportReport, device: Device, folder: Path) -> None:
+def _check_files(report: ExportReport, device: Device, folder: Path) -> None:
     """Remove the files and raise DoesNotFit when file and arena alone already exceed the device."""
     size = sum(file.size for file in report.files)
     for region, over in device.excess(size, report.memory.get("arena", 0)).items():

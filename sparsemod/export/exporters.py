@@ -35,6 +35,9 @@ class Exporter(Plugin[C]):
     checks_fit: ClassVar[bool] = False
     """Whether the files run on the target itself, so that a network beyond its flash or RAM is rejected."""
 
+    checks_files: ClassVar[bool] = False
+    """Whether the target holds the files and the arena of the report, so that a device too small for them rejects the export."""
+
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of layers that the format can express. It may still reject single layers for their attributes."""

@@ -5,7 +5,7 @@ transfers the weights and preserves the network's function where the change allo
 """
 
 from sparsemod.morphisms.inheritance.result import Inheritance
+from sparsemod.morphisms.morphism import Morph, Morphism
 from sparsemod.morphisms.morphism_set import MORPHISMS, MorphismSet, inherit, morphs
-from sparsemod.morphisms.operator import Morph, Operator
 
-__all__ = ["MORPHISMS", "Inheritance", "Morph", "MorphismSet", "Operator", "inherit", "morphs"]
+__all__ = ["MORPHISMS", "Inheritance", "Morph", "Morphism", "MorphismSet", "inherit", "morphs"]

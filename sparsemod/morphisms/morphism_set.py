@@ -9,7 +9,7 @@ import numpy as np
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import operators
 from sparsemod.morphisms.inheritance.result import Inheritance
-from sparsemod.morphisms.operator import Morph, Operator
+from sparsemod.morphisms.morphism import Morph, Morphism
 from sparsemod.networks.family import Family
 from sparsemod.records import DataInfo, Value
 from sparsemod.registry import Registry
@@ -32,7 +32,7 @@ class MorphismSet:
     Add one for your own family by `MORPHISMS.add("its name", MorphismSet(...))`.
     """
 
-    operators: Sequence[Operator]
+    operators: Sequence[Morphism]
     inherit: Inherit
 
 

@@ -4,12 +4,12 @@ from collections import OrderedDict
 
 from torch import nn
 
-from sparsemod.networks.cnn_plan import Layer, Plan
+from sparsemod.networks.cnn_plan import CnnLayer, CnnPlan
 from sparsemod.networks.initialization import he_normal
 from sparsemod.records import DataInfo
 
 
-def build(plan: Plan, data: DataInfo, batch_norm: bool) -> nn.Sequential:
+def build(plan: CnnPlan, data: DataInfo, batch_norm: bool) -> nn.Sequential:
     """Build `features` (b1_l1, b1_l2, ..., b1_pool, ...) and `head` (pool, flatten, d1, ..., classifier).
 
     Maps (N, C, H, W) to (N, classes).
@@ -37,7 +37,7 @@ def build(plan: Plan, data: DataInfo, batch_norm: bool) -> nn.Sequential:
     return module
 
 
-def _layer(layer: Layer, batch_norm: bool) -> nn.Sequential:
+def _layer(layer: CnnLayer, batch_norm: bool) -> nn.Sequential:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if layer.type == "down":
         parts["down"] = nn.MaxPool2d(2)

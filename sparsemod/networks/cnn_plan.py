@@ -8,7 +8,7 @@ from sparsemod.records import DataInfo, Value
 
 
 @dataclass(frozen=True)
-class Layer:
+class CnnLayer:
     """One layer of the plan. `size` is the (height, width) of its output."""
 
     name: str
@@ -20,13 +20,13 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CnnPlan:
     """A network's layers for images of one shape.
 
     `blocks` holds each block's layers and whether it ends with pooling.
     """
 
-    blocks: tuple[tuple[tuple[Layer, ...], bool], ...]
+    blocks: tuple[tuple[tuple[CnnLayer, ...], bool], ...]
     size: tuple[int, int]
     head: str
     dense: tuple[int, ...]
@@ -43,7 +43,7 @@ class Plan:
         return self.channels * (self.size[0] * self.size[1] if self.head == "flatten" else 1)
 
 
-def plan(parameters: Mapping[str, Value], data: DataInfo) -> Plan:
+def plan(parameters: Mapping[str, Value], data: DataInfo) -> CnnPlan:
     """Plan a network.
 
     Raises BuildError, which names block and layer, when a feature map is too small to be halved.
@@ -58,14 +58,14 @@ def plan(parameters: Mapping[str, Value], data: DataInfo) -> Plan:
             filters, kernel = int(parameters[f"{name}_filters"]), int(parameters[f"{name}_kernel"])
             if kind == "down":
                 size = _halve(size, data, f"block {b}, layer {n} (down)", name)
-            layers.append(Layer(name, kind, channels, filters, kernel, (size[0], size[1])))
+            layers.append(CnnLayer(name, kind, channels, filters, kernel, (size[0], size[1])))
             channels = filters
         pool = bool(parameters[f"b{b}_pool"])
         if pool:
             size = _halve(size, data, f"block {b}, pooling", f"b{b}_pool")
         blocks.append((tuple(layers), pool))
     dense = tuple(int(parameters[f"d{i}_width"]) for i in range(1, int(parameters["dense"]) + 1))
-    return Plan(
+    return CnnPlan(
         tuple(blocks), (size[0], size[1]), str(parameters["head"]), dense, float(parameters["dropout"])
     )
 

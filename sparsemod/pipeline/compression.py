@@ -27,7 +27,7 @@ def compression_spec(
 ) -> ExperimentSpec:
     """Return the spec of a study that prunes a trial's network by each method to each sparsity.
 
-    `spec` is the trial's. `sparsities`: shares of the weights that go, in any order. `epochs`: of the training
+    `spec` is the trial's. `sparsities`: shares of the weights to remove, in any order. `epochs`: of the training
     after each pruning, by default those of the trial. `schedule`: when methods prune, by default at the
     beginning. Raises InvalidInput for unknown methods and impossible sparsities, Conflict for a trial without
     stored weights.
@@ -35,7 +35,9 @@ def compression_spec(
     if trial.state is not TrialState.COMPLETED or trial.artifact("weights") is None:
         raise Conflict(f"trial {trial.index} has no stored weights to compress: its state is {trial.state}")
     if not sparsities or not all(0 < sparsity < 1 for sparsity in sparsities):
-        raise InvalidInput("sparsity", list(sparsities), "shares of the weights that go, above 0 and below 1")
+        raise InvalidInput(
+            "sparsity", list(sparsities), "shares of the weights to remove, above 0 and below 1"
+        )
     own = {n: v for n, v in trial.candidate.parameters.items() if n not in (METHOD, "sparsity")}
     plain = spec.to_dict()
     plain.pop("constraints", None)

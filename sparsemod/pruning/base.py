@@ -91,6 +91,11 @@ class Method(Plugin[C]):
         return True
 
     @property
+    def restarts(self) -> bool:
+        """Return whether the last `before_epoch` began a training anew: the loop then makes a fresh optimizer."""
+        return False
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Return sentences about the result for the trial's notes, such as the nearest reachable sparsity."""
         return ()

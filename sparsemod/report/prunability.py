@@ -44,7 +44,7 @@ class Best:
     """The smallest networks of a method with error <= reference + level: means over the series that have one.
 
     `series`: how many of all `of` series have one; the other fields are empty when none has. `costs`, `least`
-    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that went.
+    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed.
     """
 
     level: float

@@ -60,7 +60,7 @@ def page(name: str, rows: Sequence[TrialRecord], bests: Sequence[Best], svg: str
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
         f"<h1>{title}</h1><p>{len(rows)} networks. Lines: mean over networks and repetitions; bands: their range; dashed: the "
         f"reference.</p>{drawing}<h2>Prunability</h2><p>For each level, the smallest network of each method whose error is at most "
-        f"the reference's error plus the level; in brackets the share of the cost that went.</p>{_table(bests)}</html>\n"
+        f"the reference's error plus the level; in brackets the share of the cost that was removed.</p>{_table(bests)}</html>\n"
     )
 
 

@@ -1,13 +1,12 @@
 """Repetitions: completed trials of equal parameters and different seeds, with mean and spread of their metrics."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsemod.records import TrialRecord, TrialState, Value
+from sparsemod.report.csv_text import csv_text
 
 
 @dataclass(frozen=True)
@@ -68,17 +67,13 @@ def repetitions_csv(rows: Sequence[TrialRecord]) -> str:
     units = {m.metric: m.unit for row in rows for m in row.measurements if not m.on_test}
     metrics = [name for name in units if any(name in group.metrics for group in groups)]
     names = list(dict.fromkeys(name for group in groups for name in group.parameters))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     titles = [f"{kind} {name} [{units[name]}]" for name in metrics for kind in ("mean", "deviation")]
-    writer.writerow(["trials", "repetitions", *titles, *names])
+    lines: list[list[object]] = [["trials", "repetitions", *titles, *names]]
     for group in groups:
         cells: list[object] = []
         for name in metrics:
             one = group.metrics.get(name)
             cells += ["", ""] if one is None else [one.mean, one.deviation]
         trials = " ".join(map(str, group.trials))
-        writer.writerow(
-            [trials, len(group.trials), *cells, *(group.parameters.get(name, "") for name in names)]
-        )
-    return out.getvalue()
+        lines.append([trials, len(group.trials), *cells, *(group.parameters.get(name, "") for name in names)])
+    return csv_text(lines)

@@ -1,10 +1,7 @@
 """Write the results of one experiment to a folder: all trials as CSV; the front as CSV, JSON and plots."""
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -12,6 +9,7 @@ from sparsemod.files import write_atomically
 from sparsemod.objectives import Objectives
 from sparsemod.records import ParetoFront, TrialRecord
 from sparsemod.report.columns import Column, columns_of
+from sparsemod.report.csv_text import csv_text
 from sparsemod.report.pareto import front, pareto_front
 from sparsemod.report.plots import pareto_figure
 from sparsemod.report.repetitions import repetitions, repetitions_csv
@@ -28,30 +26,15 @@ def trials_csv(rows: Sequence[TrialRecord]) -> str:
 
 def csv_header(table_columns: Iterable[Column]) -> str:
     """Return the header line of a table with these columns."""
-    return _csv([[column.title for column in table_columns]])
+    return csv_text([[column.title for column in table_columns]])
 
 
 def csv_lines(rows: Iterable[TrialRecord], table_columns: Collection[Column]) -> str:
     """Return the lines of trials in a table with these columns."""
-    return _csv([column.cell(column.value(row)) for column in table_columns] for row in rows)
+    return csv_text([column.cell(column.value(row)) for column in table_columns] for row in rows)
 
 
 _FRONT = TypeAdapter(ParetoFront)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _csv(lines: Iterable[Sequence[Any]]) -> str:
-    """Format lines as CSV.
-
-    Text that begins like a formula gets an apostrophe, so that a spreadsheet does not run it. Numbers are
-    unchanged.
-    """
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in line]
-        for line in lines
-    )
-    return out.getvalue()
 
 
 def front_json(front: ParetoFront) -> str:

@@ -17,7 +17,7 @@ from sparsemod.records import Value
 from sparsemod.search import ehvi, gp, sobol
 from sparsemod.search.costs import CostBook, CostEstimate, table
 from sparsemod.search.history import History
-from sparsemod.search.pool import Entry, Pool
+from sparsemod.search.pool import CandidatePool, Entry
 from sparsemod.space.space import Space
 
 Floats = npt.NDArray[np.float64]
@@ -213,7 +213,7 @@ class Chooser:
             units[:, j] = self._objectives.scales[name].unit(costs[:, j])
         return units
 
-    def choose(self, pool: Pool, rng: np.random.Generator, search: bool) -> Choice | None:
+    def choose(self, pool: CandidatePool, rng: np.random.Generator, search: bool) -> Choice | None:
         """Return the best feasible entry; None when all built ones break a budget.
 
         With `search`, a local search refines the best. It climbs on estimated costs, which are free. Then
@@ -248,7 +248,7 @@ class Chooser:
     def _mark_chosen(self, choice: Choice) -> None:
         self._built[choice.entry.key] = None
 
-    def _ranked(self, pool: Pool) -> list[Choice]:
+    def _ranked(self, pool: CandidatePool) -> list[Choice]:
         """Return the built, feasible, not yet chosen entries, best first."""
         choices = [c for c in self._built.values() if c is not None and self._objectives.feasible(c.costs)]
         if not choices:

@@ -42,7 +42,7 @@ class Entry:
     operators: tuple[str, ...] = ()
 
 
-class Pool:
+class CandidatePool:
     """A set of distinct candidates, none of which is in `seen`."""
 
     def __init__(self, space: Space, seen: AbstractSet[str]) -> None:

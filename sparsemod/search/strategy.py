@@ -16,7 +16,7 @@ from sparsemod.search.acquire import Choice, Chooser
 from sparsemod.search.costs import CostBook
 from sparsemod.search.gp import Fitter
 from sparsemod.search.history import History, Round
-from sparsemod.search.pool import ENUMERATED, Entry, Parent, Pool, every
+from sparsemod.search.pool import ENUMERATED, CandidatePool, Entry, Parent, every
 from sparsemod.search.settings import search_config
 from sparsemod.search.stopping import converged
 from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
@@ -179,7 +179,7 @@ class Search:
         )
         rng = np.random.default_rng([self.spec.seed, turn.number, len(history.all)])
         parents = self._parents(history) if turn.name == "r3" and self._morphs is not None else []
-        pool = Pool(self.space, seen)
+        pool = CandidatePool(self.space, seen)
         if parents and self._morphs is not None:
             pool.breed(parents, self._morphs, turn.spec.epochs, rng, BREED)
         bred = bool(pool.entries)

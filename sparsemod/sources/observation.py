@@ -26,7 +26,7 @@ Raises BuildError when the network cannot be built.
 """
 
 
-class Morph(Protocol):
+class MorphedParameters(Protocol):
     """A changed copy of a parent's parameters and the names of the operators that changed it."""
 
     @property
@@ -36,7 +36,7 @@ class Morph(Protocol):
     def operators(self) -> Sequence[str]: ...
 
 
-Morphs = Callable[[Mapping[str, Value], np.random.Generator], Sequence[Morph]]
+Morphs = Callable[[Mapping[str, Value], np.random.Generator], Sequence[MorphedParameters]]
 """Return children of a parent's parameters, all valid in the space."""
 
 

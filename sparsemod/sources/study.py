@@ -84,7 +84,7 @@ class StudyConfig(SourceConfig):
         return tuple(float(part[-1]) for part in np.array_split(np.array(every), self.retrain_iterations))
 
     def sparsities(self) -> tuple[float, ...]:
-        """Return the shares of the weights that go, as the trials' parameters hold them."""
+        """Return the shares of the weights to remove, as in the trials' parameters."""
         return tuple(round(1 - ratio, DIGITS) for ratio in self.ratios())
 
     def create(self, context: SourceContext) -> "Study":

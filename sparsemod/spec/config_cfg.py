@@ -37,7 +37,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
             raise InvalidSpec(INCLUDE, text, f"a YAML spec, relative to {path.parent}", place)
         plain = read_plain(base).over(plain)
     order = list(KEYS)
-    # Apply keys in the order of KEYS: `morphisms = off` overrides r3 whatever their order in the file.
+    # Apply keys in the order of KEYS: a later key, such as `morphisms = off`, overrides earlier ones whatever their order in the file.
     for name in sorted(entries, key=lambda name: order.index(name) if name in KEYS else -1):
         text, place = entries[name]
         key = KEYS.get(name)

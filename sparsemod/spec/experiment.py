@@ -407,6 +407,3 @@ class ExperimentSpec(Part):
 
 def _reject(field: str, value: Any) -> tuple[str, float]:
     raise InvalidInput(field, value, "text such as 'flash <= 64 KB'")
-
-
-__all__ = ["METRICS", "PIPELINE_PARAMETERS", "ExperimentSpec"]

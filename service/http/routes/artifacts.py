@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, Response
 
 from service.errors import NoSpace
 from service.files.artifacts import CHUNK
-from service.http.pools import Pool
+from service.http.pools import RequestPool
 from service.http.routes.common import FilesDep, StoreDep, failures
 from service.schemas.trials import DIGEST_PATTERN, ArtifactInfo
 
@@ -94,8 +94,8 @@ async def upload(request: Request, store: StoreDep, files: FilesDep, digest: Dig
     return info
 
 
-def _pool(request: Request) -> Pool:
-    pool: Pool = request.app.state.transfers
+def _pool(request: Request) -> RequestPool:
+    pool: RequestPool = request.app.state.transfers
     return pool
 
 

@@ -38,7 +38,7 @@ def show_importance(request: Request, store: StoreDep, experiment: ExperimentId)
     indices = computed.ask(experiment, "importance", key, task)
     if indices is not None:
         return _view(experiment, view.revision, True, indices)
-    earlier = store.derived(experiment, "importance")
+    earlier = store.computed_view(experiment, "importance")
     if earlier is not None:
         return _view(experiment, view.revision, False, earlier[1])
     return JSONResponse(Computing().model_dump(), 202, {"retry-after": "1"})

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from service.http.pools import Pool
+from service.http.pools import RequestPool
 from sparsemod.errors import NotFound
 from sparsemod.files import fingerprint
 
@@ -82,13 +82,13 @@ def _serve(name: str, encodings: str, known: str) -> Response:
     return Response(content, media_type=TYPES[suffix], headers=headers)
 
 
-def _page_pool(request: Request) -> Pool:
+def _page_pool(request: Request) -> RequestPool:
     """Return the threads of the dashboard's files: the page must load while all requests for data wait."""
-    pool: Pool = request.app.state.page
+    pool: RequestPool = request.app.state.page
     return pool
 
 
-PagePool = Annotated[Pool, Depends(_page_pool)]
+PagePool = Annotated[RequestPool, Depends(_page_pool)]
 
 
 @router.get("/")

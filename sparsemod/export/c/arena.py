@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sparsemod.arena import Layout, Node, Plan, layout
+from sparsemod.arena import BufferPlan, Layout, Node, layout
 from sparsemod.arena import plan as plan_arena
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import Layer
@@ -24,7 +24,7 @@ class ArenaPlan:
     lost: int
     exact: bool
     layout: Layout
-    plan: Plan
+    plan: BufferPlan
 
 
 def plan(network: IntegerNetwork) -> ArenaPlan:

@@ -1,6 +1,5 @@
 """C code of functions, pairs, copies and normalizations."""
 
-import hashlib
 import math
 from typing import Any
 
@@ -10,6 +9,7 @@ from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import node
 from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted, bounds_of
+from sparsemod.files import fingerprint
 from sparsemod.measure.operator_features import image_places, memory_pattern, reshaped_pattern
 from sparsemod.patterns import AXES, Pattern
 from sparsemod.quantization.layers import Reshape
@@ -24,7 +24,7 @@ _OPERATIONS = {"sum": "NN_SUM", "subtract": "NN_SUM", "maximum": "NN_LARGER", "m
 
 def _shared(context: Context, kind: str, word: str, values: Any) -> Array:
     """Return a constant array whose name follows from its content, so that layers with equal arrays share it."""
-    digest = hashlib.sha256(values.tobytes()).hexdigest()[:8]
+    digest = fingerprint(values.tobytes())[:8]
     return Array(kind, f"{context.name.partition('__')[0]}__{word}_{digest}", values, shared=True)
 
 

@@ -37,6 +37,7 @@ class TfLite(Exporter[ExporterConfig]):
 
     Config = ExporterConfig
     extra = "tflite"
+    checks_files = True
 
     @property
     def kinds(self) -> frozenset[str]:

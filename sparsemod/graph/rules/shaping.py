@@ -2,31 +2,74 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsemod.graph.aten import aten
-from sparsemod.graph.call import Call
+from sparsemod.graph.call import Call, Constant
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
-from sparsemod.graph.rules.movements import moved, padded
+from sparsemod.graph.rules.movements import OUTSIDE, moved, padded, place
+from sparsemod.graph.rules.pairs import emit_affine
 from sparsemod.layouts import RANKS
 
 _LOWEST = -1e30  # pads below this value stand for -infinity
 
 
-@aten("cat.default", "concat.default", "concatenate.default", kinds=("concat",))
+@aten("cat.default", "concat.default", "concatenate.default", kinds=("concat", "take"))
 def _concat(call: Call) -> None:
-    inputs = tuple(call.tensor_of(node) for node in call["tensors"])
     axis = call["dim"] % (len(call.result_shape) + 1)
     if axis == 0:
         raise call.unsupported("along the batch axis")
+    _joined(call, _with_zeros(call, axis), axis)
+
+
+@aten("stack.default", kinds=("concat", "reshape"))
+def _stack(call: Call) -> None:
+    axis = call["dim"] % (len(call.result_shape) + 1)
+    if axis == 0:
+        raise call.unsupported("along the batch axis")
+    lifted = []
+    for argument in call["tensors"]:
+        source, index = call.source(argument)
+        lifted.append(place(call, source, np.expand_dims(index, axis - 1)))
+    if not all(isinstance(name, str) for name in lifted):
+        raise call.unsupported(f"its result has shape {call.result_shape}; samples have at most three axes")
+    _joined(call, lifted, axis)
+
+
+def _joined(call: Call, inputs: list[str], axis: int) -> None:
+    if len(inputs) == 1:
+        call.walker.values[call.node] = inputs[0]
+        return
     layouts = {call.layout_of(name) for name in inputs}
     if len(layouts) != 1:
-        raise call.unsupported(
-            f"layouts {', '.join(sorted(tensor_layout.name for tensor_layout in layouts))} differ"
-        )
-    call.emit("concat", inputs, {"axis": axis - 1})
+        raise call.unsupported(f"layouts {', '.join(sorted(layout.name for layout in layouts))} differ")
+    call.emit("concat", tuple(inputs), {"axis": axis - 1})
+
+
+def _with_zeros(call: Call, axis: int) -> list[str]:
+    """Return the tensors of a concatenation; constant zeros become padding of the tensor before them, or of the first one."""
+    found: list[tuple[str, NDArray[np.int64]]] = []
+    first = 0  # zeros before the first tensor
+    for node in call["tensors"]:
+        value = call.walker.values[node]
+        if not isinstance(value, Constant):
+            source, index = call.source(node)
+            around = [(first if i == axis - 1 else 0, 0) for i in range(index.ndim)]
+            found.append((source, np.pad(index, around, constant_values=OUTSIDE)))
+            first = 0
+        elif bool(value.tensor.any()):
+            raise call.unsupported("one of its operands is a constant other than zeros")
+        elif not found:
+            first += value.tensor.shape[axis]
+        else:
+            source, index = found[-1]
+            around = [(0, value.tensor.shape[axis] if i == axis - 1 else 0) for i in range(index.ndim)]
+            found[-1] = (source, np.pad(index, around, constant_values=OUTSIDE))
+    return [str(place(call, source, index)) for source, index in found]
 
 
 @aten(
@@ -76,7 +119,7 @@ def transposed(call: Call, tensor: str) -> str:
     return call.emit("transpose", (tensor,), shape=(columns, rows), layout=layout, named=False)
 
 
-@aten("pad.default", "constant_pad_nd.default", kinds=("pad",))
+@aten("pad.default", "constant_pad_nd.default", kinds=("pad", "take", "affine"))
 def _pad(call: Call) -> None:
     if call.arguments.get("mode", "constant") != "constant":
         moved(call)
@@ -88,15 +131,24 @@ def _pad(call: Call) -> None:
         call.alias("self", copy=True)
         return
     if value not in (None, 0):
-        if value >= 0 or (math.isfinite(value) and value > _LOWEST):
-            raise call.unsupported(f"with the value {value}; known are 0 and, before a max pool, -infinity")
-        padded(call, list(call["pad"]), "lowest")
+        if value < _LOWEST:
+            padded(call, list(call["pad"]), "lowest")
+        else:
+            _pad_with(call, float(value))
         return
     if min(sizes) < 0 or any(sizes[along:]) or layout.channel != 0 or not along:
         padded(call, list(call["pad"]))
         return
     left, right, top, bottom = (int(size) for size in sizes[:4])
     call.emit("pad", (call.tensor("self"),), {"padding": (top, bottom, left, right)}, named=False)
+
+
+def _pad_with(call: Call, value: float) -> None:
+    """Pad with a number: zeros around the input minus the number, plus the number."""
+    emit_affine(call, call.tensor("self"), 1.0, -value)
+    call.arguments["self"] = call.walker.values[call.node]
+    padded(call, list(call["pad"]))
+    emit_affine(call, call.walker.values[call.node], 1.0, value)
 
 
 @FLOAT.register("concat")

@@ -12,13 +12,13 @@ from sparsemod.morphisms.inheritance.dense import DenseLayer, Vector, inherit_de
 from sparsemod.morphisms.inheritance.generic import inherit_generic
 from sparsemod.morphisms.inheritance.result import Inheritance
 from sparsemod.morphisms.inheritance.signal import Signal, skipping
-from sparsemod.networks.cnn_plan import Layer, Plan, plan
+from sparsemod.networks.cnn_plan import CnnLayer, CnnPlan, plan
 from sparsemod.records import DataInfo, Value
 
 
 @dataclass(frozen=True)
-class _Pool:
-    """A layer that halves the image."""
+class _Halving:
+    """A pooling that halves the image."""
 
     name: str
 
@@ -47,16 +47,20 @@ def inherit_cnn(
 
 
 def _inherit(
-    parent: Plan, parent_state: Mapping[str, Tensor], child: Plan, state: dict[str, Tensor], data: DataInfo
+    parent: CnnPlan,
+    parent_state: Mapping[str, Tensor],
+    child: CnnPlan,
+    state: dict[str, Tensor],
+    data: DataInfo,
 ) -> Inheritance:
     old, new = _tokens(parent), _tokens(child)
-    layers = {token.name: _read(parent_state, token) for token in old if isinstance(token, Layer)}
+    layers = {token.name: _read(parent_state, token) for token in old if isinstance(token, CnnLayer)}
     signal = Signal.of_input(data.shape[0])
     exact, notes = True, list[str]()
     for i, j in _pairs(old, new, layers, data.shape[0]):
         token = new[j] if j is not None else old[i or 0]
         origin = old[i] if i is not None else None
-        if isinstance(token, _Pool):
+        if isinstance(token, _Halving):
             if i is None or j is None:
                 exact = False
                 notes.append(
@@ -88,29 +92,32 @@ def _inherit(
     return Inheritance(state, exact and preserved, (*notes, *changes))
 
 
-def _tokens(planned: Plan) -> list[Layer | _Pool]:
+def _tokens(planned: CnnPlan) -> list[CnnLayer | _Halving]:
     """Return layers and halvings in order; a "down" layer gives a halving and a convolution."""
-    tokens: list[Layer | _Pool] = []
+    tokens: list[CnnLayer | _Halving] = []
     for number, (layers, pool) in enumerate(planned.blocks, 1):
         for layer in layers:
-            tokens += [_Pool(f"{layer.name} (down)"), layer] if layer.type == "down" else [layer]
-        tokens += [_Pool(f"b{number}_pool")] if pool else []
+            tokens += [_Halving(f"{layer.name} (down)"), layer] if layer.type == "down" else [layer]
+        tokens += [_Halving(f"b{number}_pool")] if pool else []
     return tokens
 
 
 def _pairs(
-    old: list[Layer | _Pool], new: list[Layer | _Pool], layers: Mapping[str, Affine], channels: int
+    old: list[CnnLayer | _Halving],
+    new: list[CnnLayer | _Halving],
+    layers: Mapping[str, Affine],
+    channels: int,
 ) -> list[tuple[int | None, int | None]]:
     def entering(i: int) -> int:
         """Return the parent's channels after its first i tokens; 0 at the input."""
-        outputs = [layers[token.name].outputs for token in old[:i] if isinstance(token, Layer)]
+        outputs = [layers[token.name].outputs for token in old[:i] if isinstance(token, CnnLayer)]
         return outputs[-1] if outputs else 0
 
     def match(i: int, j: int) -> float | None:
         a, b = old[i], new[j]
-        if isinstance(a, _Pool) and isinstance(b, _Pool):
+        if isinstance(a, _Halving) and isinstance(b, _Halving):
             return 0.0
-        if isinstance(a, _Pool) or isinstance(b, _Pool):
+        if isinstance(a, _Halving) or isinstance(b, _Halving):
             return None
         separable = (a.type == "separable", b.type == "separable")
         cost = {(True, False): 0.2, (False, True): 0.5}.get(separable, 0.0)
@@ -119,11 +126,11 @@ def _pairs(
         return cost + (0.05 * (b.kernel - a.kernel) if b.kernel > a.kernel else 0.1 * (a.kernel - b.kernel))
 
     def remove(i: int, j: int) -> float:
-        return 0.8 if isinstance(old[i], _Pool) else 1.0
+        return 0.8 if isinstance(old[i], _Halving) else 1.0
 
     def insert_(i: int, j: int) -> float:
         token = new[j]
-        if isinstance(token, _Pool):
+        if isinstance(token, _Halving):
             return 0.8
         needed = entering(i) or 2 * channels
         return 1.0 if token.filters >= needed else 1.5
@@ -131,17 +138,17 @@ def _pairs(
     return align(len(old), len(new), match, remove, insert_)
 
 
-def _read(state: Mapping[str, Tensor], layer: Layer) -> Affine:
+def _read(state: Mapping[str, Tensor], layer: CnnLayer) -> Affine:
     prefix = f"features.{layer.name}"
     if layer.type == "separable":
         return read(state, f"{prefix}.pointwise.weight", f"{prefix}.norm", f"{prefix}.depthwise.weight")
     return read(state, f"{prefix}.conv.weight", f"{prefix}.norm")
 
 
-def _area(planned: Plan) -> tuple[int, int] | None:
+def _area(planned: CnnPlan) -> tuple[int, int] | None:
     """Return height and width of the flattened feature map; None after a global average."""
     return planned.size if planned.head == "flatten" else None
 
 
-def _dense(planned: Plan) -> list[str]:
+def _dense(planned: CnnPlan) -> list[str]:
     return [f"d{i}" for i in range(1, len(planned.dense) + 1)] + ["classifier"]

@@ -1,6 +1,6 @@
 """The operators, one file each, and the operators of the built-in families."""
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.add_block import AddBlock
 from sparsemod.morphisms.operators.add_dense import AddDense
 from sparsemod.morphisms.operators.add_layer import AddLayer
@@ -17,7 +17,7 @@ from sparsemod.morphisms.operators.remove_layer import RemoveLayer
 from sparsemod.morphisms.operators.shrink_kernel import ShrinkKernel
 from sparsemod.morphisms.operators.widen import Widen
 
-CNN: tuple[Operator, ...] = (
+CNN: tuple[Morphism, ...] = (
     AddLayer(),
     RemoveLayer(),
     AddBlock(),
@@ -37,7 +37,7 @@ CNN: tuple[Operator, ...] = (
     ChangeSetting(r"blocks|b\d+_.*|head|dense|d\d+_width|dropout"),
 )
 
-MLP: tuple[Operator, ...] = (
+MLP: tuple[Morphism, ...] = (
     AddDense(MLP_DENSE),
     RemoveDense(MLP_DENSE),
     Widen(r"(l\d+)_width"),
@@ -46,6 +46,6 @@ MLP: tuple[Operator, ...] = (
     ChangeSetting(r"layers|l\d+_width|dropout"),
 )
 
-ANY: tuple[Operator, ...] = (ChangeValue(),)
+ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
 __all__ = ["ANY", "CNN", "MLP"]

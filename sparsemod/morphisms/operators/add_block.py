@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.genes import BlockGenes, CnnGenes, fitting
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import nearest, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class AddBlock(Operator):
+class AddBlock(Morphism):
     """Add a block after another one: as few layers as allowed, as wide as its input, without pooling.
 
     It can start as the identity.
@@ -23,7 +23,7 @@ class AddBlock(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         for b in shuffled(list(range(1, len(CnnGenes(parameters).blocks) + 1)), rng):
             child = CnnGenes(parameters)
             filters = child.blocks[b - 1].layers[-1].filters

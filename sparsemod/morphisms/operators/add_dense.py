@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.dense_names import DenseNames
 from sparsemod.morphisms.steps import higher, nearest, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class AddDense(Operator):
+class AddDense(Morphism):
     """Add a hidden dense layer.
 
     After another hidden layer, it has that layer's width and can start as the identity. In first place, it
@@ -28,7 +28,7 @@ class AddDense(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         widths = self._names.widths(parameters)
         for place in shuffled(list(range(len(widths) + 1)), rng):
             name = self._names.width(place + 1)

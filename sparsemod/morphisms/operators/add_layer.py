@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.genes import CnnGenes, fitting
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class AddLayer(Operator):
+class AddLayer(Morphism):
     """Add a convolutional or separable layer as wide as the layer before it: it can start as the identity.
 
     Source: Chen et al., "Net2Net", 2016.
@@ -23,7 +23,7 @@ class AddLayer(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         now = CnnGenes(parameters)
         sites = [(b, place) for b, block in enumerate(now.blocks) for place in range(len(block.layers) + 1)]
         for b, place in shuffled(sites, rng):

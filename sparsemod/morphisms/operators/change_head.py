@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class ChangeHead(Operator):
+class ChangeHead(Morphism):
     """Switch between global average and flatten. (Only average to flatten preserves the function.)"""
 
     name = "change head"
@@ -19,6 +19,6 @@ class ChangeHead(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         head = "flatten" if parameters["head"] == "average" else "average"
         yield {**parameters, "head": head}, f"{parameters['head']}->{head}"

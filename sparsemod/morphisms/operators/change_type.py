@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import elsewhere, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class ChangeType(Operator):
+class ChangeType(Morphism):
     """Change a layer between conv, down and separable. (Only separable to conv preserves the function.)"""
 
     name = "change type"
@@ -20,7 +20,7 @@ class ChangeType(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         for name in shuffled([n for n in parameters if n.endswith("_type")], rng):
             new_type = elsewhere(space, name, parameters[name], rng)
             if new_type is not None:

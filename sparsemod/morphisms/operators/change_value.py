@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import change, elsewhere, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class ChangeValue(Operator):
+class ChangeValue(Morphism):
     """Change one parameter that does not match `structure`: learning rate, sparsity and the like.
 
     Without `structure`, change any parameter, for families without operators. Newly active parameters get
@@ -27,7 +27,7 @@ class ChangeValue(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         names = [n for n in parameters if self._structure is None or not self._structure.fullmatch(n)]
         for name in shuffled(names, rng):
             value = elsewhere(space, name, parameters[name], rng)

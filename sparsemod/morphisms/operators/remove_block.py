@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.genes import CnnGenes
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class RemoveBlock(Operator):
+class RemoveBlock(Morphism):
     """Remove one of several blocks."""
 
     name = "remove block"
@@ -21,7 +21,7 @@ class RemoveBlock(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         blocks = len(CnnGenes(parameters).blocks)
         for b in shuffled(list(range(blocks)), rng) if blocks > 1 else []:
             child = CnnGenes(parameters)

@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.dense_names import DenseNames
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class RemoveDense(Operator):
+class RemoveDense(Morphism):
     """Remove one hidden dense layer."""
 
     name = "remove dense"
@@ -23,7 +23,7 @@ class RemoveDense(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         widths = self._names.widths(parameters)
         for place in shuffled(list(range(len(widths))), rng):
             child = self._names.write(parameters, [*widths[:place], *widths[place + 1 :]])

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from sparsemod.morphisms.genes import CnnGenes
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class RemoveLayer(Operator):
+class RemoveLayer(Morphism):
     """Remove one layer from a block with several."""
 
     name = "remove layer"
@@ -21,7 +21,7 @@ class RemoveLayer(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         now = CnnGenes(parameters)
         sites = [
             (b, n)

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sparsemod.morphisms.operator import Operator
+from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.steps import change, higher, lower, shuffled
 from sparsemod.records import Value
 from sparsemod.space.space import Space, Values
 
 
-class Resize(Operator):
+class Resize(Morphism):
     """Increase (`up`) or decrease one parameter that `pattern` matches.
 
     Its first group names the layer in the description.
@@ -25,7 +25,7 @@ class Resize(Operator):
     def candidates(
         self, space: Space, parameters: Mapping[str, Value], rng: np.random.Generator
     ) -> Iterator[tuple[Values, str]]:
-        """See Operator."""
+        """See Morphism."""
         sites = [match for match in map(self._pattern.fullmatch, parameters) if match]
         for match in shuffled(sites, rng):
             name = match.group()

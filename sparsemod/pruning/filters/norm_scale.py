@@ -1,4 +1,4 @@
-"""Network slimming (structured): channels go by the scale of their batch norm."""
+"""Network slimming (structured): remove the channels with the smallest scale of their batch norm."""
 
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ class NormScaleConfig(FilterConfig):
 
     allocation: Allocation = Field(
         "uniform",
-        description="`uniform`: each layer loses the same share; `global`: the smallest scales of all layers go, "
+        description="`uniform`: each layer loses the same share; `global`: the smallest scales of all layers are removed, "
         "and costs before training are estimates.",
     )
     shrink: float = Field(

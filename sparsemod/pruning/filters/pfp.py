@@ -1,4 +1,4 @@
-"""PFP (structured): channels go by their share of the outputs of the next layers."""
+"""PFP (structured): remove the channels with the smallest share of the next layers' outputs."""
 
 from typing import TYPE_CHECKING, Literal
 

@@ -1,4 +1,4 @@
-"""ThiNet (structured): channels go whose absence the next layer notices least."""
+"""ThiNet (structured): remove the channels that change the next layer's output least."""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ class ThinetConfig(FilterConfig):
 class Thinet(FilterMethod[ThinetConfig]):
     """Removes channels one by one, always the one that least changes the outputs of the layers that read it.
 
-    Every layer loses the same share. The next layer's weights are not refitted, because training goes on.
+    Every layer loses the same share. The next layer's weights are not refitted, because training continues.
     Source: Luo et al., "ThiNet: a filter level pruning method for deep neural network compression", 2017.
     """
 
@@ -62,7 +62,7 @@ class Thinet(FilterMethod[ThinetConfig]):
 
 
 def _order(gram: "Tensor", gone: "Tensor") -> "Tensor":
-    """Return each channel's place when the channel goes that least raises the squared sum of those removed."""
+    """Return each channel's place in a removal that always takes the least increase of the removed channels' squared sum."""
     import torch
 
     places = torch.zeros(len(gram), dtype=torch.float64)

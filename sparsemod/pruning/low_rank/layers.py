@@ -99,7 +99,7 @@ class Decomposed(nn.Sequential):
                 weight.masked_fill_(zeros.view(weight.shape).to(weight.device), 0.0)
 
     def product(self) -> Tensor:
-        """Return the weight for which the chain stands, in the shape of the original's."""
+        """Return the weight that the chain approximates, in the shape of the original's."""
         whole: Tensor | None = None
         for layer in self.layers:
             part = _expanded(as_four(layer.weight.detach()).double(), getattr(layer, "groups", 1))
@@ -115,7 +115,7 @@ class Decomposed(nn.Sequential):
         return whole.to(weight.dtype).reshape(weight.shape)
 
     def restored(self) -> Layer:
-        """Return the original layer with the weight and bias for which the chain stands."""
+        """Return the original layer with the weight and bias that the chain computes."""
         layer, last = self.original, self.layers[-1]
         with torch.no_grad():
             layer.weight = nn.Parameter(self.product().to(last.weight.device))

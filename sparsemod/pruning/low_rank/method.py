@@ -37,7 +37,7 @@ C = TypeVar("C", bound=LowRankConfig)
 
 
 class LowRankMethod(Method[C]):
-    """Replaces convolutions and linear layers by chains of smaller layers, which training goes on with.
+    """Replaces convolutions and linear layers by chains of smaller layers; training then continues.
 
     The weights left are those nearest to (1 - sparsity) of all that ranks can reach; biases do not count.
     Grouped convolutions stay, and so does a layer whose chain would be larger. A chain's weights are trained
@@ -224,7 +224,7 @@ class LowRankMethod(Method[C]):
 
     @property
     def sparsity(self) -> float:
-        """See Method. The share of the weights that went."""
+        """See Method. The share of the weights that were removed."""
         return self._sparsity
 
     @property

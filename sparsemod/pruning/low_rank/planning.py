@@ -100,10 +100,12 @@ def _inside(path: str, name: str) -> str:
 def _uneven(operator: Operator) -> nn.Module:
     """Return the padding by which one side of an axis exceeds the other: a layer of its own in the network."""
     window = operator.window
-    over = [[size - min(window.around(axis)) for size in window.around(axis)] for axis in (1, 0)]
-    if not any(map(any, over)):
-        return nn.Identity()
-    return nn.ZeroPad2d(tuple(over[0] + over[1])) if any(over[1]) else nn.ConstantPad1d(tuple(over[0]), 0.0)
+    (top, bottom), (left, right) = window.around(0), window.around(1)
+    rows, columns = min(top, bottom), min(left, right)
+    top, bottom, left, right = top - rows, bottom - rows, left - columns, right - columns
+    if top or bottom:
+        return nn.ZeroPad2d((left, right, top, bottom))
+    return nn.ConstantPad1d((left, right), 0.0) if left or right else nn.Identity()
 
 
 def _moved(step: Operator, name: str, path: str, inputs: tuple[str, ...]) -> Operator:

@@ -55,7 +55,7 @@ def operator_errors(source: Source, scheme: int, splits: int) -> list[float]:
 
 
 def constant_rank(source: Source, schemes: Sequence[int], splits: Sequence[int]) -> list[Option]:
-    """Return options whose loss is the share of the largest rank that goes."""
+    """Return options whose loss is the share of the largest rank that is removed."""
     found = []
     for scheme, count in forms(source, schemes, splits):
         top = largest_rank(source.shape, scheme, count)
@@ -73,7 +73,7 @@ def by_error(source: Source, schemes: Sequence[int], splits: Sequence[int]) -> l
 
 
 def by_energy(source: Source, schemes: Sequence[int], power: int) -> list[Option]:
-    """Return options whose loss is the share of the singular values, raised to `power`, that goes."""
+    """Return options whose loss is the share of the singular values, raised to `power`, that is removed."""
     found = []
     for scheme, count in forms(source, schemes, (1,)):
         energy = values(source, scheme, count)[0] ** power

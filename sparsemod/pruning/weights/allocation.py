@@ -1,4 +1,4 @@
-"""How many weights each layer loses, so that the sum is exact."""
+"""The number of weights that each layer loses, with an exact sum."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,7 +38,7 @@ def apportion(counts: Sequence[int], shares: Sequence[float], pruned: int) -> li
 
 
 def erdos_renyi(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, float]:
-    """Return the share of each layer's weights that goes, by the kernel form of Erdős and Rényi.
+    """Return the share of each layer's weights to remove, by the kernel form of Erdős and Rényi.
 
     The share that stays is proportional to the sum of a weight's dimensions over their product, at most 1.
     Small layers keep more. Source: Evci et al., "Rigging the lottery", 2020.

@@ -1,4 +1,4 @@
-"""GraSP (unstructured): the weights go whose loss least reduces the flow of gradients."""
+"""GraSP (unstructured): remove the weights that the flow of gradients needs least."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Movement pruning (unstructured): the weights go that training moves towards zero."""
+"""Movement pruning (unstructured): remove the weights that training moves towards zero."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

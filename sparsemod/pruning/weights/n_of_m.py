@@ -24,7 +24,7 @@ class NOfMConfig(PruningConfig):
     m: int = Field(4, ge=2, le=64, description="Consecutive weights of a block.")
     schedule: PruningSchedule = Field(
         default_factory=lambda: methods.PRUNING_SCHEDULES.config("cubic"),
-        description="When how many weights of each block have gone.",
+        description="When how many weights of each block are removed.",
     )
 
     @model_validator(mode="after")
@@ -35,7 +35,7 @@ class NOfMConfig(PruningConfig):
 
     @property
     def sparsity(self) -> float:
-        """Return the share of the weights that goes."""
+        """Return the share of the weights to remove."""
         return 1 - self.n / self.m
 
 

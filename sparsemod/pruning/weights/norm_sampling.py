@@ -24,7 +24,7 @@ class NormSamplingConfig(WeightConfig):
 class NormSampling(WeightMethod[NormSamplingConfig]):
     """Keeps a random sample of each layer's weights, drawn without replacement by their size.
 
-    Every layer loses the same share. The weights that stay are not scaled up, because training goes on.
+    Every layer loses the same share. The weights that stay are not scaled up, because training continues.
     Source: Drineas and Zouzias, "A note on element-wise matrix sparsification", 2011 (l2); Achlioptas et
     al., "Matrix entry-wise sampling: simple is best", 2013 (l1); Kundu and Drineas, "A note on randomized
     element-wise matrix sparsification", 2014 (both).

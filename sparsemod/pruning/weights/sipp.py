@@ -1,4 +1,4 @@
-"""SiPP (unstructured): weights go by their share of their neuron's output on training samples."""
+"""SiPP (unstructured): remove the weights with the smallest share of their neuron's output on samples."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -34,7 +34,7 @@ class Sipp(WeightMethod[SippConfig]):
 
     Positive and negative parts of the output are taken apart. Each neuron keeps the fewest weights whose
     rest has a summed sensitivity of at most epsilon; epsilon is equal for the whole network and meets the
-    budget. Kept weights are not scaled up, because training goes on. Source: Baykal et al., "SiPPing neural
+    budget. Kept weights are not scaled up, because training continues. Source: Baykal et al., "SiPPing neural
     networks: sensitivity-informed provable pruning of neural networks", 2019.
     """
 
@@ -51,7 +51,7 @@ class Sipp(WeightMethod[SippConfig]):
         )
         sensitivities = {}
         for name, tensor in self._tensors.items():
-            # A layer that never runs has no sensitivity: its weights go first, the largest last.
+            # A layer that never runs has no sensitivity: its weights are removed first, the largest last.
             size = tensor.detach().abs().flatten(1).double()
             sensitivity = _sensitivity(found[name], tensor).double() if name in found else size * 0
             sensitivities[name] = sensitivity + 1e-30 * size / size.max().clamp_min(1e-300)

@@ -1,4 +1,4 @@
-"""SNIP (unstructured): the weights go to which the loss is least sensitive."""
+"""SNIP (unstructured): remove the weights that change the loss least."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""SynFlow (unstructured): weights go by their share of the flow through the network, without data."""
+"""SynFlow (unstructured): remove the weights with the smallest share of the flow through the network."""
 
 import copy
 from collections.abc import Mapping

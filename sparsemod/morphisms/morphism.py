@@ -24,7 +24,7 @@ class Morph:
     preserving: bool
 
 
-class Operator(ABC):
+class Morphism(ABC):
     """One kind of change.
 
     `preserves`: inheritance across the change preserves the function in evaluation mode. `weight`: relative
