@@ -1,6 +1,5 @@
 """Networks in the style of published ones, through every stage: capture, int8, compiled C, costs, ONNX, TensorFlow Lite."""
 
-import runpy
 import shutil
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support_emulator import needs_emulator
+from support_zoo import ZOO
 
 from sparsemod.emulator import Emulator
 from sparsemod.errors import SparsemodError, Unsupported
@@ -21,8 +21,6 @@ from sparsemod.graph import capture, deployed, run_float
 from sparsemod.measure.predicted import predict
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.targets import operator_model
-
-ZOO = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "zoo_networks.py"))["ZOO"]
 
 pytestmark = pytest.mark.slow(every=6)
 

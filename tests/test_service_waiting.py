@@ -45,7 +45,7 @@ def test_a_lock_is_waited_for_so_long(database: str) -> None:
     begin = time.monotonic()
     with locked(holder, made), pytest.raises(ServerUnavailable, match="lock"):
         store.stop(made)
-    assert LIMIT / 2 < time.monotonic() - begin < 20
+    assert LIMIT / 2 < time.monotonic() - begin < 100
     assert store.stop(made).state == "stopped"
     for one in (holder, store):
         one.close()
@@ -57,7 +57,7 @@ def test_a_statement_runs_so_long(database: str) -> None:
     begin = time.monotonic()
     with pytest.raises(ServerUnavailable, match="statement"), store._read() as connection:
         connection.execute(sa.text(endless))
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 100
     assert store.check(), "the connection is good for the next one"
     store.close()
 
@@ -90,7 +90,7 @@ def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: st
                 status = httpx2.get(f"{url}{path}", timeout=60).status_code
                 # SQLite has one lock for all writes: the server then reports that it is not ready.
                 assert status == (503 if path == "/health" and store.backend == "sqlite" else 200), path
-                assert time.monotonic() - begin < 20, path
+                assert time.monotonic() - begin < 100, path
             answers = [future.result() for future in waiting]
         assert {answer.status_code for answer in answers} <= {503, 204}
         refused = [answer for answer in answers if answer.status_code == 503]

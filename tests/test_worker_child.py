@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> AttemptSettings:
     return AttemptSettings(device="cpu", evaluate="support_worker:behave", directory=tmp_path, stop_grace=1.0)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 100.0) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "did not happen in time"

@@ -33,7 +33,7 @@ def in_thread(worker: Worker) -> threading.Thread:
     return thread
 
 
-def until(condition: Any, seconds: float = 20.0) -> None:
+def until(condition: Any, seconds: float = 100.0) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "did not happen in time"
