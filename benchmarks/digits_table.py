@@ -118,7 +118,7 @@ def build(networks: int, file: Path = FILE) -> None:
 
     from sparsemod.data import load
     from sparsemod.search import sobol
-    from sparsemod.spec.experiment import DatasetSpec
+    from sparsemod.spec.parts import DatasetSpec
     from sparsemod.spec.training import TrainingSpec
     from sparsemod.training import Resident, evaluate, train
 

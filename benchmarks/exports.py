@@ -26,7 +26,7 @@ from sparsemod.export import export
 from sparsemod.export.c import generate
 from sparsemod.networks import create_family
 from sparsemod.quantization import quantize
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 

@@ -12,7 +12,7 @@ from torch import nn
 from sparsemod.data import load
 from sparsemod.errors import BuildError
 from sparsemod.networks.zoo import network
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.substitutes import SUBSTITUTES, create, substitute
 from sparsemod.substitutes.budget import fit

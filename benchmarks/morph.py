@@ -33,7 +33,7 @@ from sparsemod.morphisms.operators import CNN
 from sparsemod.networks import Family, create_family
 from sparsemod.records import DataInfo, Value
 from sparsemod.space.parameters import Integer
-from sparsemod.spec.experiment import DatasetSpec, SplitsSpec
+from sparsemod.spec.parts import DatasetSpec, SplitsSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 from sparsemod.training.evaluation import evaluate

@@ -26,8 +26,8 @@ from torch.nn import functional
 
 from sparsemod.data import Arrays, dataset, load
 from sparsemod.records import CurvePoint
-from sparsemod.spec.experiment import DatasetSpec
 from sparsemod.spec.methods import SCHEDULES
+from sparsemod.spec.parts import DatasetSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
 from sparsemod.training.process import tune_process

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from sparsemod.data import load
-from sparsemod.spec.experiment import DatasetSpec
 from sparsemod.spec.methods import AUGMENTATIONS, PRUNING, SCHEDULES
+from sparsemod.spec.parts import DatasetSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident
 from sparsemod.training.context import TrainingContext

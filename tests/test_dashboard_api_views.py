@@ -347,7 +347,7 @@ def test_the_catalogue_lists_names_for_specs(http: TestClient) -> None:
     assert datasets["digits"]["shape"] == [1, 8, 8] and datasets["npz"]["shape"] is None
     assert {o["name"]: o["required"] for o in datasets["npz"]["options"]} == {"path": True, "layout": False}
     assert {d["name"] for d in found["devices"]} >= {"stm32f446"} and found["devices"][0]["ram"] > 0
-    assert "properties" in found["schema"] and found["defaults"]["version"] == 1
+    assert "properties" in found["schema"] and found["defaults"]["version"] == 2
     assert found["aliases"]["size"] == "model_size"
     assert {m["name"] for m in found["metrics"] if m["objective"]} > {"error", "latency", "flash", "ram"}
 

@@ -8,7 +8,7 @@ import pytest
 from sparsemod.data import load
 from sparsemod.data.sources.csv_file import csv_file
 from sparsemod.errors import DataMissing, InvalidInput
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 TABLE = "id,ax,ay,who,label\n" + "".join(
     f"{i},{i / 10},{-i}e-1,subject {i % 12},{('rest', 'run', 'walk')[i // 12 % 3]}\n" for i in range(144)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sparsemod.data import Arrays, Dataset, dataset, load
 from sparsemod.data.source import DATASETS
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
-from sparsemod.spec.experiment import DatasetSpec, SplitsSpec
+from sparsemod.spec.parts import DatasetSpec, SplitsSpec
 
 
 def rows(x: NDArray[np.float32]) -> set[bytes]:
@@ -235,7 +235,7 @@ def test_the_decorator_registers_once() -> None:
 
 def test_loading_needs_no_torch() -> None:
     code = (
-        "import sys; from sparsemod.data import load, DATASETS; from sparsemod.spec.experiment import DatasetSpec; "
+        "import sys; from sparsemod.data import load, DATASETS; from sparsemod.spec.parts import DatasetSpec; "
         "load(DatasetSpec(name='digits')); print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ import pytest
 
 from sparsemod.data import declared, load
 from sparsemod.errors import UnknownName
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 
 def test_declared_info_equals_the_loaded_one():

@@ -11,7 +11,7 @@ from sparsemod.data import Arrays, load
 from sparsemod.data.sources.npz import npz
 from sparsemod.data.splits import grouped
 from sparsemod.errors import InvalidInput
-from sparsemod.spec.experiment import DatasetSpec, SplitsSpec
+from sparsemod.spec.parts import DatasetSpec, SplitsSpec
 
 RNG = np.random.default_rng(0)
 

@@ -14,7 +14,7 @@ from sparsemod.data.sources.digits import digits
 from sparsemod.data.sources.mnist import mnist, read_idx
 from sparsemod.data.sources.npz import npz
 from sparsemod.errors import DataMissing, InvalidInput, UnknownName
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 
 @pytest.fixture(autouse=True)

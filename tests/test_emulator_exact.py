@@ -11,7 +11,7 @@ from sparsemod.data import load
 from sparsemod.emulator import MACHINES, Emulator
 from sparsemod.export.c.host import host_run
 from sparsemod.quantization import quantize
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 pytestmark = [pytest.mark.slow(every=4), needs_emulator]
 

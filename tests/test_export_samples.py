@@ -31,7 +31,7 @@ from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import IntegerNetwork, quantize
 from sparsemod.quantization.raw_samples import InputNormalization
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 no_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler: apt-get install gcc")
 

@@ -14,7 +14,7 @@ from sparsemod.records import CurvePoint
 from sparsemod.spec.methods import AUGMENTATIONS, RULES
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, TrainingOutcome, evaluate, train
-from sparsemod.training.loop import _bounds
+from sparsemod.training.resident import batch_bounds
 
 
 def test_it_learns_digits_and_keeps_the_best_epoch() -> None:
@@ -105,7 +105,7 @@ def test_divergence_is_an_outcome_with_usable_weights(good_epochs: int) -> None:
             return logits * (float("inf") if self.training and self.steps > good_epochs * 9 else 1.0)
 
     data, module = digits(), Exploding()
-    assert len(_bounds(len(data.train), 32)) == 9
+    assert len(batch_bounds(len(data.train), 32)) == 9
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     outcome = train(module, data, PLAIN, epochs=5, seed=0)
     assert outcome.diverged == good_epochs + 1 and len(outcome.curve) == good_epochs
@@ -133,7 +133,7 @@ def test_divergence_is_an_outcome_with_usable_weights(good_epochs: int) -> None:
     ],
 )
 def test_no_batch_of_one_sample_is_left_over(count: int, size: int, expected: list[tuple[int, int]]) -> None:
-    assert _bounds(count, size) == expected
+    assert batch_bounds(count, size) == expected
 
 
 def test_a_last_batch_of_one_trains_with_batch_norm() -> None:
@@ -224,7 +224,7 @@ def test_on_a_gpu() -> None:
 
 def load_digits() -> Any:
     from sparsemod.data import load
-    from sparsemod.spec.experiment import DatasetSpec
+    from sparsemod.spec.parts import DatasetSpec
 
     return load(DatasetSpec(name="digits", limit=400))
 

@@ -190,7 +190,7 @@ def test_a_child_inherits_weights_and_epochs(tmp_path):
     scratch = run(spec, epochs=1)
     assert inherited.epochs == 4
     assert inherited.curve[0].train_loss < scratch.curve[0].train_loss
-    assert inherited.notes[0] == "inherited weights, function kept"
+    assert inherited.notes[0] == "inherited all weights of the same network"
 
 
 def test_stop_and_resume_between_epochs_change_nothing(tmp_path):

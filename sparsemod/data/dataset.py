@@ -18,7 +18,7 @@ from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
 from sparsemod.records import DataInfo
 from sparsemod.registry import summarize_error
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
-from sparsemod.spec.experiment import DatasetSpec
+from sparsemod.spec.parts import DatasetSpec
 
 
 class Source(Protocol):

@@ -9,7 +9,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.pipeline.teacher import teacher_of
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
-from sparsemod.training.loop import Pruner
+from sparsemod.training.pruner import Pruner
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work

@@ -9,15 +9,15 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import NAMES, Names, OneOf
-from sparsemod.records import Value
 from sparsemod.sources.base import SOURCES, SourceConfig
 from sparsemod.space.parameters import Constraint, Parameter
 from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
+from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
@@ -26,95 +26,10 @@ from sparsemod.spec.training import TrainingSpec
 from sparsemod.spec.training_presets import with_preset
 from sparsemod.spec.translation import NAME_PATTERN, parameter_from, plain_json, translate
 from sparsemod.stages.base import STAGES, Stage
-from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_bytes, parse_limit
+from sparsemod.units import CHOICES, LINKED, METRICS, OBJECTIVES, metric, parse_limit
 
 if TYPE_CHECKING:
     from sparsemod.objectives import Objectives
-
-
-class Part(BaseModel):
-    """Base of the spec's parts: frozen, unknown keys rejected, text is not converted to numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class SplitsSpec(Part):
-    """How the data are divided: disjoint, stratified by class, with a separate seed. Groups of a dataset stay whole."""
-
-    validation: Fraction = Field(
-        0.15,
-        description="Share of the training data that steers the search; never trained on. Ignored when the dataset brings its own validation set.",
-    )
-    test: Fraction = Field(
-        0.15,
-        description="Share held back for test mode; ignored when the dataset brings an official test set.",
-    )
-    seed: int = Field(
-        0, ge=0, description="Seed of the splits. Another seed gives every trial different data."
-    )
-
-    @model_validator(mode="after")
-    def _leave_training_data(self) -> "SplitsSpec":
-        if self.validation + self.test >= 0.9:
-            raise ValueError("validation + test must be below 0.9, to leave data for training")
-        return self
-
-
-class DatasetSpec(Part):
-    """The dataset, its source and its splits."""
-
-    name: Name = Field(
-        description="A registered dataset (`sparsemod datasets` lists them) or, in local commands, `module:attribute`."
-    )
-    root: str | None = Field(
-        None,
-        description="Folder of the files; default: the environment variable SPARSEMOD_DATA, then the user's cache folder.",
-    )
-    options: dict[str, Value] = Field(
-        {}, description="Options of the dataset itself, for example `path` of an .npz file."
-    )
-    limit: int | None = Field(
-        None, ge=20, description="Use only this many samples, a stratified draw; for quick trials."
-    )
-    splits: SplitsSpec = Field(SplitsSpec(), description="How the data are divided.")
-
-
-class NetworkSpec(Part):
-    """The network family and its options."""
-
-    family: Name = Field(
-        description="A registered family (`sparsemod families` lists them) or, in local commands, `module:attribute`."
-    )
-    options: dict[str, Value] = Field(
-        {}, description="Options of the family, for example `max_blocks` of cnn."
-    )
-    substitutes: tuple[Name, ...] = Field(
-        (),
-        description="Substitutes for the networks' convolutions, such as `SepHashed_0.2`; `none` keeps them. Several add the parameter `substitute`, which chooses one, to the space.",
-    )
-    substitutes_skip: tuple[str, ...] | None = Field(
-        None,
-        description="Layers that keep their convolutions: names or patterns, such as `*.shortcut`. Default: those that the family names, else the first convolution.",
-    )
-
-
-class LimitsSpec(Part):
-    """Limits of an attempt, and the number of attempts of a trial."""
-
-    attempts: int = Field(
-        3, ge=1, le=20, description="Attempts of a trial before it counts as failed, when workers are lost."
-    )
-    trial_seconds: float = Field(3600, gt=0, description="Wall seconds of one attempt.")
-    memory: int | None = Field(None, description='Bytes of memory of one attempt, for example "4 GB".')
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _bytes(cls, value: Any) -> Any:
-        return None if value is None else parse_bytes(value, "limits.memory")
 
 
 MOST_NAME_BYTES = 200

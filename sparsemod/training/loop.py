@@ -2,18 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
-from sparsemod.files import fingerprint
 from sparsemod.graph.capture import evaluating
-from sparsemod.plugins import PluginConfig
 from sparsemod.records import CurvePoint
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
@@ -33,28 +31,11 @@ from sparsemod.training.fusion import fused
 from sparsemod.training.losses import LOSSES
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
-from sparsemod.training.resident import Resident
+from sparsemod.training.pruner import Pruner
+from sparsemod.training.randomness import derived_seed, seeded
+from sparsemod.training.resident import Resident, batch_bounds
 from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate
-
-
-class Pruner(Protocol):
-    """The part of a pruning method that the loop uses; `sparsemod.pruning.Method` documents it."""
-
-    @property
-    def config(self) -> PluginConfig: ...
-    def start(self, context: TrainingContext) -> None: ...
-    def before_epoch(self, epoch: int, epochs: int) -> None: ...
-    def after_step(self) -> None: ...
-    @property
-    def sparsity(self) -> float: ...
-    @property
-    def at_target(self) -> bool: ...
-    @property
-    def restarts(self) -> bool: ...
-    def finish(self) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 def train(
@@ -137,7 +118,7 @@ class _Training:
                 # module trains.
                 _set_memory_format(module, torch.contiguous_format)
                 self.data = data.channels_first()
-        self.bounds = _bounds(len(data.train), settings.batch_size)
+        self.bounds = batch_bounds(len(data.train), settings.batch_size)
         self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
         self.optimizer = optimizers.build(module, settings)
@@ -187,7 +168,7 @@ class _Training:
         """
         before = snapshot(self.module)
         try:
-            with evaluating(self.module), torch.no_grad(), _seeded(self.seed, 0, self.device):
+            with evaluating(self.module), torch.no_grad(), seeded(self.seed, 0, self.device):
                 self.module.train()
                 with self._layers():
                     self.module(x)
@@ -229,7 +210,7 @@ class _Training:
                 stopped = True
                 break
             epoch = len(self.curve) + 1
-            with _seeded(self.seed, epoch, self.device):
+            with seeded(self.seed, epoch, self.device):
                 self._prune(epoch)
                 last_good = None if self.best is not None else snapshot(self.module)
                 point = self._epoch(epoch)
@@ -289,7 +270,7 @@ class _Training:
 
     def _epoch(self, epoch: int) -> CurvePoint | None:
         """Train one epoch and validate it; return None when it diverged."""
-        generator = torch.Generator().manual_seed(_derive(self.seed, epoch, "data"))
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, "data"))
         order = torch.randperm(len(self.data.train), generator=generator).to(self.device)
         first_step = (epoch - 1) * len(self.bounds)
         clip = self.settings.gradient_clip
@@ -411,36 +392,3 @@ def _set_memory_format(module: nn.Module, memory_format: torch.memory_format) ->
     for parameter in module.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=memory_format)
-
-
-def _bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return the first and last + 1 index of every batch.
-
-    A last batch of one sample, on which batch normalization fails, is merged into the previous one.
-    """
-    starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and count - starts[-1] == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], count], strict=True))
-
-
-def _derive(seed: int, epoch: int, purpose: str) -> int:
-    """Return a separate seed for every epoch and purpose, so that resuming needs no generator state."""
-    return int.from_bytes(bytes.fromhex(fingerprint(f"{seed}/{epoch}/{purpose}")[:16]), "little") >> 1
-
-
-@contextmanager
-def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators (dropout uses them) for this epoch, and restore them afterwards."""
-    devices = (
-        [torch.cuda.current_device() if device.index is None else device.index]
-        if device.type == "cuda"
-        else []
-    )
-    with torch.random.fork_rng(devices=devices):
-        value = _derive(seed, epoch, "module")
-        torch.default_generator.manual_seed(value)
-        for index in devices:
-            with torch.cuda.device(index):
-                torch.cuda.manual_seed(value)
-        yield

@@ -146,3 +146,14 @@ class Resident:
             if len(samples) < 1:
                 raise InvalidInput(f"{name}_x", 0, "at least one sample")
         return Resident(train, validation, torch.device(device))
+
+
+def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return the first and last + 1 index of every batch.
+
+    A last batch of one sample, on which batch normalization fails, is merged into the previous one.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))

@@ -1,11 +1,11 @@
 """Fixed random feedback matrices, stored or drawn again at each use, and the base of the rules that have them."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from sparsemod.files import fingerprint
 from sparsemod.spec.methods import RuleConfig
 from sparsemod.training.rules.base import LossFunction, TrainingRule
 
@@ -50,7 +50,7 @@ class Matrices:
     def _draw(self, place: str, shape: tuple[int, ...], deviation: float) -> "torch.Tensor":
         import torch
 
-        digest = hashlib.sha256(f"{self.seed}/{place}/{shape}".encode()).digest()
+        digest = bytes.fromhex(fingerprint(f"{self.seed}/{place}/{shape}"))
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
         return torch.randn(shape, generator=generator) * (deviation * self.config.scale)
 
