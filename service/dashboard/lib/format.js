@@ -3,7 +3,7 @@ import { now as serverNow } from "./time.js";
 
 /** @type {Record<string, string>} */
 const TITLES = {
-  error: "Error", model_size: "Model size", working_memory: "Working memory", latency: "Latency", macs: "Multiply-adds",
+  error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", macs: "Multiply-adds",
   parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
   flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
@@ -16,7 +16,7 @@ export const title = (name) => TITLES[name] ?? name.replaceAll("_", " ").replace
 export const phrase = (name) => (name === "ram" ? "RAM" : title(name).toLowerCase());
 
 /** The metrics in bytes. */
-const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack"]);
+const BYTES = new Set(["model_size", "working_memory", "memory", "flash", "ram", "stack", "training_memory"]);
 
 /** @param {number} value */
 const short = (value) => (Number.isInteger(value) && Math.abs(value) < 1e5 ? String(value) : Number(value.toPrecision(4)).toString());
