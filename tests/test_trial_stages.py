@@ -1,6 +1,7 @@
 """Composing the pipeline: orders that cannot work, and stages from outside - prune and retrain in a loop, and a rewind to early weights."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import pytest
@@ -30,7 +31,7 @@ def _stages() -> Iterator[None]:
     """The stages below, for one test: the registry is the process's."""
     held = dict(STAGES._members)
     STAGES.names()
-    for member in (Remember, PruneStep, Rewind, Loop):
+    for member in (Remember, PruneStep, Rewind, FineTune, Loop):
         STAGES.register(member.model_fields["name"].default)(member)
     yield
     for name in set(STAGES._members) - set(held) - set(PIPELINE):
@@ -90,6 +91,25 @@ class Rewind(Stage):
             early = work.shared["early"][name]
             tensor.data.copy_(torch.where(tensor != 0, early, 0.0) if tensor.ndim > 1 else early)
         work.shared.setdefault("rewound", []).append(plain_state(work.network()))
+        return train_network(work, epochs=self.epochs, pruner=lambda module: Kept(PRUNING.config("none")))
+
+
+class FineTune(Stage):
+    """Round the weights to the integers of the quantized network, and train on from there."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"integer"})
+    gives: ClassVar[frozenset[str]] = frozenset({"trained"})
+    ends: ClassVar[frozenset[str]] = frozenset({"deployable", "integer", "measured"})
+    certain: ClassVar[bool] = False
+    name: Literal["fine-tune"] = Field("fine-tune", description="Train after quantization.")
+    epochs: int = Field(1, ge=1, description="Epochs of fine-tuning.")
+
+    def run(self, work: Work) -> TrialResult | None:
+        work.shared["quantized"] = work.integer
+        for tensor in work.network().parameters():
+            if tensor.ndim > 1:
+                scale = tensor.detach().abs().amax(dim=1, keepdim=True) / 127
+                tensor.data.copy_((tensor.detach() / scale).round() * scale)
         return train_network(work, epochs=self.epochs, pruner=lambda module: Kept(PRUNING.config("none")))
 
 
@@ -186,6 +206,30 @@ def test_a_loop_of_prune_and_rewind_is_composed_of_stages(tmp_path: Any) -> None
     final = {name: t for name, t in plain_state(work.network()).items() if t.ndim > 1}
     assert sum(int((t != 0).sum()) for t in final.values()) == left[-1]
     assert set(result.seconds) == {*watched.stages}
+
+
+def test_fine_tuning_after_quantization_is_composed_of_stages(tmp_path: Path) -> None:
+    seen: list[Work] = []
+    original = FineTune.run
+
+    def spy(self: FineTune, work: Work) -> TrialResult | None:
+        seen.append(work)
+        return original(self, work)
+
+    again: list[Any] = [*PIPELINE[:-1], {"name": "fine-tune", "epochs": 2}, "prune", "quantize", "measure"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FineTune, "run", spy)
+        result, watched = run(again, workdir=tmp_path)
+    assert result.state is TrialState.COMPLETED, result.failure
+    assert watched.stages == [
+        "build", "screen", "train", "prune", "quantize", "fine-tune", "prune", "quantize", "measure",
+    ]  # fmt: skip
+    assert watched.epochs == [1, 2, 3, 4, 5]
+    # The stored network is the second one.
+    before, after = seen[0].shared["quantized"], seen[0].integer
+    assert before is not None and after is not None and before.to_bytes() != after.to_bytes()
+    stored = next(artifact for artifact in result.artifacts if artifact.kind == "network")
+    assert (tmp_path / stored.name).read_bytes() == after.to_bytes()
 
 
 def test_equal_seeds_give_equal_results_in_a_composed_pipeline():
