@@ -97,7 +97,7 @@ def fill_in_sequences(page: Any) -> None:
     )
     family = page.get_by_label("Network family")
     assert family.locator("option:disabled").all_inner_texts() == [
-        "cnn: not for waves", "folded: not for waves", "strided: not for waves",
+        "cnn: not for waves", "folded: not for waves", "strided: not for waves", "zoo: not for waves",
     ]  # fmt: skip
     assert family.input_value() == "mlp"  # the first that reads sequences, in the place of cnn
     family.select_option("temporal")
