@@ -206,7 +206,6 @@ MISSING = {
     ("clamp", "quantization"),
     ("pad", "float"),  # part of a convolution as soon as the capture is complete
     ("pad", "pruning"),
-    ("reshape", "pruning"),  # its sizes are written into the network
     ("pad", "quantization"),
     ("batch_norm", "quantization"),  # no deployed graph holds one
     ("affine", "quantization"),  # nor one of these

@@ -12,7 +12,6 @@ import pytest
 from starlette.testclient import TestClient
 from support_store import Clock, completed, fault, fill, spec
 
-import service.files.artifacts
 from service.http.app import create_app
 from service.http.housekeeping import Housekeeping
 from service.schemas.trials import ExperimentState
@@ -208,7 +207,7 @@ def test_a_full_disk_of_the_server_pauses_trials_with_a_reason(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(service.files.artifacts.os, "fsync", full)
+    monkeypatch.setattr("sparsemod.files.os.fsync", full)
     answer = http.put(address, content=content)
     assert answer.status_code == 503
     assert answer.json()["error"]["type"] == "NoSpace"

@@ -151,7 +151,7 @@ def test_a_folder_and_the_server_show_one_front(store: Store) -> None:
         measured = result.model_copy(update={"measurements": (TEST, *result.measurements)})
         store.finish(claim.attempt, claim.token, measured)
     view = store.pareto(made)
-    objectives = Objectives(view.objectives, view.reference_point, view.budgets)
+    objectives = store.experiment(made).spec.objectives_in_force()
     rows: list[TrialRecord] = [store.trial(made, index) for index in order]
     assert [row.index for row in front(objectives, rows)] == [3, 1]
     assert front_json(pareto_front(view.name, objectives, rows)) == front_json(view)
