@@ -107,7 +107,7 @@ def test_a_claim_with_a_parent_inherits_its_weights(fork_server: ForkServer, tmp
     ).parent
     result = attempt(fork_server, tmp_path, server, parent=named, epochs=1)
     assert result.state is TrialState.COMPLETED, result.failure
-    assert result.notes[0] == "inherited weights, function kept"
+    assert result.notes[0] == "inherited all weights of the same network"
     assert result.epochs == 5
     assert server.curve[1][0].train_loss < parent.curve[0].train_loss
 
