@@ -26,7 +26,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep a sample of the tests marked `slow`: of each function about one in `every`, and at least one.
+    """Leave out tests marked `long`, and keep a sample of those marked `slow`.
+
+    The sample holds about one in `every` of each function, and at least one.
 
     All run in CI, with --all, and when the arguments name a test (`::`). The sample depends on names only,
     so all processes of one run choose the same.
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow") is not None:
             groups.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    left_out: set[pytest.Item] = set()
+    left_out = {item for item in items if item.get_closest_marker("long") is not None}
     for group in groups.values():
         marker = group[0].get_closest_marker("slow")
         every = 8 if marker is None else marker.kwargs.get("every", 8)

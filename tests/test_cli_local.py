@@ -246,6 +246,7 @@ def test_parallel_demos_have_separate_folders(tmp_path: Path, monkeypatch: pytes
         assert again.name == "sparsemod-demo"
 
 
+@pytest.mark.long
 def test_the_demo_after_an_interrupted_one(spec: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from service.cli.demo import run_demo\n"

@@ -180,6 +180,7 @@ def test_log_and_curve_of_a_trial_are_whole(running: Service, capsys: pytest.Cap
     assert cli(capsys, "show", "finished", "--trial", "0", "--log", "--follow") == ""
 
 
+@pytest.mark.long
 def test_results_that_the_server_computes(
     running: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

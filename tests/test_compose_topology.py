@@ -31,6 +31,7 @@ PARTS = {
 """The processes, and which server is the worker's `server`."""
 
 
+@pytest.mark.long
 def test_the_composed_service_runs_an_experiment_to_its_end(tmp_path: Path) -> None:
     with Topology(tmp_path, GIVEN) as topology:
         try:

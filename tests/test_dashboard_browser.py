@@ -163,6 +163,7 @@ def test_yaml_with_a_mistake_then_without(watched: Watched, processes: Processes
     assert page.get_by_role("link", name="from yaml").count() == 0
 
 
+@pytest.mark.long
 def test_the_page_survives_its_server(watched: Watched, processes: Processes) -> None:
     with Client(processes.url) as client:
         identity = client.create_experiment(
@@ -195,6 +196,7 @@ VIEWS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing(watched: Watched, view: str) -> None:
     page = watched.open(view)

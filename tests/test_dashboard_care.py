@@ -51,6 +51,7 @@ def page_url(seeded: Seeded) -> str:
     return seeded.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address", ["#/experiments/%E0%A4%A", "#/%", "#/experiments/1/trials/x", "#/nothing"]
 )
@@ -60,6 +61,7 @@ def test_an_unknown_address_shows_an_error(watched: Watched, address: str) -> No
     assert violations(page) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["offset=-5", "offset=abc", "offset=1e9", "offset=4000", "state=odd"])
 def test_a_list_with_an_odd_address_is_the_list(watched: Watched, query: str) -> None:
     page = watched.open(f"#/?{query}")
@@ -103,6 +105,7 @@ def test_a_comparison_without_results_shows_hints(watched: Watched) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.long
 def test_a_new_experiment_can_be_compared_at_once(watched: Watched, seeded: Seeded) -> None:
     page = watched.open("#/compare?ids=1")
     page.get_by_text("Live", exact=True).wait_for()
@@ -323,6 +326,7 @@ HIDE = """(hidden) => {
 }"""
 
 
+@pytest.mark.long
 def test_hidden_tabs_use_no_connection(chromium: Any, seeded: Seeded) -> None:
     """A browser opens six connections to a server for all tabs; streams of hidden tabs would leave none for
     the next page."""

@@ -188,6 +188,7 @@ def test_the_table_is_sorted_and_filtered_by_the_server(watched: Watched) -> Non
     assert [row[3] for row in table(page, "Table of trials")] == ["morphism of 1"] * 2
 
 
+@pytest.mark.long
 def test_the_timeline_leads_to_trials(watched: Watched) -> None:
     page = watched.open("#/experiments/1?span=0")
     lane = page.locator("section[aria-label=\"Workers' timeline\"] svg[aria-label^='w: 5 attempts']")
@@ -337,6 +338,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", HOSTILE)
 def test_text_stays_text(watched: Watched, view: str) -> None:
     page = watched.open(view)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from support_dashboard import Watched, browser, violations
@@ -76,6 +77,7 @@ ATTEMPTS = """async (url) => {
 }"""
 
 
+@pytest.mark.long
 def test_a_page_of_another_site_gets_nowhere(tmp_path: Path) -> None:
     """In a browser that is signed in, on the same machine: the cookie is for all of its ports."""
     store = Store.open(Settings(data_dir=tmp_path).url)

@@ -91,6 +91,7 @@ def shows(page: Any, wanted: dict[str, str]) -> None:
     page.wait_for_function(f"wanted => JSON.stringify(({VALUES})()) === JSON.stringify(wanted)", arg=wanted)
 
 
+@pytest.mark.long
 def test_the_experiment_is_loaded_anew(watched: Watched, processes: Processes) -> None:
     restored = Restored(processes)
     page = watched.open(f"#/experiments/{restored.identity}?y=model_size&sort=index&order=asc")
@@ -111,6 +112,7 @@ def test_the_experiment_is_loaded_anew(watched: Watched, processes: Processes) -
     assert page.evaluate("window.unreloaded")
 
 
+@pytest.mark.long
 def test_the_trial_is_loaded_anew(watched: Watched, processes: Processes) -> None:
     restored = Restored(processes)
     page = watched.open(f"#/experiments/{restored.identity}/trials/1")
@@ -127,6 +129,7 @@ def test_the_trial_is_loaded_anew(watched: Watched, processes: Processes) -> Non
     assert log.locator("div").count() == 2
 
 
+@pytest.mark.long
 def test_the_list_forgets_fronts(watched: Watched, processes: Processes) -> None:
     restored = Restored(processes)
     page = watched.open("#/")

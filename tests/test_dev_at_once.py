@@ -72,6 +72,7 @@ def tree(tmp_path: Path) -> Path:
     return tree
 
 
+@pytest.mark.long
 def test_commands_at_once_on_a_fresh_tree(tree: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment |= {

@@ -60,6 +60,7 @@ def installations(empty_venv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return counter
 
 
+@pytest.mark.long
 def test_an_environment_is_made_once_and_brought_up_to_date(
     installations: Installations, monkeypatch: pytest.MonkeyPatch
 ) -> None:

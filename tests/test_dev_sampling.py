@@ -17,6 +17,9 @@ def test_many(case): ...
 @pytest.mark.slow
 def test_one(): ...
 
+@pytest.mark.long
+def test_whole(): ...
+
 @pytest.mark.parametrize("case", range(5))
 def test_quick(case): ...
 """
@@ -26,7 +29,17 @@ def passed(folder: Path, *arguments: str) -> list[str]:
     """Run CASES with the conftest of the tests; return the tests that passed."""
     (folder / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (folder / "test_cases.py").write_text(CASES)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:xdist", "-o", "markers=slow: slow", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "no:xdist",
+        "-o",
+        "markers=slow: slow\nlong: long",
+        *arguments,
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder)
     return [line.partition(" ")[0] for line in done.stdout.splitlines() if "PASSED" in line]
 
@@ -34,8 +47,8 @@ def passed(folder: Path, *arguments: str) -> list[str]:
 @pytest.mark.parametrize(
     ("ci", "arguments", "expected"),
     [
-        ("true", [], 26),
-        ("", ["--all"], 26),
+        ("true", [], 27),
+        ("", ["--all"], 27),
         ("", ["test_cases.py::test_many"], 20),
         ("", ["-k", "many"], 3),
     ],

@@ -256,6 +256,7 @@ MEMBERS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_costs_of_the_guide_are_true() -> None:
     """Each addition is one short file, and no file of the packages names its member or its module."""
     table = next(
@@ -279,6 +280,7 @@ def test_the_costs_of_the_guide_are_true() -> None:
         ), member
 
 
+@pytest.mark.long
 def test_a_pruning_method(guide: Guide) -> None:
     checked(guide, "pruning method")
     trial = guide.client.trial(guide.views["pruning method"].id, 0)
@@ -286,17 +288,20 @@ def test_a_pruning_method(guide: Guide) -> None:
     assert guide.views["pruning method"].spec.pruning.draw == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_a_training_rule(guide: Guide) -> None:
     checked(guide, "training rule")
     rule = guide.views["training rule"].spec.training.rule
     assert (rule.name, rule.scale) == ("feedback_alignment", 0.5)  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_a_quantization_scheme(guide: Guide) -> None:
     checked(guide, "quantization scheme")
     assert guide.views["quantization scheme"].spec.quantization.threshold == 0.5  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_small_methods_together(guide: Guide) -> None:
     checked(guide, "methods")
     trial = guide.client.trial(guide.views["methods"].id, 0)
@@ -305,6 +310,7 @@ def test_small_methods_together(guide: Guide) -> None:
     assert all(point.sparsity > 0 for point in guide.client.curve(trial.experiment, trial.index)[1:])
 
 
+@pytest.mark.long
 def test_a_family_of_images(guide: Guide) -> None:
     checked(guide, "own family")
     trials = sorted(guide.client.trials(guide.views["own family"].id), key=lambda trial: trial.index)
@@ -320,6 +326,7 @@ def exported(guide: Guide, name: str) -> None:
     assert (made.format, made.state) == ("c", ExportState.DONE)
 
 
+@pytest.mark.long
 def test_an_operator(guide: Guide) -> None:
     checked(guide, "operator absolute")
     graph = guide.client.graph(guide.views["operator absolute"].id, 0)
@@ -329,6 +336,7 @@ def test_an_operator(guide: Guide) -> None:
     exported(guide, "operator absolute")
 
 
+@pytest.mark.long
 def test_a_one_dimensional_family(guide: Guide) -> None:
     checked(guide, "sequences")
     (waves,) = [one for one in guide.client.catalogue().datasets if one.name == "waves"]
@@ -339,6 +347,7 @@ def test_a_one_dimensional_family(guide: Guide) -> None:
     exported(guide, "sequences")
 
 
+@pytest.mark.long
 def test_a_kind_of_experiment(guide: Guide) -> None:
     checked(guide, "two waves")
     page = guide.watched.open("#/")

@@ -40,6 +40,7 @@ def kinds(outputs: list[Any]) -> set[str]:
     return {kind for output in outputs for kind in output.get("data", {})}
 
 
+@pytest.mark.long
 def test_every_cell_shows_the_output_that_its_text_describes(
     executed: tuple[dict[str, list[Any]], Path],
 ) -> None:

@@ -33,6 +33,7 @@ def test_every_example_is_short_and_on_the_page(module: str) -> None:
     assert f"<!-- generated: plugin_{module} -->" in (DOCS / "contributing.md").read_text()
 
 
+@pytest.mark.long
 def test_the_examples_pass_the_conformance_tests() -> None:
     plugins = [part for module in MODULES for part in ("-p", module)]
     tests = str(ROOT / "tests" / "test_methods_conformance.py")

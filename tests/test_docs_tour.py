@@ -59,6 +59,7 @@ def _serve(words: list[str], address: str, folder: Path) -> subprocess.Popen[byt
             time.sleep(0.1)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(280)
 def test_the_tour(tmp_path: Path, address: str, servers: list[subprocess.Popen[bytes]]) -> None:
     python = ""

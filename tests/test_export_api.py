@@ -133,6 +133,7 @@ def test_trials_that_cannot_be_exported(http: TestClient, store: Store) -> None:
     assert answer.status_code == 409 and "front is empty" in answer.json()["error"]["message"]
 
 
+@pytest.mark.long
 def test_an_export_under_another_name_takes_the_place_of_the_earlier_one(
     http: TestClient, store: Store
 ) -> None:

@@ -75,6 +75,7 @@ def test_one_trial_in_every_format(tmp_path: Path, capsys: pytest.CaptureFixture
     )
 
 
+@pytest.mark.long
 def test_the_server_makes_them_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = cli(capsys, "export", "1", "0", "--to", "c,onnx", "--remote", "--output", str(tmp_path))
     assert "c: equal in every byte, same class for 100.00 %" in text and "onnx: " in text
@@ -93,6 +94,7 @@ def test_without_a_trial_all_points_of_the_front(tmp_path: Path, capsys: pytest.
     assert text.count("same class") == 2 * len(folders)
 
 
+@pytest.mark.long
 def test_a_chosen_model_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli(
         capsys,

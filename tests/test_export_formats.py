@@ -206,6 +206,7 @@ EDGES: dict[str, nn.Module] = {
 REFUSED = {("tflite", "mean_ceil_counted"), ("tflite", "mean_ceil_uneven")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", EDGES)
 def test_windows_at_the_edge(edge: str, tmp_path: Path) -> None:
     network = quantized(EDGES[edge], (2, 7, 9))

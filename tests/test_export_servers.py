@@ -80,6 +80,7 @@ def test_all_servers_show_queued_exports(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.long
 def test_a_killed_servers_export_is_finished_by_the_next(tmp_path: Path) -> None:
     store, made = trial(tmp_path)
     processes = Processes(tmp_path, lease_seconds=2.0)

@@ -307,6 +307,7 @@ def test_an_interrupted_run_keeps_its_results_and_continues(
     )
 
 
+@pytest.mark.long
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     """A pseudo terminal: one line that is drawn again, which ends with all trials."""
     code = f"""

@@ -24,6 +24,7 @@ def finished(store: Store, identity: int) -> int:
     return sum(count for state, count in counts.items() if state.finished)
 
 
+@pytest.mark.long
 def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
     processes = Processes(tmp_path, lease_seconds=2.0)
     store = store_at(tmp_path)
@@ -77,6 +78,7 @@ def test_killed_processes_lose_and_double_nothing(tmp_path: Path) -> None:
         processes.end()
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     processes = Processes(tmp_path, lease_seconds=2.0)
     arguments = ("serve", "--port", str(processes.port), "--data-dir", str(tmp_path), "--workers", "1")

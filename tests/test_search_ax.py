@@ -106,6 +106,7 @@ def test_thresholds_are_the_reference_point() -> None:
     assert found == {"error": 1.0, "model_size": 20000.0, "working_memory": 6000.0, "latency": 60.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reason", ["asked for", "unknown cost"])
 def test_ax_s_acquisition_takes_round_two(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # A tiny space: Ax takes half a minute for the other one.

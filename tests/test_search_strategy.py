@@ -29,6 +29,7 @@ def volumes(of: object, observations: list[Observation]) -> list[float]:
     return history.objectives.history(history.rows)
 
 
+@pytest.mark.long
 def test_a_search_beats_sobol_and_a_rebuilt_one_continues_alike() -> None:
     gains = []
     for seed in (1, 2):
@@ -43,6 +44,7 @@ def test_a_search_beats_sobol_and_a_rebuilt_one_continues_alike() -> None:
     assert min(gains) > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objectives",
     [("error",), ("model_size",), ("latency", "error"), ("model_size", "working_memory", "error"),
@@ -184,6 +186,7 @@ def test_failures() -> None:
         assert Search(of, SPACE, costs).next([*base, observation], 1)[0].candidate.round == following
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [FailureKind.FAULT, FailureKind.INVALID])
 def test_the_model_learns_of_trials_that_diverge_or_end_in_a_fault(kind: FailureKind) -> None:
     # Above a rate of 0.003 every trial fails: Sobol points hit that region in half of the draws, a model that learns of it leaves it.

@@ -30,6 +30,7 @@ print(client._experiment.name, [trial.status.name for trial in trials.values()],
 """
 
 
+@pytest.mark.long
 def test_the_export_opens_with_ax(tmp_path: Path) -> None:
     info = declared("digits")
     assert info is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from safetensors.numpy import save
@@ -62,6 +63,7 @@ NEVER_GOOD = {
 """Operations that no drawn request can do: what shows that they can be done."""
 
 
+@pytest.mark.long
 def test_the_server_follows_its_description(tmp_path: Path) -> None:
     found = Settings(data_dir=tmp_path)
     store = open_store(found)

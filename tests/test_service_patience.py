@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support_postgres import Postgres
 
 from service.client.client import Client
@@ -42,6 +43,7 @@ def serve(folder: Path, port: int, database: str, *more: str) -> subprocess.Pope
         )
 
 
+@pytest.mark.long
 def test_the_supervisor_waits_for_its_database(tmp_path: Path) -> None:
     port, database_port = free_port(), free_port()
     url = f"postgresql://postgres:secret@127.0.0.1:{database_port}/postgres"

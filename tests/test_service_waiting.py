@@ -72,6 +72,7 @@ def test_a_connection_is_waited_for_so_long(tmp_path: Path) -> None:
     assert store.check()
 
 
+@pytest.mark.slow
 def test_health_and_page_answer_while_sixty_claims_wait_for_one_row(database: str, tmp_path: Path) -> None:
     store = Store.open(database, lock_seconds=1.0)
     holder = Store.open(database)

@@ -109,6 +109,7 @@ def answers(client: Client) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_local_run_and_the_service_find_the_same(runs: Runs, number: int) -> None:
     here, there = runs.local(number), runs.served(number)

@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from support_store import completed, fill, spec, suggestions
 
 from service.store import Store
@@ -29,6 +30,7 @@ def _work(url: str, worker: str) -> list[int]:
     return done
 
 
+@pytest.mark.slow
 def test_three_processes_do_every_trial_once(database: str) -> None:
     store = Store.open(database)
     made = store.create_experiment(spec()).id

@@ -54,6 +54,7 @@ def test_the_readable_parts_of_a_spec_are_read(data: Any) -> None:
         assert found.spec.budgets == {"model_size": 1000.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", POISON.values(), ids=POISON)
 def test_a_poison_spec_troubles_its_own_experiment_only(store: Store, data: Any) -> None:
     bad, good = store.create_experiment(spec()).id, store.create_experiment(spec()).id

@@ -53,6 +53,7 @@ def _until_over(store: Any, suggester: Suggester, identity: int, limit: float = 
     return store.experiment(identity)
 
 
+@pytest.mark.long
 def test_candidates_that_break_their_process_are_recorded_as_invalid(
     tmp_path: Path, evil: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def without_seconds(points: Any) -> list[CurvePoint]:
     return [point.model_copy(update={"seconds": 0.0}) for point in points]
 
 
+@pytest.mark.long
 def test_the_service_finds_the_trials_of_a_local_run(local: Any, served: Any) -> None:
     _, here = local
     trials, curves = served

@@ -103,6 +103,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     assert server.results[1].state is TrialState.COMPLETED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bad",
     [
