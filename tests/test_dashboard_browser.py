@@ -59,6 +59,26 @@ def completed(page: Any, at_least: int) -> None:
     )
 
 
+def brush_last_axis(page: Any) -> None:
+    """Drag along the last axis, again when a card above appeared meanwhile and moved the plot."""
+    plot = page.locator("[data-chart=parallel]")
+    for _ in range(10):
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box is not None
+        x = box["x"] + box["width"] - 50
+        page.mouse.move(x, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
+        page.mouse.move(x, box["y"] + box["height"] - 24, steps=5)
+        page.mouse.up()
+        for _ in range(50):
+            if page.get_by_text(re.compile(r"\d+ trials? brushed")).is_visible():
+                return
+            page.wait_for_timeout(100)
+    raise AssertionError("the axis cannot be brushed")
+
+
 def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes, tmp_path: Path) -> None:
     page = watched.open("#/new")
     page.get_by_label("Name", exact=True).fill("not / allowed")
@@ -87,17 +107,7 @@ def test_a_search_from_the_form_to_a_file(watched: Watched, processes: Processes
     completed(page, 4)
 
     # Brush the error's axis, the last one, with the mouse; the address remembers it.
-    plot = page.locator("[data-chart=parallel]")
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box is not None
-    x = box["x"] + box["width"] - 50
-    page.mouse.move(x, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(x, box["y"] + box["height"] / 2, steps=5)
-    page.mouse.move(x, box["y"] + box["height"] - 24, steps=5)
-    page.mouse.up()
-    page.get_by_text(re.compile(r"\d+ trials? brushed")).wait_for()
+    brush_last_axis(page)
     assert "b=error" in page.url
     page.get_by_role("button", name="Remove the range of error").click()
     page.get_by_text(re.compile(r"\d+ trials? brushed")).wait_for(state="detached")
