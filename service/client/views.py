@@ -1,10 +1,10 @@
 """The client's methods for computed views and the catalogue: the dashboard's data, for programs."""
 
+import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import httpx2
-import stamina
 from pydantic import BaseModel, TypeAdapter
 
 from service.schemas.dashboard import Catalogue, Checked, Importance, Timeline, TrialGraph
@@ -19,6 +19,7 @@ T = TypeVar("T")
 _FITS = TypeAdapter(tuple[PointDevices, ...])
 _TRIAL_FITS = TypeAdapter(tuple[DeviceFit, ...])
 
+FIRST_PAUSE_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 """Longest pause in seconds between two requests for an answer that is being computed."""
 
@@ -81,26 +82,14 @@ class ViewCalls:
         return self._ask(Me, "GET", "/me")
 
     def _computed(self, model: type[M], path: str, patience: float) -> M:
-        try:
-            for attempt in stamina.retry_context(
-                on=_NotYet,
-                attempts=None,
-                timeout=patience,
-                wait_initial=0.1,
-                wait_max=LOOK_SECONDS,
-                wait_jitter=0.1,
-            ):
-                with attempt:
-                    response = self._send("GET", path)
-                    if response.status_code == COMPUTING:
-                        raise _NotYet
-        except _NotYet:
-            raise ServerUnavailable(f"{path} is still being computed after {patience:g} s") from None
+        # A poll and no retry: nothing has failed, so nothing is logged.
+        limit, pause = time.monotonic() + patience, FIRST_PAUSE_SECONDS
+        while (response := self._send("GET", path)).status_code == COMPUTING:
+            if time.monotonic() + pause > limit:
+                raise ServerUnavailable(f"{path} is still being computed after {patience:g} s")
+            time.sleep(pause)
+            pause = min(2 * pause, LOOK_SECONDS)
         return self._parse(model, response)
-
-
-class _NotYet(Exception):
-    """The answer is still being computed."""
 
 
 def spec_body(spec: ExperimentSpec | Mapping[str, Any] | str) -> dict[str, Any]:
