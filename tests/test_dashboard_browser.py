@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from support_dashboard import Watched, violations
-from support_kill import Processes
+from support_kill import Processes, until
 
 from service.client.client import Client
 from sparsemod.objectives import Objectives
 from sparsemod.scales import Scale
 
 NAME = "from the form"
+FIRST = "the first"
 METRICS = ("error", "model_size", "working_memory", "latency")
 YAML = """version: 2
 name: from yaml
@@ -36,6 +37,10 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     running.start_worker("worker-1")
     try:
         running.answers()
+        # Tests of this module may run in several processes, each with a service of its own.
+        with Client(running.url) as client:
+            first = client.create_experiment(YAML.replace("from yaml", FIRST)).id
+            until(lambda: client.experiment(first).state == "done", 120, "the first experiment")
         yield running
     finally:
         running.end()
@@ -169,7 +174,7 @@ def test_yaml_with_a_mistake_then_without(watched: Watched, processes: Processes
     page.get_by_role("button", name="Delete from yaml").click()
     page.get_by_role("button", name=f"Delete experiment {identity}").click()
     page.wait_for_url(re.compile(r"#/$"))
-    page.get_by_role("link", name=NAME).wait_for()
+    page.get_by_role("link", name=FIRST).wait_for()
     assert page.get_by_role("link", name="from yaml").count() == 0
 
 
