@@ -138,8 +138,10 @@ def test_the_reason_for_an_empty_front() -> None:
     assert "budgets (error" in emptiness(replace(empty, state="done"))
     miss = NearMiss(index=7, values={"error": 0.03, "model_size": 900.0}, excess={"error": 0.02})
     near = replace(empty, nearest=(miss,))
-    assert emptiness(near).endswith("(error <= 1.00 %)\nnear: trial 7: error 3.00 %, 2.00 % too much")
-    assert "near: trial 7" in shown(render(near)) and "no front, near: trial 7" in line(near)
+    assert emptiness(near).endswith("(error <= 1.00 %)\nnearest: trial 7 (error 3.00 % > 1.00 %)")
+    assert "nearest: trial 7" in shown(
+        render(near)
+    ) and "no trial within the budgets, nearest: trial 7" in line(near)
     young = replace(empty, counts={"running": 1})
     assert emptiness(young) == "the front is empty: no trial has completed yet"
     assert "front" not in shown(render(young)), "nothing is wrong so far"

@@ -125,12 +125,12 @@ def emptiness(snapshot: Snapshot) -> str:
 
 
 def miss_text(miss: NearMiss) -> str:
-    """Return a trial over a budget as a line: by how much it misses each budget."""
+    """Return a trial over a budget as a line: its values and the limits that they exceed."""
     over = ", ".join(
-        f"{name} {metric_text(name, miss.values[name])}, {metric_text(name, excess)} too much"
+        f"{name} {metric_text(name, miss.values[name])} > {metric_text(name, miss.values[name] - excess)}"
         for name, excess in miss.excess.items()
     )
-    return f"near: trial {miss.index}: {over}"
+    return f"nearest: trial {miss.index} ({over})"
 
 
 def line(snapshot: Snapshot) -> str:
@@ -143,7 +143,7 @@ def line(snapshot: Snapshot) -> str:
         value = min(point.values[first] for point in snapshot.front)
         best = f"  front {len(snapshot.front)}, best {first} {metric_text(first, value)}"
     elif snapshot.nearest:
-        best = f"  no front, {miss_text(snapshot.nearest[0])}"
+        best = f"  no trial within the budgets, {miss_text(snapshot.nearest[0])}"
     left = "" if snapshot.left is None or snapshot.finished else f"  {duration(snapshot.left)} left"
     state = snapshot.state + (f" ({snapshot.reason})" if snapshot.reason else "")
     hypervolume = f"  hypervolume {snapshot.hypervolume:.4f}"
