@@ -134,9 +134,14 @@ def test_a_folder_cannot_be_extended_under_a_run(run: Path) -> None:
 def test_folders_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(NotFound, match=r"no spec\.json"):
         LocalFolder(tmp_path)
-    for command in (("export",), ("test",), ("extend", "--more", "r1=1")):
-        arguments = (*command, str(tmp_path), *(["0"] if command == ("test",) else []))
-        assert "the folder of a local run; this folder has no spec.json" in cli(capsys, *arguments, code=2)
+    for command in (("export",), ("test",), ("extend", "--more", "r1=1"), ("compress",), ("prunability",)):
+        trial = ["0"] if command[0] in ("test", "compress") else []
+        for folder, problem in (
+            (tmp_path, "this folder has no spec.json"),
+            (tmp_path / "nowhere", "there is no such folder"),
+        ):
+            text = cli(capsys, *command, str(folder), *trial, code=2)
+            assert f"the folder of a local run; {problem}" in text
     (tmp_path / "spec.json").write_text("{")
     with pytest.raises(InvalidInput, match=r"spec\.json: .*the spec of a run, as JSON"):
         LocalFolder(tmp_path)

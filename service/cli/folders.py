@@ -13,15 +13,17 @@ def local_folder(argument: str) -> "LocalFolder | None":
     experiment.
 
     `argument` is a folder when it contains a spec.json or has the form of a path. Raises InvalidInput for a
-    folder without a run.
+    path that is no folder of a run.
     """
     path = Path(argument)
     if not argument or not (path / "spec.json").is_file():
-        if os.sep in argument and path.is_dir():
+        if os.sep in argument:  # no name of an experiment has one
             from sparsemod.errors import InvalidInput
 
-            allowed = "an experiment, or the folder of a local run; this folder has no spec.json"
-            raise InvalidInput("experiment", argument, allowed)
+            problem = "this folder has no spec.json" if path.is_dir() else "there is no such folder"
+            raise InvalidInput(
+                "experiment", argument, f"an experiment, or the folder of a local run; {problem}"
+            )
         return None
     from sparsemod.pipeline.local_run import LocalFolder
 
