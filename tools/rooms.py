@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.units",
         "sparsemod.yaml_text",
     ),
-    ("sparsemod.plugins",),
+    ("sparsemod.plugins", "sparsemod.seeds"),
     ("sparsemod.objectives", "sparsemod.space", "sparsemod.stages"),
     ("sparsemod.sources", "sparsemod.targets"),
     ("sparsemod.spec", "sparsemod.kinds"),

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor
 
-from sparsemod.files import fingerprint
+from sparsemod.seeds import derived_seed
 
 
 def generator(seed: int, *words: str) -> torch.Generator:
     """Return a generator for a seed and a purpose, equal on every machine."""
-    digest = fingerprint("/".join([str(seed), *words]))
-    return torch.Generator().manual_seed(int(digest[:16], 16) >> 1)
+    return torch.Generator().manual_seed(derived_seed(seed, *words))
 
 
 def uniform(seed: int, name: str, count: int) -> Tensor:

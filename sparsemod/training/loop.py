@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
+from sparsemod.seeds import derived_seed
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -32,7 +33,7 @@ from sparsemod.training.losses import LOSSES
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.pruner import Pruner
-from sparsemod.training.randomness import derived_seed, seeded
+from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
 from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate

@@ -1,16 +1,11 @@
-"""Seeds of an epoch: resuming needs no generator state."""
+"""Torch's global random numbers during an epoch: each epoch has its own seed, so resuming needs no generator state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-from sparsemod.files import fingerprint
-
-
-def derived_seed(seed: int, epoch: int, purpose: str) -> int:
-    """Return a separate seed for every epoch and purpose, so that resuming needs no generator state."""
-    return int.from_bytes(bytes.fromhex(fingerprint(f"{seed}/{epoch}/{purpose}")[:16]), "little") >> 1
+from sparsemod.seeds import derived_seed
 
 
 @contextmanager

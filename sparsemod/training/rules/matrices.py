@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from sparsemod.files import fingerprint
+from sparsemod.seeds import derived_seed
 from sparsemod.spec.methods import RuleConfig
 from sparsemod.training.rules.base import LossFunction, TrainingRule
 
@@ -50,8 +50,7 @@ class Matrices:
     def _draw(self, place: str, shape: tuple[int, ...], deviation: float) -> "torch.Tensor":
         import torch
 
-        digest = bytes.fromhex(fingerprint(f"{self.seed}/{place}/{shape}"))
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, place, shape))
         return torch.randn(shape, generator=generator) * (deviation * self.config.scale)
 
     @property
