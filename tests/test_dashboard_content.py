@@ -293,6 +293,20 @@ def test_the_spec_follows_the_form_until_it_is_edited(watched: Watched) -> None:
     assert page.locator("textarea").input_value() == "name: mine"
 
 
+@pytest.mark.parametrize("view", ["#/new", "#/new?from=yaml"])
+def test_nothing_can_be_typed_before_the_defaults_are_there(watched: Watched, view: str) -> None:
+    """Defaults that arrive while a user types would change the text under the cursor."""
+    page = watched.open("#/")
+    held: list[Any] = []
+    page.route("**/catalogue", lambda route: held.append(route))
+    with page.expect_request("**/catalogue"):
+        page.evaluate(f"location.hash = {view!r}")
+    page.locator("#create-panel").get_by_text("Loading").wait_for()
+    assert page.locator("#create-panel input, #create-panel textarea").count() == 0
+    held[0].continue_()
+    page.locator("#create-panel input, #create-panel textarea").first.wait_for()
+
+
 @pytest.mark.parametrize(
     ("spec", "line", "said"),
     [

@@ -83,6 +83,7 @@ const mistakes = (error) => error?.mistakes ?? (error ? [{ field: null, message:
 const at = (error, field) => mistakes(error).find((one) => one.field === field || one.field?.startsWith(`${field}.`)) ?? null;
 
 export function Create() {
+  /** null until it arrives: its defaults would change the text under the cursor of a user who already types. */
   const [catalogue, setCatalogue] = useState(/** @type {any} */ (null));
   const [form, setForm] = useState(START);
   /** The edited YAML; null while it follows the form. */
@@ -130,12 +131,12 @@ export function Create() {
         ([name, text]) => html`<button key=${name} type="button" role="tab" tabindex=${tab === name ? 0 : -1} onKeyDown=${turn} id=${`tab-${name}`} aria-selected=${String(tab === name)} aria-controls="create-panel"
           onClick=${() => choose(name)}>${text}</button>`,
       )}</div></div>
-    <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}><form class="card" onSubmit=${send} novalidate>
+    <div id="create-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`}>${catalogue === null ? html`<p class="dim" role="status">Loading…</p>` : html`<form class="card" onSubmit=${send} novalidate>
       ${tab === "yaml" ? html`<${Yaml} text=${yaml} error=${error} onChange=${setTyped} />` : html`<${Form} form=${form} error=${error} catalogue=${catalogue}
-        onChange=${(/** @type {any} */ change) => setForm({ ...form, ...change })} />`}
+        onChange=${(/** @type {any} */ change) => setForm((form) => ({ ...form, ...change }))} />`}
       ${me.value && !mayChange() && html`<p class="note" role="note">Your token may only read. Creating experiments needs the scope write.</p>`}
       <div class="buttons"><a class="button" href="#/">Cancel</a><button type="submit" class="main" disabled=${busy || !mayChange()}>Start experiment</button></div>
-    </form></div>`;
+    </form>`}</div>`;
 }
 
 /** @param {{form: any, error: any, catalogue: any, onChange: (change: any) => void}} properties */
