@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from support_graph import kinds
@@ -180,3 +181,12 @@ def test_filters_of_excited_and_leaky_blocks_are_removed() -> None:
 def test_channels_whose_zeros_become_other_values_stay() -> None:
     module = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Sigmoid(), nn.Conv2d(6, 2, 1)).eval()
     assert "not zero" in channels_of(capture(module, (3, 8, 8))).frozen["0"]
+
+
+def test_long_sequences_are_interpolated_at_every_place() -> None:
+    """Where a place rounds up to the next position, the weight of the next one is 0, not 1024 of 1024."""
+    module, x = nn.Upsample(2500, mode="linear"), torch.randn(4, 1, 9)
+    network = quantize(module, x)
+    assert isinstance(network, IntegerNetwork)
+    error = np.abs(network.logits(x) - module(x).numpy()).max()
+    assert error <= network.tensors[network.output].scale
