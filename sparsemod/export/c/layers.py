@@ -108,7 +108,7 @@ class Context:
 
 Rule = Callable[[Context, Any], Emitted]
 
-EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__, "sparsemod.export.c.operators"))
+EMITTERS: Stage[Rule] = Stage("the c export", builtin=("sparsemod.export.c @EMITTERS",))
 """Rules by kind: (context, layer) -> the layer's C code."""
 
 
