@@ -185,8 +185,9 @@ def test_channels_whose_zeros_become_other_values_stay() -> None:
 
 def test_long_sequences_are_interpolated_at_every_place() -> None:
     """Where a place rounds up to the next position, the weight of the next one is 0, not 1024 of 1024."""
-    module, x = nn.Upsample(2500, mode="linear"), torch.randn(4, 1, 9)
+    module, x = nn.Upsample(2500, mode="linear"), torch.linspace(-1, 1, 36).reshape(4, 1, 9).sin()
     network = quantize(module, x)
     assert isinstance(network, IntegerNetwork)
     error = np.abs(network.logits(x) - module(x).numpy()).max()
-    assert error <= network.tensors[network.output].scale
+    # half a step of the input, half a step of the output, and the rounding of the place
+    assert error <= 1.5 * network.tensors[network.output].scale
