@@ -191,3 +191,18 @@ def test_long_sequences_are_interpolated_at_every_place() -> None:
     error = np.abs(network.logits(x) - module(x).numpy()).max()
     # half a step of the input, half a step of the output, and the rounding of the place
     assert error <= 1.5 * network.tensors[network.output].scale
+
+
+@pytest.mark.parametrize(
+    "function", [torch.sigmoid, torch.tanh, functional.gelu, torch.exp, lambda x: 3 * x.abs().sqrt() - 1]
+)
+def test_every_entry_of_a_table_is_the_nearest_value(function: Callable[[Tensor], Tensor]) -> None:
+    network = quantize(Applied(function), torch.linspace(-3, 4, 200).reshape(25, 8))
+    assert isinstance(network, IntegerNetwork) and [layer.kind for layer in network.layers] == ["table"]
+    source, made = network.tensors[network.input], network.tensors[network.output]
+    every = np.arange(-128, 128).astype(np.int8).reshape(32, 8)
+    truth = function(torch.from_numpy((every.astype(float) - source.zero_point) * source.scale)).numpy()
+    steps = truth / made.scale - (network.run(every).astype(float) - made.zero_point)
+    ends = np.array([-128, 127]) - made.zero_point
+    held = (truth / made.scale > ends[0]) & (truth / made.scale < ends[1])
+    assert np.abs(steps[held]).max() <= 0.5 + 1e-6 and held.mean() > 0.9
