@@ -188,7 +188,7 @@ def builtin_modules(entries: Iterable[str]) -> Iterator[str]:
     """Yield the modules that `builtin` entries of a registry name.
 
     The entry "package @METHODS" names the modules directly in the package with a line that begins with
-    `@METHODS.register(` or `@METHODS(`. It reads the files and imports none of them, because other modules of the
+    `@METHODS.register(`, `@METHODS.rules(` or `@METHODS(`. It reads the files and imports none of them, because other modules of the
     package may load torch.
     """
     for entry in entries:
@@ -196,7 +196,7 @@ def builtin_modules(entries: Iterable[str]) -> Iterator[str]:
         if not decorator:
             yield entry
             continue
-        used = re.compile(rf"^@{decorator}(?:\.register)?\(", re.MULTILINE)
+        used = re.compile(rf"^@{decorator}(?:\.register|\.rules)?\(", re.MULTILINE)
         spec = find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
             for path in sorted(Path(folder).glob("*.py")):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from support_operators import Applied
+from support_operators import Applied, leaky
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +27,7 @@ def _conv(rng: np.random.Generator, inputs: int, outputs: int, rank: int, size: 
 
 def _function(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:
     chosen = _FUNCTIONS[rng.integers(len(_FUNCTIONS))]
-    return nn.PReLU(shape[0]) if rng.random() < 0.2 else Applied(chosen)
+    return leaky(shape[0]) if rng.random() < 0.2 else Applied(chosen)
 
 
 def _pair(rng: np.random.Generator, shape: tuple[int, ...]) -> nn.Module:

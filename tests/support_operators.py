@@ -53,6 +53,14 @@ def _flat(x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
+def leaky(channels: int) -> nn.PReLU:
+    """Return a leaky activation whose slopes differ between channels, some of them negative."""
+    made = nn.PReLU(channels)
+    with torch.no_grad():
+        made.weight.uniform_(-0.5, 1.5)
+    return made
+
+
 EXAMPLES = (
     Example("conv", lambda: nn.Conv2d(3, 5, 3, padding=1), IMAGE),
     Example("conv", lambda: nn.Conv1d(3, 5, 3, stride=2, padding=1, dilation=2), SEQUENCE),
@@ -78,8 +86,8 @@ EXAMPLES = (
     Example("transpose", lambda: Applied(lambda x: x.transpose(1, 2).relu()), SEQUENCE),
     Example("table", lambda: nn.Hardswish(), IMAGE),
     Example("table", lambda: Applied(lambda x: 2 * x.sigmoid() - 1), SEQUENCE),
-    Example("prelu", lambda: nn.PReLU(3), IMAGE),
-    Example("prelu", lambda: nn.PReLU(3), SEQUENCE),
+    Example("prelu", lambda: leaky(3), IMAGE),
+    Example("prelu", lambda: leaky(3), SEQUENCE),
     Example("affine", lambda: Applied(lambda x, c: 3 * c(x) - 1, nn.Conv2d(3, 4, 1)), IMAGE, stays=False),
     Example("sum", lambda: Applied(lambda x, c: x + c(x), nn.Conv2d(3, 1, 1)), IMAGE),
     Example("sum", lambda: Applied(lambda x: (x + x.mean(2, keepdim=True)).relu()), SEQUENCE),

@@ -10,9 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support_operators import STAGES as OPERATOR_STAGES
 
+from sparsemod.arena.memory import MEMORY
 from sparsemod.data.source import DATASETS
 from sparsemod.errors import DuplicateName, InvalidInput, UnknownName
+from sparsemod.kinds import KINDS
 from sparsemod.networks import FAMILIES, create_family, family
 from sparsemod.records import DataInfo
 from sparsemod.registry import Registry, builtin_modules
@@ -20,6 +23,9 @@ from sparsemod.sources.base import SOURCES
 from sparsemod.space.parameters import Integer
 from sparsemod.spec import methods
 from sparsemod.stages.base import STAGES
+
+RULES_OF_KINDS = tuple(stage for stage in OPERATOR_STAGES if stage not in (KINDS, MEMORY))
+"""The stages whose rules are found by their decorators; kinds and memory rules are tables of a few modules."""
 
 
 def plug_in() -> str:
@@ -234,7 +240,7 @@ def test_a_new_file_in_a_registry_s_folder_is_found_by_its_decorator(
 
 def test_no_list_names_single_members() -> None:
     """A method, a data set, a family, a source or a stage of this package is one file: nothing else changes."""
-    for registry in (*methods.FAMILIES.values(), DATASETS, FAMILIES, SOURCES, STAGES):
+    for registry in (*methods.FAMILIES.values(), DATASETS, FAMILIES, SOURCES, STAGES, *RULES_OF_KINDS):
         for entry in registry._builtin:
             if " @" not in entry:  # a module that registers a whole table of names
                 assert not re.search(

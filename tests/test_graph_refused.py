@@ -1,5 +1,7 @@
 """Errors of captures, and paddings, some of which are supported."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from support_graph import Function, check_capture, conv, kinds
@@ -97,6 +99,48 @@ def test_every_unsupported_operator_is_named_at_once() -> None:
     ]  # fmt: skip
     assert "'cumsum' at layer 'forward', test_graph_refused.py, line" in str(error)
     assert all(f"'{name}'" in str(error) for name in ("group_norm", "cumsum", "cummax"))
+
+
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / (_length(x) + 1),
+        lambda x: x / _length(x).clamp_min(0.5),
+        lambda x: x / _length(x).clamp(max=0.5),
+        lambda x: x / _length(x).clamp(1e-6, 0.5),
+        lambda x: x / (_length(x) - 1e-6),
+        lambda x: x / (_length(x) + x),
+        lambda x: x / (1e-6 + 2 * _length(x)),
+    ],
+)
+def test_a_division_by_more_than_the_length_is_no_normalization(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(Unsupported, match=r"divided by its length, with an epsilon of at most 0\.0001"):
+        capture(Function(lambda m, x: function(x)), (2, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        functional.normalize,
+        lambda x: x / _length(x),
+        lambda x: x / (_length(x) + 1e-7),
+        lambda x: x / _length(x).clamp(min=1e-6),
+        lambda x: x / x.norm(dim=1, keepdim=True).clamp_min(1e-6),
+    ],
+)
+def test_spellings_of_a_normalization(function: Callable[[Tensor], Tensor]) -> None:
+    assert kinds(check_capture(Function(lambda m, x: function(x)), (2, 8, 8))) == ["l2_normalize"]
+
+
+def test_the_places_of_the_largest_values_are_refused() -> None:
+    with pytest.raises(
+        Unsupported, match="it reads a second result, such as the places of the largest values"
+    ):
+        capture(Function(lambda m, x: x * x.max(1, keepdim=True)[1]), (2, 8, 8))
 
 
 def test_an_operator_without_a_batch_axis_hides_no_other() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from support_graph import kinds
@@ -180,3 +181,28 @@ def test_filters_of_excited_and_leaky_blocks_are_removed() -> None:
 def test_channels_whose_zeros_become_other_values_stay() -> None:
     module = nn.Sequential(nn.Conv2d(3, 6, 1), nn.Sigmoid(), nn.Conv2d(6, 2, 1)).eval()
     assert "not zero" in channels_of(capture(module, (3, 8, 8))).frozen["0"]
+
+
+def test_long_sequences_are_interpolated_at_every_place() -> None:
+    """Where a place rounds up to the next position, the weight of the next one is 0, not 1024 of 1024."""
+    module, x = nn.Upsample(2500, mode="linear"), torch.linspace(-1, 1, 36).reshape(4, 1, 9).sin()
+    network = quantize(module, x)
+    assert isinstance(network, IntegerNetwork)
+    error = np.abs(network.logits(x) - module(x).numpy()).max()
+    # half a step of the input, half a step of the output, and the rounding of the place
+    assert error <= 1.5 * network.tensors[network.output].scale
+
+
+@pytest.mark.parametrize(
+    "function", [torch.sigmoid, torch.tanh, functional.gelu, torch.exp, lambda x: 3 * x.abs().sqrt() - 1]
+)
+def test_every_entry_of_a_table_is_the_nearest_value(function: Callable[[Tensor], Tensor]) -> None:
+    network = quantize(Applied(function), torch.linspace(-3, 4, 200).reshape(25, 8))
+    assert isinstance(network, IntegerNetwork) and [layer.kind for layer in network.layers] == ["table"]
+    source, made = network.tensors[network.input], network.tensors[network.output]
+    every = np.arange(-128, 128).astype(np.int8).reshape(32, 8)
+    truth = function(torch.from_numpy((every.astype(float) - source.zero_point) * source.scale)).numpy()
+    steps = truth / made.scale - (network.run(every).astype(float) - made.zero_point)
+    ends = np.array([-128, 127]) - made.zero_point
+    held = (truth / made.scale > ends[0]) & (truth / made.scale < ends[1])
+    assert np.abs(steps[held]).max() <= 0.5 + 1e-6 and held.mean() > 0.9

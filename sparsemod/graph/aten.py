@@ -21,23 +21,7 @@ class Translation:
     kinds: tuple[str, ...] = ()
 
 
-TRANSLATIONS: Stage[Translation] = Stage(
-    "capture",
-    builtin=(
-        "sparsemod.graph.rules.weighted",
-        "sparsemod.graph.rules.pooling",
-        "sparsemod.graph.rules.pointwise",
-        "sparsemod.graph.rules.shaping",
-        "sparsemod.graph.rules.renaming",
-        "sparsemod.graph.rules.functions",
-        "sparsemod.graph.rules.pairs",
-        "sparsemod.graph.rules.movements",
-        "sparsemod.graph.rules.reducing",
-        "sparsemod.graph.rules.resizing",
-        "sparsemod.graph.rules.normalizing",
-        "sparsemod.graph.rules.transposed",
-    ),
-)
+TRANSLATIONS: Stage[Translation] = Stage("capture", builtin=("sparsemod.graph.rules @aten",))
 """Translations by ATen operator ("aten.conv2d.default")."""
 
 

@@ -106,6 +106,8 @@ class Call:
             raise self.unsupported(
                 f"its input has shape {value.index.shape}; samples have at most three axes"
             )
+        if value is None:
+            raise self.unsupported("it reads a second result, such as the places of the largest values")
         if not isinstance(value, str):
             raise self.unsupported("one of its operands is a constant")
         return value

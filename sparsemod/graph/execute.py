@@ -12,23 +12,7 @@ from sparsemod.kinds import Stage
 
 FloatRule = Callable[[Graph, Operator, list[Tensor]], Tensor]
 
-FLOAT: Stage[FloatRule] = Stage(
-    "the float interpreter",
-    builtin=tuple(
-        f"sparsemod.graph.rules.{name}"
-        for name in (
-            "weighted",
-            "pooling",
-            "pointwise",
-            "shaping",
-            "functions",
-            "pairs",
-            "movements",
-            "resizing",
-            "normalizing",
-        )
-    ),
-)
+FLOAT: Stage[FloatRule] = Stage("the float interpreter", builtin=("sparsemod.graph.rules @FLOAT",))
 """Float rules by kind: (graph, operator, inputs (N, *shape)) -> output, before a fused activation."""
 
 

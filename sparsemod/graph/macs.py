@@ -6,7 +6,7 @@ from sparsemod.graph.operators import Graph, Operator
 from sparsemod.kinds import Stage
 
 MACS: Stage[Callable[[Graph, Operator], int]] = Stage(
-    "the count of multiply-adds", builtin=("sparsemod.graph.rules.weighted",)
+    "the count of multiply-adds", builtin=("sparsemod.graph.rules @MACS",)
 )
 """Rules for the multiply-adds of operators with weights, by kind."""
 

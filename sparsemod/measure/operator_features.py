@@ -25,15 +25,30 @@ def prelu(tensors: Tensors, node: Node) -> Loops:
     return Loops("prelu", {"elements": float(positions * channels), "positions": float(positions)})
 
 
-@FEATURES.rules("sum", "subtract", "multiply", "maximum", "minimum")
-def pair(tensors: Tensors, node: Node) -> Loops:
-    """Count elements, positions and rows of the output; a comparison costs more than a sum."""
+def _elements(tensors: Tensors, node: Node) -> Features:
+    """Return the numbers of elements, positions and rows of the output."""
     channels, rows, columns = tensors.image(node.output)
-    elements = float(rows * columns * channels)
-    features: Features = {"elements": elements, "positions": float(rows * columns), "rows": float(rows)}
-    if node.kind in ("maximum", "minimum"):
-        features["compared"] = elements
-    return Loops("multiply" if node.kind == "multiply" else "combine", features)
+    positions = float(rows * columns)
+    return {"elements": positions * channels, "positions": positions, "rows": float(rows)}
+
+
+@FEATURES.rules("sum", "subtract")
+def combined(tensors: Tensors, node: Node) -> Loops:
+    """Count elements, positions and rows of the output."""
+    return Loops("combine", _elements(tensors, node))
+
+
+@FEATURES.rules("maximum", "minimum")
+def compared(tensors: Tensors, node: Node) -> Loops:
+    """Count as for a sum; a comparison costs more, so compared elements count again."""
+    features = _elements(tensors, node)
+    return Loops("combine", {**features, "compared": features["elements"]})
+
+
+@FEATURES.register("multiply")
+def multiply(tensors: Tensors, node: Node) -> Loops:
+    """Count elements, positions and rows of the output."""
+    return Loops("multiply", _elements(tensors, node))
 
 
 @FEATURES.register("move")
@@ -121,23 +136,24 @@ def image_places(tensors: Tensors, node: Node) -> tuple[Sequence[int], Sequence[
 @FEATURES.register("interpolate")
 def interpolate(tensors: Tensors, node: Node) -> Loops:
     """Count elements, positions and rows of the output."""
-    channels, rows, columns = tensors.image(node.output)
-    return Loops(
-        "interpolate",
-        {
-            "elements": float(channels * rows * columns),
-            "positions": float(rows * columns),
-            "rows": float(rows),
-        },
-    )
+    return Loops("interpolate", _elements(tensors, node))
 
 
-@FEATURES.rules("softmax", "l2_normalize")
-def vectors(tensors: Tensors, node: Node) -> Loops:
+@FEATURES.register("softmax")
+def softmax(tensors: Tensors, node: Node) -> Loops:
     """Count elements and vectors."""
-    channels, rows, columns = tensors.image(node.output)
-    name = "softmax" if node.kind == "softmax" else "normalize"
-    return Loops(name, {"elements": float(channels * rows * columns), "vectors": float(rows * columns)})
+    return Loops("softmax", _vectors(tensors, node))
+
+
+@FEATURES.register("l2_normalize")
+def normalize(tensors: Tensors, node: Node) -> Loops:
+    """Count elements and vectors."""
+    return Loops("normalize", _vectors(tensors, node))
+
+
+def _vectors(tensors: Tensors, node: Node) -> Features:
+    features = _elements(tensors, node)
+    return {"elements": features["elements"], "vectors": features["positions"]}
 
 
 CONSTANTS.add("table", lambda tensors, node: 256)

@@ -30,13 +30,11 @@ class Loops:
 
 FeatureRule = Callable[[Tensors, Node], Loops]
 
-FEATURES: Stage[FeatureRule] = Stage(
-    "the cost model", builtin=("sparsemod.measure.features", "sparsemod.measure.operator_features")
-)
+FEATURES: Stage[FeatureRule] = Stage("the cost model", builtin=("sparsemod.measure @FEATURES",))
 """Rules that count a kernel's loops with dense weights: (tensors, node) -> Loops, by kind of layer."""
 
 CONSTANTS: Stage[Callable[[Tensors, Node], int]] = Stage(
-    "the size of constants", builtin=("sparsemod.measure.operator_features",)
+    "the size of constants", builtin=("sparsemod.measure @CONSTANTS",)
 )
 """Rules for the bytes of constants beside weights, by kind of layer: tables and lists. Kinds without a rule have none.
 

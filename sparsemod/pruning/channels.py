@@ -173,9 +173,7 @@ class Labeller:
 
 ChannelRule = Callable[[Labeller, Operator, list[Labels]], Labels]
 
-CHANNELS: Stage[ChannelRule] = Stage(
-    "filter pruning", builtin=(__name__, "sparsemod.pruning.operator_channels")
-)
+CHANNELS: Stage[ChannelRule] = Stage("filter pruning", builtin=("sparsemod.pruning @CHANNELS",))
 """(labeller, operator, its inputs' labels) -> its output's labels, by kind."""
 
 

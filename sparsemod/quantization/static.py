@@ -139,7 +139,5 @@ class Build:
 
 Rule = Callable[[Build, Operator], Layer]
 
-RULES: Stage[Rule] = Stage(
-    "static quantization", builtin=("sparsemod.quantization.rules", "sparsemod.quantization.operator_rules")
-)
+RULES: Stage[Rule] = Stage("static quantization", builtin=("sparsemod.quantization @RULES",))
 """Rules that convert an operator to a layer: (build, operator) -> layer. Each rule stores the layer's output in `build.tensors`."""

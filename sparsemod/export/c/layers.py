@@ -65,7 +65,7 @@ class CLayer:
 class Emitted:
     """The C code of a layer:
     `arrays`; `constants`: the text of the structs that point to the arrays; `calls` with the placeholders {in0}, {in1}, {out} and
-    {scratch}; the kernels' names; and the bytes of weights, biases and scales.
+    {scratch}; and the kernels' names.
 
     `own_kernels`: C files, by name, of kernels from other packages, which include "kernels/nn.h"; `constants` declares them.
     """
@@ -75,9 +75,13 @@ class Emitted:
     title: str
     arrays: tuple[Array, ...] = ()
     constants: str = ""
-    data_bytes: int = 0
     encoding: str = ""
     own_kernels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the arrays in flash: weights, biases, scales, tables and lists."""
+        return sum(array.bytes for array in self.arrays)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Context:
 
 Rule = Callable[[Context, Any], Emitted]
 
-EMITTERS: Stage[Rule] = Stage("the c export", builtin=(__name__, "sparsemod.export.c.operators"))
+EMITTERS: Stage[Rule] = Stage("the c export", builtin=("sparsemod.export.c @EMITTERS",))
 """Rules by kind: (context, layer) -> the layer's C code."""
 
 
@@ -117,10 +121,8 @@ def emit(context: Context, layer: Layer) -> Emitted:
     return EMITTERS.rule(layer.kind, layer.name)(context, layer)
 
 
-def _filters(
-    context: Context, layer: Weighted, encoded: Encoded, taps: int
-) -> tuple[tuple[Array, ...], str, int]:
-    """Return (arrays, initializer of nn_filters, bytes)."""
+def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> tuple[tuple[Array, ...], str]:
+    """Return (arrays, initializer of nn_filters)."""
     zero = context.zero(layer.inputs[0])
     sums = layer.weight.astype(np.int64).reshape(len(layer.weight), -1).sum(axis=1)
     bias = layer.bias.astype(np.int64) - zero * sums
@@ -147,7 +149,7 @@ def _filters(
         f"        .zero = {context.zero(layer.output)}, .low = {layer.low}, .high = {layer.high},\n"
         "    }"
     )
-    return tuple(arrays), initializer, sum(array.bytes for array in arrays)
+    return tuple(arrays), initializer
 
 
 def _window(context: Context, layer: Conv | Pool, kernel: tuple[int, int]) -> str:
@@ -187,7 +189,7 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         encoded = encode(rows, context.encodings.get(layer.name, "dense"), layer.groups)
         scratch, title = "" if kernel_kind == "conv_1x1" else ", {scratch}", "conv"
     kernel_name = f"nn_{kernel_kind}"
-    arrays, filters, count = _filters(context, layer, encoded, taps)
+    arrays, filters = _filters(context, layer, encoded, taps)
     fields = {
         "filters": filters,
         "window": _window(context, layer, kernel),
@@ -200,7 +202,6 @@ def _conv(context: Context, layer: Conv) -> Emitted:
         f"{title} {size}{_geometry(layer)}{_groups(layer, title)}{bounds_of(layer)}",
         arrays,
         text.struct("nn_conv_layer", context.name, fields),
-        count,
         encoded.name,
     )
 
@@ -241,7 +242,7 @@ def _linear(context: Context, layer: Linear) -> Emitted:
         # The vector is a tensor (C, H, W) stored channels last.
         weight = np.ascontiguousarray(weight.reshape(-1, *order).transpose(0, 2, 3, 1)).reshape(weight.shape)
     encoded = encode(weight, context.encodings.get(layer.name, "dense"))
-    arrays, filters, count = _filters(context, layer, encoded, weight.shape[1])
+    arrays, filters = _filters(context, layer, encoded, weight.shape[1])
     inner = filters.replace("\n        ", "\n    ").replace("\n    }", "\n}")
     note = "" if order is None else "/* Columns permuted: its input lies channels last. */\n"
     return Emitted(
@@ -250,7 +251,6 @@ def _linear(context: Context, layer: Linear) -> Emitted:
         f"linear{bounds_of(layer)}",
         arrays,
         f"{note}static const nn_filters {context.name} = {inner};\n",
-        count,
         encoded.name,
     )
 

@@ -1,6 +1,5 @@
 """C code of functions, pairs, copies and normalizations."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def _table(context: Context, layer: Table) -> Emitted:
     size = context.size(layer.output)
     return Emitted(
         [f"nn_table({size}, {held.name} + 128, {{in0}}, {{out}});"], ("nn_table",), f"table of {layer.function}",
-        (held,), data_bytes=256,
+        (held,),
     )  # fmt: skip
 
 
@@ -48,7 +47,7 @@ def _prelu(context: Context, layer: Prelu) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_prelu(&{context.name}, {{in0}}, {{out}});"], ("nn_prelu",), "leaky activation of each channel",
-        (slopes,), text.struct("nn_prelu_layer", context.name, fields), 4 * channels,
+        (slopes,), text.struct("nn_prelu_layer", context.name, fields),
     )  # fmt: skip
 
 
@@ -158,7 +157,7 @@ def _take(context: Context, layer: Take) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_take(&{context.name}, {{in0}}, {{out}});"], ("nn_take",), "chosen rows, columns and channels", tuple(arrays),
-        text.struct("nn_take_layer", context.name, fields), sum(2 * array.values.size for array in arrays),
+        text.struct("nn_take_layer", context.name, fields),
     )  # fmt: skip
 
 
@@ -174,7 +173,7 @@ def _interpolate(context: Context, layer: Interpolate) -> Emitted:
     }  # fmt: skip
     return Emitted(
         [f"nn_interpolate(&{context.name}, {{in0}}, {{out}});"], ("nn_interpolate",), "bilinear interpolation",
-        tuple(arrays), text.struct("nn_interpolate_layer", context.name, fields), 6 * (rows + columns),
+        tuple(arrays), text.struct("nn_interpolate_layer", context.name, fields),
     )  # fmt: skip
 
 
@@ -189,7 +188,7 @@ def _softmax(context: Context, layer: Softmax) -> Emitted:
     fields = {**_vectors(context, layer.output), "powers": powers.name}
     return Emitted(
         [f"nn_softmax(&{context.name}, {{in0}}, {{out}});"], ("nn_softmax",), "softmax", (powers,),
-        text.struct("nn_softmax_layer", context.name, fields), 4 * math.prod(powers.values.shape),
+        text.struct("nn_softmax_layer", context.name, fields),
     )  # fmt: skip
 
 

@@ -163,15 +163,13 @@ _TYPES = {"int8_t": "<i1", "uint8_t": "<u1", "uint16_t": "<u2", "int32_t": "<i4"
 
 
 def unshared(layers: Sequence[Emitted]) -> list[Emitted]:
-    """Return the layers without the arrays that an earlier layer has, and without the bytes of these arrays."""
+    """Return the layers without the arrays that an earlier layer has."""
     known: set[str] = set()
     found = []
     for emitted in layers:
         own = {array.name: array for array in emitted.arrays if array.name not in known}
         known |= set(own)
-        saved = sum(array.bytes for array in emitted.arrays) - sum(array.bytes for array in own.values())
-        size = emitted.data_bytes - saved
-        found.append(replace(emitted, arrays=tuple(own.values()), data_bytes=size))
+        found.append(replace(emitted, arrays=tuple(own.values())))
     return found
 
 

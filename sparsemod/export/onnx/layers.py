@@ -133,7 +133,7 @@ class OnnxGraph:
 
 Rule = Callable[[OnnxGraph, Any], str | None]
 
-RULES: Stage[Rule] = Stage("the onnx export", builtin=(__name__, "sparsemod.export.onnx.operators"))
+RULES: Stage[Rule] = Stage("the onnx export", builtin=("sparsemod.export.onnx @RULES",))
 """Rules by kind: (graph, layer) -> the name of the layer's real result before clamp and quantization.
 
 A rule returns None if it adds the int8 tensor itself."""

@@ -206,13 +206,7 @@ class Lowering:
 
 Rule = Callable[[Lowering, Any, list[int]], None]
 
-RULES: Stage[Rule] = Stage(
-    "the tflite export",
-    builtin=tuple(
-        f"sparsemod.export.tflite.{name}"
-        for name in ("weighted", "pooling", "pointwise", "shaping", "operators")
-    ),
-)
+RULES: Stage[Rule] = Stage("the tflite export", builtin=("sparsemod.export.tflite @RULES",))
 """Rules by kind that add a layer's operators: (lowering, layer, its inputs' tensors)."""
 
 

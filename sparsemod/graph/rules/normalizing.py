@@ -10,6 +10,9 @@ from sparsemod.graph.call import Call
 from sparsemod.graph.execute import FLOAT
 from sparsemod.graph.operators import Graph, Operator
 
+EPSILON_MAX = 1e-4
+"""The largest constant that keeps the length of a vector from zero, and that one step of int8 hides."""
+
 
 @aten("softmax.int", "_softmax.default", "log_softmax.int", "_log_softmax.default", kinds=("softmax",))
 def _softmax(call: Call) -> None:
@@ -33,7 +36,8 @@ def _norm(call: Call) -> None:
         )
     division = _division(call.node, call.arguments["self"])
     if division is None:
-        raise call.unsupported("only as part of functional.normalize(x, dim=1): x divided by its length")
+        hint = f"x divided by its length, with an epsilon of at most {EPSILON_MAX}"
+        raise call.unsupported(f"only as part of functional.normalize(x, dim=1): {hint}")
     for node in division:
         call.walker.skipped[node] = division[-1]
     call.walker.values[call.node] = None
@@ -41,20 +45,38 @@ def _norm(call: Call) -> None:
 
 
 def _division(norm: Node, x: object) -> list[Node] | None:
-    """Return the nodes from the norm to the division of `x` by it; None for other uses of the norm."""
+    """Return the nodes from the norm to the division of `x` by it; None for other uses of the norm.
+
+    Between the two, the norm may be repeated, and limited from below or increased by a constant of at most EPSILON_MAX.
+    """
     found, node = [], norm
     for _ in range(4):
         users = list(node.users)
         if len(users) != 1:
             return None
-        node = users[0]
+        length, node = node, users[0]
         found.append(node)
         name = str(node.target)
         if name.startswith("aten.div"):
-            return found if node.args[0] is x and node.args[1] is found[-2] else None
-        if not name.startswith(("aten.clamp_min", "aten.expand", "aten.clamp.default", "aten.add.")):
+            return found if node.args[0] is x and node.args[1] is length else None
+        if not name.startswith("aten.expand") and not _keeps_length(node):
             return None
     return None
+
+
+def _keeps_length(node: Node) -> bool:
+    """Whether the node limits its input from below, or increases it, by a constant of at most EPSILON_MAX."""
+    name, *others = str(node.target), *node.args[1:], *node.kwargs.values()
+    if not name.startswith(
+        ("aten.clamp_min.default", "aten.clamp.default", "aten.add.Tensor", "aten.add.Scalar")
+    ):
+        return False
+    return (
+        len(others) == 1
+        and isinstance(others[0], int | float)
+        and 0 <= others[0] <= EPSILON_MAX
+        and "max" not in node.kwargs
+    )
 
 
 @FLOAT.register("softmax")

@@ -21,20 +21,7 @@ Array = NDArray[Any]
 Kernel = Callable[..., Int8]
 
 KERNELS: Stage[Kernel] = Stage(
-    "the integer interpreter",
-    builtin=tuple(
-        f"sparsemod.quantization.kernels.{name}"
-        for name in (
-            "weighted",
-            "pooling",
-            "pointwise",
-            "shaping",
-            "functions",
-            "pairs",
-            "movements",
-            "normalizing",
-        )
-    ),
+    "the integer interpreter", builtin=("sparsemod.quantization.kernels @KERNELS",)
 )
 """Kernels by kind of layer: (layer, inputs, the inputs' zero points, the output's zero point) -> output, exactly as the layer defines."""
 

@@ -157,20 +157,7 @@ class Weighted(Clamped):
 
 
 LAYERS: "Stage[type[Layer]]" = Stage(
-    "the integer network",
-    builtin=tuple(
-        f"sparsemod.quantization.layers.{name}"
-        for name in (
-            "weighted",
-            "pooling",
-            "pointwise",
-            "shaping",
-            "functions",
-            "pairs",
-            "movements",
-            "normalizing",
-        )
-    ),
+    "the integer network", builtin=("sparsemod.quantization.layers @LAYERS",)
 )
 """Layer classes by kind; the kind is the short name in files."""
 
@@ -187,15 +174,28 @@ def check_requantization(layer: Layer, multiplier: Any, shift: Any) -> None:
         raise layer.reject("multiplier, shift", (multiplier, shift), "0 or 2^30 to 2^31 - 1; -31 to 30")
 
 
-def check_rescaling(layer: Layer, multipliers: tuple[int, ...], shift: int, count: int) -> None:
-    if (
-        len(multipliers) != count
-        or not all(0 <= m <= 2**RESCALE_BITS for m in multipliers)
-        or not 1 <= shift <= 30
-    ):
+def check_rescaling(
+    layer: Layer, multipliers: tuple[int, ...], shift: int, count: int, *, signed: bool = False
+) -> None:
+    """Raise InvalidInput unless there are `count` multipliers of at most 2^RESCALE_BITS, and the shift is in [1, 30].
+
+    Negative multipliers are allowed only when `signed`.
+    """
+    limit = 1 << RESCALE_BITS
+    least = -limit if signed else 0
+    if len(multipliers) != count or any(not least <= m <= limit for m in multipliers) or not 1 <= shift <= 30:
         raise layer.reject(
-            "multipliers, shift", (multipliers, shift), f"{count} of 0 to 2^{RESCALE_BITS}; 1 to 30"
+            "multipliers, shift", (multipliers, shift), f"{count} of {least} to {limit}; 1 to 30"
         )
+
+
+def rescaling_factors(
+    multipliers: Sequence[int], shift: int, sources: Sequence[float], output_scale: float
+) -> tuple[tuple[float, float], ...]:
+    """Return each input's integer factor |multiplier| / 2^shift with the real factor source / output_scale."""
+    return tuple(
+        (abs(m) / 2.0**shift, source / output_scale) for m, source in zip(multipliers, sources, strict=True)
+    )
 
 
 def check_positive(layer: Layer, field: str, values: tuple[int, ...]) -> None:

@@ -7,8 +7,13 @@ from typing import ClassVar
 import numpy as np
 
 from sparsemod.layouts import Shape
-from sparsemod.quantization.arithmetic import RESCALE_BITS
-from sparsemod.quantization.layers.base import LAYERS, Clamped, check_requantization
+from sparsemod.quantization.layers.base import (
+    LAYERS,
+    Clamped,
+    check_requantization,
+    check_rescaling,
+    rescaling_factors,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,24 +39,13 @@ class Combined(Pair):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        limit = 1 << RESCALE_BITS
-        if (
-            len(self.multipliers) != 2
-            or any(abs(m) > limit for m in self.multipliers)
-            or not 1 <= self.shift <= 30
-        ):
-            raise self.reject(
-                "multipliers, shift", (self.multipliers, self.shift), f"2 of -{limit} to {limit}; 1 to 30"
-            )
+        check_rescaling(self, self.multipliers, self.shift, 2, signed=True)
 
     def factors(
         self, sources: Sequence[float], output_scale: float, shape: Shape
     ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
-        return tuple(
-            (abs(m) / 2.0**self.shift, s / output_scale)
-            for m, s in zip(self.multipliers, sources, strict=True)
-        )
+        return rescaling_factors(self.multipliers, self.shift, sources, output_scale)
 
 
 @LAYERS.register("sum")

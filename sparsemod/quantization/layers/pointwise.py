@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sparsemod.layouts import Shape
-from sparsemod.quantization.layers.base import LAYERS, Clamped, check_rescaling
+from sparsemod.quantization.layers.base import LAYERS, Clamped, check_rescaling, rescaling_factors
 
 
 @LAYERS.register("add")
@@ -31,9 +31,7 @@ class Add(Clamped):
         self, sources: Sequence[float], output_scale: float, shape: Shape
     ) -> tuple[tuple[float, float], ...]:
         """See Layer."""
-        return tuple(
-            (m / 2.0**self.shift, s / output_scale) for m, s in zip(self.multipliers, sources, strict=True)
-        )
+        return rescaling_factors(self.multipliers, self.shift, sources, output_scale)
 
 
 @LAYERS.register("clamp")
