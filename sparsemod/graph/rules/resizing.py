@@ -55,6 +55,8 @@ def between(size: int, wanted: int, aligned: bool) -> Between:
             real = max(0.0, (place + 0.5) * size / wanted - 0.5)
         low = min(int(real), size - 1)
         part = int((real - low) * PARTS + 0.5)
+        if part == PARTS:  # rounded up to the next position
+            low, part = min(low + 1, size - 1), 0
         before.append(low)
         behind.append(min(low + 1, size - 1))
         parts.append(part)
