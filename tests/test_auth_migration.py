@@ -1,11 +1,9 @@
 """A database without logins keeps all its data when it is opened."""
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from support_migrations import database_at
 
 from service.store import Store
-from service.store.engine import MIGRATIONS
 
 pytest_plugins = ["support_store_fixtures"]
 
@@ -22,15 +20,9 @@ INSERT INTO workers (name, device, slots, first_seen, last_seen) VALUES ('w', 'c
 
 
 def test_an_older_database_keeps_its_data(database: str) -> None:
-    engine = sa.create_engine(database)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    with database_at(database, "0001") as connection:
         for statement in OLD.split(";"):
             connection.exec_driver_sql(statement)
-    engine.dispose()
     store = Store.open(database)
     with store.engine.connect() as connection:
         for table in ("experiments", "trials", "attempts", "workers"):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from support_kill import Processes, stop_gently, store_at, until
+from support_serve import local_trials
 from support_store import Suggestion, fill
 
 from service.cli import main
 from service.schemas.trials import AttemptState
-from sparsemod.pipeline.local_run import Finished
 from sparsemod.records import Candidate, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 
@@ -117,8 +117,7 @@ def test_debug_raises_errors_that_are_otherwise_recorded(
     said = capsys.readouterr().err
     assert (end.value.code != 0) == (debug == "on"), said
     assert (": block 1, pooling: a feature map of 1 x 1 cannot be halved" in said) == (debug == "on"), said
-    journal = tmp_path / "runs" / "deep" / "trials.jsonl"
-    trials = [Finished.model_validate_json(line) for line in journal.read_text().splitlines()]
+    trials = local_trials(tmp_path / "runs" / "deep")
     failed = [trial.index for trial in trials if trial.result.state is TrialState.FAILED]
     assert failed
     if debug == "on":

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from support_compose import GIVEN
+from support_serve import answers
 from support_specs import narrow, small
 from support_topology import Topology, documented, until
 
 from service.client.client import Client
 from service.errors import LoginNeeded
 from service.schemas.trials import AttemptState, ExperimentState
-from sparsemod.errors import ServerUnavailable
 from sparsemod.records import TrialState
 
 # Seconds. No result: only how long a machine may be busy with other things before the test gives up.
@@ -116,10 +116,3 @@ def run(topology: Topology) -> None:
 def exported(client: Client, identity: int) -> str:
     (view,) = client.exports(identity)
     return view.state.value
-
-
-def answers(client: Client) -> bool:
-    try:
-        return client.health().status == "ok"
-    except ServerUnavailable:
-        return False

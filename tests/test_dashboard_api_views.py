@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from support_auth import open_app, store_of
 from support_store import SPEC, Clock, Suggestion, completed, fault, fill, spec, stored_artifact, suggestions
 
-from service.processes.task_process import TaskFailed
+from service.processes.task_process import TaskDied, TaskFailed, TaskOverLimit
 from service.schemas.dashboard import Points
 from service.settings import Settings
 from service.store import Store
@@ -307,6 +307,32 @@ def test_a_failed_computation_is_an_error(http: TestClient, monkeypatch: pytest.
     monkeypatch.setattr(computed._process, "run", run)
     answer = until(http, f"/experiments/{made}/trials/0/graph")
     assert answer.status_code == 422 and "no graph today" in answer.json()["error"]["message"]
+
+
+def test_a_failure_of_the_machine_is_reported_once_and_the_next_request_computes_again(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any exception counts: no failure may end the thread, which would leave all later requests waiting."""
+    store = store_of(http)
+    made = store.create_experiment(spec()).id
+    fill(store, made, 1)
+    path = f"/experiments/{made}/trials/0/graph"
+    outcomes = iter(
+        (
+            TaskDied("the computation ended early: killed"),
+            OSError(28, "disk full"),
+            TaskOverLimit("took long"),
+        )
+    )
+
+    def run(function: str, task: Any) -> Any:
+        raise next(outcomes)
+
+    computed = http.app.state.computed  # type: ignore[attr-defined]
+    monkeypatch.setattr(computed._process, "run", run)
+    for words in ("killed", "disk full", "took long", "took long"):
+        answer = until(http, path)
+        assert answer.status_code == 500 and words in answer.json()["error"]["message"]
 
 
 def test_an_aborted_computation_is_an_error_and_the_next_one_runs(

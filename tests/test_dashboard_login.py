@@ -49,6 +49,12 @@ def test_sign_in_and_out(tmp_path: Path) -> None:
             page.get_by_label("Token").fill(token)
             page.get_by_role("button", name="Sign in").click()
             page.get_by_role("heading", name="Nothing here yet").wait_for()
+            page.route("**/logout", lambda route: route.abort())
+            page.get_by_role("button", name="Sign out").click()
+            page.get_by_role("alert").get_by_text(
+                "You are still signed in. The server does not answer."
+            ).wait_for()
+            page.unroute("**/logout")
             page.get_by_role("button", name="Sign out").click()
             page.get_by_role("heading", name="Sign in").wait_for()
             assert watched.complaints == []

@@ -7,10 +7,8 @@ One service and one browser serve all of them. The page creates the experiments;
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,11 @@ from typing import Any
 import pytest
 from support_dashboard import Watched, browser, violations
 from support_docs import DOCS, EXAMPLES, ROOT, tables
+from support_serve import local_trials, serving, wait
 
 from service.client.client import Client
-from service.processes.supervisor import free_port
 from service.schemas.exports import ExportState
 from service.schemas.trials import ExperimentView
-from sparsemod.errors import ServerUnavailable
 from sparsemod.pipeline.local_run import Finished
 from sparsemod.records import TrialState
 
@@ -128,8 +125,7 @@ class Guide:
     folder: Path
 
     def local(self, name: str) -> list[Finished]:
-        lines = (self.folder / name / "trials.jsonl").read_text().splitlines()
-        return [Finished.model_validate_json(line) for line in lines]
+        return local_trials(self.folder / name)
 
     def page(self, name: str, place: str = "") -> Any:
         return self.watched.open(f"#/experiments/{self.views[name].id}{place}")
@@ -138,29 +134,20 @@ class Guide:
 @pytest.fixture(scope="module")
 def guide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guide]:
     folder = tmp_path_factory.mktemp("guide")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--workers", "1"]
-    words += ["--data-dir", str(folder / "data"), *IMPORTS]
     with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log) as service,
+        serving(folder, *IMPORTS, cwd=folder, environment=ENVIRONMENT) as url,
+        Client(url) as client,
+        browser() as chromium,
     ):
-        try:
-            with Client(url) as client, browser() as chromium:
-                wait(lambda: answers(client), folder)
-                watched = Watched(chromium.new_context(viewport={"width": 1300, "height": 900}), url)
-                made = {name: created(watched, name) for name in (*YAML, *FORM)}
-                views = {name: client.experiment(identity) for name, identity in made.items()}
-                checks = run_locally(views, folder)
-                wait(lambda: all(client.experiment(one).state != "running" for one in made.values()), folder)
-                yield Guide(
-                    client, watched, {n: client.experiment(i) for n, i in made.items()}, checks, folder
-                )
-                assert watched.complaints == [] and watched.outside() == []
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(60)
+        watched = Watched(chromium.new_context(viewport={"width": 1300, "height": 900}), url)
+        made = {name: created(watched, name) for name in (*YAML, *FORM)}
+        views = {name: client.experiment(identity) for name, identity in made.items()}
+        checks = run_locally(views, folder)
+        wait(
+            lambda: all(client.experiment(one).state != "running" for one in made.values()), folder, PATIENCE
+        )
+        yield Guide(client, watched, {n: client.experiment(i) for n, i in made.items()}, checks, folder)
+        assert watched.complaints == [] and watched.outside() == []
 
 
 def created(watched: Watched, name: str) -> int:
@@ -212,20 +199,6 @@ def run_locally(views: dict[str, ExperimentView], folder: Path) -> dict[str, str
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found
-
-
-def wait(over: Callable[[], bool], folder: Path) -> None:
-    limit = time.monotonic() + PATIENCE
-    while not over():
-        assert time.monotonic() < limit, (folder / "log").read_text()
-        time.sleep(0.2)
-
-
-def answers(client: Client) -> bool:
-    try:
-        return client.health().status == "ok"
-    except ServerUnavailable:
-        return False
 
 
 def checked(guide: Guide, name: str) -> None:

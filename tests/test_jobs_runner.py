@@ -1,5 +1,6 @@
 """The one runner of tasks in a child process: every kind of task, its limits, its errors, its end."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -182,6 +183,10 @@ def test_a_task_over_its_limit_is_killed(
         process.end()
 
 
+def full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_closed_process_takes_no_task_and_a_program_that_is_missing_is_an_error(
     own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +194,10 @@ def test_a_closed_process_takes_no_task_and_a_program_that_is_missing_is_an_erro
     with monkeypatch.context() as changed:
         changed.setattr("service.processes.task_process.sys.executable", "/no/such/python")
         with pytest.raises(TaskDied, match=r"the task cannot start its process: .*No such file"):
+            process.run(f"{own}:echo", None)
+    with monkeypatch.context() as changed:
+        changed.setattr("service.processes.task_process.tempfile.TemporaryFile", full_disk)
+        with pytest.raises(TaskDied, match=r"the task cannot start its process: .*No space left"):
             process.run(f"{own}:echo", None)
     assert process.run(f"{own}:echo", 2)["task"] == 2
     process.close()

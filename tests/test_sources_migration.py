@@ -1,13 +1,8 @@
 """Experiments stored before candidate sources existed continue as searches."""
 
-import json
-
-import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from support_migrations import add_completed_trial, add_experiment, database_at
 
 from service.store import Store
-from service.store.engine import MIGRATIONS
 
 pytest_plugins = ["support_store_fixtures"]
 
@@ -22,23 +17,9 @@ SPEC = {
 
 
 def test_stored_rounds_become_the_source_search(database: str) -> None:
-    engine = sa.create_engine(database)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0004")
-        add = sa.text(
-            "INSERT INTO experiments (id, name, state, spec, spec_version, created_at, updated_at, next_index, events)"
-            " VALUES (1, 'old', 'running', :spec, 1, 1.0, 1.0, 1, 0)"
-        )
-        connection.execute(add, {"spec": json.dumps(SPEC)})
-        connection.exec_driver_sql(
-            'INSERT INTO trials (id, experiment_id, "index", state, origin, round, parameters, operators, epochs, seed, costs, stop_requested,'
-            " trained_epochs, seconds, notes, created_at, finished_at, finished_event)"
-            " VALUES (1, 1, 0, 'completed', 'sobol', 'r1', '{}', '[]', 2, 1, '{}', false, 2.0, '{}', '[]', 1.0, 2.0, 0)"
-        )
-    engine.dispose()
+    with database_at(database, "0004") as connection:
+        add_experiment(connection, 1, SPEC)
+        add_completed_trial(connection, 1)
     store = Store.open(database)
     found = store.experiment(1)
     assert found.spec.to_dict()["source"] == {

@@ -3,10 +3,8 @@ of an example outside the package; with a stage that is an example outside the p
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +14,10 @@ import pytest
 from support_cli import cli
 from support_dashboard import Watched, browser, violations
 from support_docs import EXAMPLES
+from support_serve import local_trials, serving, wait
 
 from service.client.client import Client
-from service.processes.supervisor import free_port
 from service.schemas.trials import TrialView
-from sparsemod.errors import ServerUnavailable
 from sparsemod.pipeline.local_run import Finished
 from sparsemod.records import TrialState
 
@@ -60,8 +57,7 @@ class Runs:
     folders: list[Path]
 
     def local(self, number: int) -> list[Finished]:
-        lines = (self.folders[number - 1] / "trials.jsonl").read_text().splitlines()
-        return [Finished.model_validate_json(line) for line in lines]
+        return local_trials(self.folders[number - 1])
 
     def served(self, number: int) -> list[TrialView]:
         return sorted(self.client.trials(number), key=lambda trial: trial.index)
@@ -72,41 +68,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     folder = tmp_path_factory.mktemp("sources")
     (folder / "grid.yaml").write_text(GRID)
     specs = [folder / "grid.yaml", EXAMPLES / "own_source.yaml"]
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    words = [sys.executable, "-m", "service.cli", "serve", "--port", str(port), "--workers", "1"]
-    words += ["--data-dir", str(folder / "data"), *IMPORTS]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(words, cwd=EXAMPLES, env=ENVIRONMENT, stdout=log, stderr=log) as service,
-    ):
-        try:
-            folders = []
-            for number, spec in enumerate(specs, 1):
-                folders.append(folder / f"local-{number}")
-                command("run", spec, *IMPORTS, "--out", folders[-1])
-            with Client(url) as client:
-                limit = time.monotonic() + 200
-                while not answers(client):
-                    assert time.monotonic() < limit, (folder / "log").read_text()
-                    time.sleep(0.2)
-                for number, spec in enumerate(specs, 1):
-                    # The client needs no code of the source: the server has it.
-                    assert f"experiment {number} (" in command("submit", spec, "--server", url)
-                while any(client.experiment(number).state == "running" for number in (1, 2)):
-                    assert time.monotonic() < limit, (folder / "log").read_text()
-                    time.sleep(0.2)
-                yield Runs(url, client, folders)
-        finally:
-            service.send_signal(signal.SIGTERM)
-            service.wait(60)
-
-
-def answers(client: Client) -> bool:
-    try:
-        return client.health().status == "ok"
-    except ServerUnavailable:
-        return False
+    with serving(folder, *IMPORTS, cwd=EXAMPLES, environment=ENVIRONMENT) as url, Client(url) as client:
+        folders = []
+        for number, spec in enumerate(specs, 1):
+            folders.append(folder / f"local-{number}")
+            command("run", spec, *IMPORTS, "--out", folders[-1])
+            # The client needs no code of the source: the server has it.
+            assert f"experiment {number} (" in command("submit", spec, "--server", url)
+        wait(lambda: all(client.experiment(number).state != "running" for number in (1, 2)), folder, 200)
+        yield Runs(url, client, folders)
 
 
 @pytest.mark.slow

@@ -7,11 +7,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support_store import completed, fill, spec, suggestions
+import sqlalchemy as sa
+from support_kill import until
+from support_postgres import Postgres
+from support_store import completed, fault, fill, spec, suggestions
 
 from service.store import Store
 from sparsemod.errors import StaleLease
-from sparsemod.records import TrialState
+from sparsemod.records import TrialResult, TrialState
 
 pytest_plugins = ["support_store_fixtures"]
 
@@ -92,4 +95,34 @@ def test_threads_that_claim_queue_attach_stop_and_read(database: str) -> None:
         assert sum(future.result() for future in workers) == queued
     assert [record.index for record in store.observations(made)] == list(range(queued))
     assert len(store.pareto(made).history) == queued
+    store.close()
+
+
+WAITING = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+@pytest.mark.parametrize("report", [fault("no memory"), TrialResult(state=TrialState.STOPPED)])
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE experiments SET state = 'failed'", "UPDATE trials SET stop_requested = true"],
+)
+def test_a_trial_is_not_queued_again_by_a_report_that_waited_for_its_stop(
+    postgres: Postgres, change: str, report: TrialResult
+) -> None:
+    """On SQLite a report waits before its first statement, because there is one writer only."""
+    store = Store.open(postgres.database())
+    made = store.create_experiment(spec()).id
+    fill(store, made)
+    claim = store.claim("w")
+    assert claim is not None
+    with ThreadPoolExecutor(1) as pool, store.engine.connect() as other:
+        other.exec_driver_sql(change)
+        reported = pool.submit(store.finish, claim.attempt, claim.token, report)
+        with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as looker:
+            until(lambda: looker.execute(WAITING).scalar_one() == 1, 30, "the report")
+        other.commit()
+        assert reported.result().state is TrialState.STOPPED
+    assert store.trial(made, claim.trial).state is TrialState.STOPPED
     store.close()

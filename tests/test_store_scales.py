@@ -1,14 +1,10 @@
 """Experiments that were stored before there were scales keep their numbers; new ones show their scales."""
 
-import json
-
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
+from support_migrations import add_completed_trial, add_experiment, database_at
 
 from service.store import Store
-from service.store.engine import MIGRATIONS
 from sparsemod.scales import Scale
 
 pytest_plugins = ["support_store_fixtures"]
@@ -25,30 +21,16 @@ NEW = {**BASE, "version": 2, "objectives": ["error", "model_size"]}
 
 
 def test_stored_experiments_of_version_1_keep_linear_scales(database: str) -> None:
-    engine = sa.create_engine(database)
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
-        add = sa.text(
-            "INSERT INTO experiments (id, name, state, spec, spec_version, created_at, updated_at, next_index, events)"
-            " VALUES (:id, 'old', 'running', :spec, 1, 1.0, 1.0, 1, 0)"
-        )
+    with database_at(database, "0007") as connection:
         for number, data in enumerate((OLD, UNREADABLE, NEW), 1):
-            connection.execute(add, {"id": number, "spec": json.dumps(data)})
-        connection.exec_driver_sql(
-            'INSERT INTO trials (id, experiment_id, "index", state, origin, round, parameters, operators, epochs, seed, costs, stop_requested,'
-            " trained_epochs, seconds, notes, created_at, finished_at, finished_event)"
-            " VALUES (1, 1, 0, 'completed', 'sobol', 'r1', '{}', '[]', 2, 1, '{}', false, 2.0, '{}', '[]', 1.0, 2.0, 1)"
-        )
+            add_experiment(connection, number, data)
+        add_completed_trial(connection, 1)
         measured = sa.text(
             "INSERT INTO measurements (trial_id, position, metric, value, unit, method, detail)"
             " VALUES (1, :place, :name, :value, '', '', '{}')"
         )
         for place, (name, value) in enumerate((("error", 0.25), ("model_size", 250.0))):
             connection.execute(measured, {"place": place, "name": name, "value": value})
-    engine.dispose()
     store = Store.open(database)
     found = store.experiment(1)
     assert found.spec.version == 2

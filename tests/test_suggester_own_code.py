@@ -2,18 +2,25 @@
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support_suggester import make_spec, open_store, work
+from support_store import Clock
+from support_suggester import complete, make_spec, open_store, quick_search, work
 from torch import nn
 
+import service.suggester.suggester as suggester_module
 from service.schemas.trials import ExperimentState
+from service.schemas.workers import Claim
 from service.suggester import search_process
 from service.suggester.suggester import Suggester, build_search
 from sparsemod.networks.family import FAMILIES, family
 from sparsemod.records import DataInfo, FailureKind, TrialState
+from sparsemod.sources.observation import Observation
+from sparsemod.spec.experiment import ExperimentSpec
 
 MODES = ("fine", "exit", "hang", "memory", "raise", "leave")
 
@@ -132,3 +139,107 @@ def test_the_same_suggestions_as_without_a_process(tmp_path: Path) -> None:
         process.close()
     assert answer == (None, expected)
     assert not search_process.runs_user_code(spec)
+
+
+class OneByOne:
+    """A search that suggests one trial, and the next one when it has the result. It runs in the child."""
+
+    def __init__(self, spec: ExperimentSpec) -> None:
+        self._inner = quick_search(spec)
+
+    def done(self, observations: Sequence[Observation]) -> str | None:
+        return "three results" if sum(item.state.finished for item in observations) == 3 else None
+
+    def next(self, observations: Sequence[Observation], count: int) -> list[Any]:
+        return [] if any(item.pending for item in observations) else self._inner.next(observations, 1)
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suggester_module, "build_search", lambda spec, watch: OneByOne(spec))
+    monkeypatch.setattr(suggester_module, "runs_user_code", lambda spec: True)
+
+
+def test_results_that_arrive_while_the_process_works_are_considered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_by_one: None
+) -> None:
+    """The answer to a request with a pending trial must not end the experiment after this trial's result."""
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    original = search_process.SearchProcess.answer
+    question: list[Any] = []
+    running: list[Claim] = []
+
+    def answer(process: search_process.SearchProcess) -> Any:
+        if question != [process._question]:
+            question[:] = [process._question]
+            while running:
+                complete(store, running.pop())
+            return None
+        return original(process)
+
+    monkeypatch.setattr(search_process.SearchProcess, "answer", answer)
+    suggester = Suggester(store, ahead=1)
+    deadline = time.monotonic() + 120
+    try:
+        while store.experiment(identity).state is ExperimentState.RUNNING:
+            assert time.monotonic() < deadline
+            if not suggester.step():
+                time.sleep(0.01)
+            claim = store.claim("w")
+            running += [] if claim is None else [claim]
+    finally:
+        suggester.close()
+    view = store.experiment(identity)
+    assert (view.state, view.reason) == (ExperimentState.DONE, "three results")
+    assert view.counts[TrialState.COMPLETED] == 3
+
+
+def test_a_trial_that_is_attached_while_a_broken_search_works_is_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_by_one: None
+) -> None:
+    store = open_store(tmp_path)
+    identity = store.create_experiment(make_spec()).id
+    values = quick_search(make_spec()).next([], 1)[0].candidate.parameters
+    late = [True]
+
+    def answer(process: search_process.SearchProcess) -> Any:
+        if late:
+            late.clear()
+            store.attach(identity, values)
+            return None
+        process._question = None
+        raise search_process.SearchFailed("their code")
+
+    monkeypatch.setattr(search_process.SearchProcess, "answer", answer)
+    suggester = Suggester(store, ahead=2)
+    try:
+        suggester.step()
+        suggester.step()
+        assert store.experiment(identity).state is ExperimentState.RUNNING
+        suggester.step()  # the process knows the trial now
+    finally:
+        suggester.close()
+    assert store.experiment(identity).reason == "their code"
+
+
+def test_the_process_of_a_lost_lease_is_killed(tmp_path: Path, one_by_one: None) -> None:
+    clock = Clock()
+    store = open_store(tmp_path, clock)
+    identity = store.create_experiment(make_spec()).id
+    first, second = (Suggester(store, holder=name, ahead=2) for name in ("first", "second"))
+    once = iter([False, True])
+    stop: Any = SimpleNamespace(wait=lambda seconds: next(once))
+    try:
+        first.step()
+        process: Any = first._leased[identity].search
+        pid = process._child.pid
+        clock.advance(1000)
+        second.step()
+        first._keep_leases(stop)
+        first.step()
+        assert process._child is None
+        assert not Path(f"/proc/{pid}").exists()
+    finally:
+        first.close()
+        second.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support_kill import Processes, stop_gently, store_at, until
+from support_serve import local_trials
 from support_trials import tiny_data, tiny_spec
 
 from service.client.client import Client
@@ -43,9 +44,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Finished
     command = [sys.executable, "-m", "service.cli", "run", folder / "spec.json", "--out", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return out, [
-        Finished.model_validate_json(line) for line in (out / "trials.jsonl").read_text().splitlines()
-    ]
+    return out, local_trials(out)
 
 
 @pytest.fixture(scope="module")

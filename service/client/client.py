@@ -34,7 +34,7 @@ from service.schemas.trials import (
     Retried,
     TrialView,
 )
-from service.schemas.workers import Claim, Finished, Heartbeat, WorkerView
+from service.schemas.workers import AttemptOutcome, Claim, Heartbeat, WorkerView
 from sparsemod.errors import DigestMismatch, NoAnswer, ServerUnavailable
 from sparsemod.files import NewFile, chunks, digest_of
 from sparsemod.records import CurvePoint, TrialResult, Value
@@ -277,10 +277,10 @@ class Client(ExportCalls, ViewCalls):
         """Record the uploaded file from which another attempt can resume. Raises StaleLease, NotFound."""
         self._send("POST", f"/attempts/{attempt}/checkpoint", body={"token": token, "digest": digest})
 
-    def finish(self, attempt: int, token: str, result: TrialResult) -> Finished:
+    def finish(self, attempt: int, token: str, result: TrialResult) -> AttemptOutcome:
         """Report the end of an attempt. Raises StaleLease."""
         body = {"token": token, "result": plain_json(result)}
-        return self._ask(Finished, "POST", f"/attempts/{attempt}/finish", body=body)
+        return self._ask(AttemptOutcome, "POST", f"/attempts/{attempt}/finish", body=body)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------
 

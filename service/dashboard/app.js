@@ -49,8 +49,16 @@ function View() {
 /** @param {{to: string, on: boolean, children?: any}} properties */
 const Tab = ({ to, on, children }) => html`<a href=${to} aria-current=${on ? "page" : undefined}>${children}</a>`;
 
+/** Why the user is still signed in after "Sign out". @type {import("./lib/ui.js").Signal<any>} */
+const signOutError = signal(/** @type {any} */ (null));
+
 async function signOut() {
-  await request("/logout", { method: "POST" }).catch(() => null);
+  try {
+    await request("/logout", { method: "POST" });
+  } catch (problem) {
+    signOutError.value = { message: `You are still signed in. ${/** @type {any} */ (problem).message}` };
+    return;
+  }
   location.reload();
 }
 
@@ -92,7 +100,7 @@ function App() {
     window.scrollTo(0, 0);
   }, [place.value]);
   return html`<${Header} />
-    <main id="main" tabindex="-1">${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${`${place.value} ${resets.value}`} title="This page cannot be shown"><${View} /><//>`}</main>`;
+    <main id="main" tabindex="-1"><${Problem} error=${signOutError.value} />${loginWanted.value ? html`<${Login} />` : html`<${Boundary} key=${`${place.value} ${resets.value}`} title="This page cannot be shown"><${View} /><//>`}</main>`;
 }
 
 const root = document.getElementById("app");

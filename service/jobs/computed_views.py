@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from service.processes.task_process import TaskFailed, TaskProcess
+from service.processes.task_process import TaskFailed, TaskOverLimit, TaskProcess
 from service.settings import Settings
 from service.store import Store
 from sparsemod.errors import BuildError, SparsemodError
@@ -36,6 +36,7 @@ class Computed:
         self._tasks: queue.Queue[tuple[Key, Callable[[], dict[str, Any]]] | None] = queue.Queue()
         self._waiting: set[Key] = set()
         self._failures: dict[Key, SparsemodError] = {}
+        self._passing: set[Key] = set()  # failures that another attempt may not have
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._process = TaskProcess(
@@ -52,7 +53,7 @@ class Computed:
         `kind` names the function of `service.jobs.experiment_tasks` and `task()` returns its argument.
 
         Raises BuildError when the stored data do not allow the computation, SparsemodError when the
-        computation failed.
+        computation failed. A failure of this machine is raised once: the next call starts the computation again.
         """
         stored = self._store.computed_view(experiment, kind, key)
         if stored is not None:
@@ -61,6 +62,9 @@ class Computed:
         with self._lock:
             if place in self._failures:
                 failure = self._failures[place]
+                if place in self._passing:
+                    self._passing.discard(place)
+                    del self._failures[place]
                 raise type(failure)(f"cannot be computed: {failure}")
             if place not in self._waiting and not self._closed:
                 self._waiting.add(place)
@@ -98,20 +102,29 @@ class Computed:
     def _run_task(self, place: Key, task: Callable[[], dict[str, Any]]) -> None:
         experiment, kind, key = place
         failure: SparsemodError | None = None
+        passing = False
         try:
             content = self._process.run(f"service.jobs.experiment_tasks:{kind}", task())
             self._store.keep_computed_view(experiment, kind, key, content, only=kind == "importance")
         except TaskFailed as error:
             failure = BuildError(str(error))
-        except SparsemodError as error:
+        except TaskOverLimit as error:
             failure = SparsemodError(str(error))
+        except SparsemodError as error:
+            failure, passing = SparsemodError(str(error)), True
+        except Exception as error:  # noqa: BLE001 - the next task must run in any case
+            failure, passing = SparsemodError(f"{type(error).__name__}: {error}"), True
         with self._lock:
             self._waiting.discard(place)
             if failure and not self._closed:
                 log.warning("computation failed", experiment=experiment, kind=kind, reason=str(failure))
                 self._failures[place] = failure
+                if passing:
+                    self._passing.add(place)
                 while len(self._failures) > _FAILURES_KEPT:
-                    del self._failures[next(iter(self._failures))]
+                    oldest = next(iter(self._failures))
+                    del self._failures[oldest]
+                    self._passing.discard(oldest)
 
 
 def experiment_task(store: Store, experiment: int) -> dict[str, Any]:

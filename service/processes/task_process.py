@@ -130,16 +130,17 @@ class TaskProcess:
             if self._closed:
                 raise TaskDied("the server is ending")
             if self._child is None:
-                self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end
                 try:
+                    self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end
                     self._child = subprocess.Popen(
                         [sys.executable, "-m", "service.processes.task_child", str(os.getpid())],
                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
                         process_group=0,
                     )  # fmt: skip
                 except OSError as error:
-                    self._stderr.close()
-                    self._stderr = None
+                    if self._stderr is not None:
+                        self._stderr.close()
+                        self._stderr = None
                     raise TaskDied(f"{self._title} cannot start its process: {error}") from error
             return self._child
 

@@ -88,7 +88,7 @@ class ReportResult(Fence):
     result: TrialResult
 
 
-class Finished(View):
+class AttemptOutcome(View):
     """The trial's state after the result: final, or queued again."""
 
     experiment: int

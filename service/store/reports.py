@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState
-from service.schemas.workers import Finished
+from service.schemas.workers import AttemptOutcome
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
@@ -49,7 +49,7 @@ _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 class Reports(Pauses):
     """Methods of the store that end attempts."""
 
-    def finish(self, attempt_id: int, token: str, result: TrialResult) -> Finished:
+    def finish(self, attempt_id: int, token: str, result: TrialResult) -> AttemptOutcome:
         """End the attempt, and the trial unless it is queued again.
 
         Repeating the report returns the same answer. Raises NotFound, StaleLease, InvalidInput for an
@@ -64,7 +64,7 @@ class Reports(Pauses):
                 raise self._stale(connection, attempt_id, token)
             trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
             if row.state != AttemptState.RUNNING:
-                return Finished(
+                return AttemptOutcome(
                     experiment=trial.experiment_id,
                     trial=trial._mapping["index"],
                     state=TrialState(row.outcome),
@@ -84,7 +84,7 @@ class Reports(Pauses):
                 self._pause_after(connection, row.worker, trial.experiment_id, result, now)
             elif ending is not AttemptState.RELEASED:
                 self._machine_works(connection, row.worker, trial.experiment_id)
-            return Finished(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
+            return AttemptOutcome(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
 
     def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult

@@ -43,6 +43,19 @@ RETRY_SECONDS = (0.5, 15.0)
 NO_MORE = "the search space has no more candidates"
 
 
+@dataclass(frozen=True)
+class _Basis:
+    """The experiment and its trials as the search sees them in a request."""
+
+    view: ExperimentView
+    observations: list[Observation]
+
+    @property
+    def pending(self) -> bool:
+        """Whether a trial was queued or running."""
+        return any(item.pending for item in self.observations)
+
+
 @dataclass
 class _Leased:
     """An experiment under this suggester's lease, with the search built for its spec."""
@@ -50,8 +63,18 @@ class _Leased:
     lease: SuggesterLease
     spec: ExperimentSpec | None = None
     search: "Proposer | SearchProcess | None" = None
+    basis: _Basis | None = None  # of the last request
     revision: int = -1  # the experiment's revision at which there was nothing to do
     paused: bool = False  # whether this suggester has paused it
+    lost: bool = False  # whether another suggester has taken the lease
+
+    def current_basis(self, view: ExperimentView, store: Store) -> _Basis:
+        """Return the basis of the request in progress, else a new one. A request lasts for several steps when the
+        search runs in a process."""
+        working = isinstance(self.search, SearchProcess) and self.search.busy and self.spec == view.spec
+        if self.basis is None or not working:
+            self.basis = _Basis(view, store.observations(view.id))
+        return self.basis
 
     def close(self) -> None:
         """Kill the search's process, if it has one."""
@@ -144,7 +167,9 @@ class Suggester:
         with self._lock:
             in_use = {*active, *waiting}
             released = [
-                self._leased.pop(identity) for identity in list(self._leased) if identity not in in_use
+                self._leased.pop(identity)
+                for identity, item in list(self._leased.items())
+                if item.lost or identity not in in_use
             ]
         for item in released:
             item.close()
@@ -203,9 +228,9 @@ class Suggester:
         if count <= 0:
             leased.revision = view.revision
             return False
-        observations = self._store.observations(identity)
+        basis = leased.current_basis(view, self._store)
         try:
-            answer = self._request_suggestions(leased, view, observations, count)
+            answer = self._request_suggestions(leased, view.spec, basis.observations, count)
         except Exception as error:  # noqa: BLE001
             failure = environment_failure(error)
             if failure is not None:
@@ -214,13 +239,11 @@ class Suggester:
                 log.warning("search paused", experiment=identity, reason=str(failure), pause=pause)
                 return True
             if isinstance(error, SparsemodError):
-                self._end_experiment(view, ExperimentState.FAILED, str(error))
+                self._fail_experiment(view, basis, str(error))
                 return True
             # A user's family may raise anything during screening. End its experiment, not the suggester.
             log.error("suggesting failed", experiment=identity, traceback=traceback.format_exc())
-            self._end_experiment(
-                view, ExperimentState.FAILED, f"suggesting failed: {type(error).__name__}: {error}"
-            )
+            self._fail_experiment(view, basis, f"suggesting failed: {type(error).__name__}: {error}")
             return True
         if answer is None:
             return False
@@ -228,7 +251,6 @@ class Suggester:
         if leased.paused:
             self._store.unpause("search", experiment=identity)
             leased.paused = False
-        pending = any(item.pending for item in observations)
         if suggestions:
             indices = self._store.queue(leased.lease, suggestions)
             live = sum(item.feasible for item in suggestions)
@@ -240,10 +262,10 @@ class Suggester:
                 infeasible=len(suggestions) - live,
             )
             return True
-        if pending:
-            leased.revision = view.revision
+        if basis.pending:
+            leased.revision = basis.view.revision
             return False
-        self._end_experiment(view, ExperimentState.DONE, reason or NO_MORE)
+        self._end_experiment(basis.view, ExperimentState.DONE, reason or NO_MORE)
         return True
 
     def _wanted(self, view: ExperimentView) -> int:
@@ -261,21 +283,30 @@ class Suggester:
         return max(missing, view.spec.source.batch) if missing > 0 else 0
 
     def _request_suggestions(
-        self, leased: _Leased, view: ExperimentView, observations: list[Observation], count: int
+        self, leased: _Leased, spec: ExperimentSpec, observations: list[Observation], count: int
     ) -> tuple[str | None, list[Any]] | None:
         """Return (reason to end or None, suggestions), or None while the search's process still works on
         them."""
-        if leased.search is None or leased.spec != view.spec:
+        if leased.search is None or leased.spec != spec:
             leased.close()
-            isolated = runs_user_code(view.spec)
-            leased.search = SearchProcess(view.spec, build_search) if isolated else build_search(view.spec)
-            leased.spec = view.spec
+            isolated = runs_user_code(spec)
+            leased.search = SearchProcess(spec, build_search) if isolated else build_search(spec)
+            leased.spec = spec
         if isinstance(leased.search, SearchProcess):
             if not leased.search.busy:
                 leased.search.ask(observations, count)
             return leased.search.answer()
         reason = leased.search.done(observations)
         return reason, ([] if reason is not None else leased.search.next(observations, count))
+
+    def _fail_experiment(self, view: ExperimentView, basis: _Basis, reason: str) -> None:
+        """End the experiment after an error of its search. Raises Conflict when trials were added since `basis`.
+
+        Progress of running trials since then does not matter.
+        """
+        if sum(view.counts.values()) != len(basis.observations):
+            raise Conflict(f"trials were added to experiment {view.id} while its search ran")
+        self._end_experiment(view, ExperimentState.FAILED, reason)
 
     def _end_experiment(self, view: ExperimentView, state: ExperimentState, reason: str) -> None:
         """End the experiment unless it has changed since `view`. Raises Conflict then."""
@@ -291,8 +322,7 @@ class Suggester:
                 try:
                     self._store.renew_suggester(item.lease, self._seconds)
                 except Conflict:
-                    with self._lock:
-                        self._leased.pop(item.lease.experiment, None)
+                    item.lost = True  # the next step kills its process
                 except ServerUnavailable:
                     break  # the main loop logs it; the next iteration retries
 

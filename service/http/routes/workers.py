@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path, Response
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
 from service.schemas.workers import (
+    AttemptOutcome,
     Claim,
     ClaimRequest,
     Drain,
     Fence,
-    Finished,
     Heartbeat,
     ReportCheckpoint,
     ReportPoints,
@@ -101,7 +101,7 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
 @router.post(
     "/attempts/{attempt:number}/finish", summary="Report a result", responses=failures(400, 404, 409, 413)
 )
-def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> Finished:
+def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> AttemptOutcome:
     """Ends an attempt. The same report again gets the same answer. Upload the files before.
 
     A fault queues the trial again until its attempts are used up; a network that cannot be built fails it at
