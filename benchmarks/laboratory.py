@@ -1,7 +1,11 @@
-"""Substitutes at one budget and training rules, on digits: the validation error over five seeds.
+"""The figures of docs/laboratory.md.
+
+Substitutes at one budget and training rules: the validation error on digits over five seeds. Memory: predicted peaks of
+one iteration beyond parameters and other existing tensors.
 
 python benchmarks/laboratory.py rules
 python benchmarks/laboratory.py substitutes
+python benchmarks/laboratory.py memory
 """
 
 import argparse
@@ -12,12 +16,16 @@ from torch import nn
 from sparsemod.data import load
 from sparsemod.errors import BuildError
 from sparsemod.networks.zoo import network
+from sparsemod.pipeline.training_memory import by_rule, predicted
+from sparsemod.records import DataInfo
 from sparsemod.spec.parts import DatasetSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.substitutes import SUBSTITUTES, create, substitute
+from sparsemod.substitutes.acdc_layer import AcdcConv
 from sparsemod.substitutes.budget import fit
 from sparsemod.substitutes.costs import parameters_of
 from sparsemod.training import Resident, train
+from sparsemod.training.optimizers import OPTIMIZERS
 from sparsemod.training.rules import RULES
 
 SEEDS = 5
@@ -73,9 +81,44 @@ def substitutes(data: Resident) -> None:
             report(chosen, errors, f"{size:,} parameters {facts}")
 
 
+def memory() -> None:
+    """Predict peaks by depth and by rule, and those of ACDC layers with and without the second computation."""
+    with torch.device("meta"):
+        networks = [(f"{depth} convolutions", convolutions(depth), (1, 16, 16)) for depth in (5, 10, 20, 40)]
+        networks.append(("vgg-16-fc", network("vgg-16-fc").build((3, 32, 32), 10), (3, 32, 32)))
+    for name, module, shape in networks:
+        info = DataInfo(name="images", shape=shape, classes=10)
+        settings = TrainingSpec(batch_size=100, optimizer=OPTIMIZERS.config("sgd", momentum=0.0))
+        for rule, trace in by_rule(module, info, settings, ["bp", "mem-dfa"]).items():
+            print(f"{name:<24} {rule:<24} {trace.beyond / 2**20:8.1f} MiB", flush=True)
+    with torch.device("meta"):
+        module = network("wrn-28-10").build((3, 32, 32), 10)
+    substitute(module, "ACDC_64")
+    info = DataInfo(name="images", shape=(3, 32, 32), classes=10)
+    for samples in (128, 1):
+        for again in (False, True):
+            for part in module.modules():
+                if isinstance(part, AcdcConv):
+                    part.checkpointed = again
+            peak = predicted(module, info, TrainingSpec(batch_size=samples)).beyond / 2**30
+            print(f"ACDC_64, batch {samples:<9} {'computed again' if again else 'held':<24} {peak:8.2f} GiB")
+
+
+def convolutions(depth: int) -> nn.Sequential:
+    """Return a network of this many convolutions of 20 channels and a linear layer."""
+    layers: list[nn.Module] = []
+    for place in range(depth):
+        layers += [nn.Conv2d(20 if place else 1, 20, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(320, 10))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("rules", "substitutes"))
+    parser.add_argument("what", choices=("rules", "substitutes", "memory"))
+    what = parser.parse_args().what
     torch.set_num_threads(1)
-    digits = Resident.of(load(DatasetSpec(name="digits")))
-    (rules if parser.parse_args().what == "rules" else substitutes)(digits)
+    if what == "memory":
+        memory()
+    else:
+        digits = Resident.of(load(DatasetSpec(name="digits")))
+        (rules if what == "rules" else substitutes)(digits)

@@ -11,7 +11,7 @@ from sparsemod.networks.zoo import NETWORKS, network
 from sparsemod.networks.zoo.catalogue import DATASETS
 from sparsemod.pipeline.substituted import device_cost, fit_budget
 from sparsemod.records import DataInfo
-from sparsemod.substitutes import SUBSTITUTES, create
+from sparsemod.substitutes import SUBSTITUTES, create, substitute
 from sparsemod.substitutes.budget import fit
 from sparsemod.substitutes.costs import multiply_adds_of, parameters_of
 from sparsemod.substitutes.counting import count
@@ -47,6 +47,20 @@ def test_a_changed_count_is_reported():
     assert found.parameters == found.reached
 
 
+def test_the_legacy_counters_count_acdc_layers_by_their_formula():
+    with torch.device("meta"):
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.Conv2d(4, 8, 3, 2, 1, dilation=2))
+    substitute(net, "ACDC_3")
+    size, depthwise = (
+        3 * 3,
+        9 * 4,
+    )  # the input has 6 x 6 positions; with dilation 2 the output has 2 x 2, without 3 x 3
+    stem, each = 3 * 4 * 36, 2 * (4 * 8 + 5 * 8 * 3)
+    assert count(net, (3, 6, 6), RULES["legacy"]).multiply_adds == stem + size * depthwise + each * 36
+    assert count(net, (3, 6, 6), RULES["legacy-2018"]).multiply_adds == stem + size * depthwise + 64 * 36
+    assert count(net, (3, 6, 6)).multiply_adds == stem + 4 * (depthwise + 8 * 4)
+
+
 def test_a_parameter_beside_the_run_fails_the_sanity_check():
     with torch.device("meta"):
         net = network("wrn-10-1").build((3, 8, 8), 10)
@@ -79,7 +93,16 @@ def test_every_network_runs_and_names_its_taps(entry):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("wrn-27-10", "6 n"), ("resnet-19", "6 n"), ("wrn-28", "wrn-28-10"), ("alexnet", "resnet-20")],
+    [
+        ("wrn-27-10", "6 n"),
+        ("resnet-19", "6 n"),
+        ("wrn-28", "wrn-28-10"),
+        ("alexnet", "resnet-20"),
+        ("darts-0-4", "numbers above 0"),
+        ("darts-4-0", "numbers above 0"),
+        ("resnet-9999998", "up to 2000"),
+        ("mobilenetv2-0.01", "1/16"),
+    ],
 )
 def test_unknown_networks_say_what_is_known(name, words):
     with pytest.raises(InvalidInput, match=words), torch.device("meta"):
@@ -168,8 +191,16 @@ def test_the_command_counts_and_finds_settings(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("mnist",), "cifar100"),
+        (("mnist",), "DATASET = 'mnist': known: cifar10, cifar100"),
+        (("--network", "wrn-28"), "--network = 'wrn-28'"),
+        (
+            ("--substitute", "Hashed", "--budget", "flash 9 KB", "--device", "foo"),
+            "--device = 'foo': known: apollo4",
+        ),
         (("--substitute", "Sepp"), "Sep"),
+        (("--substitute", "Tucker_0.1_d4@2018-12-18"), "without dimensions"),
+        (("--substitute", "SepHashed_0.2", "--budget", "parameters 1M"), "without its setting"),
+        (("--skip", "stem"), "only with --substitute"),
         (("--substitute", "Hashed", "--budget", "parameters many"), "parameters 1M"),
         (("--network", "wrn-10-1", "--substitute", "Sep", "--skip", "nowhere"), "a layer"),
     ],

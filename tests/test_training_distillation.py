@@ -15,7 +15,8 @@ from sparsemod.errors import EnvironmentFailure, InvalidInput, InvalidSpec
 from sparsemod.networks.zoo import network
 from sparsemod.pipeline import teacher as teachers
 from sparsemod.pipeline.local_run import LocalRun
-from sparsemod.records import TrialState
+from sparsemod.pipeline.problem import Problem
+from sparsemod.records import DataInfo, TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
@@ -183,9 +184,29 @@ def test_a_teacher_that_does_not_fit_is_named(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     module = nn.Linear(1, 1)
     with pytest.raises(InvalidInput, match="weights of this network"):
-        teachers._load(module, teachers._tensors(tmp_path / "x.safetensors"), "weights", "x.safetensors")
+        teachers._load(
+            module, teachers._tensors(tmp_path / "x.safetensors", "weights"), "weights", "x.safetensors"
+        )
     (tmp_path / "y.safetensors").write_bytes(b"no")
     with pytest.raises(InvalidInput, match=r"a \.safetensors file"):
-        teachers._tensors(tmp_path / "y.safetensors")
-    with pytest.raises(EnvironmentFailure, match="no file"):
-        teachers._tensors(tmp_path / "z.safetensors")
+        teachers._tensors(tmp_path / "y.safetensors", "weights")
+    with pytest.raises(
+        EnvironmentFailure, match=r"training.teacher.weights = '.*z.safetensors': no such file"
+    ):
+        teachers._tensors(tmp_path / "z.safetensors", "weights")
+
+
+@pytest.mark.parametrize(
+    ("training", "space", "field", "words"),
+    [
+        ({"teacher": {"network": "wrn-99"}}, {}, "training.teacher.network", "wrn-28-10"),
+        ({"rule": "dfa", "teacher": {"network": "resnet-8"}}, {}, "training.teacher.beta", "0 with the rule dfa"),
+        ({"teacher": {"network": "resnet-8"}}, {"rule": ["bp", "fa"]}, "training.teacher.beta", "0 with the rule fa"),
+        ({}, {"rule": ["bp", "memdfa"]}, "space.rule", "did you mean mem-dfa"),
+    ],
+)  # fmt: skip
+def test_a_spec_whose_trials_must_all_fail_is_refused(training, space, field, words):
+    spec = tiny_spec("cnn", training=training, space=space)
+    with pytest.raises(InvalidSpec, match=words) as raised:
+        Problem.of(spec, DataInfo(name="digits", shape=(1, 8, 8), classes=10))
+    assert raised.value.field == field

@@ -136,6 +136,13 @@ def test_gradients_that_are_kept_for_clipping_count():
     assert all(not parameter.is_meta for parameter in module.parameters())
 
 
+def test_the_rule_of_the_spec_is_traced_with_its_keys():
+    info = DataInfo(name="x", shape=(1, 16, 16), classes=10)
+    settings = TrainingSpec(rule=RULES.config("dfa", matrices="seed"), batch_size=4)
+    traces = by_rule(convolutions(2, 4), info, settings, ["dfa", "mem-dfa"])
+    assert "feedback" not in traces["dfa"].baseline and traces["mem-dfa"].baseline["feedback"] > 0
+
+
 def test_the_plot_shows_every_rule_with_its_peak():
     info = DataInfo(name="x", shape=(1, 16, 16), classes=10)
     traces = by_rule(convolutions(4), info, TrainingSpec(batch_size=8), ["bp", "mem-dfa"])

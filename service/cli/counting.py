@@ -40,16 +40,39 @@ def count(
     The legacy counters have the flaws of the published figures: they ignore dilation, and count ACDC layers as fast
     transforms. Exit code 1: a budget is unreachable, or a published count differs.
     """
-    from sparsemod.errors import UnknownName
-    from sparsemod.networks.zoo.catalogue import DATASETS
-    from sparsemod.substitutes.published import RULES, counted
+    from sparsemod.errors import InvalidInput
 
     if published:
         _published()
         return
+    try:
+        reached = _counted(dataset, network, substitute, tuple(skip) if skip else None, budget, device)
+    except InvalidInput as error:
+        raise InvalidInput(_OPTIONS.get(error.field, error.field), error.value, error.allowed) from None
+    if not reached:
+        raise typer.Exit(1)
+
+
+_OPTIONS = {
+    "network": "--network", "substitute": "--substitute", "skip": "--skip", "budget": "--budget",
+    "target.device": "--device",
+}  # fmt: skip
+"""The options that set a field."""
+
+
+def _counted(
+    dataset: str, network: str, substitute: str, kept: tuple[str, ...] | None, budget: str, device: str
+) -> bool:
+    """Print the counts. Return whether the budget is met and the sanity check holds."""
+    from sparsemod.errors import InvalidInput, UnknownName
+    from sparsemod.networks.zoo.catalogue import DATASETS
+    from sparsemod.substitutes.base import NONE
+    from sparsemod.substitutes.published import RULES, counted
+
     if dataset not in DATASETS:
         raise UnknownName("DATASET", dataset, DATASETS)
-    kept = tuple(skip) if skip else None
+    if kept and substitute == NONE:
+        raise InvalidInput("skip", list(kept), "only with --substitute")
     met = True
     if budget:
         from sparsemod.pipeline.substituted import fit_budget
@@ -67,8 +90,7 @@ def count(
         if name != "correct":
             other, _ = counted(network, substitute, dataset, kept, rules)
             typer.echo(f"{name + ':':<16} {other.multiply_adds:,} multiply-adds ({other.multiply_adds:.5E})")
-    if not met or counts.parameters != counts.reached:
-        raise typer.Exit(1)
+    return met and counts.parameters == counts.reached
 
 
 def _sanity(counts: "Counts") -> str:
@@ -102,7 +124,7 @@ def _published() -> None:
             _number(found.parameters),
             _number(one.multiply_adds),
             _number(found.multiply_adds),
-            "equal" if same else "DIFFERS",
+            "DIFFERS" if not same else f"equal to {one.digits} digits" if one.digits else "equal",
         )
     console().print(table)
     if different:

@@ -14,18 +14,20 @@ from pydantic import BaseModel, ValidationError
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
+from sparsemod.networks.zoo import network
 from sparsemod.objectives import Objectives
 from sparsemod.plugins import Names, PluginConfig
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import PruningConfig
+from sparsemod.spec.methods import RULES, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
     METHOD,
     PIPELINE_PARAMETERS,
     changed,
     check_narrowed,
+    extremes,
     with_method,
 )
 from sparsemod.spec.training import TrainingSpec
@@ -61,6 +63,7 @@ class Problem:
             problem = cls(spec, info, family)
             check_known(spec.pipeline)
             spec.source.check(problem.space)
+            problem.check_training(imports=imports)
             _ = problem.objectives
         except InvalidSpec:
             raise
@@ -89,6 +92,28 @@ class Problem:
         # The spec's constraints come first, so that an error's index is the index in the spec.
         whole = Space(space.parameters, [*self.spec.constraints, *family_space.constraints])
         return whole.check_reachable(name for name in searched if name not in family_space)
+
+    def check_training(self, *, imports: bool = False) -> None:
+        """Check the searched training rules, and that a teacher's network exists and suits every rule.
+
+        Raises UnknownName, InvalidInput.
+        """
+        names: tuple[Value, ...] = (self.spec.training.rule.name,)
+        if "rule" in self.spec.searched():
+            names = extremes(self.space.parameter("rule"))
+        rules = {str(name): RULES.get(str(name), imports=imports, field="space.rule") for name in names}
+        teacher = self.spec.training.teacher
+        if teacher is None:
+            return
+        if teacher.place()[1] is None:
+            network(teacher.network, "training.teacher.network")
+        for name, rule in rules.items():
+            if teacher.beta and rule.layer_by_layer:
+                raise InvalidInput(
+                    "training.teacher.beta",
+                    teacher.beta,
+                    f"0 with the rule {name}: attention transfer needs backpropagation",
+                )
 
     @cached_property
     def objectives(self) -> Objectives:

@@ -67,6 +67,8 @@ def fit_budget(
     UnknownName, InvalidInput, and the errors of capture and cost model.
     """
     metric, target = _budget(budget)
+    if any(part[:1] != "d" for part in name.split("_")[1:]):
+        raise InvalidInput("--substitute", name, "a substitute without its setting, which --budget finds")
     chosen, shape = create(name, "--substitute", free=True), DATASETS[dataset][0]
     if metric == "parameters":
         return fit(chosen, target, parameters_of(bare(network, dataset), skip))

@@ -39,7 +39,9 @@ def teacher_of(work: "Work") -> nn.Module | None:
         module = _of_trial(settings.teacher, work.data.info)
     elif settings.teacher.weights is not None:
         module = _of_zoo(settings.teacher, work.data.info)
-        _load(module, _tensors(Path(settings.teacher.weights)), "weights", settings.teacher.weights)
+        _load(
+            module, _tensors(Path(settings.teacher.weights), "weights"), "weights", settings.teacher.weights
+        )
     else:
         module = _trained(work, settings, settings.teacher)
     return module.to(work.device)
@@ -83,7 +85,7 @@ def _of_trial(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
         lines = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise EnvironmentFailure(
-            f"training.teacher.network: {folder} is no folder of a local run: no {Path(error.filename).name}"
+            f"training.teacher.network = {teacher.network!r}: {folder} is no folder of a local run, it has no {Path(error.filename).name}; FOLDER#TRIAL"
         ) from None
     if index >= len(lines):
         raise InvalidInput(
@@ -100,20 +102,22 @@ def _of_trial(teacher: TeacherSpec, info: DataInfo) -> nn.Module:
     problem = Problem.of(spec, info)
     module = build(problem, problem.space.fill(found["candidate"]["parameters"]), 0)
     file = folder / "artifacts" / str(kept[0]).removeprefix("sha256:")
-    _load(module, _tensors(file), "network", teacher.network)
+    _load(module, _tensors(file, "network"), "network", teacher.network)
     return module
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _tensors(path: Path, key: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise EnvironmentFailure(f"training.teacher: no file {path}")
+        raise EnvironmentFailure(
+            f"training.teacher.{key} = {str(path)!r}: no such file here; a .safetensors file"
+        )
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise InvalidInput("training.teacher.weights", str(path), f"a .safetensors file; {error}") from None
+        raise InvalidInput(f"training.teacher.{key}", str(path), f"a .safetensors file; {error}") from None
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], key: str, value: object) -> None:

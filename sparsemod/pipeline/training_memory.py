@@ -64,11 +64,12 @@ def by_rule(
 ) -> dict[str, MemoryTrace]:
     """Return the trace of one iteration by rule; predicted without `device`. `module` is not changed.
 
-    Raises UnknownName for a rule, BuildError for a network that a rule cannot train.
+    The rule of `settings` has the keys given there, other rules have their defaults. Raises UnknownName for a rule, BuildError for a network that a rule cannot train.
     """
     found = {}
     for name in rules:
-        chosen = settings.model_copy(update={"rule": RULES.config(name)})
+        own = name == settings.rule.name
+        chosen = settings if own else settings.model_copy(update={"rule": RULES.config(name)})
         if device is None:
             found[name] = predicted(module, info, chosen)
         else:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from sparsemod.errors import UnknownName
-from sparsemod.substitutes.base import ConvShape, Making, Setting, Substitute, create
+from sparsemod.errors import InvalidInput, UnknownName
+from sparsemod.substitutes.base import ConvShape, Making, Substitute, create
 from sparsemod.substitutes.cp import Cp
 from sparsemod.substitutes.hashed_decimate import HashedDecimate
 from sparsemod.substitutes.sep import Sep
@@ -139,7 +139,6 @@ def dated(text: str, field: str = "substitute") -> Substitute:
     form = FORMS.get(f"{current.name}@{date}")
     if form is None:
         raise UnknownName(field, text, FORMS)
+    if current.dims != current.dimensions:
+        raise InvalidInput(field, text, f"{current.name} of {date} without dimensions: it has two")
     return form(current.value)
-
-
-__all__ = ["FORMS", "Setting", "dated"]

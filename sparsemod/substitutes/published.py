@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sparsemod.networks.zoo import network
 from sparsemod.networks.zoo.catalogue import DATASETS
+from sparsemod.networks.zoo.darts import Darts
 from sparsemod.substitutes.counting import CORRECT, LEGACY, LEGACY_2018, Counts, Rules, count
 from sparsemod.substitutes.legacy import dated
 from sparsemod.substitutes.substitution import substitute
@@ -19,7 +20,7 @@ from sparsemod.substitutes.substitution import substitute
 if TYPE_CHECKING:
     from torch import nn
 
-SHORTCUTS_KEPT = ("stem", "*.first.*", "*.second.*", "*.even", "*.odd")
+SHORTCUTS_KEPT = (*Darts.substitutes_skip, *Darts.shortcuts)
 """Layers of DARTS that keep their convolutions when skip connections are not substituted, as before December 2018."""
 
 RULES: dict[str, Rules] = {"correct": CORRECT, "legacy": LEGACY, "legacy-2018": LEGACY_2018}

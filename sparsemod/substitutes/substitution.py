@@ -22,7 +22,7 @@ class Place:
     """A layer that can be substituted.
 
     `path` is its name; of a separable pair in a Sequential, the depthwise layer's name, and `pair` the pointwise
-    layer's. `variance` is that of its dense kernel's entries, None on the meta device.
+    layer's. `making` has the variance of its dense kernel's entries; 1 on the meta device.
     """
 
     path: str

@@ -38,6 +38,9 @@ NETWORKS: tuple[Entry, ...] = (
 )  # fmt: skip
 """The shapes of names, the first that fits decides."""
 
+LIMIT = 2000
+"""Largest number in a name: depth, width, cells or channels."""
+
 DATASETS: dict[str, tuple[tuple[int, int, int], int]] = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
@@ -64,16 +67,24 @@ class ZooNetwork:
             raise InvalidInput("shape", shape, "images (C, H, W)")
         module, _, function = self.entry.place.partition(":")
         builder = getattr(importlib.import_module(f"sparsemod.networks.zoo.{module}"), function)
-        numbers = [float(n) if "." in n else int(n) for n in self.numbers if n is not None and n[0].isdigit()]
+        numbers: list[int | float] = [
+            float(n) if "." in n else int(n) for n in self.numbers if n is not None and n[0].isdigit()
+        ]
         words = {n.strip("-"): True for n in self.numbers if n is not None and not n[0].isdigit()}
         built: nn.Module = builder(shape, classes, *numbers, **words)
         return built
 
 
 def network(name: str, field: str = "network") -> ZooNetwork:
-    """Return the network of this name. Raises UnknownName with the shapes of names."""
+    """Return the network of this name.
+
+    Raises UnknownName with the shapes of names, InvalidInput for a number of 0 or above `LIMIT`.
+    """
     for entry in NETWORKS:
         found = re.fullmatch(entry.pattern, name)
         if found:
+            numbers = [number for number in found.groups() if number is not None and number[0].isdigit()]
+            if not all(0 < float(number) <= LIMIT for number in numbers):
+                raise InvalidInput(field, name, f"numbers above 0 and up to {LIMIT} ({entry.description})")
             return ZooNetwork(name, entry, found.groups())
     raise UnknownName(field, name, [entry.example for entry in NETWORKS])

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from sparsemod.errors import InvalidInput
 from sparsemod.networks.initialization import he_normal
 
 _GROUPS = (
@@ -46,7 +47,9 @@ class MobileNetV2(nn.Sequential):
 
 
 def mobilenet_v2(shape: tuple[int, int, int], classes: int, width: float = 1.0) -> nn.Module:
-    """Return MobileNetV2 of this width."""
+    """Return MobileNetV2 of this width. Raises InvalidInput for a width without channels."""
+    if int(16 * width) < 1:
+        raise InvalidInput("network", f"mobilenetv2-{width:g}", "a width of at least 1/16")
     channels = int(32 * width)
     module = MobileNetV2()
     module.add_module(
