@@ -77,7 +77,7 @@ def test_a_trial_of_a_folder_is_tested(run: Path, capsys: pytest.CaptureFixture[
     document = json.loads(text[text.index("{") :])
     assert document["experiment"] == str(run) and document["trial"] == 1 and document["epochs"] == 2
     assert 0 < document["summary"]["mean"] < 1
-    assert "2 finished trials" in cli(capsys, "test", str(run), "7", code=2)
+    assert "trials 0 to 1" in cli(capsys, "test", str(run), "7", code=2)
 
 
 def test_a_folder_is_exported(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

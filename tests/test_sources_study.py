@@ -119,8 +119,16 @@ def test_networks_behind_a_failed_one_are_left_out_and_counted() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"methods": ["magnitud"]}, r"did you mean magnitude"),
-        ({"methods": []}, r"source\.methods"),
+        ({"methods": ["magnitud"]}, r"source\.methods = 'magnitud': known: .*did you mean magnitude"),
+        ({"methods": []}, r"source\.methods = \[\]: at least 1 item$"),
+        ({"methods": ["svd", "none"]}, r"source\.methods = 'none': methods that prune"),
+        (
+            {"methods": ["svd", "lottery_ticket"]},
+            r"source\.methods = 'lottery_ticket': methods with the key sparsity: alds",
+        ),
+        ({"methods": ["svd"], "retrain_iterations": 0}, r"source\.retrain_iterations = 0: -1, or 1 to 5"),
+        ({"methods": ["svd"], "retrain_iterations": 9}, r"source\.retrain_iterations = 9: -1, or 1 to 5"),
+        ({"methods": ["svd"], "spacing": [{"type": "manual", "values": [1.5]}]}, r"above 0 and at most 1$"),
         ({"methods": ["svd", "svd"]}, r"each method once"),
         ({"methods": ["svd"], "spacing": [{"type": "manual", "values": [0.2, 0.4]}]}, r"shares that fall"),
         ({"methods": ["svd"], "spacing": [{"type": "manual"}]}, r"manual needs values"),

@@ -90,13 +90,15 @@ def compress(
 def _trial(
     experiment: str, trial: int, server: str
 ) -> "tuple[ExperimentSpec, TrialRecord, dict[str, bytes]]":
-    """Return the trial's spec, its record and the content of its artifacts by digest."""
+    """Return the trial's spec, its record and the content of the artifacts that a study keeps, by digest."""
     import tempfile
+
+    from sparsemod.pipeline.compression import KINDS
 
     folder = local_folder(experiment)
     if folder is not None:
         view = folder.trial(trial)
-        paths = {a.digest: folder.artifact(a.digest) for a in view.artifacts}
+        paths = {a.digest: folder.artifact(a.digest) for a in view.artifacts if a.kind in KINDS}
         return (
             folder.spec,
             view,
@@ -107,7 +109,7 @@ def _trial(
     view = client.trial(stored.id, trial)
     files = {}
     with tempfile.TemporaryDirectory() as place:
-        for number, artifact in enumerate(view.artifacts):
+        for number, artifact in enumerate(a for a in view.artifacts if a.kind in KINDS):
             files[artifact.digest] = client.download(artifact.digest, Path(place) / str(number)).read_bytes()
     return stored.spec, view, files
 

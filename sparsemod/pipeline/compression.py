@@ -6,7 +6,7 @@ from typing import Any
 from sparsemod.errors import Conflict, InvalidInput
 from sparsemod.pipeline.local_run import Finished, LocalRun
 from sparsemod.records import Candidate, TrialRecord, TrialResult, TrialState
-from sparsemod.sources.study import LABEL, REFERENCE, StudyConfig
+from sparsemod.sources.study import DIGITS, LABEL, REFERENCE, StudyConfig
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.pipeline_parameters import METHOD
 
@@ -34,9 +34,12 @@ def compression_spec(
     """
     if trial.state is not TrialState.COMPLETED or trial.artifact("weights") is None:
         raise Conflict(f"trial {trial.index} has no stored weights to compress: its state is {trial.state}")
-    if not sparsities or not all(0 < sparsity < 1 for sparsity in sparsities):
+    ratios = sorted({round(1 - sparsity, DIGITS) for sparsity in sparsities}, reverse=True)
+    if not ratios or not all(0 < ratio < 1 for ratio in ratios):
         raise InvalidInput(
-            "sparsity", list(sparsities), "shares of the weights to remove, above 0 and below 1"
+            "sparsity",
+            list(sparsities),
+            "shares of the weights to remove, above 0 and below 1, each of at most 6 decimals",
         )
     own = {n: v for n, v in trial.candidate.parameters.items() if n not in (METHOD, "sparsity")}
     plain = spec.to_dict()
@@ -46,7 +49,6 @@ def compression_spec(
     plain["pruning"] = {
         "method": "filters", "of": "weights", "schedule": schedule or {"name": "one-shot", "begin": 0.0}
     }  # fmt: skip
-    ratios = sorted((round(1 - sparsity, 6) for sparsity in set(sparsities)), reverse=True)
     plain["source"] = {
         "name": "study",
         "methods": list(methods),

@@ -170,7 +170,9 @@ class LocalFolder(_Folder):
     def trial(self, index: int) -> TrialRecord:
         """Return a finished trial. Raises NotFound."""
         if not 0 <= index < len(self.trials):
-            raise NotFound("trial", index, f"{self.folder}, which has {len(self.trials)} finished trials")
+            last = len(self.trials) - 1
+            finished = f"trials 0 to {last}" if last > 0 else "trial 0" if last == 0 else "no finished trial"
+            raise NotFound("trial", index, f"{self.folder}, which has {finished}")
         return self.trials[index].record
 
     def extend(self, rounds: Mapping[str, int], budgets: Mapping[str, Any] | None = None) -> ExperimentSpec:

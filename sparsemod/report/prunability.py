@@ -4,7 +4,6 @@ A series is one method on one reference network in one repetition. Error is that
 validation data.
 """
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput
 from sparsemod.records import TrialRecord, TrialState
+from sparsemod.report.csv_text import csv_text
 from sparsemod.units import METRICS
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ class Best:
     ratios: Mapping[str, float] = field(default_factory=dict)
 
 
-def series_of(rows: Sequence[TrialRecord]) -> tuple[Series, ...]:
-    """Return the series of a study's trials. Raises InvalidInput for an experiment without reference networks."""
+def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]:
+    """Return the series of a study's trials. `name`: of the experiment, for errors. Raises InvalidInput for an experiment without reference networks."""
     by_index = {row.index: row for row in rows}
     references = [r for r in rows if r.candidate.round == REFERENCE and r.state is TrialState.COMPLETED]
     if not references:
-        raise InvalidInput("experiment", len(rows), "a study with a completed reference network")
+        raise InvalidInput("experiment", name, "a study with a completed reference network")
     found: dict[tuple[str, int, int], list[TrialRecord]] = {}
     place: dict[int, tuple[str, int, int]] = {}
     count: dict[tuple[str, int, str], int] = {}
@@ -140,13 +140,13 @@ def _mean(numbers: Sequence[float]) -> float:
 
 def prunability_csv(bests: Sequence[Best]) -> str:
     """Return a report as CSV: a line for each level and method; empty cells where no network is good enough."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     shown = [name for name in COSTS if any(name in best.costs for best in bests)]
-    writer.writerow(
-        ["level", "method", "series", "of", "error", "difference"]
-        + [f"{name}{suffix}" for name in shown for suffix in ("", " least", " most", " removed")]
-    )
+    lines: list[list[object]] = [
+        [
+            *("level", "method", "series", "of", "error", "difference"),
+            *(f"{name}{suffix}" for name in shown for suffix in ("", " least", " most", " removed")),
+        ]
+    ]
     for best in bests:
         cells: list[object] = [
             best.level,
@@ -158,8 +158,8 @@ def prunability_csv(bests: Sequence[Best]) -> str:
         ]
         for name in shown:
             cells += [_cell(part.get(name)) for part in (best.costs, best.least, best.most, best.ratios)]
-        writer.writerow(cells)
-    return out.getvalue()
+        lines.append(cells)
+    return csv_text(lines)
 
 
 def _cell(value: float | None) -> str:

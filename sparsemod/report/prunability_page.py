@@ -33,7 +33,7 @@ def write_prunability(folder: Path, name: str, rows: Sequence[TrialRecord]) -> d
     prunability.html (self-contained), prunability.csv, curves.npz, curves.pdf, curves.svg. Raises InvalidInput
     for an experiment that is no study.
     """
-    series = series_of(rows)
+    series = series_of(rows, name)
     bests = prunability(series)
     figure = curves_figure(name, series)
     svg = figure_bytes(figure, "svg")

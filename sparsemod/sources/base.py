@@ -99,6 +99,13 @@ class SourceConfig(BaseModel):
         """Return the pipeline parameters that the source varies even if the spec's `space` omits them."""
         return {}
 
+    def field(self, parameter: str) -> str:
+        """Return the field of the spec that holds the values of one of `parameters`, for errors."""
+        return f"source.values.{parameter}"
+
+    prunes_to_sparsities: ClassVar[bool] = False
+    """Whether every method in `parameters` but `none` is pruned to the sparsities there."""
+
     def check(self, space: Space) -> None:
         """Check the config against the experiment's space. Raises InvalidInput with a field that begins with `source.`."""
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -69,6 +69,17 @@ class StudyConfig(SourceConfig):
     def _bounded(self) -> Self:
         if len(set(self.methods)) < len(self.methods):
             raise InvalidInput("source.methods", list(self.methods), "each method once")
+        if NONE in self.methods:
+            raise InvalidInput(
+                "source.methods", NONE, "methods that prune; the reference networks are not pruned"
+            )
+        every = sum(len(spacing.ratios()) for spacing in self.spacing)
+        if self.retrain_iterations == 0 or self.retrain_iterations > every:
+            raise InvalidInput(
+                "source.retrain_iterations",
+                self.retrain_iterations,
+                f"-1, or 1 to {every}, the number of ratios",
+            )
         ratios = self.ratios()
         if any(later >= earlier for earlier, later in itertools.pairwise(ratios)):
             raise InvalidInput("source.spacing", list(ratios), "shares that fall from one to the next")
@@ -79,7 +90,7 @@ class StudyConfig(SourceConfig):
     def ratios(self) -> tuple[float, ...]:
         """Return the shares of the weights that stay, of the trials of each method."""
         every = [ratio for spacing in self.spacing for ratio in spacing.ratios()]
-        if not 0 < self.retrain_iterations < len(every):
+        if self.retrain_iterations < 1:
             return tuple(every)
         return tuple(float(part[-1]) for part in np.array_split(np.array(every), self.retrain_iterations))
 
@@ -114,6 +125,12 @@ class StudyConfig(SourceConfig):
             ),
             "sparsity": Categorical(name="sparsity", values=sparsities, ordered=True),
         }
+
+    prunes_to_sparsities: ClassVar[bool] = True
+
+    def field(self, parameter: str) -> str:
+        """See SourceConfig."""
+        return "source.methods" if parameter == "pruning_method" else "source.spacing"
 
     @property
     def batch(self) -> int:

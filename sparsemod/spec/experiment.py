@@ -19,7 +19,7 @@ from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline
+from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline, check_sparsities
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
@@ -250,10 +250,12 @@ class ExperimentSpec(Part):
                 if name in self.objectives:
                     raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
-        for name, parameter in searched.items():
+        for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
-                within = "space" if name in self.space else "source.values"
-                check_pipeline(parameter, self.training, self.pruning, within, searched.get(METHOD))
+                field = f"space.{name}" if name in self.space else self.source.field(name)
+                check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
+        if self.source.prunes_to_sparsities and METHOD in searched:
+            check_sparsities(searched[METHOD], self.source.field(METHOD))
         return self
 
     def searched(self) -> dict[str, Parameter]:

@@ -67,44 +67,54 @@ def check_pipeline(
     parameter: Parameter,
     training: TrainingSpec,
     pruning: PruningConfig,
-    within: str = "space",
+    field: str,
     methods: Parameter | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
-    `methods`: the parameter `pruning_method`, if the space has it. Raises InvalidInput with a field in
-    `within`.
+    `methods`: the parameter `pruning_method`, if the space has it. `field`: where its values are, for
+    errors. Raises InvalidInput.
     """
     if parameter.name == METHOD:
-        _check_methods(parameter, pruning, within)
+        _check_methods(parameter, pruning, field)
         return
     name, part = parameter.name, _PIPELINE[parameter.name]
     if part == "pruning" and methods is not None:
         several = [with_method(pruning, str(value)) for value in extremes(methods)]
         for one in [config for config in several if config.has(name)] or several[:1]:
-            check_pipeline(parameter, training, one, within)
+            check_pipeline(parameter, training, one, field)
         return
     whole: BaseModel = training if part == "training" else pruning
     if part == "pruning" and not pruning.has(name):
-        known = ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
-        raise InvalidInput(
-            f"{within}.{name}", "searched", f"needs pruning.method {known} (it is {pruning.method})"
-        )
+        allowed = f"needs pruning.method {_with_key(name)} (it is {pruning.method})"
+        raise InvalidInput(field, "searched", allowed)
     for value in extremes(parameter):
         try:
             changed(whole, {name: value})
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            raise InvalidInput(f"{within}.{name}", value, f"as in {part}.{name}: {reason}") from None
+            raise InvalidInput(field, value, f"as in {part}.{name}: {reason}") from None
 
 
-def _check_methods(parameter: Parameter, pruning: PruningConfig, within: str) -> None:
-    """Check that every value is the name of a pruning method. Raises InvalidInput with a field in `within`."""
+def _with_key(name: str) -> str:
+    """Return the names of the pruning methods whose configs have a key."""
+    return ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
+
+
+def check_sparsities(methods: Parameter, field: str) -> None:
+    """Check that all methods but `none` have the key `sparsity`. Raises InvalidInput for `field`."""
+    for value in map(str, extremes(methods)):
+        if value != "none" and not PRUNING.config(value).has("sparsity"):
+            raise InvalidInput(field, value, f"methods with the key sparsity: {_with_key('sparsity')}")
+
+
+def _check_methods(parameter: Parameter, pruning: PruningConfig, field: str) -> None:
+    """Check that every value is the name of a pruning method. Raises InvalidInput for `field`."""
     for value in extremes(parameter):
         try:
             with_method(pruning, str(value))
         except InvalidInput as error:
-            raise InvalidInput(f"{within}.{METHOD}", value, error.allowed) from None
+            raise InvalidInput(field, value, error.allowed) from None
 
 
 def changed(part: M, values: Mapping[str, Value]) -> M:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -29,7 +29,8 @@ def translate(error: ValidationError, model: type[BaseModel], source: str | None
 
     For an unknown key, the message lists the existing keys.
     """
-    complaints = error.errors(include_url=False)
+    found = error.errors(include_url=False)
+    complaints = [one for one in found if not _follows(one, found)]
     first, *rest = (
         one
         for complaint in complaints[: _MOST_OTHERS + 1]
@@ -61,6 +62,14 @@ def _nested_error(error: InvalidInput, field: str) -> InvalidInput:
     return nested
 
 
+def _follows(complaint: Any, complaints: Sequence[Any]) -> bool:
+    """Return whether a list is too short only because one of its items is wrong, which pydantic reports as well."""
+    place = complaint["loc"]
+    return complaint["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in complaints
+    )
+
+
 def _with_others(error: InvalidSpec) -> Iterator[InvalidSpec]:
     yield error
     for other in error.others:
@@ -79,6 +88,10 @@ def _translated(first: Any, model: type[BaseModel], source: str | None) -> Inval
         allowed = f"unknown key; known here: {', '.join(sorted(_keys(model, path[:-1])))}"
     elif first["type"] == "missing":
         return InvalidSpec(field, None, "is missing", source)
+    elif first["type"] in ("too_short", "too_long"):
+        least = first["type"] == "too_short"
+        count = first["ctx"]["min_length" if least else "max_length"]
+        allowed = f"at {'least' if least else 'most'} {count} item{'' if count == 1 else 's'}"
     elif first["type"] == "string_pattern_mismatch":
         pattern = first["ctx"]["pattern"]
         allowed = _PATTERNS.get(pattern, f"text that matches {pattern}")
