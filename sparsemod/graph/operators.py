@@ -22,8 +22,8 @@
 | interpolate | with positions | rows, rows_next, rows_part (1024ths), the same of columns; aligned |
 | softmax | any | axis: that of the channels; logarithm |
 | l2_normalize | any | axis |
-| gru, lstm | (steps, features) | units, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
-| last_step, mean_steps | (steps, features) | lengths (true) |
+| gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
+| last_step, mean_steps | (steps, features) | lengths |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
 of height 1: its windows have one row.
@@ -32,8 +32,8 @@ of height 1: its windows have one row.
 weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
 add also have `activation`: None, "relu" or "relu6".
 
-An operator whose attribute `lengths` is true reads the number of valid steps of each sample as a second input, which is no tensor
-of the graph. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with
+An operator whose attribute `lengths` is not 0 reads the number of valid steps of each sample as a second input, which is no tensor
+of the graph: of its own input max(1, number // `lengths`) steps are valid. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with
 the gates in torch's order. Its `bias` is that of the input.
 """
 

@@ -14,16 +14,20 @@ from sparsemod.graph.call import Call, Constant
 
 @dataclass(frozen=True)
 class FromLengths:
-    """A tensor computed from the lengths alone. `role`: "lengths" themselves, "order" of the samples by length, or "other"."""
+    """A tensor computed from the lengths alone.
+
+    `role`: "lengths" divided by `divisor` and rounded down, as after pooling; "order" of the samples by length; or "other"."""
 
     role: str
+    divisor: int = 1
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The steps of a packed sequence; `source` is the tensor (steps, features)."""
+    """The steps of a packed sequence; `source` is the tensor (steps, features), `divisor` that of its lengths."""
 
     source: str
+    divisor: int = 1
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,17 @@ def translated(call: Call) -> bool:
 
 def _from_lengths(call: Call) -> Any:
     given = call.walker.values[call.node.all_input_nodes[0]]
-    role = getattr(given, "role", "other")
-    if call.operator == "sort":
-        return (FromLengths("other"), FromLengths("order"))
+    role, divisor = getattr(given, "role", "other"), getattr(given, "divisor", 1)
     if call.operator in ("scatter", "scatter_"):  # the inverse of an order, in a new tensor
         return FromLengths("order")
-    return FromLengths(role if call.operator in _COPIES else "other")
+    if role == "lengths" and call.operator == "sort":
+        return (FromLengths("lengths", divisor), FromLengths("order"))
+    if role == "lengths" and call.operator in ("floor_divide", "div") and isinstance(call.node.args[1], int):
+        if call.operator == "floor_divide" or call.arguments.get("rounding_mode") == "floor":
+            return FromLengths("lengths", divisor * call.node.args[1])
+    if call.operator in ("clamp", "clamp_min") and call.arguments["min"] == 1 and call.arguments.get("max") is None:
+        return FromLengths(role, divisor)
+    return FromLengths(role, divisor) if call.operator in _COPIES else FromLengths("other")
 
 
 def _is_order(call: Call, values: list[Any]) -> bool:

@@ -17,11 +17,15 @@ from sparsemod.graph.sequence_values import FromLengths, Packed, States, StepsFi
 def _pack(call: Call) -> None:
     walker = call.walker
     value, lengths = walker.values[call["input"]], walker.values[call["lengths"]]
-    if not isinstance(lengths, FromLengths):
-        raise call.unsupported("with lengths that are not the network's second input")
     if isinstance(value, StepsFirst):
         value = value.source
-    walker.values[call.node] = (Packed(call.tensor_of(value)), FromLengths("other"))
+    walker.values[call.node] = (Packed(call.tensor_of(value), _divisor(call, lengths)), FromLengths("other"))
+
+
+def _divisor(call: Call, lengths: Any) -> int:
+    if not isinstance(lengths, FromLengths) or lengths.role != "lengths":
+        raise call.unsupported("with lengths that are not the network's second input, or it divided by a whole number")
+    return lengths.divisor
 
 
 @aten("_pad_packed_sequence.default")
@@ -50,6 +54,7 @@ def _layers(call: Call, kind: str, tensors: int) -> None:
     walker, given = call.walker, call.arguments.get("data", call.arguments.get("input"))
     value = walker.values[given]
     packed = isinstance(value, Packed)
+    lengths = value.divisor if isinstance(value, Packed) else 0
     steps_first = not packed and not call["batch_first"]
     if packed or isinstance(value, StepsFirst):
         source = value.source
@@ -70,10 +75,10 @@ def _layers(call: Call, kind: str, tensors: int) -> None:
         made = []
         for direction in range(directions):
             place = (layer * directions + direction) * per_cell
-            made.append(_cell(call, kind, source, flat[place : place + per_cell], layer, bool(direction), packed))
-            ends.append(_end(call, made[-1], bool(direction), packed))
+            made.append(_cell(call, kind, source, flat[place : place + per_cell], layer, bool(direction), lengths))
+            ends.append(_end(call, made[-1], bool(direction), lengths))
         source = made[0] if directions == 1 else _joined(call, made)
-    result: Any = Packed(source) if packed else StepsFirst(source) if steps_first else source
+    result: Any = Packed(source, lengths) if packed else StepsFirst(source) if steps_first else source
     states = States(tuple(ends))
     walker.values[call.node] = (result, states) if kind == "gru" else (result, states, States((), cells=True))
 
@@ -99,7 +104,7 @@ def _in_steps(call: Call, source: str) -> str:
 
 
 def _cell(
-    call: Call, kind: str, source: str, parameters: list[Tensor], layer: int, reverse: bool, lengths: bool
+    call: Call, kind: str, source: str, parameters: list[Tensor], layer: int, reverse: bool, lengths: int
 ) -> str:
     of_input, of_state, *biases = parameters
     if not biases:
@@ -121,23 +126,21 @@ def _joined(call: Call, parts: list[str]) -> str:
     return call.emit("concat", tuple(parts), {"axis": 1}, shape=(steps, width), layout="time-features", named=False)
 
 
-def _end(call: Call, cell: str, reverse: bool, lengths: bool) -> str:
+def _end(call: Call, cell: str, reverse: bool, lengths: int) -> str:
     """Emit the last state of a layer: that of the last valid step, or of the first step in reverse."""
     steps, units = call.walker.shapes[cell]
     if lengths and not reverse:
-        return call.emit("last_step", (cell,), {"lengths": True}, shape=(units,), layout=None, named=False)
+        return call.emit("last_step", (cell,), {"lengths": lengths}, shape=(units,), layout=None, named=False)
     attributes = {"sizes": (units,), "strides": (1,), "offset": 0 if reverse else (steps - 1) * units}
     return call.emit("move", (cell,), attributes, shape=(units,), layout=None, named=False)
 
 
 def _reduced(kind: str) -> None:
     def translate(call: Call) -> None:
-        value = call.walker.values[call["lengths"]]
-        if not isinstance(value, FromLengths) or value.role != "lengths":
-            raise call.unsupported("with lengths that are not the network's second input")
+        divisor = _divisor(call, call.walker.values[call["lengths"]])
         source = _in_steps(call, call.tensor("x"))
         shape = (call.walker.shapes[source][1],)
-        call.emit(kind, (source,), {"lengths": True}, shape=shape, layout=None, named=False)
+        call.emit(kind, (source,), {"lengths": divisor}, shape=shape, layout=None, named=False)
 
     TRANSLATIONS.add(f"sparsemod.{kind}.default", Translation(translate, (kind,)))
 
@@ -149,7 +152,7 @@ _reduced("mean_steps")
 @FLOAT.rules("gru", "lstm")
 def _run(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     a, x = operator.attributes, inputs[0]
-    lengths = inputs[1] if a["lengths"] else torch.full((len(x),), a["steps"])
+    lengths = _steps(operator, x, inputs[1]) if a["lengths"] else torch.full((len(x),), a["steps"])
     weight, units = graph.state[str(operator.weight)], int(a["units"])
     features = weight.shape[1] - units
     flat = [weight[:, :features], weight[:, features:], graph.state[str(operator.bias)], graph.state[a["state_bias"]]]
@@ -168,6 +171,11 @@ def _run(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     return reversed_steps(made, lengths) if a["reverse"] else made
 
 
+def _steps(operator: Operator, x: Tensor, lengths: Tensor) -> Tensor:
+    """Return the valid steps of the operator's input, at least one."""
+    return (lengths // operator.attributes["lengths"]).clamp(1, x.shape[1])
+
+
 def reversed_steps(x: Tensor, lengths: Tensor) -> Tensor:
     """Return `x` (N, T, F) with the valid steps of each sample in reverse order, and the padding in its place."""
     steps = torch.arange(x.shape[1])
@@ -177,13 +185,13 @@ def reversed_steps(x: Tensor, lengths: Tensor) -> Tensor:
 
 @FLOAT.register("last_step")
 def _run_last(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    x, lengths = inputs
+    x, lengths = inputs[0], _steps(operator, *inputs)
     return x[torch.arange(len(x)), lengths - 1]
 
 
 @FLOAT.register("mean_steps")
 def _run_mean(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    x, lengths = inputs
+    x, lengths = inputs[0], _steps(operator, *inputs)
     valid = (torch.arange(x.shape[1]) < lengths[:, None])[..., None]
     return (x * valid).sum(1) / lengths[:, None]
 
