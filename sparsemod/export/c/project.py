@@ -24,6 +24,8 @@ _REQUANTIZING = (
     "nn_depthwise.c",
     "nn_mean.c",
     "nn_multiply.c",
+    "nn_gru.c",
+    "nn_lstm.c",
 )
 
 

@@ -52,6 +52,8 @@ def common(parts: Parts) -> dict[str, Any]:
         "output": _tensor(network, network.output),
         "scores": scores(network),
         "classes": network.classes,
+        "lengths": network.uses_lengths,
+        "steps": network.steps,
     }
 
 

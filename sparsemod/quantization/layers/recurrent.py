@@ -73,9 +73,12 @@ class Recurrent(Weighted):
             if array.dtype != kind or array.shape != (rows,):
                 raise self.reject(name, (str(array.dtype), array.shape), f"{kind.__name__} of shape {(rows,)}")
         check_requantization(self, self.state_multiplier, self.state_shift)
-        results = self.state_sums() * self.state_multiplier.astype(np.float64) * np.exp2(self.state_shift - 31.0)
-        if results.max() >= 2**30:
-            raise self.reject("state_multiplier", float(results.max()), "results below 2^30")
+        for sums, multiplier, shift in (
+            (self.sums(), self.multiplier, self.shift), (self.state_sums(), self.state_multiplier, self.state_shift),
+        ):  # fmt: skip
+            results = sums * multiplier.astype(np.float64) * np.exp2(shift - 31.0)
+            if results.max() >= 2**30:
+                raise self.reject("multiplier", float(results.max()), "results below 2^30")
 
     @property
     def features(self) -> int:

@@ -13,7 +13,7 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run(const int8_t *input, int8_t *output)
+void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output)
 {
 {% if copied %}
     memcpy(output, input, {{ macro }}_OUTPUT_SIZE);

@@ -31,11 +31,20 @@ extern "C" {
  */
 void {{ name }}_quantize(const float *sample, int8_t *input);
 
+{% if lengths %}
+/* Steps of a sample. */
+#define {{ macro }}_STEPS {{ steps }}
+
+{% endif %}
 /*
  * One inference. `input` may be {{ name }}_input(), which is overwritten then, or a buffer of yours, which is only
  * read. `output` is yours. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
  */
-void {{ name }}_run(const int8_t *input, int8_t *output);
+void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output);
 
 /* The outputs as real numbers, {{ macro }}_OUTPUT_SIZE of each. */
 void {{ name }}_dequantize(const int8_t *output, float *real);
