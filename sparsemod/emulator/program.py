@@ -101,7 +101,11 @@ def many(
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
     runs = [
         f"static void run{index}(const int8_t *input, int8_t *output)\n{{\n    "
-        + (f"net{index}_run(input + {_LENGTH}, {_READ}, output)" if case[0].uses_lengths else f"net{index}_run(input, output)")
+        + (
+            f"net{index}_run(input + {_LENGTH}, {_READ}, output)"
+            if case[0].uses_lengths
+            else f"net{index}_run(input, output)"
+        )
         + ";\n}\n"
         for index, case in enumerate(cases)
     ]

@@ -18,7 +18,10 @@ FLOAT: Stage[FloatRule] = Stage("the float interpreter", builtin=("sparsemod.gra
 
 @torch.no_grad()
 def run_float(
-    graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | None = None, lengths: Tensor | None = None
+    graph: Graph,
+    x: Tensor,
+    observe: Callable[[str, Tensor], None] | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Return the graph's output (N, *shape) for `x` (N, *input shape).
 

@@ -20,7 +20,9 @@ def keep_last_steps(
             continue
         if [o for o in found if cell.output in o.inputs] != [end] or not _is_end(end, cell, shapes):
             continue
-        found[found.index(cell)] = replace(cell, output=end.output, attributes={**cell.attributes, "last": True})
+        found[found.index(cell)] = replace(
+            cell, output=end.output, attributes={**cell.attributes, "last": True}
+        )
         found.remove(end)
         layouts.pop(end.output, None)
     return found

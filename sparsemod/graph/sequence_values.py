@@ -63,7 +63,12 @@ def translated(call: Call) -> bool:
     special = [value for value in values if isinstance(value, Special)]
     if not special:
         return False
-    if call.operator in ("gru", "lstm", "_pack_padded_sequence", "_pad_packed_sequence") or "sparsemod" in str(node.target):
+    if call.operator in (
+        "gru",
+        "lstm",
+        "_pack_padded_sequence",
+        "_pad_packed_sequence",
+    ) or "sparsemod" in str(node.target):
         return False
     walker.storage[node] = node
     if all(isinstance(value, FromLengths | Constant) for value in values):
@@ -90,7 +95,11 @@ def _from_lengths(call: Call) -> Any:
     if role == "lengths" and call.operator in ("floor_divide", "div") and isinstance(call.node.args[1], int):
         if call.operator == "floor_divide" or call.arguments.get("rounding_mode") == "floor":
             return FromLengths("lengths", divisor * call.node.args[1])
-    if call.operator in ("clamp", "clamp_min") and call.arguments["min"] == 1 and call.arguments.get("max") is None:
+    if (
+        call.operator in ("clamp", "clamp_min")
+        and call.arguments["min"] == 1
+        and call.arguments.get("max") is None
+    ):
         return FromLengths(role, divisor)
     return FromLengths(role, divisor) if call.operator in _COPIES else FromLengths("other")
 
@@ -139,7 +148,9 @@ def _of_states(call: Call, value: States) -> None:
     elif call.operator in _COPIES:
         walker.values[node] = value
     else:
-        raise call.unsupported("of the last states only single ones: state[-1], or state[-2] and state[-1] concatenated")
+        raise call.unsupported(
+            "of the last states only single ones: state[-1], or state[-2] and state[-1] concatenated"
+        )
 
 
 def is_steps_first(node: Node, walker: Any) -> bool:

@@ -146,7 +146,11 @@ class RecurrentCalls(TorchFunctionMode):
         self.recorder = recorder
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Record the calls in RECURRENT; run all others."""
         found = _RECURRENT.get(getattr(func, "__name__", ""))
@@ -162,7 +166,10 @@ def _cell(name: str, states: int) -> Callable[[tuple[Any, ...]], tuple[Any, Any]
         initial = args[2] if packed else args[1]
         first = initial if isinstance(initial, Tensor) else initial[0]
         width = first.shape[-1] * (2 if args[8 if packed else 7] else 1)
-        made = (args[0].new_empty(*args[0].shape[:-1], width), *(first.new_empty(first.shape) for _ in range(states)))
+        made = (
+            args[0].new_empty(*args[0].shape[:-1], width),
+            *(first.new_empty(first.shape) for _ in range(states)),
+        )
         overload = getattr(_ATEN, name).data if packed else getattr(_ATEN, name).input
         return overload, made
 

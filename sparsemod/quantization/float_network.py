@@ -36,7 +36,9 @@ class FloatNetwork(Evaluation):
         steps = None if lengths is None else torch.from_numpy(np.asarray(lengths))
         with torch.no_grad():
             parts = [
-                run_float(self.graph, x[i : i + _CHUNK], lengths=None if steps is None else steps[i : i + _CHUNK])
+                run_float(
+                    self.graph, x[i : i + _CHUNK], lengths=None if steps is None else steps[i : i + _CHUNK]
+                )
                 for i in range(0, max(1, len(x)), _CHUNK)
             ]
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)

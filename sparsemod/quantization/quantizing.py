@@ -37,7 +37,11 @@ def quantize(
     with stage_errors("quantization"):
         ready = deployed(graph)
         # A scheme of another package may not know lengths.
-        return handler.quantize(ready, samples, lengths) if ready.uses_lengths else handler.quantize(ready, samples)
+        return (
+            handler.quantize(ready, samples, lengths)
+            if ready.uses_lengths
+            else handler.quantize(ready, samples)
+        )
 
 
 def _check_samples(samples: object) -> None:

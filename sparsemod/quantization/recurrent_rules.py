@@ -24,7 +24,9 @@ def _recurrent(build: Build, operator: Operator) -> Layer:
     if not all(np.isfinite(values).all() for values in (weight, bias, state_bias)):
         raise InvalidInput(f"layer {operator.name!r}", "weights", "finite values; the network has diverged")
     name, source = operator.output, build.tensors[operator.inputs[0]]
-    build.tensors[name] = TensorInfo(build.graph.shapes[name], STATE_SCALE, STATE_ZERO, build.graph.layouts.get(name))
+    build.tensors[name] = TensorInfo(
+        build.graph.shapes[name], STATE_SCALE, STATE_ZERO, build.graph.layouts.get(name)
+    )
     features = weight.shape[1] - units
     of_input = _part(weight[:, :features], bias, source.scale, 255)
     of_state = _part(weight[:, features:], state_bias, STATE_SCALE, 128)

@@ -31,7 +31,9 @@ class Static(Scheme[StaticConfig]):
 
     Config = StaticConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None) -> "IntegerNetwork":
+    def quantize(
+        self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None
+    ) -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static
 

@@ -111,4 +111,6 @@ def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    return filled("driver.c", networks=[(project.name, project.parts.network.uses_lengths) for project in projects])
+    return filled(
+        "driver.c", networks=[(project.name, project.parts.network.uses_lengths) for project in projects]
+    )

@@ -9,6 +9,7 @@ from sparsemod.export.c import text
 from sparsemod.export.c.layers import EMITTERS, Array, Context, Emitted
 from sparsemod.quantization.layers.recurrent import LastStep, MeanSteps, Recurrent
 
+
 @EMITTERS.rules("gru", "lstm")
 def _recurrent(context: Context, layer: Recurrent) -> Emitted:
     kernel, name = f"nn_{layer.kind}", context.name

@@ -24,7 +24,9 @@ def _pack(call: Call) -> None:
 
 def _divisor(call: Call, lengths: Any) -> int:
     if not isinstance(lengths, FromLengths) or lengths.role != "lengths":
-        raise call.unsupported("with lengths that are not the network's second input, or it divided by a whole number")
+        raise call.unsupported(
+            "with lengths that are not the network's second input, or it divided by a whole number"
+        )
     return lengths.divisor
 
 
@@ -75,7 +77,9 @@ def _layers(call: Call, kind: str, tensors: int) -> None:
         made = []
         for direction in range(directions):
             place = (layer * directions + direction) * per_cell
-            made.append(_cell(call, kind, source, flat[place : place + per_cell], layer, bool(direction), lengths))
+            made.append(
+                _cell(call, kind, source, flat[place : place + per_cell], layer, bool(direction), lengths)
+            )
             ends.append(_end(call, made[-1], bool(direction), lengths))
         source = made[0] if directions == 1 else _joined(call, made)
     result: Any = Packed(source, lengths) if packed else StepsFirst(source) if steps_first else source
@@ -123,7 +127,9 @@ def _cell(
 def _joined(call: Call, parts: list[str]) -> str:
     steps = call.walker.shapes[parts[0]][0]
     width = sum(call.walker.shapes[part][1] for part in parts)
-    return call.emit("concat", tuple(parts), {"axis": 1}, shape=(steps, width), layout="time-features", named=False)
+    return call.emit(
+        "concat", tuple(parts), {"axis": 1}, shape=(steps, width), layout="time-features", named=False
+    )
 
 
 def _end(call: Call, cell: str, reverse: bool, lengths: int) -> str:
@@ -155,7 +161,12 @@ def _run(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
     lengths = _steps(operator, x, inputs[1]) if a["lengths"] else torch.full((len(x),), a["steps"])
     weight, units = graph.state[str(operator.weight)], int(a["units"])
     features = weight.shape[1] - units
-    flat = [weight[:, :features], weight[:, features:], graph.state[str(operator.bias)], graph.state[a["state_bias"]]]
+    flat = [
+        weight[:, :features],
+        weight[:, features:],
+        graph.state[str(operator.bias)],
+        graph.state[a["state_bias"]],
+    ]
     flat = [tensor.to(x.dtype).contiguous() for tensor in flat]
     if a["reverse"]:
         x = reversed_steps(x, lengths)

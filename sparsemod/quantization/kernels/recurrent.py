@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from sparsemod.quantization.arithmetic import Int8, Int64, requantize
 from sparsemod.quantization.kernels.base import KERNELS, exact
-from sparsemod.quantization.layers.recurrent import SIGMOID, Gru, LastStep, Lstm, MeanSteps, Recurrent
+from sparsemod.quantization.layers.recurrent import SIGMOID, Gru, LastStep, MeanSteps, Recurrent
 
 
 def valid_steps(divisor: int, steps: int, lengths: NDArray[Any] | None, batch: int) -> Int64:
@@ -57,7 +57,10 @@ def _recurrent(layer: Recurrent, inputs: list[Any], points: list[int], zero_out:
     x, batch = inputs[0], inputs[0].shape[-1]
     steps = valid_steps(layer.lengths, layer.steps, inputs[1] if len(inputs) > 1 else None, batch)
     kind = exact(layer)
-    of_input, of_state = layer.weight[:, : layer.features].astype(kind), layer.weight[:, layer.features :].astype(kind)
+    of_input, of_state = (
+        layer.weight[:, : layer.features].astype(kind),
+        layer.weight[:, layer.features :].astype(kind),
+    )
     step = _gru_step if isinstance(layer, Gru) else _lstm_step
     h, state = (np.zeros((layer.units, batch), np.int64) for _ in range(2))
     made = np.zeros((layer.steps, layer.units, batch), np.int8)
@@ -67,7 +70,9 @@ def _recurrent(layer: Recurrent, inputs: list[Any], points: list[int], zero_out:
         state_sums = (of_state @ h.astype(kind)).astype(np.int64) + layer.state_bias[:, None]
         new_h, new_state = step(
             requantize(sums, layer.multiplier.astype(np.int64)[:, None], layer.shift[:, None]),
-            requantize(state_sums, layer.state_multiplier.astype(np.int64)[:, None], layer.state_shift[:, None]),
+            requantize(
+                state_sums, layer.state_multiplier.astype(np.int64)[:, None], layer.state_shift[:, None]
+            ),
             state,
         )
         valid = t < steps

@@ -63,7 +63,9 @@ class Recurrent(Weighted):
         super().__post_init__()
         rows, width = self.weight.shape
         if self.units < 1 or rows != self.gates * self.units or width <= self.units:
-            raise self.reject("units", self.units, f"1/{self.gates} of the {rows} rows, below {width} columns")
+            raise self.reject(
+                "units", self.units, f"1/{self.gates} of the {rows} rows, below {width} columns"
+            )
         if self.steps < 1 or self.lengths < 0:
             raise self.reject("steps, lengths", (self.steps, self.lengths), "at least 1 and 0")
         for name, kind in (
@@ -71,7 +73,9 @@ class Recurrent(Weighted):
         ):  # fmt: skip
             array = getattr(self, name)
             if array.dtype != kind or array.shape != (rows,):
-                raise self.reject(name, (str(array.dtype), array.shape), f"{kind.__name__} of shape {(rows,)}")
+                raise self.reject(
+                    name, (str(array.dtype), array.shape), f"{kind.__name__} of shape {(rows,)}"
+                )
         check_requantization(self, self.state_multiplier, self.state_shift)
         for sums, multiplier, shift in (
             (self.sums(), self.multiplier, self.shift), (self.state_sums(), self.state_multiplier, self.state_shift),
