@@ -8,14 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_morphisms import COLOURS, DIGITS, TABLE, built, difference, outputs, random_parent
+from support_morphisms import COLOURS, DIGITS, SERIES, SIGNAL, TABLE, built, difference, outputs, random_parent
 from torch import nn
 
 from sparsemod.errors import BuildError
 from sparsemod.morphisms import Inheritance, inherit, morphs
 from sparsemod.morphisms.inheritance.align import align
 from sparsemod.morphisms.inheritance.convolution import factorize, resize_kernel
-from sparsemod.morphisms.operators import CNN, MLP
+from sparsemod.morphisms.operators import CNN, CNN_RNN, MLP, RNN
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo, Value
 
@@ -26,7 +26,12 @@ KINDS: list[tuple[str, dict[str, Value], DataInfo]] = [
     ("cnn", {"max_filters": 9, "max_dense_width": 50, "batch_norm": False}, COLOURS),
     ("mlp", {"max_width": 40}, TABLE),
     ("mlp", {"max_width": 40, "batch_norm": True}, DIGITS),
+    ("rnn", {"max_layers": 3, "min_units": 2, "max_units": 20}, SERIES),
+    ("cnn_rnn", {"max_filters": 9, "min_units": 2, "max_units": 12}, SIGNAL),
+    ("cnn_rnn", {"max_filters": 9, "min_units": 2, "max_units": 12, "batch_norm": False}, SERIES),
 ]
+
+OPERATORS = {"cnn": CNN, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
 
 SMALL: dict[str, Value] = {
     "blocks": 1, "b1_layers": 2, "b1_l1_type": "conv", "b1_l1_filters": 4, "b1_l1_kernel": 3,
@@ -58,7 +63,7 @@ def pass_on(
 
 @pytest.mark.parametrize(
     ("kind", "operator"),
-    [(kind, op) for kind in KINDS for op in (CNN if kind[0] == "cnn" else MLP)],
+    [(kind, op) for kind in KINDS for op in OPERATORS[kind[0]]],
     ids=lambda value: getattr(value, "name", "") or f"{value[0]}-{value[2].name}",
 )
 def test_each_operator(kind: tuple[str, dict[str, Value], DataInfo], operator: Any) -> None:
@@ -103,7 +108,7 @@ def test_compositions_and_strangers(seed: int, kind: tuple[str, dict[str, Value]
 def test_preserving_morphs_composed() -> None:
     kept = total = 0
     for seed in range(30):
-        kind = KINDS[seed % 4]
+        kind = KINDS[seed % len(KINDS)]
         family = create_family(*kind[:2])
         space = family.space(kind[2])
         parent, module = random_parent(family, space, kind[2], seed)

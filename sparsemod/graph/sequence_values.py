@@ -92,9 +92,8 @@ def _from_lengths(call: Call) -> Any:
         return FromLengths("order")
     if role == "lengths" and call.operator == "sort":
         return (FromLengths("lengths", divisor), FromLengths("order"))
-    if role == "lengths" and call.operator in ("floor_divide", "div") and isinstance(call.node.args[1], int):
-        if call.operator == "floor_divide" or call.arguments.get("rounding_mode") == "floor":
-            return FromLengths("lengths", divisor * call.node.args[1])
+    if role == "lengths" and isinstance((*call.node.args, None)[1], int) and _floors(call):
+        return FromLengths("lengths", divisor * int(call.node.args[1]))  # type: ignore[call-overload, arg-type]
     if (
         call.operator in ("clamp", "clamp_min")
         and call.arguments["min"] == 1
@@ -102,6 +101,13 @@ def _from_lengths(call: Call) -> Any:
     ):
         return FromLengths(role, divisor)
     return FromLengths(role, divisor) if call.operator in _COPIES else FromLengths("other")
+
+
+def _floors(call: Call) -> bool:
+    """Whether a call divides and rounds down."""
+    return call.operator == "floor_divide" or (
+        call.operator == "div" and call.arguments.get("rounding_mode") == "floor"
+    )
 
 
 def _is_order(call: Call, values: list[Any]) -> bool:

@@ -177,7 +177,7 @@ def _cell(name: str, states: int) -> Callable[[tuple[Any, ...]], tuple[Any, Any]
 
 
 def _packed(args: tuple[Any, ...]) -> tuple[Any, Any]:
-    x, lengths, first = args
+    x, _, first = args
     batch, steps = x.shape[:2] if first else (x.shape[1], x.shape[0])
     sizes = torch.full((steps,), batch, dtype=torch.int64)
     return _ATEN._pack_padded_sequence.default, (x.new_empty(batch * steps, x.shape[2]), sizes)

@@ -58,10 +58,8 @@ def _layers(call: Call, kind: str, tensors: int) -> None:
     packed = isinstance(value, Packed)
     lengths = value.divisor if isinstance(value, Packed) else 0
     steps_first = not packed and not call["batch_first"]
-    if packed or isinstance(value, StepsFirst):
-        source = value.source
-    else:
-        source = call.tensor_of(given)
+    special = isinstance(value, Packed | StepsFirst)
+    source = value.source if special else call.tensor_of(given)
     if isinstance(value, StepsFirst) != steps_first:
         raise call.unsupported("the order of samples and steps is not that of batch_first")
     _check_start(call)

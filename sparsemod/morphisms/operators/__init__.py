@@ -11,10 +11,19 @@ from sparsemod.morphisms.operators.change_value import ChangeDropout, ChangeSett
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.narrow import Narrow
+from sparsemod.morphisms.operators.recurrent import (
+    AddDirection,
+    AddRecurrent,
+    ChangeCell,
+    ChangeReadout,
+    RemoveDirection,
+    RemoveRecurrent,
+)
 from sparsemod.morphisms.operators.remove_block import RemoveBlock
 from sparsemod.morphisms.operators.remove_dense import RemoveDense
 from sparsemod.morphisms.operators.remove_layer import RemoveLayer
 from sparsemod.morphisms.operators.shrink_kernel import ShrinkKernel
+from sparsemod.morphisms.operators.temporal import AddConv, RemoveConv
 from sparsemod.morphisms.operators.widen import Widen
 
 CNN: tuple[Morphism, ...] = (
@@ -46,6 +55,37 @@ MLP: tuple[Morphism, ...] = (
     ChangeSetting(r"layers|l\d+_width|dropout"),
 )
 
+_RECURRENT: tuple[Morphism, ...] = (
+    AddRecurrent(),
+    RemoveRecurrent(),
+    Widen(r"(units)"),
+    Narrow(r"(units)"),
+    ChangeCell(),
+    AddDirection(),
+    RemoveDirection(),
+    ChangeReadout(),
+    AddDense(CNN_DENSE),
+    RemoveDense(CNN_DENSE),
+    Widen(r"(d\d+)_width"),
+    Narrow(r"(d\d+)_width"),
+    ChangeDropout(),
+)
+_RECURRENT_NAMES = r"cell|layers|units|bidirectional|readout|dense|d\d+_width|dropout"
+
+RNN: tuple[Morphism, ...] = (*_RECURRENT, ChangeSetting(_RECURRENT_NAMES))
+
+CNN_RNN: tuple[Morphism, ...] = (
+    AddConv(),
+    RemoveConv(),
+    Widen(r"(c\d+)_filters"),
+    Narrow(r"(c\d+)_filters"),
+    GrowKernel(r"(c\d+)_kernel"),
+    ShrinkKernel(r"(c\d+)_kernel"),
+    ChangePooling(),
+    *_RECURRENT,
+    ChangeSetting(rf"convs|c\d+_.*|{_RECURRENT_NAMES}"),
+)
+
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "MLP"]
+__all__ = ["ANY", "CNN", "CNN_RNN", "MLP", "RNN"]

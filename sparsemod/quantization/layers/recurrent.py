@@ -39,20 +39,16 @@ SIGMOID: NDArray[np.int64] = np.minimum(
 """S of the definition."""
 
 
-def _empty(kind: Any) -> Any:
-    return field(default_factory=lambda: np.zeros(0, kind))
-
-
 @dataclass(frozen=True, eq=False)
 class Recurrent(Weighted):
     """Base of the recurrent layers; see the module. `weight` is (gates x units, features + units), with the gates in torch's order."""
 
     rank: ClassVar[int] = 2
     gates: ClassVar[int]
-    state_bias: Int32 = _empty(np.int32)
-    state_multiplier: Int32 = _empty(np.int32)
-    state_shift: Int32 = _empty(np.int32)
-    state_scale: Float32 = _empty(np.float32)
+    state_bias: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    state_multiplier: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    state_shift: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    state_scale: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
     units: int = 1
     steps: int = 1
     reverse: bool = False
