@@ -8,7 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support_morphisms import COLOURS, DIGITS, SERIES, SIGNAL, TABLE, built, difference, outputs, random_parent
+from support_morphisms import (
+    COLOURS,
+    DIGITS,
+    SERIES,
+    SIGNAL,
+    TABLE,
+    built,
+    difference,
+    outputs,
+    random_parent,
+)
 from torch import nn
 
 from sparsemod.errors import BuildError

@@ -90,7 +90,9 @@ def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, fam
 @given(
     data=st.data(),
     seed=st.integers(0, 2**31),
-    case=st.sampled_from([(family, operator) for family in ("cnn", "cnn_rnn") for operator in OPERATORS[family]]),
+    case=st.sampled_from(
+        [(family, operator) for family in ("cnn", "cnn_rnn") for operator in OPERATORS[family]]
+    ),
 )
 def test_each_operator_is_closed(data: st.DataObject, seed: int, case: tuple[str, Any]) -> None:
     family, operator = case

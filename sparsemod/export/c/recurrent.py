@@ -12,7 +12,7 @@ from sparsemod.quantization.layers.recurrent import LastStep, MeanSteps, Recurre
 
 @EMITTERS.rules("gru", "lstm")
 def _recurrent(context: Context, layer: Recurrent) -> Emitted:
-    kernel, name = f"nn_{layer.kind}", context.name
+    kernel, name = f"nn_{layer.kind}", context.array_name
     features, weight = layer.features, layer.weight
     sums = weight[:, :features].astype(np.int64).sum(axis=1)
     arrays = [
@@ -31,7 +31,7 @@ def _recurrent(context: Context, layer: Recurrent) -> Emitted:
     steps = _valid(layer.lengths, layer.steps)
     calls = [
         f"memset({{scratch}}, 0, {UNIT_BYTES * layer.units});",
-        f"{kernel}(&{name}, {steps}, {{in0}}, {{out}}, {{scratch}});",
+        f"{kernel}(&{context.name}, {steps}, {{in0}}, {{out}}, {{scratch}});",
     ]
     if layer.lengths and not layer.last:  # steps beyond the valid ones
         start = f"{steps} * {layer.units}"
@@ -39,7 +39,7 @@ def _recurrent(context: Context, layer: Recurrent) -> Emitted:
     words = f"{layer.kind.upper()} of {layer.units} units{', in reverse' if layer.reverse else ''}"
     return Emitted(
         calls, (kernel, "nn_sigmoid"), f"{words}{', last step' if layer.last else ''}", tuple(arrays),
-        text.struct("nn_recurrent_layer", name, fields), "dense",
+        text.struct("nn_recurrent_layer", context.name, fields), "dense",
     )  # fmt: skip
 
 

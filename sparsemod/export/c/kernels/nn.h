@@ -359,6 +359,44 @@ static inline int32_t nn_steps(int32_t length, int32_t divisor, int32_t steps)
     return valid < 1 ? 1 : valid > steps ? steps : valid;
 }
 
+/* Moves the `kept` newest bytes of a buffer of steps to its start, and appends the `size` bytes of the next step. */
+static inline void nn_push(int8_t *buffer, int32_t kept, int32_t size, const int8_t *step)
+{
+    memmove(buffer, buffer + size, (size_t)kept);
+    memcpy(buffer + kept, step, (size_t)size);
+}
+
+/* Adds a step to sums of 32 bits, wherever they lie. */
+static inline void nn_add_step(int32_t features, int32_t zero, const int8_t *step, int8_t *sums)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        sum += step[i] - zero;
+        memcpy(sums + 4 * i, &sum, sizeof sum);
+    }
+}
+
+/* The means of `steps` steps, rounded as in nn_mean_steps. */
+static inline void nn_mean_of_sums(int32_t features, int32_t steps, int32_t zero, const int8_t *sums, int8_t *output)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        output[i] = (int8_t)(zero - 256 + (2 * sum + steps + 512 * steps) / (2 * steps));
+    }
+}
+
+/* Sums times a factor, as in nn_mean. */
+static inline void nn_scaled_sums(int32_t features, int32_t multiplier, int32_t shift, int32_t zero, const int8_t *sums, int8_t *output)
+{
+    for (int32_t i = 0; i < features; ++i) {
+        int32_t sum;
+        memcpy(&sum, sums + 4 * i, sizeof sum);
+        output[i] = nn_clamped(nn_requantized(sum, multiplier, shift) + zero, INT8_MIN, INT8_MAX);
+    }
+}
+
 /* Output number `output` of some filters, from its sum. */
 static inline int8_t nn_output(const nn_filters *filters, int32_t output, int32_t sum)
 {
