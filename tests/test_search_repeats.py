@@ -83,17 +83,32 @@ def test_an_evaluation_without_a_standard_error_has_a_stated_default() -> None:
     assert memberships(OBJECTIVES, []) == []
 
 
-def member(key: str, count: int, probability: float) -> Member:
-    return Member(key, count, {}, 0.0, probability)
+def member(key: str, count: int, probability: float, error: float = 0.01, rival: str | None = None) -> Member:
+    return Member(key, count, {}, error, probability, rival)
 
 
-def test_the_most_uncertain_candidate_is_next_and_pending_trainings_count() -> None:
+def test_the_training_that_tells_most_is_next_and_pending_trainings_count() -> None:
     members = [member("a", 1, 0.5), member("b", 1, 0.6), member("c", 1, 1.0)]
     assert next_to_repeat(members, {}, 0.9, 3) == "a"
     assert next_to_repeat(members, {"a": 1}, 0.9, 3) == "b"
+    assert settled(member("d", 1, 0.1), 0.9) and not settled(member("d", 1, 0.11), 0.9)
+
+
+def test_a_rival_is_trained_when_its_error_is_less_certain() -> None:
+    """Of a candidate with nine trainings and its rival with two, the rival's mean is what is not known."""
+    members = [member("a", 9, 0.5, 0.01, rival="b"), member("b", 2, 1.0, 0.02)]
+    assert next_to_repeat(members, {}, 0.9, 3) == "b"
+    assert next_to_repeat(members, {"b": 20}, 0.9, 3) == "a"
+
+
+def test_members_of_a_settled_front_get_their_smallest_number_of_trainings() -> None:
     assert next_to_repeat([member("c", 1, 0.95), member("d", 1, 0.05)], {}, 0.9, 3) == "c"
     assert next_to_repeat([member("c", 1, 0.95)], {"c": 2}, 0.9, 3) is None
-    assert settled(member("d", 1, 0.1), 0.9) and not settled(member("d", 1, 0.11), 0.9)
+
+
+def test_the_rival_is_the_best_of_those_that_cost_no_more() -> None:
+    a, b, c = trainings("a", [0.3], 10.0), trainings("b", [0.25], 20.0), trainings("c", [0.24], 30.0)
+    assert [one.rival for one in memberships(OBJECTIVES, [a, b, c])] == [None, "a", "b"]
 
 
 def made_problem(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +143,7 @@ def test_repetitions_recover_the_true_front_of_a_noisy_problem_more_often_than_s
             runs[int(key)].append(errors[int(key)] + rng.normal(0, 0.02))
         members = memberships(OBJECTIVES, [trainings(str(i), runs[i], flash[i], 0.02) for i in range(24)])
         repeated.append(agreement({int(one.key) for one in members if one.probability >= 0.5}, truth))
-    assert np.mean(repeated) > np.mean(single) + 0.03
+    assert np.mean(repeated) > np.mean(single) + 0.1
     better = sum(b > a for a, b in zip(single, repeated, strict=True))
     worse = sum(b < a for a, b in zip(single, repeated, strict=True))
     assert better > 2 * worse

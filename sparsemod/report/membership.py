@@ -9,6 +9,7 @@ all repeated candidates, with the weight of two trainings on f = 1. With a flat 
 of its n_c trainings with standard deviation f * s_c / sqrt(n_c). Costs are means over the trainings and exact.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.objectives import Objectives
+from sparsemod.records import TrialRecord, TrialState, Value
 
 Floats = NDArray[np.float64]
 
@@ -53,13 +55,17 @@ class Trainings:
 @dataclass(frozen=True)
 class Member:
     """A candidate with its means over `count` trainings, the standard error of its mean error (None if the error is
-    not measured), and the probability that it is on the front."""
+    not measured), and the probability that it is on the front.
+
+    `rival`: key of the candidate with the smallest error among those that cost at most as much; None if there is none.
+    """
 
     key: str
     count: int
     means: Mapping[str, float]
     standard_error: float | None
     probability: float
+    rival: str | None = None
 
 
 def memberships(objectives: Objectives, candidates: Sequence[Trainings], seed: int = 0) -> list[Member]:
@@ -71,7 +77,7 @@ def memberships(objectives: Objectives, candidates: Sequence[Trainings], seed: i
         return []
     means = [one.mean() for one in candidates]
     deviations = _deviations(objectives, candidates, means)
-    probabilities = _probabilities(objectives, means, deviations, seed)
+    probabilities, rivals = _probabilities(objectives, means, deviations, seed)
     return [
         Member(
             one.key,
@@ -79,10 +85,62 @@ def memberships(objectives: Objectives, candidates: Sequence[Trainings], seed: i
             mean,
             None if NOISY not in mean else float(deviation),
             float(probability),
+            None if rival is None else candidates[rival].key,
         )
-        for one, mean, deviation, probability in zip(
-            candidates, means, deviations, probabilities, strict=True
+        for one, mean, deviation, probability, rival in zip(
+            candidates, means, deviations, probabilities, rivals, strict=True
         )
+    ]
+
+
+@dataclass(frozen=True)
+class FrontMember:
+    """A candidate that may be on the front, with its completed trials.
+
+    `metrics`: means over the trials. `standard_error`: of the mean error, in the error's unit, None if the error is
+    not measured. `probability`: of being on the front.
+    """
+
+    parameters: dict[str, Value]
+    trials: tuple[int, ...]
+    metrics: dict[str, float]
+    standard_error: float | None
+    probability: float
+
+
+def front_members(
+    objectives: Objectives, rows: Sequence[TrialRecord], least: float = 0.05, seed: int = 0
+) -> list[FrontMember]:
+    """Return the candidates with at least probability `least` of being on the front, sorted by their first objective.
+
+    Completed trials of equal parameters are one candidate. Trials without a value of some objective do not count.
+    """
+    groups: dict[str, list[TrialRecord]] = {}
+    for row in sorted(rows, key=lambda row: row.index):
+        values = row.values()
+        if row.state is TrialState.COMPLETED and all(
+            math.isfinite(values.get(name, math.nan)) for name in objectives.names
+        ):
+            groups.setdefault(json.dumps(row.candidate.parameters, sort_keys=True), []).append(row)
+    candidates = [
+        Trainings(
+            key,
+            tuple(row.values() for row in group),
+            tuple(row.standard_errors().get(NOISY) for row in group),
+        )
+        for key, group in groups.items()
+    ]
+    likely = [one for one in memberships(objectives, candidates, seed) if one.probability >= least]
+    first = objectives.names[0]
+    return [
+        FrontMember(
+            dict(groups[one.key][0].candidate.parameters),
+            tuple(row.index for row in groups[one.key]),
+            dict(one.means),
+            one.standard_error,
+            one.probability,
+        )
+        for one in sorted(likely, key=lambda one: (one.means[first], groups[one.key][0].index))
     ]
 
 
@@ -107,31 +165,32 @@ def _deviations(
 
 def _probabilities(
     objectives: Objectives, means: Sequence[Mapping[str, float]], deviations: Floats, seed: int
-) -> Floats:
+) -> tuple[Floats, list[int | None]]:
     """Return the share of the draws in which each candidate meets the budgets and no other candidate that meets
-    them is at least as good in every objective."""
+    them is at least as good in every objective, and the place of each candidate's rival."""
     others = [name for name in objectives.names if name != NOISY]
     drawn = NOISY in objectives.names
     fixed = {name: limit for name, limit in objectives.budgets.items() if name != NOISY}
     limit = objectives.budgets.get(NOISY, math.inf)
     normal = np.random.default_rng(seed).standard_normal((DRAWS, len(means)))
-    errors = np.array([mean.get(NOISY, 0.0) for mean in means]) + normal * deviations
+    mean_errors = np.array([mean.get(NOISY, 0.0) for mean in means])
+    errors = mean_errors + normal * deviations
     within = np.array([all(mean.get(name, 0.0) <= most for name, most in fixed.items()) for mean in means])
     allowed = within & (errors <= limit)
     costs = np.array([[mean[name] for name in others] for mean in means]).reshape(len(means), len(others))
     # A candidate over the limit of the error beats nobody.
     rivals = np.where(allowed, errors, np.inf)
     result = np.zeros(len(means))
-    for place in _contenders(
-        costs, np.array([mean.get(NOISY, 0.0) for mean in means]), deviations, within, limit, drawn
-    ):
+    strongest: list[int | None] = [None] * len(means)
+    for place in _contenders(costs, mean_errors, deviations, within, limit, drawn):
         beaten = np.zeros(DRAWS, dtype=bool)
         no_worse = _no_worse(costs, place, ties=drawn)
         if no_worse.any():
             best = rivals[:, no_worse].min(axis=1)
+            strongest[place] = int(np.argmin(np.where(no_worse & within, mean_errors, np.inf)))
             beaten = best <= errors[:, place] if drawn else best < np.inf
         result[place] = float(np.mean(allowed[:, place] & ~beaten))
-    return result
+    return result, strongest
 
 
 def _no_worse(costs: Floats, place: int, *, ties: bool) -> NDArray[np.bool_]:
@@ -173,15 +232,31 @@ def next_to_repeat(
     """Return the key of the candidate whose next training tells most about the front, or None when nothing is left
     to learn.
 
-    Candidates whose membership is not settled come first, those with the largest variance p (1 - p) per training;
-    then likely members with fewer than `seeds` trainings. `pending`: trainings under way, by key.
+    A candidate whose membership p is not settled depends on its own mean error and on its rival's. Of all these
+    candidates and rivals, the one with the largest p (1 - p) times the variance that one more training removes is
+    next. When all are settled, likely members with fewer than `seeds` trainings follow. `pending`: trainings under
+    way, by key.
     """
+    by_key = {member.key: member for member in members}
 
     def trainings(member: Member) -> int:
         return member.count + pending.get(member.key, 0)
 
-    open_ = [one for one in members if not settled(one, confidence)]
-    if open_:
-        return max(open_, key=lambda one: one.probability * (1.0 - one.probability) / trainings(one)).key
+    def removed(member: Member) -> float:
+        """Variance of the mean error that one more training removes."""
+        single = member.count * (member.standard_error or 0.0) ** 2
+        return single / (trainings(member) * (trainings(member) + 1))
+
+    best, chosen = 0.0, None
+    for one in members:
+        if settled(one, confidence):
+            continue
+        for member in (one, by_key.get(one.rival or "")):
+            if member is not None:
+                worth = one.probability * (1.0 - one.probability) * removed(member)
+                if worth > best:
+                    best, chosen = worth, member.key
+    if chosen is not None:
+        return chosen
     few = [one for one in members if one.probability >= 0.5 and trainings(one) < seeds]
     return min(few, key=lambda one: (trainings(one), -one.probability)).key if few else None

@@ -147,7 +147,7 @@ class SearchConfig(SourceConfig):
             return rounds
         return (
             *rounds,
-            Round(REPEATS, "repeats over seeds", self.rounds.repeats.trials, self.rounds.r2.epochs),
+            Round(REPEATS, "over seeds", self.rounds.repeats.trials, self.rounds.r2.epochs),
         )
 
     def extended(self, more: Mapping[str, int]) -> Self:
