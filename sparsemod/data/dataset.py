@@ -172,7 +172,8 @@ def _key(spec: DatasetSpec) -> str:
     if isinstance(path, str):
         # A user's file may change between calls; a published dataset does not.
         place = data_root(spec.root) / Path(path).expanduser()
-        stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
+        files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
+        stamp = fingerprint("\n".join(f"{file} {file.stat().st_mtime_ns}" for file in files))
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
     return fingerprint(text)
 
