@@ -16,7 +16,7 @@ class SequenceNetwork(nn.Module):
     """Convolutions over time, a recurrent layer, and one of ENDS; samples are (steps, features)."""
 
     def __init__(
-        self, convs: nn.Module, layer: nn.RNNBase, end: str, classifier: nn.Module, pooled: int
+        self, convs: nn.Sequential, layer: nn.RNNBase, end: str, classifier: nn.Module, pooled: int
     ) -> None:
         super().__init__()
         self.convs, self.layer, self.end, self.classifier, self.pooled = convs, layer, end, classifier, pooled
@@ -25,7 +25,8 @@ class SequenceNetwork(nn.Module):
         return self.classifier(self.ended(*self.steps(x)))
 
     def steps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.convs(x.transpose(1, 2)).transpose(1, 2)
+        if len(self.convs):
+            x = self.convs(x.transpose(1, 2)).transpose(1, 2)
         first = self.layer.batch_first
         made, states = self.layer(x if first else x.transpose(0, 1))
         return made if first else made.transpose(0, 1), states[0] if isinstance(states, tuple) else states
@@ -48,7 +49,8 @@ class PackedNetwork(SequenceNetwork):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if lengths is None:
             lengths = torch.full((len(x),), x.shape[1])
-        x = self.convs(x.transpose(1, 2)).transpose(1, 2)
+        if len(self.convs):
+            x = self.convs(x.transpose(1, 2)).transpose(1, 2)
         steps = x.shape[1]
         if self.pooled > 1:
             lengths = (lengths // self.pooled).clamp(min=1)
