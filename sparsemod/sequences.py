@@ -4,8 +4,44 @@ A network with the attribute `uses_lengths = True` has `forward(x, lengths=None)
 sample, the first ones; the rest is padding. These functions, and recurrent layers on packed sequences, read them.
 """
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Padded:
+    """A batch of sequences: `x` (N, ...) with zeros after the first `lengths` (N,) steps of each sample."""
+
+    x: Tensor
+    lengths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, part: slice) -> "Padded":
+        return Padded(self.x[part], self.lengths[part])
+
+
+Batch = Tensor | Padded
+
+
+def call(module: nn.Module, batch: Batch) -> Tensor:
+    """Return the outputs of a batch. Only a module with `uses_lengths` gets the lengths; others see the padding."""
+    outputs: Tensor
+    if isinstance(batch, Tensor):
+        outputs = module(batch)
+    elif getattr(module, "uses_lengths", False):
+        outputs = module(batch.x, batch.lengths)
+    else:
+        outputs = module(batch.x)
+    return outputs
+
+
+def tensor_of(batch: Batch) -> Tensor:
+    """Return the samples of a batch without their lengths."""
+    return batch if isinstance(batch, Tensor) else batch.x
 
 
 @torch.library.custom_op("sparsemod::last_step", mutates_args=())

@@ -10,6 +10,7 @@ from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.spec.methods import PRUNING, PruningConfig
+from sparsemod.spec.parts import SplitterSpec
 from sparsemod.spec.training import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -22,13 +23,16 @@ _PIPELINE = {
     "rule": "training",
     "sparsity": "pruning",
     "pruning_method": "pruning",
+    "max_len": "dataset.splitter",
 }
 
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
-Each replaces the constant of the same name in `training` or `pruning`; `pruning_method` replaces `pruning.method`.
+Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
 """
+
+MAX_LEN = "max_len"
 
 METHOD = "pruning_method"
 
@@ -69,6 +73,7 @@ def check_pipeline(
     pruning: PruningConfig,
     field: str,
     methods: Parameter | None = None,
+    splitter: SplitterSpec | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
@@ -79,12 +84,16 @@ def check_pipeline(
         _check_methods(parameter, pruning, field)
         return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if name == MAX_LEN and splitter is None:
+        raise InvalidInput(field, "searched", "needs dataset.splitter, which cuts the sequences into windows")
     if part == "pruning" and methods is not None:
         several = [with_method(pruning, str(value)) for value in extremes(methods)]
         for one in [config for config in several if config.has(name)] or several[:1]:
             check_pipeline(parameter, training, one, field)
         return
     whole: BaseModel = training if part == "training" else pruning
+    if splitter is not None and name == MAX_LEN:
+        whole = splitter
     if part == "pruning" and not pruning.has(name):
         allowed = f"needs pruning.method {_with_key(name)} (it is {pruning.method})"
         raise InvalidInput(field, "searched", allowed)
