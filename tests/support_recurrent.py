@@ -16,7 +16,7 @@ class SequenceNetwork(nn.Module):
     """Convolutions over time, a recurrent layer, and one of ENDS; samples are (steps, features)."""
 
     def __init__(
-        self, convs: nn.Module, layer: nn.RNNBase, end: str, classifier: nn.Module, pooled: int
+        self, convs: nn.Sequential, layer: nn.RNNBase, end: str, classifier: nn.Module, pooled: int
     ) -> None:
         super().__init__()
         self.convs, self.layer, self.end, self.classifier, self.pooled = convs, layer, end, classifier, pooled
@@ -25,7 +25,8 @@ class SequenceNetwork(nn.Module):
         return self.classifier(self.ended(*self.steps(x)))
 
     def steps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.convs(x.transpose(1, 2)).transpose(1, 2)
+        if len(self.convs):
+            x = self.convs(x.transpose(1, 2)).transpose(1, 2)
         first = self.layer.batch_first
         made, states = self.layer(x if first else x.transpose(0, 1))
         return made if first else made.transpose(0, 1), states[0] if isinstance(states, tuple) else states
@@ -48,7 +49,8 @@ class PackedNetwork(SequenceNetwork):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if lengths is None:
             lengths = torch.full((len(x),), x.shape[1])
-        x = self.convs(x.transpose(1, 2)).transpose(1, 2)
+        if len(self.convs):
+            x = self.convs(x.transpose(1, 2)).transpose(1, 2)
         steps = x.shape[1]
         if self.pooled > 1:
             lengths = (lengths // self.pooled).clamp(min=1)
@@ -63,8 +65,10 @@ class PackedNetwork(SequenceNetwork):
         return self.classifier(self.ended(padded, states[0] if isinstance(states, tuple) else states))
 
 
-def random_sequence_module(rng: np.random.Generator) -> tuple[nn.Module, tuple[int, int]]:
-    """Return (module, (steps, features))."""
+def random_sequence_module(
+    rng: np.random.Generator, streams: bool = False
+) -> tuple[nn.Module, tuple[int, int]]:
+    """Return (module, (steps, features)); with `streams` a module of causal layers."""
     steps, features = int(rng.integers(4, 14)), int(rng.integers(1, 8))
     channels, length, pooled = features, steps, 1
     convs: list[nn.Module] = []
@@ -72,22 +76,24 @@ def random_sequence_module(rng: np.random.Generator) -> tuple[nn.Module, tuple[i
         width, dilation = int(rng.integers(1, 4)), int(rng.integers(1, 3))
         out = int(rng.integers(1, 9))
         around = dilation * (width - 1)
-        left = around if rng.random() < 0.5 else around // 2  # causal, or about the same on both sides
+        left = (
+            around if streams or rng.random() < 0.5 else around // 2
+        )  # causal, or about the same on both sides
         convs += [
             nn.ConstantPad1d((left, around - left), 0.0),
             nn.Conv1d(channels, out, width, dilation=dilation),
         ]
         convs += [[nn.ReLU()], [nn.BatchNorm1d(out), nn.ReLU()], [nn.Hardswish()]][rng.integers(3)]
         channels = out
-        if length >= 4 and rng.random() < 0.5:
+        if length >= 4 and rng.random() < 0.5 and not streams:
             convs.append((nn.MaxPool1d, nn.AvgPool1d)[rng.integers(2)](2))
             length, pooled = length // 2, pooled * 2
-    both, units = bool(rng.integers(2)), int(rng.integers(1, 10))
+    both, units = bool(rng.integers(2)) and not streams, int(rng.integers(1, 10))
     layer = (nn.GRU, nn.LSTM)[rng.integers(2)](
         channels, units, int(rng.integers(1, 4)), batch_first=bool(rng.integers(2)), bidirectional=both,
         bias=bool(rng.random() < 0.8),
     )  # fmt: skip
-    end = ENDS[rng.integers(len(ENDS))]
+    end = ENDS[rng.integers(3 if streams else len(ENDS))]
     width = units * (2 if both else 1) * (length if end == "all" else 1)
     classes = int(rng.integers(2, 6))
     kind = (SequenceNetwork, PackedNetwork)[rng.integers(2)]
@@ -97,11 +103,11 @@ def random_sequence_module(rng: np.random.Generator) -> tuple[nn.Module, tuple[i
 class DrawnRecurrent:
     """A random network: `module`, samples `x` with `lengths` (None without), the integer `network` and int8 `images`."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, streams: bool = False) -> None:
         rng = np.random.default_rng(seed)
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(seed)
-            module, shape = random_sequence_module(rng)
+            module, shape = random_sequence_module(rng, streams)
             self.module = module.eval()
             randomize(self.module, seed)
             self.x = 2 * torch.randn(12, *shape)

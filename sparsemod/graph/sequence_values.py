@@ -92,8 +92,9 @@ def _from_lengths(call: Call) -> Any:
         return FromLengths("order")
     if role == "lengths" and call.operator == "sort":
         return (FromLengths("lengths", divisor), FromLengths("order"))
-    if role == "lengths" and isinstance((*call.node.args, None)[1], int) and _floors(call):
-        return FromLengths("lengths", divisor * int(call.node.args[1]))  # type: ignore[call-overload, arg-type]
+    by = (*call.node.args, None)[1]
+    if role == "lengths" and isinstance(by, int) and _floors(call):
+        return FromLengths("lengths", divisor * by)
     if (
         call.operator in ("clamp", "clamp_min")
         and call.arguments["min"] == 1

@@ -142,7 +142,7 @@ class RecurrentCalls(TorchFunctionMode):
     """
 
     def __init__(self, recorder: "_Recorder") -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.recorder = recorder
 
     def __torch_function__(
@@ -240,12 +240,20 @@ class _Recorder(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is _ATEN._local_scalar_dense.default and args[0].device.type == "cpu":
-            return func(*args)  # a number of the lengths, such as the size of a batch
+        if func is _ATEN._local_scalar_dense.default and self._is_batch_size(args[0]):
+            return func(*args)
         result = _known_result(func, args, kwargs)
         return self.record(
             func, args, kwargs, lambda: func(*args, **kwargs) if result is None else result, _calling_line()
         )
+
+    def _is_batch_size(self, number: Tensor) -> bool:
+        """Whether a number is the size of a packed batch at one step, which recurrent layers read."""
+        node = self._nodes.get(id(number))
+        while node is not None and node.target in (_ATEN.select.int, operator.getitem):
+            source = node.args[0]
+            node = source if isinstance(source, Node) else None
+        return node is not None and node.target is _ATEN._pack_padded_sequence.default
 
     def record(
         self,

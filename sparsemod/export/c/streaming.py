@@ -247,12 +247,14 @@ class _Builder:
         """Return the C code of a layer on one step; its arrays are those of the window form."""
         window = self.identifiers[layer.name]
         index, _, words = window.removeprefix(f"{self.model}__").partition("_")
-        context: Any = Context(
-            StepNetwork(self.tensors),
-            _NoOrder(),
+        network: Any = StepNetwork(self.tensors)
+        layout: Any = _NoOrder()
+        context = Context(
+            network,
+            layout,
             f"{self.model}__s{index}_{words}",
             self.encodings,
-            window,  # type: ignore[arg-type]
+            window,
         )
         return emit(context, layer)
 

@@ -53,7 +53,8 @@ def _lstm(call: Call) -> None:
 
 def _layers(call: Call, kind: str, tensors: int) -> None:
     """Translate every layer and direction to one operator, and join the directions of a layer."""
-    walker, given = call.walker, call.arguments.get("data", call.arguments.get("input"))
+    walker = call.walker
+    given = call["data"] if "data" in call.arguments else call["input"]
     value = walker.values[given]
     packed = isinstance(value, Packed)
     lengths = value.divisor if isinstance(value, Packed) else 0
@@ -182,7 +183,8 @@ def _run(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
 
 def _steps(operator: Operator, x: Tensor, lengths: Tensor) -> Tensor:
     """Return the valid steps of the operator's input, at least one."""
-    return (lengths // operator.attributes["lengths"]).clamp(1, x.shape[1])
+    divisor: int = operator.attributes["lengths"]
+    return (lengths // divisor).clamp(1, x.shape[1])
 
 
 def reversed_steps(x: Tensor, lengths: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def _tanh(a: Int64) -> Int64:
 
 
 def _to_int8(s: Int64) -> Int64:
-    return np.clip((s + 128) >> 8, -128, 127)
+    return np.asarray(np.clip((s + 128) >> 8, -128, 127), np.int64)
 
 
 def _gru_step(of_input: Int64, of_state: Int64, state: Int64) -> tuple[Int64, Int64]:
@@ -69,9 +69,13 @@ def _recurrent(layer: Recurrent, inputs: list[Any], points: list[int], zero_out:
         sums = (of_input @ (x[t].astype(kind) - kind(points[0]))).astype(np.int64) + layer.bias[:, None]
         state_sums = (of_state @ h.astype(kind)).astype(np.int64) + layer.state_bias[:, None]
         new_h, new_state = step(
-            requantize(sums, layer.multiplier.astype(np.int64)[:, None], layer.shift[:, None]),
             requantize(
-                state_sums, layer.state_multiplier.astype(np.int64)[:, None], layer.state_shift[:, None]
+                sums, layer.multiplier.astype(np.int64)[:, None], layer.shift.astype(np.int64)[:, None]
+            ),
+            requantize(
+                state_sums,
+                layer.state_multiplier.astype(np.int64)[:, None],
+                layer.state_shift.astype(np.int64)[:, None],
             ),
             state,
         )
