@@ -107,8 +107,12 @@ class _DryRun:
     def run(self) -> None:
         data = load(self.spec.dataset, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        lengths = data.train.lengths
+        steps = "" if lengths is None else f" (sequences of {lengths.min()} to {lengths.max()} steps)"
         self.add(
-            "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
+            "ok",
+            "data",
+            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} classes; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:

@@ -14,7 +14,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
-from sparsemod.sequences import Batch, Padded, call, tensor_of
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -287,7 +287,7 @@ class _Training:
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
-                x = self._augmented(x, generator)
+                x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
                 rate = self.rate.at(step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
@@ -319,16 +319,6 @@ class _Training:
             learning_rate=self.rate.at(first_step),
             sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
         )
-
-    def _augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
-        if not self.augment:
-            return batch
-        x = tensor_of(batch)
-        for augment in self.augment:
-            x = augment(x, generator)
-        if not self.data.train.channels_last:
-            x = x.clone(memory_format=torch.contiguous_format)
-        return x if isinstance(batch, Tensor) else Padded(x, batch.lengths)
 
     def _record_epoch(self, point: CurvePoint) -> None:
         """Add the epoch to the curve; store its weights if they are the best so far."""
