@@ -62,6 +62,7 @@ def _any(*arguments: object) -> Inheritance:
 
 MORPHISMS: Registry[MorphismSet] = Registry("morphism set", "sparsemod.morphisms")
 MORPHISMS.add("cnn", MorphismSet(operators.CNN, _cnn))
+MORPHISMS.add("cnn1d", MorphismSet(operators.CNN1D, _cnn))
 MORPHISMS.add("mlp", MorphismSet(operators.MLP, _mlp))
 MORPHISMS.add("rnn", MorphismSet(operators.RNN, _recurrent))
 MORPHISMS.add("cnn_rnn", MorphismSet(operators.CNN_RNN, _recurrent))
