@@ -29,6 +29,10 @@ _SIZES = ("aten.sym_size.int",)
 _NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default", "aten.native_batch_norm.default")
 
 
+_PARTS = ("aten.expand_as.default",)
+"""Calls that capture reads only as parts of others."""
+
+
 class _Batch:
     """A size that follows from the batch; the module infers it."""
 
@@ -172,7 +176,7 @@ class ExportedNetwork(nn.Module):
         title = (layer[1] if len(layer) > 1 and layer[1] else "") or str(node.get("name") or target)
         if target in _SIZES or target.startswith("_operator."):
             return
-        if not (TRANSLATIONS.has(target) or target in _NORMS):
+        if not (TRANSLATIONS.has(target) or target in (*_NORMS, *_PARTS)):
             raise Unsupported(target, title, _BY, place=_place(node))
         arguments = {str(one["name"]): self._argument(one["arg"], known, title, target) for one in node["inputs"]}
         positional = [str(one["name"]) for one in node["inputs"] if one.get("kind", 1) != 2]

@@ -248,6 +248,8 @@ class Call:
         made = self.builder.emit(
             "view", (source,), output or self.output, {"operator": operator, "arguments": arguments}
         )
+        if source in self.builder.scales:
+            self.builder.scales[made] = self.builder.scales[source]
         if source in self.file.unsigned:
             self.file.unsigned.add(made)
         return made
