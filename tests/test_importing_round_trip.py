@@ -80,7 +80,9 @@ def test_a_network_keeps_its_scales_integers_normalization_and_classes(suffix: s
     assert again.normalization == network.normalization and again.classes == network.classes
     pairs = [(one.input, one.output) for one in (network, again)]
     for place in (0, 1):
-        first, second = (one.tensors[names[place]] for one, names in zip((network, again), pairs, strict=True))
+        first, second = (
+            one.tensors[names[place]] for one, names in zip((network, again), pairs, strict=True)
+        )
         assert (first.scale, first.zero_point) == (second.scale, second.zero_point)
     written = sorted(layer.weight.tobytes() for layer in network.weighted())
     assert sorted(layer.weight.tobytes() for layer in again.weighted()) == written

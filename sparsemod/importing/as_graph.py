@@ -20,13 +20,21 @@ def as_graph(network: IntegerNetwork) -> Graph:
         weight = bias = None
         if isinstance(layer, Weighted):
             weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-            state[weight], state[bias] = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
+            state[weight], state[bias] = torch.tensor(layer.weight), torch.tensor(layer.bias)
         operators.append(
             Operator(
-                layer.name, _KINDS.get(layer.kind, layer.kind), layer.inputs, layer.output, _attributes(layer), weight, bias
+                layer.name,
+                _KINDS.get(layer.kind, layer.kind),
+                layer.inputs,
+                layer.output,
+                _attributes(layer),
+                weight,
+                bias,
             )
         )
-    return Graph(network.input, network.output, tuple(operators), network.named.shapes, state, network.named.layouts)
+    return Graph(
+        network.input, network.output, tuple(operators), network.named.shapes, state, network.named.layouts
+    )
 
 
 def _attributes(layer: Layer) -> dict[str, Any]:
@@ -37,4 +45,9 @@ def _attributes(layer: Layer) -> dict[str, Any]:
     }  # fmt: skip
     activation = {"activation": None} if layer.traits.fuses_activation else {}
     named = {name: getattr(layer, name) for name in ("axis", "keep") if hasattr(layer, name)}
-    return {**(geometry if layer.traits.window or window.kernel != (1, 1) else {}), **activation, **named, **layer.attributes}
+    return {
+        **(geometry if layer.traits.window or window.kernel != (1, 1) else {}),
+        **activation,
+        **named,
+        **layer.attributes,
+    }

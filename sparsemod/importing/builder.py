@@ -40,7 +40,9 @@ class Builder:
             )
         self.shapes[name] = shape
 
-    def emit(self, kind: str, inputs: tuple[str, ...], output: str, attributes: Mapping[str, Any] | None = None) -> str:
+    def emit(
+        self, kind: str, inputs: tuple[str, ...], output: str, attributes: Mapping[str, Any] | None = None
+    ) -> str:
         """Add a step and return its output. Raises InvalidInput when it does not fit its inputs."""
         step = Step(kind, self._free(), self.title, inputs, output, attributes or {})
         try:
@@ -49,7 +51,7 @@ class Builder:
                 made = layer(*(torch.empty(_BATCH, *self.shapes[name]) for name in inputs))
         except SparsemodError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  torch raises many kinds
             words = (str(error).strip().splitlines() or [type(error).__name__])[0]
             shapes = ", ".join(str(self.shapes[name]) for name in inputs)
             raise self.broken(f"inputs {shapes} do not fit: {words}") from None

@@ -1,7 +1,7 @@
 """A float model as a torch module: layers with the names of the file, whose weights training and pruning can change."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ class View(nn.Module):
         return view(x, self.operator, self.arguments)
 
 
-_PAIRS = {
+_PAIRS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "divide": torch.div, "maximum": torch.maximum,
     "minimum": torch.minimum,
 }  # fmt: skip
@@ -235,7 +235,13 @@ def load_weights(layer: nn.Module, step: Step) -> None:
     """Copy the file's weights into a layer."""
     inner = layer.layer if isinstance(layer, Clamped) else layer
     inner = inner.layer if isinstance(inner, Window) else inner
-    names = {"weight": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var", "slopes": "weight"}
+    names = {
+        "weight": "weight",
+        "bias": "bias",
+        "mean": "running_mean",
+        "variance": "running_var",
+        "slopes": "weight",
+    }
     with torch.no_grad():
         for key, name in names.items():
             target, value = getattr(inner, name, None), step.attributes.get(key)
@@ -269,7 +275,9 @@ def _conv_transpose(step: Step, shape: Shape) -> nn.Module:
     last = slice(1, None) if sequence else slice(None)
     padding, same = _sides(a["padding"], sequence)
     if not same:
-        raise Unsupported("transposed convolution with different padding of the sides", step.title, "reading a model")
+        raise Unsupported(
+            "transposed convolution with different padding of the sides", step.title, "reading a model"
+        )
     kind = nn.ConvTranspose1d if sequence else nn.ConvTranspose2d
     return kind(
         inputs, per_group * a["groups"], tuple(kernel[last]), stride=tuple(a["stride"][last]), padding=padding,
@@ -300,7 +308,9 @@ def _pool(step: Step, shape: Shape) -> nn.Module:
         return layer if same else Window(layer, a["padding"], float("-inf"))
     if not same and not a["count_padding"]:
         raise Unsupported(
-            "average pooling whose padding differs between the sides and does not count", step.title, "reading a model"
+            "average pooling whose padding differs between the sides and does not count",
+            step.title,
+            "reading a model",
         )
     kind_of_mean: Any = nn.AvgPool1d if sequence else nn.AvgPool2d
     layer = kind_of_mean(kernel, stride, count_include_pad=a["count_padding"], **options)
@@ -326,7 +336,9 @@ _MAKERS: Mapping[str, Any] = {
     "batch_norm": _batch_norm,
     "function": lambda step, shape: Function(step.attributes["function"]),
     "prelu": lambda step, shape: nn.PReLU(len(step.attributes["slopes"])),
-    "constant": lambda step, shape: WithConstant(**{k: step.attributes[k] for k in ("operator", "value", "reverse")}),
+    "constant": lambda step, shape: WithConstant(
+        **{k: step.attributes[k] for k in ("operator", "value", "reverse")}
+    ),
     "pair": lambda step, shape: Pair(step.attributes["operator"]),
     "max_pool": _pool,
     "avg_pool": _pool,

@@ -6,24 +6,19 @@ has another scale than its kernel can make (such as a pooling with two scales) g
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError, Unsupported
-from sparsemod.graph.functions import X, evaluate, title
+from sparsemod.graph.functions import X
+from sparsemod.graph.rules.resizing import between
+from sparsemod.importing.integer_build import BY, Build, numbers
 from sparsemod.importing.steps import Scale, Step, Steps
-from sparsemod.importing.views import OUTSIDE, moved
-from sparsemod.layouts import RANKS, Shape
-from sparsemod.patterns import pattern_of
+from sparsemod.importing.views import moved
 from sparsemod.quantization.arithmetic import (
-    INT8_MAX,
-    INT8_MIN,
     quantize_multiplier,
-    quantize_values,
     rescale_multipliers,
 )
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -32,31 +27,23 @@ from sparsemod.quantization.layers import (
     AvgPool,
     Concat,
     Conv,
-    Flatten,
     GlobalAvgPool,
-    Layer,
     Linear,
     MaxPool,
-    Reshape,
 )
 from sparsemod.quantization.layers.functions import Prelu, Table
-from sparsemod.quantization.layers.movements import Interpolate, Move, Take
+from sparsemod.quantization.layers.movements import Interpolate, Take
 from sparsemod.quantization.layers.normalizing import L2Normalize, Softmax, power_bits
 from sparsemod.quantization.layers.pairs import Maximum, Minimum, Multiply, Subtract, Sum
-from sparsemod.quantization.tensor import TensorInfo
-
-_BY = "reading an int8 model"
-Moved = tuple[str, torch.Tensor, str]
-"""A tensor, the numbers of its elements (1, *shape), and the value of padding."""
 
 
 def to_integer_network(model: Steps, file: str = "") -> IntegerNetwork:
     """Return the integer network of a simplified int8 model. Raises Unsupported with every unsupported step, InvalidInput."""
-    build = _Build(model, file)
+    build = Build(model, file)
     refused: list[Unsupported] = []
     for step in model.steps:
         try:
-            build.add(step)
+            _add(build, step)
         except Unsupported as error:
             refused.append(error)
             build.tensors.setdefault(step.output, build.info(step.output))
@@ -66,131 +53,28 @@ def to_integer_network(model: Steps, file: str = "") -> IntegerNetwork:
     return IntegerNetwork(model.input, output, build.tensors, tuple(build.layers))
 
 
-class _Build:
-    """A network under construction."""
-
-    def __init__(self, model: Steps, file: str) -> None:
-        self.model, self.file = model, file
-        self.tensors: dict[str, TensorInfo] = {model.input: self.info(model.input)}
-        self.layers: list[Layer] = []
-        self.moved: dict[str, Moved] = {}
-
-    def scale(self, name: str) -> Scale:
-        return self.model.scales[name]
-
-    def info(self, name: str, scale: Scale | None = None) -> TensorInfo:
-        given = scale or self.model.scales[name]
-        return TensorInfo(self.model.shapes[name], float(np.float32(given.scale)), given.zero_point)
-
-    def add(self, step: Step) -> None:
-        """Add the layers of a step. Raises Unsupported, InvalidInput that names the layer."""
-        if step.kind not in _RULES:
-            raise Unsupported(step.kind, step.title, _BY, tuple(_RULES))
-        try:
-            _RULES[step.kind](self, step)
-        except SparsemodError as error:
-            if isinstance(error, InvalidInput):
-                raise InvalidInput(f"layer {step.title!r}: {error.field}", error.value, error.allowed, self.file) from None
-            raise
-
-    def put(self, layer: Layer, info: TensorInfo) -> None:
-        """Add a layer and its output."""
-        self.layers.append(layer)
-        self.tensors[layer.output] = info
-
-    def tensor(self, name: str) -> str:
-        """Return a tensor in memory: copies that are still only numbers of elements become a layer."""
-        if name not in self.moved:
-            return name
-        source, index, fill = self.moved.pop(name)
-        step = next(s for s in self.model.steps if s.output == name)
-        base: dict[str, Any] = {"name": step.name, "inputs": (source,), "output": name}
-        shape, flat = self.model.shapes[name], index.reshape(-1).round().long().numpy()
-        if len(shape) not in RANKS:
-            raise Unsupported("a tensor of more than 3 axes", step.title, _BY)
-        given = self.model.shapes[source]
-        scale = self.tensors[source]
-        info = TensorInfo(shape, scale.scale, scale.zero_point)
-        count = math.prod(given)
-        if len(flat) == count and np.array_equal(flat, np.arange(count)):
-            layer: Layer = Flatten(**base) if len(shape) == 1 else Reshape(**base, made_shape=shape)
-        else:
-            pattern = None if OUTSIDE in flat else pattern_of(flat)
-            if pattern is not None:
-                layer = Move(
-                    **base, sizes=pattern.sizes, strides=pattern.strides, offset=pattern.offset, made_shape=shape
-                )  # fmt: skip
-            else:
-                places = _by_axis(flat.reshape(shape), given)
-                if places is None:
-                    raise Unsupported("a copy of elements in no regular order", step.title, _BY)
-                layer = Take(**base, places=places, fill=fill or "zero")
-        self.put(layer, info)
-        return name
-
-    def sources(self, step: Step) -> tuple[str, ...]:
-        """Return the tensors that a step reads, in memory."""
-        return tuple(self.tensor(name) for name in step.inputs)
-
-    def base(self, step: Step, output: str | None = None) -> dict[str, Any]:
-        return {"name": step.name, "inputs": self.sources(step), "output": output or step.output}
-
-    def clamps(self, step: Step) -> dict[str, int]:
-        """Return the int8 bounds of a step's result."""
-        info, bounds = self.info(step.output), step.attributes.get("clamp", (None, None))
-        low, high = (
-            limit if bound is None else int(quantize_values(np.array([bound]), info.scale, info.zero_point)[0])
-            for bound, limit in zip(bounds, (INT8_MIN, INT8_MAX), strict=True)
-        )
-        return {"low": low, "high": max(low, high)}
-
-    def table(self, name: str, source: str, output: str, function: Any, titled: str = "") -> None:
-        """Add the table of a function from one tensor to another, computed as floats and rounded half to even."""
-        info, made = self.tensors[source], self.info(output)
-        real = (np.arange(INT8_MIN, INT8_MAX + 1, dtype=np.float32) - np.float32(info.zero_point)) * np.float32(info.scale)
-        values = evaluate(function, torch.from_numpy(real.astype(np.float64))).float().numpy()
-        low, high = ((bound - made.zero_point) * made.scale for bound in (INT8_MIN, INT8_MAX))
-        values = np.nan_to_num(values, nan=0.0, posinf=high, neginf=low)
-        table = quantize_values(values, made.scale, made.zero_point)
-        layer = Table(name, (source,), output, table=table, function=titled or title(function))
-        self.put(layer, made)
-
-    def keeping(self, step: Step, make: Callable[[dict[str, Any]], Layer], scale: Scale | None = None) -> None:
-        """Add a layer whose result has its input's scale, or `scale`; a table follows where the file's scale differs."""
-        wanted = self.scale(step.output)
-        own = scale or self.scale(step.inputs[0])
-        same = (np.float32(own.scale), own.zero_point) == (np.float32(wanted.scale), wanted.zero_point)
-        output = step.output if same else f"{step.output}/before"
-        layer = make(self.base(step, output))
-        self.put(layer, self.info(step.output, own))
-        if not same:
-            self.table(f"{step.name}.scale", output, step.output, X, "rescale")
+def _add(build: Build, step: Step) -> None:
+    """Add the layers of a step. Raises Unsupported, InvalidInput that names the layer."""
+    if step.kind not in _RULES:
+        raise Unsupported(step.kind, step.title, BY, tuple(_RULES))
+    try:
+        _RULES[step.kind](build, step)
+    except SparsemodError as error:
+        if isinstance(error, InvalidInput):
+            raise InvalidInput(
+                f"layer {step.title!r}: {error.field}", error.value, error.allowed, build.file
+            ) from None
+        raise
 
 
-def _by_axis(index: NDArray[np.int64], given: Shape) -> tuple[tuple[int, ...], ...] | None:
-    """Return the source's place for each place along every axis; None when axes depend on each other."""
-    if index.ndim != len(given):
-        return None
-    inside = index != OUTSIDE
-    coordinates = np.stack(np.unravel_index(np.where(inside, index, 0), given))
-    found, expected = [], np.ones(index.shape, bool)
-    for axis, size in enumerate(given):
-        others = tuple(other for other in range(index.ndim) if other != axis)
-        along = np.where(inside, coordinates[axis], OUTSIDE).max(axis=others)
-        shaped = along.reshape([-1 if other == axis else 1 for other in range(index.ndim)])
-        expected &= shaped != OUTSIDE
-        if np.any(inside & (coordinates[axis] != shaped)):
-            return None
-        found.append(() if np.array_equal(along, np.arange(size)) else tuple(int(v) for v in along))
-    return tuple(found) if np.array_equal(expected, inside) else None
-
-
-def _weights(build: _Build, step: Step) -> dict[str, Any]:
+def _weights(build: Build, step: Step) -> dict[str, Any]:
     """Return the fields of a layer with weights: the file's integers, and multipliers from its scales."""
     a, source, made = step.attributes, build.info(step.inputs[0]), build.info(step.output)
     weight = a["weight"]
     if a.get("weight_scale") is None:
-        raise Unsupported(f"{step.kind} with float weights", step.title, _BY, hint="quantize its weights as well")
+        raise Unsupported(
+            f"{step.kind} with float weights", step.title, BY, hint="quantize its weights as well"
+        )
     scale = np.broadcast_to(np.asarray(a["weight_scale"], np.float32), (len(weight),)).copy()
     if not np.all(np.isfinite(scale)) or scale.min() < 0:
         raise InvalidInput("weight scale", float(scale.min()), "positive numbers")
@@ -206,7 +90,7 @@ def _weights(build: _Build, step: Step) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _conv(build: _Build, step: Step) -> None:
+def _conv(build: Build, step: Step) -> None:
     a = step.attributes
     layer = Conv(
         **build.base(step), **_weights(build, step), stride=a["stride"], padding=a["padding"], dilation=a["dilation"],
@@ -215,28 +99,28 @@ def _conv(build: _Build, step: Step) -> None:
     build.put(layer, build.info(step.output))
 
 
-def _linear(build: _Build, step: Step) -> None:
+def _linear(build: Build, step: Step) -> None:
     if len(build.model.shapes[step.inputs[0]]) != 1:
-        raise Unsupported("linear layer at each position", step.title, _BY)
+        raise Unsupported("linear layer at each position", step.title, BY)
     build.put(Linear(**build.base(step), **_weights(build, step)), build.info(step.output))
 
 
-def _function(build: _Build, step: Step) -> None:
+def _function(build: Build, step: Step) -> None:
     (source,) = build.sources(step)
     build.table(step.name, source, step.output, step.attributes["function"])
 
 
-def _quantize(build: _Build, step: Step) -> None:
+def _quantize(build: Build, step: Step) -> None:
     (source,) = build.sources(step)
     build.table(step.name, source, step.output, X, "rescale")
 
 
-def _constant(build: _Build, step: Step) -> None:
+def _constant(build: Build, step: Step) -> None:
     a = step.attributes
     value = np.asarray(a["value"], np.float64)
     if value.size != 1:
         hint = "a constant of one number is a table; fold this one into the layer before or after it"
-        raise Unsupported(f"{a['operator']} of {value.size} constants", step.title, _BY, hint=hint)
+        raise Unsupported(f"{a['operator']} of {value.size} constants", step.title, BY, hint=hint)
     operands = (float(value.reshape(-1)[0]), X) if a["reverse"] else (X, float(value.reshape(-1)[0]))
     (source,) = build.sources(step)
     function: tuple[Any, ...] = (a["operator"], *operands)
@@ -252,37 +136,42 @@ def _constant(build: _Build, step: Step) -> None:
     build.table(step.name, source, step.output, function)
 
 
-def _pair(build: _Build, step: Step) -> None:
+def _pair(build: Build, step: Step) -> None:
     operator, made = step.attributes["operator"], build.info(step.output)
     base, clamps = build.base(step), build.clamps(step)
     scales = [build.tensors[name].scale for name in base["inputs"]]
     shapes = [build.tensors[name].shape for name in base["inputs"]]
     if len(shapes[0]) != len(shapes[1]):
-        raise Unsupported(f"{operator} of tensors of different rank", step.title, _BY)
+        raise Unsupported(f"{operator} of tensors of different rank", step.title, BY)
     if operator == "multiply":
         multiplier, shift = quantize_multiplier(scales[0] * scales[1] / made.scale)
         build.put(Multiply(**base, **clamps, multiplier=int(multiplier[0]), shift=int(shift[0])), made)
         return
     kinds = {"add": Sum, "subtract": Subtract, "maximum": Maximum, "minimum": Minimum}
     if operator not in kinds:
-        raise Unsupported(f"{operator} of two tensors", step.title, _BY, tuple(kinds))
+        raise Unsupported(f"{operator} of two tensors", step.title, BY, tuple(kinds))
     (first, second), shift_bits = rescale_multipliers(tuple(scale / made.scale for scale in scales))
     kind: Any = Add if operator == "add" and shapes[0] == shapes[1] else kinds[operator]
     multipliers = (first, -second if operator == "subtract" else second)
     build.put(kind(**base, **clamps, multipliers=multipliers, shift=shift_bits), made)
 
 
-def _max_pool(build: _Build, step: Step) -> None:
+def _max_pool(build: Build, step: Step) -> None:
     a = step.attributes
     build.keeping(
         step,
         lambda base: MaxPool(
-            **base, kernel=a["kernel"], stride=a["stride"], padding=a["padding"], dilation=a["dilation"], ceil=a["ceil"]
+            **base,
+            kernel=a["kernel"],
+            stride=a["stride"],
+            padding=a["padding"],
+            dilation=a["dilation"],
+            ceil=a["ceil"],
         ),
     )
 
 
-def _avg_pool(build: _Build, step: Step) -> None:
+def _avg_pool(build: Build, step: Step) -> None:
     a = step.attributes
     build.keeping(
         step,
@@ -293,7 +182,7 @@ def _avg_pool(build: _Build, step: Step) -> None:
     )  # fmt: skip
 
 
-def _mean(build: _Build, step: Step) -> None:
+def _mean(build: Build, step: Step) -> None:
     source, made = build.info(step.inputs[0]), build.info(step.output)
     positions = math.prod(source.shape[1:])
     multiplier, shift = quantize_multiplier(source.scale / (made.scale * positions))
@@ -303,7 +192,7 @@ def _mean(build: _Build, step: Step) -> None:
     build.put(layer, made)
 
 
-def _concat(build: _Build, step: Step) -> None:
+def _concat(build: Build, step: Step) -> None:
     made, base = build.info(step.output), build.base(step)
     pairs = [rescale_multipliers((build.tensors[name].scale / made.scale,)) for name in base["inputs"]]
     layer = Concat(
@@ -313,26 +202,21 @@ def _concat(build: _Build, step: Step) -> None:
     build.put(layer, made)
 
 
-def _view(build: _Build, step: Step) -> None:
+def _view(build: Build, step: Step) -> None:
     (name,) = step.inputs
-    source, index, fill = build.moved.get(name, (name, _numbers(build.model.shapes[name]), ""))
+    source, index, fill = build.moved.get(name, (name, numbers(build.model.shapes[name]), ""))
     made, padded = moved(index, step.attributes["operator"], step.attributes["arguments"])
     if padded and fill and padded != fill:
-        source, index, fill = build.tensor(name), _numbers(build.model.shapes[name]), ""
+        source, index, fill = build.tensor(name), numbers(build.model.shapes[name]), ""
         made, padded = moved(index, step.attributes["operator"], step.attributes["arguments"])
     given, wanted = build.scale(name), build.scale(step.output)
     if given != wanted:
         build.moved[f"{step.output}/before"] = (source, made, padded or fill)
-        raise Unsupported(f"{step.attributes['operator']} between two scales", step.title, _BY)
+        raise Unsupported(f"{step.attributes['operator']} between two scales", step.title, BY)
     build.moved[step.output] = (source, made, padded or fill)
 
 
-def _numbers(shape: Shape) -> torch.Tensor:
-    # whole numbers up to 2^53 are exact in doubles, which padding needs
-    return torch.arange(math.prod(shape), dtype=torch.float64).reshape(1, *shape)
-
-
-def _softmax(build: _Build, step: Step) -> None:
+def _softmax(build: Build, step: Step) -> None:
     axis, source = step.attributes["axis"], build.info(step.inputs[0])
     powers = np.floor(2.0 ** power_bits(source.shape[axis]) * np.exp(-np.arange(256) * source.scale) + 0.5)
     build.keeping(
@@ -340,33 +224,40 @@ def _softmax(build: _Build, step: Step) -> None:
     )
 
 
-def _normalize(build: _Build, step: Step) -> None:
+def _normalize(build: Build, step: Step) -> None:
     build.keeping(step, lambda base: L2Normalize(**base, axis=step.attributes["axis"]), Scale(1 / 128, 0))
 
 
-def _prelu(build: _Build, step: Step) -> None:
+def _prelu(build: Build, step: Step) -> None:
     slopes = np.asarray(step.attributes["slopes"], np.float64).reshape(-1)
     factor = build.info(step.inputs[0]).scale / build.info(step.output).scale
     (positive, *sizes), shift = rescale_multipliers((factor, *(factor * np.abs(slopes))))
     signed = np.array(sizes, np.int32) * np.sign(slopes).astype(np.int32)
-    build.put(Prelu(**build.base(step), slopes=signed, positive=positive, shift=shift), build.info(step.output))
+    build.put(
+        Prelu(**build.base(step), slopes=signed, positive=positive, shift=shift), build.info(step.output)
+    )
 
 
-def _lookup(build: _Build, step: Step) -> None:
+def _lookup(build: Build, step: Step) -> None:
     table = step.attributes["table"]
     build.put(Table(**build.base(step), table=table, function="table of the file"), build.info(step.output))
 
 
-def _resize(build: _Build, step: Step) -> None:
+def _resize(build: Build, step: Step) -> None:
     a, shape = step.attributes, build.model.shapes[step.inputs[0]]
     sizes = (*(1,) * (3 - len(shape)), *shape[1:])
     wanted = (*(1,) * (2 - len(a["size"])), *a["size"])
     if a["mode"] == "nearest":
-        places = [tuple(int(p * given // size) for p in range(size)) for given, size in zip(sizes[-2:], wanted, strict=True)]
+        places = [
+            tuple(int(p * given // size) for p in range(size))
+            for given, size in zip(sizes[-2:], wanted, strict=True)
+        ]
         last = 3 - len(shape)
         build.keeping(step, lambda base: Take(**base, places=((), *places[last:])))
         return
-    rows, columns = (_between(given, size, a["aligned"]) for given, size in zip(sizes[-2:], wanted, strict=True))
+    rows, columns = (
+        between(given, size, a["aligned"]) for given, size in zip(sizes[-2:], wanted, strict=True)
+    )
     build.keeping(
         step,
         lambda base: Interpolate(
@@ -376,13 +267,7 @@ def _resize(build: _Build, step: Step) -> None:
     )  # fmt: skip
 
 
-def _between(given: int, wanted: int, aligned: bool) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-    from sparsemod.graph.rules.resizing import between
-
-    return between(given, wanted, aligned)
-
-
-_RULES: Mapping[str, Callable[[_Build, Step], None]] = {
+_RULES: Mapping[str, Callable[[Build, Step], None]] = {
     "conv": _conv,
     "linear": _linear,
     "function": _function,

@@ -20,5 +20,7 @@ def described(network: IntegerNetwork, metadata: Mapping[str, str]) -> IntegerNe
         if CLASSES in metadata:
             network = replace(network, classes=tuple(str(name) for name in json.loads(metadata[CLASSES])))
     except (InvalidInput, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput("metadata", str(error), "constants of the normalization and names of classes that fit") from None
+        raise InvalidInput(
+            "metadata", str(error), "constants of the normalization and names of classes that fit"
+        ) from None
     return network

@@ -20,7 +20,9 @@ _FIXED = {("sigmoid", X): SOFTMAX_SCALE, ("tanh", X): Scale(1 / 128, 0)}
 def simplified(model: Steps) -> Steps:
     """Return the model with padding, permutations and, in an int8 model, quantization and activations fused."""
     passes: tuple[Callable[[Steps], Steps], ...] = (
-        (_quantized_input, _join_quantize, _fuse_clamps, _compose_functions, _inherit_scales) if model.quantized else ()
+        (_quantized_input, _join_quantize, _fuse_clamps, _compose_functions, _inherit_scales)
+        if model.quantized
+        else ()
     )
     for each in (*passes, _fuse_pads, _permute_weights):
         model = each(model).needed()
@@ -43,7 +45,8 @@ def _quantized_input(model: Steps) -> Steps:
 
 def _join_quantize(model: Steps) -> Steps:
     """Let the step before a quantization compute the int8 tensor; drop quantizations that change nothing."""
-    for step in [s for s in model.steps if s.kind == "quantize"]:
+    for name in _names(model, "quantize"):
+        step = _step(model, name)
         (source,) = step.inputs
         if source in model.scales:
             if model.scales[source] == model.scales[step.output]:
@@ -60,7 +63,8 @@ def _join_quantize(model: Steps) -> Steps:
 
 def _fuse_clamps(model: Steps) -> Steps:
     """Fuse relu and clamps into the step before, where its result is not int8."""
-    for step in [s for s in model.steps if s.kind == "function"]:
+    for name in _names(model, "function"):
+        step = _step(model, name)
         bounds = _bounds(step)
         (source,) = step.inputs
         producer = next((s for s in model.steps if s.output == source), None)
@@ -72,7 +76,9 @@ def _fuse_clamps(model: Steps) -> Steps:
         lows, highs = ([b for b in pair if b is not None] for pair in ((low, bounds[0]), (high, bounds[1])))
         both = (max(lows, default=None), min(highs, default=None))
         joined = replace(producer, output=step.output, attributes={**producer.attributes, "clamp": both})
-        model = replace(model, steps=tuple(joined if s is producer else s for s in model.steps if s is not step))
+        model = replace(
+            model, steps=tuple(joined if s is producer else s for s in model.steps if s is not step)
+        )
     return model
 
 
@@ -89,11 +95,16 @@ def _bounds(step: Step) -> tuple[float | None, float | None] | None:
 
 def _compose_functions(model: Steps) -> Steps:
     """Make one function of functions in a row whose intermediate results are not int8."""
-    for step in [s for s in model.steps if s.kind == "function"]:
-        step = next(s for s in model.steps if s.name == step.name)
+    for name in _names(model, "function"):
+        step = _step(model, name)
         (source,) = step.inputs
         producer = next((s for s in model.steps if s.output == source), None)
-        if producer is None or producer.kind != "function" or source in model.scales or source == model.output:
+        if (
+            producer is None
+            or producer.kind != "function"
+            or source in model.scales
+            or source == model.output
+        ):
             continue
         if model.users()[source] != [step]:
             continue
@@ -109,7 +120,9 @@ def _inherit_scales(model: Steps) -> Steps:
     """Give copies, maxima and functions with a prescribed scale their scale. Raises Unsupported for results that stay float."""
     scales, notes, refused = dict(model.scales), list(model.notes), []
     users = model.users()
-    for step in reversed(model.steps):  # a copy of float values that is quantized: its input has the same scale
+    for step in reversed(
+        model.steps
+    ):  # a copy of float values that is quantized: its input has the same scale
         source = step.inputs[0]
         if step.kind == "view" and step.output in scales and source not in scales and users[source] == [step]:
             scales[source] = scales[step.output]
@@ -120,7 +133,9 @@ def _inherit_scales(model: Steps) -> Steps:
             scales[step.output] = scales[step.inputs[0]]
         elif step.kind == "softmax" or (step.kind == "function" and step.attributes["function"] in _FIXED):
             scales[step.output] = _FIXED.get(step.attributes.get("function", ()), SOFTMAX_SCALE)
-            notes.append(f"{step.title}: float in the file, int8 with the scale {scales[step.output].scale:g} here")
+            notes.append(
+                f"{step.title}: float in the file, int8 with the scale {scales[step.output].scale:g} here"
+            )
         else:
             hint = "its result is float in this int8 model: quantize the whole model"
             refused.append(Unsupported(step.kind, step.title, "reading an int8 model", hint=hint))
@@ -135,7 +150,8 @@ def _inherit_scales(model: Steps) -> Steps:
 
 def _fuse_pads(model: Steps) -> Steps:
     """Make a padding with zeros before a convolution part of the convolution."""
-    for step in [s for s in model.steps if s.kind == "conv"]:
+    for name in _names(model, "conv"):
+        step = _step(model, name)
         (source,) = step.inputs
         pad = next((s for s in model.steps if s.output == source), None)
         if pad is None or pad.kind != "view" or pad.attributes["operator"] != "pad":
@@ -154,20 +170,20 @@ def _fuse_pads(model: Steps) -> Steps:
 
 def _permute_weights(model: Steps) -> Steps:
     """Let a linear layer read a flattened tensor in its own order: permute the weights instead of the elements."""
-    for step in [s for s in model.steps if s.kind == "linear"]:
+    for name in _names(model, "linear"):
+        step = _step(model, name)
         chain: list[Step] = []
-        name = step.inputs[0]
-        reader = step
+        source, reader = step.inputs[0], step
         while True:
-            producer = next((s for s in model.steps if s.output == name), None)
-            if producer is None or producer.kind != "view" or model.users()[name] != [reader]:
+            producer = next((s for s in model.steps if s.output == source), None)
+            if producer is None or producer.kind != "view" or model.users()[source] != [reader]:
                 break
             chain.insert(0, producer)
-            name, reader = producer.inputs[0], producer
+            source, reader = producer.inputs[0], producer
         if not chain or len(model.shapes[step.inputs[0]]) != 1:
             continue
         size = step.attributes["weight"].shape[1]
-        shape = model.shapes[name]
+        shape = model.shapes[source]
         index = torch.arange(float(np.prod(shape))).reshape(1, *shape)
         for view in chain:
             index, _ = moved(index, view.attributes["operator"], view.attributes["arguments"])
@@ -180,11 +196,11 @@ def _permute_weights(model: Steps) -> Steps:
         weight[:, order] = step.attributes["weight"]
         flat, last = f"{step.output}/vector", chain[-1]
         flatten = replace(
-            last, inputs=(name,), output=flat, attributes={"operator": "flatten", "arguments": {}}
+            last, inputs=(source,), output=flat, attributes={"operator": "flatten", "arguments": {}}
         )
         direct = len(shape) == 1
         linear = replace(
-            step, inputs=(name if direct else flat,), attributes={**step.attributes, "weight": weight}
+            step, inputs=(source if direct else flat,), attributes={**step.attributes, "weight": weight}
         )
         steps: list[Step] = []
         for each in model.steps:
@@ -193,10 +209,19 @@ def _permute_weights(model: Steps) -> Steps:
             elif each not in chain:
                 steps.append(each)
         shapes, scales = {**model.shapes, flat: (size,)}, dict(model.scales)
-        if name in scales:
-            scales[flat] = scales[name]
+        if source in scales:
+            scales[flat] = scales[source]
         model = replace(model, steps=tuple(steps), shapes=shapes, scales=scales)
     return model
+
+
+def _names(model: Steps, kind: str) -> list[str]:
+    return [step.name for step in model.steps if step.kind == kind]
+
+
+def _step(model: Steps, name: str) -> Step:
+    """Return a step in its current form: a pass may have changed it."""
+    return next(step for step in model.steps if step.name == name)
 
 
 def _dropped(model: Steps, step: Step) -> Steps:

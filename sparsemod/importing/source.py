@@ -34,7 +34,9 @@ class Source:
     def broken(self, what: object, layer: str = "", operator: str = "") -> InvalidInput:
         """Return the error of a file that does not hold what its format promises."""
         place = f"layer {layer!r} ({operator})" if layer else "model"
-        return InvalidInput(place, what if isinstance(what, str) else str(what), "a complete model file", self.name)
+        return InvalidInput(
+            place, what if isinstance(what, str) else str(what), "a complete model file", self.name
+        )
 
     def beside(self, name: str) -> bytes:
         """Return the content of a file that this one names. Raises InvalidInput outside the folder, or for a large file."""

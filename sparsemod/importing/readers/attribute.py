@@ -36,6 +36,9 @@ class Attribute(Reader):
             raise InvalidInput("model", source.name, "a torch.nn.Module, or a function that returns one")
         if shape is None:
             raise InvalidInput(
-                "input shape", None, "the shape of one sample, such as 1,28,28, or data that have it", source.name
+                "input shape",
+                None,
+                "the shape of one sample, such as 1,28,28, or data that have it",
+                source.name,
             )
         return Imported(source.name.partition(":")[2], "torch module", shape, module=found.eval())

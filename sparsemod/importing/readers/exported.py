@@ -6,7 +6,6 @@ training and pruning can change them. Only calls that capture translates are acc
 
 import io
 import json
-import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -23,10 +22,23 @@ from sparsemod.importing.source import MOST_BYTES, MOST_OPERATORS, Source, check
 from sparsemod.layouts import RANKS, Shape
 
 _BY = "reading .pt2"
-_DTYPES = {1: np.uint8, 2: np.int8, 4: np.int32, 5: np.int64, 6: np.float16, 7: np.float32, 8: np.float64, 12: np.bool_}
+_DTYPES = {
+    1: np.uint8,
+    2: np.int8,
+    4: np.int32,
+    5: np.int64,
+    6: np.float16,
+    7: np.float32,
+    8: np.float64,
+    12: np.bool_,
+}
 _VIEWS = ("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.expand.default")
 _SIZES = ("aten.sym_size.int",)
-_NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default", "aten.native_batch_norm.default")
+_NORMS = (
+    "aten.batch_norm.default",
+    "aten._native_batch_norm_legit_no_training.default",
+    "aten.native_batch_norm.default",
+)
 
 
 _PARTS = ("aten.expand_as.default",)
@@ -51,12 +63,17 @@ class Pt2(Reader):
         weights, inputs = _tensors(archive, signature)
         if len(inputs) != 1 or len(graph["outputs"]) != 1:
             raise Unsupported(
-                f"{len(inputs)} inputs and {len(graph['outputs'])} outputs", "model", _BY, hint="one of each is needed"
+                f"{len(inputs)} inputs and {len(graph['outputs'])} outputs",
+                "model",
+                _BY,
+                hint="one of each is needed",
             )
         sizes = [_number(size) for size in graph["tensor_values"][inputs[0]]["sizes"]]
         given = checked_shape([s for s in sizes[1:] if isinstance(s, int)], source, "the input")
         if len(given) != len(sizes) - 1 or len(given) not in RANKS or min(given) < 1:
-            raise InvalidInput("input shape", sizes[1:], "samples (F,), (C, L) or (C, H, W) of fixed sizes", source.name)
+            raise InvalidInput(
+                "input shape", sizes[1:], "samples (F,), (C, L) or (C, H, W) of fixed sizes", source.name
+            )
         module = ExportedNetwork(graph, inputs[0], weights, source)
         return Imported(source.name.rpartition(".")[0], "torch.export program", given, module=module.eval())
 
@@ -72,7 +89,9 @@ class _Archive:
             raise source.broken(f"{len(source.content):,} bytes that are no .pt2 archive ({error})") from None
         total = sum(info.file_size for info in self.zip.infolist())
         if total > MOST_BYTES:
-            raise InvalidInput("model file", f"{total:,} bytes unpacked", f"at most {MOST_BYTES:,} bytes", source.name)
+            raise InvalidInput(
+                "model file", f"{total:,} bytes unpacked", f"at most {MOST_BYTES:,} bytes", source.name
+            )
         self.names = {name.partition("/")[2]: name for name in self.zip.namelist()}
 
     def bytes(self, name: str) -> bytes:
@@ -82,7 +101,14 @@ class _Archive:
         try:
             with self.zip.open(self.names[name]) as file:
                 return file.read(MOST_BYTES)
-        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError, EOFError) as error:
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            RuntimeError,
+            NotImplementedError,
+            EOFError,
+        ) as error:
             raise self.source.broken(f"entry {name!r}: {error}") from None
 
     def json(self, name: str) -> Any:
@@ -129,7 +155,7 @@ def _stored(archive: _Archive, kind: str, key: str, entry: Any) -> Tensor:
     content = archive.bytes(f"data/{kind}/{entry['path_name']}")
     flat = torch.from_numpy(np.frombuffer(content, _DTYPES[meta["dtype"]]).copy())
     reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if min(strides, default=0) < 0 or offset < 0 or (math.prod(shape) and reach >= len(flat)):
+    if min(strides, default=0) < 0 or offset < 0 or (0 not in shape and reach >= len(flat)):
         raise archive.source.broken(f"tensor {key!r}: {len(content)} bytes for shape {shape}")
     return flat.as_strided(shape, strides, offset).clone()
 
@@ -142,7 +168,9 @@ def _number(value: Any) -> Any:
 class ExportedNetwork(nn.Module):
     """The module of a program; `forward` maps samples (N, *input shape) to outputs."""
 
-    def __init__(self, graph: Any, given: str, weights: Mapping[str, tuple[str, Tensor]], source: Source) -> None:
+    def __init__(
+        self, graph: Any, given: str, weights: Mapping[str, tuple[str, Tensor]], source: Source
+    ) -> None:
         super().__init__()
         self._source, self._values, self._given = source, graph["tensor_values"], given
         self._paths: dict[str, str] = {}
@@ -165,7 +193,9 @@ class ExportedNetwork(nn.Module):
         self._output = str(graph["outputs"][0]["as_tensor"]["name"])
         if self._output not in known:
             raise source.broken(f"no operator computes the output {self._output!r}")
-        for name in {n for _, _, args, kwargs, _ in self._plan for n in _references((args, kwargs)) if n in weights}:
+        for name in {
+            n for _, _, args, kwargs, _ in self._plan for n in _references((args, kwargs)) if n in weights
+        }:
             self._keep(*weights[name], name)
 
     def _add(
@@ -178,7 +208,9 @@ class ExportedNetwork(nn.Module):
             return
         if not (TRANSLATIONS.has(target) or target in (*_NORMS, *_PARTS)):
             raise Unsupported(target, title, _BY, place=_place(node))
-        arguments = {str(one["name"]): self._argument(one["arg"], known, title, target) for one in node["inputs"]}
+        arguments = {
+            str(one["name"]): self._argument(one["arg"], known, title, target) for one in node["inputs"]
+        }
         positional = [str(one["name"]) for one in node["inputs"] if one.get("kind", 1) != 2]
         if target in _VIEWS:
             for name in ("size", "shape"):
@@ -220,7 +252,9 @@ class ExportedNetwork(nn.Module):
             return None
         raise Unsupported(f"{target} with an argument {kind}", title, _BY)
 
-    def _layer(self, target: str, given: Mapping[str, Any], weights: Mapping[str, tuple[str, Tensor]]) -> str | None:
+    def _layer(
+        self, target: str, given: Mapping[str, Any], weights: Mapping[str, tuple[str, Tensor]]
+    ) -> str | None:
         """Add the torch layer of a call and return its path; None for calls that stay functions."""
         weight = given.get("weight")
         if not isinstance(weight, _Reference) or weight.name not in weights:
@@ -229,13 +263,15 @@ class ExportedNetwork(nn.Module):
         path, _, last = key.rpartition(".")
         if last != "weight" or not re.fullmatch(r"\w+(\.\w+)*", path):
             return None
-        settings = repr((target, {name: value for name, value in given.items() if not isinstance(value, _Reference)}))
+        settings = repr(
+            (target, {name: value for name, value in given.items() if not isinstance(value, _Reference)})
+        )
         if path in self._paths:  # a layer that is called again
             return path if self._paths[path] == settings else None
         bias = given.get("bias")
-        biased = isinstance(bias, _Reference)
-        if biased and weights.get(bias.name, ("",))[0] != f"{path}.bias":
+        if isinstance(bias, _Reference) and weights.get(bias.name, (None, None))[0] != f"{path}.bias":
             return None
+        biased = isinstance(bias, _Reference)
         made: nn.Module
         if target in ("aten.conv1d.default", "aten.conv2d.default"):
             groups = int(given.get("groups", 1))
@@ -248,18 +284,22 @@ class ExportedNetwork(nn.Module):
             made = nn.Linear(tensor.shape[1], tensor.shape[0], bias=biased)
         elif target in _NORMS:
             statistics = [given.get(name) for name in ("running_mean", "running_var")]
-            if not biased or not all(isinstance(one, _Reference) and one.name in weights for one in statistics):
+            if not biased or not all(
+                isinstance(one, _Reference) and one.name in weights for one in statistics
+            ):
                 return None
             rank = len(self._values[given["input"].name]["sizes"])
-            made = (nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d)(len(tensor), eps=float(given.get("eps", 1e-5)))
+            made = (nn.BatchNorm2d if rank == 4 else nn.BatchNorm1d)(
+                len(tensor), eps=float(given.get("eps", 1e-5))
+            )
             for name, one in zip(("running_mean", "running_var"), statistics, strict=True):
-                getattr(made, name).copy_(weights[one.name][1])
+                getattr(made, name).copy_(weights[str(getattr(one, "name", ""))][1])
         else:
             return None
         with torch.no_grad():
-            made.weight.copy_(tensor)  # type: ignore[union-attr, operator]
-            if biased:
-                made.bias.copy_(weights[bias.name][1])  # type: ignore[union-attr, operator]
+            made.weight.copy_(tensor)  # type: ignore[operator]
+            if isinstance(bias, _Reference):
+                made.bias.copy_(weights[bias.name][1])  # type: ignore[operator]
         self._place(path, made)
         self._paths[path] = settings
         return path

@@ -11,7 +11,7 @@ from sparsemod.importing.float_network import ImportedNetwork
 from sparsemod.importing.integer import to_integer_network
 from sparsemod.importing.metadata import described
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import onnx_rules  # noqa: F401  registers the rules
+from sparsemod.importing.readers import onnx_copies, onnx_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.onnx_file import OnnxFile
 from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source
@@ -29,10 +29,12 @@ class Onnx(Reader):
         try:
             import onnx
         except ImportError:
-            raise ToolsMissing("reading .onnx needs the package onnx: pip install 'sparsemod[onnx]'") from None
+            raise ToolsMissing(
+                "reading .onnx needs the package onnx: pip install 'sparsemod[onnx]'"
+            ) from None
         try:
             model = onnx.ModelProto.FromString(source.content)
-        except Exception as error:  # of protobuf
+        except Exception as error:  # noqa: BLE001  of protobuf
             raise source.broken(f"{len(source.content):,} bytes that are no ONNX model ({error})") from None
         if not model.graph.node:
             raise source.broken("no operators")
@@ -43,4 +45,6 @@ class Onnx(Reader):
         if model_steps.quantized:
             network = described(to_integer_network(model_steps, source.name), steps.metadata)
             return Imported(name, "ONNX, int8", given, network=network, notes=model_steps.notes)
-        return Imported(name, "ONNX, float", given, module=ImportedNetwork(model_steps).eval(), notes=model_steps.notes)
+        return Imported(
+            name, "ONNX, float", given, module=ImportedNetwork(model_steps).eval(), notes=model_steps.notes
+        )

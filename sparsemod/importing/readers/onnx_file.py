@@ -60,7 +60,9 @@ class OnnxFile:
         self.model, self.source, self.shape = model, source, shape
         self.builder = Builder(source, _BY)
         self.values: dict[str, Any] = {"": None}
-        self.opset = max([entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")] or [1])
+        self.opset = max(
+            [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")] or [1]
+        )
         self.unsigned: set[str] = set()  # uint8 activations, shifted to int8
 
     def steps(self) -> Any:
@@ -90,14 +92,20 @@ class OnnxFile:
         if len(inputs) != 1:
             names = [value.name for value in inputs]
             raise Unsupported(
-                f"{len(inputs)} inputs", ", ".join(names) or "input", _BY, hint="a model of one input is needed"
+                f"{len(inputs)} inputs",
+                ", ".join(names) or "input",
+                _BY,
+                hint="a model of one input is needed",
             )
         name, kind = inputs[0].name, inputs[0].type.tensor_type
         sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in kind.shape.dim]
         shape = self.shape or tuple(sizes[1:])
         if not shape or min(shape) < 1:
             raise InvalidInput(
-                "input shape", tuple(sizes), "sizes of one sample: state them with --shape, such as 1,28,28", self.source.name
+                "input shape",
+                tuple(sizes),
+                "sizes of one sample: state them with --shape, such as 1,28,28",
+                self.source.name,
             )
         self.builder.input(name, checked_shape(shape, self.source, "the input"))
         self.values[name] = name
@@ -114,7 +122,9 @@ class OnnxFile:
                 missing = [name for name in node.input if name not in known]
                 computed = {name for other in waiting for name in other.output}
                 cause = "a cycle of operators" if missing[0] in computed else "no operator computes it"
-                raise self.source.broken(f"it reads {missing[0]!r}: {cause}", node.name or node.output[0], node.op_type)
+                raise self.source.broken(
+                    f"it reads {missing[0]!r}: {cause}", node.name or node.output[0], node.op_type
+                )
             taken = {id(node) for node in ready}
             for node in ready:
                 known.update(node.output)
@@ -137,7 +147,7 @@ class OnnxFile:
             tensor = _inside(tensor, content[start : start + length])
         try:
             array: Array = numpy_helper.to_array(tensor)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  of onnx, for any content
             raise self.source.broken(f"constant {tensor.name!r}: {error}") from None
         if array.shape != shape:
             raise self.source.broken(f"constant {tensor.name!r} has shape {array.shape}, not {shape}")
@@ -145,7 +155,10 @@ class OnnxFile:
 
     def _translate(self, node: Any) -> None:
         builder = self.builder
-        builder.title, builder.operator = node.name or (node.output[0] if node.output else node.op_type), node.op_type
+        builder.title, builder.operator = (
+            node.name or (node.output[0] if node.output else node.op_type),
+            node.op_type,
+        )
         inputs = [self.values.get(name, _LOST) for name in node.input]
         if any(value is _LOST for value in inputs):
             # A step before it is not supported; this one is checked as far as its name.

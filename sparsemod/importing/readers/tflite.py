@@ -13,7 +13,7 @@ from sparsemod.importing.float_network import ImportedNetwork
 from sparsemod.importing.integer import to_integer_network
 from sparsemod.importing.metadata import described
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.readers import tflite_rules  # noqa: F401  registers the rules
+from sparsemod.importing.readers import tflite_copies, tflite_rules  # noqa: F401  register the rules
 from sparsemod.importing.readers.tflite_file import TfliteFile
 from sparsemod.importing.simplify import simplified
 from sparsemod.importing.source import Source
@@ -36,7 +36,7 @@ class TfLite(Reader):
             raise source.broken(f"{len(source.content):,} bytes that are no TensorFlow Lite model")
         try:
             model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(source.content, 0))
-        except Exception as error:  # of flatbuffers: offsets outside of the file
+        except Exception as error:  # noqa: BLE001  of flatbuffers: offsets outside of the file
             raise source.broken(f"a damaged file ({type(error).__name__}: {error})") from None
         steps = TfliteFile(model, schema, source).steps()
         model_steps = simplified(steps)
@@ -45,9 +45,19 @@ class TfLite(Reader):
         if model_steps.quantized:
             network = described(to_integer_network(model_steps, source.name), steps.metadata)
             return Imported(
-                name, "TensorFlow Lite, int8", given, network=network, channels_last=images, notes=model_steps.notes
+                name,
+                "TensorFlow Lite, int8",
+                given,
+                network=network,
+                channels_last=images,
+                notes=model_steps.notes,
             )
         module = ImportedNetwork(model_steps).eval()
         return Imported(
-            name, "TensorFlow Lite, float", given, module=module, channels_last=images, notes=model_steps.notes
+            name,
+            "TensorFlow Lite, float",
+            given,
+            module=module,
+            channels_last=images,
+            notes=model_steps.notes,
         )

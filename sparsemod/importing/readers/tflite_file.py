@@ -14,7 +14,16 @@ from sparsemod.layouts import Shape
 
 Array = NDArray[Any]
 _BY = "reading TensorFlow Lite"
-_TYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 6: np.bool_, 7: np.int16, 9: np.int8}
+_TYPES = {
+    0: np.float32,
+    1: np.float16,
+    2: np.int32,
+    3: np.uint8,
+    4: np.int64,
+    6: np.bool_,
+    7: np.int16,
+    9: np.int8,
+}
 IMAGE = 4
 """Axes of an image in the file: (N, H, W, C)."""
 
@@ -53,14 +62,20 @@ class TfliteFile:
         """Translate the file."""
         graphs = self.model.subgraphs or []
         if len(graphs) != 1:
-            raise Unsupported(f"{len(graphs)} subgraphs", "model", _BY, hint="control flow; one graph is needed")
+            raise Unsupported(
+                f"{len(graphs)} subgraphs", "model", _BY, hint="control flow; one graph is needed"
+            )
         graph = self.graph = graphs[0]
         operators = graph.operators if graph.operators is not None else []
         if not len(operators) or len(operators) > MOST_OPERATORS:
             raise self.source.broken(f"{len(operators):,} operators; 1 to {MOST_OPERATORS:,}")
-        inputs, outputs = (list(map(int, names)) if names is not None else [] for names in (graph.inputs, graph.outputs))
+        inputs, outputs = (
+            list(map(int, names)) if names is not None else [] for names in (graph.inputs, graph.outputs)
+        )
         if len(inputs) != 1 or len(outputs) != 1:
-            raise Unsupported(f"{len(inputs)} inputs and {len(outputs)} outputs", "model", _BY, hint="one of each is needed")
+            raise Unsupported(
+                f"{len(inputs)} inputs and {len(outputs)} outputs", "model", _BY, hint="one of each is needed"
+            )
         given = self._input(inputs[0])
         for operator in operators:
             self._translate(operator)
@@ -95,7 +110,9 @@ class TfliteFile:
     def tensor(self, number: int) -> Any:
         """Return a tensor of the file. Raises InvalidInput for a number that it does not have."""
         if not 0 <= number < len(self.graph.tensors):
-            raise self.source.broken(f"tensor {number} of {len(self.graph.tensors)}", self.builder.title, self.builder.operator)
+            raise self.source.broken(
+                f"tensor {number} of {len(self.graph.tensors)}", self.builder.title, self.builder.operator
+            )
         return self.graph.tensors[number]
 
     def name(self, number: int) -> str:
@@ -154,7 +171,9 @@ class TfliteFile:
             raise self.builder.unsupported("a sparse constant")
         shape, kind = self.file_shape(number), np.dtype(_TYPES[tensor.type])
         if len(content) != int(np.prod(shape)) * kind.itemsize:
-            raise self.source.broken(f"constant {self.name(number)!r}: {len(content)} bytes for shape {shape} of {kind}")
+            raise self.source.broken(
+                f"constant {self.name(number)!r}: {len(content)} bytes for shape {shape} of {kind}"
+            )
         return np.frombuffer(content, kind).reshape(shape)
 
     def _translate(self, operator: Any) -> None:
@@ -179,7 +198,9 @@ class TfliteFile:
                 else:
                     self.values[number] = constant
         if lost and not builder.refused:
-            raise builder.broken("it reads a tensor that no earlier operator computes: a cycle, or a missing operator")
+            raise builder.broken(
+                "it reads a tensor that no earlier operator computes: a cycle, or a missing operator"
+            )
         translate = RULES.get(kind)
         try:
             if translate is None:
@@ -302,8 +323,13 @@ class Call:
     def clamp(self) -> tuple[float | None, float | None]:
         """Return the bounds of the fused activation. Raises Unsupported for another activation."""
         kinds = self.file.schema.ActivationFunctionType
-        bounds = {kinds.NONE: (None, None), kinds.RELU: (0.0, None), kinds.RELU6: (0.0, 6.0), kinds.RELU_N1_TO_1: (-1.0, 1.0)}
+        bounds = {
+            kinds.NONE: (None, None),
+            kinds.RELU: (0.0, None),
+            kinds.RELU6: (0.0, 6.0),
+            kinds.RELU_N1_TO_1: (-1.0, 1.0),
+        }
         fused = self.option("fusedActivationFunction", kinds.NONE)
         if fused not in bounds:
             raise self.builder.unsupported("a fused tanh or sign")
-        return bounds[fused]  # type: ignore[return-value]
+        return bounds[fused]
