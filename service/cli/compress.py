@@ -1,5 +1,6 @@
 """`sparsemod compress`: prune a finished trial or a trained model from a file by several methods, and compare them on the device."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,7 @@ def compress(
         str,
         typer.Argument(
             help="Id or name of an experiment on the server, or the folder of a local run; or a model: a file .onnx, .tflite or .pt2, or MODULE:ATTRIBUTE.",
-            metavar="EXPERIMENT|MODEL",
+            metavar="NETWORK",
         ),
     ],
     trial: Annotated[
@@ -136,7 +137,7 @@ def compress(
     typer.echo(f"report: {written['prunability.html']}")
 
 
-def check_options(given: "dict[str, object]", only: str) -> None:
+def check_options(given: "Mapping[str, object]", only: str) -> None:
     """Raise InvalidInput for an option that has no effect here; it is for `only`."""
     from sparsemod.errors import InvalidInput
 

@@ -32,7 +32,7 @@ class ModelReport(Record):
     `measurements`: the costs of the whole network with unit and method. `layer_method` is the source of each layer's
     instructions. `fits` lists the target first. `check` compares the integer network with the file in its runtime;
     `missing` states why there is none. `error` and `float_error` are shares of wrong predictions on the given data, None
-    without labels.
+    without labels. `trainable`: a float model, whose weights a search can train on.
     """
 
     name: str
@@ -49,3 +49,4 @@ class ModelReport(Record):
     error: float | None = Field(None, ge=0, le=1)
     float_error: float | None = Field(None, ge=0, le=1)
     notes: tuple[str, ...] = ()
+    trainable: bool = False

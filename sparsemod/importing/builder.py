@@ -22,7 +22,6 @@ class Builder:
     """A model under construction. `title` and `operator` are those of the file's operator that a reader translates now."""
 
     source: Source
-    by: str
     steps: list[Step] = field(default_factory=list)
     shapes: dict[str, Shape] = field(default_factory=dict)
     scales: dict[str, Scale] = field(default_factory=dict)
@@ -79,7 +78,7 @@ class Builder:
 
     def unsupported(self, hint: str = "", operator: str = "") -> Unsupported:
         """Return the error of the operator that is being translated."""
-        return Unsupported(operator or self.operator, self.title, self.by, hint=hint)
+        return Unsupported(operator or self.operator, self.title, self.source.by, hint=hint)
 
     def refuse(self, error: Unsupported) -> None:
         """Record an unsupported operator; one error names all of them."""

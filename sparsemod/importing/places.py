@@ -1,30 +1,31 @@
 """Where the model files of specs are on this machine."""
 
 import os
-import re
 from pathlib import Path
 
+from sparsemod.data.places import data_root
 from sparsemod.errors import EnvironmentFailure
+from sparsemod.spec.model_files import DIGEST
 
 FOLDERS_VARIABLE = "SPARSEMOD_MODELS"
 """Environment variable with folders that hold files by digest, separated as in PATH."""
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
-
-def is_digest(value: object) -> bool:
-    """Return whether a value of a spec names a stored file by its digest."""
-    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+def offer(folder: Path) -> None:
+    """Let this process and its children find the stored files in `folder` by their digests."""
+    known = [place for place in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if place]
+    os.environ[FOLDERS_VARIABLE] = os.pathsep.join(dict.fromkeys([str(folder.absolute()), *known]))
 
 
 def named_file(value: str, field: str) -> Path:
-    """Return the file that a spec names: by its path, or by the digest of an uploaded file.
+    """Return the file that a spec names: by its path (relative to $SPARSEMOD_DATA), or by the digest of an uploaded file.
 
     Raises EnvironmentFailure when it is not on this machine.
     """
-    found = _DIGEST.fullmatch(value)
+    found = DIGEST.fullmatch(value)
     if found is None:
         path = Path(value).expanduser()
+        path = path if path.is_absolute() else data_root(None) / path
         if not path.is_file():
             raise EnvironmentFailure(f"{field} = {value!r}: no such file here")
         return path

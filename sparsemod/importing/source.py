@@ -21,6 +21,11 @@ class Source:
     content: bytes
     folder: Path | None = None
 
+    @property
+    def by(self) -> str:
+        """The reading of this file, as the subject of an error."""
+        return f"reading {self.name}"
+
     @classmethod
     def of(cls, path: Path, most: int = MOST_BYTES) -> "Source":
         """Read a file. Raises NotFound, InvalidInput for a file that is too large."""

@@ -111,6 +111,7 @@ def report_on(
         error=wrong,
         float_error=float_wrong,
         notes=tuple(notes),
+        trainable=model.module is not None,
     )
 
 

@@ -21,7 +21,6 @@ from sparsemod.importing.reader import READERS, Imported, Reader
 from sparsemod.importing.source import MOST_BYTES, MOST_OPERATORS, Source, checked_shape
 from sparsemod.layouts import RANKS, Shape
 
-_BY = "reading .pt2"
 _DTYPES = {
     1: np.uint8,
     2: np.int8,
@@ -65,7 +64,7 @@ class Pt2(Reader):
             raise Unsupported(
                 f"{len(inputs)} inputs and {len(graph['outputs'])} outputs",
                 "model",
-                _BY,
+                source.by,
                 hint="one of each is needed",
             )
         sizes = [_number(size) for size in graph["tensor_values"][inputs[0]]["sizes"]]
@@ -76,6 +75,20 @@ class Pt2(Reader):
             )
         module = ExportedNetwork(graph, inputs[0], weights, source)
         return Imported(source.name.rpartition(".")[0], "torch.export program", given, module=module.eval())
+
+
+def without_examples(content: bytes) -> bytes:
+    """Return a .pt2 file as a plain zip without its example inputs, which are pickled and which no reader needs.
+
+    Raises InvalidInput for a broken file.
+    """
+    archive = _Archive(Source("model.pt2", content))
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as plain:
+        for name, entry in sorted(archive.names.items()):
+            if not name.startswith("data/sample_inputs/"):
+                plain.writestr(zipfile.ZipInfo(entry), archive.bytes(name))
+    return out.getvalue()
 
 
 class _Archive:
@@ -134,7 +147,7 @@ def _tensors(archive: _Archive, signature: Any) -> tuple[dict[str, tuple[str, Te
             inputs.append(str(entry["arg"]["as_tensor"]["name"]))
             continue
         if kind not in keys:
-            raise Unsupported(kind, "model", _BY)
+            raise Unsupported(kind, "model", archive.source.by)
         key = str(entry[keys[kind]])
         if key not in stored:
             raise archive.source.broken(f"no tensor {key!r}")
@@ -147,7 +160,7 @@ def _tensors(archive: _Archive, signature: Any) -> tuple[dict[str, tuple[str, Te
 def _stored(archive: _Archive, kind: str, key: str, entry: Any) -> Tensor:
     if entry.get("use_pickle") or entry["tensor_meta"]["dtype"] not in _DTYPES:
         hint = "save the program with plain weights: pickled ones are never read"
-        raise Unsupported("a pickled tensor or another type", key, _BY, hint=hint)
+        raise Unsupported("a pickled tensor or another type", key, archive.source.by, hint=hint)
     meta = entry["tensor_meta"]
     shape = checked_shape([_number(size) for size in meta["sizes"]], archive.source, f"tensor {key!r}")
     strides = [int(_number(stride)) for stride in meta["strides"]]
@@ -207,7 +220,7 @@ class ExportedNetwork(nn.Module):
         if target in _SIZES or target.startswith("_operator."):
             return
         if not (TRANSLATIONS.has(target) or target in (*_NORMS, *_PARTS)):
-            raise Unsupported(target, title, _BY, place=_place(node))
+            raise Unsupported(target, title, self._source.by, place=_place(node))
         arguments = {
             str(one["name"]): self._argument(one["arg"], known, title, target) for one in node["inputs"]
         }
@@ -250,7 +263,7 @@ class ExportedNetwork(nn.Module):
             return sizes if kind == "as_sym_ints" else sizes[0]
         if kind in ("as_scalar_type", "as_memory_format", "as_layout", "as_device"):
             return None
-        raise Unsupported(f"{target} with an argument {kind}", title, _BY)
+        raise Unsupported(f"{target} with an argument {kind}", title, self._source.by)
 
     def _layer(
         self, target: str, given: Mapping[str, Any], weights: Mapping[str, tuple[str, Tensor]]

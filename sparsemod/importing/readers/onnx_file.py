@@ -13,7 +13,6 @@ from sparsemod.importing.steps import Scale
 from sparsemod.layouts import Shape
 
 Array = NDArray[Any]
-_BY = "reading ONNX"
 
 
 class Quantized:
@@ -58,7 +57,7 @@ class OnnxFile:
 
     def __init__(self, model: Any, source: Source, shape: Shape | None) -> None:
         self.model, self.source, self.shape = model, source, shape
-        self.builder = Builder(source, _BY)
+        self.builder = Builder(source)
         self.values: dict[str, Any] = {"": None}
         self.opset = max(
             [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")] or [1]
@@ -94,7 +93,7 @@ class OnnxFile:
             raise Unsupported(
                 f"{len(inputs)} inputs",
                 ", ".join(names) or "input",
-                _BY,
+                self.source.by,
                 hint="a model of one input is needed",
             )
         name, kind = inputs[0].name, inputs[0].type.tensor_type

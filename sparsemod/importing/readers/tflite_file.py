@@ -13,7 +13,6 @@ from sparsemod.importing.steps import Scale
 from sparsemod.layouts import Shape
 
 Array = NDArray[Any]
-_BY = "reading TensorFlow Lite"
 _TYPES = {
     0: np.float32,
     1: np.float16,
@@ -54,16 +53,18 @@ class TfliteFile:
 
     def __init__(self, model: Any, schema: Any, source: Source) -> None:
         self.model, self.schema, self.source = model, schema, source
-        self.builder = Builder(source, _BY)
+        self.builder = Builder(source)
         self.values: dict[int, Any] = {}
         self.operators = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
 
     def steps(self) -> Any:
         """Translate the file."""
         graphs = self.model.subgraphs or []
+        if not graphs:
+            raise self.source.broken("no graph")
         if len(graphs) != 1:
             raise Unsupported(
-                f"{len(graphs)} subgraphs", "model", _BY, hint="control flow; one graph is needed"
+                f"{len(graphs)} subgraphs", "model", self.source.by, hint="control flow; one graph is needed"
             )
         graph = self.graph = graphs[0]
         operators = graph.operators if graph.operators is not None else []
@@ -74,7 +75,10 @@ class TfliteFile:
         )
         if len(inputs) != 1 or len(outputs) != 1:
             raise Unsupported(
-                f"{len(inputs)} inputs and {len(outputs)} outputs", "model", _BY, hint="one of each is needed"
+                f"{len(inputs)} inputs and {len(outputs)} outputs",
+                "model",
+                self.source.by,
+                hint="one of each is needed",
             )
         given = self._input(inputs[0])
         for operator in operators:
@@ -100,7 +104,9 @@ class TfliteFile:
         if scale is not None:
             self.builder.scales[name] = scale
         elif tensor.type != 0:
-            raise Unsupported(f"input of type {self._type(tensor)}", name, _BY, hint="float32, int8 or uint8")
+            raise Unsupported(
+                f"input of type {self._type(tensor)}", name, self.source.by, hint="float32, int8 or uint8"
+            )
         self.values[number] = name
         return name
 
