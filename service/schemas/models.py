@@ -1,5 +1,6 @@
 """Uploaded models: views and requests."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ class ModelView(Record):
     owner: str | None = None
     device: str
     state: ModelState
-    created_at: float
+    created_at: datetime
     report: ModelReport | None = None
     failure: str | None = None
 

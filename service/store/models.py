@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.schemas.models import ModelState, ModelView
-from service.store.engine import Base
+from service.store.engine import Base, moment
 from service.store.tables import artifacts, experiments, models
 from sparsemod.errors import Conflict, NotFound, StaleLease
 
@@ -126,4 +126,5 @@ class Models(Base):
 
 
 def _view(row: Mapping[Any, Any]) -> ModelView:
-    return ModelView.model_validate({name: row[name] for name in ModelView.model_fields})
+    values = {name: row[name] for name in ModelView.model_fields}
+    return ModelView.model_validate({**values, "created_at": moment(row["created_at"])})

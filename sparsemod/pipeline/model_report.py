@@ -24,7 +24,7 @@ from sparsemod.targets.device_fit import device_fits
 CALIBRATION = 512
 """Largest number of samples from which activation ranges are taken."""
 RANDOM = 64
-UNKNOWN = "activation ranges are from random inputs, so the accuracy is unknown: --data gives real ones"
+UNKNOWN = "activation ranges are from random inputs, so the accuracy is unknown; `sparsemod measure --data` takes them from samples"
 
 
 @dataclass(frozen=True, eq=False)
