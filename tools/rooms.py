@@ -47,7 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "sparsemod.substitutes",
     ),
     ("sparsemod.quantization",),
-    ("sparsemod.measure", "sparsemod.search"),
+    ("sparsemod.importing", "sparsemod.measure", "sparsemod.search"),
     ("sparsemod.export",),
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),

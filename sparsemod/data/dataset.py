@@ -151,8 +151,8 @@ def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
     The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
     The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
     a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
-    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
-    ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]), "unit"
+    ([0, 1]) or "none". With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
     key = _key(spec)

@@ -194,7 +194,9 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
+    "network family",
+    "sparsemod.families",
+    builtin=("sparsemod.networks @family", "sparsemod.importing @family"),
 )
 
 
