@@ -50,7 +50,12 @@ def _movement(
     t = np.arange(length) / RATE + rng.uniform(0, 10)
     steps, height, sway, forward = (
         (0.0, 0.0, 0.0, 0.0),
-        (1.8, 0.35, 0.15, 0.15),  # steps per second; their size upwards, sideways (each second step), forwards
+        (
+            1.8,
+            0.35,
+            0.15,
+            0.15,
+        ),  # steps per second; their size upwards, sideways (each second step), forwards
         (2.7, 0.9, 0.25, 0.35),
         (1.6, 0.45, 0.25, 0.05),
         (1.3, 0.08, 0.2, 0.3),
