@@ -23,10 +23,17 @@ from service.cli.folders import local_folder
 from service.client.lookup import which
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.pipeline.local_run import Finished, LocalFolder, LocalRun
     from sparsemod.records import TrialRecord
+    from sparsemod.spec.config_test import TestSettings
     from sparsemod.spec.experiment import ExperimentSpec
 
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="torch device for training: cpu, cuda, cuda:1. Default: `cuda_n` of a config.cfg where torch has that device, else cpu.",
+    ),
+]
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
 
 
@@ -44,7 +51,7 @@ def run(
             "--out", "-o", help="Folder of results. Default: runs/NAME. An interrupted run in it continues."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
+    device: DeviceOption = None,
     imports: ImportOption = None,
 ) -> None:
     """Run an experiment on this machine, one trial after the other, without a server."""
@@ -57,14 +64,17 @@ def run(
     if stored_run is not None and out is not None and out.resolve() != spec.resolve():
         raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
     file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
+    if file.tests:
+        test(str(spec), device=device)
+        return
     folder = out or (file.root or Path("runs")) / file.spec.name.replace(" ", "-")
     folder = folder if stored_run is None else stored_run.folder
     with file.locating(), console(stderr=True).status("loading torch and the data"):
         one_thread()
         from sparsemod.pipeline.local_run import LocalRun
-        from sparsemod.training.process import require_device
+        from sparsemod.training.process import chosen_device
 
-        local = LocalRun(file.spec, folder, device=require_device(device, "--device"))
+        local = LocalRun(file.spec, folder, device=chosen_device(device, file.device, "--device"))
     follow(local, file.debug)
 
 
@@ -76,11 +86,14 @@ def one_thread() -> None:
 
 
 def follow(local: "LocalRun", debug: bool) -> None:
-    """Run with a live display in a terminal, or one line per trial elsewhere; then print the front."""
+    """Run with a live display in a terminal, or one line per trial elsewhere; then print the front.
+
+    With `debug`, the traceback of each failed trial is printed to stderr; the search goes on.
+    """
     from rich.live import Live
 
     from service.cli.view import front_table, render
-    from sparsemod.errors import BuildError, EnvironmentFailure, SpaceEmpty
+    from sparsemod.errors import EnvironmentFailure, SpaceEmpty
 
     output = console()
     began = time.monotonic()
@@ -101,8 +114,7 @@ def follow(local: "LocalRun", debug: bool) -> None:
     def on_finished(trial: "Finished") -> None:
         failure = trial.result.failure
         if debug and failure is not None:
-            typer.echo(failure.detail, err=True)
-            raise BuildError(f"trial {trial.index}: {failure.message} with {trial.candidate.parameters}")
+            typer.echo(trial.failure_text, err=True)
         follower.finish()
         if live is None:
             print(_trial_line(trial, local.spec.objectives), flush=True)
@@ -282,14 +294,28 @@ def check(
 
 def test(
     experiment: Annotated[
-        str, typer.Argument(help="Id or name of an experiment on the server, or the folder of a local run.")
+        str,
+        typer.Argument(
+            help="Id or name of an experiment on the server, the folder of a local run, or a config.cfg whose [TEST] names both."
+        ),
     ],
-    trial: Annotated[int, typer.Argument(help="The trial whose network to retrain.", min=0)],
-    epochs: Annotated[
-        int | None, typer.Option(help="Epochs. Default: four times the trial's.", min=1)
+    trial: Annotated[
+        str | None,
+        typer.Argument(
+            help="The trial whose network to retrain: its index, or its arm's name such as 7_0. Default: `arm` of [TEST]."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of trainings, each with a different seed.", min=1)] = 3,
-    device: Annotated[str, typer.Option(help="torch device for training: cpu, cuda, cuda:1.")] = "cpu",
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs. Default: `epochs` of [TEST], else four times the trial's.", min=1),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of trainings, each with a different seed. Default: `seeds` of [TEST], else 3.", min=1
+        ),
+    ] = None,
+    device: DeviceOption = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server: ServerOption = DEFAULT_SERVER,
     imports: ImportOption = None,
@@ -303,30 +329,38 @@ def test(
     from rich import box
     from rich.table import Table
 
-    from sparsemod.training.process import require_device
+    from sparsemod.errors import InvalidInput
+    from sparsemod.spec.config_test import arm_index
+    from sparsemod.training.process import chosen_device
 
     import_modules(imports)
-    folder = local_folder(experiment)
+    folder, settings, cuda = _tested(experiment)
+    arm = settings.arm if trial is None else arm_index(trial, "trial")
+    if arm is None:
+        raise InvalidInput(
+            "trial", None, "the index of a trial, as an argument or as `arm` in [TEST] of a config.cfg"
+        )
+    number_of_seeds = seeds or settings.seeds or 3
     view: TrialRecord
     if folder is not None:
         identity: int | str = str(folder.folder)
-        spec, view = folder.spec, folder.trial(trial)
+        spec, view = folder.spec, folder.trial(arm)
     else:
         client = connect(server)
         stored = client.experiment(which(client, experiment).id)
-        identity, spec, view = stored.id, stored.spec, client.trial(stored.id, trial)
-    longer = epochs or 4 * view.epochs
+        identity, spec, view = stored.id, stored.spec, client.trial(stored.id, arm)
+    longer = epochs or settings.epochs or 4 * view.epochs
     one_thread()
-    torch_device = require_device(device, "--device")
+    torch_device = chosen_device(device, cuda, "--device")
     results = [
         _test_once(spec, view, longer, number, torch_device, imports=folder is not None)
-        for number in range(seeds)
+        for number in range(number_of_seeds)
     ]
     summary = summarize(results)
     if json_output:
         document = {
             "experiment": identity,
-            "trial": trial,
+            "trial": arm,
             "epochs": longer,
             "parameters": view.candidate.parameters,
             "seeds": results,
@@ -344,10 +378,36 @@ def test(
         )
     console().print(table)
     mean, error = summary["mean"], summary["standard_error"]
-    spread = "" if error is None else f" ± {metric_text('error', error)} (standard error over {seeds} seeds)"
+    spread = (
+        ""
+        if error is None
+        else f" ± {metric_text('error', error)} (standard error over {number_of_seeds} seeds)"
+    )
     console().print(
         f"test error of the integer network {metric_text('error', mean)}{spread}, {longer} epochs"
     )
+
+
+def _tested(experiment: str) -> "tuple[LocalFolder | None, TestSettings, str | None]":
+    """Return the run's folder (None for an experiment on a server), the settings of [TEST], and the device of `cuda_n`.
+
+    Raises InvalidSpec for a `config.cfg` whose [TEST] does not describe the run, NotFound without a run.
+    """
+    from sparsemod.errors import InvalidInput
+    from sparsemod.pipeline.local_run import LocalFolder
+    from sparsemod.spec.config_test import TestSettings
+    from sparsemod.spec.files import read_local
+    from sparsemod.spec.plain import CONFIG_SUFFIXES
+
+    path = Path(experiment)
+    if path.suffix.lower() not in CONFIG_SUFFIXES or path.is_dir():
+        return local_folder(experiment), TestSettings((path,)), None
+    file = read_local(path)
+    if file.test is None:
+        raise InvalidInput("TEST", None, f"a section [TEST] with `arm`, the network to test, in {path}")
+    folder = LocalFolder(file.test.folder())
+    file.test.check(folder.spec)
+    return folder, file.test, file.device
 
 
 def _test_once(

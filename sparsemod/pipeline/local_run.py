@@ -74,6 +74,15 @@ class Finished(Record):
             measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
         )  # fmt: skip
 
+    @property
+    def failure_text(self) -> str:
+        """A failed trial's traceback, then its error and parameters in one line; "" for a trial without failure."""
+        failure = self.result.failure
+        if failure is None:
+            return ""
+        line = f"trial {self.index}: {failure.message} with {self.candidate.parameters}"
+        return f"{failure.detail.rstrip()}\n{line}".lstrip()
+
     def observation(self) -> Observation:
         """Return the trial as an observation of the candidate source."""
         return Observation.of(self.record)
