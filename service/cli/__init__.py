@@ -18,9 +18,11 @@ from service.cli import (
     counting,
     experiments,
     exporting,
+    finalizing,
     local,
     results,
     serving,
+    testing,
     token,
     tracing,
     workers,
@@ -42,6 +44,7 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (testing, "On this machine, without a server"),
     (tracing, "On this machine, without a server"),
     (compress, "On this machine, without a server"),
     (serving, "The service"),
@@ -49,6 +52,7 @@ for group, title in (
     (experiments, "Experiments"),
     (results, "Results"),
     (exporting, "Results"),
+    (finalizing, "Results"),
     (catalogue, "Catalogue"),
     (counting, "Catalogue"),
     (calibrate, "Devices"),
