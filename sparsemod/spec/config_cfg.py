@@ -81,6 +81,12 @@ class _Read:
             self.owners |= {leaf: name for leaf in leaves}
             place = entries[name].place
             self.plain = Plain(tree, {tuple(leaf.split(".")): place for leaf in leaves}).over(self.plain)
+        family = self.plain.data.get("network", {})
+        if ":" in str(family.get("family", "") if isinstance(family, Mapping) else ""):
+            # An own network brings its own space, in which `prune_threshold` is the searched sparsity.
+            space = self.plain.data.get("space", {})
+            if isinstance(space, Mapping) and self.owners.pop("space.sparsity", None) == "pruning":
+                self.plain.data["space"] = {name: space[name] for name in space if name != "sparsity"}
         for part in ("dataset", "network"):
             if part not in self.plain.data and part not in {mistake.field for mistake in self.mistakes}:
                 allowed = f"is missing: name one (`{part} = ...`), or a YAML spec (`include = ...`)"
@@ -286,7 +292,7 @@ KEYS: dict[str, ConfigKey] = {
     ),
     "quant_scheme": ConfigKey(_QUANTIZATION, "how networks are quantized", _quantization),
     "pruning": flag(
-        "on: magnitude pruning, its sparsity searched from 0.05 to 0.9; sizes are those of the sparse encoding",
+        "on: magnitude pruning, its sparsity searched from 0.05 to 0.9, or by `prune_threshold` of an own space; sizes are those of the sparse encoding",
         {
             "pruning": {"method": "magnitude"},
             "space": {"sparsity": _SPARSITY},

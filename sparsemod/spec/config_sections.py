@@ -1,7 +1,7 @@
 """The lines of an INI file as SpArSeMod reads it: sections, the keys that they share, and the line of each key.
 
-Keys of [DEFAULT], and keys before the first section, belong to every section. [TEST] holds the settings of the
-test mode. All other sections are one group: names such as [TRAIN] or [rounds] only order the keys for readers.
+Keys of [DEFAULT] belong to every section. [TEST] holds the settings of the test mode. All other sections, and keys
+before the first one, are one group: names such as [TRAIN] or [rounds] only order the keys for readers.
 A key may be once in [DEFAULT], once in [TEST] and once in the other sections; a section's key takes precedence
 over [DEFAULT].
 """
@@ -38,7 +38,7 @@ class Sections:
 def read_sections(text: str, source: str) -> Sections:
     """Return the keys of an INI text. `#` and `;` begin a comment; names of keys and sections ignore case."""
     found = Sections()
-    group = SHARED
+    group = TRAIN
     for number, raw in enumerate(text.splitlines(), 1):
         line = re.sub(r"(^|\s)[#;].*", "", raw).strip()
         if not line:

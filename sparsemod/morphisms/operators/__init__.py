@@ -11,6 +11,7 @@ from sparsemod.morphisms.operators.change_value import ChangeDropout, ChangeSett
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.narrow import Narrow
+from sparsemod.morphisms.operators.own_operation import OwnOperation
 from sparsemod.morphisms.operators.remove_block import RemoveBlock
 from sparsemod.morphisms.operators.remove_dense import RemoveDense
 from sparsemod.morphisms.operators.remove_layer import RemoveLayer
@@ -48,4 +49,4 @@ MLP: tuple[Morphism, ...] = (
 
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "MLP"]
+__all__ = ["ANY", "CNN", "MLP", "OwnOperation"]
