@@ -223,16 +223,16 @@ def _flat(value: BaseModel) -> bool:
     return all(not isinstance(inner, dict) for inner in value.model_dump(mode="json").values())
 
 
-def config_keys(keys: Mapping[str, ConfigKey] = KEYS) -> str:
+def config_keys(keys: Mapping[str, ConfigKey] = KEYS, title: str = "key") -> str:
     """Return the keys of a `config.cfg`."""
-    lines = ["| key | values | meaning |", "| --- | --- | --- |"]
+    lines = [f"| {title} | values | meaning |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in keys.items()]
     return "\n".join(lines)
 
 
 def config_test_keys() -> str:
     """Return the keys of [TEST] in a `config.cfg`."""
-    return config_keys(TEST_KEYS)
+    return config_keys(TEST_KEYS, "key of [TEST]")
 
 
 # -- files and commands ----------------------------------------------------------------------------------------------------------

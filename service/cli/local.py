@@ -39,6 +39,13 @@ def run(
             "--out", "-o", help="Folder of results. Default: runs/NAME. An interrupted run in it continues."
         ),
     ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            help="For the folder of a run: keep only its first KEEP trials and continue after them. The others stay in trials.1.jsonl.",
+            min=0,
+        ),
+    ] = None,
     device: DeviceOption = None,
     imports: ImportOption = None,
 ) -> None:
@@ -51,6 +58,10 @@ def run(
     stored_run = local_folder(str(spec)) if spec.is_dir() else None
     if stored_run is not None and out is not None and out.resolve() != spec.resolve():
         raise InvalidInput("--out", str(out), f"no value: the run in {spec} continues in its folder")
+    if keep is not None:
+        if stored_run is None:
+            raise InvalidInput("--keep", keep, "only with the folder of a run")
+        stored_run.keep(keep)
     file = read_local(spec) if stored_run is None else SpecFile(stored_run.spec)
     if file.tests:
         from service.cli.testing import test

@@ -39,7 +39,7 @@ def read_config(path: Path, names: Names = Names.KNOWN) -> SpecFile:
     read.keys({name: entry for name, entry in entries.items() if name not in shared_with_test})
     test = _test_settings(sections, read) if sections.tests else None
     spec = read.spec(names)
-    if read.mistakes:
+    if spec is None or read.mistakes:
         first, *others = _distinct(read.mistakes)
         first.others = tuple(others)
         raise first
@@ -119,8 +119,8 @@ class _Read:
         except InvalidInput as error:
             self.mistakes += [error, *error.others]
 
-    def spec(self, names: Names) -> ExperimentSpec:
-        """Return the spec. After earlier mistakes it looks for further ones in the keys that could be read."""
+    def spec(self, names: Names) -> ExperimentSpec | None:
+        """Return the spec, or None when it has mistakes. After earlier mistakes it looks for further ones in the keys that could be read."""
         broken = bool(self.mistakes)
         try:
             return parse(self.plain, str(self.path), names)
@@ -133,7 +133,7 @@ class _Read:
                 elif broken and one.value is None:
                     continue  # missing, because its key has a mistake
                 self.mistakes.append(one)
-        return ExperimentSpec.model_construct()  # never returned to a caller: there are mistakes
+        return None
 
 
 def _distinct(mistakes: list[InvalidInput]) -> list[InvalidInput]:
@@ -163,7 +163,7 @@ def _test_settings(sections: Sections, read: _Read) -> TestSettings:
         wanted = _expected(name, part)
         if wanted is not None and name in sections.groups[TEST]:
             expected[name] = (*wanted[:1], entry.value, wanted[1], entry.place)
-    root = Path(tree.get("root", read.beside.get("root", "runs")))
+    root = Path(str(tree.get("root", read.beside.get("root", "runs"))))
     name = str(tree.get("name", read.plain.data.get("name", "experiment")))
     return TestSettings(
         (root / name.replace(" ", "-"), root),
