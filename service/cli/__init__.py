@@ -23,6 +23,7 @@ from service.cli import (
     measuring,
     results,
     serving,
+    testing,
     token,
     tracing,
     workers,
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (testing, "On this machine, without a server"),
     (tracing, "On this machine, without a server"),
     (compress, "On this machine, without a server"),
     (measuring, "On this machine, without a server"),
