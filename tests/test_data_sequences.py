@@ -269,7 +269,7 @@ def test_torch_datasets_of_sequences_are_padded_or_collated() -> None:
     assert (collated.x == arrays.x).all() and (collated.lengths == arrays.lengths).all()
     with pytest.raises(InvalidInput, match="collate_fn = 'Tensor'"):
         from_datasets([Words([2])], collate_fn=lambda batch: torch.zeros(1), layout="time-features")
-    with pytest.raises(InvalidInput, match="one to three"):
+    with pytest.raises(InvalidInput, match=r"\[train, validation, test\]"):
         from_datasets([])
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from service.cli import main
 from sparsemod.data import load
-from sparsemod.data.torch_sets import from_torch
+from sparsemod.data.torch_sets import from_datasets
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import morphs
 from sparsemod.networks.family import create_family
@@ -201,12 +201,12 @@ class Pairs(Dataset[Any]):
 
 
 def test_datasets_of_torch() -> None:
-    arrays = from_torch([Pairs(6), Pairs(4), Pairs(2)])
+    arrays = from_datasets([Pairs(6), Pairs(4), Pairs(2)])
     assert (arrays.x.shape, arrays.y.tolist()) == ((6, 1, 4, 4), [0, 1] * 3)
     assert arrays.val_x is not None and arrays.val_x.shape == (4, 1, 4, 4)
     assert arrays.test_y is not None and arrays.test_y.tolist() == [0, 1]
     column = TensorDataset(torch.rand(4, 3), torch.tensor([[0.0], [1.0], [2.0], [0.0]]))
-    arrays = from_torch(([column, column], 3))
+    arrays = from_datasets(([column, column], 3))
     assert (arrays.y.tolist(), arrays.classes, arrays.val_x) == ([0, 1, 2, 0], 3, None)
 
 
@@ -221,4 +221,4 @@ def test_datasets_of_torch() -> None:
 )
 def test_what_is_no_list_of_datasets(sets: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        from_torch(sets)
+        from_datasets(sets)
