@@ -213,7 +213,7 @@ def test_datasets_of_torch() -> None:
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ([Pairs(2)], "train, validation, test"),
+        ([], "train, validation, test"),
         ([Pairs(2), 3, Pairs(2)], "validation set"),
         ([Pairs(2), Pairs(0), Pairs(2)], "at least one sample"),
         ([[1, 2], Pairs(2)], r"train set\[0\]"),
