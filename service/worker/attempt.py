@@ -146,6 +146,7 @@ class Attempt:
                 "parameters": claim.parent.parameters,
                 "epochs": claim.parent.epochs,
                 "weights": str(self._fetch(weights[0].digest)),
+                "rewind": [str(self._fetch(a.digest)) for a in claim.parent.artifacts if a.kind == "rewind"],
             }
         if claim.checkpoint is not None:
             job["checkpoint"] = str(self._fetch(claim.checkpoint))

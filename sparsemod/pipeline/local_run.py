@@ -354,7 +354,9 @@ class LocalRun(_Folder):
         path = self.artifact(weights.digest)
         if not path.is_file():
             raise EnvironmentFailure(f"the weights of trial {candidate.parent} are missing: {path}")
-        return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs)
+        kept = trial.record.artifact("rewind")
+        rewind = None if kept is None else self.artifact(kept.digest).read_bytes()
+        return ParentWeights(trial.candidate.parameters, path.read_bytes(), trial.result.epochs, rewind)
 
     def _append_trial(self, finished: Finished) -> None:
         # Half a line would hide the next trial.

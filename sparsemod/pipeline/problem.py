@@ -7,7 +7,7 @@ This module imports no torch, so that the server can check specs and candidates.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,6 +27,7 @@ from sparsemod.spec.pipeline_parameters import (
     PIPELINE_PARAMETERS,
     changed,
     check_narrowed,
+    check_training,
     extremes,
     with_method,
 )
@@ -146,12 +147,15 @@ class Problem:
             part = with_method(part, str(values[METHOD]))
         return self._changed("pruning", part, values)
 
-    def training(self, values: Mapping[str, Value]) -> TrainingSpec:
-        """Return the spec's training with the candidate's values.
+    def training(self, values: Mapping[str, Value], changes: Mapping[str, Any] | None = None) -> TrainingSpec:
+        """Return the spec's training with the candidate's values, after the `changes` of its source.
 
         Raises InvalidInput for a value that training does not accept.
         """
-        return self._changed("training", self.spec.training, values)
+        part = self.spec.training
+        if changes:
+            part = check_training(part, changes, "source")
+        return self._changed("training", part, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
         searched = {n: values[n] for n in PIPELINE_PARAMETERS if n in values and _has_key(part, n)}

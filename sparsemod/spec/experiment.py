@@ -19,7 +19,13 @@ from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline, check_sparsities
+from sparsemod.spec.pipeline_parameters import (
+    METHOD,
+    PIPELINE_PARAMETERS,
+    check_pipeline,
+    check_sparsities,
+    check_training,
+)
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
@@ -255,7 +261,9 @@ class ExperimentSpec(Part):
                 field = f"space.{name}" if name in self.space else self.source.field(name)
                 check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
         if self.source.prunes_to_sparsities and METHOD in searched:
-            check_sparsities(searched[METHOD], self.source.field(METHOD))
+            check_sparsities(searched[METHOD], self.source.field(METHOD), self.source.rewinding)
+        for field, changes in self.source.training_changes().items():
+            check_training(self.training, changes, field)
         return self
 
     def searched(self) -> dict[str, Parameter]:
