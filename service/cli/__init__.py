@@ -22,6 +22,7 @@ from service.cli import (
     local,
     results,
     serving,
+    studying,
     token,
     tracing,
     workers,
@@ -44,6 +45,7 @@ app = typer.Typer(
 for group, title in (
     (local, "On this machine, without a server"),
     (tracing, "On this machine, without a server"),
+    (studying, "On this machine, without a server"),
     (compress, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),

@@ -217,7 +217,7 @@ class Study:
             return None
         mine = [o for o in observations if o.candidate.round in (REFERENCE, LABEL)]
         failed = sum(o.state is TrialState.FAILED for o in mine)
-        return f"the study is complete: {len(mine)} networks{f', {failed} of which failed' if failed else ''}"
+        return f"the study is complete: {len(mine)} network{'' if len(mine) == 1 else 's'}{f', {failed} of which failed' if failed else ''}"
 
     def _missing(self, observations: Sequence[Observation]) -> Iterator[Suggestion]:
         """Yield the candidates that can run or fail now, in a fixed order."""
@@ -255,13 +255,13 @@ class Study:
                 candidate = Candidate(
                     parameters=values, origin=LABEL, round=LABEL, parent=start.index, operators=("prune",)
                 )
-                yield self._suggestion(candidate, start)
+                yield self.suggestion(candidate, start)
                 if config.cascades:
                     return
             elif config.cascades:
                 start = there[number]
 
-    def _suggestion(self, candidate: Candidate, start: Observation) -> Suggestion:
+    def suggestion(self, candidate: Candidate, start: Observation) -> Suggestion:
         """Return the suggestion to train a pruned network, or to record that it cannot start."""
         epochs = self.config.retrain_epochs
         if start.state is TrialState.COMPLETED and start.weights:

@@ -256,12 +256,12 @@ class ExperimentSpec(Part):
                 if name in self.objectives:
                     raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
+        if self.source.prunes_to_sparsities and METHOD in searched:
+            check_sparsities(searched[METHOD], self.source.field(METHOD), self.source.rewinding)
         for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
                 field = f"space.{name}" if name in self.space else self.source.field(name)
                 check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
-        if self.source.prunes_to_sparsities and METHOD in searched:
-            check_sparsities(searched[METHOD], self.source.field(METHOD), self.source.rewinding)
         for field, changes in self.source.training_changes().items():
             check_training(self.training, changes, field)
         return self

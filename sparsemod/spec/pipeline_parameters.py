@@ -107,9 +107,13 @@ def check_sparsities(methods: Parameter, field: str, rewinding: bool = False) ->
     Raises InvalidInput for `field`.
     """
     for value in map(str, extremes(methods)):
-        if rewinding and PRUNING.config(value).replaces_layers:
+        try:
+            config = PRUNING.config(value)
+        except InvalidInput as error:
+            raise InvalidInput(field, value, error.allowed) from None
+        if rewinding and config.replaces_layers:
             raise InvalidInput(field, value, "methods that keep the layers, whose weights can be rewound")
-        if value != "none" and not PRUNING.config(value).has("sparsity"):
+        if value != "none" and not config.has("sparsity"):
             raise InvalidInput(field, value, f"methods with the key sparsity: {_with_key('sparsity')}")
 
 
