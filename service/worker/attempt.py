@@ -147,6 +147,7 @@ class Attempt:
                 "parameters": claim.parent.parameters,
                 "epochs": claim.parent.epochs,
                 "weights": str(self._fetch(weights[0].digest)),
+                "rewind": [str(self._fetch(a.digest)) for a in claim.parent.artifacts if a.kind == "rewind"],
             }
         for digest in model_files(claim.spec):
             job["models"] = str(self._fetch(digest).parent)
