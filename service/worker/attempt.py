@@ -156,10 +156,7 @@ class Attempt:
         return job
 
     def _fetch(self, digest: str) -> Path:
-        """Return a local file with the content of `digest`, downloaded once per worker.
-
-        Raises NotFound, and ServerUnavailable when released.
-        """
+        """Return a local file with this content, downloaded once. Raises NotFound, ServerUnavailable."""
         path = self._settings.directory / "downloads" / digest.removeprefix("sha256:")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
