@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat, ParentTrial
-from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, LOOK, RUNNING_TRIAL
+from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, EARLIER, LOOK, RUNNING_TRIAL
 from service.store.engine import Clock, Events
 from service.store.files import lock_files
 from service.store.reports import LOCKED_TRIAL_OF, Reports
@@ -121,11 +121,7 @@ class Attempts(Reports):
             if not fresh:
                 self._record_worker(connection, worker, device, slots, now)
             if request is not None:
-                earlier = (
-                    connection.execute(sa.select(attempts).where(attempts.c.request == request))
-                    .mappings()
-                    .one_or_none()
-                )
+                earlier = connection.execute(EARLIER, {"request": request}).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["login"] != login:
                         raise Conflict(f"request {request!r} was already used with another token")
