@@ -11,7 +11,7 @@ import pytest
 
 from service.cli import main
 from service.cli.demo import own_folder
-from service.cli.local import summarize
+from service.cli.testing import summarize
 from service.store import Store
 from sparsemod.errors import InvalidInput
 from sparsemod.spec.files import load

@@ -180,6 +180,16 @@ class _DryRun:
                 "give each a single value, or read it in the family",
             )
 
+        idle = problem.unread_pipeline(problem.space)
+        idle = tuple(name for name in idle if name in searched)
+        if idle:
+            self.add(
+                "warning",
+                "space",
+                f"no setting reads {', '.join(idle)} (pruning.method is {self.spec.pruning.method}), so searching them has no effect; "
+                "give each a single value, or choose a method with that key",
+            )
+
     def screen(self, problem: Problem) -> None:
         self.subject = "budgets"
         screen = Screen(problem)

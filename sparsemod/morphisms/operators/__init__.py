@@ -13,6 +13,7 @@ from sparsemod.morphisms.operators.change_window import ChangeWindow
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.narrow import Narrow
+from sparsemod.morphisms.operators.own_operation import OwnOperation
 from sparsemod.morphisms.operators.recurrent import (
     AddDirection,
     AddRecurrent,
@@ -94,4 +95,4 @@ CNN_RNN: tuple[Morphism, ...] = (
 
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "RNN"]
+__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "RNN", "OwnOperation"]
