@@ -14,6 +14,7 @@ from sparsemod.data.normalization import Floats, Normalization, fit, valid_steps
 from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
+from sparsemod.data.torch_sets import from_datasets
 from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
@@ -151,8 +152,8 @@ def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
     The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
     The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
     a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
-    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
-    ([0, 1]). With `imports`, `spec.name` may be `module:attribute`.
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]), "unit"
+    ([0, 1]) or "none". With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
     key = _key(spec)
@@ -172,7 +173,8 @@ def _key(spec: DatasetSpec) -> str:
     if isinstance(path, str):
         # A user's file may change between calls; a published dataset does not.
         place = data_root(spec.root) / Path(path).expanduser()
-        stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
+        files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
+        stamp = fingerprint("\n".join(f"{file} {file.stat().st_mtime_ns}" for file in files))
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
     return fingerprint(text)
 
@@ -182,7 +184,9 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
     method = spec.options.get("normalization", "standard")
     bound = bind(source, spec)
     try:
-        arrays = source(*bound.args, **bound.kwargs)
+        arrays: Any = source(*bound.args, **bound.kwargs)
+        if isinstance(arrays, list | tuple):
+            arrays = from_datasets(arrays)
     except InvalidInput as error:
         # Errors from `Arrays` name a field of the arrays but not the dataset: add it.
         names_dataset = error.source is not None or error.field.startswith("dataset.")
@@ -195,7 +199,9 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
         ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(
-            "dataset.name", spec.name, f"must return sparsemod.data.Arrays, not {type(arrays).__name__}"
+            "dataset.name",
+            spec.name,
+            f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
     return _divide(spec, arrays, str(method))
 

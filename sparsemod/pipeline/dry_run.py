@@ -107,8 +107,12 @@ class _DryRun:
     def run(self) -> None:
         data = load(self.spec.dataset, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        lengths = data.train.lengths
+        steps = "" if lengths is None else f" (sequences of {lengths.min()} to {lengths.max()} steps)"
         self.add(
-            "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
+            "ok",
+            "data",
+            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} classes; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:
@@ -174,6 +178,16 @@ class _DryRun:
                 "space",
                 f"family {family.name} reads {', '.join(names)} in none of the tried networks, so searching them has no effect; "
                 "give each a single value, or read it in the family",
+            )
+
+        idle = problem.unread_pipeline(problem.space)
+        idle = tuple(name for name in idle if name in searched)
+        if idle:
+            self.add(
+                "warning",
+                "space",
+                f"no setting reads {', '.join(idle)} (pruning.method is {self.spec.pruning.method}), so searching them has no effect; "
+                "give each a single value, or choose a method with that key",
             )
 
     def screen(self, problem: Problem) -> None:
