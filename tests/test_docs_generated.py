@@ -21,6 +21,7 @@ from service.cli import (
     main,
     results,
     serving,
+    testing,
     tracing,
     workers,
 )
@@ -41,6 +42,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
+BESIDE: dict[str, dict[str, Any]] = {"dataset.splitter": {"space": {"max_len": [4, 8]}}}
+"""Other parts that a part with its defaults needs."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
 """The parts of a spec that are one of several members, with the registry of the members."""
 CHOICE = r"`([a-z0-9_-]+)`"
@@ -122,7 +125,7 @@ def keys_of(part: str, member: str) -> set[str]:
 
 def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
     """A small spec with `keys` in `part`, of its member `member`. Raises InvalidInput."""
-    data = copy.deepcopy(SMALL)
+    data = copy.deepcopy({**SMALL, **BESIDE.get(part, {})})
     if part == "measure":  # latency by MACs needs a rate
         data["target"] = {"operations_per_second": 1e6}
     *path, last = part.split(".")
@@ -167,6 +170,7 @@ def test_every_key_of_a_spec_has_a_row() -> None:
         "source": {"name": "search", "stop": {}},
         "training": {"teacher": {"network": "resnet-8"}},
         "scales": {"error": "log"},
+        "dataset": {**SMALL["dataset"], "splitter": {"max_len": 8}},
     }
     spec = ExperimentSpec.parse({**SMALL, **optional})
     # Every metric of `scales` has the same keys.
@@ -280,7 +284,7 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
         for value in (
             ("on", "off") if values.startswith("on or off") else ("3",) if "whole number" in values else ()
         ):
-            path.write_text(f"dataset = digits\nnetwork = cnn\n{name} = {value}\n")
+            path.write_text(f"dataset = digits\nnetwork = mine:Net\n{name} = {value}\n")
             read(path)
 
 
@@ -292,6 +296,7 @@ def test_every_command_is_on_the_page() -> None:
     for group in (
         local,
         serving,
+        testing,
         workers,
         experiments,
         results,

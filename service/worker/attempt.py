@@ -42,6 +42,7 @@ from service.worker.trial_log import TrialLog
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.spec.model_files import model_files
 
 if TYPE_CHECKING:
     from service.schemas.workers import Claim
@@ -147,6 +148,8 @@ class Attempt:
                 "epochs": claim.parent.epochs,
                 "weights": str(self._fetch(weights[0].digest)),
             }
+        for digest in model_files(claim.spec):
+            job["models"] = str(self._fetch(digest).parent)
         if claim.checkpoint is not None:
             job["checkpoint"] = str(self._fetch(claim.checkpoint))
         return job

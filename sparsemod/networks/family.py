@@ -200,7 +200,9 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
+    "network family",
+    "sparsemod.families",
+    builtin=("sparsemod.networks @family", "sparsemod.importing @family"),
 )
 
 

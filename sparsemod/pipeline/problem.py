@@ -5,12 +5,13 @@ This module imports no torch, so that the server can check specs and candidates.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.files import fingerprint
 from sparsemod.networks.family import Family, create_family
@@ -23,6 +24,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import RULES, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
+    MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
     changed,
@@ -63,6 +65,7 @@ class Problem:
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
             problem = cls(spec, info, family)
+            problem = replace(problem, info=problem.largest_windows())
             check_known(spec.pipeline)
             spec.source.check(problem.space)
             problem.check_training(imports=imports)
@@ -112,14 +115,20 @@ class Problem:
             if name in space and name not in self.spec.searched() and name not in unread:
                 methods = space.parameter(METHOD) if METHOD in space else None
                 check_pipeline(
-                    space.parameter(name), self.spec.training, self.spec.pruning, f"space.{name}", methods
+                    space.parameter(name),
+                    self.spec.training,
+                    self.spec.pruning,
+                    f"space.{name}",
+                    methods,
+                    self.spec.dataset.splitter,
                 )
 
     def unread_pipeline(self, space: Space) -> tuple[str, ...]:
         """Return the pipeline parameters of a space that no setting of the spec reads, such as a sparsity without pruning."""
         if METHOD in space:
             return ()
-        parts = (self.spec.training, self.spec.pruning)
+        splitter = self.spec.dataset.splitter
+        parts = (self.spec.training, self.spec.pruning, *(() if splitter is None else (splitter,)))
         return tuple(
             name
             for name in PIPELINE_PARAMETERS
@@ -160,6 +169,44 @@ class Problem:
         """
         parameters = self.space.validate(self.space.fill(candidate.parameters))
         return candidate.model_copy(update={"parameters": parameters})
+
+    def splitter(self, values: Mapping[str, Value]) -> Splitter | None:
+        """Return how sequences are cut for a candidate, None if they stay whole."""
+        part = self.spec.dataset.splitter
+        if part is None:
+            return None
+        steps = int(values.get(MAX_LEN, part.max_len or 0))
+        return Splitter(steps, min(part.stride or steps, steps), part.remainder)
+
+    def largest_windows(self) -> DataInfo:
+        """Return the facts about the data with the longest windows that a candidate may have.
+
+        Raises InvalidInput when there is a splitter and the samples are no sequences.
+        """
+        if self.spec.dataset.splitter is None:
+            return self.info
+        searched = self.spec.searched().get(MAX_LEN)
+        if searched is None and self.spec.dataset.splitter.max_len is None:
+            # An own family may search `max_len` in its own space.
+            own = self.family.space(self.info)
+            if MAX_LEN not in own:
+                allowed = "a number of steps, or the parameter max_len in the space"
+                raise InvalidInput("dataset.splitter.max_len", None, allowed)
+            searched = own.parameter(MAX_LEN)
+        longest = {} if searched is None else {MAX_LEN: max(int(value) for value in extremes(searched))}
+        return self._windowed(longest)
+
+    def of_candidate(self, values: Mapping[str, Value]) -> "Problem":
+        """Return the problem with the windows of a candidate; the space stays the same."""
+        if self.spec.dataset.splitter is None:
+            return self
+        narrowed = replace(self, info=self._windowed(values))
+        narrowed.__dict__["space"] = self.space  # a cached property
+        return narrowed
+
+    def _windowed(self, values: Mapping[str, Value]) -> DataInfo:
+        splitter = self.splitter(values)
+        return self.info if splitter is None else windowed_info(self.info, splitter)
 
     def architecture(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """Return the family's parameters, without those of the pipeline."""

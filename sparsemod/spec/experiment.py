@@ -19,7 +19,13 @@ from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline, check_sparsities
+from sparsemod.spec.pipeline_parameters import (
+    MAX_LEN,
+    METHOD,
+    PIPELINE_PARAMETERS,
+    check_pipeline,
+    check_sparsities,
+)
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
@@ -253,7 +259,14 @@ class ExperimentSpec(Part):
         for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
                 field = f"space.{name}" if name in self.space else self.source.field(name)
-                check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
+                check_pipeline(
+                    parameter, self.training, self.pruning, field, searched.get(METHOD), self.dataset.splitter
+                )
+        splitter = self.dataset.splitter
+        own = ":" in self.network.family  # it may have the parameter: `Problem` checks it
+        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched and not own:
+            allowed = "a number of steps, or the parameter max_len in the space"
+            raise InvalidInput("dataset.splitter.max_len", None, allowed)
         if self.source.prunes_to_sparsities and METHOD in searched:
             check_sparsities(searched[METHOD], self.source.field(METHOD))
         return self

@@ -10,6 +10,7 @@ from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.records import Value
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.spec.methods import PRUNING, SCHEDULES, PruningConfig
+from sparsemod.spec.parts import SplitterSpec
 from sparsemod.spec.training import TrainingSpec
 
 M = TypeVar("M", bound=BaseModel)
@@ -25,6 +26,7 @@ _PIPELINE = {
     "prune_threshold": "pruning",
     "learning_gamma": "training",
     "learning_step": "training",
+    "max_len": "dataset.splitter",
 }
 
 _PLACES = {
@@ -40,7 +42,7 @@ STEP_LR = "step_lr"
 PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
-Each replaces the constant of the same name in `training` or `pruning`; `pruning_method` replaces `pruning.method`.
+Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
 SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
 and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
@@ -48,13 +50,21 @@ and `learning_step` select the schedule `step_lr` and are its `gamma` and its `p
 
 def read_by(part: BaseModel, name: str) -> bool:
     """Return whether a part of a spec has the key that the pipeline parameter `name` replaces."""
-    if name not in _PIPELINE or _PIPELINE[name] != (
-        "pruning" if isinstance(part, PruningConfig) else "training"
-    ):
+    own = (
+        "pruning"
+        if isinstance(part, PruningConfig)
+        else "training"
+        if isinstance(part, TrainingSpec)
+        else "dataset.splitter"
+    )
+    if _PIPELINE.get(name) != own:
         return False
     if isinstance(part, PruningConfig):
         return part.has(_PLACES.get(name, name))
     return True
+
+
+MAX_LEN = "max_len"
 
 
 METHOD = "pruning_method"
@@ -96,6 +106,7 @@ def check_pipeline(
     pruning: PruningConfig,
     field: str,
     methods: Parameter | None = None,
+    splitter: SplitterSpec | None = None,
 ) -> None:
     """Check that every value of a pipeline parameter is valid for the constant that it replaces.
 
@@ -106,12 +117,16 @@ def check_pipeline(
         _check_methods(parameter, pruning, field)
         return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if name == MAX_LEN and splitter is None:
+        raise InvalidInput(field, "searched", "needs dataset.splitter, which cuts the sequences into windows")
     if part == "pruning" and methods is not None:
         several = [with_method(pruning, str(value)) for value in extremes(methods)]
         for one in [config for config in several if read_by(config, name)] or several[:1]:
             check_pipeline(parameter, training, one, field)
         return
     whole: BaseModel = training if part == "training" else pruning
+    if splitter is not None and name == MAX_LEN:
+        whole = splitter
     if part == "pruning" and not read_by(pruning, name):
         allowed = f"needs pruning.method {_with_key(_PLACES.get(name, name))} (it is {pruning.method})"
         raise InvalidInput(field, "searched", allowed)
