@@ -24,6 +24,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import RULES, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
+    FINETUNE_EPOCHS,
     MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
@@ -132,7 +133,7 @@ class Problem:
         return tuple(
             name
             for name in PIPELINE_PARAMETERS
-            if name in space and not any(read_by(part, name) for part in parts)
+            if name in space and name != FINETUNE_EPOCHS and not any(read_by(part, name) for part in parts)
         )
 
     def check_training(self, *, imports: bool = False) -> None:

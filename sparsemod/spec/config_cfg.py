@@ -230,15 +230,16 @@ def _flops(text: str) -> Tree:
 _FLOPS = "multiply-adds per second of the device, such as 1e8"
 
 
+_SCHEMES = {"post": "static", "dynamic": "dynamic", "both": "both", "none": "none"}
+
+
 def _quantization(text: str) -> Tree:
-    if text in {"dynamic", "both"}:
-        raise refuse("post or none; dynamic quantization (`dynamic`, `both`) is not supported yet")
-    if text not in {"post", "none"}:
+    if text not in _SCHEMES:
         raise refuse(_QUANTIZATION)
-    return {"quantization": {"scheme": "static" if text == "post" else "none"}}
+    return {"quantization": {"scheme": _SCHEMES[text]}}
 
 
-_QUANTIZATION = "post (static, after training) or none"
+_QUANTIZATION = "post (static, after training), dynamic, both or none"
 
 
 def _budgets(text: str) -> Tree:
