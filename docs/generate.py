@@ -23,6 +23,13 @@ from sparsemod.spec.config_cfg import KEYS, TEST_KEYS
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import FAMILIES
 from sparsemod.stages.base import STAGES, Stage
+from sparsemod.studies.study_file import (
+    Customization,
+    StudyExperiments,
+    StudyFile,
+    StudyNetwork,
+    StudyPlotting,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,6 +94,19 @@ def spec_reference() -> str:
             heading += f": `{model.model_fields['name'].default}`"
         lines += [f"### {heading}", "", _first_line(model), ""]
         lines += [*_keys_table(model), ""]
+    return "\n".join(lines)
+
+
+def study_keys() -> str:
+    """Return a table of all keys of a study file."""
+    lines = ["| key | values | default | meaning |", "| --- | --- | --- | --- |"]
+    for path, model in (
+        ("network", StudyNetwork), ("", StudyFile), ("experiments", StudyExperiments),
+        ("experiments.plotting", StudyPlotting), ("customizations", Customization),
+    ):  # fmt: skip
+        inside = tuple(name for name in model.model_fields if name in ("network", "experiments", "plotting"))
+        for line in _keys_table(model, inside)[2:]:
+            lines.append(line.replace("| `", f"| `{path}.", 1) if path else line)
     return "\n".join(lines)
 
 
@@ -361,6 +381,7 @@ def _body(route: dict[str, Any], definitions: dict[str, Any]) -> list[str]:
 GENERATED: dict[str, Callable[[], str]] = {
     "spec_reference": spec_reference,
     "methods": methods,
+    "study_keys": study_keys,
     "export_formats": export_formats,
     "config_keys": config_keys,
     "config_test_keys": config_test_keys,
@@ -377,6 +398,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "own_source_spec": lambda: example("own_source.yaml", "yaml"),
     "own_stage": lambda: example("own_stage.py", "python"),
     "own_stage_spec": lambda: example("own_stage.yaml", "yaml"),
+    "digits_study": lambda: example("studies/digits.yaml", "yaml"),
     "digits_grid": lambda: example("digits-grid.yaml", "yaml"),
     "own_network_spec": lambda: example("own_network.yaml", "yaml"),
     "command_line": command_line,

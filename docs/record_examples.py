@@ -216,7 +216,7 @@ def models(ask: Recorder, http: TestClient) -> None:
     import torch
     from torch import nn
 
-    from sparsemod.importing.readers.exported import without_examples
+    from sparsemod.importing.readers.exported_archive import without_examples
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()

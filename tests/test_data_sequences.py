@@ -259,7 +259,7 @@ def test_torch_datasets_of_sequences_are_padded_or_collated() -> None:
 
     arrays = from_datasets([Words([2, 5]), Words([7, 1])], layout="time-features")
     assert arrays.x.shape == (2, 7, 3) and arrays.lengths is not None and arrays.lengths.tolist() == [2, 5]
-    assert arrays.val_lengths is not None and arrays.val_lengths.tolist() == [7, 1]
+    assert arrays.test_lengths is not None and arrays.test_lengths.tolist() == [7, 1]
 
     def collate(batch: list[tuple[torch.Tensor, int]]) -> Any:
         x = torch.nn.utils.rnn.pad_sequence([x for x, _ in batch], batch_first=True)
@@ -269,7 +269,7 @@ def test_torch_datasets_of_sequences_are_padded_or_collated() -> None:
     assert (collated.x == arrays.x).all() and (collated.lengths == arrays.lengths).all()
     with pytest.raises(InvalidInput, match="collate_fn = 'Tensor'"):
         from_datasets([Words([2])], collate_fn=lambda batch: torch.zeros(1), layout="time-features")
-    with pytest.raises(InvalidInput, match="one to three"):
+    with pytest.raises(InvalidInput, match=r"\[train, validation, test\]"):
         from_datasets([])
 
 

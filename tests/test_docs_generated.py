@@ -137,6 +137,8 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
             key = [*path, last][depth + 1]
             inner[name_key(above)] = next(one for one in MEMBERS[above] if key in keys_of(above, one))
     value = {**REQUIRED.get(part, {}), **({name_key(part): member} if member else {}), **keys}
+    if keys.get("mode") == "cascade-rewind":  # needs methods that keep the layers
+        value["methods"] = ["magnitude"]
     if part:
         usual = at(ExperimentSpec.parse(SMALL).to_dict(), part)
         if isinstance(usual, list):  # in the place of the same member, or alone

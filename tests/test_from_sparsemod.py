@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from service.cli import main
 from sparsemod.data import load
-from sparsemod.data.torch_datasets import returned_datasets
+from sparsemod.data.torch_sets import from_datasets
 from sparsemod.errors import InvalidInput
 from sparsemod.morphisms import morphs
 from sparsemod.networks.family import create_family
@@ -223,23 +223,24 @@ class Pairs(Dataset[Any]):
 
 
 def test_datasets_of_torch() -> None:
-    arrays = returned_datasets([Pairs(6), Pairs(4), Pairs(2)])
+    arrays = from_datasets([Pairs(6), Pairs(4), Pairs(2)])
     assert (arrays.x.shape, arrays.y.tolist()) == ((6, 1, 4, 4), [0, 1] * 3)
     assert arrays.val_x is not None and arrays.val_x.shape == (4, 1, 4, 4)
     assert arrays.test_y is not None and arrays.test_y.tolist() == [0, 1]
     column = TensorDataset(torch.rand(4, 3), torch.tensor([[0.0], [1.0], [2.0], [0.0]]))
-    arrays = returned_datasets(([column, column, column], 3))
-    assert (arrays.y.tolist(), arrays.classes) == ([0, 1, 2, 0], 3)
+    arrays = from_datasets(([column, column], 3))
+    assert (arrays.y.tolist(), arrays.classes, arrays.val_x) == ([0, 1, 2, 0], 3, None)
 
 
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        ([Pairs(2)], "training, validation, test"),
-        ([Pairs(2), 3, Pairs(2)], "a torch Dataset with a length"),
-        ([Pairs(2), Pairs(0), Pairs(2)], r"items \(sample, label\)"),
+        ([], "train, validation, test"),
+        ([Pairs(2), 3, Pairs(2)], "validation set"),
+        ([Pairs(2), Pairs(0), Pairs(2)], "at least one sample"),
+        ([[1, 2], Pairs(2)], r"train set\[0\]"),
     ],
 )
 def test_what_is_no_list_of_datasets(sets: Any, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        returned_datasets(sets)
+        from_datasets(sets)

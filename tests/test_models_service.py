@@ -15,7 +15,7 @@ from torch import nn
 
 from service.schemas.logins import Scope
 from sparsemod.export.onnx.exporter import to_onnx
-from sparsemod.importing.readers.exported import without_examples
+from sparsemod.importing.readers.exported_archive import without_examples
 
 PATIENCE = 200.0
 """Seconds. No result: only how long a machine may be busy with other things before a test gives up."""

@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
     ("sparsemod.pipeline",),
+    ("sparsemod.studies",),
     ("sparsemod.interactive",),
     ("sparsemod.__init__",),
     ("service.settings", "service.schemas"),

@@ -86,7 +86,7 @@ def _submitted(server: str, model: str, data: Path, target: str, settings: dict[
     """Upload the model, wait until the server has measured it, and start the search there."""
     from service.schemas.models import ModelState
     from sparsemod.errors import Conflict, InvalidInput
-    from sparsemod.importing.readers.exported import without_examples
+    from sparsemod.importing.readers.exported_archive import without_examples
     from sparsemod.pipeline.model_data import dataset_of
 
     if is_attribute(model):

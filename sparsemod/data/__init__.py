@@ -4,7 +4,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.data.dataset import Dataset, Split, load
 from sparsemod.data.normalization import Normalization
 from sparsemod.data.source import DATASETS, dataset, declared
-from sparsemod.data.torch_datasets import from_datasets
+from sparsemod.data.torch_sets import from_datasets
 
 __all__ = [
     "DATASETS",

@@ -14,7 +14,7 @@ from sparsemod.data.normalization import Floats, Normalization, fit, valid_steps
 from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
-from sparsemod.data.torch_datasets import returned_datasets
+from sparsemod.data.torch_sets import from_datasets
 from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
@@ -186,7 +186,7 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
     try:
         arrays: Any = source(*bound.args, **bound.kwargs)
         if isinstance(arrays, list | tuple):
-            arrays = returned_datasets(arrays)
+            arrays = from_datasets(arrays)
     except InvalidInput as error:
         # Errors from `Arrays` name a field of the arrays but not the dataset: add it.
         names_dataset = error.source is not None or error.field.startswith("dataset.")
@@ -201,7 +201,7 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
         raise InvalidInput(
             "dataset.name",
             spec.name,
-            f"must return sparsemod.data.Arrays, not {type(arrays).__name__}; or a list of torch datasets",
+            f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
     return _divide(spec, arrays, str(method))
 

@@ -2,7 +2,7 @@
 
 A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None. A
 function whose first parameter has a default, such as `prepare(folder="../data")`, gets options only. A function may
-also return a list of torch's data sets, see `sparsemod.data.torch_datasets`.
+also return a list of torch's data sets, see `sparsemod.data.torch_sets`.
 `options` are the keys of the spec's `dataset.options`; the function declares them as parameters.
 """
 

@@ -142,7 +142,7 @@ class WithConstant(nn.Module):
     def __init__(self, operator: str, value: Any, reverse: bool) -> None:
         super().__init__()
         self.operator, self.reverse = operator, reverse
-        self.register_buffer("value", torch.as_tensor(np.asarray(value, np.float32)), persistent=False)
+        self.register_buffer("value", torch.tensor(np.array(value, np.float32)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Combine the tensor with the constant."""

@@ -7,7 +7,7 @@ This module imports no torch, so that the server can check specs and candidates.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,6 +31,7 @@ from sparsemod.spec.pipeline_parameters import (
     changed,
     check_narrowed,
     check_pipeline,
+    check_training,
     extremes,
     read_by,
     with_method,
@@ -227,12 +228,15 @@ class Problem:
             part = with_method(part, str(values[METHOD]))
         return self._changed("pruning", part, values)
 
-    def training(self, values: Mapping[str, Value]) -> TrainingSpec:
-        """Return the spec's training with the candidate's values.
+    def training(self, values: Mapping[str, Value], changes: Mapping[str, Any] | None = None) -> TrainingSpec:
+        """Return the spec's training with the candidate's values, after the `changes` of its source.
 
         Raises InvalidInput for a value that training does not accept.
         """
-        return self._changed("training", self.spec.training, values)
+        part = self.spec.training
+        if changes:
+            part = check_training(part, changes, "source")
+        return self._changed("training", part, values)
 
     def _changed(self, name: str, part: M, values: Mapping[str, Value]) -> M:
         searched = {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -44,9 +44,13 @@ PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
 Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
-`finetune_epochs` replaces `epochs` of the stage `finetune`. SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
+`finetune_epochs` replaces `epochs` of the stage `finetune`.
+SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
 and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
+
+MAX_LEN = "max_len"
+FINETUNE_EPOCHS = "finetune_epochs"
 
 
 def read_by(part: BaseModel, name: str) -> bool:
@@ -63,10 +67,6 @@ def read_by(part: BaseModel, name: str) -> bool:
     if isinstance(part, PruningConfig):
         return part.has(_PLACES.get(name, name))
     return True
-
-
-MAX_LEN = "max_len"
-FINETUNE_EPOCHS = "finetune_epochs"
 
 
 METHOD = "pruning_method"
@@ -156,10 +156,19 @@ def _with_key(name: str) -> str:
     return ", ".join(m for m in PRUNING.names() if name in PRUNING.config_of(m).model_fields)
 
 
-def check_sparsities(methods: Parameter, field: str) -> None:
-    """Check that all methods but `none` have the key `sparsity`. Raises InvalidInput for `field`."""
+def check_sparsities(methods: Parameter, field: str, rewinding: bool = False) -> None:
+    """Check that all methods but `none` have the key `sparsity`, and with `rewinding` keep the layers.
+
+    Raises InvalidInput for `field`.
+    """
     for value in map(str, extremes(methods)):
-        if value != "none" and not PRUNING.config(value).has("sparsity"):
+        try:
+            config = PRUNING.config(value)
+        except InvalidInput as error:
+            raise InvalidInput(field, value, error.allowed) from None
+        if rewinding and config.replaces_layers:
+            raise InvalidInput(field, value, "methods that keep the layers, whose weights can be rewound")
+        if value != "none" and not config.has("sparsity"):
             raise InvalidInput(field, value, f"methods with the key sparsity: {_with_key('sparsity')}")
 
 
@@ -172,7 +181,17 @@ def _check_methods(parameter: Parameter, pruning: PruningConfig, field: str) -> 
             raise InvalidInput(field, value, error.allowed) from None
 
 
-def changed(part: M, values: Mapping[str, Value]) -> M:
+def check_training(training: TrainingSpec, changes: Mapping[str, Any], field: str) -> TrainingSpec:
+    """Return the training with other values of some keys. Raises InvalidInput for a key of `field`."""
+    try:
+        return changed(training, changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, (field, *first["loc"])))
+        raise InvalidInput(place, first["input"], f"as in training: {first['msg']}") from None
+
+
+def changed(part: M, values: Mapping[str, Any]) -> M:
     """Return a part of a spec with changed values. Raises pydantic's ValidationError for an invalid value."""
     data = part.model_dump(mode="json")
     for name, value in values.items():

@@ -4,33 +4,20 @@ The calls become a module whose convolutions, linear layers and batch norms are 
 training and pruning can change them. Only calls that capture translates are accepted.
 """
 
-import io
-import json
 import re
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.importing.reader import READERS, Imported, Reader
-from sparsemod.importing.source import MOST_BYTES, MOST_OPERATORS, Source, checked_shape
+from sparsemod.importing.readers.exported_archive import Archive, size_of, tensors
+from sparsemod.importing.source import MOST_OPERATORS, Source, checked_shape
 from sparsemod.layouts import RANKS, Shape
 
-_DTYPES = {
-    1: np.uint8,
-    2: np.int8,
-    4: np.int32,
-    5: np.int64,
-    6: np.float16,
-    7: np.float32,
-    8: np.float64,
-    12: np.bool_,
-}
 _VIEWS = ("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.expand.default")
 _SIZES = ("aten.sym_size.int",)
 _NORMS = (
@@ -44,10 +31,6 @@ _PARTS = ("aten.expand_as.default",)
 """Calls that capture reads only as parts of others."""
 
 
-class _Batch:
-    """A size that follows from the batch; the module infers it."""
-
-
 @READERS.register("pt2")
 class Pt2(Reader):
     """A program of torch.export."""
@@ -56,10 +39,10 @@ class Pt2(Reader):
 
     def read(self, source: Source, shape: Shape | None = None) -> Imported:
         """See Reader."""
-        archive = _Archive(source)
+        archive = Archive(source)
         program = archive.json("models/model.json")
         graph, signature = program["graph_module"]["graph"], program["graph_module"]["signature"]
-        weights, inputs = _tensors(archive, signature)
+        weights, inputs = tensors(archive, signature)
         if len(inputs) != 1 or len(graph["outputs"]) != 1:
             raise Unsupported(
                 f"{len(inputs)} inputs and {len(graph['outputs'])} outputs",
@@ -67,7 +50,7 @@ class Pt2(Reader):
                 source.by,
                 hint="one of each is needed",
             )
-        sizes = [_number(size) for size in graph["tensor_values"][inputs[0]]["sizes"]]
+        sizes = [size_of(size) for size in graph["tensor_values"][inputs[0]]["sizes"]]
         given = checked_shape([s for s in sizes[1:] if isinstance(s, int)], source, "the input")
         if len(given) != len(sizes) - 1 or len(given) not in RANKS or min(given) < 1:
             raise InvalidInput(
@@ -75,107 +58,6 @@ class Pt2(Reader):
             )
         module = ExportedNetwork(graph, inputs[0], weights, source)
         return Imported(source.name.rpartition(".")[0], "torch.export program", given, module=module.eval())
-
-
-def without_examples(content: bytes) -> bytes:
-    """Return a .pt2 file as a plain zip without its example inputs, which are pickled and which no reader needs.
-
-    Raises InvalidInput for a broken file.
-    """
-    archive = _Archive(Source("model.pt2", content))
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as plain:
-        for name, entry in sorted(archive.names.items()):
-            if not name.startswith("data/sample_inputs/"):
-                plain.writestr(zipfile.ZipInfo(entry), archive.bytes(name))
-    return out.getvalue()
-
-
-class _Archive:
-    """The zip file, with limits on what it may hold."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        try:
-            self.zip = zipfile.ZipFile(io.BytesIO(source.content))
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise source.broken(f"{len(source.content):,} bytes that are no .pt2 archive ({error})") from None
-        total = sum(info.file_size for info in self.zip.infolist())
-        if total > MOST_BYTES:
-            raise InvalidInput(
-                "model file", f"{total:,} bytes unpacked", f"at most {MOST_BYTES:,} bytes", source.name
-            )
-        self.names = {name.partition("/")[2]: name for name in self.zip.namelist()}
-
-    def bytes(self, name: str) -> bytes:
-        """Return an entry. Raises InvalidInput for one that is missing or damaged."""
-        if name not in self.names:
-            raise self.source.broken(f"no entry {name!r}")
-        try:
-            with self.zip.open(self.names[name]) as file:
-                return file.read(MOST_BYTES)
-        except (
-            zipfile.BadZipFile,
-            OSError,
-            ValueError,
-            RuntimeError,
-            NotImplementedError,
-            EOFError,
-        ) as error:
-            raise self.source.broken(f"entry {name!r}: {error}") from None
-
-    def json(self, name: str) -> Any:
-        """Return an entry of JSON."""
-        try:
-            return json.loads(self.bytes(name))
-        except (ValueError, RecursionError) as error:
-            raise self.source.broken(f"entry {name!r}: {type(error).__name__}: {error}") from None
-
-
-def _tensors(archive: _Archive, signature: Any) -> tuple[dict[str, tuple[str, Tensor]], list[str]]:
-    """Return name in the graph -> (name in the module, tensor), and the names of the inputs."""
-    stored: dict[str, Tensor] = {}
-    for kind in ("weights", "constants"):
-        name = f"data/{kind}/model_{kind}_config.json"
-        for key, entry in archive.json(name).get("config", {}).items() if name in archive.names else ():
-            stored[key] = _stored(archive, kind, key, entry)
-    found, inputs = {}, []
-    keys = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-    for spec in signature["input_specs"]:
-        (kind, entry), *_ = spec.items()
-        if kind == "user_input":
-            inputs.append(str(entry["arg"]["as_tensor"]["name"]))
-            continue
-        if kind not in keys:
-            raise Unsupported(kind, "model", archive.source.by)
-        key = str(entry[keys[kind]])
-        if key not in stored:
-            raise archive.source.broken(f"no tensor {key!r}")
-        tensor = stored[key]
-        trained = kind == "parameter" and tensor.is_floating_point()
-        found[str(entry["arg"]["name"])] = (key, nn.Parameter(tensor) if trained else tensor)
-    return found, inputs
-
-
-def _stored(archive: _Archive, kind: str, key: str, entry: Any) -> Tensor:
-    if entry.get("use_pickle") or entry["tensor_meta"]["dtype"] not in _DTYPES:
-        hint = "save the program with plain weights: pickled ones are never read"
-        raise Unsupported("a pickled tensor or another type", key, archive.source.by, hint=hint)
-    meta = entry["tensor_meta"]
-    shape = checked_shape([_number(size) for size in meta["sizes"]], archive.source, f"tensor {key!r}")
-    strides = [int(_number(stride)) for stride in meta["strides"]]
-    offset = int(_number(meta["storage_offset"]))
-    content = archive.bytes(f"data/{kind}/{entry['path_name']}")
-    flat = torch.from_numpy(np.frombuffer(content, _DTYPES[meta["dtype"]]).copy())
-    reach = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if min(strides, default=0) < 0 or offset < 0 or (0 not in shape and reach >= len(flat)):
-        raise archive.source.broken(f"tensor {key!r}: {len(content)} bytes for shape {shape}")
-    return flat.as_strided(shape, strides, offset).clone()
-
-
-def _number(value: Any) -> Any:
-    """Return a size of the file; _Batch for a symbol."""
-    return int(value["as_int"]) if "as_int" in value else _Batch
 
 
 class ExportedNetwork(nn.Module):
@@ -229,7 +111,7 @@ class ExportedNetwork(nn.Module):
             for name in ("size", "shape"):
                 if name in arguments:
                     sizes = self._values[outputs[0]]["sizes"]
-                    arguments[name] = [-1, *(_number(size) for size in sizes[1:])]
+                    arguments[name] = [-1, *(size_of(size) for size in sizes[1:])]
         made = self._layer(target, arguments, weights)
         if made is not None:
             self._plan.append((made, None, (arguments["input"],), {}, outputs))

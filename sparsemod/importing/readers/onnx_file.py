@@ -174,7 +174,12 @@ class OnnxFile:
         except Unsupported as error:
             builder.refuse(error)
             return
-        made = results if isinstance(results, list) else [results]
+        made = [
+            np.asarray(one)
+            if isinstance(one, np.generic)
+            else one  # numpy gives scalars for arrays without axes
+            for one in (results if isinstance(results, list) else [results])
+        ]
         self.values.update(zip(node.output, made, strict=False))
 
 
