@@ -28,17 +28,20 @@ def test_examples_without_a_download(name: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_example_on_mnist() -> None:
     if not (DATA / "mnist").is_dir():
-        pytest.skip(f"no {DATA / 'mnist'}: set SPARSEMOD_TEST_DATA to a folder with mnist/ in it")
-    spec = load(EXAMPLES / "mnist-cnn.yaml")
+        pytest.skip(
+            f"SKIPPED LOUDLY: no {DATA / 'mnist'}: set SPARSEMOD_TEST_DATA to a folder with mnist/ in it"
+        )
+    spec = load(EXAMPLES / "cnn_mnist" / "cnn_mnist.yaml")
     dataset = spec.dataset.model_copy(update={"root": str(DATA), "limit": 2000})
     dry_run(spec.model_copy(update={"dataset": dataset}))
 
 
-def test_the_example_on_files_like_those_of_cifar10(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cnn_cifar10", "cnn_cifar10_binary"])
+def test_the_examples_on_files_like_those_of_cifar10(name: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
+    for file in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
         records = rng.integers(0, 256, (300, 1 + 3 * 32 * 32), dtype=np.uint8)
         records[:, 0] = np.arange(300) % 10
-        (tmp_path / name).write_bytes(records.tobytes())
-    spec = load(EXAMPLES / "cifar10.yaml")
+        (tmp_path / file).write_bytes(records.tobytes())
+    spec = load(EXAMPLES / name / f"{name}.yaml")
     dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"root": str(tmp_path)})}))

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors", "sparsemod.version"),
-    ("sparsemod.layouts", "sparsemod.scales"),
+    ("sparsemod.layouts", "sparsemod.scales", "sparsemod.sequences"),
     (
         "sparsemod.files",
         "sparsemod.patterns",
@@ -52,6 +52,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.emulator",),
     ("sparsemod.calibration", "sparsemod.delivery"),
     ("sparsemod.pipeline",),
+    ("sparsemod.studies",),
     ("sparsemod.interactive",),
     ("sparsemod.__init__",),
     ("service.settings", "service.schemas"),

@@ -50,6 +50,9 @@ experiments = sa.Table(
     sa.Index(None, "state"),
 )
 
+SPEC_TEXT = sa.cast(experiments.c.spec, sa.Text).label("spec_text")
+"""The spec as stored. Comparing the text with a known one is cheaper than parsing it, see Base."""
+
 trials = sa.Table(
     "trials",
     metadata,

@@ -128,6 +128,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
             parameters=job["parent"]["parameters"],
             state=Path(job["parent"]["weights"]).read_bytes(),
             epochs=job["parent"]["epochs"],
+            rewind=next((Path(path).read_bytes() for path in job["parent"].get("rewind", ())), None),
         )
     result = evaluate(
         spec,
