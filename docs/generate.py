@@ -6,7 +6,7 @@ mkdocs runs this file as a hook. It replaces a line `<!-- generated: NAME -->` o
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,9 +16,10 @@ from pydantic.fields import FieldInfo
 from sparsemod.export import EXPORTERS
 from sparsemod.plugins import Alias, OneOf, PluginConfig, Plugins
 from sparsemod.sources.base import SOURCES, SourceConfig
+from sparsemod.sources.config_keys import ConfigKey
 from sparsemod.sources.spacing import Spacing
 from sparsemod.space.parameters import Categorical, Constraint, Fixed, Integer, Real
-from sparsemod.spec.config_cfg import KEYS
+from sparsemod.spec.config_cfg import KEYS, TEST_KEYS
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.methods import FAMILIES
 from sparsemod.stages.base import STAGES, Stage
@@ -242,11 +243,16 @@ def _flat(value: BaseModel) -> bool:
     return all(not isinstance(inner, dict) for inner in value.model_dump(mode="json").values())
 
 
-def config_keys() -> str:
+def config_keys(keys: Mapping[str, ConfigKey] = KEYS, title: str = "key") -> str:
     """Return the keys of a `config.cfg`."""
-    lines = ["| key | values | meaning |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in KEYS.items()]
+    lines = [f"| {title} | values | meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {key.allowed} | {key.meaning} |" for name, key in keys.items()]
     return "\n".join(lines)
+
+
+def config_test_keys() -> str:
+    """Return the keys of [TEST] in a `config.cfg`."""
+    return config_keys(TEST_KEYS, "key of [TEST]")
 
 
 # -- files and commands ----------------------------------------------------------------------------------------------------------
@@ -378,6 +384,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "study_keys": study_keys,
     "export_formats": export_formats,
     "config_keys": config_keys,
+    "config_test_keys": config_test_keys,
     "operator_absolute": lambda: example("operator_absolute.py", "python"),
     "operator_network": lambda: example("operator_network.py", "python"),
     "family_sequence": lambda: example("family_sequence.py", "python"),

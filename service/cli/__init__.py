@@ -21,9 +21,11 @@ from service.cli import (
     finalizing,
     local,
     lottery,
+    measuring,
     results,
     serving,
     studying,
+    testing,
     token,
     tracing,
     workers,
@@ -45,9 +47,11 @@ app = typer.Typer(
 
 for group, title in (
     (local, "On this machine, without a server"),
+    (testing, "On this machine, without a server"),
     (tracing, "On this machine, without a server"),
     (studying, "On this machine, without a server"),
     (compress, "On this machine, without a server"),
+    (measuring, "On this machine, without a server"),
     (lottery, "On this machine, without a server"),
     (serving, "The service"),
     (workers, "The service"),

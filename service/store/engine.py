@@ -47,7 +47,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0008"
+HEAD = "0009"
 """Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
 _MIGRATION_LOCK = 0x73706D64  # arbitrary constant
@@ -237,6 +237,10 @@ class Base:
         self._postgres = engine.dialect.name == "postgresql"
         self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._specs_lock = threading.Lock()
+        self._texts: dict[int, tuple[str, StoredSpec]] = {}
+        # A writer that waits for SQLite's lock sleeps and tries again. A lock of this process wakes the next thread
+        # at once.
+        self._writing = None if self._postgres else threading.Lock()
 
     def _stored(self, experiment_id: int, data: Any) -> StoredSpec:
         """Return a stored spec, valid or not. Cached until the stored data change."""
@@ -256,6 +260,17 @@ class Base:
             raise StoredSpecInvalid(experiment_id, str(stored.error))
         return stored.spec
 
+    def _stored_text(self, experiment_id: int, text: str) -> StoredSpec:
+        """Return a stored spec, valid or not, from its stored text. Cached until the text changes."""
+        known = self._texts.get(experiment_id)
+        if known is not None and known[0] == text:
+            return known[1]
+        stored = self._stored(experiment_id, json.loads(text))
+        if len(self._texts) >= _SPECS_KEPT:
+            self._texts.clear()
+        self._texts[experiment_id] = (text, stored)
+        return stored
+
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         """Read-only transaction on one consistent snapshot of the database."""
@@ -268,11 +283,27 @@ class Base:
     def _write(self) -> Iterator[sa.Connection]:
         """Write transaction. It commits at the end and rolls back when an exception is raised."""
         with (
+            self._turn(),
             translated(),
             self.engine.connect().execution_options(sparsemod_write=True) as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until no other thread of this process writes to SQLite. Raises ServerUnavailable."""
+        if self._writing is None:
+            yield
+            return
+        pool = self.engine.pool
+        seconds = pool.timeout() if isinstance(pool, sa.QueuePool) else LOCK_SECONDS
+        if not self._writing.acquire(timeout=seconds):
+            raise ServerUnavailable(f"the database does not answer: {_REASONS['database is locked']}")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def _insert(self, table: sa.Table) -> Any:
         """Return the dialect's INSERT, which supports ON CONFLICT."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
-from sparsemod.emulator.program import Program, many, program
+from sparsemod.emulator.program import Program, flat_inputs, many, program
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
 from sparsemod.files import scratch
@@ -87,15 +87,17 @@ class Emulator:
         self.core, self.cache, self.timeout = core, cache, timeout
         require(core)
 
-    def measure(self, network: "IntegerNetwork", images: Int8 | None = None) -> Emulation:
+    def measure(
+        self, network: "IntegerNetwork", images: Int8 | None = None, lengths: Any = None
+    ) -> Emulation:
         """Compile, run and measure.
 
-        `images`: at least one int8 input (N, *input shape); default: one input of zeros.
+        `images`: at least one int8 input (N, *input shape); default: one input of zeros. `lengths` (N,): see IntegerNetwork.run.
 
         Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C
         kernel, DoesNotFit (region and bytes over), EmulationError for a crash or a timeout.
         """
-        shape, source = network.input_shape, network.tensors[network.input]
+        shape = network.input_shape
         inputs = np.zeros((1, *shape), np.int8) if images is None else images
         if inputs.dtype != np.int8 or inputs.shape[1:] != shape or not len(inputs):
             raise InvalidInput(
@@ -103,12 +105,16 @@ class Emulator:
                 (str(inputs.dtype), inputs.shape),
                 f"int8 of shape (N, {', '.join(map(str, shape))})",
             )
-        emulation = self.run(program(network), source.to_memory(inputs).reshape(len(inputs), -1))
+        emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
         outputs = network.tensors[network.output].from_memory(emulation.outputs)
         return Emulation(**{**vars(emulation), "outputs": outputs})
 
-    def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
+    def outputs(
+        self, cases: "Sequence[tuple[IntegerNetwork, Int8] | tuple[IntegerNetwork, Int8, Any]]"
+    ) -> list[Int8]:
         """Run many (network, int8 images) in one start of QEMU; return the outputs (N, *output shape) of each.
+
+        A case may also have the lengths (N,).
 
         Raises the same errors as `measure`.
         """
@@ -117,7 +123,7 @@ class Emulator:
         source, images, places = many(cases)
         outputs = self.run(source, images, marks=False).outputs
         results = []
-        for (network, inputs), (start, size) in zip(cases, places, strict=True):
+        for (network, inputs, *_), (start, size) in zip(cases, places, strict=True):
             stored = outputs[start : start + len(inputs), :size]
             results.append(network.tensors[network.output].from_memory(stored))
         return results

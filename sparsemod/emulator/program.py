@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,30 @@ class Program:
     constants: int = 0
 
 
+_LENGTH = 4
+"""Bytes before a sample that hold its number of valid steps, for a network that uses it."""
+
+_READ = "(uint8_t)input[0] | (uint8_t)input[1] << 8"
+
+_WITH_LENGTH: dict[str, str | bytes] = {
+    "network.c": (
+        '#include "model.h"\nvoid network_run(const int8_t *input, int8_t *output);\n'
+        "void network_run(const int8_t *input, int8_t *output)\n{\n"
+        f"    model_run(input + {_LENGTH}, {_READ}, output);\n}}\n"
+    )
+}
+
+
+def flat_inputs(network: "IntegerNetwork", images: Int8, lengths: Any = None) -> Int8:
+    """Return the samples as the program reads them: (N, bytes), each after its length if the network uses lengths."""
+    flat = network.tensors[network.input].to_memory(images).reshape(len(images), -1)
+    steps = network.checked_lengths(len(images), lengths)
+    if steps is None:
+        return flat
+    stored = steps.astype("<i4").view(np.int8).reshape(len(images), _LENGTH)
+    return np.concatenate([stored, flat], axis=1)
+
+
 def program(network: "IntegerNetwork") -> Program:
     """Generate the C project, with its kernels separate.
 
@@ -38,21 +62,21 @@ def program(network: "IntegerNetwork") -> Program:
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    project = generate(network, name="network")
+    project = generate(network, name="model" if network.uses_lengths else "network")
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=project.assembled(),
+        network=project.assembled() | (_WITH_LENGTH if network.uses_lengths else {}),
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=int(np.prod(network.input_shape)),
+        inputs=int(np.prod(network.input_shape)) + (_LENGTH if network.uses_lengths else 0),
         outputs=int(np.prod(network.tensors[network.output].shape)),
         arena=project.arena.size,
     )
 
 
 def many(
-    cases: "Sequence[tuple[IntegerNetwork, Int8]]",
+    cases: "Sequence[tuple[IntegerNetwork, Int8] | tuple[IntegerNetwork, Int8, Any]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
     """Combine several networks in one program; the first two bytes of an input select the network.
 
@@ -61,12 +85,10 @@ def many(
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
-    flat = [
-        network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
-    ]
-    sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
+    flat = [flat_inputs(*case) for case in cases]
+    sizes = [int(np.prod(network.tensors[network.output].shape)) for network, *_ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
     places: list[tuple[int, int]] = []
@@ -77,9 +99,19 @@ def many(
         places.append((sum(len(row) for row in rows), sizes[index]))
         rows.append(padded)
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
-    table = ", ".join(f"net{index}_run" for index in range(len(cases)))
+    runs = [
+        f"static void run{index}(const int8_t *input, int8_t *output)\n{{\n    "
+        + (
+            f"net{index}_run(input + {_LENGTH}, {_READ}, output)"
+            if case[0].uses_lengths
+            else f"net{index}_run(input, output)"
+        )
+        + ";\n}\n"
+        for index, case in enumerate(cases)
+    ]
+    table = ", ".join(f"run{index}" for index in range(len(cases)))
     own["network.c"] = (
-        f"#include <stdint.h>\n{includes}"
+        f"#include <stdint.h>\n{includes}{''.join(runs)}"
         f"static void (*const table[])(const int8_t *, int8_t *) = {{{table}}};\n"
         "void network_run(const int8_t *input, int8_t *output);\n"
         "void network_run(const int8_t *input, int8_t *output)\n{\n"

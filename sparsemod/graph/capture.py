@@ -23,6 +23,7 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
     `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape).
 
     Needs: one input (N, *shape), one output (N, classes), and Python control flow that does not depend on the input's values.
+    A module with the attribute `uses_lengths` also gets the number of valid steps of each sample (see `sparsemod.sequences`).
     Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
     copy.
 
@@ -37,6 +38,8 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
     with evaluating(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
+        if getattr(module, "uses_lengths", False):
+            return _with_lengths(module, example, shape, layout_name)
         try:
             return _graph(module, recorded(module, example), shape, layout_name)
         except Exception as error:  # not an error yet: torch.export decides, and its messages are better
@@ -49,6 +52,22 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
             raise _cannot_capture(module, error) from error
         with stage_errors("capture"):
             return _graph(module, program, shape, layout_name)
+
+
+def _with_lengths(module: nn.Module, example: Tensor, shape: Sequence[int], layout: str) -> Graph:
+    """Capture a module that reads lengths; torch.export cannot trace how they pack sequences."""
+    steps = layout_of(layout, tuple(shape)).image(tuple(shape))[2]
+    lengths = torch.full((len(example),), steps)
+    _run(module, example, lengths)
+    try:
+        program = recorded(module, example, lengths)
+    except Exception as error:
+        if isinstance(error, SparsemodError) or is_out_of_memory(error):
+            raise
+        hint = f"the lengths may only reach packed recurrent layers and the functions of sparsemod.sequences; {_first_line(error)}"
+        raise Unsupported("use of the lengths", type(module).__name__, "capture", hint=hint) from error
+    with stage_errors("capture"):
+        return _graph(module, program, shape, layout)
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -85,7 +104,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.__dict__.update(attributes)
 
 
-def _run(module: nn.Module, example: Tensor) -> None:
+def _run(module: nn.Module, *example: Tensor) -> None:
     """Run the module. Raises BuildError that names the failed layer and its input shape."""
     running: list[tuple[str, tuple[int, ...]]] = []
     handles = []
@@ -101,14 +120,14 @@ def _run(module: nn.Module, example: Tensor) -> None:
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     try:
         with torch.no_grad():
-            module(example)
+            module(*example)
     except SparsemodError:
         raise
     except Exception as failure:
-        path, sizes = running[-1] if running else ("", tuple(example.shape[1:]))
+        path, sizes = running[-1] if running else ("", tuple(example[0].shape[1:]))
         failed_class = type(module.get_submodule(path)).__name__
         raise BuildError(
-            f"the network does not run on samples of shape {tuple(example.shape[1:])}: "
+            f"the network does not run on samples of shape {tuple(example[0].shape[1:])}: "
             f"{failed_class} received shape {sizes}: {_first_line(failure)}",
             path or type(module).__name__,
         ) from failure

@@ -17,10 +17,15 @@ FLOAT: Stage[FloatRule] = Stage("the float interpreter", builtin=("sparsemod.gra
 
 
 @torch.no_grad()
-def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | None = None) -> Tensor:
+def run_float(
+    graph: Graph,
+    x: Tensor,
+    observe: Callable[[str, Tensor], None] | None = None,
+    lengths: Tensor | None = None,
+) -> Tensor:
     """Return the graph's output (N, *shape) for `x` (N, *input shape).
 
-    `observe(name, tensor)` is called with the input and every operator's output. Tensors are freed after their last use. Raises
+    `lengths` int64 (N,): the valid steps of each sample, for a graph that uses them; without it every step is valid. `observe(name, tensor)` is called with the input and every operator's output. Tensors are freed after their last use. Raises
     InvalidInput when `x` has another shape.
     """
     if tuple(x.shape[1:]) != graph.shapes[graph.input]:
@@ -28,11 +33,13 @@ def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | 
             "x", tuple(x.shape), f"shape (N, {', '.join(map(str, graph.shapes[graph.input]))})"
         )
     last = {name: index for index, operator in enumerate(graph.operators) for name in operator.inputs}
+    if graph.uses_lengths:
+        lengths = full_lengths(len(x), steps_of(graph), lengths)
     values = {graph.input: x}
     if observe is not None:
         observe(graph.input, x)
     for index, operator in enumerate(graph.operators):
-        values[operator.output] = step(graph, operator, [values[name] for name in operator.inputs])
+        values[operator.output] = step(graph, operator, [values[name] for name in operator.inputs], lengths)
         if observe is not None:
             observe(operator.output, values[operator.output])
         for name in operator.inputs:
@@ -41,8 +48,31 @@ def run_float(graph: Graph, x: Tensor, observe: Callable[[str, Tensor], None] | 
     return values[graph.output]
 
 
-def step(graph: Graph, operator: Operator, inputs: list[Tensor]) -> Tensor:
-    """Run one operator on tensors with a batch axis. Raises Unsupported for a kind without a float rule."""
+def steps_of(graph: Graph) -> int:
+    """Return the number of steps of a sample, whose first ones may be the only valid ones."""
+    return graph.image(graph.input)[2]
+
+
+def full_lengths(count: int, steps: int, lengths: Tensor | None) -> Tensor:
+    """Return the valid steps of `count` samples of `steps` steps, all of them without `lengths`.
+
+    Raises InvalidInput unless `lengths` (N,) are whole numbers from 1 to `steps`.
+    """
+    if lengths is None:
+        return torch.full((count,), steps)
+    if tuple(lengths.shape) != (count,) or lengths.is_floating_point():
+        raise InvalidInput("lengths", (str(lengths.dtype), tuple(lengths.shape)), f"{count} whole numbers")
+    if count and not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise InvalidInput("lengths", (int(lengths.min()), int(lengths.max())), f"1 to {steps}")
+    return lengths.long().cpu()
+
+
+def step(graph: Graph, operator: Operator, inputs: list[Tensor], lengths: Tensor | None = None) -> Tensor:
+    """Run one operator on tensors with a batch axis. Raises Unsupported for a kind without a float rule.
+
+    An operator with lengths gets them as its last input."""
+    if operator.attributes.get("lengths") and lengths is not None:
+        inputs = [*inputs, lengths]
     result = FLOAT.rule(operator.kind, operator.name)(graph, operator, inputs)
     if operator.traits.window:  # rules may return a sequence as an image of height 1
         result = result.reshape(len(result), *graph.shapes[operator.output])

@@ -18,6 +18,8 @@ from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.call import INPUT, Call, Constant
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.recurrent_ends import keep_last_steps
+from sparsemod.graph.sequence_values import FromLengths, StepsFirst, is_steps_first, translated
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
 
@@ -46,6 +48,8 @@ class Walker:
             for node, (key, tensor) in program.constants.items()
         }
         self.values[program.input] = INPUT
+        if program.lengths is not None:
+            self.values[program.lengths] = FromLengths("lengths")
         self.storage: dict[Node, Node] = {
             node: node for node in self.values
         }  # node -> the node whose memory its tensor shares
@@ -73,6 +77,7 @@ class Walker:
             raise BuildError("the network returns nothing")
         needed, output = _drop_squeezes(_needed_operators(self.operators, output), output, self.shapes)
         needed = merge_means(needed, output, self.shapes)
+        needed = keep_last_steps(needed, output, self.shapes, self.layouts)
         operators = _fuse_pads(needed, output, Tensors(self.shapes, self.layouts))
         tensors = {INPUT, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
@@ -142,6 +147,11 @@ class Walker:
         if all(isinstance(value, Constant) for value in inputs):
             self._evaluate(node)
             return
+        if translated(call):
+            return
+        if is_steps_first(node, self):
+            self.values[node], self.storage[node] = StepsFirst(inputs[0]), node
+            return
         if not TRANSLATIONS.has(str(node.target)):
             raise call.unsupported()
         self.storage[node] = node
@@ -164,6 +174,8 @@ class Walker:
             raise Call(self, node).unsupported("its result is random")
         args = map_arg(node.args, lambda n: self.values[n].tensor)
         kwargs = map_arg(node.kwargs, lambda n: self.values[n].tensor)
+        if getattr(kwargs.get("device"), "type", None) == "meta":
+            kwargs = {**kwargs, "device": torch.device("cpu")}  # a tensor made on the device of the sample
         with torch.no_grad():
             result = node.target(*args, **kwargs)  # type: ignore[operator]
         if isinstance(result, Tensor) and result.is_meta:

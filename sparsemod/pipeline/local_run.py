@@ -3,15 +3,20 @@
 FOLDER/spec.json        the spec; a folder holds one spec, which can be extended
 FOLDER/device.yaml      the profile of its device
 FOLDER/trials.jsonl     a line for each finished trial, appended; an interrupted run resumes from it
+FOLDER/trials.N.jsonl   the journal before trials were dropped (`run --keep`)
 FOLDER/trials-K.jsonl   the same of process K, while several processes share a study
 FOLDER/artifacts/       weights and integer networks, by digest
 FOLDER/trials.csv, repetitions.csv, pareto.csv, pareto.json, pareto.png, pareto.svg
+FOLDER/experiment.json  spec and trials in short, below 1 kB a trial
+FOLDER/time.txt         wall seconds of the whole run, interruptions excluded
+FOLDER/models/          weights and integer networks of the Pareto front, by trial
 """
 
 import fcntl
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +29,15 @@ from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
 from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
+from sparsemod.pipeline.front_models import write_models
+from sparsemod.pipeline.journal import keep_trials
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
 from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialRecord, TrialResult, TrialState
+from sparsemod.report.experiment_json import experiment_json
 from sparsemod.report.pareto import front
 from sparsemod.report.results import write_results
 from sparsemod.sources.observation import Observation, Suggestion
@@ -45,6 +53,8 @@ _WRITTEN = (
     "device.yaml",
     "trials.jsonl",
     "trials.csv",
+    "experiment.json",
+    "time.txt",
     "pareto.csv",
     "pareto.json",
     "pareto.png",
@@ -75,6 +85,15 @@ class Finished(Record):
             index=self.index, state=r.state, candidate=self.candidate, epochs=self.planned_epochs, seed=self.seed, trained_epochs=r.epochs,
             measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
         )  # fmt: skip
+
+    @property
+    def failure_text(self) -> str:
+        """A failed trial's traceback, then its error and parameters in one line; "" for a trial without failure."""
+        failure = self.result.failure
+        if failure is None:
+            return ""
+        line = f"trial {self.index}: {failure.message} with {self.candidate.parameters}"
+        return f"{failure.detail.rstrip()}\n{line}".lstrip()
 
     def observation(self) -> Observation:
         """Return the trial as an observation of the candidate source."""
@@ -201,6 +220,17 @@ class LocalFolder(_Folder):
             self._write_spec(self.spec)
         return self.spec
 
+    def keep(self, count: int) -> Path | None:
+        """Keep the first `count` trials; the next run continues after them. See `keep_trials`.
+
+        Raises InvalidInput, and Conflict while a run is active in the folder.
+        """
+        with self._lock():
+            self._read()  # removes the half line of a killed run
+            old = keep_trials(self._journal, count)
+            self.trials = self._read()
+        return old
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -225,6 +255,7 @@ class LocalRun(_Folder):
 
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
+        self._began: float | None = None
         self.data: Dataset = load(spec.dataset)
         self.problem = Problem.of(spec, self.data.info, imports=True)
         self.spec = spec = self.problem.spec
@@ -282,6 +313,7 @@ class LocalRun(_Folder):
         folder, and EnvironmentFailure when the machine lacks a resource, such as disk space. After
         EnvironmentFailure the current trial is not recorded, and the same call continues the run later.
         """
+        self._began = time.monotonic()
         with self._lock():
             self.trials = self._read()
             self._sweep()
@@ -335,10 +367,31 @@ class LocalRun(_Folder):
         return [trial.observation() for trial in self.trials]
 
     def write(self) -> dict[str, Path]:
-        """Write the tables and plots of the finished trials; return the files."""
+        """Write tables, plots, times and the models of the front of the finished trials; return the files."""
         rounds = {part.name: part.title for part in self.spec.source.plan()}
         rows = [trial.record for trial in self.trials]
-        return write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
+        files = write_results(self.folder, self.spec.name, self.problem.objectives, rows, rounds)
+        best = front(self.problem.objectives, rows)
+        seconds = self._seconds()
+        texts = {
+            "experiment.json": experiment_json(self.spec, rows, [row.index for row in best], seconds),
+            "time.txt": f"{seconds:.1f} s\n",
+        }
+        for name, content in texts.items():
+            write_atomically(self.folder / name, content.encode())
+            files[name] = self.folder / name
+        write_models(self.folder / "models", best, self.artifact)
+        return files
+
+    def _seconds(self) -> float:
+        """Return the wall seconds of this run in all processes; the time since the last call is added to time.txt."""
+        file, now = self.folder / "time.txt", time.monotonic()
+        began, self._began = self._began, now
+        try:
+            before = float(file.read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            before = 0.0
+        return before + (0.0 if began is None else now - began)
 
     def evaluate(
         self, index: int, suggestion: Suggestion, on_start: Callable[[int, Suggestion], Reporter | None]

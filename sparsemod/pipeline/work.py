@@ -173,6 +173,12 @@ class Work:
             self.reporter.log(f"{stage.name}: {seconds:.2f} s")
 
 
+def windows(problem: Problem, data: Dataset, values: Mapping[str, Value]) -> Dataset:
+    """Return the data of a candidate: with a splitter, its windows of the sequences."""
+    splitter = problem.splitter(values)
+    return data if splitter is None else data.windowed(splitter)
+
+
 def plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return a copy of a module's tensors on the CPU."""
     return plain_tensors(module.state_dict())

@@ -22,8 +22,10 @@ class Scheme(Plugin[C]):
     predicted from both before training.
     """
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "Quantized":
+    def quantize(self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None) -> "Quantized":
         """Quantize a deployed graph (batch norms folded), calibrated on float samples (N, *input shape) of the training data.
+
+        `lengths` (N,): the valid steps of the samples, for a graph that uses them; None when every step is valid.
 
         Raises Unsupported for an operator without a rule, InvalidInput for values that are not finite.
         """

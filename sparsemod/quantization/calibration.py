@@ -11,8 +11,12 @@ from sparsemod.graph import Graph, run_float
 from sparsemod.quantization.ranges import RANGES, Range, RangeRule
 
 
-def calibrate(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None) -> dict[str, Range]:
+def calibrate(
+    graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None, lengths: Tensor | None = None
+) -> dict[str, Range]:
     """Return (low, high) of every tensor of `graph` over `samples` (N, *input shape), computed by `rule` (None: min_max).
+
+    `lengths` (N,): the valid steps of the samples, for a graph that uses them.
 
     Raises InvalidInput for no samples, and for values that are not finite (with the tensor's name).
     """
@@ -31,5 +35,5 @@ def calibrate(graph: Graph, samples: Tensor, rule: RangeRule[Any] | None = None)
         )
 
     with torch.no_grad():
-        run_float(graph, samples.detach().cpu().float(), observe)
+        run_float(graph, samples.detach().cpu().float(), observe, lengths)
     return ranges

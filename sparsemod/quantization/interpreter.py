@@ -4,9 +4,10 @@ The kernels of `sparsemod.quantization.kernels` compute the exact integers that 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsemod.quantization.arithmetic import Int8
 from sparsemod.quantization.kernels.base import KERNELS
@@ -33,26 +34,37 @@ class Runnable(Protocol):
     def layers(self) -> Sequence[Layer]: ...
 
 
-def run(network: Runnable, images: Int8) -> Int8:
-    """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape)."""
+def run(network: Runnable, images: Int8, lengths: NDArray[np.int64] | None = None) -> Int8:
+    """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape).
+
+    `lengths` (N,): the valid steps, for a network that uses them."""
     chunk = max(8, min(256, _CHUNK_ELEMENTS // max(1, _largest_buffer(network))))
     output = np.empty((len(images), *network.tensors[network.output].shape), np.int8)
     for start in range(0, len(images), chunk):
-        output[start : start + chunk] = np.moveaxis(_run_chunk(network, images[start : start + chunk]), -1, 0)
+        part = slice(start, start + chunk)
+        made = _run_chunk(network, images[part], None if lengths is None else lengths[part])
+        output[part] = np.moveaxis(made, -1, 0)
     return output
 
 
-def trace(network: Runnable, images: Int8) -> dict[str, Int8]:
+def trace(network: Runnable, images: Int8, lengths: NDArray[np.int64] | None = None) -> dict[str, Int8]:
     """Return every tensor of the network, each (N, *shape); exporters compare them layer by layer."""
     tensors: dict[str, Int8] = {}
-    _run_chunk(network, images, tensors)
+    _run_chunk(network, images, lengths, tensors)
     return {name: np.ascontiguousarray(np.moveaxis(value, -1, 0)) for name, value in tensors.items()}
 
 
-def _run_chunk(network: Runnable, images: Int8, tensors: dict[str, Int8] | None = None) -> Int8:
+def _run_chunk(
+    network: Runnable,
+    images: Int8,
+    lengths: NDArray[np.int64] | None = None,
+    tensors: dict[str, Int8] | None = None,
+) -> Int8:
     live: dict[str, Int8] = {network.input: np.ascontiguousarray(np.moveaxis(images, 0, -1))}
     for layer in network.layers:
-        inputs = [live[name] for name in layer.inputs]
+        inputs: list[NDArray[Any]] = [live[name] for name in layer.inputs]
+        if lengths is not None and layer.attributes.get("lengths"):
+            inputs.append(lengths)
         points = [network.tensors[name].zero_point for name in layer.inputs]
         kernel = KERNELS.rule(layer.kind, layer.name)
         live[layer.output] = kernel(layer, inputs, points, network.tensors[layer.output].zero_point)

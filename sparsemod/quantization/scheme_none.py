@@ -26,8 +26,8 @@ class Float(Scheme[FloatConfig]):
 
     Config = FloatConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "FloatNetwork":
-        """See Scheme; `samples` are not used."""
+    def quantize(self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None) -> "FloatNetwork":
+        """See Scheme; the samples are not used."""
         from sparsemod.quantization.float_network import FloatNetwork
 
         return FloatNetwork(graph)

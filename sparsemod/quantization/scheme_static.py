@@ -31,8 +31,10 @@ class Static(Scheme[StaticConfig]):
 
     Config = StaticConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "IntegerNetwork":
+    def quantize(
+        self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None
+    ) -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static
 
-        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges))
+        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges), lengths)

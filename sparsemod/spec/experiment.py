@@ -20,6 +20,7 @@ from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, chec
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import (
+    MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
     check_pipeline,
@@ -261,7 +262,13 @@ class ExperimentSpec(Part):
         for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
                 field = f"space.{name}" if name in self.space else self.source.field(name)
-                check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
+                check_pipeline(
+                    parameter, self.training, self.pruning, field, searched.get(METHOD), self.dataset.splitter
+                )
+        splitter = self.dataset.splitter
+        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched:
+            allowed = "a number of steps, or the parameter max_len in the space"
+            raise InvalidInput("dataset.splitter.max_len", None, allowed)
         for field, changes in self.source.training_changes().items():
             check_training(self.training, changes, field)
         return self

@@ -14,6 +14,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -174,7 +175,7 @@ class _Training:
         """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
         return nullcontext() if self.rule.layer_by_layer else fused(self.module)
 
-    def _runs_on(self, x: Tensor) -> bool:
+    def _runs_on(self, x: Batch) -> bool:
         """Return whether the module accepts a batch in its memory format, in training and evaluation.
 
         The module is not changed.
@@ -184,8 +185,8 @@ class _Training:
             with evaluating(self.module), torch.no_grad(), seeded(self.seed, 0, self.device):
                 self.module.train()
                 with self._layers():
-                    self.module(x)
-                self.module.eval()(x)
+                    call(self.module, x)
+                call(self.module.eval(), x)
         except RuntimeError:
             return False
         finally:
@@ -306,10 +307,7 @@ class _Training:
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
-                for augment in self.augment:
-                    x = augment(x, generator)
-                if self.augment and not self.data.train.channels_last:
-                    x = x.clone(memory_format=torch.contiguous_format)
+                x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
                 rate = self.rate.at(self.start_epoch * len(self.bounds) + step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate

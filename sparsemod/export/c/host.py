@@ -32,27 +32,31 @@ def compiler() -> str:
 
 
 def host_run(
-    network: IntegerNetwork, images: NDArray[Any], *, flags: Sequence[str] = FLAGS
+    network: IntegerNetwork, images: NDArray[Any], lengths: Any = None, *, flags: Sequence[str] = FLAGS
 ) -> NDArray[np.int8]:
     """Return the int8 outputs (N, *output shape) of the compiled C code.
 
     `images` (N, *input shape), channels first as everywhere in Python. The C code reads int8 images unchanged and quantizes float
-    images; these are raw samples if the network has a normalization. Raises SparsemodError without a compiler, or when compiling or
+    images; these are raw samples if the network has a normalization. `lengths` (N,): see IntegerNetwork.run. Raises SparsemodError without a compiler, or when compiling or
     running fails.
     """
-    return host_run_all([(network, images)], flags=flags)[0]
+    return host_run_all([(network, images, lengths)], flags=flags)[0]
 
 
 def host_run_all(
-    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]]], *, flags: Sequence[str] = FLAGS
+    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]] | tuple[IntegerNetwork, NDArray[Any], Any]],
+    *,
+    flags: Sequence[str] = FLAGS,
 ) -> list[NDArray[np.int8]]:
-    """Run `host_run` for many networks in one program, which is much faster than one program each."""
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    """Run `host_run` for many networks in one program, which is much faster than one program each.
+
+    A case is (network, images) or (network, images, lengths)."""
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)
         outputs = []
-        for index, (network, images) in enumerate(cases):
-            outputs.append(_run(program, index, network, np.asarray(images)))
+        for index, (network, images, *lengths) in enumerate(cases):
+            outputs.append(_run(program, index, network, np.asarray(images), *lengths))
     return outputs
 
 
@@ -71,7 +75,9 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
     return folder / "program"
 
 
-def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
+def _run(
+    program: Path, index: int, network: IntegerNetwork, images: NDArray[Any], lengths: Any = None
+) -> NDArray[np.int8]:
     shape, output_shape = network.input_shape, network.tensors[network.output].shape
     if images.shape[1:] != shape or images.dtype.kind not in "if":
         raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
@@ -82,7 +88,7 @@ def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any
     command = [str(program), str(index), mode]
     process = subprocess.run(
         command,
-        input=network.tensors[network.input].to_memory(inputs).tobytes(),
+        input=_with_lengths(network, network.tensors[network.input].to_memory(inputs), lengths),
         capture_output=True,
         check=False,
     )
@@ -95,5 +101,16 @@ def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any
     return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
 
 
+def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -> bytes:
+    """Return the samples' bytes, each one's after its length if the network uses lengths."""
+    steps = network.checked_lengths(len(inputs), lengths)
+    if steps is None:
+        return inputs.tobytes()
+    pairs = zip(steps.astype(np.int32), inputs, strict=True)
+    return b"".join(length.tobytes() + sample.tobytes() for length, sample in pairs)
+
+
 def _driver(projects: Sequence[CProject]) -> str:
-    return filled("driver.c", names=[project.name for project in projects])
+    return filled(
+        "driver.c", networks=[(project.name, project.parts.network.uses_lengths) for project in projects]
+    )

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-{% for name in names %}
+{% for name, lengths in networks %}
 #include "{{ name }}.h"
 {% endfor %}
 
@@ -11,11 +11,19 @@ int main(int count, char **values)
     const int network = count == 3 ? atoi(values[1]) : -1;
     const int real = count == 3 && strcmp(values[2], "float") == 0;
     switch (network) {
-{% for name in names %}
+{% for name, lengths in networks %}
     case {{ loop.index0 }}: {
         static float sample[{{ name | upper }}_INPUT_SIZE];
         static int8_t output[{{ name | upper }}_OUTPUT_SIZE];
+{% if lengths %}
+        static int32_t length;
+{% endif %}
         for (;;) {
+{% if lengths %}
+            if (fread(&length, sizeof length, 1, stdin) != 1) {
+                break;
+            }
+{% endif %}
             if (real) {
                 if (fread(sample, sizeof sample, 1, stdin) != 1) {
                     break;
@@ -24,7 +32,7 @@ int main(int count, char **values)
             } else if (fread({{ name }}_input(), {{ name | upper }}_INPUT_SIZE, 1, stdin) != 1) {
                 break;
             }
-            {{ name }}_run({{ name }}_input(), output);
+            {{ name }}_run({{ name }}_input(), {{ "length, " if lengths }}output);
             if (fwrite(output, sizeof output, 1, stdout) != 1) {
                 return 1;
             }

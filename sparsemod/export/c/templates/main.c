@@ -18,7 +18,7 @@ int main(void)
 
     while (fread(sample, sizeof sample, 1, stdin) == 1) {
         {{ name }}_quantize(sample, {{ name }}_input());
-        {{ name }}_run({{ name }}_input(), output);
+        {{ name }}_run({{ name }}_input(), {{ "%s_STEPS, " % macro if lengths }}output);{{ " /* every step is valid */" if lengths }}
 {% if scores %}
         const int best = {{ name }}_classify(output);
 {% if classes %}

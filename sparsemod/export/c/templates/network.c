@@ -13,7 +13,7 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run(const int8_t *input, int8_t *output)
+void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output)
 {
 {% if copied %}
     memcpy(output, input, {{ macro }}_OUTPUT_SIZE);
@@ -36,6 +36,42 @@ int8_t *{{ name }}_input(void)
     return {{ input_place }};
 }
 
+{% if streaming %}
+/* The streaming form: the state of its layers, and one step of each tensor. */
+static union {
+    int32_t words[({{ macro }}_STATE_SIZE + 3) / 4];
+    int8_t bytes[{{ macro }}_STATE_SIZE];
+} state;
+{% if streaming.counts %}
+static int32_t steps;
+{% endif %}
+
+void {{ name }}_reset(void)
+{
+{% if streaming.counts %}
+    steps = 0;
+{% endif %}
+{% for call in streaming.reset %}
+    {{ call }}
+{% endfor %}
+}
+
+void {{ name }}_step(const int8_t *sample, int8_t *output)
+{
+{% if streaming.counts %}
+    ++steps;
+{% endif %}
+{% for layer in streaming.layers %}
+{% for call in layer.calls %}
+    {{ call }}
+{% endfor %}
+{% endfor %}
+{% if streaming.output != "output" %}
+    memcpy(output, {{ streaming.output }}, {{ macro }}_OUTPUT_SIZE);
+{% endif %}
+}
+
+{% endif %}
 /* The nearest whole number, of two the even one. Written out, because -ffast-math drops tricks with large constants. */
 static int nearest(float value)
 {
@@ -49,7 +85,7 @@ static int nearest(float value)
     return rest < -0.5f || (odd && rest <= -0.5f) ? whole - 1 : whole;
 }
 
-void {{ name }}_quantize(const float *sample, int8_t *input)
+static void quantized(const float *sample, int8_t *input, int size)
 {
 {% if normalization %}
 {% for word, values in normalization.tables.items() %}
@@ -61,7 +97,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% endif %}
 
 {% endif %}
-    for (int i = 0; i < {{ macro }}_INPUT_SIZE; ++i) {
+    for (int i = 0; i < size; ++i) {
         /* volatile: each result is rounded to its type, also on x87, and no division becomes a multiplication. */
 {% if normalization %}
         volatile double normal = (double)sample[i] - offset[{{ normalization.place }}];
@@ -91,6 +127,18 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
     }
 }
 
+void {{ name }}_quantize(const float *sample, int8_t *input)
+{
+    quantized(sample, input, {{ macro }}_INPUT_SIZE);
+}
+
+{% if streaming %}
+void {{ name }}_prepare(const float *sample, int8_t *step)
+{
+    quantized(sample, step, {{ macro }}_STEP_SIZE);
+}
+
+{% endif %}
 void {{ name }}_dequantize(const int8_t *output, float *real)
 {
     for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
