@@ -365,7 +365,7 @@ def test_once(
     # Use new seeds: the search has already seen the result of the trial's seed.
     seed = trial_seed(view.seed, 1_000_000 + number)
     result = evaluate(
-        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
+        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset, targets=spec.task.targets), device=device, mode="test", imports=imports,
     )  # fmt: skip
     tested = [item for item in result.measurements if item.metric == "error" and item.on_test]
     if not tested:

@@ -105,10 +105,12 @@ class _DryRun:
         self.findings.append(Finding(level, subject, message))
 
     def run(self) -> None:
-        data = load(self.spec.dataset, imports=self.imports)
+        data = load(self.spec.dataset, targets=self.spec.task.targets, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         self.add(
-            "ok", "data", f"{data.info.name}: shape {data.info.shape}, {data.info.classes} classes; {sizes}"
+            "ok",
+            "data",
+            f"{data.info.name}: shape {data.info.shape}, {data.info.classes} {'values' if self.spec.task.targets == 'values' else self.spec.task.targets if self.spec.task.targets == 'labels' else 'classes'}; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:

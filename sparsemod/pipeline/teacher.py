@@ -18,6 +18,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import Resident, train
+from sparsemod.training.resident import fitted
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work
@@ -62,8 +63,9 @@ def _trained(work: "Work", settings: TrainingSpec, teacher: TeacherSpec) -> nn.M
     if key not in _TRAINED:
         module = _of_zoo(teacher, work.data.info)
         work.reporter.log(f"training the teacher {teacher.network} for {epochs} epochs")
+        task = fitted(work.problem.spec.task, work.data)
         outcome = train(
-            module, Resident.of(work.data, work.device), constant, epochs=epochs, seed=0, device=work.device
+            module, Resident.of(work.data, work.device, task), constant, epochs=epochs, seed=0, device=work.device, task=task
         )  # fmt: skip
         if outcome.best_epoch is None:
             raise InvalidInput("training.teacher.epochs", epochs, "a training that does not diverge")

@@ -10,6 +10,7 @@ from sparsemod.pipeline.teacher import teacher_of
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.training.pruner import Pruner
+from sparsemod.training.resident import fitted
 
 if TYPE_CHECKING:
     from sparsemod.pipeline.work import Work
@@ -63,15 +64,17 @@ def _train(
         return point.model_copy(update={"epoch": len(before) + point.epoch}) if before else point
 
     module = work.network()
+    task = fitted(work.problem.spec.task, work.data)
     outcome = train(
         module,
-        Resident.of(work.data, work.device),
+        Resident.of(work.data, work.device, task),
         work.problem.training(work.values),
         epochs=epochs,
         seed=work.seed + work.trainings,
         device=work.device,
         pruner=None if pruner is None else pruner(module),
         teacher=teacher_of(work),
+        task=task,
         on_epoch=lambda point: work.reporter.point(numbered(point)),
         should_stop=work.reporter.should_stop,
         resume=resume,

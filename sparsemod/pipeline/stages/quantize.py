@@ -27,7 +27,7 @@ class Quantize(Stage):
         import torch
 
         from sparsemod.delivery.described import described
-        from sparsemod.pipeline.deployment import captured, encoded
+        from sparsemod.pipeline.deployment import captured, decoding_of, encoded
         from sparsemod.quantization import IntegerNetwork, quantize
 
         spec = work.problem.spec.quantization
@@ -43,7 +43,8 @@ class Quantize(Stage):
                 work.notes.append(f"not deployed: {names}; it does not change which class is the largest")
             network = quantize(graph, x[chosen], spec, lengths=steps)
             if isinstance(network, IntegerNetwork):
-                network = encoded(described(network, work.data), work.network(), work.problem)
+                meaning = decoding_of(network, work.problem, work.data)
+                network = encoded(described(network, work.data, meaning), work.network(), work.problem)
         except InvalidInput as error:
             # The weights of this network are the cause, such as sums that exceed 32 bits; the spec is
             # valid.
