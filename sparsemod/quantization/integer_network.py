@@ -192,6 +192,14 @@ class IntegerNetwork(Evaluation):
         info = self.tensors[self.input]
         return dequantize_values(self.quantize_input(images), info.scale, info.zero_point)
 
+    @property
+    def kind(self) -> str:
+        """What the outputs are, as `Decoding.targets` says; "" for outputs that are nothing of that."""
+        shape = self.tensors[self.output].shape
+        vector = len(shape) == 1 and shape[0] > 1
+        kind = "classes" if self.decoding is None else self.decoding.targets
+        return "" if kind == "classes" and not vector else kind
+
     def answers(self, inputs: Int8, outputs: Int8) -> NDArray[Any]:
         """Return what the C code makes of int8 outputs (N, *output shape) for int8 inputs (N, *input shape), bit for bit.
 

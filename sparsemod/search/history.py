@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sparsemod.objectives import NEAREST
 from sparsemod.records import TrialState
-from sparsemod.search.settings import REPEATS, RoundSpec, search_config
 from sparsemod.search.quality import Quality
+from sparsemod.search.settings import REPEATS, RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec

@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 
 from sparsemod.plugins import OneOf, PluginConfig, Plugins
 
-
 Targets = Literal["classes", "labels", "values", "normal", "pixels"]
 """What a sample's target is: `classes`, one class; `labels`, which of several labels hold; `values`, numbers; `normal`, whether the
 sample is normal (0) or anomalous (1); `pixels`, a class for each position of a grid."""
@@ -83,8 +82,6 @@ class LossConfig(PluginConfig):
 
     targets: ClassVar[Targets] = "classes"
     """The targets of the tasks that it is for."""
-    also: ClassVar[tuple[Targets, ...]] = ()
-    """Other targets for which it serves too."""
     also: ClassVar[tuple[Targets, ...]] = ()
     """Other targets for which it serves too."""
 
