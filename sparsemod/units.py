@@ -5,6 +5,7 @@ units.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sparsemod.errors import InvalidInput, UnknownName
@@ -128,6 +129,11 @@ TRAINED = tuple(name for name, one in METRICS.items() if one.trained)
 CHOICES = (*OBJECTIVES, *LINKED, "training_memory", *TRAINED[1:])
 """The metrics that can be objectives; a spec names one to four."""
 ALIASES = {"size": "model_size", "memory": "working_memory", "time": "latency"}
+
+
+def quality_among(names: Iterable[str]) -> str:
+    """Return the task's metric among `names` of metrics; `error` if there is none."""
+    return next((name for name in names if name in TRAINED), ERROR)
 
 
 def metric(name: str, field: str) -> Metric:

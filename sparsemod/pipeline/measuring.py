@@ -48,7 +48,7 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     task = fitted(problem.spec.task, work.data)
     score = _score(problem, task, outputs, split.x, split)
     floating = Measurement(
-        metric="float_error", value=score.value, unit=METRICS[problem.spec.quality].unit, method=f"float network before quantization on {counted(split)}",
+        metric=f"float_{problem.spec.quality}", value=score.value, unit=METRICS[problem.spec.quality].unit, method=f"float network before quantization on {counted(split)}",
         target="host", split="validation", standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:

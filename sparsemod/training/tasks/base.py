@@ -5,10 +5,11 @@ outputs. `fit` reads the constants that it needs from the training targets, so t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
     from sparsemod.training.losses import Loss
 
 C = TypeVar("C", bound=TaskConfig)
+
+
+def _weights(value: Any) -> Any:
+    numbers = isinstance(value, list | tuple) and all(
+        isinstance(one, int | float) and not isinstance(one, bool) and one > 0 for one in value
+    )
+    if value is None or value == "balanced":
+        return value
+    if numbers and value:
+        return tuple(float(one) for one in value)
+    raise ValueError("balanced, or a list with a number above 0 for each class")
+
+
+ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_weights)]
 
 
 class Task(Plugin[C]):

@@ -1,7 +1,7 @@
 """One class for each sample."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,11 @@ from pydantic import Field
 
 from sparsemod.records import DataInfo
 from sparsemod.spec.methods import TaskConfig
-from sparsemod.training.tasks.base import TASKS, Task, class_weights
+from sparsemod.training.tasks.base import TASKS, ClassWeights, Task, class_weights
 
 if TYPE_CHECKING:
     from sparsemod.training.losses import Loss
 
-Weight = Annotated[float, Field(gt=0)]
 _MATRIX, _CLASSES = (
     20,
     200,
@@ -26,7 +25,7 @@ class ClassificationConfig(TaskConfig):
 
     votes = True
 
-    class_weights: Literal["balanced"] | tuple[Weight, ...] | None = Field(
+    class_weights: ClassWeights = Field(
         None,
         description="Weight of each class in the loss: `balanced` (inverse to its share of the training samples), or a list.",
     )

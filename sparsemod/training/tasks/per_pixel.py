@@ -1,7 +1,7 @@
 """A class for each position of a grid: segmentation, and coarse grids that locate objects."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from pydantic import Field
 from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
 from sparsemod.spec.methods import TaskConfig
-from sparsemod.training.tasks.base import TASKS, Task, class_weights
-from sparsemod.training.tasks.classification import Weight, confusion_details
+from sparsemod.training.tasks.base import TASKS, ClassWeights, Task, class_weights
+from sparsemod.training.tasks.classification import confusion_details
 
 if TYPE_CHECKING:
     from sparsemod.training.losses import Loss
@@ -24,7 +24,7 @@ class PerPixelConfig(TaskConfig):
     loss = "pixel_cross_entropy"
     metric = "iou_error"
 
-    class_weights: Literal["balanced"] | tuple[Weight, ...] | None = Field(
+    class_weights: ClassWeights = Field(
         None,
         description="Weight of each class in the loss: `balanced` (inverse to its share of the pixels), or a list.",
     )
