@@ -14,21 +14,30 @@ from support_morphisms import DIGITS, SERIES, TABLE
 from sparsemod.errors import InvalidCandidate, InvalidInput
 from sparsemod.morphisms import MORPHISMS, Inheritance, Morphism, MorphismSet, inherit, morphs
 from sparsemod.morphisms.genes import CnnGenes
-from sparsemod.morphisms.operators import CNN, CNN_RNN, MLP, RNN
+from sparsemod.morphisms.operators import CNN, CNN1D, CNN_RNN, MLP, RNN
 from sparsemod.morphisms.steps import change
 from sparsemod.networks import create_family
 from sparsemod.records import DataInfo
 from sparsemod.space.parameters import is_numeric
 from sparsemod.space.space import Categorical, Constraint, Fixed, Integer, Parameter, Real, Space
 
+WINDOWS: dict[str, Parameter] = {"max_len": Integer("max_len", 5, 9)}
+
 SPACES = {
     "cnn": create_family("cnn").space(DIGITS),
-    "mlp": create_family("mlp").space(TABLE),
-    "rnn": create_family("rnn").space(SERIES),
-    "cnn_rnn": create_family("cnn_rnn").space(SERIES),
+    "cnn1d": create_family("cnn1d").space(SERIES).override(WINDOWS),
+    "mlp": create_family("mlp").space(TABLE).override(WINDOWS),
+    "rnn": create_family("rnn").space(SERIES).override(WINDOWS),
+    "cnn_rnn": create_family("cnn_rnn").space(SERIES).override(WINDOWS),
 }
-OPERATORS = {"cnn": CNN, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
-FIRST = {"cnn": "b1_l1_filters", "mlp": "l1_width", "rnn": "units", "cnn_rnn": "c1_filters"}
+OPERATORS = {"cnn": CNN, "cnn1d": CNN1D, "mlp": MLP, "rnn": RNN, "cnn_rnn": CNN_RNN}
+FIRST = {
+    "cnn": "b1_l1_filters",
+    "cnn1d": "b1_l1_filters",
+    "mlp": "l1_width",
+    "rnn": "units",
+    "cnn_rnn": "c1_filters",
+}
 
 
 def narrowed(parameter: Parameter, draw: Any) -> Parameter:
@@ -91,7 +100,7 @@ def test_closed_distinct_and_without_aliases(data: st.DataObject, seed: int, fam
     data=st.data(),
     seed=st.integers(0, 2**31),
     case=st.sampled_from(
-        [(family, operator) for family in ("cnn", "cnn_rnn") for operator in OPERATORS[family]]
+        [(family, operator) for family in ("cnn", "cnn1d", "cnn_rnn") for operator in OPERATORS[family]]
     ),
 )
 def test_each_operator_is_closed(data: st.DataObject, seed: int, case: tuple[str, Any]) -> None:
@@ -164,10 +173,11 @@ def test_bad_arguments() -> None:
         morphs("mlp", space, space.sample(np.random.default_rng(0)), np.random.default_rng(0), -1)
 
 
-def test_genes_survive_a_round_trip() -> None:
+@pytest.mark.parametrize("family", ["cnn", "cnn1d"])
+def test_genes_survive_a_round_trip(family: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
-        parameters = SPACES["cnn"].sample(rng)
+        parameters = SPACES[family].sample(rng)
         assert CnnGenes(parameters).parameters() == parameters
 
 

@@ -12,6 +12,12 @@ from sparsemod.networks import FAMILIES, create_family
 from sparsemod.records import DataInfo
 
 NAMES = [name for name in FAMILIES.names() if FAMILIES.get(name).origin.__module__.startswith("sparsemod.")]
+COMPLETE = [
+    name
+    for name in NAMES
+    if all(p.default is not p.empty for p in FAMILIES.get(name).__signature__.parameters.values())
+]
+"""The families that need no option: one that needs a file has tests of its own."""
 
 
 def _readable(name: str, data: DataInfo) -> bool:
@@ -21,7 +27,12 @@ def _readable(name: str, data: DataInfo) -> bool:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [(name, data) for name in NAMES for data in (DIGITS, COLOURS, SERIES, SIGNAL) if _readable(name, data)],
+    [
+        (name, data)
+        for name in COMPLETE
+        for data in (DIGITS, COLOURS, SERIES, SIGNAL)
+        if _readable(name, data)
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_conformance(name: str, data: DataInfo) -> None:

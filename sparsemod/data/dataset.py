@@ -15,6 +15,7 @@ from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
 from sparsemod.data.targets import NORMAL_NAMES, strata, without_anomalies
+from sparsemod.data.torch_sets import from_datasets
 from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
@@ -154,8 +155,8 @@ def load(spec: DatasetSpec, *, targets: Targets = "classes", imports: bool = Tru
     The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
     The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
     a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
-    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]) or "unit"
-    ([0, 1]). `targets` is what the task learns: classes and the two kinds of anomaly data give stratified splits, others
+    `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]), "unit"
+    ([0, 1]) or "none". `targets` is what the task learns: classes and the two kinds of anomaly data give stratified splits, others
     random ones; only normal samples are for training. A dataset function with a parameter `targets` gets it. With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
@@ -176,7 +177,8 @@ def _key(spec: DatasetSpec) -> str:
     if isinstance(path, str):
         # A user's file may change between calls; a published dataset does not.
         place = data_root(spec.root) / Path(path).expanduser()
-        stamp = str(place.stat().st_mtime_ns) if place.is_file() else ""
+        files = sorted(place.rglob("*")) if place.is_dir() else [place] if place.is_file() else []
+        stamp = fingerprint("\n".join(f"{file} {file.stat().st_mtime_ns}" for file in files))
     text = "\n".join([spec.model_dump_json(), str(data_root(spec.root).absolute()), stamp])
     return fingerprint(text)
 
@@ -186,7 +188,9 @@ def _load(spec: DatasetSpec, targets: Targets, imports: bool) -> Dataset:
     method = spec.options.get("normalization", "standard")
     bound = bind(source, spec, targets)
     try:
-        arrays = source(*bound.args, **bound.kwargs)
+        arrays: Any = source(*bound.args, **bound.kwargs)
+        if isinstance(arrays, list | tuple):
+            arrays = from_datasets(arrays)
     except InvalidInput as error:
         # Errors from `Arrays` name a field of the arrays but not the dataset: add it.
         names_dataset = error.source is not None or error.field.startswith("dataset.")
@@ -199,7 +203,9 @@ def _load(spec: DatasetSpec, targets: Targets, imports: bool) -> Dataset:
         ) from error
     if not isinstance(arrays, Arrays):
         raise InvalidInput(
-            "dataset.name", spec.name, f"must return sparsemod.data.Arrays, not {type(arrays).__name__}"
+            "dataset.name",
+            spec.name,
+            f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
     return _divide(spec, arrays.meant_for(targets), str(method))
 

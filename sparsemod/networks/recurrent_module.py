@@ -79,7 +79,7 @@ def build(
     features, head = nn.Sequential(layers), _head(plan, data.classes)
     he_normal(features)
     he_normal(head, linear=("classifier",))
-    sequences = bool(getattr(data, "sequences", False))
+    sequences = data.sequences
     return RecurrentNetwork(features, rnn, head, plan.readout, data.axes.channel == 0, sequences, pooled)
 
 

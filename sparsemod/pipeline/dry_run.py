@@ -31,6 +31,9 @@ from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
 
+_COUNTED = {"values": "values", "labels": "labels"}
+"""What the data's `classes` count, by the task's targets."""
+
 _REASONS = 10  # largest number of different reasons shown for failing draws
 
 
@@ -107,10 +110,12 @@ class _DryRun:
     def run(self) -> None:
         data = load(self.spec.dataset, targets=self.spec.task.targets, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        lengths = data.train.lengths
+        steps = "" if lengths is None else f" (sequences of {lengths.min()} to {lengths.max()} steps)"
         self.add(
             "ok",
             "data",
-            f"{data.info.name}: shape {data.info.shape}, {data.info.classes} {'values' if self.spec.task.targets == 'values' else self.spec.task.targets if self.spec.task.targets == 'labels' else 'classes'}; {sizes}",
+            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} {_COUNTED.get(self.spec.task.targets, 'classes')}; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:
@@ -176,6 +181,16 @@ class _DryRun:
                 "space",
                 f"family {family.name} reads {', '.join(names)} in none of the tried networks, so searching them has no effect; "
                 "give each a single value, or read it in the family",
+            )
+
+        idle = problem.unread_pipeline(problem.space)
+        idle = tuple(name for name in idle if name in searched)
+        if idle:
+            self.add(
+                "warning",
+                "space",
+                f"no setting reads {', '.join(idle)} (pruning.method is {self.spec.pruning.method}), so searching them has no effect; "
+                "give each a single value, or choose a method with that key",
             )
 
     def screen(self, problem: Problem) -> None:

@@ -55,6 +55,7 @@ def evaluate(
     work = Work(
         problem=problem, values=values, epochs=epochs, seed=seed, data=data, device=device,
         reporter=reporter or Silent(), parent=parent, resume=resume, workdir=workdir, mode=mode,
+        special=spec.source.training(candidate),
     )  # fmt: skip
     try:
         ended = work.run(spec.pipeline)

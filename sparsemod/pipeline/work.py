@@ -30,6 +30,7 @@ from sparsemod.records import (
     Value,
 )
 from sparsemod.registry import summarize_error
+from sparsemod.sources.base import CandidateTraining
 from sparsemod.stage_errors import is_out_of_memory
 from sparsemod.stages.base import Stage
 
@@ -42,7 +43,7 @@ class Work:
 
     `module` is the network after the stages so far. `integer` is the network whose accuracy counts.
     `planned` maps metrics to the costs known before training. `shared` lets stages pass values to later
-    stages, under names of their choice.
+    stages, under names of their choice. `special`: how its training differs from the spec's.
     """
 
     problem: Problem
@@ -56,6 +57,7 @@ class Work:
     resume: bytes | None = None
     workdir: Path | None = None
     mode: Mode = "search"
+    special: CandidateTraining = field(default_factory=CandidateTraining)
 
     module: nn.Module | None = None
     integer: Quantized | None = None

@@ -14,7 +14,7 @@ from sparsemod.errors import InvalidInput
 from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
-from sparsemod.sequences import Batch, Padded, call, tensor_of
+from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
@@ -56,6 +56,8 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     resume: bytes | None = None,
     on_checkpoint: Callable[[bytes], None] | None = None,
+    start_epoch: int = 0,
+    keep_epoch: int | None = None,
 ) -> TrainingOutcome:
     """Train `module` in place for `epochs` epochs and load the weights of its best epoch.
 
@@ -65,6 +67,8 @@ def train(
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
     uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
     the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
+    `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
+    (0: before the first) after which the outcome's `kept` holds a copy of the weights.
 
     All randomness (order, augmentation, dropout) follows from `seed` and the epoch. Torch's global
     generators are seeded during the call and restored after it, so equal arguments give equal weights on
@@ -77,9 +81,11 @@ def train(
 
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
-    return _Training(module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task).run(
-        on_epoch, should_stop, resume, on_checkpoint
+    training = _Training(
+        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch
     )
+    training.keep_epoch = keep_epoch
+    return training.run(on_epoch, should_stop, resume, on_checkpoint)
 
 
 class _Training:
@@ -96,6 +102,7 @@ class _Training:
         pruner: Pruner | None,
         teacher: nn.Module | None,
         task: Task[Any] | None,
+        start_epoch: int = 0,
     ) -> None:
         if epochs < 1:
             raise InvalidInput("epochs", epochs, "at least 1")
@@ -124,7 +131,10 @@ class _Training:
                 _set_memory_format(module, torch.contiguous_format)
                 self.data = data.channels_first()
         self.bounds = batch_bounds(len(data.train), settings.batch_size)
-        self.rate = LearningRate(settings.learning_rate, settings.schedule, epochs, len(self.bounds))
+        self.start_epoch = start_epoch
+        self.rate = LearningRate(
+            settings.learning_rate, settings.schedule, start_epoch + epochs, len(self.bounds)
+        )
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
         self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
@@ -141,6 +151,8 @@ class _Training:
         self.best: dict[str, Tensor] | None = None
         self.best_epoch: int | None = None
         self.waited = 0  # epochs since the best one
+        self.keep_epoch: int | None = None
+        self.kept: dict[str, Tensor] | None = None
 
     def batch_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, with the settings' label smoothing."""
@@ -211,6 +223,7 @@ class _Training:
         on_checkpoint: Callable[[bytes], None] | None,
     ) -> TrainingOutcome:
         before = self.curve[-1].seconds if self.curve else 0.0
+        self._keep(len(self.curve))
         stopped, diverged = False, None
         while not (stopped or self._complete() or self._patience_over()):
             if should_stop is not None and should_stop():
@@ -227,6 +240,7 @@ class _Training:
                     restore_module(self.module, last_good)
                 break
             self._record_epoch(point.model_copy(update={"seconds": before + time.perf_counter() - began}))
+            self._keep(epoch)
             if on_epoch is not None:
                 on_epoch(self.curve[-1])
             if on_checkpoint is not None:
@@ -247,10 +261,16 @@ class _Training:
             diverged=diverged,
             checkpoint=checkpoint,
             seconds=time.perf_counter() - began,
+            kept=self.kept,
             notes=tuple(
                 filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
             ),
         )
+
+    def _keep(self, epoch: int) -> None:
+        """Copy the weights after epoch `epoch` if the caller asked for them."""
+        if epoch == self.keep_epoch and self.kept is None:
+            self.kept = snapshot(self.module)
 
     def _prune(self, epoch: int) -> None:
         if self.pruner is not None:
@@ -292,8 +312,8 @@ class _Training:
             for step, (start, stop) in enumerate(self.bounds, start=first_step):
                 indices = order[start:stop]
                 x, y = self.data.train.batch(indices)
-                x = self._augmented(x, generator)
-                rate = self.rate.at(step)
+                x = augmentation.augmented(x, self.augment, generator, self.data.train.channels_last)
+                rate = self.rate.at(self.start_epoch * len(self.bounds) + step)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
                 self.optimizer.zero_grad(set_to_none=True)
@@ -321,19 +341,9 @@ class _Training:
             train_loss=train_loss,
             validation_loss=validation_loss,
             validation_error=validation_error,
-            learning_rate=self.rate.at(first_step),
+            learning_rate=self.rate.at(self.start_epoch * len(self.bounds) + first_step),
             sparsity=0.0 if self.pruner is None else self.pruner.sparsity,
         )
-
-    def _augmented(self, batch: Batch, generator: torch.Generator) -> Batch:
-        if not self.augment:
-            return batch
-        x = tensor_of(batch)
-        for augment in self.augment:
-            x = augment(x, generator)
-        if not self.data.train.channels_last:
-            x = x.clone(memory_format=torch.contiguous_format)
-        return x if isinstance(batch, Tensor) else Padded(x, batch.lengths)
 
     def _record_epoch(self, point: CurvePoint) -> None:
         """Add the epoch to the curve; store its weights if they are the best so far."""
@@ -363,6 +373,8 @@ class _Training:
             "epochs": self.epochs,
             "seed": self.seed,
             "samples": len(self.data.train),
+            "start_epoch": self.start_epoch,
+            "keep_epoch": self.keep_epoch,
             "pruning": None if self.pruner is None else self.pruner.config.model_dump_json(),
         }
 
@@ -374,6 +386,7 @@ class _Training:
             "waited": self.waited,
             "module": dict(self.module.state_dict()),
             "best": self.best or {},
+            "kept": self.kept or {},
             "optimizer": optimizer_state(self.optimizer),
             "rule": self.rule.state_dict(),
             "pruner": {} if self.pruner is None else self.pruner.state_dict(),
@@ -399,6 +412,8 @@ class _Training:
         self.best_epoch, self.waited = state["best_epoch"], state["waited"]
         best = {name: tensor.to(self.device) for name, tensor in state["best"].items()}
         self.best = best or None
+        kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()}
+        self.kept = kept or None
 
 
 def _set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> None:

@@ -4,13 +4,16 @@ from sparsemod.morphisms.morphism import Morphism
 from sparsemod.morphisms.operators.add_block import AddBlock
 from sparsemod.morphisms.operators.add_dense import AddDense
 from sparsemod.morphisms.operators.add_layer import AddLayer
+from sparsemod.morphisms.operators.change_dilation import ChangeDilation
 from sparsemod.morphisms.operators.change_head import ChangeHead
 from sparsemod.morphisms.operators.change_pooling import ChangePooling
 from sparsemod.morphisms.operators.change_type import ChangeType
 from sparsemod.morphisms.operators.change_value import ChangeDropout, ChangeSetting, ChangeValue
+from sparsemod.morphisms.operators.change_window import ChangeWindow
 from sparsemod.morphisms.operators.dense_names import CNN_DENSE, MLP_DENSE
 from sparsemod.morphisms.operators.grow_kernel import GrowKernel
 from sparsemod.morphisms.operators.narrow import Narrow
+from sparsemod.morphisms.operators.own_operation import OwnOperation
 from sparsemod.morphisms.operators.recurrent import (
     AddDirection,
     AddRecurrent,
@@ -46,11 +49,14 @@ CNN: tuple[Morphism, ...] = (
     ChangeSetting(r"blocks|b\d+_.*|head|dense|d\d+_width|dropout"),
 )
 
+CNN1D: tuple[Morphism, ...] = (*CNN, ChangeDilation(), ChangeWindow())
+
 MLP: tuple[Morphism, ...] = (
     AddDense(MLP_DENSE),
     RemoveDense(MLP_DENSE),
     Widen(r"(l\d+)_width"),
     Narrow(r"(l\d+)_width"),
+    ChangeWindow(),
     ChangeDropout(),
     ChangeSetting(r"layers|l\d+_width|dropout"),
 )
@@ -64,6 +70,7 @@ _RECURRENT: tuple[Morphism, ...] = (
     AddDirection(),
     RemoveDirection(),
     ChangeReadout(),
+    ChangeWindow(),
     AddDense(CNN_DENSE),
     RemoveDense(CNN_DENSE),
     Widen(r"(d\d+)_width"),
@@ -88,4 +95,4 @@ CNN_RNN: tuple[Morphism, ...] = (
 
 ANY: tuple[Morphism, ...] = (ChangeValue(),)
 
-__all__ = ["ANY", "CNN", "CNN_RNN", "MLP", "RNN"]
+__all__ = ["ANY", "CNN", "CNN1D", "CNN_RNN", "MLP", "RNN", "OwnOperation"]
