@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sparsemod.pipeline.measuring import network_error
+from sparsemod.pipeline.measuring import network_quality
 from sparsemod.pipeline.quantizing import quantized
 from sparsemod.pipeline.training_step import train_network
 from sparsemod.records import Measurement, TrialResult, TrialState
@@ -21,7 +21,7 @@ def fine_tune(work: "Work", epochs: int, rate: float) -> TrialResult | None:
     quantized network on validation data before minus after, never negative. Returns a result if the trial ends here.
     """
     module = work.network()
-    before = network_error(work.problem, quantized(work)[0], work.data.validation)
+    before = network_quality(work, quantized(work)[0], work.data.validation)
     start = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     with fake_quantized(module):
         ended = train_network(
@@ -34,7 +34,7 @@ def fine_tune(work: "Work", epochs: int, rate: float) -> TrialResult | None:
         module.load_state_dict(start)
         work.notes.append("fine-tuning diverged; the weights before it are kept")
         return None
-    after = network_error(work.problem, quantized(work)[0], work.data.validation)
+    after = network_quality(work, quantized(work)[0], work.data.validation)
     kept = after.value < before.value
     if not kept:
         module.load_state_dict(start)

@@ -21,7 +21,7 @@ from sparsemod.plugins import Names
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import RULES, PruningConfig
+from sparsemod.spec.methods import RULES, TASKS, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
     FINETUNE_EPOCHS,
@@ -66,7 +66,7 @@ class Problem:
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
-            problem = cls(spec, info, family)
+            problem = cls(spec, TASKS.create(spec.task).network_info(info), family)
             problem = replace(problem, info=problem.largest_windows())
             check_known(spec.pipeline)
             spec.source.check(problem.space)

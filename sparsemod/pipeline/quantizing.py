@@ -8,7 +8,7 @@ import torch
 from sparsemod import quantization
 from sparsemod.delivery.described import described
 from sparsemod.errors import BuildError, InvalidInput
-from sparsemod.pipeline.deployment import captured, encoded
+from sparsemod.pipeline.deployment import captured, decoding_of, encoded
 from sparsemod.quantization import IntegerNetwork, Quantized
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def quantized(work: "Work") -> tuple[Quantized, list[str]]:
             notes.append(f"not deployed: {names}; it does not change which class is the largest")
         network = quantization.quantize(graph, x[chosen], spec, lengths=steps)
         if isinstance(network, IntegerNetwork):
-            network = encoded(described(network, work.data), work.network(), work.problem)
+            meaning = decoding_of(network, work.problem, work.data)
+            network = encoded(described(network, work.data, meaning), work.network(), work.problem)
     except InvalidInput as error:
         # The weights of this network are the cause, such as sums that exceed 32 bits; the spec is valid.
         raise BuildError(f"the trained network cannot be quantized: {error}") from error

@@ -12,6 +12,7 @@ from sparsemod.pipeline.work import Work, plain_tensors
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.training.pruner import Pruner
+from sparsemod.training.resident import fitted
 
 
 def train_network(
@@ -72,18 +73,20 @@ def _train(
     method = None if pruner is None else pruner(module)
     if special.rewinds and method is not None:
         method = rewound(work, method)
+    task = fitted(work.problem.spec.task, work.data)
     settings = work.problem.training(work.values, special.changes)
     if rate != 1.0:
         settings = settings.model_copy(update={"learning_rate": settings.learning_rate * rate})
     outcome = train(
         module,
-        Resident.of(work.data, work.device),
+        Resident.of(work.data, work.device, task),
         settings,
         epochs=epochs,
         seed=work.seed + work.trainings,
         device=work.device,
         pruner=method,
         teacher=teacher_of(work),
+        task=task,
         on_epoch=lambda point: work.reporter.point(numbered(point)),
         should_stop=work.reporter.should_stop,
         resume=resume,
