@@ -160,7 +160,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         for path in (
             "/pareto/{experiment}",
             "/pareto/{experiment}/devices",
-            "/workers",
+            "/workers", "/audit",
             "/catalogue",
             "/me",
             "/health",

@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), deletion, logins.
+computations), deletion, logins, audit, figures (monitoring).
 """
 
 import time
@@ -18,6 +18,7 @@ import structlog
 from service.client.backoff import Backoff
 from service.settings import Settings
 from service.store.attempts import Attempts
+from service.store.audit import Audit
 from service.store.computed_views import ComputedViews
 from service.store.deletion import Deletion
 from service.store.engine import (
@@ -29,6 +30,7 @@ from service.store.engine import (
     schema_version,
 )
 from service.store.exports import ExportJob, ExportJobs
+from service.store.figures import Monitoring
 from service.store.files import Files
 from service.store.logins import Logins
 from service.store.reports import RELEASED
@@ -47,7 +49,19 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 """A write that changes no data. It fails when the disk is full or the database is read-only."""
 
 
-class Store(Suggestions, Attempts, Workers, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
+class Store(
+    Suggestions,
+    Attempts,
+    Workers,
+    Files,
+    ExportJobs,
+    Series,
+    ComputedViews,
+    Deletion,
+    Logins,
+    Audit,
+    Monitoring,
+):
     """The whole store. The base classes define the methods."""
 
     @classmethod
