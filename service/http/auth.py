@@ -113,6 +113,8 @@ RULES: dict[str, Rule] = {
     "POST /attempts/{attempt}/points": REPORT,
     "POST /attempts/{attempt}/checkpoint": REPORT,
     "POST /attempts/{attempt}/finish": REPORT,
+    "GET /audit": ADMIN,
+    "GET /metrics": READ,
     "GET /health": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": PUBLIC,
