@@ -44,6 +44,7 @@ from service.http.routes import (
     points,
     repetitions,
     stream,
+    study,
     timeline,
     trials,
     workers,
@@ -79,7 +80,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, membership, importance, exports, models, artifacts, workers, catalogue, login, health, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 
