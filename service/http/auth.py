@@ -134,7 +134,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, store: Store, routers: Iterable[APIRouter]) -> None:
         self._app, self._store = app, store
-        self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
+        self._routes: dict[str, list[tuple[APIRoute, Rule]]] = {}
+        for router in routers:
+            for route, rule in rules_of(router):
+                self._routes.setdefault(_first(route.path_format), []).append((route, rule))
         self._closed = False
         self._pool = RequestPool("checks of tokens", 8)
 
@@ -162,7 +165,7 @@ class Guard:
 
         Raises NotFound for an id that is not in its canonical spelling.
         """
-        for route, rule in self._routes:
+        for route, rule in self._routes.get(_first(inner_path(scope)), ()):
             match, inner = route.matches(scope)
             if match is Match.FULL:
                 parameters = inner.get("path_params", {})
@@ -228,6 +231,11 @@ def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
                 raise MissingRule(f"service.http.auth.RULES has no line for {line}")
             rules.append((route, RULES[line]))
     return rules
+
+
+def _first(path: str) -> str:
+    """Return the first segment of a path. Routes with different ones never match the same path."""
+    return path.partition("/")[2].partition("/")[0]
 
 
 def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,10 +17,10 @@ from pydantic import ValidationError
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat, ParentTrial
-from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, LOOK, RUNNING_TRIAL
-from service.store.engine import Clock
+from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, EARLIER, LOOK, RUNNING_TRIAL
+from service.store.engine import Clock, Events
 from service.store.files import lock_files
-from service.store.reports import TRIAL_OF, Reports
+from service.store.reports import LOCKED_TRIAL_OF, Reports
 from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
     attempts,
@@ -43,7 +44,7 @@ _TAKE, _TAKE_SKIPPING_LOCKED = (
     sa.update(trials)
     .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
     .values(state=TrialState.RUNNING.value)
-    .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
+    .returning(trials)
     for chosen in (CLAIMABLE, CLAIMABLE.with_for_update(of=trials, skip_locked=True))
 )
 
@@ -57,6 +58,10 @@ class _Unreadable(Exception):
         super().__init__(reason)
 
 
+class _OtherExperiment(Exception):
+    """The next trial belongs to another experiment than the reported one."""
+
+
 class Attempts(Reports):
     """Methods of the store for workers."""
 
@@ -67,8 +72,7 @@ class Attempts(Reports):
         self._seen: dict[str, float] = {}  # worker -> last time that finish_and_claim recorded it
 
     lenient_until = 0.0
-    """Time of `clock` before which no lease is revoked. A starting server sets it: workers could not renew
-    while it was down."""
+    """Time of `clock` before which no lease is revoked, set by a starting server: workers could not renew before."""
 
     def claim(
         self,
@@ -108,8 +112,7 @@ class Attempts(Reports):
         with self._read() as connection:
             barred = self._still_barred(connection)
             claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
-        # Idle workers send claims often. Take the write lock only for a trial, an expired lease, a repeated request
-        # or `last_seen`.
+        # Idle workers ask often. Only these four take the write lock.
         if not (claimable or lost or repeated or not fresh):
             return None
         if lost:
@@ -118,11 +121,7 @@ class Attempts(Reports):
             if not fresh:
                 self._record_worker(connection, worker, device, slots, now)
             if request is not None:
-                earlier = (
-                    connection.execute(sa.select(attempts).where(attempts.c.request == request))
-                    .mappings()
-                    .one_or_none()
-                )
+                earlier = connection.execute(EARLIER, {"request": request}).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["login"] != login:
                         raise Conflict(f"request {request!r} was already used with another token")
@@ -130,7 +129,10 @@ class Attempts(Reports):
                     return self._repeated_claim(connection, earlier["id"]) if running else None
             if draining:
                 return None
-            return self._take(connection, worker, device, request, login, now, barred)
+            claim = self._take(connection, worker, device, request, login, now, barred)
+            if claim is not None:
+                self._event(connection, claim.experiment, "trial", _running(claim, worker), now)
+            return claim
 
     def _take(
         self,
@@ -141,8 +143,12 @@ class Attempts(Reports):
         login: int | None,
         now: float,
         barred: Mapping[str, list[int]],
+        ended: Any = None,
     ) -> Claim | None:
-        """Take the oldest trial that the worker may have. Raises _Unreadable."""
+        """Take the oldest trial that the worker may have. The caller records the event. Raises _Unreadable.
+
+        `ended`: a trial that was just read, usually of the same experiment.
+        """
         statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
         trial = connection.execute(statement, {"now": now, "worker": worker, **barred}).one_or_none()
         if trial is None:
@@ -153,10 +159,9 @@ class Attempts(Reports):
             "login": login,
         }  # fmt: skip
         attempt_id = connection.execute(ADD_ATTEMPT, attempt).scalar_one()
-        index = trial._mapping["index"]
-        data = {"index": index, "state": "running", "attempt": attempt_id, "worker": worker}
-        self._event(connection, trial.experiment_id, "trial", data, now)
-        return self._read_claim(connection, attempt_id)
+        if ended is None or ended.experiment_id != trial.experiment_id:
+            return self._read_claim(connection, attempt_id)
+        return self._claim_of(connection, attempt_id, trial, str(attempt["token"]), ended.spec_text)
 
     def finish_and_claim(
         self,
@@ -173,15 +178,27 @@ class Attempts(Reports):
         `finish` and `claim`; a repetition is safe after each of them.
         """
         now = self.clock()
-        with contextlib.suppress(_Unreadable), self._write() as connection:
-            outcome, first = self._finish(connection, attempt_id, token, result, log, now)
-            if first:  # so no claim has this request yet
-                if now - self._seen.get(ask.worker, 0.0) > SEEN_EVERY_SECONDS:
-                    self._record_worker(connection, ask.worker, ask.device, ask.slots, now)
-                    self._seen[ask.worker] = now
-                barred = self._still_barred(connection)
-                following = self._take(connection, ask.worker, ask.device, ask.request, login, now, barred)
+
+        def take(connection: sa.Connection, ended: Any) -> tuple[Claim | None, Events]:
+            """Claim for a report that is the first of its attempt, so no claim has this request yet."""
+            if now - self._seen.get(ask.worker, 0.0) > SEEN_EVERY_SECONDS:
+                self._record_worker(connection, ask.worker, ask.device, ask.slots, now)
+            barred = self._still_barred(connection)
+            claim = self._take(connection, ask.worker, ask.device, ask.request, login, now, barred, ended)
+            if claim is None:
+                return None, ()
+            if claim.experiment != ended.experiment_id:
+                raise _OtherExperiment  # a transaction locks one experiment
+            return claim, [("trial", _running(claim, ask.worker))]
+
+        with contextlib.suppress(_Unreadable, _OtherExperiment), self._write() as connection:
+            outcome, following, first = self._finish(
+                connection, attempt_id, token, result, log, now, partial(take, connection)
+            )
+            if first:
+                self._seen[ask.worker] = now
                 return outcome.model_copy(update={"next": following})
+        # A repeated report, or a claim that cannot share the transaction.
         outcome = self.finish(attempt_id, token, result, log)
         following = self.claim(ask.worker, ask.device, ask.slots, ask.request, login)
         return outcome.model_copy(update={"next": following})
@@ -237,20 +254,28 @@ class Attempts(Reports):
     def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
         """Read an attempt's claim. Raises _Unreadable."""
         row = connection.execute(CLAIMED, {"which": attempt_id}).one()
+        return self._claim_of(connection, attempt_id, row, row.token, row.spec_text)
+
+    def _claim_of(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        """Return the claim of a row of `trials`. Raises _Unreadable."""
         try:
-            return self._build_claim(connection, attempt_id, row)
+            return self._build_claim(connection, attempt_id, row, token, spec_text)
         except StoredSpecInvalid as error:
             raise _Unreadable(row.experiment_id, None, str(error)) from error
         except ValidationError as error:
             raise _Unreadable(row.experiment_id, row.id, str(error)) from error
 
-    def _build_claim(self, connection: sa.Connection, attempt_id: int, row: Any) -> Claim:
-        stored = self._stored_text(row.experiment_id, row.spec_text)
+    def _build_claim(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        stored = self._stored_text(row.experiment_id, spec_text)
         if stored.error is not None:
             raise StoredSpecInvalid(row.experiment_id, str(stored.error))
         return Claim(
             attempt=attempt_id,
-            token=row.token,
+            token=token,
             lease_seconds=self.lease_seconds,
             experiment=row.experiment_id,
             trial=row._mapping["index"],
@@ -351,7 +376,7 @@ class Attempts(Reports):
         ).one_or_none()
         if row is None:
             return 0  # renewed, finished or reaped concurrently
-        trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
+        trial = connection.execute(LOCKED_TRIAL_OF, {"which": row.trial_id}).one()
         silent = now - row.heartbeat_at
         failure = Failure(
             kind=FailureKind.FAULT, message=f"worker {row.worker!r} sent nothing for {silent:.0f} s"
@@ -365,3 +390,8 @@ class Attempts(Reports):
         result = TrialResult(state=TrialState.FAILED, failure=failure)
         self._write_state(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
         return 1
+
+
+def _running(claim: Claim, worker: str) -> dict[str, Any]:
+    """Return the content of the event that a trial was claimed."""
+    return {"index": claim.trial, "state": "running", "attempt": claim.attempt, "worker": worker}

@@ -60,6 +60,10 @@ RUNNING_TRIAL = (
 """A running trial, and the state of its experiment."""
 
 
+EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"))
+"""The attempt that an earlier claim with the same request got."""
+
+
 LOOK = sa.select(
     CLAIMABLE.exists(),
     sa.select(attempts.c.id)

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -56,12 +56,13 @@ _SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
+Events = Sequence[tuple[str, dict[str, Any]]]
 
 # Statements of hot paths are built once: building one costs as much as running it.
 _COUNT_EVENT = (
     sa.update(experiments)
     .where(experiments.c.id == sa.bindparam("which"))
-    .values(events=experiments.c.events + 1, updated_at=sa.bindparam("updated_at"))
+    .values(events=experiments.c.events + sa.bindparam("count"), updated_at=sa.bindparam("updated_at"))
     .returning(experiments.c.events)
 )
 _ADD_EVENT = sa.insert(events)
@@ -271,6 +272,11 @@ class Base:
         self._texts[experiment_id] = (text, stored)
         return stored
 
+    def spec_json(self, experiment_id: int) -> str | None:
+        """Return the JSON of the spec that was read last, None when it is not known or not valid."""
+        known = self._texts.get(experiment_id)
+        return None if known is None or known[1].error is not None else known[1].json
+
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         """Read-only transaction on one consistent snapshot of the database."""
@@ -316,21 +322,30 @@ class Base:
         return sqlite.insert(table)
 
     def _event(
-        self, connection: sa.Connection, experiment_id: int, kind: str, data: dict[str, Any], now: float
+        self,
+        connection: sa.Connection,
+        experiment_id: int,
+        kind: str,
+        data: dict[str, Any],
+        now: float,
+        more: Events = (),
     ) -> int:
-        """Record an event and return its counter.
+        """Record an event and return its counter. `more` follow it: kinds and data.
 
         The experiment's row stays locked until the commit. Counters therefore become visible in order and
         without gaps: a reader that has seen N has missed nothing below N. Raises NotFound.
         """
-        counter = connection.execute(_COUNT_EVENT, {"which": experiment_id, "updated_at": now}).scalar()
-        if counter is None:
+        bound = {"which": experiment_id, "updated_at": now, "count": 1 + len(more)}
+        last = connection.execute(_COUNT_EVENT, bound).scalar()
+        if last is None:
             raise NotFound("experiment", experiment_id)
-        connection.execute(
-            _ADD_EVENT,
-            {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data},
-        )
-        return int(counter)
+        first = int(last) - len(more)
+        rows = [
+            {"experiment_id": experiment_id, "counter": first + place, "time": now, "kind": k, "data": d}
+            for place, (k, d) in enumerate([(kind, data), *more])
+        ]
+        connection.execute(_ADD_EVENT, rows if more else rows[0])
+        return first
 
 
 def moment(seconds: float) -> datetime:

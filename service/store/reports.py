@@ -5,14 +5,15 @@ experiment is over or it has no attempts left. Every attempt stays recorded.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome
+from service.store.engine import Events
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
@@ -51,9 +52,15 @@ TRIAL_OF = (
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(trials.c.id == sa.bindparam("which"))
 )
+_OWN_TRIAL_OF = TRIAL_OF.with_for_update(of=trials, key_share=True)
+LOCKED_TRIAL_OF = TRIAL_OF.with_for_update(of=[trials, experiments], key_share=True)
+"""As TRIAL_OF; nobody changes the two rows before the commit: for a next state that depends on them."""
 _ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("which")).with_for_update()
 _SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
 _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
+
+
+T = TypeVar("T")
 
 
 class Reports(Pauses):
@@ -78,17 +85,25 @@ class Reports(Pauses):
         result: TrialResult,
         log: Sequence[LogLine],
         now: float,
-    ) -> tuple[AttemptOutcome, bool]:
-        """End the attempt; return the outcome, and whether this is the first report of it."""
+        take: Callable[[Any], tuple[T, Events]] | None = None,
+    ) -> tuple[AttemptOutcome, T | None, bool]:
+        """End the attempt; return the outcome, what `take` returned, and whether this is the first report of it.
+
+        `take` gets the trial and does more in this transaction, before the experiment's row is locked. Its events
+        follow the one of this report.
+        """
         row = connection.execute(_ATTEMPT, {"which": attempt_id}).one_or_none()
         if row is None:
             raise NotFound("attempt", attempt_id)
         if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
             raise self._stale(connection, attempt_id, token)
-        trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
+        certain = result.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)
+        trial = connection.execute(
+            _OWN_TRIAL_OF if certain else LOCKED_TRIAL_OF, {"which": row.trial_id}
+        ).one()
         place = {"experiment": trial.experiment_id, "trial": trial._mapping["index"]}
         if row.state != AttemptState.RUNNING:
-            return AttemptOutcome(**place, state=TrialState(row.outcome)), False
+            return AttemptOutcome(**place, state=TrialState(row.outcome)), None, False
         stored = self._stored_text(trial.experiment_id, trial.spec_text)
         # When the stored spec does not validate any more, the objectives are unknown.
         _check(result, () if stored.error is not None else stored.spec.objectives)
@@ -99,12 +114,13 @@ class Reports(Pauses):
         end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
         connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
         about = {"attempt": attempt_id, "ending": ending.value}
-        self._write_state(connection, trial, state, now, result, about)
+        taken, more = (None, ()) if take is None else take(trial)
+        self._write_state(connection, trial, state, now, result, about, more)
         if _environment_failed(result):
             self._pause_after(connection, row.worker, trial.experiment_id, result, now)
         elif ending is not AttemptState.RELEASED and trial.paused:
             self._machine_works(connection, row.worker, trial.experiment_id)
-        return AttemptOutcome(**place, state=state), True
+        return AttemptOutcome(**place, state=state), taken, True
 
     def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
@@ -164,11 +180,18 @@ class Reports(Pauses):
         now: float,
         result: TrialResult,
         about: dict[str, Any],
+        more: Events = (),
     ) -> None:
-        """Write the trial's new state, and the content of the result when that state is final."""
+        """Write the trial's new state, and the content of the result when that state is final.
+
+        The trial is locked. `more`: events that follow the one of this change.
+        """
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         change: dict[str, Any] = {"state": state.value}
-        counter = self._event_after_trial(connection, trial, data, now)
+        if state.finished:  # before the event, which locks the experiment until the commit
+            add_measurements(connection, trial.id, result.measurements)
+            self._store_artifacts(connection, trial.id, result.artifacts)
+        counter = self._event(connection, trial.experiment_id, "trial", data, now, more)
         if state.finished:
             failure = result.failure if state is TrialState.FAILED else None
             change |= {
@@ -176,16 +199,7 @@ class Reports(Pauses):
                 "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
                 "failure_kind": None if failure is None else failure.kind.value,
             }  # fmt: skip
-            add_measurements(connection, trial.id, result.measurements)
-            self._store_artifacts(connection, trial.id, result.artifacts)
         connection.execute(_SET_TRIAL, {"which": trial.id, **change})
-
-    def _event_after_trial(
-        self, connection: sa.Connection, trial: Any, data: dict[str, Any], now: float
-    ) -> int:
-        if self._postgres:  # trials are locked before their experiment (see Base)
-            connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
-        return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
         sizes = lock_files(connection, [file.digest for file in files]) if files else {}

@@ -30,6 +30,7 @@ from service.worker.attempt_settings import (
     WHOLE,
     AttemptSettings,
     Ending,
+    Following,
     Server,
     environment_result,
     fault_result,
@@ -66,8 +67,15 @@ class Attempt:
     """Runs one claim to its end. Call `run` once; call `release` from any thread."""
 
     def __init__(
-        self, server: Server, claim: "Claim", fork_server: ForkServer, settings: AttemptSettings
+        self,
+        server: Server,
+        claim: "Claim",
+        fork_server: ForkServer,
+        settings: AttemptSettings,
+        following: Callable[[], Following | None] = lambda: None,
     ) -> None:
+        self._following = following
+        self.next: Claim | None = None  # the claim that came with the answer to the report
         self._server, self._claim, self._fork_server, self._settings = server, claim, fork_server, settings
         self._lost = threading.Event()
         self._stop = threading.Event()
@@ -308,7 +316,9 @@ class Attempt:
         log, mark = self._log.batch(BATCH)
         if points or log:
             try:
-                self._server.points(self._claim.attempt, self._claim.token, points, log)
+                answer = self._server.points(self._claim.attempt, self._claim.token, points, log)
+                if answer.stop:
+                    self._stop.set()
             except InvalidInput as error:
                 self._refusals += 1
                 if self._refusals < REFUSALS:
@@ -373,7 +383,9 @@ class Attempt:
         """Report the result. When the server refuses it or fails on it, report a fault with the reason."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
-            self._retry_request(lambda: self._server.finish(attempt, token, result))
+            following = None if self._release.is_set() else self._following()
+            outcome = self._retry_request(lambda: self._server.finish(attempt, token, result, following))
+            self.next = outcome.next
         except (Conflict, NotFound, ServerUnavailable):
             raise
         except SparsemodError as error:
