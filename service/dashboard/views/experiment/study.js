@@ -54,7 +54,7 @@ export function Study({ experiment, version }) {
       <thead><tr><th scope="col">Method</th><th scope="col">Trials</th><th scope="col" class="number">Error</th>${costs.map((name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}</tr></thead>
       <tbody>${rows.map((/** @type {any} */ best) => html`<tr key=${best.method}><td>${best.method}</td><td>${links(id, best.trials)}</td>
         <td class="number">${best.error === null ? "none" : show("error", best.error)}</td>
-        ${costs.map((name) => html`<td class="number" key=${name}>${name in best.costs ? `${show(name, best.costs[name])} (−${Math.round(100 * best.removed[name])} %)` : ""}</td>`)}</tr>`)}</tbody></table></div>
+        ${costs.map((name) => html`<td class="number" key=${name}>${name in best.costs ? `${show(name, best.costs[name])} (${change(best.removed[name])})` : ""}</td>`)}</tr>`)}</tbody></table></div>
     <div class="scroll" tabindex="0" role="group" aria-label="Table of the study's networks"><table>
       <thead><tr><th scope="col">Method</th><th scope="col" class="number">Removed</th><th scope="col">Trials</th><th scope="col" class="number">Error</th>${damage.map((name) => html`<th scope="col" class="number" key=${name}>${title(name)}</th>`)}<th scope="col">Layers, share that stays</th></tr></thead>
       <tbody>${points.map((/** @type {any} */ point) => html`<tr key=${`${point.method} ${point.sparsity}`}><td>${point.method === "none" ? "reference" : point.method}</td>
@@ -64,6 +64,12 @@ export function Study({ experiment, version }) {
   <//>`;
 }
 
+/** The change of a cost of which a share was removed. @param {number} removed */
+const change = (removed) => {
+  const percent = Math.round(100 * removed);
+  return percent === 0 ? "±0 %" : percent > 0 ? `−${percent} %` : `+${-percent} %`;
+};
+
 /** Links to the first trials. @param {number} id @param {number[]} trials */
 const links = (id, trials) =>
   html`${trials.slice(0, 6).map((index, i) => html`${i ? ", " : ""}<a href=${`#/experiments/${id}/trials/${index}`}>${index}</a>`)}${trials.length > 6 ? `, … (${trials.length})` : ""}`;
@@ -71,6 +77,8 @@ const links = (id, trials) =>
 /** @param {any} study @param {string[]} methods @param {string} cost */
 function option(study, methods, cost) {
   const look = axisLook();
+  const places = study.points.map((/** @type {any} */ point) => point.mean[cost]).filter((/** @type {number} */ value) => value > 0);
+  const wide = Math.max(...places) > 8 * Math.min(...places); // a logarithmic axis has a tick at each power of ten only
   const series = methods.map((method, place) => {
     const own = study.points.filter((/** @type {any} */ point) => point.method === method);
     return {
@@ -94,7 +102,7 @@ function option(study, methods, cost) {
     grid: { left: 56, right: 20, top: 36, bottom: 44 },
     legend: { top: 0, textStyle: { color: colour("text") }, data: methods },
     tooltip: { ...tipLook(), trigger: "item", formatter: (/** @type {any} */ item) => `${safe(item.name)}<br>${safe(title(cost))}: ${safe(show(cost, item.value[0]))}<br>error: ${item.value[1].toFixed(2)} % (${item.value[2].toFixed(2)} to ${item.value[3].toFixed(2)})` },
-    xAxis: { ...look, type: "log", name: title(cost), nameLocation: "middle", nameGap: 28, axisLabel: { ...look.axisLabel, formatter: (/** @type {number} */ value) => show(cost, value) } },
+    xAxis: { ...look, type: wide ? "log" : "value", scale: true, name: title(cost), nameLocation: "middle", nameGap: 28, axisLabel: { ...look.axisLabel, formatter: (/** @type {number} */ value) => show(cost, value) } },
     yAxis: { ...look, type: "value", name: "error, %", scale: true },
     series: [...ranges, ...series],
   };
