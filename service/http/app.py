@@ -46,6 +46,7 @@ from service.http.routes import (
     points,
     repetitions,
     stream,
+    study,
     timeline,
     trials,
     workers,
@@ -82,7 +83,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sparsemod.records import TrialRecord
 from sparsemod.report.csv_text import csv_text
-from sparsemod.report.prunability import Series, sparsity
+from sparsemod.report.prunability import COSTS, Series, sparsity
 
 DAMAGE = (
     "error", "worst_class_error", "calibration_error", "noise_error", "blur_error", "contrast_error",
@@ -62,18 +62,51 @@ def layer_budgets(series: Sequence[Series]) -> tuple[Budget, ...]:
 
 def damages(series: Sequence[Series]) -> tuple[Damage, ...]:
     """Return the damage metrics by method and sparsity, the reference networks first; empty if none was measured."""
+    rows = []
+    for (method, share), members in _groups(series).items():
+        told = [row.values() for row in members.values()]
+        metrics = {name: _mean([v[name] for v in told]) for name in DAMAGE if all(name in v for v in told)}
+        rows.append(Damage(method, share, metrics, tuple(members)))
+    return tuple(rows) if any(len(row.metrics) > 1 for row in rows) else ()
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Networks of a method and sparsity ("none" and 0: the reference): mean, least and most of the error and the costs."""
+
+    method: str
+    sparsity: float
+    trials: tuple[int, ...]
+    mean: dict[str, float]
+    least: dict[str, float]
+    most: dict[str, float]
+
+
+def curve_points(series: Sequence[Series]) -> tuple[CurvePoint, ...]:
+    """Return the points of a study's curves: the reference, then each method by sparsity. Metrics that all networks have."""
+    points = []
+    for (method, share), members in _groups(series).items():
+        told = [row.values() for row in members.values()]
+        names = [name for name in ("error", *COSTS) if all(name in values for values in told)]
+        columns = {name: [values[name] for values in told] for name in names}
+        points.append(
+            CurvePoint(
+                method, share, tuple(members), {n: _mean(c) for n, c in columns.items()},
+                {n: min(c) for n, c in columns.items()}, {n: max(c) for n, c in columns.items()},
+            )
+        )  # fmt: skip
+    return tuple(points)
+
+
+def _groups(series: Sequence[Series]) -> dict[tuple[str, float], dict[int, TrialRecord]]:
+    """Return the networks of each method and sparsity by index, the references as ("none", 0) first."""
     groups: dict[tuple[str, float], dict[int, TrialRecord]] = {}
     for one in series:
         groups.setdefault(("none", 0.0), {})[one.reference.index] = one.reference
     for one in series:
         for row in one.networks:
             groups.setdefault((one.method, sparsity(row)), {})[row.index] = row
-    rows = []
-    for (method, share), members in groups.items():
-        told = [row.values() for row in members.values()]
-        metrics = {name: _mean([v[name] for v in told]) for name in DAMAGE if all(name in v for v in told)}
-        rows.append(Damage(method, share, metrics, tuple(members)))
-    return tuple(rows) if any(len(row.metrics) > 1 for row in rows) else ()
+    return groups
 
 
 def budgets_csv(budgets: Sequence[Budget]) -> str:
