@@ -38,35 +38,64 @@ def program(network: "IntegerNetwork") -> Program:
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    project = generate(network, name="network")
+    project = generate(network, name=_MODEL if network.several else "network")
+    own = dict(project.assembled())
+    if network.several:
+        own["network.c"] = f'#include "{_MODEL}.h"\n{_entry("network_run")}{_call(_MODEL, network)}'
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
         kernels=kernels,
-        network=project.assembled(),
+        network=own,
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=int(np.prod(network.input_shape)),
-        outputs=int(np.prod(network.tensors[network.output].shape)),
+        inputs=sum(network.tensors[name].elements for name in network.inputs),
+        outputs=_output_size(network),
         arena=project.arena.size,
     )
 
 
+_MODEL = "model"
+"""The name of a network with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
+
+
+def _output_size(network: "IntegerNetwork") -> int:
+    return sum(network.tensors[name].elements for name in network.outputs.values())
+
+
+def _entry(name: str) -> str:
+    """Return the head of a function with one input, in which all inputs follow each other, and one output of that kind."""
+    declared = "" if name != "network_run" else f"void {name}(const int8_t *input, int8_t *output);\n"
+    return f"{declared}void {name}(const int8_t *input, int8_t *output)\n"
+
+
+def _call(name: str, network: "IntegerNetwork") -> str:
+    """Return the body of that function: a call of the model `name`."""
+    pointers, start = [], 0
+    for tensor in network.inputs:
+        pointers.append(f"input + {start}")
+        start += network.tensors[tensor].elements
+    start = 0
+    for tensor in network.outputs.values():
+        pointers.append(f"output + {start}")
+        start += network.tensors[tensor].elements
+    return f"{{\n    {name}_run({', '.join(pointers)});\n}}\n"
+
+
 def many(
-    cases: "Sequence[tuple[IntegerNetwork, Int8]]",
+    cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
-    """Combine several networks in one program; the first two bytes of an input select the network.
+    """Combine several networks, each with its inputs by name, in one program; the first two bytes of an input select the network.
 
     Also returns the inputs of all networks, padded to one size, and for each network (index of its first
     input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
+    from sparsemod.quantization.packing import packed
 
     projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
-    flat = [
-        network.tensors[network.input].to_memory(images).reshape(len(images), -1) for network, images in cases
-    ]
-    sizes = [int(np.prod(network.tensors[network.output].shape)) for network, _ in cases]
+    flat = [packed(network, images) for network, images in cases]
+    sizes = [_output_size(network) for network, _ in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
     places: list[tuple[int, int]] = []
@@ -77,9 +106,18 @@ def many(
         places.append((sum(len(row) for row in rows), sizes[index]))
         rows.append(padded)
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
-    table = ", ".join(f"net{index}_run" for index in range(len(cases)))
+    entries = [
+        f"net{index}_entry" if network.several else f"net{index}_run"
+        for index, (network, _) in enumerate(cases)
+    ]
+    table = ", ".join(entries)
+    whole = "".join(
+        f"static {_entry(name)}{_call(f'net{index}', network)}"
+        for index, (name, (network, _)) in enumerate(zip(entries, cases, strict=True))
+        if network.several
+    )
     own["network.c"] = (
-        f"#include <stdint.h>\n{includes}"
+        f"#include <stdint.h>\n{includes}{whole}"
         f"static void (*const table[])(const int8_t *, int8_t *) = {{{table}}};\n"
         "void network_run(const int8_t *input, int8_t *output);\n"
         "void network_run(const int8_t *input, int8_t *output)\n{\n"

@@ -38,10 +38,6 @@ class Moved:
     index: NDArray[np.int64]
 
 
-INPUT = "input"
-"""The name of the network's input in a graph."""
-
-
 def captured_kinds() -> tuple[str, ...]:
     """Return the kinds that a captured graph may contain."""
     return tuple(name for name in KINDS.names() if KINDS.get(name).captured)
@@ -51,6 +47,7 @@ class Walker(Protocol):
     """The part of the walk over the exported program that translations may use."""
 
     layer_weights: frozenset[str]
+    inputs: tuple[str, ...]
     own_tensors: frozenset[str]
     operators: list[Operator]
     shapes: dict[str, tuple[int, ...]]
@@ -128,11 +125,11 @@ class Call:
     def relayout(self, name: str, wanted: str) -> None:
         """Give the tensor passed as argument `name` the layout `wanted`, by a copy, when its axes are the same but mean something else.
 
-        The network's input keeps its layout, which the user stated.
+        An input of the network keeps its layout, which the user stated.
         """
         tensor = self.tensor(name)
         shape = self.walker.shapes[tensor]
-        if self.layout_of(tensor).name == wanted or tensor == INPUT:
+        if self.layout_of(tensor).name == wanted or tensor in self.walker.inputs:
             return
         attributes = {"sizes": (math.prod(shape),), "strides": (1,), "offset": 0}
         self.arguments[name] = self.emit(

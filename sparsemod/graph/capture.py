@@ -1,28 +1,31 @@
 """Capture of a `torch.nn.Module` as a graph."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
 from sparsemod.graph.operators import Graph
+from sparsemod.graph.signature import Inputs, Shapes, inputs_of
 from sparsemod.graph.trace import BATCH, Program, exported, recorded
 from sparsemod.graph.walk import Walker
-from sparsemod.layouts import described
-from sparsemod.layouts import layout as layout_of
 from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, type_name
 
 
-def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> Graph:
+def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | None = None) -> Graph:
     """Return the operators that `module` runs in evaluation mode on one sample of `shape`.
 
-    `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape).
+    `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape). A module with several
+    inputs takes a list of shapes, in the order of its arguments, or a dict of shapes, by the names of its arguments or by the keys of
+    the dict that is its only argument; `layout` is then a dict, too. A module may return several tensors, in tuples, lists and dicts;
+    their names join the keys on the way, as in "boxes" or "output_1".
 
-    Needs: one input (N, *shape), one output (N, classes), and Python control flow that does not depend on the input's values.
+    Needs: inputs (N, *shape), outputs (N, ...), and Python control flow that does not depend on the inputs' values.
     Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
     copy.
 
@@ -30,25 +33,35 @@ def capture(module: nn.Module, shape: Sequence[int], layout: str | None = None) 
     or cannot be traced, and Unsupported for operators that no cost model, kernel or exporter supports (all in one error).
     """
     _check_module(module)
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise InvalidInput("shape", tuple(shape), f"positive whole numbers: one of {described()}")
-    layout_name = layout_of(layout, tuple(shape)).name
-    example = example_for(module, shape)
+    inputs = inputs_of(module, shape, layout)
+    examples = inputs.arguments([example_for(module, each) for each in inputs.shapes.values()])
     with evaluating(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
         try:
-            return _graph(module, recorded(module, example), shape, layout_name)
+            return _graph(module, recorded(module, examples), inputs)
         except Exception as error:  # not an error yet: torch.export decides, and its messages are better
             if is_out_of_memory(error):
                 raise
-        _run(module, example)
+        _run(module, examples)
         try:
-            program = exported(module, example)
+            program = exported(module, examples)
         except Exception as error:
             raise _cannot_capture(module, error) from error
         with stage_errors("capture"):
-            return _graph(module, program, shape, layout_name)
+            return _graph(module, program, inputs)
+
+
+def capture_one(module: nn.Module, shape: Sequence[int], layout: str | None = None) -> Graph:
+    """Capture a module with one input and one output, as training and pruning need it. Raises BuildError for several outputs."""
+    graph = capture(module, tuple(shape), layout)
+    if graph.other_outputs:
+        names = ", ".join(graph.outputs)
+        raise BuildError(
+            f"training and pruning need a network with one output; this one returns {names}; capture, quantize and export take several",
+            type(module).__name__,
+        )
+    return graph
 
 
 def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
@@ -57,8 +70,8 @@ def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
     return torch.zeros(BATCH, *shape, dtype=first.dtype, device=first.device)
 
 
-def _graph(module: nn.Module, program: Program, shape: Sequence[int], layout: str | None = None) -> Graph:
-    return Walker(program, tuple(shape), _layer_weights(module), layout).graph()
+def _graph(module: nn.Module, program: Program, inputs: Inputs) -> Graph:
+    return Walker(program, inputs, _layer_weights(module)).graph()
 
 
 def _layer_weights(module: nn.Module) -> frozenset[str]:
@@ -85,7 +98,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.__dict__.update(attributes)
 
 
-def _run(module: nn.Module, example: Tensor) -> None:
+def _run(module: nn.Module, examples: tuple[Any, ...]) -> None:
     """Run the module. Raises BuildError that names the failed layer and its input shape."""
     running: list[tuple[str, tuple[int, ...]]] = []
     handles = []
@@ -101,14 +114,16 @@ def _run(module: nn.Module, example: Tensor) -> None:
         handles += [part.register_forward_pre_hook(enter), part.register_forward_hook(leave)]
     try:
         with torch.no_grad():
-            module(example)
+            module(*examples)
     except SparsemodError:
         raise
     except Exception as failure:
-        path, sizes = running[-1] if running else ("", tuple(example.shape[1:]))
+        given = [tuple(tensor.shape[1:]) for tensor in tree_leaves(examples) if isinstance(tensor, Tensor)]
+        path, sizes = running[-1] if running else ("", given[0])
+        words = " and ".join(map(str, given))
         failed_class = type(module.get_submodule(path)).__name__
         raise BuildError(
-            f"the network does not run on samples of shape {tuple(example.shape[1:])}: "
+            f"the network does not run on samples of shape {words}: "
             f"{failed_class} received shape {sizes}: {_first_line(failure)}",
             path or type(module).__name__,
         ) from failure

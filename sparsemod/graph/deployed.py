@@ -48,16 +48,17 @@ class _Work:
             for o in graph.operators
         ]
         self.shapes, self.state, self.layouts = dict(graph.shapes), dict(graph.state), dict(graph.layouts)
-        self.output = graph.output
+        self.outputs = [graph.output, *graph.other_outputs]
 
     def graph(self) -> Graph:
-        tensors = {self.source.input, *(o.output for o in self.operators)}
+        tensors = {*self.source.inputs, *(o.output for o in self.operators)}
         keys = {key for o in self.operators for key in o.keys}
         return Graph(
-            self.source.input, self.output, tuple(self.operators),
+            self.source.input, self.outputs[0], tuple(self.operators),
             {name: shape for name, shape in self.shapes.items() if name in tensors},
             {key: tensor for key, tensor in self.state.items() if key in keys},
             {name: layout for name, layout in self.layouts.items() if name in tensors},
+            self.source.other_inputs, tuple(self.outputs[1:]), self.source.output_names,
         )  # fmt: skip
 
     def each(self, matches: Callable[[Kind], object]) -> Iterator[Operator]:
@@ -71,11 +72,11 @@ class _Work:
     def sole_user(self, name: str) -> Operator | None:
         """Return the only reader of a tensor; None when it has several readers or is the network's output."""
         readers = [o for o in self.operators if name in o.inputs]
-        return readers[0] if len(readers) == 1 and name != self.output else None
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
     def discard(self) -> None:
-        """Remove the operators that the network's output does not need."""
-        wanted, kept = {self.output}, []
+        """Remove the operators that the network's outputs do not need."""
+        wanted, kept = set(self.outputs), []
         for operator in reversed(self.operators):
             if operator.output in wanted:
                 kept.append(operator)
@@ -95,8 +96,7 @@ class _Work:
             else o
             for o in self.operators
         ]
-        if self.output == operator.output:
-            self.output = source
+        self.outputs = [source if name == operator.output else name for name in self.outputs]
 
     def weighted(self, operator: Operator, weight: Tensor, bias: Tensor, **changes: Any) -> Operator:
         """Return `operator` with new weights; parameters shared with other operators stay unchanged."""

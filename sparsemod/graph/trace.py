@@ -18,10 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, TensorArgument
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map, tree_unflatten
+
+from sparsemod.graph.signature import parts
 
 _NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 BATCH = 7  # batch size of the example; unlikely to equal the size of another axis
@@ -33,20 +36,22 @@ class CannotFollow(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """ATen calls in order; `input` is the sample's node, `constants` the module's tensors by node, with their names in the module.
+    """ATen calls in order; `inputs` are the samples' nodes, `result` is what the module returns, with nodes in place of tensors, and
+    `constants` are the module's tensors by node, with their names in the module.
 
     The `meta` of each call holds the result without data (`val`) and the enclosing modules (`nn_module_stack`: path, class).
     """
 
     graph: FxGraph
-    input: Node
+    inputs: tuple[Node, ...]
+    result: Any
     constants: Mapping[Node, tuple[str, Tensor]]
 
 
-def exported(module: nn.Module, example: Tensor) -> Program:
+def exported(module: nn.Module, examples: tuple[Any, ...]) -> Program:
     """Trace the program with `torch.export`, without decompositions. Errors of the module and the tracer propagate."""
     with _quiet():
-        program = torch.export.export(module, (example,), strict=False)
+        program = torch.export.export(module, examples, strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     constants, inputs = {}, []
     for node in program.graph.nodes:
@@ -54,16 +59,19 @@ def exported(module: nn.Module, example: Tensor) -> Program:
             continue
         spec = specs[node.name]
         if spec.kind is InputKind.USER_INPUT:
-            inputs.append(node)
+            if isinstance(spec.arg, TensorArgument):
+                inputs.append(node)
             continue
         key = str(spec.target)
         tensor = program.state_dict.get(key, program.constants.get(key))
         if not isinstance(tensor, Tensor):
             raise CannotFollow(f"{key} is a {type(tensor).__name__}, not a tensor")
         constants[node] = (key, tensor.detach())
-    if len(inputs) != 1:
-        raise CannotFollow(f"{len(inputs)} inputs instead of one")
-    return Program(program.graph, inputs[0], constants)
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    structure = program.call_spec.out_spec
+    if structure is None:
+        raise CannotFollow("a result without a structure")
+    return Program(program.graph, tuple(inputs), tree_unflatten(list(output.args[0]), structure), constants)
 
 
 _ATEN = torch.ops.aten
@@ -98,19 +106,32 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def recorded(module: nn.Module, example: Tensor) -> Program:
-    """Trace the program by running the module on the meta device. Raises CannotFollow; errors of the module propagate."""
-    recorder = _Recorder(module)
-    sample = torch.empty(example.shape, dtype=example.dtype, device="meta")
-    node = recorder.placeholder("x", sample)
+def recorded(module: nn.Module, examples: tuple[Any, ...]) -> Program:
+    """Trace the program by running the module on the meta device. Raises CannotFollow; errors of the module propagate.
+
+    `examples` are the arguments: tensors, tuples or dicts of tensors, and constants."""
+    recorder, inputs = _Recorder(module), []
+
+    def placed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        sample = torch.empty(value.shape, dtype=value.dtype, device="meta")
+        inputs.append(recorder.placeholder("x", sample))
+        return sample
+
+    samples = tree_map(placed, examples)
     constants, tensors = {}, {}
     for key, tensor in [*module.named_parameters(), *module.named_buffers()]:
         tensors[key] = tensor.detach().to("meta")
         constants[recorder.placeholder("constant", tensors[key])] = (key, tensor.detach())
     with torch.no_grad(), recorder.paths(), recorder:
-        result = torch.func.functional_call(module, tensors, (sample,))
-    recorder.graph.output(recorder.nodes(result))
-    return Program(recorder.graph, node, constants)
+        result = torch.func.functional_call(module, tensors, samples)
+    named = list(parts(result))
+    returned = {name: recorder.nodes(part) for name, part in named}
+    if len(returned) < len(named):
+        raise CannotFollow("two results of one name")
+    recorder.graph.output(tuple(returned.values()))
+    return Program(recorder.graph, tuple(inputs), returned, constants)
 
 
 class _Recorder(TorchDispatchMode):

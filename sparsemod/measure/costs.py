@@ -83,7 +83,7 @@ def costs(
     memory_plan = plan(graph_layout(graph).problem)
     memories = {
         "arena": width * memory_plan.size,
-        "peak": width * max((m.bytes for m in moments), default=graph.elements(graph.input)),
+        "peak": width * max((m.bytes for m in moments), default=sum(map(graph.elements, graph.inputs))),
         "peak_without_input": width * max((m.without_input for m in moments), default=0),
         "sparse_model_1": width * memory.sparse_model_1(graph),
         "sparse_model_2": width * memory.sparse_model_2(graph),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from sparsemod.export.c.encoding import encoded_layers
-from sparsemod.graph import Graph, capture, deployed, without_ending
+from sparsemod.graph import Graph, capture_one, deployed, without_ending
 from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.predicted import chosen_encodings
 from sparsemod.pipeline.problem import Problem
@@ -44,7 +44,7 @@ def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...
 
     Training and every metric of a trial depend on the order of the classes alone. Raises the errors of `capture`.
     """
-    return without_ending(capture(module, problem.info.shape, problem.info.layout))
+    return without_ending(capture_one(module, problem.info.shape, problem.info.layout))
 
 
 def encoded(network: IntegerNetwork, module: nn.Module, problem: Problem) -> IntegerNetwork:

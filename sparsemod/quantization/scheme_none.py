@@ -6,9 +6,8 @@ from sparsemod.quantization.base import SCHEMES, Scheme
 from sparsemod.spec.methods import FLOAT32, QuantizationConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.float_network import FloatNetwork
 
 
@@ -26,8 +25,12 @@ class Float(Scheme[FloatConfig]):
 
     Config = FloatConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "FloatNetwork":
+    def quantize(self, graph: "Graph", samples: "Samples") -> "FloatNetwork":
         """See Scheme; `samples` are not used."""
+        from sparsemod.errors import InvalidInput
         from sparsemod.quantization.float_network import FloatNetwork
 
+        if graph.several:
+            allowed = "one input and one output with the scheme none; static takes several"
+            raise InvalidInput("network", (graph.inputs, tuple(graph.outputs)), allowed)
         return FloatNetwork(graph)

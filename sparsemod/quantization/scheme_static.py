@@ -10,9 +10,8 @@ from sparsemod.spec import methods
 from sparsemod.spec.methods import QuantizationConfig, Ranges
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -31,7 +30,7 @@ class Static(Scheme[StaticConfig]):
 
     Config = StaticConfig
 
-    def quantize(self, graph: "Graph", samples: "Tensor") -> "IntegerNetwork":
+    def quantize(self, graph: "Graph", samples: "Samples") -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static
 

@@ -1,9 +1,8 @@
 """Compile and run a network's C project on this machine, to check that the generated C gives the interpreter's bytes."""
 
-import math
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from numpy.typing import NDArray
 
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.export.c.project import CProject, generate
-from sparsemod.export.c.sources import filled
+from sparsemod.export.c.sources import common, filled
 from sparsemod.files import scratch
 from sparsemod.quantization.integer_network import IntegerNetwork
+from sparsemod.quantization.packing import packed, unpacked
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic")
@@ -41,6 +41,15 @@ def host_run(
     running fails.
     """
     return host_run_all([(network, images)], flags=flags)[0]
+
+
+def host_run_named(
+    network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]], *, flags: Sequence[str] = FLAGS
+) -> dict[str, NDArray[np.int8]]:
+    """Return the int8 outputs of the compiled C code by name, for int8 or float inputs (N, *input shape) by name; see `host_run`."""
+    with scratch("sparsemod-c-") as folder:
+        program = _compile([generate(network, name="net0")], folder, flags)
+        return unpacked(network, _bytes(program, 0, network, inputs))
 
 
 def host_run_all(
@@ -72,28 +81,35 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
 
 
 def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
-    shape, output_shape = network.input_shape, network.tensors[network.output].shape
-    if images.shape[1:] != shape or images.dtype.kind not in "if":
-        raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
-    if images.dtype.kind == "i" and images.dtype != np.int8:
-        raise InvalidInput("images", str(images.dtype), "int8 or floats")
-    mode = "int8" if images.dtype == np.int8 else "float"
-    inputs = images if mode == "int8" else images.astype(np.float32)
+    if network.several:
+        raise InvalidInput("network", network.inputs, "one input and one output; use host_run_named")
+    return unpacked(network, _bytes(program, index, network, {network.input: images}))["output"]
+
+
+def _bytes(
+    program: Path, index: int, network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]]
+) -> NDArray[np.int8]:
+    """Return the outputs' bytes for each sample, one output after another."""
+    for name, images in inputs.items():
+        shape = network.tensors[name].shape
+        if images.shape[1:] != shape or images.dtype.kind not in "if":
+            raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
+        if images.dtype.kind == "i" and images.dtype != np.int8:
+            raise InvalidInput("images", str(images.dtype), "int8 or floats")
+    mode = "int8" if all(images.dtype == np.int8 for images in inputs.values()) else "float"
+    kind = np.int8 if mode == "int8" else np.float32
+    joined = packed(network, {name: np.asarray(images, kind) for name, images in inputs.items()})
     command = [str(program), str(index), mode]
-    process = subprocess.run(
-        command,
-        input=network.tensors[network.input].to_memory(inputs).tobytes(),
-        capture_output=True,
-        check=False,
-    )
+    process = subprocess.run(command, input=joined.tobytes(), capture_output=True, check=False)
     if process.returncode:
         message = process.stderr.decode(errors="replace").strip()[-2000:]
         raise SparsemodError(f"the compiled network exited with status {process.returncode}: {message}")
     flat = np.frombuffer(process.stdout, np.int8)
-    if len(flat) != len(images) * math.prod(output_shape):
-        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
-    return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
+    size = sum(network.tensors[name].elements for name in network.outputs.values())
+    if len(flat) != len(joined) * size:
+        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(joined)} samples")
+    return flat.reshape(len(joined), size)
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    return filled("driver.c", names=[project.name for project in projects])
+    return filled("driver.c", projects={project.name: common(project.parts) for project in projects})

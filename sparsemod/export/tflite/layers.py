@@ -64,14 +64,16 @@ class Lowering:
     def model(self, name: str) -> Any:
         """Build the whole model, as LiteRT's ModelT. Raises Unsupported."""
         s, network = self.schema, self.network
-        input_info = network.tensors[network.input]
-        self.tensor(network.input, spatial_last(input_info), input_info)
+        for given in network.inputs:
+            info = network.tensors[given]
+            self.tensor(given, spatial_last(info), info)
         for layer in network.layers:
             self.layer(layer)
         graph = s.SubGraphT()
         graph.name = name
         graph.tensors, graph.operators = self.tensors, self.operators
-        graph.inputs, graph.outputs = [self.index[network.input]], [self.index[network.output]]
+        graph.inputs = [self.index[name] for name in network.inputs]
+        graph.outputs = [self.index[tensor] for tensor in network.outputs.values()]
         model = s.ModelT()
         model.version, model.description = VERSION, "int8 network, written by sparsemod"
         for key, value in metadata(network).items():
@@ -81,8 +83,26 @@ class Lowering:
             self.buffers.append(buffer)
             model.metadata = [*(model.metadata or []), entry]
         model.subgraphs, model.buffers = [graph], self.buffers
+        if network.several:
+            model.signatureDefs = [self._signature()]
         model.operatorCodes = [self._code(operator) for operator in self.codes]
         return model
+
+    def _signature(self) -> Any:
+        """Return the names of inputs and outputs, as LiteRT's signature runner uses them."""
+        s = self.schema
+        signature = s.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+        maps: list[list[Any]] = []
+        for names in ({name: name for name in self.network.inputs}, self.network.outputs):
+            entries = []
+            for name, tensor in names.items():
+                entry = s.TensorMapT()
+                entry.name, entry.tensorIndex = name, self.index[tensor]
+                entries.append(entry)
+            maps.append(entries)
+        signature.inputs, signature.outputs = maps
+        return signature
 
     def _code(self, operator: str) -> Any:
         code = self.schema.OperatorCodeT()

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-{% for name in names %}
+{% for name in projects %}
 #include "{{ name }}.h"
 {% endfor %}
 
@@ -11,8 +11,34 @@ int main(int count, char **values)
     const int network = count == 3 ? atoi(values[1]) : -1;
     const int real = count == 3 && strcmp(values[2], "float") == 0;
     switch (network) {
-{% for name in names %}
+{% for name, model in projects.items() %}
     case {{ loop.index0 }}: {
+{% if model.several %}
+{% for each in model.inputs %}
+        static float {{ each.argument }}[{{ each.macro }}_SIZE];
+{% endfor %}
+{% for each in model.outputs %}
+        static int8_t {{ each.argument }}[{{ each.macro }}_SIZE];
+{% endfor %}
+        for (;;) {
+{% for each in model.inputs %}
+            if (real) {
+                if (fread({{ each.argument }}, sizeof {{ each.argument }}, 1, stdin) != 1) {
+                    return 0;
+                }
+                {{ name }}_quantize({{ each.number }}, {{ each.argument }}, {{ name }}_input({{ each.number }}));
+            } else if (fread({{ name }}_input({{ each.number }}), {{ each.macro }}_SIZE, 1, stdin) != 1) {
+                return 0;
+            }
+{% endfor %}
+            {{ name }}_run({% for each in model.inputs %}{{ name }}_input({{ each.number }}), {% endfor %}{% for each in model.outputs %}{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+{% for each in model.outputs %}
+            if (fwrite({{ each.argument }}, sizeof {{ each.argument }}, 1, stdout) != 1) {
+                return 1;
+            }
+{% endfor %}
+        }
+{% else %}
         static float sample[{{ name | upper }}_INPUT_SIZE];
         static int8_t output[{{ name | upper }}_OUTPUT_SIZE];
         for (;;) {
@@ -30,6 +56,7 @@ int main(int count, char **values)
             }
         }
         break;
+{% endif %}
     }
 {% endfor %}
     default:

@@ -13,11 +13,11 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run(const int8_t *input, int8_t *output)
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
-{% if copied %}
-    memcpy(output, input, {{ macro }}_OUTPUT_SIZE);
-{% else %}
+{% for copy in first_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 {% for layer in layers %}
 {% if not loop.first %}
 
@@ -28,13 +28,30 @@ void {{ name }}_run(const int8_t *input, int8_t *output)
 {% endfor %}
     NN_LAYER_DONE({{ layer.index }});
 {% endfor %}
-{% endif %}
+{% for copy in last_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 }
+{% if several %}
+
+int8_t *{{ name }}_input(int number)
+{
+    switch (number) {
+{% for each in inputs[1:] %}
+    case {{ each.number }}:
+        return {{ each.place }};
+{% endfor %}
+    default:
+        return {{ input.place }};
+    }
+}
+{% else %}
 
 int8_t *{{ name }}_input(void)
 {
-    return {{ input_place }};
+    return {{ input.place }};
 }
+{% endif %}
 
 /* The nearest whole number, of two the even one. Written out, because -ffast-math drops tricks with large constants. */
 static int nearest(float value)
@@ -49,8 +66,16 @@ static int nearest(float value)
     return rest < -0.5f || (odd && rest <= -0.5f) ? whole - 1 : whole;
 }
 
+{% if several %}
+void {{ name }}_quantize(int number, const float *sample, int8_t *input)
+{
+    static const int32_t sizes[] = { {% for each in inputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in inputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in inputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+{% else %}
 void {{ name }}_quantize(const float *sample, int8_t *input)
 {
+{% endif %}
 {% if normalization %}
 {% for word, values in normalization.tables.items() %}
     static const double {{ word }}[{{ normalization.count }}] = {
@@ -61,7 +86,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% endif %}
 
 {% endif %}
-    for (int i = 0; i < {{ macro }}_INPUT_SIZE; ++i) {
+    for (int i = 0; i < {{ "sizes[number]" if several else macro ~ "_INPUT_SIZE" }}; ++i) {
         /* volatile: each result is rounded to its type, also on x87, and no division becomes a multiplication. */
 {% if normalization %}
         volatile double normal = (double)sample[i] - offset[{{ normalization.place }}];
@@ -73,7 +98,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% else %}
         volatile float value = sample[i];
 {% endif %}
-        volatile float step = {{ macro }}_INPUT_SCALE;
+        volatile float step = {{ "scales[number]" if several else macro ~ "_INPUT_SCALE" }};
         uint32_t bits;
 
         memcpy(&bits, &sample[i], sizeof bits);
@@ -83,7 +108,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
         quanta = quanta < 512.0f ? quanta : 512.0f;
         /* Not a number, as its bits say: comparisons may be optimized away. */
         const int missing = (bits & 0x7fffffffu) > 0x7f800000u;
-        const int q = (missing ? 0 : nearest(quanta)) + {{ macro }}_INPUT_ZERO_POINT;
+        const int q = (missing ? 0 : nearest(quanta)) + {{ "zeros[number]" if several else macro ~ "_INPUT_ZERO_POINT" }};
         input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
 {% if normalization and normalization.place == "channel" %}
         channel = channel + 1 < {{ normalization.count }} ? channel + 1 : 0;
@@ -91,12 +116,25 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
     }
 }
 
+{% if several %}
+void {{ name }}_dequantize(int number, const int8_t *output, float *real)
+{
+    static const int32_t sizes[] = { {% for each in outputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in outputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in outputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+
+    for (int i = 0; i < sizes[number]; ++i) {
+        real[i] = (float)(output[i] - zeros[number]) * scales[number];
+    }
+}
+{% else %}
 void {{ name }}_dequantize(const int8_t *output, float *real)
 {
     for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
         real[i] = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT) * {{ macro }}_OUTPUT_SCALE;
     }
 }
+{% endif %}
 {% if scores %}
 
 int {{ name }}_classify(const int8_t *output)
