@@ -204,14 +204,11 @@ def test_random_constants_are_refused() -> None:
     ("function", "layers", "operator", "layer"),
     [
         (lambda m, x: m[0](x).cumsum(2), [conv()], "cumsum", "forward"),
-        (lambda m, x: m[0](x), [nn.GroupNorm(1, 2)], "group_norm", "layers.0"),
-        (lambda m, x: x[:, :, 0].softmax(2), [], "softmax", "forward"),
+        (lambda m, x: x.softmax(0), [], "softmax", "forward"),
         (lambda m, x: x * torch.arange(8.0, device=x.device), [], "mul", "forward"),
-        (lambda m, x: x + torch.arange(8.0, device=x.device), [], "add", "forward"),
         (lambda m, x: x[0:3], [], "slice", "forward"),
         (lambda m, x: functional.normalize(x, dim=2), [], "linalg_vector_norm", "forward"),
         (lambda m, x: m[0](x), [nn.BatchNorm2d(2, track_running_stats=False)], "batch_norm", "layers.0"),
-        (lambda m, x: m[0](x), [nn.Linear(8, 4)], "linear", "layers.0"),
         (lambda m, x: x if x.sum() > 0 else m[0](x), [conv()], "data-dependent control flow", "Function"),
     ],
 )  # fmt: skip

@@ -194,7 +194,8 @@ def test_operators_that_a_layout_rules_out() -> None:
     with pytest.raises(Unsupported, match=r"'conv1d'.*time-features: transpose it to channels first"):
         capture(nn.Conv1d(20, 3, 2), (20, 6), "time-features")
     with pytest.raises(Unsupported, match=r"'linear'.*flatten it first"):
-        capture(nn.Linear(6, 2), (20, 6))
+        capture(nn.Linear(6, 2), (20, 6), "channels-length")
+    assert capture(nn.Linear(6, 2), (20, 6)).layout("input").name == "time-features"
     with pytest.raises(Unsupported, match=r"'mean'.*leaves one number for each sample"):
         capture(_Mean(), (20, 6))
     with pytest.raises(

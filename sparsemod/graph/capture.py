@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
+from sparsemod.graph.attention import batch_first
 from sparsemod.graph.operators import Graph
 from sparsemod.graph.signature import Inputs, Shapes, inputs_of
 from sparsemod.graph.trace import BATCH, Program, exported, recorded
@@ -20,7 +22,8 @@ from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, typ
 def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | None = None) -> Graph:
     """Return the operators that `module` runs in evaluation mode on one sample of `shape`.
 
-    `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape). A module with several
+    `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape, or time-features for a
+    module that only takes sequences in this layout, as linear layers and attention do). A module with several
     inputs takes a list of shapes, in the order of its arguments, or a dict of shapes, by the names of its arguments or by the keys of
     the dict that is its only argument; `layout` is then a dict, too. A module may return several tensors, in tuples, lists and dicts;
     their names join the keys on the way, as in "boxes" or "output_1".
@@ -34,8 +37,22 @@ def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | 
     """
     _check_module(module)
     inputs = inputs_of(module, shape, layout)
+    unstated = [name for name, each in inputs.shapes.items() if len(each) == 2 and name not in inputs.layouts]
+    try:
+        return _captured(module, inputs)
+    except Unsupported as error:
+        if not unstated:
+            raise
+        steps = replace(inputs, layouts={**inputs.layouts, **dict.fromkeys(unstated, "time-features")})
+        try:
+            return _captured(module, steps)
+        except SparsemodError:
+            raise error from None
+
+
+def _captured(module: nn.Module, inputs: Inputs) -> Graph:
     examples = inputs.arguments([example_for(module, each) for each in inputs.shapes.values()])
-    with evaluating(module), warnings.catch_warnings():
+    with evaluating(module), batch_first(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
         try:

@@ -29,6 +29,8 @@ def deployed(graph: Graph) -> Graph:
     work = _Work(graph)
     merge_pairs(work)
     merge_affines(work)
+    _fold_factors(work)
+    _merge_constants(work)
     _fold_backward(work)
     _fold_forward(work)
     merge_tables(work, activations=False)
@@ -131,6 +133,34 @@ def _double(work: _Work, operator: Operator) -> tuple[Tensor, Tensor]:
     weight = work.state[str(operator.weight)].double()
     bias = work.state[operator.bias].double() if operator.bias else weight.new_zeros(len(weight))
     return weight, bias
+
+
+def _fold_factors(work: _Work) -> None:
+    """Fold a factor of all elements into the product before it. Needs: the factor is its only reader."""
+    for scaling in work.each(lambda kind: kind.affine):
+        before = work.producer(scaling.inputs[0])
+        uniform = scaling.attributes.get("uniform")
+        if before is None or not before.traits.takes_factor or work.sole_user(before.output) is None:
+            continue
+        if uniform is None or uniform[1] != 0.0:
+            continue
+        factor = before.attributes["factor"] * uniform[0]
+        work.put(before, replace(before, attributes={**before.attributes, "factor": factor}))
+        work.drop(scaling)
+
+
+def _merge_constants(work: _Work) -> None:
+    """Merge sums with constants that follow each other. Needs: the second one is the only reader, without an activation between them."""
+    for second in work.each(lambda kind: kind.adds_constant):
+        first = work.producer(second.inputs[0])
+        if first is None or not first.traits.adds_constant or work.sole_user(first.output) is None:
+            continue
+        if first.attributes.get("activation"):
+            continue
+        total = work.state[str(first.weight)] + work.state[str(second.weight)]
+        merged = replace(work.weighted(second, total, total), bias=None, inputs=first.inputs)
+        work.put(second, merged)
+        work.operators.remove(first)
 
 
 def _fold_backward(work: _Work) -> None:

@@ -35,7 +35,7 @@ def without_ending(graph: Graph) -> tuple[Graph, tuple[str, ...]]:
 
 
 def _keeps_order(graph: Graph, operator: Operator) -> bool:
-    if operator.kind == "softmax":
+    if operator.kind in ("softmax", "log_softmax"):
         return int(operator.attributes["axis"]) == 0
     if operator.kind != "table" or graph.shapes[operator.output][0] < 2:
         return False

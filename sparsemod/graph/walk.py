@@ -15,9 +15,10 @@ from torch.fx.node import map_arg
 
 from sparsemod.errors import BuildError, Unsupported
 from sparsemod.graph.aten import TRANSLATIONS
-from sparsemod.graph.call import Call, Constant
+from sparsemod.graph.call import Call, Constant, Moved
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.rules.movements import place
 from sparsemod.graph.signature import Inputs, parts
 from sparsemod.graph.trace import BATCH, CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
@@ -106,6 +107,8 @@ class Walker:
         found: dict[str, str] = {}
         for name, node in parts(self.result):
             value = self.values[node] if isinstance(node, Node) else node
+            if isinstance(value, Moved) and value.lazy and value.index.ndim in RANKS:
+                value = self.placed(Call(self, node), node)
             if not isinstance(value, str):
                 raise BuildError(f"the network's result {name} must be a tensor that depends on its input")
             if value in found.values():
@@ -116,6 +119,16 @@ class Walker:
         if not found:
             raise BuildError("the network returns nothing")
         return found
+
+    def placed(self, call: Call, node: Node) -> str:
+        """See `sparsemod.graph.call.Walker`."""
+        value = self.values[node]
+        kept = self.values.get(call.node)
+        made = str(place(call, value.source, value.index, lazy=False))
+        self.values[call.node] = kept
+        for other in [n for n, held in self.values.items() if held is value]:
+            self.values[other] = made
+        return made
 
     def _record_unsupported(self, node: Node, error: Unsupported) -> None:
         """Record the error, and continue the walk with a placeholder for the operator's result."""

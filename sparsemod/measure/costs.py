@@ -119,7 +119,7 @@ def costs(
             ],
         ),
         measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
-        measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
+        measured("macs", macs(graph), "MACs", "multiply-adds of conv, linear and matmul, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
         measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),

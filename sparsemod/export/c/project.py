@@ -24,6 +24,7 @@ _REQUANTIZING = (
     "nn_depthwise.c",
     "nn_mean.c",
     "nn_multiply.c",
+    "nn_matmul.c",
 )
 
 

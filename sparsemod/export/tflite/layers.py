@@ -44,6 +44,9 @@ _VERSIONS |= {
     "GATHER": 2,
     "RESIZE_BILINEAR": 3,
     "L2_NORMALIZATION": 2,
+    "LOG_SOFTMAX": 2,
+    "BATCH_MATMUL": 2,
+    "DEQUANTIZE": 2,
 }
 
 
@@ -129,9 +132,8 @@ class Lowering:
         tensor.name, tensor.buffer = name, 0
         tensor.shape = [1, *shape] if data is None and batch else list(shape)
         kind = np.int8 if data is None else data.dtype
-        tensor.type = {np.dtype(np.int8): s.TensorType.INT8, np.dtype(np.int32): s.TensorType.INT32}[
-            np.dtype(kind)
-        ]
+        types = {"int8": s.TensorType.INT8, "int32": s.TensorType.INT32, "float32": s.TensorType.FLOAT32}
+        tensor.type = types[np.dtype(kind).name]
         if data is None:
             tensor.shapeSignature = [-1, *shape]
         else:
