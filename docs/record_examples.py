@@ -151,6 +151,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         while work(ask, http, folder):
             pass
         ask("GET", "/experiments/{experiment}/repetitions", **identity)
+        ask("GET", "/experiments/{experiment}/membership", **identity)
         trial = {**identity, "index": store.pareto(identity["experiment"]).points[0].index}
         for path in ("", "/{experiment}", "/{experiment}/events", "/{experiment}/trials", "/{experiment}/points",
                      "/{experiment}/timeline", "/{experiment}/trials/{index}", "/{experiment}/trials/{index}/curve",

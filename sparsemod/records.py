@@ -135,6 +135,14 @@ class Measured(Record):
         """Return metric -> value, without measurements on test data."""
         return {m.metric: m.value for m in self.measurements if not m.on_test}
 
+    def standard_errors(self) -> dict[str, float]:
+        """Return metric -> standard error where one is stated, without measurements on test data."""
+        return {
+            m.metric: m.standard_error
+            for m in self.measurements
+            if m.standard_error is not None and not m.on_test
+        }
+
 
 MAX_EPOCH = 1_000_000
 """Upper bound on an epoch number: ten times the largest number of epochs in a spec."""

@@ -155,3 +155,9 @@ def seeded(kind: type[nn.Module], seed: int = 0) -> nn.Module:
                 nn.init.normal_(part.weight)
                 nn.init.normal_(part.bias)
     return module.eval()
+
+
+def begun(name: str, module: nn.Module, shape: tuple[int, ...], samples: int = 16, **keys: Any) -> Any:
+    method = METHODS.create(METHODS.config(name, **keys))
+    method.start(context(module, shape, samples=samples))
+    return method

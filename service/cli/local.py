@@ -319,7 +319,7 @@ def test(
     one_thread()
     torch_device = require_device(device, "--device")
     results = [
-        _test_once(spec, view, longer, number, torch_device, imports=folder is not None)
+        test_once(spec, view, longer, number, torch_device, imports=folder is not None)
         for number in range(seeds)
     ]
     summary = summarize(results)
@@ -350,9 +350,13 @@ def test(
     )
 
 
-def _test_once(
+def test_once(
     spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
 ) -> dict[str, float]:
+    """Retrain a trial's network with the seed of this number; return its seed, test and validation error.
+
+    Raises BuildError when the training has no result.
+    """
     from sparsemod.data import load
     from sparsemod.errors import BuildError
     from sparsemod.pipeline.problem import trial_seed

@@ -20,7 +20,7 @@ from service.client.credentials import authorization
 from service.client.exports import ExportCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
-from service.schemas.dashboard import RepetitionsView
+from service.schemas.dashboard import FrontMemberView, RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
     ArtifactInfo,
@@ -162,6 +162,10 @@ class Client(ExportCalls, ViewCalls):
     def repetitions(self, experiment: int) -> list[RepetitionsView]:
         """The candidates that were completed more than once: mean and spread of what they measured."""
         return list(self._pages(Page[RepetitionsView], f"/experiments/{experiment}/repetitions", {}))
+
+    def membership(self, experiment: int) -> list[FrontMemberView]:
+        """The candidates that may be on the front, with means over their trials and their probabilities."""
+        return list(self._pages(Page[FrontMemberView], f"/experiments/{experiment}/membership", {}))
 
     def trial(self, experiment: int, index: int) -> TrialView:
         """Return a trial with its attempts."""

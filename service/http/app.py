@@ -37,6 +37,7 @@ from service.http.routes import (
     health,
     importance,
     login,
+    membership,
     overview,
     pareto,
     points,
@@ -72,7 +73,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, importance, exports, artifacts, workers, catalogue, login, health, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, membership, importance, exports, artifacts, workers, catalogue, login, health, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 

@@ -80,6 +80,7 @@ RULES: dict[str, Rule] = {
     "GET /experiments/{experiment}/timeline": READ,
     "GET /experiments/{experiment}/importance": READ,
     "GET /experiments/{experiment}/repetitions": READ,
+    "GET /experiments/{experiment}/membership": READ,
     "GET /experiments/{experiment}/ax": READ,
     "GET /experiments/{experiment}/trials": READ,
     "POST /experiments/{experiment}/trials": OWN,

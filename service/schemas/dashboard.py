@@ -66,6 +66,17 @@ class RepetitionsView(View):
     metrics: dict[str, SpreadView]
 
 
+class FrontMemberView(View):
+    """A candidate that may be on the front: means over its completed trials, the standard error of its mean error
+    in the error's unit, and the probability that it is on the front."""
+
+    parameters: dict[str, Value]
+    trials: tuple[int, ...]
+    metrics: dict[str, float]
+    standard_error: float | None
+    probability: float
+
+
 class SourceView(View):
     """A candidate source: the default of every setting, as a spec may hold it under `source`, and the titles of its rounds."""
 

@@ -10,7 +10,14 @@ import sqlalchemy as sa
 from service.schemas.trials import ExperimentState, TrialView
 from service.store.experiments import Experiments
 from service.store.tables import experiments, requests, suggesters, trial_artifacts, trials
-from service.store.trial_rows import CANDIDATE, add_measurements, new_view, observation, values_by_trial
+from service.store.trial_rows import (
+    CANDIDATE,
+    add_measurements,
+    new_view,
+    observation,
+    standard_errors_by_trial,
+    values_by_trial,
+)
 from service.store.trials import Trials
 from sparsemod.errors import Conflict, NotFound, StaleLease
 from sparsemod.pipeline.problem import trial_seed
@@ -192,6 +199,7 @@ class Suggestions(Trials, Experiments):
             self._row(connection, experiment_id)
             mine = trials.c.experiment_id == experiment_id
             values = values_by_trial(connection, mine)
+            errors = standard_errors_by_trial(connection, mine)
             weights = set(
                 connection.execute(
                     sa.select(trial_artifacts.c.trial_id)
@@ -203,7 +211,10 @@ class Suggestions(Trials, Experiments):
                 trials.c.id, trials.c.index, trials.c.state, *CANDIDATE, trials.c.epochs, trials.c.trained_epochs, trials.c.failure_kind,
             )  # fmt: skip
             rows = connection.execute(sa.select(*columns).where(mine).order_by(trials.c.index)).mappings()
-            return [observation(row, values.get(row["id"]), row["id"] in weights) for row in rows]
+            return [
+                observation(row, values.get(row["id"]), errors.get(row["id"], {}), row["id"] in weights)
+                for row in rows
+            ]
 
     def forget_requests(self, older_than: float) -> int:
         """Delete idempotency keys older than `older_than` seconds and return their number."""

@@ -35,15 +35,27 @@ NOT_ON_TEST = not_on_test()
 
 def values_by_trial(connection: sa.Connection, *where: Any) -> dict[int, dict[str, float]]:
     """Return id of the trial -> metric -> value for the trials that meet all conditions, without test data."""
-    values: dict[int, dict[str, float]] = {}
+    return _by_trial(connection, measurements.c.value, *where)
+
+
+def standard_errors_by_trial(connection: sa.Connection, *where: Any) -> dict[int, dict[str, float]]:
+    """Return id of the trial -> metric -> standard error where one is stated, as `values_by_trial`."""
+    stated = measurements.c.standard_error.is_not(None)
+    return _by_trial(connection, measurements.c.standard_error, *where, stated)
+
+
+def _by_trial(
+    connection: sa.Connection, column: sa.ColumnElement[Any], *where: Any
+) -> dict[int, dict[str, float]]:
+    numbers: dict[int, dict[str, float]] = {}
     rows = connection.execute(
-        sa.select(measurements.c.trial_id, measurements.c.metric, measurements.c.value)
+        sa.select(measurements.c.trial_id, measurements.c.metric, column)
         .join(trials, trials.c.id == measurements.c.trial_id)
         .where(*where, NOT_ON_TEST)
     )
-    for trial_id, name, value in rows:
-        values.setdefault(trial_id, {})[name] = value
-    return values
+    for trial_id, name, number in rows:
+        numbers.setdefault(trial_id, {})[name] = number
+    return numbers
 
 
 def candidate(row: Mapping[Any, Any]) -> Candidate:
@@ -57,8 +69,13 @@ def candidate(row: Mapping[Any, Any]) -> Candidate:
     )
 
 
-def observation(row: Mapping[Any, Any], values: Mapping[str, float] | None, weights: bool) -> Observation:
-    """Convert a row of `trials`, with its values and whether its weights are stored, to an observation."""
+def observation(
+    row: Mapping[Any, Any],
+    values: Mapping[str, float] | None,
+    standard_errors: Mapping[str, float],
+    weights: bool,
+) -> Observation:
+    """Convert a row of `trials`, with its measured numbers and whether its weights are stored, to an observation."""
     return Observation(
         index=row["index"],
         candidate=candidate(row),
@@ -68,6 +85,7 @@ def observation(row: Mapping[Any, Any], values: Mapping[str, float] | None, weig
         failure=None if row["failure_kind"] is None else FailureKind(row["failure_kind"]),
         weights=weights,
         planned=float(row["epochs"]),
+        standard_errors=standard_errors,
     )
 
 

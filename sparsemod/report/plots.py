@@ -118,7 +118,7 @@ def _scatter(
     for name, set_scale, own in ((x, axis.set_xscale, axis.xaxis), (y, axis.set_yscale, axis.yaxis)):
         if _logarithmic(objectives, name) and _positive(v[name] for _, v in completed):
             set_scale("log")
-            _plain_ticks(own)
+            plain_ticks(own)
     if y == "error":
         axis.set_ylim(top=min(100.0, axis.get_ylim()[1]))
     axis.set_xlabel(label(x))
@@ -147,7 +147,7 @@ def _positive(values: Iterable[float]) -> bool:
     return bool(items) and min(items) > 0
 
 
-def _plain_ticks(axis: Any) -> None:
+def plain_ticks(axis: Any) -> None:
     """Label a logarithmic axis with the plain numbers 1, 2, 5, 10, ... instead of powers of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

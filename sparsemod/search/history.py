@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sparsemod.objectives import NEAREST
 from sparsemod.records import TrialState
-from sparsemod.search.settings import RoundSpec, search_config
+from sparsemod.search.settings import REPEATS, RoundSpec, search_config
 from sparsemod.sources.observation import Observation
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
@@ -46,7 +46,10 @@ class History:
         ]
         self.failed = [o for o in self.all if o.state is TrialState.FAILED and not o.miss]
         self.pending = [o for o in self.all if o.pending]
+        # Pending trials of the rounds: repetitions add no candidate.
+        self.exploring = [o for o in self.pending if o.candidate.round != REPEATS]
         self.rows: list[Mapping[str, float]] = [values for _, values in self.completed]
+        self.explored_rows = [values for o, values in self.completed if o.candidate.round != REPEATS]
         self.front = self.objectives.front(self.rows)
         # While nothing is feasible, the search starts from the trials that come nearest.
         self.bases = self.front or self.objectives.nearest_misses(self.rows, NEAREST)

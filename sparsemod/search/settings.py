@@ -29,8 +29,29 @@ class RoundSpec(_Part):
     epochs: int = Field(ge=1, le=100_000, description="Epochs of training in this round.")
 
 
+class RepeatsSpec(_Part):
+    """After the rounds: candidates near the front are trained again with other seeds until the front is settled."""
+
+    trials: int = Field(0, ge=0, le=100_000, description="Largest number of repetitions; 0: none.")
+    confidence: float = Field(
+        0.9,
+        gt=0.5,
+        lt=1,
+        description="A candidate is settled when its probability of being on the front is at least this, or at most 1 minus this.",
+    )
+    seeds: int = Field(
+        3,
+        ge=1,
+        le=1000,
+        description="Smallest number of trainings of every candidate that is likely on the front.",
+    )
+
+
 class RoundsSpec(_Part):
-    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights."""
+    """r1: Sobol; r2: a Gaussian process on the error, costs exact; r3: morphs of Pareto parents with inherited weights.
+
+    repeats: the front over several seeds.
+    """
 
     r1: RoundSpec = Field(RoundSpec(trials=10, epochs=5), description="Sobol points, drawn until feasible.")
     r2: RoundSpec = Field(
@@ -39,6 +60,9 @@ class RoundsSpec(_Part):
     r3: RoundSpec = Field(
         RoundSpec(trials=20, epochs=3),
         description="Morphs of Pareto parents; they inherit weights and need fewer epochs.",
+    )
+    repeats: RepeatsSpec = Field(
+        RepeatsSpec(), description="Repetitions over seeds that settle which candidates are on the front."
     )
 
     @property
@@ -67,6 +91,9 @@ class StopSpec(_Part):
 
 
 _TITLES = {"r1": "Sobol", "r2": "model", "r3": "morphs"}
+
+REPEATS = "repeats"
+"""The round of the repetitions over seeds."""
 
 
 class SearchConfig(SourceConfig):
@@ -107,22 +134,31 @@ class SearchConfig(SourceConfig):
     stop: StopSpec | None = Field(None, description="Optional stopping rule.")
 
     def plan(self) -> tuple[Round, ...]:
-        """Return the three rounds."""
-        return tuple(
+        """Return the three rounds, and the repetitions if there are any.
+
+        A repetition has as many epochs as the trial that it repeats; the round states those of round 2.
+        """
+        rounds = tuple(
             Round(name, title, part.trials, part.epochs)
             for name, title in _TITLES.items()
             for part in (getattr(self.rounds, name),)
+        )
+        if self.rounds.repeats.trials == 0:
+            return rounds
+        return (
+            *rounds,
+            Round(REPEATS, "over seeds", self.rounds.repeats.trials, self.rounds.r2.epochs),
         )
 
     def extended(self, more: Mapping[str, int]) -> Self:
         """Return the config with more trials for some rounds. Raises InvalidInput."""
         rounds = self.rounds
         for name, count in more.items():
-            if name not in _TITLES:
-                raise InvalidInput(f"rounds.{name}", count, "r1, r2 or r3")
+            if name not in (*_TITLES, REPEATS):
+                raise InvalidInput(f"rounds.{name}", count, f"r1, r2, r3 or {REPEATS}")
             if count < 0:
                 raise InvalidInput(f"rounds.{name}", count, "a number of further trials, not negative")
-            part: RoundSpec = getattr(rounds, name)
+            part: RoundSpec | RepeatsSpec = getattr(rounds, name)
             longer = part.model_copy(update={"trials": part.trials + count})
             rounds = rounds.model_copy(update={name: longer})
         return self.model_copy(update={"rounds": rounds})

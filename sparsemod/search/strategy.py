@@ -17,6 +17,7 @@ from sparsemod.search.costs import CostBook
 from sparsemod.search.gp import Fitter
 from sparsemod.search.history import History, Round
 from sparsemod.search.pool import ENUMERATED, CandidatePool, Entry, Parent, every
+from sparsemod.search.repeats import Repeats
 from sparsemod.search.settings import search_config
 from sparsemod.search.stopping import converged
 from sparsemod.sources.observation import Costs, Morphs, Observation, Suggestion
@@ -59,15 +60,28 @@ class Search:
     def done(self, observations: Sequence[Observation]) -> str | None:
         """Return why the search is over, or None while suggestions or pending trials remain."""
         history = History(self.spec, self.space, observations)
+        reason = self._explored(history)
+        if reason is None or self._config.rounds.repeats.trials == 0:
+            return reason
+        repeats = self._repeats(history)
+        if history.pending or repeats.next(1):
+            return None
+        return f"{reason}; {repeats.reason()}"
+
+    def _explored(self, history: History) -> str | None:
+        """Return why the rounds are over, or None."""
         return self._reason_over(history) or (
-            "all rounds are complete" if not history.rounds() and not history.pending else None
+            "all rounds are complete" if not history.rounds() and not history.exploring else None
         )
 
+    def _repeats(self, history: History) -> Repeats:
+        return Repeats(self._config.rounds.repeats, self.space, history)
+
     def _reason_over(self, history: History) -> str | None:
-        reason = converged(history.objectives, history.rows, self._config.stop)
+        reason = converged(history.objectives, history.explored_rows, self._config.stop)
         if reason is not None:
             return reason
-        if history.pending:
+        if history.exploring:
             return None
         if self._exhausted(history):
             return "every candidate of the space was tried"
@@ -89,8 +103,8 @@ class Search:
         candidate meets the constraints.
         """
         history = History(self.spec, self.space, observations)
-        if self._reason_over(history) is not None:
-            return []
+        if self._explored(history) is not None:
+            return self._repeats(history).next(n) if self._config.rounds.repeats.trials else []
         if not history.any_feasible() and history.misses() >= self._config.max_draws:
             raise SpaceEmpty(NONE_SEEN + history.emptiness())
         result: list[Suggestion] = []

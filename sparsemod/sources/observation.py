@@ -48,7 +48,7 @@ class Observation:
     others None or the known metrics. `epochs`: epochs of training in its weights, inherited ones included;
     0 when it was not trained yet. `planned`: epochs of its own training; 0 when unknown, which means those
     of its round. `failure`: why a failed trial failed. `weights`: whether its weights are stored, so that a
-    morph can inherit them.
+    morph can inherit them. `standard_errors`: metric -> standard error of its value, where the measurement states one.
     """
 
     index: int
@@ -59,6 +59,7 @@ class Observation:
     failure: FailureKind | None = None
     weights: bool = True
     planned: float = 0.0
+    standard_errors: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trial: TrialRecord) -> "Observation":
@@ -72,6 +73,7 @@ class Observation:
             failure=None if trial.failure is None else trial.failure.kind,
             weights=trial.artifact("weights") is not None,
             planned=float(trial.epochs),
+            standard_errors=trial.standard_errors(),
         )
 
     @property

@@ -12,6 +12,7 @@ import { Boundary, Clock, Figure, Problem, Progress, SpecError, State } from "..
 import { pace } from "./experiments.js";
 import { History } from "./experiment/history.js";
 import { Importance } from "./experiment/importance.js";
+import { Membership } from "./experiment/membership.js";
 import { Parallel } from "./experiment/parallel.js";
 import { Repetitions } from "./experiment/repetitions.js";
 import { Scatter } from "./experiment/scatter.js";
@@ -20,7 +21,7 @@ import { Spec } from "./experiment/spec.js";
 import { Timeline } from "./experiment/timeline.js";
 import { Trials } from "./experiment/trials.js";
 
-const PARTS = [Scatter, Selected, History, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
+const PARTS = [Scatter, Selected, History, Membership, Repetitions, Importance, Parallel, Timeline, Trials, Spec];
 
 /** Call `work` after the next frame is painted; return a function that cancels the call. @param {() => void} work */
 function afterPaint(work) {
