@@ -74,7 +74,6 @@ def test_mse_equals_the_exact_rule(scale):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (lambda: torch.jit.trace(nn.Linear(4, 2), torch.zeros(1, 4)), r"network = 'a TorchScript module"),
         (lambda: np.zeros((3, 4)), r"network = 'numpy.ndarray': a torch.nn.Module or a captured graph"),
         (lambda: {"weight": torch.zeros(2, 4)}, r"network = 'dict': a torch.nn.Module"),
         (lambda: nn.Linear, r"network = 'the class Linear': an instance"),

@@ -13,6 +13,7 @@ from torch.fx import Node
 
 from sparsemod.errors import Unsupported
 from sparsemod.graph.operators import Operator
+from sparsemod.graph.suggestions import SUGGESTIONS
 from sparsemod.graph.trace import call_place
 from sparsemod.kinds import KINDS, kind_of
 from sparsemod.layouts import RANKS, TensorLayout, default_layout, layout
@@ -84,7 +85,13 @@ class Call:
                 elif argument.has_default_value():
                     self.arguments.setdefault(argument.name, argument.default_value)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
-        self.path = str(stack[-1][0]) if stack else ""
+        self.path = str(stack[-1][0]) if stack else self._path_of_weight()
+
+    def _path_of_weight(self) -> str:
+        """Return the path of the layer whose weight the call reads, for a module that does not say which layer runs; else ""."""
+        constants = [self.walker.values.get(node) for node in self.node.all_input_nodes]
+        keys = [c.key or c.transposed for c in constants if isinstance(c, Constant)]
+        return next((key.rpartition(".")[0] for key in keys if key), "")
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
@@ -96,7 +103,8 @@ class Call:
         return text.rsplit(".", 1)[0]
 
     def unsupported(self, hint: str = "") -> Unsupported:
-        """Return the error that names this operator and its layer."""
+        """Return the error that names this operator and its layer, with a spelling that works where there is one."""
+        hint = hint or SUGGESTIONS.get(self.operator.strip("_"), "")
         place = "" if self._is_leaf() else call_place(self.node)
         return Unsupported(
             self.operator, self.path or "forward", "capture", captured_kinds(), hint, place=place

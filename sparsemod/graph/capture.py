@@ -1,5 +1,6 @@
 """Capture of a `torch.nn.Module` as a graph."""
 
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torch.utils._pytree import tree_leaves
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, Unsupported
@@ -19,7 +21,11 @@ from sparsemod.graph.walk import Walker
 from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, type_name
 
 
-def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | None = None) -> Graph:
+def capture(
+    module: nn.Module | torch.export.ExportedProgram,
+    shape: Shapes,
+    layout: str | Mapping[str, str] | None = None,
+) -> Graph:
     """Return the operators that `module` runs in evaluation mode on one sample of `shape`.
 
     `layout` names the axes of the sample (see `sparsemod.layouts`; None: the default layout of the shape, or time-features for a
@@ -28,6 +34,9 @@ def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | 
     the dict that is its only argument; `layout` is then a dict, too. A module may return several tensors, in tuples, lists and dicts;
     their names join the keys on the way, as in "boxes" or "output_1".
 
+    Modules of `torch.jit.script` and `torch.jit.trace`, an `ExportedProgram` and its `.module()` work as well. The layers of a scripted
+    module have the names of their weights.
+
     Needs: inputs (N, *shape), outputs (N, ...), and Python control flow that does not depend on the inputs' values.
     Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
     copy.
@@ -35,6 +44,8 @@ def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | 
     Raises InvalidInput for an invalid shape and for an object that is not such a module, BuildError when the module fails on this shape
     or cannot be traced, and Unsupported for operators that no cost model, kernel or exporter supports (all in one error).
     """
+    if isinstance(module, torch.export.ExportedProgram):
+        module = module.module()
     _check_module(module)
     inputs = inputs_of(module, shape, layout)
     unstated = [name for name, each in inputs.shapes.items() if len(each) == 2 and name not in inputs.layouts]
@@ -51,7 +62,8 @@ def capture(module: nn.Module, shape: Shapes, layout: str | Mapping[str, str] | 
 
 
 def _captured(module: nn.Module, inputs: Inputs) -> Graph:
-    examples = inputs.arguments([example_for(module, each) for each in inputs.shapes.values()])
+    batch = _batch_of(module)
+    examples = inputs.arguments([example_for(module, each, batch) for each in inputs.shapes.values()])
     with evaluating(module), batch_first(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
@@ -60,6 +72,10 @@ def _captured(module: nn.Module, inputs: Inputs) -> Graph:
         except Exception as error:  # not an error yet: torch.export decides, and its messages are better
             if is_out_of_memory(error):
                 raise
+            if isinstance(module, torch.jit.ScriptModule):  # torch.export takes no scripted modules
+                if isinstance(error, SparsemodError):
+                    raise
+                raise _cannot_capture(module, error) from error
         _run(module, examples)
         try:
             program = exported(module, examples)
@@ -81,10 +97,25 @@ def capture_one(module: nn.Module, shape: Sequence[int], layout: str | None = No
     return graph
 
 
-def example_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
+def _batch_of(module: nn.Module) -> int:
+    """Return the number of samples of the example; an exported module may take only the number with which it was exported."""
+    if isinstance(module, GraphModule):
+        for node in module.graph.nodes:
+            value = node.meta.get("val")
+            if (
+                node.op == "placeholder"
+                and isinstance(value, Tensor)
+                and value.ndim
+                and isinstance(value.shape[0], int)
+            ):
+                return int(value.shape[0])
+    return BATCH
+
+
+def example_for(module: nn.Module, shape: Sequence[int], batch: int = BATCH) -> Tensor:
     """Return zeros of the shape, with a batch axis, on the device of the module's weights."""
     first = next(module.parameters(), torch.zeros(0))
-    return torch.zeros(BATCH, *shape, dtype=first.dtype, device=first.device)
+    return torch.zeros(batch, *shape, dtype=first.dtype, device=first.device)
 
 
 def _graph(module: nn.Module, program: Program, inputs: Inputs) -> Graph:
@@ -103,13 +134,15 @@ def _layer_weights(module: nn.Module) -> frozenset[str]:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Switch to evaluation mode; on exit restore the mode of every submodule and the attributes that `forward` set."""
-    before = [(part, dict(part.__dict__)) for part in module.modules()]
+    before = [(part, dict(part.__dict__), part.training) for part in module.modules()]
     try:
-        for part, _ in before:
+        for part, _, _ in before:
             part.training = False
         yield
     finally:
-        for part, attributes in before:
+        for part, attributes, mode in before:
+            if isinstance(part, torch.jit.ScriptModule):  # its mode is no attribute of Python
+                part.training = mode
             for name in [name for name in part.__dict__ if name not in attributes]:
                 del part.__dict__[name]
             part.__dict__.update(attributes)
@@ -135,6 +168,9 @@ def _run(module: nn.Module, examples: tuple[Any, ...]) -> None:
     except SparsemodError:
         raise
     except Exception as failure:
+        if any(frame.filename.endswith(_COND) for frame in traceback.extract_tb(failure.__traceback__)):
+            hint = "a branch that values choose; a Python if on shapes and settings works"
+            raise Unsupported("cond", type(module).__name__, "capture", hint=hint) from failure
         given = [tuple(tensor.shape[1:]) for tensor in tree_leaves(examples) if isinstance(tensor, Tensor)]
         path, sizes = running[-1] if running else ("", given[0])
         words = " and ".join(map(str, given))
@@ -149,15 +185,11 @@ def _run(module: nn.Module, examples: tuple[Any, ...]) -> None:
             handle.remove()
 
 
-_EAGER = "the plain nn.Module it was created from"
+_COND = "_higher_order_ops/cond.py"
 
 
 def _check_module(module: object) -> None:
     """Raise InvalidInput for anything but a module of Python code."""
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InvalidInput("network", f"a TorchScript module ({type_name(module)})", _EAGER)
-    if isinstance(module, torch.export.ExportedProgram):
-        raise InvalidInput("network", "an ExportedProgram", _EAGER)
     if isinstance(module, type) and issubclass(module, nn.Module):
         raise InvalidInput("network", f"the class {module.__name__}", "an instance of it")
     if not isinstance(module, nn.Module):

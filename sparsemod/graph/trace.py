@@ -110,22 +110,23 @@ def recorded(module: nn.Module, examples: tuple[Any, ...]) -> Program:
     """Trace the program by running the module on the meta device. Raises CannotFollow; errors of the module propagate.
 
     `examples` are the arguments: tensors, tuples or dicts of tensors, and constants."""
-    recorder, inputs = _Recorder(module), []
+    recorder, inputs, scripted = _Recorder(module), [], isinstance(module, torch.jit.ScriptModule)
 
     def placed(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        sample = torch.empty(value.shape, dtype=value.dtype, device="meta")
+        sample = value if scripted else torch.empty(value.shape, dtype=value.dtype, device="meta")
         inputs.append(recorder.placeholder("x", sample))
         return sample
 
     samples = tree_map(placed, examples)
     constants, tensors = {}, {}
     for key, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        tensors[key] = tensor.detach().to("meta")
+        # A scripted module runs with its own tensors, outside of Python.
+        tensors[key] = tensor if scripted else tensor.detach().to("meta")
         constants[recorder.placeholder("constant", tensors[key])] = (key, tensor.detach())
     with torch.no_grad(), recorder.paths(), recorder:
-        result = torch.func.functional_call(module, tensors, samples)
+        result = module(*samples) if scripted else torch.func.functional_call(module, tensors, samples)
     named = list(parts(result))
     returned = {name: recorder.nodes(part) for name, part in named}
     if len(returned) < len(named):
@@ -194,9 +195,10 @@ class _Recorder(TorchDispatchMode):
 
     @contextmanager
     def paths(self) -> Iterator[None]:
-        """Track the module that is running."""
+        """Track the module that is running; a scripted one does not say it."""
         handles = []
-        for path, part in self._module.named_modules():
+        scripted = isinstance(self._module, torch.jit.ScriptModule)
+        for path, part in () if scripted else self._module.named_modules():
             kind = f"{type(part).__module__}.{type(part).__qualname__}"
 
             def enter(_: nn.Module, inputs: Any, place: tuple[str, str] = (path, kind)) -> None:

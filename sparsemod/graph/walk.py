@@ -20,7 +20,7 @@ from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
 from sparsemod.graph.rules.movements import place
 from sparsemod.graph.signature import Inputs, parts
-from sparsemod.graph.trace import BATCH, CannotFollow, Program
+from sparsemod.graph.trace import CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
 
 UNKNOWN = object()
@@ -34,7 +34,7 @@ class Walker:
         self.nodes, self.layer_weights = list(program.graph.nodes), layer_weights
         self.operators: list[Operator] = []
         self.inputs = tuple(inputs.shapes)
-        self.result = program.result
+        self.result, self.batch = program.result, int(program.inputs[0].meta["val"].shape[0])
         self.shapes: dict[str, tuple[int, ...]] = dict(inputs.shapes)
         self.layouts: dict[str, str] = {
             name: layout
@@ -143,7 +143,7 @@ class Walker:
         self.storage[node] = node
 
     def _placeholder(self, name: str, result: Any) -> Any:
-        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != BATCH:
+        if not isinstance(result, Tensor) or result.ndim - 1 not in RANKS or result.shape[0] != self.batch:
             return UNKNOWN
         self.shapes[name] = tuple(int(size) for size in result.shape[1:])
         return name

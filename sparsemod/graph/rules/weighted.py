@@ -20,7 +20,8 @@ from sparsemod.graph.rules.vectors import arranged, vectors
 
 
 @aten(
-    "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "convolution.default", kinds=("conv",)
+    "conv1d.default", "conv1d.padding", "conv2d.default", "conv2d.padding", "convolution.default", "_convolution.default",
+    kinds=("conv",),
 )  # fmt: skip
 def _conv(call: Call) -> None:
     weight, bias = call.constant("weight"), call.constant("bias")
