@@ -20,7 +20,10 @@
 | move | any | sizes, strides, offset: see `sparsemod.patterns` |
 | take | any | places: for each axis the input's places, () for all; -1 is outside; fill: zero, lowest |
 | interpolate | with positions | rows, rows_next, rows_part (1024ths), the same of columns; aligned |
-| softmax | any | axis: that of the channels; logarithm |
+| softmax, log_softmax | any | axis: that of the channels |
+| group_norm | any | axis: that of the channels; groups; whole: a group spans all positions; epsilon |
+| matmul | two of any | products, rows, columns, inner; first and second: sizes, strides, offset (see `sparsemod.patterns`); factor |
+| offset | any | |
 | l2_normalize | any | axis |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image

@@ -49,7 +49,8 @@ class TfLite(Exporter[ExporterConfig]):
         self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
     ) -> ExportReport:
         """Write NAME.tflite and run it in LiteRT and TensorFlow Lite Micro; see Exporter.write."""
-        content = to_tflite(network, name)
+        notes: list[str] = []
+        content = to_tflite(network, name, notes)
         (folder / f"{name}.tflite").write_bytes(content)
         options: dict[str, Any] = {"samples": samples, "labels": labels, "data": data}
         checks: list[Verification] = [
@@ -72,18 +73,28 @@ class TfLite(Exporter[ExporterConfig]):
                 )
             )
         return ExportReport(
-            format="tflite", name=name, verifications=tuple(checks), memory=memory, missing=missing
+            format="tflite",
+            name=name,
+            verifications=tuple(checks),
+            memory=memory,
+            missing=missing,
+            notes=tuple(notes),
         )
 
 
-def to_tflite(network: IntegerNetwork, name: str = "network") -> bytes:
-    """Return the content of the .tflite file; equal networks give equal bytes. Raises Unsupported, ToolsMissing."""
+def to_tflite(network: IntegerNetwork, name: str = "network", notes: list[str] | None = None) -> bytes:
+    """Return the content of the .tflite file; equal networks give equal bytes. `notes` gets remarks for the user.
+
+    Raises Unsupported, ToolsMissing."""
     try:
         import flatbuffers
         from ai_edge_litert import schema_py_generated as schema
     except ImportError:
         raise ToolsMissing(f"the tflite export needs LiteRT: {INSTALL}") from None
-    model = Lowering(network, schema).model(name)
+    lowering = Lowering(network, schema)
+    model = lowering.model(name)
+    if notes is not None:
+        notes += lowering.notes
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

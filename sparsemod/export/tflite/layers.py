@@ -54,7 +54,7 @@ Shape = tuple[int, ...]
 
 
 class Lowering:
-    """Builds the model of one network; `schema` is LiteRT's generated module."""
+    """Builds the model of one network; `schema` is LiteRT's generated module. `notes` are remarks for the user."""
 
     def __init__(self, network: IntegerNetwork, schema: Any) -> None:
         self.network, self.schema = network, schema
@@ -63,6 +63,7 @@ class Lowering:
         self.operators: list[Any] = []
         self.codes: list[str] = []
         self.index: dict[str, int] = {}
+        self.notes: list[str] = []
 
     def model(self, name: str) -> Any:
         """Build the whole model, as LiteRT's ModelT. Raises Unsupported."""
