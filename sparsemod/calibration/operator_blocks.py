@@ -139,10 +139,10 @@ def ending(rng: np.random.Generator) -> list[nn.Module]:
 
 
 def inner(rng: np.random.Generator) -> list[nn.Module]:
-    """Return softmax, its logarithm or vectors of length 1 at each position, or none of them."""
-    way = rng.integers(5)
+    """Return softmax, its logarithm or vectors of length 1 at each position, once or twice, or none of them."""
+    way, count = rng.integers(5), int(rng.integers(1, 3))
     if way == 0:
-        return [nn.Softmax(1)]
+        return [nn.Softmax(1) for _ in range(count)]
     if way == 4:
-        return [nn.LogSoftmax(1)]
-    return [Applied(lambda x: functional.normalize(x, dim=1))] if way == 1 else []
+        return [nn.LogSoftmax(1) for _ in range(count)]
+    return [Applied(lambda x: functional.normalize(x, dim=1)) for _ in range(count)] if way == 1 else []
