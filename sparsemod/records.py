@@ -66,7 +66,8 @@ class Failure(Record):
 class DataInfo(Record):
     """The facts about a dataset that a network needs.
 
-    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`).
+    `shape` is the shape of one sample; `layout` names its axes (see `sparsemod.layouts`). `sequences`: samples have
+    different numbers of valid steps, and zeros as padding after them.
 
     The default layout is the first one with as many axes: features (F,), channels-length (C, L),
     channels-height-width (C, H, W).
@@ -76,6 +77,7 @@ class DataInfo(Record):
     shape: tuple[int, ...]
     classes: int
     layout: str = ""
+    sequences: bool = False
 
     @model_validator(mode="before")
     @classmethod

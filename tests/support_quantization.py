@@ -4,6 +4,7 @@ layers' definitions."""
 import math
 
 import numpy as np
+from support_slow_recurrent import slow_steps
 
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -27,16 +28,19 @@ from sparsemod.quantization.layers.pairs import Combined, Multiply
 from sparsemod.quantization.layers.products import MatMul, Offset
 
 
-def slow_run(network: IntegerNetwork, images: np.ndarray) -> np.ndarray:
+def slow_run(network: IntegerNetwork, images: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
     outputs = []
-    for image in images:
+    for number, image in enumerate(images):
+        length = network.steps if lengths is None else int(lengths[number])
         live = {network.input: image.astype(object)}
         for layer in network.layers:
             inputs = [live[n] for n in layer.inputs]
             zeros = [network.tensors[n].zero_point for n in layer.inputs]
             shape = network.tensors[layer.output].shape
             zero_out = network.tensors[layer.output].zero_point
-            if layer.traits.positions:
+            if "lengths" in layer.attributes:
+                live[layer.output] = slow_steps(layer, inputs[0], zeros[0], length)
+            elif layer.traits.positions:
                 # A sequence (C, L) is an image (C, 1, L).
                 inputs = [x if x.ndim == 3 else x[:, None] for x in inputs]
                 image = (shape[0], 1, shape[1]) if len(shape) == 2 else shape

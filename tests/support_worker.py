@@ -58,6 +58,11 @@ class Heartbeat:
 
 
 @dataclass
+class Outcome:
+    next: "Claim | None" = None
+
+
+@dataclass
 class MemoryServer:
     """The worker's side of the protocol in memory. `away` raises ServerUnavailable everywhere, `stale` raises StaleLease."""
 
@@ -94,20 +99,23 @@ class MemoryServer:
         self.beats += 1
         return Heartbeat(self.stop)
 
-    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[Any]) -> None:
+    def points(self, attempt: int, token: str, points: list[CurvePoint], log: list[Any]) -> Heartbeat:
         self._check()
         with self.lock:
             self.curve.setdefault(attempt, []).extend(points)
             self.lines.extend(line.message for line in log)
+        return Heartbeat(self.stop)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
         self._check()
         self.checkpoints.append(digest)
 
-    def finish(self, attempt: int, token: str, result: TrialResult) -> None:
+    def finish(self, attempt: int, token: str, result: TrialResult, following: Any = None) -> "Outcome":
         self._check()
         with self.lock:
             self.results[attempt] = result
+            claim = self.claims.pop(0) if following is not None and self.claims else None
+        return Outcome(claim)
 
     def upload(self, content: bytes | Path) -> str:
         self._check()

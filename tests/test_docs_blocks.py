@@ -70,14 +70,21 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
 
 
 def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
-    block, several = blocks("c", (DOCS / "c-export.md",))
-    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    network = replace(quantize(module, torch.randn(8, 1, 4, 4)), classes=("a", "b", "c"))
-    project(network, tmp_path / "made", name="digits")
-    header = (tmp_path / "made" / "digits.h").read_text()
-    for line in block.text.splitlines():
-        prototype = line.partition(";")[0] + ";"
-        assert prototype in header
+    plain, several, streaming = blocks("c", (DOCS / "c-export.md",))
+    image = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    sequence = nn.Sequential(
+        nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    )
+    for number, (block, module, shape) in enumerate(
+        ((plain, image, (1, 4, 4)), (streaming, sequence.eval(), (4, 9)))
+    ):
+        network = replace(quantize(module, torch.randn(8, *shape)), classes=("a", "b", "c"))
+        folder = tmp_path / f"made{number}"
+        project(network, folder, name="digits")
+        header = (folder / "digits.h").read_text()
+        for line in block.text.splitlines():
+            prototype = line.partition(";")[0] + ";"
+            assert prototype in header
     samples = {"image": torch.randn(8, 1, 4, 4), "sensors": torch.randn(8, 3)}
     project(quantize(Fusion(), samples), tmp_path / "fusion", name="fusion")
     header = (tmp_path / "fusion" / "fusion.h").read_text()

@@ -41,6 +41,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "scales": {"kind": "log"},
 }
 """The keys without a default, by part."""
+BESIDE: dict[str, dict[str, Any]] = {"dataset.splitter": {"space": {"max_len": [4, 8]}}}
+"""Other parts that a part with its defaults needs."""
 UNIONS: dict[str, Any] = {"source": SOURCES, "pipeline": STAGES, **FAMILIES}
 """The parts of a spec that are one of several members, with the registry of the members."""
 CHOICE = r"`([a-z0-9_-]+)`"
@@ -122,7 +124,7 @@ def keys_of(part: str, member: str) -> set[str]:
 
 def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
     """A small spec with `keys` in `part`, of its member `member`. Raises InvalidInput."""
-    data = copy.deepcopy(SMALL)
+    data = copy.deepcopy({**SMALL, **BESIDE.get(part, {})})
     if part == "measure":  # latency by MACs needs a rate
         data["target"] = {"operations_per_second": 1e6}
     *path, last = part.split(".")
@@ -134,6 +136,8 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
             key = [*path, last][depth + 1]
             inner[name_key(above)] = next(one for one in MEMBERS[above] if key in keys_of(above, one))
     value = {**REQUIRED.get(part, {}), **({name_key(part): member} if member else {}), **keys}
+    if keys.get("mode") == "cascade-rewind":  # needs methods that keep the layers
+        value["methods"] = ["magnitude"]
     if part:
         usual = at(ExperimentSpec.parse(SMALL).to_dict(), part)
         if isinstance(usual, list):  # in the place of the same member, or alone
@@ -167,6 +171,7 @@ def test_every_key_of_a_spec_has_a_row() -> None:
         "source": {"name": "search", "stop": {}},
         "training": {"teacher": {"network": "resnet-8"}},
         "scales": {"error": "log"},
+        "dataset": {**SMALL["dataset"], "splitter": {"max_len": 8}},
     }
     spec = ExperimentSpec.parse({**SMALL, **optional})
     # Every metric of `scales` has the same keys.

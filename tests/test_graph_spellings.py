@@ -167,7 +167,7 @@ def test_refused_spellings_name_place_and_another_spelling(name: str) -> None:
     function, shape, operator, hint = REFUSED[name]
     with pytest.raises(Unsupported) as refused:
         capture(Applied(function), shape)
-    assert refused.value.operator == operator and hint in str(refused.value)
+    assert operator in refused.value.operator and hint in str(refused.value)
     assert "support_operators.py, line " in str(refused.value)
 
 

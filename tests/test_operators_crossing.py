@@ -77,7 +77,7 @@ def case(index: int) -> Case:
             if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
                 part.running_mean.normal_()
                 part.running_var.uniform_(0.5, 2)
-    captured = capture(module, example.shape)
+    captured = capture(module, example.shape, example.layout)
     graph = deployed(captured)
     network = quantize(graph, x)
     assert isinstance(network, IntegerNetwork)
@@ -103,7 +103,9 @@ def _float(case: Case, folder: Path) -> None:
 def _macs(case: Case, folder: Path) -> None:
     operator = case.operator(case.graph)
     size, taps = case.graph.elements(operator.output), operator.attributes.get("inner")
-    if taps is None:
+    if operator.traits.recurrent:
+        size, taps = operator.attributes["steps"], case.graph.state[operator.weight].numel()
+    elif taps is None:
         taps = case.graph.state[operator.weight][0].numel()
     assert operator_macs(case.graph, operator) == size * taps > 0
 
@@ -213,6 +215,8 @@ MISSING = {
     *(("batch_norm", stage) for stage in LAYER_STAGES),
     *(("affine", stage) for stage in LAYER_STAGES),
     *(("pad", stage) for stage in LAYER_STAGES),
+    # these formats compute recurrent layers in other arithmetic, and know no valid steps
+    *((kind, stage) for kind in ("gru", "lstm", "last_step", "mean_steps") for stage in ("onnx", "tflite")),
     *((kind, "macs") for kind in KINDS.names() if not MACS.has(kind)),
 }
 

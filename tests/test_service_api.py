@@ -213,7 +213,7 @@ def test_a_trial_from_claim_to_front(http: TestClient, store: Store) -> None:
     assert beat.json() == {"stop": False, "lease_seconds": 60.0}
     points = [json.loads(p.model_dump_json()) for p in (point(1), point(2, math.nan))]
     log = [{"time": 1.0, "level": "info", "message": "hello"}]
-    assert http.post(f"{path}/points", json={"token": token, "points": points, "log": log}).status_code == 204
+    assert http.post(f"{path}/points", json={"token": token, "points": points, "log": log}).status_code == 200
     file = stored_artifact(store, b"w")
     assert http.post(f"{path}/checkpoint", json={"token": token, "digest": file.digest}).status_code == 204
     result = completed(artifacts=(file,)).model_dump(mode="json")
@@ -221,7 +221,7 @@ def test_a_trial_from_claim_to_front(http: TestClient, store: Store) -> None:
     assert error(stale, 409)["type"] == "StaleLease"
     for _ in range(2):
         done = http.post(f"{path}/finish", json={"token": token, "result": result})
-        assert done.json() == {"experiment": made, "trial": 1, "state": "completed"}
+        assert done.json() == {"experiment": made, "trial": 1, "state": "completed", "next": None}
     base = f"/experiments/{made}/trials"
     trial = http.get(f"{base}/1").json()
     assert trial["state"] == "completed" and trial["artifacts"][0]["url"] == f"/artifacts/{file.digest}"
@@ -331,3 +331,20 @@ def test_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found.check_host("0.0.0.0", closed=True)
     with pytest.raises(InvalidInput, match="no_such_module"):
         create_app(Settings(data_dir=tmp_path, imports=("no_such_module",)))
+
+
+def test_a_report_gets_the_next_trial_in_its_answer(http: TestClient, store: Store) -> None:
+    made = create(http)
+    fill(store, made, 2)
+    claimed = http.post("/claims", json={"worker": "w", "request": "first"}).json()
+    path = f"/attempts/{claimed['attempt']}/finish"
+    report = {"token": claimed["token"], "result": completed().model_dump(mode="json")}
+    done = http.post(path, json={**report, "next": {"worker": "w", "request": "second"}})
+    following = done.json()["next"]
+    assert done.status_code == 200 and following["trial"] == 1
+    assert following["spec"] == claimed["spec"] and following == {**claimed, **following}
+    # A mistake in the part about the next trial changes nothing.
+    fence = {"token": following["token"], "result": report["result"]}
+    wrong = http.post(f"/attempts/{following['attempt']}/finish", json={**fence, "next": {"worker": ""}})
+    assert error(wrong, 422)["field"] == "next.worker"
+    assert http.get(f"/experiments/{made}/trials/1").json()["state"] == "running"

@@ -1,6 +1,7 @@
 """Clients that send too much, too slowly, or do not read: they cost the server little, and the others nothing."""
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -127,11 +128,12 @@ def test_half_a_head_ends_with_the_connection(
     with listening(tmp_path) as port, socket.create_connection(("127.0.0.1", port)) as connection:
         begin = time.monotonic()
         connection.sendall(sent)
-        for _ in range(3):  # a byte now and then does not help
-            time.sleep(0.1)
-            if sent:
-                connection.sendall(b"x")
-        read_all(connection)
+        with contextlib.suppress(ConnectionError):  # the server may close before the last byte
+            for _ in range(3):  # a byte now and then does not help
+                time.sleep(0.1)
+                if sent:
+                    connection.sendall(b"x")
+            read_all(connection)
         assert time.monotonic() - begin < 100
 
 
@@ -253,7 +255,7 @@ def test_an_epoch_that_no_training_reaches_is_refused(tmp_path: Path) -> None:
         assert claim is not None
         good = {"epoch": 1, "train_loss": 1, "validation_loss": 1, "validation_error": 1, "learning_rate": 1}
         path = f"/attempts/{claim.attempt}/points"
-        assert http.post(path, json={"token": claim.token, "points": [good]}).status_code == 204
+        assert http.post(path, json={"token": claim.token, "points": [good]}).status_code == 200
         bad = http.post(path, json={"token": claim.token, "points": [{**good, "epoch": 2**40}]})
         assert bad.status_code == 422 and bad.json()["error"]["field"] == "points.0.epoch"
         with store.engine.begin() as connection:  # as an earlier version stored it

@@ -18,6 +18,7 @@ from support_store import (
 
 from service.http.app import create_app
 from service.schemas.trials import AttemptState, LogLine
+from service.schemas.workers import ClaimRequest
 from service.settings import Settings
 from service.store import RELEASED, Store
 from sparsemod.errors import Conflict, InvalidInput, StaleLease
@@ -278,3 +279,58 @@ def test_workers_are_listed_with_their_trials(store: Store, clock: Clock) -> Non
     clock.advance(7200)
     store.reap()
     assert store.workers() == []
+
+
+def test_a_report_claims_the_next_trial(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 3)
+    claim = store.claim("w", request="first")
+    assert claim is not None
+    ask = ClaimRequest(worker="w", request="second")
+    line = LogLine(time=1.0, level="info", message="done")
+    outcome = store.finish_and_claim(claim.attempt, claim.token, completed(), ask, [line])
+    assert (outcome.state, outcome.trial) == (TrialState.COMPLETED, 0)
+    assert outcome.next is not None and outcome.next.trial == 1
+    assert outcome.next.model_dump() == store.claim("w", request="second").model_dump()  # type: ignore[union-attr]
+    # The answer was lost: the same report gets the same claim, and no other trial is handed out.
+    again = store.finish_and_claim(claim.attempt, claim.token, completed(), ask, [line])
+    assert again == outcome
+    assert [t.state.value for t in store.trials(made)[0]] == ["completed", "running", "queued"]
+    assert [entry.message for entry in store.log(made, 0)] == ["done"]
+    kinds = [(e.counter, e.data.get("index"), e.data.get("state")) for e in store.events(made)][-3:]
+    last = kinds[-1][0]
+    assert kinds == [(last - 2, 0, "running"), (last - 1, 0, "completed"), (last, 1, "running")]
+
+
+def test_a_draining_worker_gets_no_trial_with_its_report(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 2)
+    claim = store.claim("w")
+    assert claim is not None
+    store.drain_worker("w", True)
+    ask = ClaimRequest(worker="w", request="next")
+    assert store.finish_and_claim(claim.attempt, claim.token, completed(), ask).next is None
+    assert store.trial(made, 0).state is TrialState.COMPLETED
+
+
+def test_a_refused_report_claims_nothing(store: Store) -> None:
+    made = store.create_experiment(spec()).id
+    fill(store, made, 2)
+    claim = store.claim("w")
+    assert claim is not None
+    ask = ClaimRequest(worker="w", request="next")
+    bad = TrialResult(state=TrialState.COMPLETED)
+    with pytest.raises(InvalidInput, match=r"result\.measurements"):
+        store.finish_and_claim(claim.attempt, claim.token, bad, ask)
+    assert [t.state.value for t in store.trials(made)[0]] == ["running", "queued"]
+
+
+def test_a_report_claims_from_another_experiment(store: Store) -> None:
+    first, second = store.create_experiment(spec()).id, store.create_experiment(spec()).id
+    fill(store, first)
+    fill(store, second)
+    claim = store.claim("w")
+    assert claim is not None
+    ask = ClaimRequest(worker="w", request="next")
+    following = store.finish_and_claim(claim.attempt, claim.token, completed(), ask).next
+    assert following is not None and (following.experiment, following.trial) == (second, 0)

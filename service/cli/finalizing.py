@@ -161,7 +161,7 @@ def _tested(
     spec: "ExperimentSpec", trial: "TrialRecord", epochs: int, seeds: int, device: str, *, imports: bool
 ) -> dict[str, Any]:
     """Return the test errors of a network over `seeds` trainings, with mean and standard error."""
-    from service.cli.local import summarize, test_once
+    from service.cli.testing import summarize, test_once
 
     results = [test_once(spec, trial, epochs, number, device, imports=imports) for number in range(seeds)]
     return {"epochs": epochs, "seeds": results, **summarize(results)}

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from service import errors as service_errors
 from service.client.credentials import authorization
 from service.client.exports import ExportCalls
+from service.client.models import ModelCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
 from service.schemas.dashboard import FrontMemberView, RepetitionsView
@@ -55,7 +56,12 @@ _CURVE = TypeAdapter(tuple[CurvePoint, ...])
 _LOG = TypeAdapter(tuple[LogLine, ...])
 
 
-class Client(ExportCalls, ViewCalls):
+def claim_body(worker: str, device: str, slots: int) -> dict[str, Any]:
+    """Return a new request for a trial. Its repetitions get the same answer."""
+    return {"worker": worker, "device": device, "slots": slots, "request": uuid.uuid4().hex}
+
+
+class Client(ExportCalls, ModelCalls, ViewCalls):
     """Thread-safe client of the server at `url`; `close` it, or use it in a `with` statement.
     `token` defaults to the environment's. Every method raises ServerUnavailable when the server does not answer
     after several tries, ServerError when the server failed, and otherwise the error of its answer: NotFound,
@@ -206,6 +212,10 @@ class Client(ExportCalls, ViewCalls):
         content: dict[str, Any] = self._send("GET", f"/experiments/{experiment}/ax", timeout=600.0).json()
         return content
 
+    def delete_model(self, number: int) -> None:
+        """Delete an uploaded model that no experiment uses."""
+        self._send("DELETE", f"/models/{number}")
+
     # -- files ------------------------------------------------------------------------------------------------------------------------
 
     def upload(self, content: bytes | Path) -> str:
@@ -256,8 +266,7 @@ class Client(ExportCalls, ViewCalls):
 
     def claim(self, worker: str, device: str = "cpu", slots: int = 1, started: bool = False) -> Claim | None:
         """Claim a trial, or return None when none is queued. `started`: the first claim of a new process."""
-        body = {"worker": worker, "device": device, "slots": slots, "started": started}
-        body["request"] = uuid.uuid4().hex
+        body = claim_body(worker, device, slots) | {"started": started}
         response = self._send("POST", "/claims", body=body)
         return None if response.status_code == 204 else self._parse(Claim, response)
 
@@ -271,19 +280,28 @@ class Client(ExportCalls, ViewCalls):
         token: str,
         points: Sequence[CurvePoint] = (),
         log: Iterable[LogLine | Mapping[str, Any]] = (),
-    ) -> None:
-        """Report curve points and log lines (`time`, `level`, `message`). Raises StaleLease."""
+    ) -> Heartbeat:
+        """Report curve points and log lines (`time`, `level`, `message`), and renew the lease. Raises StaleLease."""
         lines = [plain_json(line) if isinstance(line, LogLine) else dict(line) for line in log]
         body = {"token": token, "points": [plain_json(point) for point in points], "log": lines}
-        self._send("POST", f"/attempts/{attempt}/points", body=body)
+        return self._ask(Heartbeat, "POST", f"/attempts/{attempt}/points", body=body)
 
     def checkpoint(self, attempt: int, token: str, digest: str) -> None:
         """Record the uploaded file from which another attempt can resume. Raises StaleLease, NotFound."""
         self._send("POST", f"/attempts/{attempt}/checkpoint", body={"token": token, "digest": digest})
 
-    def finish(self, attempt: int, token: str, result: TrialResult) -> AttemptOutcome:
-        """Report the end of an attempt. Raises StaleLease."""
-        body = {"token": token, "result": plain_json(result)}
+    def finish(
+        self,
+        attempt: int,
+        token: str,
+        result: TrialResult,
+        following: tuple[str, str, int] | None = None,
+    ) -> AttemptOutcome:
+        """Report the end of an attempt. With `following` (worker, device, slots), the answer contains that worker's
+        next trial, if one is queued. Raises StaleLease."""
+        body: dict[str, Any] = {"token": token, "result": plain_json(result)}
+        if following is not None:
+            body["next"] = claim_body(*following)
         return self._ask(AttemptOutcome, "POST", f"/attempts/{attempt}/finish", body=body)
 
     # -- inside -----------------------------------------------------------------------------------------------------------------------

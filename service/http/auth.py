@@ -46,7 +46,7 @@ HOW_TO = "`sparsemod token create NAME --scope write` on the server's machine cr
 class Rule:
     """Who may use an endpoint: everyone (`scopes` empty), or a token with one of `scopes`.
 
-    `owned`: only the experiment's owner or an admin. `bound`: only the token that claimed the attempt.
+    `owned`: only the owner of the experiment or the model, or an admin. `bound`: only the token that claimed the attempt.
     """
 
     scopes: frozenset[Scope] = frozenset()
@@ -100,6 +100,11 @@ RULES: dict[str, Rule] = {
     "GET /artifacts/{digest}": FILES,
     "HEAD /artifacts/{digest}": FILES,
     "PUT /artifacts/{digest}": WORK,
+    "GET /models": READ,
+    "POST /models": WRITE,
+    "GET /models/{model}": READ,
+    "DELETE /models/{model}": OWN,
+    "POST /models/{model}/experiments": WRITE,
     "GET /catalogue": READ,
     "GET /workers": READ,
     "POST /workers/{name}/drain": ADMIN,
@@ -128,7 +133,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, store: Store, routers: Iterable[APIRouter]) -> None:
         self._app, self._store = app, store
-        self._routes = [(route, rule) for router in routers for route, rule in rules_of(router)]
+        self._routes: dict[str, list[tuple[APIRoute, Rule]]] = {}
+        for router in routers:
+            for route, rule in rules_of(router):
+                self._routes.setdefault(_first(route.path_format), []).append((route, rule))
         self._closed = False
         self._pool = RequestPool("checks of tokens", 8)
 
@@ -156,7 +164,7 @@ class Guard:
 
         Raises NotFound for an id that is not in its canonical spelling.
         """
-        for route, rule in self._routes:
+        for route, rule in self._routes.get(_first(inner_path(scope)), ()):
             match, inner = route.matches(scope)
             if match is Match.FULL:
                 parameters = inner.get("path_params", {})
@@ -191,15 +199,17 @@ class Guard:
         return login
 
     def _check_ownership(self, rule: Rule, parameters: dict[str, Any], login: Login | None) -> None:
-        """Raise Forbidden unless the experiment or the attempt belongs to `login`."""
+        """Raise Forbidden unless the experiment, the model or the attempt belongs to `login`."""
         if login is None:
             return
         try:
             if rule.owned and Scope.ADMIN not in login.scopes:
-                number: int = parameters["experiment"]
-                owner = self._store.owner_of(number)
+                kind = "model" if "model" in parameters else "experiment"
+                owner_of = self._store.owner_of_model if kind == "model" else self._store.owner_of
+                number: int = parameters[kind]
+                owner = owner_of(number)
                 if owner not in (None, login.owner):
-                    raise Forbidden(f"experiment {number} belongs to {owner}")
+                    raise Forbidden(f"{kind} {number} belongs to {owner}")
             if rule.bound:
                 number = parameters["attempt"]
                 if self._store.login_of_attempt(number) not in (None, login.token):
@@ -220,6 +230,11 @@ def rules_of(router: APIRouter) -> list[tuple[APIRoute, Rule]]:
                 raise MissingRule(f"service.http.auth.RULES has no line for {line}")
             rules.append((route, RULES[line]))
     return rules
+
+
+def _first(path: str) -> str:
+    """Return the first segment of a path. Routes with different ones never match the same path."""
+    return path.partition("/")[2].partition("/")[0]
 
 
 def _canonical(scope: Connection, route: APIRoute, parameters: dict[str, Any]) -> bool:

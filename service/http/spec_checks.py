@@ -54,6 +54,12 @@ def check_places(spec: ExperimentSpec, folders: Iterable[Path]) -> None:
         if isinstance(value, str)
         and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
     ]
+    places += [
+        (f"network.options.{name}", value, home)
+        for name, value in spec.network.options.items()
+        if isinstance(value, str)
+        and (value.startswith(("/", "~", "\\")) or ".." in Path(value).parts or "\x00" in value)
+    ]
     for field, value, start in places:
         odd = (
             value.startswith("~")

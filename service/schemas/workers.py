@@ -83,9 +83,11 @@ class ReportCheckpoint(Fence):
 
 
 class ReportResult(Fence):
-    """The end of an attempt."""
+    """The end of an attempt. With `next`, the answer contains the worker's next trial, if there is one."""
 
     result: TrialResult
+    log: Annotated[tuple[LogLine, ...], Field(max_length=10_000)] = ()
+    next: ClaimRequest | None = None
 
 
 class AttemptOutcome(View):
@@ -94,6 +96,7 @@ class AttemptOutcome(View):
     experiment: int
     trial: int
     state: TrialState
+    next: Claim | None = Field(None, description="The next trial, when the report asked for one.")
 
 
 class WorkerView(View):

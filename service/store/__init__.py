@@ -4,9 +4,9 @@
 threads and processes at once. Times come from `clock` (seconds since 1970); tests replace it to let leases
 expire.
 
-One module for each subject: experiments, trials, suggestions (the queue), attempts and reports (workers),
+One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), deletion, logins.
+computations), models (uploaded ones), deletion, logins.
 """
 
 import time
@@ -31,10 +31,12 @@ from service.store.engine import (
 from service.store.exports import ExportJob, ExportJobs
 from service.store.files import Files
 from service.store.logins import Logins
+from service.store.models import Models
 from service.store.reports import RELEASED
 from service.store.series import Series
 from service.store.suggestions import SuggesterLease, Suggestions
 from service.store.trials import SORTS
+from service.store.worker_views import Workers
 from sparsemod.errors import ServerUnavailable
 
 log = structlog.get_logger("store")
@@ -46,7 +48,9 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 """A write that changes no data. It fails when the disk is full or the database is read-only."""
 
 
-class Store(Suggestions, Attempts, Files, ExportJobs, Series, ComputedViews, Deletion, Logins):
+class Store(
+    Suggestions, Attempts, Workers, Files, ExportJobs, Series, ComputedViews, Models, Deletion, Logins
+):
     """The whole store. The base classes define the methods."""
 
     @classmethod

@@ -4,33 +4,33 @@ A claim is one conditional UPDATE that changes the trial from queued to running.
 attempt's token. A report after the lease was lost raises StaleLease and changes nothing.
 """
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 from pydantic import ValidationError
 
-from service.schemas.trials import AttemptState, ExperimentState, LogLine, PauseView
-from service.schemas.workers import Claim, Heartbeat, ParentTrial, WorkerView
-from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, LOOK
-from service.store.engine import Clock, moment
+from service.schemas.trials import AttemptState, ExperimentState, LogLine
+from service.schemas.workers import AttemptOutcome, Claim, ClaimRequest, Heartbeat, ParentTrial
+from service.store.claim_statements import ADD_ATTEMPT, CLAIMABLE, CLAIMED, EARLIER, LOOK, RUNNING_TRIAL
+from service.store.engine import Clock, Events
 from service.store.files import lock_files
-from service.store.reports import TRIAL_OF, Reports
+from service.store.reports import LOCKED_TRIAL_OF, Reports
 from service.store.stored_spec import StoredSpecInvalid
 from service.store.tables import (
     attempts,
     experiments,
-    log_lines,
     trial_artifacts,
     trials,
     workers,
 )
 from service.store.trial_rows import artifact, candidate
 from sparsemod.errors import Conflict, NotFound
-from sparsemod.files import fingerprint
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
 
 log = structlog.get_logger("store")
@@ -38,16 +38,13 @@ log = structlog.get_logger("store")
 SEEN_EVERY_SECONDS = 5.0
 """Seconds between two updates of an idle worker's `last_seen`."""
 
-FORGET_WORKER_SECONDS = 3600.0
-"""Seconds after which a worker that is gone is not listed any more."""
-
 
 # Built once, see service.store.engine.
 _TAKE, _TAKE_SKIPPING_LOCKED = (
     sa.update(trials)
     .where(trials.c.id == chosen.scalar_subquery(), trials.c.state == TrialState.QUEUED.value)
     .values(state=TrialState.RUNNING.value)
-    .returning(trials.c.id, trials.c.index, trials.c.experiment_id)
+    .returning(trials)
     for chosen in (CLAIMABLE, CLAIMABLE.with_for_update(of=trials, skip_locked=True))
 )
 
@@ -61,6 +58,10 @@ class _Unreadable(Exception):
         super().__init__(reason)
 
 
+class _OtherExperiment(Exception):
+    """The next trial belongs to another experiment than the reported one."""
+
+
 class Attempts(Reports):
     """Methods of the store for workers."""
 
@@ -68,10 +69,10 @@ class Attempts(Reports):
         super().__init__(engine, clock, lease_seconds)
         self._barred: set[int] = set()  # experiments
         self._barred_trials: set[int] = set()  # by id
+        self._seen: dict[str, float] = {}  # worker -> last time that finish_and_claim recorded it
 
     lenient_until = 0.0
-    """Time of `clock` before which no lease is revoked. A starting server sets it: workers could not renew
-    while it was down."""
+    """Time of `clock` before which no lease is revoked, set by a starting server: workers could not renew before."""
 
     def claim(
         self,
@@ -111,8 +112,7 @@ class Attempts(Reports):
         with self._read() as connection:
             barred = self._still_barred(connection)
             claimable, lost, repeated, fresh, draining = self._peek(connection, worker, request, now, barred)
-        # Idle workers send claims often. Take the write lock only for a trial, an expired lease, a repeated request
-        # or `last_seen`.
+        # Idle workers ask often. Only these four take the write lock.
         if not (claimable or lost or repeated or not fresh):
             return None
         if lost:
@@ -121,11 +121,7 @@ class Attempts(Reports):
             if not fresh:
                 self._record_worker(connection, worker, device, slots, now)
             if request is not None:
-                earlier = (
-                    connection.execute(sa.select(attempts).where(attempts.c.request == request))
-                    .mappings()
-                    .one_or_none()
-                )
+                earlier = connection.execute(EARLIER, {"request": request}).mappings().one_or_none()
                 if earlier is not None:
                     if earlier["login"] != login:
                         raise Conflict(f"request {request!r} was already used with another token")
@@ -133,24 +129,79 @@ class Attempts(Reports):
                     return self._repeated_claim(connection, earlier["id"]) if running else None
             if draining:
                 return None
-            statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
-            trial = connection.execute(statement, {"now": now, "worker": worker, **barred}).one_or_none()
-            if trial is None:
-                return None
-            attempt = {
-                "trial_id": trial.id, "worker": worker, "device": device, "token": secrets.token_hex(16), "request": request,
-                "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
-                "login": login,
-            }  # fmt: skip
-            attempt_id = connection.execute(ADD_ATTEMPT, attempt).scalar_one()
-            data = {
-                "index": trial._mapping["index"],
-                "state": "running",
-                "attempt": attempt_id,
-                "worker": worker,
-            }
-            self._event(connection, trial.experiment_id, "trial", data, now)
+            claim = self._take(connection, worker, device, request, login, now, barred)
+            if claim is not None:
+                self._event(connection, claim.experiment, "trial", _running(claim, worker), now)
+            return claim
+
+    def _take(
+        self,
+        connection: sa.Connection,
+        worker: str,
+        device: str,
+        request: str | None,
+        login: int | None,
+        now: float,
+        barred: Mapping[str, list[int]],
+        ended: Any = None,
+    ) -> Claim | None:
+        """Take the oldest trial that the worker may have. The caller records the event. Raises _Unreadable.
+
+        `ended`: a trial that was just read, usually of the same experiment.
+        """
+        statement = _TAKE_SKIPPING_LOCKED if self._postgres else _TAKE
+        trial = connection.execute(statement, {"now": now, "worker": worker, **barred}).one_or_none()
+        if trial is None:
+            return None
+        attempt = {
+            "trial_id": trial.id, "worker": worker, "device": device, "token": secrets.token_hex(16), "request": request,
+            "state": AttemptState.RUNNING.value, "started_at": now, "heartbeat_at": now, "expires_at": now + self.lease_seconds,
+            "login": login,
+        }  # fmt: skip
+        attempt_id = connection.execute(ADD_ATTEMPT, attempt).scalar_one()
+        if ended is None or ended.experiment_id != trial.experiment_id:
             return self._read_claim(connection, attempt_id)
+        return self._claim_of(connection, attempt_id, trial, str(attempt["token"]), ended.spec_text)
+
+    def finish_and_claim(
+        self,
+        attempt_id: int,
+        token: str,
+        result: TrialResult,
+        ask: ClaimRequest,
+        log: Sequence[LogLine] = (),
+        login: int | None = None,
+    ) -> AttemptOutcome:
+        """End the attempt as `finish` does and claim the next trial in the same transaction.
+
+        Repeating the report returns the same answer, with the same claim while it runs. Raises the errors of
+        `finish` and `claim`; a repetition is safe after each of them.
+        """
+        now = self.clock()
+
+        def take(connection: sa.Connection, ended: Any) -> tuple[Claim | None, Events]:
+            """Claim for a report that is the first of its attempt, so no claim has this request yet."""
+            if now - self._seen.get(ask.worker, 0.0) > SEEN_EVERY_SECONDS:
+                self._record_worker(connection, ask.worker, ask.device, ask.slots, now)
+            barred = self._still_barred(connection)
+            claim = self._take(connection, ask.worker, ask.device, ask.request, login, now, barred, ended)
+            if claim is None:
+                return None, ()
+            if claim.experiment != ended.experiment_id:
+                raise _OtherExperiment  # a transaction locks one experiment
+            return claim, [("trial", _running(claim, ask.worker))]
+
+        with contextlib.suppress(_Unreadable, _OtherExperiment), self._write() as connection:
+            outcome, following, first = self._finish(
+                connection, attempt_id, token, result, log, now, partial(take, connection)
+            )
+            if first:
+                self._seen[ask.worker] = now
+                return outcome.model_copy(update={"next": following})
+        # A repeated report, or a claim that cannot share the transaction.
+        outcome = self.finish(attempt_id, token, result, log)
+        following = self.claim(ask.worker, ask.device, ask.slots, ask.request, login)
+        return outcome.model_copy(update={"next": following})
 
     def _peek(
         self,
@@ -203,21 +254,32 @@ class Attempts(Reports):
     def _read_claim(self, connection: sa.Connection, attempt_id: int) -> Claim:
         """Read an attempt's claim. Raises _Unreadable."""
         row = connection.execute(CLAIMED, {"which": attempt_id}).one()
+        return self._claim_of(connection, attempt_id, row, row.token, row.spec_text)
+
+    def _claim_of(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        """Return the claim of a row of `trials`. Raises _Unreadable."""
         try:
-            return self._build_claim(connection, attempt_id, row)
+            return self._build_claim(connection, attempt_id, row, token, spec_text)
         except StoredSpecInvalid as error:
             raise _Unreadable(row.experiment_id, None, str(error)) from error
         except ValidationError as error:
             raise _Unreadable(row.experiment_id, row.id, str(error)) from error
 
-    def _build_claim(self, connection: sa.Connection, attempt_id: int, row: Any) -> Claim:
+    def _build_claim(
+        self, connection: sa.Connection, attempt_id: int, row: Any, token: str, spec_text: str
+    ) -> Claim:
+        stored = self._stored_text(row.experiment_id, spec_text)
+        if stored.error is not None:
+            raise StoredSpecInvalid(row.experiment_id, str(stored.error))
         return Claim(
             attempt=attempt_id,
-            token=row.token,
+            token=token,
             lease_seconds=self.lease_seconds,
             experiment=row.experiment_id,
             trial=row._mapping["index"],
-            spec=self._parsed(row.experiment_id, row.spec),
+            spec=stored.spec,
             candidate=candidate(row._mapping),
             epochs=row.epochs,
             seed=row.seed,
@@ -252,18 +314,17 @@ class Attempts(Reports):
         now = self.clock()
         with self._write() as connection:
             trial_id = self._renew_lease(connection, attempt_id, token, now)
-            row = connection.execute(
-                sa.select(trials.c.stop_requested, experiments.c.state)
-                .join(experiments, experiments.c.id == trials.c.experiment_id)
-                .where(trials.c.id == trial_id)
-            ).one()
-            stop = row.stop_requested or row.state == ExperimentState.STOPPED
-            return Heartbeat(stop=stop, lease_seconds=self.lease_seconds)
+            return self._beat(connection.execute(RUNNING_TRIAL, {"which": trial_id}).one())
+
+    def _beat(self, trial: Any) -> Heartbeat:
+        stop = trial.stop_requested or trial.state == ExperimentState.STOPPED
+        return Heartbeat(stop=stop, lease_seconds=self.lease_seconds)
 
     def points(
         self, attempt_id: int, token: str, points: Sequence[CurvePoint] = (), log: Sequence[LogLine] = ()
-    ) -> None:
-        """Store curve points and log lines, and renew the lease. Repeating a report changes nothing.
+    ) -> Heartbeat:
+        """Store curve points and log lines, and renew the lease as `heartbeat` does. Repeating a report changes
+        nothing.
 
         Raises NotFound, StaleLease.
         """
@@ -271,15 +332,12 @@ class Attempts(Reports):
         with self._write() as connection:
             trial_id = self._renew_lease(connection, attempt_id, token, now)
             self._store_points(connection, attempt_id, points)
-            if log:
-                rows = [_line(attempt_id, line) for line in log]
-                connection.execute(self._insert(log_lines).on_conflict_do_nothing(), rows)
+            self._store_log(connection, attempt_id, log)
+            trial = connection.execute(RUNNING_TRIAL, {"which": trial_id}).one()
             if points:
-                trial = connection.execute(
-                    sa.select(trials.c.experiment_id, trials.c.index).where(trials.c.id == trial_id)
-                ).one()
                 data = {"index": trial._mapping["index"], "epoch": max(point.epoch for point in points)}
                 self._event(connection, trial.experiment_id, "points", data, now)
+            return self._beat(trial)
 
     def checkpoint(self, attempt_id: int, token: str, digest: str) -> None:
         """Record an uploaded file from which a later attempt can resume.
@@ -318,7 +376,7 @@ class Attempts(Reports):
         ).one_or_none()
         if row is None:
             return 0  # renewed, finished or reaped concurrently
-        trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
+        trial = connection.execute(LOCKED_TRIAL_OF, {"which": row.trial_id}).one()
         silent = now - row.heartbeat_at
         failure = Failure(
             kind=FailureKind.FAULT, message=f"worker {row.worker!r} sent nothing for {silent:.0f} s"
@@ -333,52 +391,7 @@ class Attempts(Reports):
         self._write_state(connection, trial, state, now, result, {"attempt": attempt_id, "ending": "lost"})
         return 1
 
-    def workers(self) -> list[WorkerView]:
-        """Return the workers that were active in the last hour or hold trials, by name."""
-        now = self.clock()
-        with self._read() as connection:
-            running_trials: dict[str, list[tuple[int, int]]] = {}
-            heard: dict[str, float] = {}
-            running = connection.execute(
-                sa.select(attempts.c.worker, attempts.c.heartbeat_at, trials.c.experiment_id, trials.c.index)
-                .join(trials, trials.c.id == attempts.c.trial_id)
-                .where(attempts.c.state == AttemptState.RUNNING)
-                .order_by(attempts.c.id)
-            )
-            for row in running:
-                running_trials.setdefault(row.worker, []).append((row.experiment_id, row._mapping["index"]))
-                heard[row.worker] = max(heard.get(row.worker, 0.0), row.heartbeat_at)
-            paused: dict[str | None, list[PauseView]] = {}
-            for pause in self._pauses(connection):
-                paused.setdefault(pause.worker, []).append(pause)
-            views = []
-            for row in connection.execute(sa.select(workers).order_by(workers.c.name)):
-                last = max(row.last_seen, heard.get(row.name, 0.0))
-                if now - last <= FORGET_WORKER_SECONDS or row.name in running_trials:
-                    views.append(
-                        WorkerView(
-                            name=row.name,
-                            device=row.device,
-                            slots=row.slots,
-                            first_seen=moment(row.first_seen),
-                            last_seen=moment(last),
-                            draining=row.draining,
-                            pauses=tuple(paused.get(row.name, ())),
-                            alive=now - last <= max(self.lease_seconds, 3 * SEEN_EVERY_SECONDS),
-                            trials=tuple(running_trials.get(row.name, ())),
-                        )
-                    )
-            return views
 
-
-def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
-    message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
-    level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    known = fingerprint(f"{level}\n{message}".encode(errors="replace"))[:32]
-    return {
-        "attempt_id": attempt_id,
-        "time": line.time,
-        "level": level,
-        "message": message,
-        "fingerprint": known,
-    }
+def _running(claim: Claim, worker: str) -> dict[str, Any]:
+    """Return the content of the event that a trial was claimed."""
+    return {"index": claim.trial, "state": "running", "attempt": claim.attempt, "worker": worker}

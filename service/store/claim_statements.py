@@ -4,6 +4,7 @@ import sqlalchemy as sa
 
 from service.schemas.trials import AttemptState, ExperimentState
 from service.store.tables import (
+    SPEC_TEXT,
     attempts,
     experiments,
     pauses,
@@ -26,6 +27,11 @@ CLAIMABLE = (
                 sa.or_(pauses.c.experiment_id.is_(None), pauses.c.experiment_id == trials.c.experiment_id),
             )
         ),
+        ~sa.exists(
+            sa.select(workers.c.name).where(
+                workers.c.name == sa.bindparam("worker"), workers.c.draining.is_(sa.true())
+            )
+        ),
         # List parameters. Each contains 0, because an empty list would need another statement.
         experiments.c.id.not_in(sa.bindparam("barred", expanding=True)),
         trials.c.id.not_in(sa.bindparam("barred_trials", expanding=True)),
@@ -39,11 +45,23 @@ ADD_ATTEMPT = sa.insert(attempts).returning(attempts.c.id)
 
 
 CLAIMED = (
-    sa.select(trials, attempts.c.token, experiments.c.spec)
+    sa.select(trials, attempts.c.token, SPEC_TEXT)
     .join(attempts, attempts.c.trial_id == trials.c.id)
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(attempts.c.id == sa.bindparam("which"))
 )
+
+
+RUNNING_TRIAL = (
+    sa.select(trials.c.experiment_id, trials.c.index, trials.c.stop_requested, experiments.c.state)
+    .join(experiments, experiments.c.id == trials.c.experiment_id)
+    .where(trials.c.id == sa.bindparam("which"))
+)
+"""A running trial, and the state of its experiment."""
+
+
+EARLIER = sa.select(attempts).where(attempts.c.request == sa.bindparam("request"))
+"""The attempt that an earlier claim with the same request got."""
 
 
 LOOK = sa.select(

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -47,7 +47,7 @@ _STEPS = 20_000
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
-HEAD = "0008"
+HEAD = "0009"
 """Newest migration. A database at this version skips the import of Alembic, which is slow."""
 
 _MIGRATION_LOCK = 0x73706D64  # arbitrary constant
@@ -56,12 +56,13 @@ _SPECS_KEPT = 256
 
 Row = sa.RowMapping
 Clock = Callable[[], float]
+Events = Sequence[tuple[str, dict[str, Any]]]
 
 # Statements of hot paths are built once: building one costs as much as running it.
 _COUNT_EVENT = (
     sa.update(experiments)
     .where(experiments.c.id == sa.bindparam("which"))
-    .values(events=experiments.c.events + 1, updated_at=sa.bindparam("updated_at"))
+    .values(events=experiments.c.events + sa.bindparam("count"), updated_at=sa.bindparam("updated_at"))
     .returning(experiments.c.events)
 )
 _ADD_EVENT = sa.insert(events)
@@ -237,6 +238,10 @@ class Base:
         self._postgres = engine.dialect.name == "postgresql"
         self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._specs_lock = threading.Lock()
+        self._texts: dict[int, tuple[str, StoredSpec]] = {}
+        # A writer that waits for SQLite's lock sleeps and tries again. A lock of this process wakes the next thread
+        # at once.
+        self._writing = None if self._postgres else threading.Lock()
 
     def _stored(self, experiment_id: int, data: Any) -> StoredSpec:
         """Return a stored spec, valid or not. Cached until the stored data change."""
@@ -256,6 +261,22 @@ class Base:
             raise StoredSpecInvalid(experiment_id, str(stored.error))
         return stored.spec
 
+    def _stored_text(self, experiment_id: int, text: str) -> StoredSpec:
+        """Return a stored spec, valid or not, from its stored text. Cached until the text changes."""
+        known = self._texts.get(experiment_id)
+        if known is not None and known[0] == text:
+            return known[1]
+        stored = self._stored(experiment_id, json.loads(text))
+        if len(self._texts) >= _SPECS_KEPT:
+            self._texts.clear()
+        self._texts[experiment_id] = (text, stored)
+        return stored
+
+    def spec_json(self, experiment_id: int) -> str | None:
+        """Return the JSON of the spec that was read last, None when it is not known or not valid."""
+        known = self._texts.get(experiment_id)
+        return None if known is None or known[1].error is not None else known[1].json
+
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         """Read-only transaction on one consistent snapshot of the database."""
@@ -268,11 +289,27 @@ class Base:
     def _write(self) -> Iterator[sa.Connection]:
         """Write transaction. It commits at the end and rolls back when an exception is raised."""
         with (
+            self._turn(),
             translated(),
             self.engine.connect().execution_options(sparsemod_write=True) as connection,
             connection.begin(),
         ):
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until no other thread of this process writes to SQLite. Raises ServerUnavailable."""
+        if self._writing is None:
+            yield
+            return
+        pool = self.engine.pool
+        seconds = pool.timeout() if isinstance(pool, sa.QueuePool) else LOCK_SECONDS
+        if not self._writing.acquire(timeout=seconds):
+            raise ServerUnavailable(f"the database does not answer: {_REASONS['database is locked']}")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     def _insert(self, table: sa.Table) -> Any:
         """Return the dialect's INSERT, which supports ON CONFLICT."""
@@ -285,21 +322,30 @@ class Base:
         return sqlite.insert(table)
 
     def _event(
-        self, connection: sa.Connection, experiment_id: int, kind: str, data: dict[str, Any], now: float
+        self,
+        connection: sa.Connection,
+        experiment_id: int,
+        kind: str,
+        data: dict[str, Any],
+        now: float,
+        more: Events = (),
     ) -> int:
-        """Record an event and return its counter.
+        """Record an event and return its counter. `more` follow it: kinds and data.
 
         The experiment's row stays locked until the commit. Counters therefore become visible in order and
         without gaps: a reader that has seen N has missed nothing below N. Raises NotFound.
         """
-        counter = connection.execute(_COUNT_EVENT, {"which": experiment_id, "updated_at": now}).scalar()
-        if counter is None:
+        bound = {"which": experiment_id, "updated_at": now, "count": 1 + len(more)}
+        last = connection.execute(_COUNT_EVENT, bound).scalar()
+        if last is None:
             raise NotFound("experiment", experiment_id)
-        connection.execute(
-            _ADD_EVENT,
-            {"experiment_id": experiment_id, "counter": counter, "time": now, "kind": kind, "data": data},
-        )
-        return int(counter)
+        first = int(last) - len(more)
+        rows = [
+            {"experiment_id": experiment_id, "counter": first + place, "time": now, "kind": k, "data": d}
+            for place, (k, d) in enumerate([(kind, data), *more])
+        ]
+        connection.execute(_ADD_EVENT, rows if more else rows[0])
+        return first
 
 
 def moment(seconds: float) -> datetime:

@@ -5,24 +5,30 @@ experiment is over or it has no attempts left. Every attempt stays recorded.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from service.schemas.trials import AttemptState, ExperimentState
+from service.schemas.trials import AttemptState, ExperimentState, LogLine
 from service.schemas.workers import AttemptOutcome
+from service.store.engine import Events
 from service.store.files import lock_files
 from service.store.pauses import Pauses
 from service.store.tables import (
+    SPEC_TEXT,
     attempts,
     curve_points,
     experiments,
+    log_lines,
+    pauses,
     trial_artifacts,
     trials,
 )
 from service.store.trial_rows import add_measurements
 from sparsemod.errors import InvalidInput, NotFound, StaleLease
+from sparsemod.files import fingerprint
 from sparsemod.records import Artifact, CurvePoint, FailureKind, TrialResult, TrialState
 from sparsemod.units import METRICS
 
@@ -37,54 +43,84 @@ RELEASED = "released"
 
 # Built once, see service.store.engine.
 TRIAL_OF = (
-    sa.select(trials, experiments.c.spec, experiments.c.state.label("experiment_state"))
+    sa.select(
+        trials,
+        SPEC_TEXT,
+        experiments.c.state.label("experiment_state"),
+        sa.exists(sa.select(pauses.c.key)).label("paused"),
+    )
     .join(experiments, experiments.c.id == trials.c.experiment_id)
     .where(trials.c.id == sa.bindparam("which"))
 )
+_OWN_TRIAL_OF = TRIAL_OF.with_for_update(of=trials, key_share=True)
+LOCKED_TRIAL_OF = TRIAL_OF.with_for_update(of=[trials, experiments], key_share=True)
+"""As TRIAL_OF; nobody changes the two rows before the commit: for a next state that depends on them."""
 _ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("which")).with_for_update()
 _SET_ATTEMPT = sa.update(attempts).where(attempts.c.id == sa.bindparam("which"))
 _SET_TRIAL = sa.update(trials).where(trials.c.id == sa.bindparam("which"))
 
 
+T = TypeVar("T")
+
+
 class Reports(Pauses):
     """Methods of the store that end attempts."""
 
-    def finish(self, attempt_id: int, token: str, result: TrialResult) -> AttemptOutcome:
+    def finish(
+        self, attempt_id: int, token: str, result: TrialResult, log: Sequence[LogLine] = ()
+    ) -> AttemptOutcome:
         """End the attempt, and the trial unless it is queued again.
 
         Repeating the report returns the same answer. Raises NotFound, StaleLease, InvalidInput for an
         inconsistent result or for files that were not uploaded.
         """
-        now = self.clock()
         with self._write() as connection:
-            row = connection.execute(_ATTEMPT, {"which": attempt_id}).one_or_none()
-            if row is None:
-                raise NotFound("attempt", attempt_id)
-            if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
-                raise self._stale(connection, attempt_id, token)
-            trial = connection.execute(TRIAL_OF, {"which": row.trial_id}).one()
-            if row.state != AttemptState.RUNNING:
-                return AttemptOutcome(
-                    experiment=trial.experiment_id,
-                    trial=trial._mapping["index"],
-                    state=TrialState(row.outcome),
-                )
-            stored = self._stored(trial.experiment_id, trial.spec)
-            # When the stored spec does not validate any more, the objectives are unknown.
-            _check(result, () if stored.error is not None else stored.spec.objectives)
-            self._store_points(connection, attempt_id, result.curve)
-            state, ending = self._next_states(connection, trial, result)
-            failure = None if result.failure is None else result.failure.model_dump(mode="json")
-            end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
-            connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
-            self._write_state(
-                connection, trial, state, now, result, {"attempt": attempt_id, "ending": ending.value}
-            )
-            if _environment_failed(result):
-                self._pause_after(connection, row.worker, trial.experiment_id, result, now)
-            elif ending is not AttemptState.RELEASED:
-                self._machine_works(connection, row.worker, trial.experiment_id)
-            return AttemptOutcome(experiment=trial.experiment_id, trial=trial._mapping["index"], state=state)
+            return self._finish(connection, attempt_id, token, result, log, self.clock())[0]
+
+    def _finish(
+        self,
+        connection: sa.Connection,
+        attempt_id: int,
+        token: str,
+        result: TrialResult,
+        log: Sequence[LogLine],
+        now: float,
+        take: Callable[[Any], tuple[T, Events]] | None = None,
+    ) -> tuple[AttemptOutcome, T | None, bool]:
+        """End the attempt; return the outcome, what `take` returned, and whether this is the first report of it.
+
+        `take` gets the trial and does more in this transaction, before the experiment's row is locked. Its events
+        follow the one of this report.
+        """
+        row = connection.execute(_ATTEMPT, {"which": attempt_id}).one_or_none()
+        if row is None:
+            raise NotFound("attempt", attempt_id)
+        if row.token != token or (row.state != AttemptState.RUNNING and row.outcome is None):
+            raise self._stale(connection, attempt_id, token)
+        certain = result.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)
+        trial = connection.execute(
+            _OWN_TRIAL_OF if certain else LOCKED_TRIAL_OF, {"which": row.trial_id}
+        ).one()
+        place = {"experiment": trial.experiment_id, "trial": trial._mapping["index"]}
+        if row.state != AttemptState.RUNNING:
+            return AttemptOutcome(**place, state=TrialState(row.outcome)), None, False
+        stored = self._stored_text(trial.experiment_id, trial.spec_text)
+        # When the stored spec does not validate any more, the objectives are unknown.
+        _check(result, () if stored.error is not None else stored.spec.objectives)
+        self._store_points(connection, attempt_id, result.curve)
+        self._store_log(connection, attempt_id, log)
+        state, ending = self._next_states(connection, trial, result)
+        failure = None if result.failure is None else result.failure.model_dump(mode="json")
+        end = {"state": ending.value, "ended_at": now, "heartbeat_at": now, "failure": failure}
+        connection.execute(_SET_ATTEMPT, {"which": attempt_id, "outcome": state.value, **end})
+        about = {"attempt": attempt_id, "ending": ending.value}
+        taken, more = (None, ()) if take is None else take(trial)
+        self._write_state(connection, trial, state, now, result, about, more)
+        if _environment_failed(result):
+            self._pause_after(connection, row.worker, trial.experiment_id, result, now)
+        elif ending is not AttemptState.RELEASED and trial.paused:
+            self._machine_works(connection, row.worker, trial.experiment_id)
+        return AttemptOutcome(**place, state=state), taken, True
 
     def _next_states(
         self, connection: sa.Connection, trial: Any, result: TrialResult
@@ -133,7 +169,7 @@ class Reports(Pauses):
                 attempts.c.state.in_([AttemptState.FAILED.value, AttemptState.LOST.value]),
             )
         ).scalar_one()
-        allowed = self._stored(trial.experiment_id, trial.spec).spec.limits.attempts
+        allowed = self._stored_text(trial.experiment_id, trial.spec_text).spec.limits.attempts
         return TrialState.FAILED if faults + 1 >= allowed else TrialState.QUEUED
 
     def _write_state(
@@ -144,11 +180,18 @@ class Reports(Pauses):
         now: float,
         result: TrialResult,
         about: dict[str, Any],
+        more: Events = (),
     ) -> None:
-        """Write the trial's new state, and the content of the result when that state is final."""
+        """Write the trial's new state, and the content of the result when that state is final.
+
+        The trial is locked. `more`: events that follow the one of this change.
+        """
         data: dict[str, Any] = {"index": trial._mapping["index"], "state": state.value, **about}
         change: dict[str, Any] = {"state": state.value}
-        counter = self._event_after_trial(connection, trial, data, now)
+        if state.finished:  # before the event, which locks the experiment until the commit
+            add_measurements(connection, trial.id, result.measurements)
+            self._store_artifacts(connection, trial.id, result.artifacts)
+        counter = self._event(connection, trial.experiment_id, "trial", data, now, more)
         if state.finished:
             failure = result.failure if state is TrialState.FAILED else None
             change |= {
@@ -156,16 +199,7 @@ class Reports(Pauses):
                 "notes": list(result.notes), "failure": None if failure is None else failure.model_dump(mode="json"),
                 "failure_kind": None if failure is None else failure.kind.value,
             }  # fmt: skip
-            add_measurements(connection, trial.id, result.measurements)
-            self._store_artifacts(connection, trial.id, result.artifacts)
         connection.execute(_SET_TRIAL, {"which": trial.id, **change})
-
-    def _event_after_trial(
-        self, connection: sa.Connection, trial: Any, data: dict[str, Any], now: float
-    ) -> int:
-        if self._postgres:  # trials are locked before their experiment (see Base)
-            connection.execute(sa.select(trials.c.id).where(trials.c.id == trial.id).with_for_update())
-        return self._event(connection, trial.experiment_id, "trial", data, now)
 
     def _store_artifacts(self, connection: sa.Connection, trial_id: int, files: Sequence[Artifact]) -> None:
         sizes = lock_files(connection, [file.digest for file in files]) if files else {}
@@ -211,15 +245,27 @@ class Reports(Pauses):
     def _store_points(self, connection: sa.Connection, attempt_id: int, points: Iterable[CurvePoint]) -> None:
         rows = [{"attempt_id": attempt_id, **_finite(point.model_dump())} for point in points]
         if rows:
-            statement = self._insert(curve_points)
-            columns = [c.name for c in curve_points.columns if not c.primary_key]
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["attempt_id", "epoch"],
-                    set_={name: statement.excluded[name] for name in columns},
-                ),
-                rows,
-            )
+            connection.execute(self._add_points, rows)
+
+    def _store_log(self, connection: sa.Connection, attempt_id: int, lines: Iterable[LogLine]) -> None:
+        rows = [_line(attempt_id, line) for line in lines]
+        if rows:
+            connection.execute(self._add_log_lines, rows)
+
+    # Built once, see service.store.engine.
+
+    @cached_property
+    def _add_points(self) -> Any:
+        statement = self._insert(curve_points)
+        columns = [c.name for c in curve_points.columns if not c.primary_key]
+        return statement.on_conflict_do_update(
+            index_elements=["attempt_id", "epoch"],
+            set_={name: statement.excluded[name] for name in columns},
+        )
+
+    @cached_property
+    def _add_log_lines(self) -> Any:
+        return self._insert(log_lines).on_conflict_do_nothing()
 
 
 def _environment_failed(result: TrialResult) -> bool:
@@ -266,3 +312,16 @@ def _check(result: TrialResult, objectives: Sequence[str]) -> None:
             raise InvalidInput(
                 "result.measurements", sorted(result.values()), f"also the objectives {', '.join(missing)}"
             )
+
+
+def _line(attempt_id: int, line: LogLine) -> dict[str, Any]:
+    message = line.message.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # PostgreSQL's text cannot store NUL
+    level = line.level.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    known = fingerprint(f"{level}\n{message}".encode(errors="replace"))[:32]
+    return {
+        "attempt_id": attempt_id,
+        "time": line.time,
+        "level": level,
+        "message": message,
+        "fingerprint": known,
+    }

@@ -8,6 +8,7 @@ Operations that need the whole spec (suggestions, claims, extensions) are refuse
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sparsemod.errors import Conflict, InvalidInput, InvalidSpec
@@ -39,6 +40,11 @@ class StoredSpec:
     data: Any
     spec: ExperimentSpec
     error: InvalidInput | None = None
+
+    @cached_property
+    def json(self) -> str:
+        """The spec as in the answer to a claim."""
+        return self.spec.model_dump_json()
 
 
 def read_stored(data: Any) -> StoredSpec:

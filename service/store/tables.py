@@ -50,6 +50,9 @@ experiments = sa.Table(
     sa.Index(None, "state"),
 )
 
+SPEC_TEXT = sa.cast(experiments.c.spec, sa.Text).label("spec_text")
+"""The spec as stored. Comparing the text with a known one is cheaper than parsing it, see Base."""
+
 trials = sa.Table(
     "trials",
     metadata,
@@ -303,6 +306,27 @@ deletions = sa.Table(
     sa.Column("name", sa.String(200), nullable=False),
     sa.Column("login", sa.BigInteger),
     sa.Column("time", sa.Double, nullable=False),
+)
+
+# Uploaded models: measured once, by the server process that holds the token.
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("digest", sa.String(80), sa.ForeignKey("artifacts.digest"), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String(200)),  # owner of the token that uploaded it; None without logins
+    sa.Column("device", sa.String(100), nullable=False),
+    sa.Column("state", sa.String(20), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("token", sa.String(64)),
+    sa.Column("expires_at", sa.Double),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("report", sa.JSON(none_as_null=True)),
+    sa.Column("failure", sa.Text),
+    sa.Index(None, "digest"),
+    sa.Index(None, "state"),
 )
 
 # Exports on request. A row is one trial in some formats. It belongs to the server process that holds its

@@ -337,6 +337,9 @@ def run_suggester(settings: Any, *, holder: str = "", ahead: int = 0) -> None:
         return
     import torch
 
+    from sparsemod.importing.places import offer
+
+    offer(settings.artifacts_dir)
     # The workers need the cores, and the models here are small.
     torch.set_num_threads(1)
     log.info("ready")

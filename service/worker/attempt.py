@@ -30,6 +30,7 @@ from service.worker.attempt_settings import (
     WHOLE,
     AttemptSettings,
     Ending,
+    Following,
     Server,
     environment_result,
     fault_result,
@@ -42,6 +43,7 @@ from service.worker.trial_log import TrialLog
 from sparsemod.errors import Conflict, InvalidInput, NotFound, ServerUnavailable, SparsemodError
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.records import CurvePoint, Failure, FailureKind, TrialResult, TrialState
+from sparsemod.spec.model_files import model_files
 
 if TYPE_CHECKING:
     from service.schemas.workers import Claim
@@ -65,8 +67,15 @@ class Attempt:
     """Runs one claim to its end. Call `run` once; call `release` from any thread."""
 
     def __init__(
-        self, server: Server, claim: "Claim", fork_server: ForkServer, settings: AttemptSettings
+        self,
+        server: Server,
+        claim: "Claim",
+        fork_server: ForkServer,
+        settings: AttemptSettings,
+        following: Callable[[], Following | None] = lambda: None,
     ) -> None:
+        self._following = following
+        self.next: Claim | None = None  # the claim that came with the answer to the report
         self._server, self._claim, self._fork_server, self._settings = server, claim, fork_server, settings
         self._lost = threading.Event()
         self._stop = threading.Event()
@@ -146,16 +155,16 @@ class Attempt:
                 "parameters": claim.parent.parameters,
                 "epochs": claim.parent.epochs,
                 "weights": str(self._fetch(weights[0].digest)),
+                "rewind": [str(self._fetch(a.digest)) for a in claim.parent.artifacts if a.kind == "rewind"],
             }
+        for digest in model_files(claim.spec):
+            job["models"] = str(self._fetch(digest).parent)
         if claim.checkpoint is not None:
             job["checkpoint"] = str(self._fetch(claim.checkpoint))
         return job
 
     def _fetch(self, digest: str) -> Path:
-        """Return a local file with the content of `digest`, downloaded once per worker.
-
-        Raises NotFound, and ServerUnavailable when released.
-        """
+        """Return a local file with this content, downloaded once. Raises NotFound, ServerUnavailable."""
         path = self._settings.directory / "downloads" / digest.removeprefix("sha256:")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +316,9 @@ class Attempt:
         log, mark = self._log.batch(BATCH)
         if points or log:
             try:
-                self._server.points(self._claim.attempt, self._claim.token, points, log)
+                answer = self._server.points(self._claim.attempt, self._claim.token, points, log)
+                if answer.stop:
+                    self._stop.set()
             except InvalidInput as error:
                 self._refusals += 1
                 if self._refusals < REFUSALS:
@@ -372,7 +383,9 @@ class Attempt:
         """Report the result. When the server refuses it or fails on it, report a fault with the reason."""
         attempt, token = self._claim.attempt, self._claim.token
         try:
-            self._retry_request(lambda: self._server.finish(attempt, token, result))
+            following = None if self._release.is_set() else self._following()
+            outcome = self._retry_request(lambda: self._server.finish(attempt, token, result, following))
+            self.next = outcome.next
         except (Conflict, NotFound, ServerUnavailable):
             raise
         except SparsemodError as error:

@@ -22,7 +22,7 @@ import structlog
 from service.client.backoff import Backoff
 from service.errors import AccessDenied
 from service.worker.attempt import Attempt
-from service.worker.attempt_settings import AttemptSettings, Ending, Server
+from service.worker.attempt_settings import AttemptSettings, Ending, Following, Server
 from service.worker.fork_server import ForkServer, ForkServerBroken
 from service.worker.trial_process import PRELOADED
 from sparsemod.errors import InvalidInput, ServerUnavailable, SparsemodError
@@ -185,8 +185,10 @@ class Worker:
     def _slot(self, child: AttemptSettings) -> None:
         """Claim and run trials in a loop."""
         idle_pause, error_pause = Backoff(*POLL_SECONDS, factor=1.5), Backoff(*TROUBLE_SECONDS)
-        while not self._draining.is_set():
-            claim, failed = self._claim()
+        following: Claim | None = None
+        while following is not None or not self._draining.is_set():
+            claim, failed = (following, False) if following is not None else self._claim()
+            following = None
             if not failed:
                 error_pause.reset()
             if claim is None:
@@ -199,7 +201,7 @@ class Worker:
                 self._draining.wait((error_pause if failed else idle_pause).pause())
                 continue
             idle_pause.reset()
-            attempt = Attempt(self._server, claim, self._fork_server, child)
+            attempt = Attempt(self._server, claim, self._fork_server, child, self._wanted)
             with self._lock:
                 self._attempts.add(attempt)
             log.info("trial", experiment=claim.experiment, trial=claim.trial, attempt=claim.attempt)
@@ -215,6 +217,7 @@ class Worker:
                 with self._lock:
                     self._attempts.discard(attempt)
             self.finished += ending is Ending.FINISHED
+            following = attempt.next
             log.info(
                 "reported" if ending is Ending.FINISHED else str(ending or Ending.LOST),
                 experiment=claim.experiment,
@@ -223,6 +226,12 @@ class Worker:
             )
             if self._settings.once:
                 self._draining.set()
+
+    def _wanted(self) -> Following | None:
+        """Return what to claim together with the report of a trial, None when this worker takes no more."""
+        if self._draining.is_set() or self._settings.once:
+            return None
+        return self.name, self._settings.device, self._settings.slots
 
     def _claim(self) -> "tuple[Claim | None, bool]":
         """Return a claim or None, and whether the request failed.

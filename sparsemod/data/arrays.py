@@ -30,6 +30,8 @@ class Arrays:
     `classes`: their number; None infers it from `y`. `names`: the names of the classes.
     `groups`: (N,) integers or text, the group of each sample, such as its subject. Splits never divide a
     group.
+    `lengths`, `test_lengths`, `val_lengths`: (N,) integers, the number of valid steps of each sequence, the first ones;
+    what follows is padding. None: every step is valid. All splits have lengths, or none has.
 
     Raises InvalidInput at construction for any other input; the message names the array, the value and what
     is allowed.
@@ -45,6 +47,9 @@ class Arrays:
     val_y: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
     layout: str | None = None
+    lengths: NDArray[Any] | None = None
+    test_lengths: NDArray[Any] | None = None
+    val_lengths: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         _check_samples("x", self.x)
@@ -52,6 +57,7 @@ class Arrays:
         _check_labels("y", self.y, len(self.x))
         if self.groups is not None:
             _check_groups(self.groups, len(self.x))
+        self._check_lengths()
         classes = self.classes if self.classes is not None else int(self.y.max()) + 1
         if classes < 2:
             raise InvalidInput("classes", classes, "at least 2 classes are needed to learn anything")
@@ -71,6 +77,33 @@ class Arrays:
         if self.names is not None and len(self.names) != classes:
             raise InvalidInput("names", self.names, f"one name for each of the {classes} classes")
         object.__setattr__(self, "classes", classes)
+
+    def _check_lengths(self) -> None:
+        """Check that all splits have lengths, or none, and that they are lengths of sequences."""
+        parts = (
+            ("lengths", self.lengths, self.x),
+            ("test_lengths", self.test_lengths, self.test_x),
+            ("val_lengths", self.val_lengths, self.val_x),
+        )
+        for field, lengths, x in parts:
+            if x is None:
+                if lengths is not None:
+                    raise InvalidInput(field, len(lengths), "nothing, as that split is not there")
+                continue
+            if (lengths is None) != (self.lengths is None):
+                raise InvalidInput(field, lengths, "lengths for every split, or for none")
+            if lengths is not None:
+                _check_lengths(field, lengths, x, self.steps)
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of a sequence, padding included. Raises InvalidInput for samples that are no sequences."""
+        axes = layout(self.layout, self.shape)
+        if len(axes.positions) != 1:
+            raise InvalidInput(
+                "lengths", self.shape, "only for sequences: samples (channels, length) or (time, features)"
+            )
+        return self.shape[axes.positions[0]]
 
     def _check_own(self, part: str, x: Samples | None, y: NDArray[Any] | None, classes: int) -> None:
         """Check a provided split: both arrays or neither, with the shape and the classes of x and y."""
@@ -135,6 +168,19 @@ def _check_labels(field: str, y: object, count: int) -> None:
         raise InvalidInput(field, len(y), f"must have one label for each of the {count} samples")
     if int(y.min()) < 0:
         raise InvalidInput(field, int(y.min()), "labels count from 0")
+
+
+def _check_lengths(field: str, lengths: object, x: Samples, steps: int) -> None:
+    if not isinstance(lengths, np.ndarray):
+        raise InvalidInput(field, type(lengths).__name__, "must be a numpy array")
+    if lengths.shape != (len(x),) or lengths.dtype.kind not in "ui":
+        raise InvalidInput(
+            field, (str(lengths.dtype), lengths.shape), f"one integer for each of the {len(x)} samples"
+        )
+    if not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps:
+        raise InvalidInput(
+            field, [int(lengths.min()), int(lengths.max())], f"1 to {steps}, the steps of a sample"
+        )
 
 
 def _check_groups(groups: object, count: int) -> None:

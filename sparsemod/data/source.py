@@ -1,6 +1,8 @@
 """The registry of datasets.
 
-A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None.
+A dataset is a function `source(root, **options) -> Arrays`. `root` is the folder of all datasets, or None. A
+function whose first parameter has a default, such as `prepare(folder="../data")`, gets options only. A function may
+also return a list of torch's data sets, see `sparsemod.data.torch_sets`.
 `options` are the keys of the spec's `dataset.options`; the function declares them as parameters.
 """
 
@@ -60,14 +62,15 @@ def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArgum
         raise InvalidInput("dataset.name", spec.name, "a function that returns sparsemod.data.Arrays")
     signature = inspect.signature(source)
     parameters = list(signature.parameters.values())
-    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
-        raise InvalidInput(
-            "dataset.name", spec.name, "a function whose first argument is the folder of all data, or None"
-        )
+    # A function without positional parameters, or whose first one has an option's name or a default, finds its files itself.
+    takes_root = any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters) or any(
+        p.kind == p.POSITIONAL_OR_KEYWORD for p in parameters[:1] if p.default is p.empty or p.name == "root"
+    )
+    root = (None if spec.root is None else Path(spec.root),) if takes_root else ()
     try:
-        return signature.bind(None if spec.root is None else Path(spec.root), **options)
+        return signature.bind(*root, **options)
     except TypeError as error:
-        known = [p.name for p in parameters[1:]]
+        known = [p.name for p in parameters[len(root) :]]
         raise InvalidInput(
             "dataset.options", options, f"{error}; {spec.name} takes {', '.join([*known, 'normalization'])}"
         ) from None

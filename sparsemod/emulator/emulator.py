@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sparsemod.emulator.build import MARK_BYTES, link, prepared
 from sparsemod.emulator.elf import section_sizes
 from sparsemod.emulator.machines import STACK, Machine, machine
-from sparsemod.emulator.program import Program, many, program
+from sparsemod.emulator.program import Program, flat_inputs, many, program
 from sparsemod.emulator.toolchain import call, require, versions
 from sparsemod.errors import DoesNotFit, EmulationError, InvalidInput
 from sparsemod.files import scratch
@@ -90,16 +90,17 @@ class Emulator:
         require(core)
 
     def measure(
-        self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None
+        self, network: "IntegerNetwork", images: Int8 | Mapping[str, Int8] | None = None, lengths: Any = None
     ) -> Emulation:
         """Compile, run and measure.
 
-        `images`: at least one int8 input (N, *input shape), for several inputs by name; default: one input of zeros.
+        `images`: at least one int8 input (N, *input shape), for several inputs by name; default: one input of zeros. `lengths` (N,): see
+        IntegerNetwork.run.
 
         Stack and instructions are measured on the first image. Raises Unsupported for a layer without a C
         kernel, DoesNotFit (region and bytes over), EmulationError for a crash or a timeout.
         """
-        from sparsemod.quantization.packing import packed, unpacked
+        from sparsemod.quantization.packing import unpacked
 
         if images is None:
             inputs = {name: np.zeros((1, *network.tensors[name].shape), np.int8) for name in network.inputs}
@@ -112,21 +113,26 @@ class Emulator:
                 raise InvalidInput(
                     "images", (str(values.dtype), values.shape), f"int8 of shape (N, {wanted})"
                 )
-        emulation = self.run(program(network), packed(network, inputs))
+        emulation = self.run(program(network), flat_inputs(network, inputs, lengths))
         named = unpacked(network, emulation.outputs)
         first = next(iter(named.values()))
         return Emulation(**{**vars(emulation), "outputs": first, "named": named})
 
-    def outputs(self, cases: "Sequence[tuple[IntegerNetwork, Int8]]") -> list[Int8]:
+    def outputs(
+        self, cases: "Sequence[tuple[IntegerNetwork, Int8] | tuple[IntegerNetwork, Int8, Any]]"
+    ) -> list[Int8]:
         """Run many (network, int8 images) in one start of QEMU; return the outputs (N, *output shape) of each.
+
+        A case may also have the lengths (N,).
 
         Raises the same errors as `measure`.
         """
-        named = self.outputs_named([(network, {network.input: images}) for network, images in cases])
+        named = self.outputs_named([(case[0], {case[0].input: case[1]}, *case[2:]) for case in cases])
         return [next(iter(each.values())) for each in named]
 
     def outputs_named(
-        self, cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]]]"
+        self,
+        cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]] | tuple[IntegerNetwork, Mapping[str, Int8], Any]]",
     ) -> list[dict[str, Int8]]:
         """As `outputs`, with inputs and outputs by name."""
         from sparsemod.quantization.packing import unpacked
@@ -136,7 +142,7 @@ class Emulator:
         source, images, places = many(cases)
         outputs = self.run(source, images, marks=False).outputs
         results = []
-        for (network, inputs), (start, size) in zip(cases, places, strict=True):
+        for (network, inputs, *_), (start, size) in zip(cases, places, strict=True):
             count = len(next(iter(inputs.values())))
             results.append(unpacked(network, outputs[start : start + count, :size]))
         return results

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,29 @@ class Program:
     constants: int = 0
 
 
+_LENGTH = 4
+"""Bytes before a sample that hold its number of valid steps, for a network that uses it."""
+
+_READ = "(uint8_t)input[0] | (uint8_t)input[1] << 8"
+
+
+def _head(network: "IntegerNetwork") -> int:
+    """Return the bytes before a sample."""
+    return _LENGTH if network.uses_lengths else 0
+
+
+def flat_inputs(network: "IntegerNetwork", inputs: Mapping[str, Int8], lengths: Any = None) -> Int8:
+    """Return the samples as the program reads them: (N, bytes of all inputs), each after its length if the network uses lengths."""
+    from sparsemod.quantization.packing import packed
+
+    flat = packed(network, inputs)
+    steps = network.checked_lengths(len(flat), lengths)
+    if steps is None:
+        return flat
+    stored = steps.astype("<i4").view(np.int8).reshape(len(flat), _LENGTH)
+    return np.concatenate([stored, flat], axis=1)
+
+
 def program(network: "IntegerNetwork") -> Program:
     """Generate the C project, with its kernels separate.
 
@@ -38,9 +61,10 @@ def program(network: "IntegerNetwork") -> Program:
     """
     from sparsemod.export.c import generate, kernel_sources
 
-    project = generate(network, name=_MODEL if network.several else "network")
+    wrapped = network.several or network.uses_lengths
+    project = generate(network, name=_MODEL if wrapped else "network")
     own = dict(project.assembled())
-    if network.several:
+    if wrapped:
         own["network.c"] = f'#include "{_MODEL}.h"\n{_entry("network_run")}{_call(_MODEL, network)}'
     kernels = {f"kernels/{name}": content for name, content in kernel_sources().items()}
     return Program(
@@ -48,14 +72,14 @@ def program(network: "IntegerNetwork") -> Program:
         network=own,
         layers=tuple(layer.name for layer in project.layers),
         constants=project.data_bytes,
-        inputs=sum(network.tensors[name].elements for name in network.inputs),
+        inputs=_head(network) + sum(network.tensors[name].elements for name in network.inputs),
         outputs=_output_size(network),
         arena=project.arena.size,
     )
 
 
 _MODEL = "model"
-"""The name of a network with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
+"""The name of a network with lengths or with several inputs or outputs; `network_run` calls it with pointers into one input and one output."""
 
 
 def _output_size(network: "IntegerNetwork") -> int:
@@ -70,10 +94,12 @@ def _entry(name: str) -> str:
 
 def _call(name: str, network: "IntegerNetwork") -> str:
     """Return the body of that function: a call of the model `name`."""
-    pointers, start = [], 0
+    pointers, start = [], _head(network)
     for tensor in network.inputs:
         pointers.append(f"input + {start}")
         start += network.tensors[tensor].elements
+    if network.uses_lengths:
+        pointers.append(_READ)
     start = 0
     for tensor in network.outputs.values():
         pointers.append(f"output + {start}")
@@ -82,7 +108,7 @@ def _call(name: str, network: "IntegerNetwork") -> str:
 
 
 def many(
-    cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]]]",
+    cases: "Sequence[tuple[IntegerNetwork, Mapping[str, Int8]] | tuple[IntegerNetwork, Mapping[str, Int8], Any]]",
 ) -> tuple[Program, Int8, list[tuple[int, int]]]:
     """Combine several networks, each with its inputs by name, in one program; the first two bytes of an input select the network.
 
@@ -90,12 +116,11 @@ def many(
     input, its output size).
     """
     from sparsemod.export.c import generate, kernel_sources
-    from sparsemod.quantization.packing import packed
 
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     own = {path: content for project in projects for path, content in project.assembled().items()}
-    flat = [packed(network, images) for network, images in cases]
-    sizes = [_output_size(network) for network, _ in cases]
+    flat = [flat_inputs(*case) for case in cases]
+    sizes = [_output_size(case[0]) for case in cases]
     inputs = 4 + max(images.shape[1] for images in flat)
     rows: list[Int8] = []
     places: list[tuple[int, int]] = []
@@ -106,15 +131,11 @@ def many(
         places.append((sum(len(row) for row in rows), sizes[index]))
         rows.append(padded)
     includes = "".join(f'#include "net{index}.h"\n' for index in range(len(cases)))
-    entries = [
-        f"net{index}_entry" if network.several else f"net{index}_run"
-        for index, (network, _) in enumerate(cases)
-    ]
+    entries = [f"net{index}_entry" for index in range(len(cases))]
     table = ", ".join(entries)
     whole = "".join(
-        f"static {_entry(name)}{_call(f'net{index}', network)}"
-        for index, (name, (network, _)) in enumerate(zip(entries, cases, strict=True))
-        if network.several
+        f"static {_entry(name)}{_call(f'net{index}', case[0])}"
+        for index, (name, case) in enumerate(zip(entries, cases, strict=True))
     )
     own["network.c"] = (
         f"#include <stdint.h>\n{includes}{whole}"

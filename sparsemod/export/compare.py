@@ -81,16 +81,18 @@ def compare(
     data: str,
     most: int | None = None,
     int8_inputs: NDArray[np.int8] | None = None,
+    lengths: Any = None,
 ) -> Verification:
     """Compare the outputs of `run` with those of the network, on at most `most` samples.
 
     `run` maps int8 inputs (N, *input shape) to int8 outputs (N, *output shape). `int8_inputs`: the int8 inputs, if they are not the
-    quantized `samples` (normalized floats). `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
+    quantized `samples` (normalized floats). `lengths` (N,): the valid steps of the samples; `run` knows them. `labels` are classes (N,), or (N, *positions) for a map; labels that are not integers are
     ignored."""
     int8_inputs = (inputs(network, samples)[network.input] if int8_inputs is None else int8_inputs)[:most]
     if not len(int8_inputs):
         raise InvalidInput("samples", 0, "at least one sample")
-    expected, outputs = network.run(int8_inputs), run(int8_inputs)
+    expected = network.run(int8_inputs, None if lengths is None else np.asarray(lengths)[:most])
+    outputs = run(int8_inputs)
     gaps = np.abs(expected.astype(np.int32) - outputs.astype(np.int32))
     truth = None if labels is None or samples is None else np.asarray(labels)[:most]
     if truth is not None and truth.dtype.kind not in "iub":

@@ -59,12 +59,14 @@ class Exporter(Plugin[C]):
         name: str = DEFAULT,
         samples: Any = None,
         labels: Any = None,
+        lengths: Any = None,
         data: str = "random inputs",
     ) -> ExportReport:
         """Write the network's files and the report into `folder`, and compare the files with the network.
 
         `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape), for several
-        inputs by name, with `labels` (N,), described by `data`; without samples random int8 inputs are used.
+        inputs by name, with `labels` (N,), described by `data`; without samples random int8 inputs are used. `lengths` (N,): the valid
+        steps of the samples, for a network that uses them.
         Raises InvalidInput for a name, Unsupported (with operator, layer, and the formats that support it), ToolsMissing with the pip
         command.
         """
@@ -73,7 +75,10 @@ class Exporter(Plugin[C]):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         check(self, network)
-        written = self.write(network, folder, name=name, samples=samples, labels=labels, data=data)
+        options = (
+            {"lengths": lengths} if network.uses_lengths else {}
+        )  # only formats that can express them get here
+        written = self.write(network, folder, name=name, samples=samples, labels=labels, data=data, **options)
         report = written.model_copy(
             update={"files": tuple(_listed(folder)), "seconds": round(time.perf_counter() - started, 3)}
         )

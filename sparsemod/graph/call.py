@@ -230,19 +230,19 @@ class Call:
     def emit(
         self, kind: str, inputs: tuple[str, ...], attributes: Mapping[str, Any] | None = None,
         weight: Constant | None = None, bias: Constant | None = None, shape: tuple[int, ...] | None = None,
-        layout: str | None = "as input", named: bool = True, **more: Constant,
+        layout: str | None = "as input", named: bool = True, label: str | None = None, **more: Constant,
     ) -> str:  # fmt: skip
         """Append an operator and make its output this call's result. `more` are further constants, stored as attributes.
 
         `shape`: the output's shape, when it differs from ATen's. `layout`: the output's layout; None for the default layout of its
         shape. When absent, the output takes the first input's layout if the number of axes is equal. `named`: the operator may
-        take the layer's name.
+        take the layer's name, to which `label` adds a part of the layer.
 
         Raises Unsupported when the kind needs positions and channels first, and an input lacks them.
         """
         for tensor in inputs:
             self._check_input(kind, tensor)
-        name = self._name(kind, named)
+        name = self._name(kind if label is None else label, named and label is None)
         keys = {role: self._store_tensor(name, role, constant) for role, constant in more.items()}
         self.walker.operators.append(
             Operator(

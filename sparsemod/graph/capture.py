@@ -18,6 +18,7 @@ from sparsemod.graph.operators import Graph
 from sparsemod.graph.signature import Inputs, Shapes, inputs_of
 from sparsemod.graph.trace import BATCH, Program, exported, recorded
 from sparsemod.graph.walk import Walker
+from sparsemod.layouts import layout as layout_of
 from sparsemod.stage_errors import is_out_of_memory, place_of, stage_errors, type_name
 
 
@@ -38,6 +39,7 @@ def capture(
     module have the names of their weights.
 
     Needs: inputs (N, *shape), outputs (N, ...), and Python control flow that does not depend on the inputs' values.
+    A module with the attribute `uses_lengths` also gets the number of valid steps of each sample (see `sparsemod.sequences`).
     Guarantees: `run_float` gives the same outputs; the module's mode, weights and gradients stay unchanged; the state is a float32
     copy.
 
@@ -67,6 +69,8 @@ def _captured(module: nn.Module, inputs: Inputs) -> Graph:
     with evaluating(module), batch_first(module), warnings.catch_warnings():
         # These warnings concern speed on this machine or torch's internals; the module's author cannot act on them.
         warnings.simplefilter("ignore")
+        if getattr(module, "uses_lengths", False):
+            return _with_lengths(module, examples, inputs)
         try:
             return _graph(module, recorded(module, examples), inputs)
         except Exception as error:  # not an error yet: torch.export decides, and its messages are better
@@ -95,6 +99,23 @@ def capture_one(module: nn.Module, shape: Sequence[int], layout: str | None = No
             type(module).__name__,
         )
     return graph
+
+
+def _with_lengths(module: nn.Module, examples: tuple[Any, ...], inputs: Inputs) -> Graph:
+    """Capture a module that reads lengths; torch.export cannot trace how they pack sequences."""
+    name, shape = next(iter(inputs.shapes.items()))
+    steps = layout_of(inputs.layouts.get(name), shape).image(shape)[2]
+    lengths = torch.full((len(examples[0]),), steps)
+    _run(module, (*examples, lengths))
+    try:
+        program = recorded(module, examples, lengths)
+    except Exception as error:
+        if isinstance(error, SparsemodError) or is_out_of_memory(error):
+            raise
+        hint = f"the lengths may only reach packed recurrent layers and the functions of sparsemod.sequences; {_first_line(error)}"
+        raise Unsupported("use of the lengths", type(module).__name__, "capture", hint=hint) from error
+    with stage_errors("capture"):
+        return _graph(module, program, inputs)
 
 
 def _batch_of(module: nn.Module) -> int:

@@ -25,6 +25,8 @@
 | matmul | two of any | products, rows, columns, inner; first and second: sizes, strides, offset (see `sparsemod.patterns`); factor |
 | offset | any | |
 | l2_normalize | any | axis |
+| gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
+| last_step, mean_steps | (steps, features) | lengths |
 
 `sparsemod.kinds` defines the kinds and their traits, `sparsemod.layouts` the layouts of tensors. A sequence is processed as an image
 of height 1: its windows have one row.
@@ -32,6 +34,10 @@ of height 1: its windows have one row.
 `parameter` is the module's name of the convolution or linear weight from which an operator's weight comes. It is None for a computed
 weight and for one that belongs to no such layer; pruning methods only see weights with a name. In a deployed graph conv, linear and
 add also have `activation`: None, "relu" or "relu6".
+
+An operator whose attribute `lengths` is not 0 reads the number of valid steps of each sample as a second input, which is no tensor
+of the graph: of its own input max(1, number // `lengths`) steps are valid. The weight of gru and lstm is (gates x units, features + units): the matrix of the input beside that of the state, with
+the gates in torch's order. Its `bias` is that of the input.
 """
 
 from collections.abc import Mapping
@@ -83,7 +89,8 @@ class Operator:
     @property
     def keys(self) -> tuple[str, ...]:
         """Return every key into the graph's state that this operator uses."""
-        possible = (self.weight, self.bias, self.attributes.get("mean"), self.attributes.get("variance"))
+        more = (self.attributes.get(name) for name in ("mean", "variance", "state_bias"))
+        possible = (self.weight, self.bias, *more)
         return tuple(key for key in possible if key is not None)
 
 
@@ -138,6 +145,11 @@ class Graph:
     def elements(self, name: str) -> int:
         """Return the number of a tensor's elements, for one sample."""
         return self.tensors.elements(name)
+
+    @property
+    def uses_lengths(self) -> bool:
+        """Whether an operator reads the number of valid steps of each sample."""
+        return any(operator.attributes.get("lengths") for operator in self.operators)
 
     def users(self) -> dict[str, list[Operator]]:
         """Return tensor -> the operators that read it, in order; an operator that reads it twice is listed once."""

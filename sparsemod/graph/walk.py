@@ -18,7 +18,9 @@ from sparsemod.graph.aten import TRANSLATIONS
 from sparsemod.graph.call import Call, Constant, Moved
 from sparsemod.graph.means import merge_means
 from sparsemod.graph.operators import Graph, Operator
+from sparsemod.graph.recurrent_ends import keep_last_steps
 from sparsemod.graph.rules.movements import place
+from sparsemod.graph.sequence_values import FromLengths, StepsFirst, is_steps_first, translated
 from sparsemod.graph.signature import Inputs, parts
 from sparsemod.graph.trace import CannotFollow, Program
 from sparsemod.layouts import RANKS, Tensors, default_layout
@@ -52,6 +54,8 @@ class Walker:
             for node, (key, tensor) in program.constants.items()
         }
         self.values.update(zip(program.inputs, self.inputs, strict=True))
+        if program.lengths is not None:
+            self.values[program.lengths] = FromLengths("lengths")
         self.storage: dict[Node, Node] = {
             node: node for node in self.values
         }  # node -> the node whose memory its tensor shares
@@ -80,6 +84,7 @@ class Walker:
         kept = tuple(outputs.values())
         needed, kept = _drop_squeezes(_needed_operators(self.operators, kept), kept, self.shapes)
         needed = merge_means(needed, kept, self.shapes)
+        needed = keep_last_steps(needed, kept, self.shapes, self.layouts)
         operators = _fuse_pads(needed, kept, Tensors(self.shapes, self.layouts))
         tensors = {*self.inputs, *(operator.output for operator in operators)}
         keys = {key for operator in operators for key in operator.keys}
@@ -170,6 +175,11 @@ class Walker:
         if all(isinstance(value, Constant) for value in inputs):
             self._evaluate(node)
             return
+        if translated(call):
+            return
+        if is_steps_first(node, self):
+            self.values[node], self.storage[node] = StepsFirst(inputs[0]), node
+            return
         if not TRANSLATIONS.has(str(node.target)):
             raise call.unsupported()
         self.storage[node] = node
@@ -192,6 +202,8 @@ class Walker:
             raise Call(self, node).unsupported("its result is random")
         args = map_arg(node.args, lambda n: self.values[n].tensor)
         kwargs = map_arg(node.kwargs, lambda n: self.values[n].tensor)
+        if getattr(kwargs.get("device"), "type", None) == "meta":
+            kwargs = {**kwargs, "device": torch.device("cpu")}  # a tensor made on the device of the sample
         with torch.no_grad():
             result = node.target(*args, **kwargs)  # type: ignore[operator]
         if isinstance(result, Tensor) and result.is_meta:

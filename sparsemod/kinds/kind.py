@@ -59,6 +59,12 @@ class Kind:
     """It can read a vector's elements in any order, because its weights can be permuted."""
     takes_padding: bool = False
     """Zero padding before it can be merged into its own padding."""
+    recurrent: bool = False
+    """It has a state that passes from each step of a sequence to the next."""
+    dense: bool = False
+    """Its weights are always stored densely."""
+    fixed_range: bool = False
+    """Its output has a scale and zero point that do not depend on the samples."""
     captured: bool = True
     """A captured graph may contain it."""
     deployed: bool = True
@@ -82,6 +88,7 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.movements",
         "sparsemod.kinds.normalizing",
         "sparsemod.kinds.products",
+        "sparsemod.kinds.recurrent",
     ),
 )
 """Every kind of operator by name.

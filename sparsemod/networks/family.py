@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sparsemod.errors import BuildError, InvalidInput, SparsemodError, UnknownName
 from sparsemod.layouts import LAYOUTS
+from sparsemod.networks.own_module import is_module_class, own_module_family
 from sparsemod.records import DataInfo, Value
 from sparsemod.registry import Registry, summarize_error
+from sparsemod.space.from_ax import from_ax, is_ax
 from sparsemod.space.parameters import Categorical, Fixed, Integer, Parameter, Real
 from sparsemod.space.space import Space
 
@@ -66,11 +68,15 @@ class Family:
             raise InvalidInput("network.family", self.name, allowed) from error
         if isinstance(space, Space):
             return space.check_reachable()
+        if _of_ax(space):
+            return from_ax(space).check_reachable()
         try:
             parameters = _parameters(space)
         except TypeError:
             raise InvalidInput(
-                f"space of family {self.name!r}", space, "a Space, a list of parameters, or a mapping of them"
+                f"space of family {self.name!r}",
+                space,
+                "a Space, a list of parameters, a mapping of them, or an Ax space",
             ) from None
         return Space(parameters).check_reachable()
 
@@ -194,7 +200,9 @@ class _FromFunction:
 
 
 FAMILIES: Registry[FamilyFactory] = Registry(
-    "network family", "sparsemod.families", builtin=("sparsemod.networks @family",)
+    "network family",
+    "sparsemod.families",
+    builtin=("sparsemod.networks @family", "sparsemod.importing @family"),
 )
 
 
@@ -245,12 +253,30 @@ def create_family(name: str, options: Mapping[str, Value] | None = None, *, impo
     factory: Any = FAMILIES.get(name, imports=imports, field="network.family")
     if not isinstance(factory, FamilyFactory):  # `module:attribute` may name an undecorated class
         if not all(callable(getattr(factory, method, None)) for method in ("space", "build")):
-            raise InvalidInput(
-                "network.family", name, "a class with `space` and `build`, or a decorated function"
-            )
+            if not is_module_class(factory):
+                raise InvalidInput(
+                    "network.family",
+                    name,
+                    "a class with `space` and `build`, a decorated function, or a torch module class Net(parametrization, classes, input_shape)",
+                )
+            factory = own_module_family(factory, name.partition(":")[0])
         factory = FamilyFactory(name, factory, None)
     created: Family = factory(**(options or {}))
     return created
+
+
+def _of_ax(space: Any) -> bool:
+    """Return whether a space is one of Ax, or a list or mapping of Ax parameters."""
+    if is_ax(space):
+        return True
+    items = (
+        list(space.values())
+        if isinstance(space, Mapping)
+        else space
+        if isinstance(space, list | tuple)
+        else ()
+    )
+    return any(is_ax(item) for item in items)
 
 
 def _parameters(space: Any) -> list[Parameter]:

@@ -12,7 +12,9 @@ from sparsemod.pipeline.problem import Problem
 from sparsemod.pipeline.screening import measured_costs
 from sparsemod.quantization import Quantized
 from sparsemod.records import Measurement
+from sparsemod.sequences import Padded, call
 from sparsemod.training.metrics import METRICS
+from sparsemod.training.votes import voted
 from sparsemod.units import over_budget
 
 if TYPE_CHECKING:
@@ -32,13 +34,16 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
     if training_memory.METRIC in work.planned:  # of the network that was trained
         by_metric[training_memory.METRIC] = work.planned[training_memory.METRIC]
     work.notes += notes
-    x, y = work.data.validation.tensors()
+    split = work.data.validation
+    x, _ = split.tensors()
     with torch.inference_mode():
         # Use torch's default memory format, which a user's module may need for `view`.
         plain = x.clone(memory_format=torch.contiguous_format)
-        score = METRICS.create(problem.spec.training.metric).score(module.eval()(plain).numpy(), y.numpy())
+        batch = plain if split.lengths is None else Padded(plain, torch.from_numpy(split.lengths))
+        outputs = call(module.eval(), batch).numpy()
+    score = METRICS.create(problem.spec.training.metric).score(*voted(outputs, split.y, split.sequence))
     floating = Measurement(
-        metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {len(y)} samples",
+        metric="float_error", value=score.value, unit="fraction", method=f"float network before quantization on {counted(split)}",
         target="host", split="validation", standard_error=score.standard_error,
     )  # fmt: skip
     for name in problem.spec.objectives:
@@ -55,13 +60,21 @@ def measurements(work: "Work", module: nn.Module, network: Quantized) -> list[Me
 def network_error(problem: Problem, network: Quantized, split: Split) -> Measurement:
     """Return the spec's metric of `network` on `split`, with its standard error."""
     metric = problem.spec.training.metric
-    score = METRICS.create(metric).score(network.logits(split.x), split.y)
+    outputs = network.logits(split.x, split.lengths)
+    score = METRICS.create(metric).score(*voted(outputs, split.y, split.sequence))
     return Measurement(
         metric="error",
         value=score.value,
         unit="fraction",
-        method=f"{'' if metric.name == 'error' else f'{metric.name} of the '}{network.title} on {len(split)} samples",
+        method=f"{'' if metric.name == 'error' else f'{metric.name} of the '}{network.title} on {counted(split)}",
         target="host",
         split="test" if split.name == "test" else "validation",
         standard_error=score.standard_error,
     )
+
+
+def counted(split: Split) -> str:
+    """Return the number of samples in words: "370 samples", or "370 sequences by votes of 512 windows"."""
+    if split.sequence is None:
+        return f"{len(split)} samples"
+    return f"{split.sequences} sequences by votes of {len(split)} windows"

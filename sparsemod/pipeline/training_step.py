@@ -1,22 +1,21 @@
 """Training of the network within a stage: curve, notes, checkpoint."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from safetensors.torch import save as save_tensors
 from torch import nn
 
 from sparsemod.errors import InvalidInput
+from sparsemod.pipeline.rewinding import rewound
 from sparsemod.pipeline.teacher import teacher_of
+from sparsemod.pipeline.work import Work, plain_tensors
 from sparsemod.records import CurvePoint, TrialResult, TrialState
 from sparsemod.training import Resident, TrainingOutcome, train
 from sparsemod.training.pruner import Pruner
 
-if TYPE_CHECKING:
-    from sparsemod.pipeline.work import Work
-
 
 def train_network(
-    work: "Work", *, epochs: int, pruner: Callable[[nn.Module], Pruner] | None = None
+    work: Work, *, epochs: int, pruner: Callable[[nn.Module], Pruner] | None = None
 ) -> TrialResult | None:
     """Train `work.module` with the spec's settings; it then holds the weights of its best epoch.
 
@@ -44,6 +43,9 @@ def train_network(
         outcome = _train(work, epochs, pruner, None)
     work.trainings += 1
     work.notes += outcome.notes
+    if outcome.kept is not None:
+        kept = outcome.kept
+        work.keep("rewind", "rewind.safetensors", lambda: save_tensors(plain_tensors(kept)))
     if outcome.diverged is not None:
         work.notes.append(f"training diverged in epoch {outcome.diverged}; the best weights before are kept")
     if outcome.stopped:
@@ -55,27 +57,32 @@ def train_network(
 
 
 def _train(
-    work: "Work", epochs: int, pruner: Callable[[nn.Module], Pruner] | None, resume: bytes | None
+    work: Work, epochs: int, pruner: Callable[[nn.Module], Pruner] | None, resume: bytes | None
 ) -> TrainingOutcome:
     before = tuple(work.curve)
 
     def numbered(point: CurvePoint) -> CurvePoint:
         return point.model_copy(update={"epoch": len(before) + point.epoch}) if before else point
 
-    module = work.network()
+    module, special = work.network(), work.special
+    method = None if pruner is None else pruner(module)
+    if special.rewinds and method is not None:
+        method = rewound(work, method)
     outcome = train(
         module,
         Resident.of(work.data, work.device),
-        work.problem.training(work.values),
+        work.problem.training(work.values, special.changes),
         epochs=epochs,
         seed=work.seed + work.trainings,
         device=work.device,
-        pruner=None if pruner is None else pruner(module),
+        pruner=method,
         teacher=teacher_of(work),
         on_epoch=lambda point: work.reporter.point(numbered(point)),
         should_stop=work.reporter.should_stop,
         resume=resume,
         on_checkpoint=work.reporter.checkpoint if work.trainings == 0 else None,
+        start_epoch=special.start_epoch,
+        keep_epoch=special.keep_epoch if work.trainings == 0 else None,
     )
     work.curve = (*before, *map(numbered, outcome.curve))
     return outcome

@@ -94,7 +94,7 @@ class _Cut:
 
 def _cut(operator: Operator, graph: Graph, channels: Channels, keep: Keep) -> _Cut | None:
     alone = operator.traits.affine or operator.traits.per_channel
-    if not (operator.traits.weighted or alone):
+    if operator.traits.recurrent or not (operator.traits.weighted or alone):
         return None
     source = channels.labels[operator.inputs[0]]
     rows = np.flatnonzero(keep[channels.labels[operator.output]])

@@ -28,8 +28,12 @@ def named_samples(graph: Graph, samples: Samples) -> dict[str, Tensor]:
     return dict(zip(graph.inputs, samples, strict=True))
 
 
-def calibrate(graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None) -> dict[str, Range]:
+def calibrate(
+    graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None, lengths: Tensor | None = None
+) -> dict[str, Range]:
     """Return (low, high) of every tensor of `graph` over `samples` (see `Samples`), computed by `rule` (None: min_max).
+
+    `lengths` (N,): the valid steps of the samples, for a graph that uses them.
 
     Raises InvalidInput for no samples, and for values that are not finite (with the tensor's name).
     """
@@ -50,5 +54,5 @@ def calibrate(graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None
         )
 
     with torch.no_grad():
-        run_float_named(graph, named, observe)
+        run_float_named(graph, named, observe, lengths)
     return ranges

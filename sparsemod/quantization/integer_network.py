@@ -21,7 +21,7 @@ from sparsemod.quantization.arithmetic import (
 from sparsemod.quantization.files import pack, unpack
 from sparsemod.quantization.interpreter import run
 from sparsemod.quantization.layers import LAYERS, Layer, Weighted, layer_fields
-from sparsemod.quantization.network import Evaluation, LayerInfo, best, sized
+from sparsemod.quantization.network import Evaluation, LayerInfo, best, checked_lengths, sized
 from sparsemod.quantization.raw_samples import InputNormalization
 from sparsemod.quantization.tensor import TensorInfo
 
@@ -175,8 +175,10 @@ class IntegerNetwork(Evaluation):
             quantized[name] = quantize_values(sized(values, info.shape), info.scale, info.zero_point)
         return quantized
 
-    def run_named(self, inputs: Mapping[str, Int8]) -> dict[str, Int8]:
-        """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name, in integer arithmetic alone."""
+    def run_named(self, inputs: Mapping[str, Int8], lengths: Any = None) -> dict[str, Int8]:
+        """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name, in integer arithmetic alone.
+
+        `lengths`: see `run`."""
         given = _named(inputs, self.inputs)
         for name, values in given.items():
             if values.dtype != np.int8:
@@ -185,7 +187,8 @@ class IntegerNetwork(Evaluation):
         if len({len(values) for values in given.values()}) != 1:
             counts = {name: len(values) for name, values in given.items()}
             raise InvalidInput("inputs", counts, "the same number of samples of each")
-        return run(self, given)
+        count = len(next(iter(given.values())))
+        return run(self, given, self.checked_lengths(count, lengths))
 
     def logits_named(self, samples: Mapping[str, Any]) -> dict[str, Float32]:
         """Return the real outputs (N, *output shape) by name of float samples of every input by name."""
@@ -195,6 +198,16 @@ class IntegerNetwork(Evaluation):
             name: dequantize_values(values, infos[name].scale, infos[name].zero_point)
             for name, values in outputs.items()
         }
+
+    @property
+    def uses_lengths(self) -> bool:
+        """Whether a layer reads the number of valid steps of each sample."""
+        return any(layer.attributes.get("lengths") for layer in self.layers)
+
+    @property
+    def steps(self) -> int:
+        """The steps of a sample, when it is a sequence."""
+        return self.named.image(self.input)[2]
 
     def quantize_input(self, images: Any) -> Int8:
         """Quantize float images (N, *input shape) to the network's int8 input: round half to even, clamp."""
@@ -208,23 +221,34 @@ class IntegerNetwork(Evaluation):
             return self.quantize_input(raw)
         return self.quantize_input(self.normalization.apply(sized(raw, self.input_shape)))
 
-    def run(self, images: Int8) -> Int8:
-        """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape), in integer arithmetic alone."""
+    def run(self, images: Int8, lengths: Any = None) -> Int8:
+        """Compute int8 outputs (N, *output shape) from int8 inputs (N, *input shape), in integer arithmetic alone.
+
+        `lengths` (N,): the valid steps of each sample, for a network that uses them; without it every step is valid.
+        """
         self._single("run")
         if images.dtype != np.int8:
             raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
-        return run(self, {self.input: sized(images, self.input_shape)})["output"]
+        return self.run_named({self.input: sized(images, self.input_shape)}, lengths)["output"]
 
-    def logits(self, images: Any) -> Float32:
-        """Return the real outputs (N, classes) of float images: the dequantized int8 outputs."""
+    def checked_lengths(self, count: int, lengths: Any = None) -> NDArray[np.int64] | None:
+        """Return `lengths` (N,) as int64, the number of all steps without it; None for a network that does not use lengths.
+
+        Raises InvalidInput unless they are `count` whole numbers from 1 to the number of steps."""
+        if not self.uses_lengths:
+            return None
+        return checked_lengths(count, self.steps, lengths)
+
+    def logits(self, images: Any, lengths: Any = None) -> Float32:
+        """Return the real outputs (N, classes) of float images: the dequantized int8 outputs. `lengths`: see `run`."""
         self._single("logits")
         info = self.tensors[self.output]
-        return dequantize_values(self.run(self.quantize_input(images)), info.scale, info.zero_point)
+        outputs = self.run(self.quantize_input(images), lengths)
+        return dequantize_values(outputs, info.scale, info.zero_point)
 
-    def predict(self, images: Any) -> NDArray[np.int64]:
+    def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
-        outputs = self.run(self.quantize_input(images))
-        return best(outputs)
+        return best(self.run(self.quantize_input(images), lengths))
 
     def layers_info(self) -> tuple[LayerInfo, ...]:
         """Return each layer in execution order; int8 weights, int32 biases."""
@@ -242,7 +266,7 @@ class IntegerNetwork(Evaluation):
             weights=weight.size,
             nonzeros=int(np.count_nonzero(weight)),
             weight_bytes=weight.size,
-            bias_bytes=4 * len(weight),
+            bias_bytes=4 * layer.constants if isinstance(layer, Weighted) else 0,
         )
 
     def to_bytes(self) -> bytes:

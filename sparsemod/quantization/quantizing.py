@@ -22,12 +22,15 @@ def quantize(
     layout: str | Mapping[str, str] | None = None,
     *,
     largest_only: bool = False,
+    lengths: Tensor | None = None,
 ) -> Quantized:
     """Return the deployed network: capture a module, fold batch norms, and quantize the graph with `scheme`.
 
-    `network`: a module or a captured (or deployed) graph. `samples`: float (N, *input shape), from the training data; for
-    several inputs a tensor for each, in the order of `forward`'s arguments or by name. For a module, `layout` names the axes of the samples (see `sparsemod.layouts`). `scheme`: a config, or a name for its default
-    config. `largest_only`: only which output is the largest counts, so that a softmax or sigmoid at the end is left out.
+    `network`: a module or a captured (or deployed) graph. `samples`: float (N, *input shape), from the training data; for several
+    inputs a tensor for each, in the order of `forward`'s arguments or by name. For a module, `layout` names the axes of the samples
+    (see `sparsemod.layouts`). `scheme`: a config, or a name for its default config. `lengths` (N,): the valid steps of the samples, for
+    a network that uses them. `largest_only`: only which output is the largest counts, so that a softmax or sigmoid at the end is left
+    out.
 
     Raises UnknownName for the scheme, Unsupported for operators, InvalidInput for a network or samples of another type and for
     values that are not finite, and BuildError for a network that does not run.
@@ -38,7 +41,13 @@ def quantize(
     if largest_only:
         graph, _ = without_ending(graph)
     with stage_errors("quantization"):
-        return handler.quantize(deployed(graph), samples)
+        ready = deployed(graph)
+        # A scheme of another package may not know lengths.
+        return (
+            handler.quantize(ready, samples, lengths)
+            if ready.uses_lengths
+            else handler.quantize(ready, samples)
+        )
 
 
 def _shapes(samples: Samples) -> Any:

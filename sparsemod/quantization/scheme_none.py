@@ -6,6 +6,8 @@ from sparsemod.quantization.base import SCHEMES, Scheme
 from sparsemod.spec.methods import FLOAT32, QuantizationConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sparsemod.graph import Graph
     from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.float_network import FloatNetwork
@@ -25,8 +27,8 @@ class Float(Scheme[FloatConfig]):
 
     Config = FloatConfig
 
-    def quantize(self, graph: "Graph", samples: "Samples") -> "FloatNetwork":
-        """See Scheme; `samples` are not used."""
+    def quantize(self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None) -> "FloatNetwork":
+        """See Scheme; the samples are not used."""
         from sparsemod.errors import InvalidInput
         from sparsemod.quantization.float_network import FloatNetwork
 

@@ -10,6 +10,8 @@ from sparsemod.spec import methods
 from sparsemod.spec.methods import QuantizationConfig, Ranges
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sparsemod.graph import Graph
     from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.integer_network import IntegerNetwork
@@ -30,8 +32,10 @@ class Static(Scheme[StaticConfig]):
 
     Config = StaticConfig
 
-    def quantize(self, graph: "Graph", samples: "Samples") -> "IntegerNetwork":
+    def quantize(
+        self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None
+    ) -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static
 
-        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges))
+        return quantize_static(graph, samples, RANGES.create(self.config.activation_ranges), lengths)

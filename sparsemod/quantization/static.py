@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sparsemod.errors import InvalidInput
 from sparsemod.graph import Graph, Operator
@@ -28,16 +29,19 @@ _BIAS_MAX = 2.0**29  # leaves half of the 32-bit accumulator to the products
 _RESULT_MAX = 2.0**30  # a requantized value before its clamp
 
 
-def quantize_static(graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None) -> IntegerNetwork:
+def quantize_static(
+    graph: Graph, samples: Samples, rule: RangeRule[Any] | None = None, lengths: Tensor | None = None
+) -> IntegerNetwork:
     """Return the integer network of a deployed `graph`.
 
     Weights: int8 per output channel, symmetric (zero stays zero). Biases: int32. Activations: int8 per tensor, asymmetric, with
-    the range that `rule` (None: min_max) computes from `samples` (see `calibrate`).
+    the range that `rule` (None: min_max) computes from `samples` (see `calibrate`), of which for a graph with lengths the first
+    `lengths` (N,) steps are valid.
 
     Raises Unsupported for an operator without an integer kernel, InvalidInput for weights or activations that are not finite.
     """
     rules = [RULES.rule(operator.kind, operator.name) for operator in graph.operators]
-    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule))
+    ranges = _ranges_for_concat(graph, calibrate(graph, samples, rule, lengths))
     build = Build(graph, ranges)
     for name in graph.inputs:
         build.tensors[name] = build.spanned(name, 0.0)

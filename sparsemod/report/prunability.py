@@ -6,7 +6,7 @@ validation data.
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,12 @@ class Series:
     repetition: int
     networks: tuple[TrialRecord, ...]
 
+    def within(self, low: float, high: float) -> "Series":
+        """Return the series with the networks of which a share of `low` to `high` of the weights stays."""
+        near = 1e-9
+        kept = tuple(row for row in self.networks if low - near <= 1 - sparsity(row) <= high + near)
+        return replace(self, networks=kept)
+
 
 @dataclass(frozen=True)
 class Best:
@@ -60,7 +66,7 @@ class Best:
 
 
 def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]:
-    """Return the series of a study's trials. `name`: of the experiment, for errors. Raises InvalidInput for an experiment without reference networks."""
+    """Return the series of a study's trials. `name`: of the experiment, for errors. Raises InvalidInput for an experiment without reference or pruned networks."""
     by_index = {row.index: row for row in rows}
     references = [r for r in rows if r.candidate.round == REFERENCE and r.state is TrialState.COMPLETED]
     if not references:
@@ -83,6 +89,8 @@ def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]
         found.setdefault(series, [])
         if row.state is TrialState.COMPLETED:
             found[series].append(row)
+    if not found:
+        raise InvalidInput("experiment", name, "a study with pruned networks")
     return tuple(
         Series(method, by_index[reference], repetition, tuple(sorted(networks, key=sparsity)))
         for (method, reference, repetition), networks in sorted(found.items(), key=lambda item: item[0][1:])

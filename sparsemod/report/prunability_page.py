@@ -27,15 +27,18 @@ _STYLE = (
 )
 
 
-def write_prunability(folder: Path, name: str, rows: Sequence[TrialRecord]) -> dict[str, Path]:
+def write_prunability(
+    folder: Path, name: str, rows: Sequence[TrialRecord], shares: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Path]:
     """Write the report of a study to `folder` and return the files by name.
 
-    prunability.html (self-contained), prunability.csv, curves.npz, curves.pdf, curves.svg. Raises InvalidInput
+    prunability.html (self-contained), prunability.csv, curves.npz, curves.pdf, curves.svg. `shares`: the smallest and the
+    largest share of the weights that plots show; the numbers are complete. Raises InvalidInput
     for an experiment that is no study.
     """
     series = series_of(rows, name)
     bests = prunability(series)
-    figure = curves_figure(name, series)
+    figure = curves_figure(name, [one.within(*shares) for one in series])
     svg = figure_bytes(figure, "svg")
     raw = io.BytesIO()
     np.savez(raw, **curves(series))  # type: ignore[arg-type]

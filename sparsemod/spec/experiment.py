@@ -19,7 +19,14 @@ from sparsemod.spec.measure import MeasureSpec, TargetSpec
 from sparsemod.spec.methods import PRUNING, SCHEMES, Pruning, Quantization, check_known
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
-from sparsemod.spec.pipeline_parameters import METHOD, PIPELINE_PARAMETERS, check_pipeline, check_sparsities
+from sparsemod.spec.pipeline_parameters import (
+    MAX_LEN,
+    METHOD,
+    PIPELINE_PARAMETERS,
+    check_pipeline,
+    check_sparsities,
+    check_training,
+)
 from sparsemod.spec.scales import ScaleSpec, resolved, scales_from, upgraded
 from sparsemod.spec.source_choice import DEFAULT, current, source_from
 from sparsemod.spec.training import TrainingSpec
@@ -250,12 +257,20 @@ class ExperimentSpec(Part):
                 if name in self.objectives:
                     raise InvalidInput("objectives", name, allowed)
         searched = self.searched()
+        if self.source.prunes_to_sparsities and METHOD in searched:
+            check_sparsities(searched[METHOD], self.source.field(METHOD), self.source.rewinding)
         for name, parameter in sorted(searched.items(), key=lambda item: item[0] != METHOD):
             if name in PIPELINE_PARAMETERS:
                 field = f"space.{name}" if name in self.space else self.source.field(name)
-                check_pipeline(parameter, self.training, self.pruning, field, searched.get(METHOD))
-        if self.source.prunes_to_sparsities and METHOD in searched:
-            check_sparsities(searched[METHOD], self.source.field(METHOD))
+                check_pipeline(
+                    parameter, self.training, self.pruning, field, searched.get(METHOD), self.dataset.splitter
+                )
+        splitter = self.dataset.splitter
+        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched:
+            allowed = "a number of steps, or the parameter max_len in the space"
+            raise InvalidInput("dataset.splitter.max_len", None, allowed)
+        for field, changes in self.source.training_changes().items():
+            check_training(self.training, changes, field)
         return self
 
     def searched(self) -> dict[str, Parameter]:

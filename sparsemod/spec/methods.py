@@ -16,6 +16,9 @@ from sparsemod.plugins import OneOf, PluginConfig, Plugins
 class PruningConfig(PluginConfig):
     """Base of the pruning methods' configs. A method whose config has the key `sparsity` can have it searched."""
 
+    replaces_layers: ClassVar[bool] = False
+    """Whether the method replaces layers by others, so that the network's weights have other names and shapes."""
+
     method: str = Field(description="Name of the method.")
 
 

@@ -4,14 +4,21 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsemod.errors import InvalidInput
 from sparsemod.layouts import RANKS, described
+from sparsemod.sequences import Batch, Padded
 
 
 class _Split(Protocol):
+    @property
+    def lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def sequence(self) -> NDArray[np.int64] | None: ...
     def tensors(self) -> tuple[Tensor, Tensor]: ...
 
 
@@ -47,14 +54,21 @@ class Samples:
     shape: tuple[int, ...]
     channels_last: bool = True
     layout: str | None = None
+    lengths: Tensor | None = None  # int64 (N,), valid steps of sequences
+    sequence: Tensor | None = None  # int64 (N,), on the CPU: the sequence of each window
 
     @staticmethod
     def of(
-        x: Tensor, labels: Tensor, device: torch.device | str = "cpu", layout: str | None = None
+        x: Tensor,
+        labels: Tensor,
+        device: torch.device | str = "cpu",
+        layout: str | None = None,
+        lengths: Tensor | None = None,
+        sequence: Tensor | None = None,
     ) -> "Samples":
         """Return samples from float32 samples (N, *shape), such as images (N, C, H, W), and int64 labels (N,).
 
-        Only tensors in another memory layout are copied. Raises InvalidInput.
+        `lengths` (N,): the valid steps of sequences. `sequence` (N,): the sequence of each window, ascending. Only tensors in another memory layout are copied. Raises InvalidInput.
         """
         if x.dim() - 1 not in RANKS or x.dtype != torch.float32:
             allowed = f"float32 samples (N, ...), each one of {described()}"
@@ -65,7 +79,10 @@ class Samples:
             )
         flat = x.permute(0, 2, 3, 1) if x.dim() == 4 else x
         rows = flat.reshape(len(x), -1).to(device)
-        return Samples(rows, labels.to(device), tuple(x.shape[1:]), layout=layout)
+        lengths = None if lengths is None else lengths.to(device)
+        return Samples(
+            rows, labels.to(device), tuple(x.shape[1:]), layout=layout, lengths=lengths, sequence=sequence
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,13 +98,15 @@ class Samples:
         # Not `contiguous()`: images with one channel count as contiguous and still look channels last.
         return images.clone(memory_format=torch.contiguous_format)
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor) -> tuple[Batch, Tensor]:
         """Return the samples at `indices` (int64, on the device) and their labels."""
-        return self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
+        x, labels = self.shaped(self.rows.index_select(0, indices)), self.labels.index_select(0, indices)
+        return (x if self.lengths is None else Padded(x, self.lengths.index_select(0, indices))), labels
 
-    def slice(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def slice(self, start: int, stop: int) -> tuple[Batch, Tensor]:
         """Return consecutive samples and their labels, without a copy."""
-        return self.shaped(self.rows[start:stop]), self.labels[start:stop]
+        x, labels = self.shaped(self.rows[start:stop]), self.labels[start:stop]
+        return (x if self.lengths is None else Padded(x, self.lengths[start:stop])), labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +136,8 @@ class Resident:
                 *dataset.validation.tensors(),
                 device=device,
                 layout=dataset.info.layout,
+                train_steps=_steps(dataset.train),
+                validation_steps=_steps(dataset.validation),
             )
         return cached[key]
 
@@ -129,14 +150,16 @@ class Resident:
         *,
         device: torch.device | str = "cpu",
         layout: str | None = None,
+        train_steps: "Steps" = (None, None),
+        validation_steps: "Steps" = (None, None),
     ) -> "Resident":
         """Return samples from float32 samples and int64 labels; `layout` names the axes of a sample.
 
-        Raises InvalidInput.
+        `train_steps`, `validation_steps`: `lengths` and `sequence` of `Samples.of`. Raises InvalidInput.
         """
         train, validation = (
-            Samples.of(train_x, train_y, device, layout),
-            Samples.of(validation_x, validation_y, device, layout),
+            Samples.of(train_x, train_y, device, layout, *train_steps),
+            Samples.of(validation_x, validation_y, device, layout, *validation_steps),
         )
         if train.shape != validation.shape:
             raise InvalidInput(
@@ -146,6 +169,17 @@ class Resident:
             if len(samples) < 1:
                 raise InvalidInput(f"{name}_x", 0, "at least one sample")
         return Resident(train, validation, torch.device(device))
+
+
+Steps = tuple[Tensor | None, Tensor | None]
+"""Lengths and sequences of samples."""
+
+
+def _steps(split: _Split) -> Steps:
+    lengths, sequence = (
+        None if part is None else torch.from_numpy(part) for part in (split.lengths, split.sequence)
+    )
+    return lengths, sequence
 
 
 def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:

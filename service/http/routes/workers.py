@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from service.files.upload_checks import check_artifact, check_safetensors
 from service.http.routes.common import AttemptId, FilesDep, LoginDep, StoreDep, failures
+from service.http.thin_route import ThinRoute
 from service.schemas.workers import (
     AttemptOutcome,
     Claim,
@@ -19,7 +20,7 @@ from service.schemas.workers import (
     WorkerView,
 )
 
-router = APIRouter(tags=["workers"])
+router = APIRouter(tags=["workers"], route_class=ThinRoute)
 
 WorkerName = Annotated[
     str,
@@ -73,15 +74,13 @@ def heartbeat(store: StoreDep, attempt: AttemptId, fence: Fence) -> Heartbeat:
 
 @router.post(
     "/attempts/{attempt:number}/points",
-    status_code=204,
     summary="Report curve and log",
     responses=failures(400, 404, 409, 413),
 )
-def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Response:
-    """Stores points of the learning curve and log lines, and renews the lease.
+def points(store: StoreDep, attempt: AttemptId, report: ReportPoints) -> Heartbeat:
+    """Stores points of the learning curve and log lines, and renews the lease as a heartbeat does.
     May be repeated: nothing is stored twice."""
-    store.points(attempt, report.token, report.points, report.log)
-    return Response(status_code=204)
+    return store.points(attempt, report.token, report.points, report.log)
 
 
 @router.post(
@@ -101,8 +100,12 @@ def checkpoint(store: StoreDep, files: FilesDep, attempt: AttemptId, report: Rep
 @router.post(
     "/attempts/{attempt:number}/finish", summary="Report a result", responses=failures(400, 404, 409, 413)
 )
-def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportResult) -> AttemptOutcome:
+def finish(
+    store: StoreDep, files: FilesDep, login: LoginDep, attempt: AttemptId, report: ReportResult
+) -> AttemptOutcome:
     """Ends an attempt. The same report again gets the same answer. Upload the files before.
+
+    With `next`, the answer contains the worker's next trial: one request ends a trial and claims another.
 
     A fault queues the trial again until its attempts are used up; a network that cannot be built fails it at
     once. A failure of the worker's machine (kind `environment`) uses no attempt: the trial is queued again,
@@ -110,4 +113,7 @@ def finish(store: StoreDep, files: FilesDep, attempt: AttemptId, report: ReportR
     """
     for place, artifact in enumerate(report.result.artifacts):
         check_artifact(artifact, files.path(artifact.digest), f"result.artifacts.{place}")
-    return store.finish(attempt, report.token, report.result)
+    if report.next is None:
+        return store.finish(attempt, report.token, report.result, report.log)
+    number = None if login is None else login.token
+    return store.finish_and_claim(attempt, report.token, report.result, report.next, report.log, number)

@@ -1,6 +1,7 @@
 """A user's arrays from a NumPy archive.
 
-It holds x and y, or x_train and y_train; optionally x_val, y_val, x_test, y_test and groups.
+It holds x and y, or x_train and y_train; optionally x_val, y_val, x_test, y_test and groups. For sequences of
+different lengths it also holds `lengths` or `mask` with the suffix of each x.
 """
 
 import zipfile
@@ -11,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsemod.data.arrays import Arrays, looks_channels_last
+from sparsemod.data.padding import lengths_of_mask
 from sparsemod.data.places import data_root
 from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
 
 _KEYS = (
     "must hold x and y, or x_train and y_train; optionally a validation set x_val and y_val, an official test set x_test and y_test, "
-    "and groups of samples that belong together"
+    "and groups of samples that belong together; for sequences, lengths or mask beside each x"
 )
 Layout = Literal["channels_first", "channels_last", "channels-length", "time-features"]
 _LAYOUTS = get_args(Layout)
@@ -32,6 +34,8 @@ def npz(root: Path | None, path: str, layout: Layout | None = None) -> Arrays:
     (N, H, W, C) images. `layout` is required when the shape looks channels last. Sequences are (N, C, L) with
     layout "channels-length", (N, T, F) with "time-features". Labels are integers from 0, (N,) or (N, 1).
     `x_val` and `y_val` are the dataset's own validation split, `x_test` and `y_test` the official test set.
+    Sequences of different lengths are padded: `lengths` (N,) says how many steps of each are valid, or `mask` (N, T)
+    is true for them; `lengths_val` and `lengths_test`, or `mask_val` and `mask_test`, go with the other splits.
     `groups` (N,) names the group of each sample; a group stays in one split. Pickled content is rejected.
     Raises DataMissing, InvalidInput.
     """
@@ -70,7 +74,9 @@ def _arrays(arrays: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
     if f"x{suffix}" not in arrays or f"y{suffix}" not in arrays:
         raise InvalidInput("arrays", sorted(arrays), _KEYS)
     x, y = _samples(arrays[f"x{suffix}"], layout), _labels(arrays[f"y{suffix}"])
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {"lengths": _lengths(arrays, suffix)}
+    if suffix and own["lengths"] is None:
+        own["lengths"] = _lengths(arrays, "")
     for part in ("val", "test"):
         present = [key for key in (f"x_{part}", f"y_{part}") if key in arrays]
         if len(present) == 1:
@@ -78,6 +84,7 @@ def _arrays(arrays: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
         if present:
             own[f"{part}_x"] = _samples(arrays[f"x_{part}"], layout)
             own[f"{part}_y"] = _labels(arrays[f"y_{part}"])
+            own[f"{part}_lengths"] = _lengths(arrays, f"_{part}")
     groups = arrays.get(f"groups{suffix}", arrays.get("groups"))
     named = layout if layout in _SEQUENCES else None
     return Arrays(x, y, groups=None if groups is None else _labels(groups), layout=named, **own)
@@ -99,6 +106,13 @@ def _samples(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
             f"channels_last if they are {first} x {rows} with {columns} channels",
         )
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if layout == "channels_last" else x
+
+
+def _lengths(arrays: dict[str, NDArray[Any]], suffix: str) -> NDArray[Any] | None:
+    lengths, mask = arrays.get(f"lengths{suffix}"), arrays.get(f"mask{suffix}")
+    if lengths is not None and mask is not None:
+        raise InvalidInput("arrays", [f"lengths{suffix}", f"mask{suffix}"], "one of the two")
+    return lengths if mask is None else lengths_of_mask(mask, f"mask{suffix}")
 
 
 def _labels(y: NDArray[Any]) -> NDArray[Any]:

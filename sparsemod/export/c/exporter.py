@@ -26,7 +26,15 @@ class C(Exporter[ExporterConfig]):
         return frozenset(EMITTERS.names())
 
     def write(
-        self, network: IntegerNetwork, folder: Path, *, name: str, samples: Any, labels: Any, data: str
+        self,
+        network: IntegerNetwork,
+        folder: Path,
+        *,
+        name: str,
+        samples: Any,
+        labels: Any,
+        data: str,
+        lengths: Any = None,
     ) -> ExportReport:
         """Write the project, compile it on this machine and compare it with the network; see Exporter.write."""
         c_project = project(network, folder, name=name)
@@ -47,11 +55,12 @@ class C(Exporter[ExporterConfig]):
         )
         check = compare(
             network,
-            (lambda x: host_run(network, x)) if raw is None else (lambda _: host_run(network, raw)),
+            lambda x: host_run(network, x if raw is None else raw, lengths),
             int8_inputs=None if raw is None else network.quantize_samples(raw),
             runtime="compiled C on this machine" + ("" if raw is None else ", from raw samples"),
             samples=samples,
             labels=labels,
             data=data,
+            lengths=lengths,
         )
         return ExportReport(format="c", name=name, verifications=(check,), memory=memory)

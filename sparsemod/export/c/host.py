@@ -32,36 +32,44 @@ def compiler() -> str:
 
 
 def host_run(
-    network: IntegerNetwork, images: NDArray[Any], *, flags: Sequence[str] = FLAGS
+    network: IntegerNetwork, images: NDArray[Any], lengths: Any = None, *, flags: Sequence[str] = FLAGS
 ) -> NDArray[np.int8]:
     """Return the int8 outputs (N, *output shape) of the compiled C code.
 
     `images` (N, *input shape), channels first as everywhere in Python. The C code reads int8 images unchanged and quantizes float
-    images; these are raw samples if the network has a normalization. Raises SparsemodError without a compiler, or when compiling or
+    images; these are raw samples if the network has a normalization. `lengths` (N,): see IntegerNetwork.run. Raises SparsemodError without a compiler, or when compiling or
     running fails.
     """
-    return host_run_all([(network, images)], flags=flags)[0]
+    return host_run_all([(network, images, lengths)], flags=flags)[0]
 
 
 def host_run_named(
-    network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]], *, flags: Sequence[str] = FLAGS
+    network: IntegerNetwork,
+    inputs: Mapping[str, NDArray[Any]],
+    lengths: Any = None,
+    *,
+    flags: Sequence[str] = FLAGS,
 ) -> dict[str, NDArray[np.int8]]:
     """Return the int8 outputs of the compiled C code by name, for int8 or float inputs (N, *input shape) by name; see `host_run`."""
     with scratch("sparsemod-c-") as folder:
         program = _compile([generate(network, name="net0")], folder, flags)
-        return unpacked(network, _bytes(program, 0, network, inputs))
+        return unpacked(network, _bytes(program, 0, network, inputs, lengths))
 
 
 def host_run_all(
-    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]]], *, flags: Sequence[str] = FLAGS
+    cases: Sequence[tuple[IntegerNetwork, NDArray[Any]] | tuple[IntegerNetwork, NDArray[Any], Any]],
+    *,
+    flags: Sequence[str] = FLAGS,
 ) -> list[NDArray[np.int8]]:
-    """Run `host_run` for many networks in one program, which is much faster than one program each."""
-    projects = [generate(network, name=f"net{index}") for index, (network, _) in enumerate(cases)]
+    """Run `host_run` for many networks in one program, which is much faster than one program each.
+
+    A case is (network, images) or (network, images, lengths)."""
+    projects = [generate(case[0], name=f"net{index}") for index, case in enumerate(cases)]
     with scratch("sparsemod-c-") as folder:
         program = _compile(projects, folder, flags)
         outputs = []
-        for index, (network, images) in enumerate(cases):
-            outputs.append(_run(program, index, network, np.asarray(images)))
+        for index, (network, images, *lengths) in enumerate(cases):
+            outputs.append(_run(program, index, network, np.asarray(images), *lengths))
     return outputs
 
 
@@ -80,14 +88,20 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
     return folder / "program"
 
 
-def _run(program: Path, index: int, network: IntegerNetwork, images: NDArray[Any]) -> NDArray[np.int8]:
+def _run(
+    program: Path, index: int, network: IntegerNetwork, images: NDArray[Any], lengths: Any = None
+) -> NDArray[np.int8]:
     if network.several:
         raise InvalidInput("network", network.inputs, "one input and one output; use host_run_named")
-    return unpacked(network, _bytes(program, index, network, {network.input: images}))["output"]
+    return unpacked(network, _bytes(program, index, network, {network.input: images}, lengths))["output"]
 
 
 def _bytes(
-    program: Path, index: int, network: IntegerNetwork, inputs: Mapping[str, NDArray[Any]]
+    program: Path,
+    index: int,
+    network: IntegerNetwork,
+    inputs: Mapping[str, NDArray[Any]],
+    lengths: Any = None,
 ) -> NDArray[np.int8]:
     """Return the outputs' bytes for each sample, one output after another."""
     for name, images in inputs.items():
@@ -100,7 +114,9 @@ def _bytes(
     kind = np.int8 if mode == "int8" else np.float32
     joined = packed(network, {name: np.asarray(images, kind) for name, images in inputs.items()})
     command = [str(program), str(index), mode]
-    process = subprocess.run(command, input=joined.tobytes(), capture_output=True, check=False)
+    process = subprocess.run(
+        command, input=_with_lengths(network, joined, lengths), capture_output=True, check=False
+    )
     if process.returncode:
         message = process.stderr.decode(errors="replace").strip()[-2000:]
         raise SparsemodError(f"the compiled network exited with status {process.returncode}: {message}")
@@ -109,6 +125,15 @@ def _bytes(
     if len(flat) != len(joined) * size:
         raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(joined)} samples")
     return flat.reshape(len(joined), size)
+
+
+def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -> bytes:
+    """Return the samples' bytes, each one's after its length if the network uses lengths."""
+    steps = network.checked_lengths(len(inputs), lengths)
+    if steps is None:
+        return inputs.tobytes()
+    pairs = zip(steps.astype(np.int32), inputs, strict=True)
+    return b"".join(length.tobytes() + sample.tobytes() for length, sample in pairs)
 
 
 def _driver(projects: Sequence[CProject]) -> str:

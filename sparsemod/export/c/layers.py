@@ -87,12 +87,21 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Context:
-    """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights."""
+    """The context of a layer: the network, its memory, the identifier prefix of the layer's constants, and the encodings of weights.
+
+    `arrays`: the prefix of its arrays, when another form of the network has the same ones.
+    """
 
     network: IntegerNetwork
     layout: Layout
     name: str
     encodings: Mapping[str, str]
+    arrays: str = ""
+
+    @property
+    def array_name(self) -> str:
+        """The prefix of the layer's arrays."""
+        return self.arrays or self.name
 
     def zero(self, tensor: str) -> int:
         """Return a tensor's zero point."""
@@ -129,7 +138,7 @@ def _filters(context: Context, layer: Weighted, encoded: Encoded, taps: int) -> 
     bias = layer.bias.astype(np.int64) - zero * sums
     # The kernels start with the high word of the product, and round in the last of 31 - shift right shifts.
     shift = np.where(layer.multiplier == 0, 0, -2 - layer.shift.astype(np.int64))
-    name = context.name
+    name = context.array_name
     # C has no empty arrays: a layer whose weights are all zero has no weight array.
     arrays = [Array("int8_t", f"{name}_weights", encoded.weights)] if encoded.weights.size else []
     stored = f"{name}_weights" if encoded.weights.size else "0"

@@ -33,7 +33,7 @@ def _table(context: Context, layer: Table) -> Emitted:
 @EMITTERS.register("prelu")
 def _prelu(context: Context, layer: Prelu) -> Emitted:
     channels, rows, columns = context.image(layer.output)
-    slopes = Array("int32_t", f"{context.name}_slopes", layer.slopes)
+    slopes = Array("int32_t", f"{context.array_name}_slopes", layer.slopes)
     fields = {
         "positions": rows * columns, "channels": channels, "slopes": slopes.name, "positive": layer.positive,
         "shift": layer.shift, "zero_in": context.zero(layer.inputs[0]), "zero": context.zero(layer.output),

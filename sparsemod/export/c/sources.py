@@ -9,6 +9,7 @@ from sparsemod.arena import Node
 from sparsemod.export.c import text
 from sparsemod.export.c.arena import ArenaPlan
 from sparsemod.export.c.layers import Array, Emitted
+from sparsemod.export.c.streaming import Streaming
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.templates import render
 
@@ -23,6 +24,14 @@ class Parts:
     nodes: Sequence[Node]
     identifiers: tuple[str, ...]
     emitted: tuple[Emitted, ...]
+    streaming: Streaming | None = None
+    no_streaming: str = ""
+
+    @property
+    def codes(self) -> tuple[Emitted, ...]:
+        """The C code of the layers of the window form, and of the streaming form."""
+        steps = () if self.streaming is None else tuple(layer.code for layer in self.streaming.layers)
+        return (*self.emitted, *steps)
 
     @property
     def macro(self) -> str:
@@ -56,6 +65,10 @@ def common(parts: Parts) -> dict[str, Any]:
         "output": outputs[0],
         "scores": scores(network) and not network.several,
         "classes": network.classes,
+        "lengths": network.uses_lengths,
+        "steps": network.steps,
+        "streaming": parts.streaming,
+        "no_streaming": parts.no_streaming,
     }
 
 
@@ -230,6 +243,11 @@ def weights(parts: Parts, apart: bool = False) -> str:
         for node, emitted in zip(parts.nodes, parts.emitted, strict=True)
         if emitted.constants or emitted.arrays
     ]
+    for layer in parts.streaming.layers if parts.streaming else ():
+        arrays = "".join(_array(array, apart) for array in layer.code.arrays)
+        if arrays or layer.code.constants:
+            title = f"{text.comment(layer.name)!r}, one step: {layer.code.title}"
+            layers.append({"title": title, "arrays": arrays, "constants": layer.code.constants})
     return filled("weights.h", name=parts.name, layers=layers)
 
 
@@ -245,7 +263,7 @@ def assembler(parts: Parts) -> tuple[str, bytes]:
     A compiler needs seconds for a million numbers as text; the assembler copies the bytes.
     """
     lines, content = [], bytearray()
-    for array in (array for emitted in parts.emitted for array in emitted.arrays):
+    for array in (array for emitted in parts.codes for array in emitted.arrays):
         values = array.values.astype(_TYPES[array.kind]).tobytes()
         lines += [
             f'    .section .rodata.{array.name},"a",%progbits',

@@ -271,6 +271,8 @@ def emit_offset(call: Call, tensor: str, shift: Any) -> None:
     """Append y = x + a constant for each element, such as a positional embedding."""
     shape = call.walker.shapes[tensor]
     constant = shift.tensor.detach()
+    if not bool(torch.isfinite(constant).all()):
+        raise call.unsupported("with a mask: a constant that is not finite")
     constant = constant[0] if constant.ndim > len(shape) else constant
     try:
         full = constant.broadcast_to(shape)

@@ -34,12 +34,14 @@ class Quantize(Stage):
         x, _ = work.data.train.tensors()
         rows = np.random.default_rng(work.seed).permutation(len(x))[: spec.calibration_samples]
         try:
-            samples = x[torch.from_numpy(np.sort(rows))]
+            chosen = torch.from_numpy(np.sort(rows))
+            lengths = work.data.train.lengths
+            steps = None if lengths is None else torch.from_numpy(lengths)[chosen]
             graph, dropped = captured(work.network(), work.problem)
             if dropped:
                 names = ", ".join(repr(name) for name in dropped)
                 work.notes.append(f"not deployed: {names}; it does not change which class is the largest")
-            network = quantize(graph, samples, spec)
+            network = quantize(graph, x[chosen], spec, lengths=steps)
             if isinstance(network, IntegerNetwork):
                 network = encoded(described(network, work.data), work.network(), work.problem)
         except InvalidInput as error:

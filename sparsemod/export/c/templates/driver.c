@@ -20,7 +20,15 @@ int main(int count, char **values)
 {% for each in model.outputs %}
         static int8_t {{ each.argument }}[{{ each.macro }}_SIZE];
 {% endfor %}
+{% if model.lengths %}
+        static int32_t length;
+{% endif %}
         for (;;) {
+{% if model.lengths %}
+            if (fread(&length, sizeof length, 1, stdin) != 1) {
+                return 0;
+            }
+{% endif %}
 {% for each in model.inputs %}
             if (real) {
                 if (fread({{ each.argument }}, sizeof {{ each.argument }}, 1, stdin) != 1) {
@@ -31,7 +39,7 @@ int main(int count, char **values)
                 return 0;
             }
 {% endfor %}
-            {{ name }}_run({% for each in model.inputs %}{{ name }}_input({{ each.number }}), {% endfor %}{% for each in model.outputs %}{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+            {{ name }}_run({% for each in model.inputs %}{{ name }}_input({{ each.number }}), {% endfor %}{{ "length, " if model.lengths }}{% for each in model.outputs %}{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
 {% for each in model.outputs %}
             if (fwrite({{ each.argument }}, sizeof {{ each.argument }}, 1, stdout) != 1) {
                 return 1;
@@ -41,7 +49,15 @@ int main(int count, char **values)
 {% else %}
         static float sample[{{ name | upper }}_INPUT_SIZE];
         static int8_t output[{{ name | upper }}_OUTPUT_SIZE];
+{% if model.lengths %}
+        static int32_t length;
+{% endif %}
         for (;;) {
+{% if model.lengths %}
+            if (fread(&length, sizeof length, 1, stdin) != 1) {
+                break;
+            }
+{% endif %}
             if (real) {
                 if (fread(sample, sizeof sample, 1, stdin) != 1) {
                     break;
@@ -50,7 +66,7 @@ int main(int count, char **values)
             } else if (fread({{ name }}_input(), {{ name | upper }}_INPUT_SIZE, 1, stdin) != 1) {
                 break;
             }
-            {{ name }}_run({{ name }}_input(), output);
+            {{ name }}_run({{ name }}_input(), {{ "length, " if model.lengths }}output);
             if (fwrite(output, sizeof output, 1, stdout) != 1) {
                 return 1;
             }

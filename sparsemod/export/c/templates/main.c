@@ -30,7 +30,7 @@ int main(void)
 {% for each in inputs %}
         {{ name }}_quantize({{ each.number }}, {{ each.argument }}, {{ name }}_input({{ each.number }}));
 {% endfor %}
-        {{ name }}_run({% for each in inputs %}{{ name }}_input({{ each.number }}), {% endfor %}{% for each in outputs %}{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+        {{ name }}_run({% for each in inputs %}{{ name }}_input({{ each.number }}), {% endfor %}{{ "%s_STEPS, " % macro if lengths }}{% for each in outputs %}{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
 {% for each in outputs %}
         {{ name }}_dequantize({{ each.number }}, {{ each.argument }}, real_{{ each.argument }});
         print(real_{{ each.argument }}, {{ each.macro }}_SIZE);
@@ -57,7 +57,7 @@ int main(void)
 
     while (fread(sample, sizeof sample, 1, stdin) == 1) {
         {{ name }}_quantize(sample, {{ name }}_input());
-        {{ name }}_run({{ name }}_input(), output);
+        {{ name }}_run({{ name }}_input(), {{ "%s_STEPS, " % macro if lengths }}output);{{ " /* every step is valid */" if lengths }}
 {% if scores %}
         const int best = {{ name }}_classify(output);
 {% if classes %}

@@ -13,7 +13,7 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
 {% for copy in first_copies %}
     memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
@@ -53,6 +53,42 @@ int8_t *{{ name }}_input(void)
 }
 {% endif %}
 
+{% if streaming %}
+/* The streaming form: the state of its layers, and one step of each tensor. */
+static union {
+    int32_t words[({{ macro }}_STATE_SIZE + 3) / 4];
+    int8_t bytes[{{ macro }}_STATE_SIZE];
+} state;
+{% if streaming.counts %}
+static int32_t steps;
+{% endif %}
+
+void {{ name }}_reset(void)
+{
+{% if streaming.counts %}
+    steps = 0;
+{% endif %}
+{% for call in streaming.reset %}
+    {{ call }}
+{% endfor %}
+}
+
+void {{ name }}_step(const int8_t *sample, int8_t *output)
+{
+{% if streaming.counts %}
+    ++steps;
+{% endif %}
+{% for layer in streaming.layers %}
+{% for call in layer.calls %}
+    {{ call }}
+{% endfor %}
+{% endfor %}
+{% if streaming.output != "output" %}
+    memcpy(output, {{ streaming.output }}, {{ macro }}_OUTPUT_SIZE);
+{% endif %}
+}
+
+{% endif %}
 /* The nearest whole number, of two the even one. Written out, because -ffast-math drops tricks with large constants. */
 static int nearest(float value)
 {
@@ -72,8 +108,9 @@ void {{ name }}_quantize(int number, const float *sample, int8_t *input)
     static const int32_t sizes[] = { {% for each in inputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
     static const float scales[] = { {% for each in inputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
     static const int8_t zeros[] = { {% for each in inputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+    const int size = (int)sizes[number];
 {% else %}
-void {{ name }}_quantize(const float *sample, int8_t *input)
+static void quantized(const float *sample, int8_t *input, int size)
 {
 {% endif %}
 {% if normalization %}
@@ -86,7 +123,7 @@ void {{ name }}_quantize(const float *sample, int8_t *input)
 {% endif %}
 
 {% endif %}
-    for (int i = 0; i < {{ "sizes[number]" if several else macro ~ "_INPUT_SIZE" }}; ++i) {
+    for (int i = 0; i < size; ++i) {
         /* volatile: each result is rounded to its type, also on x87, and no division becomes a multiplication. */
 {% if normalization %}
         volatile double normal = (double)sample[i] - offset[{{ normalization.place }}];
@@ -128,6 +165,18 @@ void {{ name }}_dequantize(int number, const int8_t *output, float *real)
     }
 }
 {% else %}
+void {{ name }}_quantize(const float *sample, int8_t *input)
+{
+    quantized(sample, input, {{ macro }}_INPUT_SIZE);
+}
+
+{% if streaming %}
+void {{ name }}_prepare(const float *sample, int8_t *step)
+{
+    quantized(sample, step, {{ macro }}_STEP_SIZE);
+}
+
+{% endif %}
 void {{ name }}_dequantize(const int8_t *output, float *real)
 {
     for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {

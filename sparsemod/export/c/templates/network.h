@@ -24,6 +24,11 @@ extern "C" {
 #define {{ each.macro }}_ZERO_POINT ({{ each.zero_point }})
 
 {% endfor %}
+{% if lengths %}
+/* Steps of a sample. */
+#define {{ macro }}_STEPS {{ steps }}
+
+{% endif %}
 /* Bytes of static memory; nothing is allocated. */
 #define {{ macro }}_ARENA_SIZE {{ arena_size }}
 
@@ -39,8 +44,12 @@ void {{ name }}_quantize(int number, const float *sample, int8_t *input);
 /*
  * One inference. Inputs may be those of {{ name }}_input(number), which are overwritten then, or buffers of yours, which are only
  * read. The outputs are yours, none may overlap another buffer; later layers may read them. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
  */
-void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
 
 /* Output `number` as real numbers. */
 void {{ name }}_dequantize(int number, const int8_t *output, float *real);
@@ -55,8 +64,12 @@ void {{ name }}_quantize(const float *sample, int8_t *input);
 /*
  * One inference. `input` may be {{ name }}_input(), which is overwritten then, or a buffer of yours, which is only
  * read. `output` is yours. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
  */
-void {{ name }}_run(const int8_t *input, int8_t *output);
+void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output);
 
 /* The outputs as real numbers, {{ macro }}_OUTPUT_SIZE of each. */
 void {{ name }}_dequantize(const int8_t *output, float *real);
@@ -74,6 +87,23 @@ extern const char *const {{ name }}_labels[{{ macro }}_LABEL_COUNT];
 
 /* A place for the input inside the arena ({{ macro }}_INPUT_SIZE bytes), so that it costs no memory of its own. */
 int8_t *{{ name }}_input(void);
+{% endif %}
+
+{% if streaming %}
+
+/*
+ * The streaming form, for steps as they come: call {{ name }}_reset() before the first one. After each step `output` is that of
+ * {{ name }}_run for a sequence of the steps so far{{ "" if lengths or not streaming.whole else "; it holds after the last step of a whole sample" }}. It shares nothing with the functions above:
+ * {{ macro }}_STATE_SIZE bytes of RAM of its own. A linker that drops unused functions leaves out the form that you do not call.
+ */
+#define {{ macro }}_STEP_SIZE {{ streaming.sample }}
+#define {{ macro }}_STATE_SIZE {{ streaming.state }}
+
+void {{ name }}_reset(void);
+void {{ name }}_step(const int8_t *sample, int8_t *output);
+
+/* One step, {{ macro }}_STEP_SIZE real numbers, as an input of {{ name }}_step. */
+void {{ name }}_prepare(const float *sample, int8_t *step);
 {% endif %}
 
 #ifdef __cplusplus
