@@ -209,7 +209,7 @@ class IntegerNetwork(Evaluation):
         kind = "classes" if self.decoding is None else self.decoding.targets
         source, output = self.tensors[self.input], self.tensors[self.output]
         if kind == "pixels":
-            return outputs.argmax(axis=1)
+            return np.asarray(outputs.argmax(axis=1))
         if kind == "labels":
             return np.asarray(outputs > output.zero_point, np.uint8)
         if kind == "values" and self.decoding is not None:
