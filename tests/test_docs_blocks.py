@@ -54,7 +54,7 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
     description = json.loads(json.dumps(create_app(Settings(data_dir=tmp_path)).openapi()))
     words = shlex.split(line)
     (address,) = (word for word in words if word.startswith("http://"))
-    path = "/" + address.split("/", 3)[3]
+    path = "/" + address.split("/", 3)[3].partition("?")[0]
     given = [words[place + 1] for place, word in enumerate(words) if word in ("-d", "--data-binary")]
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if given else "GET"
     found = [

@@ -50,7 +50,8 @@ class Best:
     """The smallest networks of a method with error <= reference + level: means over the series that have one.
 
     `series`: how many of all `of` series have one; the other fields are empty when none has. `costs`, `least`
-    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed.
+    and `most`: metric -> mean and range. `ratios`: metric -> share of the reference's cost that was removed. `trials`: the
+    networks' indices.
     """
 
     level: float
@@ -63,6 +64,7 @@ class Best:
     least: Mapping[str, float] = field(default_factory=dict)
     most: Mapping[str, float] = field(default_factory=dict)
     ratios: Mapping[str, float] = field(default_factory=dict)
+    trials: tuple[int, ...] = ()
 
 
 def series_of(rows: Sequence[TrialRecord], name: str = "") -> tuple[Series, ...]:
@@ -111,10 +113,10 @@ def prunability(series: Sequence[Series], levels: Iterable[float] = LEVELS) -> t
     for level in levels:
         for method in dict.fromkeys(one.method for one in series):
             mine = [one for one in series if one.method == method]
-            chosen = [
-                (one.reference.values(), best.values()) for one in mine if (best := _smallest(one, level))
-            ]
-            found.append(_summary(level, method, chosen, len(mine)))
+            best = [(one.reference, row) for one in mine if (row := _smallest(one, level))]
+            chosen = [(reference.values(), row.values()) for reference, row in best]
+            trials = tuple(dict.fromkeys(row.index for _, row in best))
+            found.append(replace(_summary(level, method, chosen, len(mine)), trials=trials))
     return tuple(found)
 
 

@@ -20,6 +20,7 @@ from sparsemod.spec.methods import PRUNING, SCHEMES, TASKS, Pruning, Quantizatio
 from sparsemod.spec.parts import DatasetSpec, LimitsSpec, NetworkSpec, Part
 from sparsemod.spec.pipeline_choice import default_pipeline, pipeline_from
 from sparsemod.spec.pipeline_parameters import (
+    FINETUNE_EPOCHS,
     MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
@@ -279,8 +280,13 @@ class ExperimentSpec(Part):
                 check_pipeline(
                     parameter, self.training, self.pruning, field, searched.get(METHOD), self.dataset.splitter
                 )
+        if FINETUNE_EPOCHS in searched and not any(stage.name == "finetune" for stage in self.pipeline):
+            raise InvalidInput(
+                f"space.{FINETUNE_EPOCHS}", "searched", "needs the stage finetune in the pipeline"
+            )
         splitter = self.dataset.splitter
-        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched:
+        own = ":" in self.network.family  # it may have the parameter: `Problem` checks it
+        if splitter is not None and splitter.max_len is None and MAX_LEN not in searched and not own:
             allowed = "a number of steps, or the parameter max_len in the space"
             raise InvalidInput("dataset.splitter.max_len", None, allowed)
         for field, changes in self.source.training_changes().items():

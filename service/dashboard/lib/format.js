@@ -4,7 +4,7 @@ import { now as serverNow } from "./time.js";
 /** @type {Record<string, string>} */
 const TITLES = {
   error: "Error", model_size: "Model size", working_memory: "Working memory", training_memory: "Training memory", latency: "Latency", macs: "Multiply-adds",
-  parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", index: "Trial", epochs: "Epochs",
+  parameters: "Parameters", nonzeros: "Nonzero weights", float_error: "Error before quantization", finetune_gain: "Gain of fine-tuning", index: "Trial", epochs: "Epochs",
   hamming_error: "Wrong labels", label_f1_error: "1 − F1 of the labels", auc_error: "1 − AUC", pixel_error: "Wrong pixels", iou_error: "1 − mean IoU", rmse: "RMSE", mae: "MAE", metric: "Own metric",
   flash: "Flash", ram: "RAM", stack: "Stack", instructions: "Instructions",
   trained_epochs: "Trained epochs", seconds: "Seconds", state: "State", round: "Round", origin: "Origin", finished_at: "Finished",
