@@ -43,7 +43,7 @@ def host_run(
     return host_run_all([(network, images, lengths)], flags=flags)[0]
 
 
-_ANSWERS = {
+_ANSWERS: dict[str, tuple[str, np.dtype[Any]]] = {
     "classes": ("int answer[1]%.0s", np.dtype(np.intc)),
     "pixels": ("uint8_t answer[%s_POSITIONS]", np.dtype(np.uint8)),
     "labels": ("uint8_t answer[%s_OUTPUT_SIZE]", np.dtype(np.uint8)),
