@@ -175,7 +175,7 @@ def test_users_bring_their_own_dataset(tmp_path: Path, monkeypatch: pytest.Monke
     assert data.info.shape == (2,) and sum(data.sizes.values()) == 100
     with pytest.raises(UnknownName, match="only a registered dataset"):
         load(DatasetSpec(name="my_own_data:blobs"), imports=False)
-    with pytest.raises(InvalidInput, match=r"must return sparsemod\.data\.Arrays or a list"):
+    with pytest.raises(InvalidInput, match=r"must return sparsemod\.data\.Arrays, not int"):
         load(DatasetSpec(name="my_own_data:nothing"))
 
 
@@ -212,7 +212,10 @@ def test_errors_of_a_users_dataset_are_one_line(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("os:path", "a function that returns"), ("os:getcwd", "must return sparsemod.data.Arrays or a list")],
+    [
+        ("os:path", "a function that returns"),
+        ("os:getcwd", "must return sparsemod.data.Arrays, not str; or a list"),
+    ],
 )
 def test_objects_that_are_not_datasets_are_rejected(name: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=rf"dataset\.name = '{name}': {message}"):

@@ -21,6 +21,7 @@ from service.cli import (
     main,
     results,
     serving,
+    testing,
     tracing,
     workers,
 )
@@ -285,7 +286,7 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
         for value in (
             ("on", "off") if values.startswith("on or off") else ("3",) if "whole number" in values else ()
         ):
-            path.write_text(f"dataset = digits\nnetwork = cnn\n{name} = {value}\n")
+            path.write_text(f"dataset = digits\nnetwork = mine:Net\n{name} = {value}\n")
             read(path)
 
 
@@ -297,6 +298,7 @@ def test_every_command_is_on_the_page() -> None:
     for group in (
         local,
         serving,
+        testing,
         workers,
         experiments,
         results,

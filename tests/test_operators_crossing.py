@@ -215,8 +215,10 @@ MISSING = {
     *(("batch_norm", stage) for stage in LAYER_STAGES),
     *(("affine", stage) for stage in LAYER_STAGES),
     *(("pad", stage) for stage in LAYER_STAGES),
-    # these formats compute recurrent layers in other arithmetic, and know no valid steps
-    *((kind, stage) for kind in ("gru", "lstm", "last_step", "mean_steps") for stage in ("onnx", "tflite")),
+    # no tensor of these formats says how many steps are valid; TensorFlow Lite has other recurrent layers
+    *((kind, stage) for kind in ("last_step", "mean_steps") for stage in ("onnx", "tflite")),
+    ("gru", "tflite"),
+    ("lstm", "tflite"),
     *((kind, "macs") for kind in KINDS.names() if not KINDS.get(kind).weighted),
 }
 

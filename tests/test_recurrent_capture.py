@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support_recurrent import ENDS, DrawnRecurrent, PackedNetwork, SequenceNetwork
+from support_recurrent import ENDS, PackedNetwork, SequenceNetwork
 from test_operators_sequences import same
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -238,8 +239,23 @@ def test_sorted_batches_and_a_pooled_length() -> None:
     torch.testing.assert_close(run_float(graph, x, lengths=lengths), module(x, lengths))
 
 
-def test_other_formats_refuse_recurrent_layers(tmp_path: object) -> None:
-    made = DrawnRecurrent(0).network
-    for name in ("onnx", "tflite"):
-        with pytest.raises(Unsupported, match=rf"the {name} export.*supported by: c"):
-            export(name, made, str(tmp_path))
+def test_onnx_computes_recurrent_layers_exactly(tmp_path: Path) -> None:
+    for number, kind in enumerate((nn.GRU, nn.LSTM)):
+        made = quantize(network(kind, "all", True, True), torch.randn(16, *STEPS), layout="time-features")
+        assert isinstance(made, IntegerNetwork)
+        layers = [layer for layer in made.layers if layer.traits.recurrent]
+        assert {(layer.reverse, layer.features) for layer in layers} >= {(True, 5), (False, 12)}
+        for check in export(
+            "onnx", made, tmp_path / str(number), samples=torch.randn(20, *STEPS)
+        ).verifications:
+            assert check.largest_difference == 0
+
+
+def test_formats_without_lengths_or_recurrent_layers_say_so(tmp_path: Path) -> None:
+    packed = quantize(
+        network(nn.GRU, "state", False, True, packed=True), torch.randn(8, *STEPS), layout="time-features"
+    )
+    with pytest.raises(Unsupported, match=r"the onnx export .*'gru with lengths'.*supported by: c"):
+        export("onnx", packed, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(Unsupported, match=r"the tflite export .*'gru'.*supported by: c, onnx"):
+        export("tflite", packed, tmp_path)  # type: ignore[arg-type]

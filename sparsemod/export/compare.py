@@ -50,7 +50,8 @@ def compare(
     if truth is not None and truth.dtype.kind not in "iub":
         truth = None  # regression targets
     classes = same = None
-    if expected.shape[1] > 1 and (network.classes or truth is not None):
+    one_class = network.decoding is None or network.kind in ("classes", "pixels")
+    if one_class and expected.shape[1] > 1 and (network.classes or truth is not None):
         # The classes are along the channels: a map has a class at each position.
         classes, same = outputs.argmax(axis=1), expected.argmax(axis=1)
         if truth is not None and truth.shape != same.shape:

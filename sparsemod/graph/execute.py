@@ -22,11 +22,13 @@ def run_float(
     x: Tensor,
     observe: Callable[[str, Tensor], None] | None = None,
     lengths: Tensor | None = None,
+    run: "Callable[[Graph, Operator, list[Tensor], Tensor | None], Tensor] | None" = None,
 ) -> Tensor:
     """Return the graph's output (N, *shape) for `x` (N, *input shape).
 
-    `lengths` int64 (N,): the valid steps of each sample, for a graph that uses them; without it every step is valid. `observe(name, tensor)` is called with the input and every operator's output. Tensors are freed after their last use. Raises
-    InvalidInput when `x` has another shape.
+    `lengths` int64 (N,): the valid steps of each sample, for a graph that uses them; without it every step is valid. `observe(name,
+    tensor)` is called with the input and every operator's output. `run` replaces `step`, which runs one operator. Tensors are freed
+    after their last use. Raises InvalidInput when `x` has another shape.
     """
     if tuple(x.shape[1:]) != graph.shapes[graph.input]:
         raise InvalidInput(
@@ -39,7 +41,9 @@ def run_float(
     if observe is not None:
         observe(graph.input, x)
     for index, operator in enumerate(graph.operators):
-        values[operator.output] = step(graph, operator, [values[name] for name in operator.inputs], lengths)
+        values[operator.output] = (run or step)(
+            graph, operator, [values[name] for name in operator.inputs], lengths
+        )
         if observe is not None:
             observe(operator.output, values[operator.output])
         for name in operator.inputs:

@@ -121,7 +121,9 @@ def costs(
         measured("latency", took.milliseconds, "ms", took.method + ("" if integer else ", as if it were int8"), definition=latency, instructions=took.instructions),
         measured("macs", macs(graph), "MACs", "multiply-adds of conv and linear, taps on padding counted"),
         measured("parameters", weights, "weights", "weights of conv and linear, zeros included, biases not"),
-        measured("nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix),
+        measured(
+            "nonzeros", left, "weights", _SIZE_METHODS["nonzeros"] + suffix, **({} if nonzeros is None else {"layers": dict(nonzeros)}),
+        ),
         *(predictions(predicted, operator_model(device.model), measured) if predicted and integer else ()),
     )  # fmt: skip
     return {measurement.metric: measurement for measurement in measurements}

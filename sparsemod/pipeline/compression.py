@@ -46,6 +46,8 @@ def compression_spec(
     plain.pop("constraints", None)
     plain["name"] = f"{spec.name} trial {trial.index} compressed"
     plain["space"] = {name: {"type": "fixed", "value": value} for name, value in own.items()}
+    if all(stage.name != "damage" for stage in spec.pipeline):
+        plain["pipeline"] = [*plain["pipeline"], {"name": "damage"}]
     plain["pruning"] = {
         "method": "filters", "of": "weights", "schedule": schedule or {"name": "one-shot", "begin": 0.0}
     }  # fmt: skip

@@ -256,7 +256,7 @@ class LocalRun(_Folder):
     def __init__(self, spec: ExperimentSpec, folder: Path, *, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self._began: float | None = None
-        self.data: Dataset = load(spec.dataset)
+        self.data: Dataset = load(spec.dataset, targets=spec.task.targets)
         self.problem = Problem.of(spec, self.data.info, imports=True)
         self.spec = spec = self.problem.spec
         # Build the augmentations now: their errors must appear before the first trial.

@@ -1,5 +1,6 @@
 """The integer network: int8 tensors and layers in execution order. Accuracy, size and every exporter derive from it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.encodings import ENCODINGS
 from sparsemod.layouts import Shape, Tensors
@@ -35,8 +37,9 @@ class IntegerNetwork(Evaluation):
     Each layer reads only tensors that exist before it runs.
 
     `normalization` converts raw samples to the network's real inputs, when known. `classes` holds the names of the
-    classes in the order of the outputs; () when the outputs are no classes or the names are unknown. `encodings`: layer
-    -> encoding of its weights on the device ("dense", "mask" or "gaps"), when already chosen.
+    classes, labels or values in the order of the outputs; () when the names are unknown. `encodings`: layer -> encoding
+    of its weights on the device ("dense", "mask" or "gaps"), when already chosen. `decoding`: what the outputs mean;
+    None: a vector of outputs are the scores of classes.
 
     Raises InvalidInput at construction when shapes, names or scales do not fit, or when a 32-bit accumulator could
     overflow.
@@ -50,6 +53,7 @@ class IntegerNetwork(Evaluation):
     normalization: InputNormalization | None = None
     classes: tuple[str, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)
+    decoding: Decoding | None = None
 
     def __post_init__(self) -> None:
         available = {self.input}
@@ -81,6 +85,16 @@ class IntegerNetwork(Evaluation):
                 )
         if self.classes and len(self.classes) != outputs:
             raise InvalidInput("classes", self.classes, f"a name for each of {outputs} outputs")
+
+        decoding, size = self.decoding, math.prod(self.tensors[self.output].shape)
+        if decoding is not None and decoding.targets == "values" and len(decoding.scale) != size:
+            raise InvalidInput("decoding.scale", len(decoding.scale), f"a scale for each of {size} outputs")
+        if decoding is not None and decoding.targets == "normal" and size != math.prod(self.input_shape):
+            raise InvalidInput(
+                "decoding.targets",
+                "normal",
+                f"as many outputs as inputs: {math.prod(self.input_shape)}, not {size}",
+            )
 
     def _check(self, layer: Layer) -> None:
         shape, output = (
@@ -173,6 +187,43 @@ class IntegerNetwork(Evaluation):
         outputs = self.run(self.quantize_input(images), lengths)
         return dequantize_values(outputs, info.scale, info.zero_point)
 
+    def seen(self, images: Any) -> Float32:
+        """See Quantized."""
+        info = self.tensors[self.input]
+        return dequantize_values(self.quantize_input(images), info.scale, info.zero_point)
+
+    @property
+    def kind(self) -> str:
+        """What the outputs are, as `Decoding.targets` says; "" for outputs that are nothing of that."""
+        shape = self.tensors[self.output].shape
+        vector = len(shape) == 1 and shape[0] > 1
+        kind = "classes" if self.decoding is None else self.decoding.targets
+        return "" if kind == "classes" and not vector else kind
+
+    def answers(self, inputs: Int8, outputs: Int8) -> NDArray[Any]:
+        """Return what the C code makes of int8 outputs (N, *output shape) for int8 inputs (N, *input shape), bit for bit.
+
+        Classes int64 (N,), or (N, H, W) of a map; labels uint8 (N, K), 1 where a label holds; values float32 (N, K) in
+        the targets' units; scores float32 (N,). A network without `decoding` gives classes.
+        """
+        kind = "classes" if self.decoding is None else self.decoding.targets
+        source, output = self.tensors[self.input], self.tensors[self.output]
+        if kind == "pixels":
+            return outputs.argmax(axis=1)
+        if kind == "labels":
+            return np.asarray(outputs > output.zero_point, np.uint8)
+        if kind == "values" and self.decoding is not None:
+            return self.decoding.values(dequantize_values(outputs, output.scale, output.zero_point))
+        if kind == "normal":
+            x = inputs.reshape(len(inputs), -1).astype(np.int64) - source.zero_point
+            y = outputs.reshape(len(outputs), -1).astype(np.int64) - output.zero_point
+            a, b = float(source.scale), float(output.scale)
+            # Sums of whole numbers are exact in any order.
+            squares = [np.asarray((p * q).sum(axis=1), np.float64) for p, q in ((x, x), (x, y), (y, y))]
+            total = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]
+            return np.asarray(np.maximum(total, 0.0) / x.shape[1], np.float32)
+        return best(outputs)
+
     def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""
         return best(self.run(self.quantize_input(images), lengths))
@@ -223,6 +274,8 @@ class IntegerNetwork(Evaluation):
             header["encodings"] = dict(self.encodings)
         if self.classes:
             header["classes"] = list(self.classes)
+        if self.decoding is not None:
+            header["decoding"] = self.decoding.to_dict()
         return pack(header, arrays)
 
     @classmethod
@@ -250,6 +303,7 @@ class IntegerNetwork(Evaluation):
                 normalization,
                 tuple(str(name) for name in classes),
                 dict(header.get("encodings", {})),
+                None if header.get("decoding") is None else Decoding.from_dict(header["decoding"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):

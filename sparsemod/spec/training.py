@@ -44,11 +44,12 @@ class TrainingSpec(BaseModel):
         default_factory=lambda: RULES.config("bp"), description="How a batch's loss becomes gradients."
     )
     loss: Loss = Field(
-        default_factory=lambda: LOSSES.config("cross_entropy"), description="What training minimizes."
+        default_factory=lambda: LOSSES.config("cross_entropy"),
+        description="What training minimizes. Default: the task's.",
     )
     metric: Metric = Field(
         default_factory=lambda: METRICS.config("error"),
-        description="Definition of `error`, which selects the epoch to keep and is the objective `error`.",
+        description="The metric of the task, which selects the epoch to keep and is the objective `error`. Default: the task's.",
     )
     optimizer: Optimizer = Field(
         default_factory=lambda: OPTIMIZERS.config("adam"), description="The optimizer."

@@ -134,7 +134,7 @@ class LotteryRun:
         self, spec: LotterySpec, folder: Path, *, device: str = "cpu", report: Report = lambda line: None
     ) -> None:
         self.spec, self.folder, self.report = spec, folder, report
-        dataset = load(spec.dataset)
+        dataset = load(spec.dataset, targets=spec.task.targets)
         self.info = dataset.info
         self.data = Resident.of(dataset, device)
         self.test = Samples.of(*dataset.test_split().tensors(), self.data.device, self.info.layout)
@@ -225,7 +225,8 @@ class LotteryRun:
         weights = prunable_weights(module)
         everything = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
         if level == 0:
-            masks, start = everything, snapshot(module)
+            masks = everything
+            start: Mapping[str, Tensor] = snapshot(module)
         else:
             earlier = self._level(net, level - 1)
             first = self._level(net, 0)

@@ -19,6 +19,7 @@ class C(Exporter[ExporterConfig]):
 
     Config = ExporterConfig
     checks_fit = True
+    takes_lengths = True
 
     @property
     def kinds(self) -> frozenset[str]:

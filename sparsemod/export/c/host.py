@@ -43,6 +43,33 @@ def host_run(
     return host_run_all([(network, images, lengths)], flags=flags)[0]
 
 
+_ANSWERS = {
+    "classes": ("int answer[1]%.0s", np.dtype(np.intc)),
+    "pixels": ("uint8_t answer[%s_POSITIONS]", np.dtype(np.uint8)),
+    "labels": ("uint8_t answer[%s_OUTPUT_SIZE]", np.dtype(np.uint8)),
+    "values": ("float answer[%s_OUTPUT_SIZE]", np.dtype(np.float32)),
+    "normal": ("float answer[1]%.0s", np.dtype(np.float32)),
+}
+"""Kind of network -> declaration of what the C code makes of the outputs, and its type."""
+
+
+def host_answers(
+    network: IntegerNetwork, images: NDArray[Any], lengths: Any = None, *, flags: Sequence[str] = FLAGS
+) -> NDArray[Any]:
+    """Return what the compiled NAME_classify, NAME_predict or NAME_score gives, in the form of `IntegerNetwork.answers`.
+
+    Arguments and errors: see `host_run`.
+    """
+    with scratch("sparsemod-c-") as folder:
+        program = _compile([generate(network, name="net0")], folder, flags)
+        content = _bytes(program, 0, network, np.asarray(images), lengths, "answers")
+    shape = {"values": network.tensors[network.output].shape, "labels": network.tensors[network.output].shape}
+    shape["pixels"] = network.tensors[network.output].shape[1:]
+    return np.frombuffer(content, _ANSWERS[network.kind][1]).reshape(
+        len(images), *shape.get(network.kind, ())
+    )
+
+
 def host_run_all(
     cases: Sequence[tuple[IntegerNetwork, NDArray[Any]] | tuple[IntegerNetwork, NDArray[Any], Any]],
     *,
@@ -78,14 +105,24 @@ def _compile(projects: Sequence[CProject], folder: Path, flags: Sequence[str]) -
 def _run(
     program: Path, index: int, network: IntegerNetwork, images: NDArray[Any], lengths: Any = None
 ) -> NDArray[np.int8]:
-    shape, output_shape = network.input_shape, network.tensors[network.output].shape
+    output = network.tensors[network.output]
+    flat = np.frombuffer(_bytes(program, index, network, images, lengths, "outputs"), np.int8)
+    if len(flat) != len(images) * math.prod(output.shape):
+        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
+    return output.from_memory(flat.reshape(len(images), -1))
+
+
+def _bytes(
+    program: Path, index: int, network: IntegerNetwork, images: NDArray[Any], lengths: Any, wanted: str
+) -> bytes:
+    shape = network.input_shape
     if images.shape[1:] != shape or images.dtype.kind not in "if":
         raise InvalidInput("images", (str(images.dtype), images.shape), f"int8 or floats of (N, {shape})")
     if images.dtype.kind == "i" and images.dtype != np.int8:
         raise InvalidInput("images", str(images.dtype), "int8 or floats")
     mode = "int8" if images.dtype == np.int8 else "float"
     inputs = images if mode == "int8" else images.astype(np.float32)
-    command = [str(program), str(index), mode]
+    command = [str(program), str(index), mode, wanted]
     process = subprocess.run(
         command,
         input=_with_lengths(network, network.tensors[network.input].to_memory(inputs), lengths),
@@ -95,10 +132,7 @@ def _run(
     if process.returncode:
         message = process.stderr.decode(errors="replace").strip()[-2000:]
         raise SparsemodError(f"the compiled network exited with status {process.returncode}: {message}")
-    flat = np.frombuffer(process.stdout, np.int8)
-    if len(flat) != len(images) * math.prod(output_shape):
-        raise SparsemodError(f"the compiled network wrote {len(flat)} bytes for {len(images)} images")
-    return network.tensors[network.output].from_memory(flat.reshape(len(images), -1))
+    return process.stdout
 
 
 def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -> bytes:
@@ -111,6 +145,6 @@ def _with_lengths(network: IntegerNetwork, inputs: NDArray[Any], lengths: Any) -
 
 
 def _driver(projects: Sequence[CProject]) -> str:
-    return filled(
-        "driver.c", networks=[(project.name, project.parts.network.uses_lengths) for project in projects]
-    )
+    networks = [(p.name, p.parts.network.uses_lengths, p.parts.network.kind) for p in projects]
+    types = {kind: declaration for kind, (declaration, _) in _ANSWERS.items()}
+    return filled("driver.c", networks=networks, answer_types=types)

@@ -59,7 +59,9 @@ def common(parts: Parts) -> dict[str, Any]:
         "macro": parts.macro,
         "input": _tensor(network, network.input),
         "output": _tensor(network, network.output),
-        "scores": scores(network),
+        "kind": network.kind,
+        "positions": math.prod(network.tensors[network.output].shape[1:]),
+        "threshold": _threshold(network),
         "classes": network.classes,
         "lengths": network.uses_lengths,
         "steps": network.steps,
@@ -82,9 +84,19 @@ def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
     }
 
 
-def scores(network: IntegerNetwork) -> bool:
-    """Whether the output is a vector of scores, whose largest element gives the class."""
-    return len(network.tensors[network.output].shape) == 1 and network.tensors[network.output].shape[0] > 1
+def _threshold(network: IntegerNetwork) -> str:
+    """Return the score above which a sample is an anomaly, as a C constant; "" without one."""
+    value = None if network.decoding is None else network.decoding.threshold
+    return "" if value is None else text.real(value)
+
+
+def _place_of(network: IntegerNetwork) -> str:
+    """Return the index of input number i in the order of the outputs, as a C expression."""
+    source, output = network.tensors[network.input], network.tensors[network.output]
+    if len(output.shape) > 1 or not text.channels_last(source) or source.shape[0] == 1:
+        return "i"  # the same order in memory
+    positions = math.prod(source.shape[1:])
+    return f"(i % {positions}) * {source.shape[0]} + i / {positions}"
 
 
 def normalization(network: IntegerNetwork) -> list[str]:
@@ -120,7 +132,17 @@ def body(parts: Parts) -> str:
         input_place=_place(parts.arena.offsets[network.input]),
         normalization=_normalization_tables(network),
         labels=[text.string(label) for label in network.classes],
+        place=_place_of(network),
+        values=_value_tables(network),
     )
+
+
+def _value_tables(network: IntegerNetwork) -> dict[str, str]:
+    """Return the constants that turn outputs into values, as C text."""
+    if network.decoding is None or network.decoding.targets != "values":
+        return {}
+    tables = {"scale": network.decoding.scale, "offset": network.decoding.offset}
+    return {word: text.rows(text.real(value) for value in values) for word, values in tables.items()}
 
 
 def _normalization_tables(network: IntegerNetwork) -> dict[str, Any] | None:

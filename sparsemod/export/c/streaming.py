@@ -112,6 +112,10 @@ class _Builder:
             raise Unsupported(
                 "output", self.network.output, STAGE, hint="it has a value for each step of the window"
             )
+        if not self.size:
+            raise Unsupported(
+                "output", self.network.output, STAGE, hint="it depends on no step but the last one"
+            )
         return Streaming(
             tuple(self.layers), self.network.named.image(self.network.input)[0], self.size, tuple(self.reset),
             self.places[self.network.output], self.counts, self.whole,

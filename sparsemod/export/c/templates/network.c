@@ -145,7 +145,7 @@ void {{ name }}_dequantize(const int8_t *output, float *real)
         real[i] = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT) * {{ macro }}_OUTPUT_SCALE;
     }
 }
-{% if scores %}
+{% if kind == "classes" %}
 
 int {{ name }}_classify(const int8_t *output)
 {
@@ -157,6 +157,78 @@ int {{ name }}_classify(const int8_t *output)
         }
     }
     return best;
+}
+{% elif kind == "pixels" %}
+
+void {{ name }}_classify(const int8_t *output, uint8_t *classes)
+{
+    const int channels = {{ macro }}_OUTPUT_SIZE / {{ macro }}_POSITIONS;
+
+    for (int i = 0; i < {{ macro }}_POSITIONS; ++i) {
+        int best = 0;
+
+        for (int j = 1; j < channels; ++j) {
+            if (output[j] > output[best]) {
+                best = j;
+            }
+        }
+        classes[i] = (uint8_t)best;
+        output += channels;
+    }
+}
+{% elif kind == "labels" %}
+
+int {{ name }}_classify(const int8_t *output, uint8_t *present)
+{
+    int count = 0;
+
+    for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
+        present[i] = (uint8_t)(output[i] > {{ macro }}_OUTPUT_ZERO_POINT);
+        count += present[i];
+    }
+    return count;
+}
+{% elif kind == "values" %}
+
+void {{ name }}_predict(const int8_t *output, float *values)
+{
+{% for word, numbers in values.items() %}
+    static const float {{ word }}[{{ macro }}_OUTPUT_SIZE] = {
+{{ numbers }}    };
+{% endfor %}
+
+    for (int i = 0; i < {{ macro }}_OUTPUT_SIZE; ++i) {
+        /* volatile: each result is rounded to float, also where a core multiplies and adds in one step. */
+        volatile float value = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT);
+
+        value = value * {{ macro }}_OUTPUT_SCALE;
+        value = value * scale[i];
+        values[i] = value + offset[i];
+    }
+}
+{% elif kind == "normal" %}
+
+float {{ name }}_score(const int8_t *input, const int8_t *output)
+{
+    const double a = (double){{ macro }}_INPUT_SCALE, b = (double){{ macro }}_OUTPUT_SCALE;
+    int64_t inputs = 0, both = 0, outputs = 0;
+
+    for (int i = 0; i < {{ macro }}_INPUT_SIZE; ++i) {
+        const int32_t x = input[{{ place }}] - {{ macro }}_INPUT_ZERO_POINT;
+        const int32_t y = output[i] - {{ macro }}_OUTPUT_ZERO_POINT;
+
+        inputs += x * x;
+        both += x * y;
+        outputs += y * y;
+    }
+    /* volatile: each result is rounded to double, also where a core multiplies and adds in one step. */
+    volatile double total = a * a * (double)inputs;
+    volatile double part = 2.0 * a * b * (double)both;
+
+    total = total - part;
+    part = b * b * (double)outputs;
+    total = total + part;
+    return (float)((total > 0.0 ? total : 0.0) / {{ macro }}_INPUT_SIZE);
 }
 {% endif %}
 {% if labels %}

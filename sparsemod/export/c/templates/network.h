@@ -48,14 +48,40 @@ void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8
 
 /* The outputs as real numbers, {{ macro }}_OUTPUT_SIZE of each. */
 void {{ name }}_dequantize(const int8_t *output, float *real);
-{% if scores %}
+{% if kind == "classes" %}
 
 /* The index of the largest output, the first of equal ones. */
 int {{ name }}_classify(const int8_t *output);
+{% elif kind == "pixels" %}
+
+/* The class of each position, row after row: the index of its largest output, the first of equal ones. */
+#define {{ macro }}_POSITIONS {{ positions }}
+void {{ name }}_classify(const int8_t *output, uint8_t *classes);
+{% elif kind == "labels" %}
+
+/* 1 for each label that holds, 0 for each other one; returns how many hold. `present` has {{ macro }}_OUTPUT_SIZE elements. */
+int {{ name }}_classify(const int8_t *output, uint8_t *present);
+{% elif kind == "values" %}
+
+/* The predicted values in the units of the training data, {{ macro }}_OUTPUT_SIZE of them. */
+void {{ name }}_predict(const int8_t *output, float *values);
+{% elif kind == "normal" %}
+
+/*
+ * How unusual a sample is: the mean squared difference of the normalized sample and the network's output for it. `input` is what
+ * {{ name }}_run got, in a buffer of yours: {{ name }}_input() is overwritten by then.
+{% if threshold %}
+ * Scores above {{ macro }}_THRESHOLD are anomalies: few of the normal validation samples had one.
+{% endif %}
+ */
+{% if threshold %}
+#define {{ macro }}_THRESHOLD {{ threshold }}
+{% endif %}
+float {{ name }}_score(const int8_t *input, const int8_t *output);
 {% endif %}
 {% if classes %}
 
-/* The names of the classes, in UTF-8, in the order of the outputs{{ "" if scores else "' channels" }}. */
+/* The names of the {{ kind if kind in ("values", "labels") else "classes" }}, in UTF-8, in the order of the outputs{{ "" if kind in ("classes", "labels", "values") else "' channels" }}. */
 #define {{ macro }}_LABEL_COUNT {{ classes | length }}
 extern const char *const {{ name }}_labels[{{ macro }}_LABEL_COUNT];
 {% endif %}
