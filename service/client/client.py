@@ -22,7 +22,6 @@ from service.client.models import ModelCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
 from service.schemas.audit import AuditEntry
-from service.schemas.dashboard import FrontMemberView, RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
     ArtifactInfo,
@@ -166,14 +165,6 @@ class Client(ExportCalls, ModelCalls, ViewCalls):
     def trials_csv(self, experiment: int) -> str:
         """Return all trials as CSV."""
         return self._send("GET", f"/experiments/{experiment}/trials", query={"format": "csv"}).text
-
-    def repetitions(self, experiment: int) -> list[RepetitionsView]:
-        """The candidates that were completed more than once: mean and spread of what they measured."""
-        return list(self._pages(Page[RepetitionsView], f"/experiments/{experiment}/repetitions", {}))
-
-    def membership(self, experiment: int) -> list[FrontMemberView]:
-        """The candidates that may be on the front, with means over their trials and their probabilities."""
-        return list(self._pages(Page[FrontMemberView], f"/experiments/{experiment}/membership", {}))
 
     def trial(self, experiment: int, index: int) -> TrialView:
         """Return a trial with its attempts."""

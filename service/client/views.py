@@ -1,15 +1,24 @@
 """The client's methods for computed views and the catalogue: the dashboard's data, for programs."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import httpx2
 from pydantic import BaseModel, TypeAdapter
 
-from service.schemas.dashboard import Catalogue, Checked, Importance, Timeline, TrialGraph
+from service.schemas.dashboard import (
+    Catalogue,
+    Checked,
+    FrontMemberView,
+    Importance,
+    RepetitionsView,
+    Timeline,
+    TrialGraph,
+)
 from service.schemas.exports import PointDevices
 from service.schemas.logins import Me
+from service.schemas.trials import Page
 from sparsemod.errors import ServerUnavailable
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.targets import DeviceFit
@@ -41,8 +50,19 @@ class ViewCalls:
     def _send(self, method: str, path: str) -> httpx2.Response:
         raise NotImplementedError
 
+    def _pages(self, model: type[Page[T]], path: str, filters: Mapping[str, Any]) -> Iterator[T]:
+        raise NotImplementedError
+
     def _parse(self, model: type[M], response: httpx2.Response) -> M:
         raise NotImplementedError
+
+    def repetitions(self, experiment: int) -> list[RepetitionsView]:
+        """The candidates that were completed more than once: mean and spread of what they measured."""
+        return list(self._pages(Page[RepetitionsView], f"/experiments/{experiment}/repetitions", {}))
+
+    def membership(self, experiment: int) -> list[FrontMemberView]:
+        """The candidates that may be on the front, with means over their trials and their probabilities."""
+        return list(self._pages(Page[FrontMemberView], f"/experiments/{experiment}/membership", {}))
 
     def check(self, spec: ExperimentSpec | Mapping[str, Any] | str) -> Checked:
         """Check a spec, its plain data, or YAML text;

@@ -14,6 +14,7 @@ from sparsemod.decoding import Decoding
 from sparsemod.errors import InvalidInput
 from sparsemod.kinds.encodings import ENCODINGS
 from sparsemod.layouts import Shape, Tensors
+from sparsemod.quantization.answers import answers
 from sparsemod.quantization.arithmetic import (
     Float32,
     Int8,
@@ -281,23 +282,7 @@ class IntegerNetwork(Evaluation):
         Classes int64 (N,), or (N, H, W) of a map; labels uint8 (N, K), 1 where a label holds; values float32 (N, K) in
         the targets' units; scores float32 (N,). A network without `decoding` gives classes.
         """
-        kind = "classes" if self.decoding is None else self.decoding.targets
-        source, output = self.tensors[self.input], self.tensors[self.output]
-        if kind == "pixels":
-            return np.asarray(outputs.argmax(axis=1))
-        if kind == "labels":
-            return np.asarray(outputs > output.zero_point, np.uint8)
-        if kind == "values" and self.decoding is not None:
-            return self.decoding.values(dequantize_values(outputs, output.scale, output.zero_point))
-        if kind == "normal":
-            x = inputs.reshape(len(inputs), -1).astype(np.int64) - source.zero_point
-            y = outputs.reshape(len(outputs), -1).astype(np.int64) - output.zero_point
-            a, b = float(source.scale), float(output.scale)
-            # Sums of whole numbers are exact in any order.
-            squares = [np.asarray((p * q).sum(axis=1), np.float64) for p, q in ((x, x), (x, y), (y, y))]
-            total = a * a * squares[0] - 2.0 * a * b * squares[1] + b * b * squares[2]
-            return np.asarray(np.maximum(total, 0.0) / x.shape[1], np.float32)
-        return best(outputs)
+        return answers(self, inputs, outputs)
 
     def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each float image (N,): the index of the largest int8 output, the first of equal ones."""

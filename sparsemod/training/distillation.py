@@ -9,8 +9,9 @@ from torch.nn import functional
 from sparsemod.errors import InvalidInput
 from sparsemod.sequences import Batch, call
 from sparsemod.spec.teacher import TeacherSpec
+from sparsemod.spec.training import TrainingSpec
 from sparsemod.training.resident import Samples
-from sparsemod.training.rules import LossFunction
+from sparsemod.training.rules import LossFunction, TrainingRule
 
 _BATCH = 256
 
@@ -117,6 +118,32 @@ class Distillation:
         self._theirs.clear()
 
 
+def taught(
+    module: nn.Module,
+    teacher: nn.Module | None,
+    settings: TrainingSpec,
+    rule: TrainingRule[Any],
+    samples: Samples | None,
+) -> Distillation | None:
+    """Return the distillation of a training with these settings, None without a teacher in them.
+
+    `samples`: see Distillation. Raises InvalidInput without the teacher's network, and for attention transfer with a
+    rule that does not propagate through all layers.
+    """
+    if settings.teacher is None:
+        return None
+    if teacher is None:
+        raise InvalidInput("training.teacher", None, "the teacher's network, an argument of this training")
+    if settings.teacher.beta and rule.layer_by_layer:
+        raise InvalidInput(
+            "training.teacher.beta",
+            settings.teacher.beta,
+            f"0 with the rule {settings.rule.name}: attention transfer needs backpropagation",
+        )
+    device = next(module.parameters()).device
+    return Distillation(module, teacher.to(device), settings.teacher, samples)
+
+
 def attention(activations: Tensor) -> Tensor:
     """Return the attention map (N, positions) of activations (N, C, ...): the channels' mean square, with length 1."""
     return functional.normalize(activations.square().mean(1).reshape(len(activations), -1))
@@ -129,4 +156,4 @@ def softened(outputs: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return functional.kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
 
 
-__all__ = ["Distillation", "attention", "softened"]
+__all__ = ["Distillation", "attention", "softened", "taught"]

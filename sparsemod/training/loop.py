@@ -11,11 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sparsemod.errors import InvalidInput
-from sparsemod.graph.capture import evaluating
 from sparsemod.records import CurvePoint
 from sparsemod.seeds import derived_seed
-from sparsemod.sequences import Batch, call
-from sparsemod.spec.teacher import TeacherSpec
 from sparsemod.spec.training import TrainingSpec
 from sparsemod.training import augmentation, optimizers
 from sparsemod.training.checkpoint import (
@@ -27,10 +24,11 @@ from sparsemod.training.checkpoint import (
     unpack,
 )
 from sparsemod.training.context import TrainingContext
-from sparsemod.training.distillation import Distillation
+from sparsemod.training.distillation import taught
 from sparsemod.training.evaluation import evaluate
 from sparsemod.training.fusion import fused
 from sparsemod.training.losses import LOSSES
+from sparsemod.training.memory_format import runs_on, set_memory_format
 from sparsemod.training.metrics import METRICS
 from sparsemod.training.outcome import TrainingOutcome
 from sparsemod.training.pruner import Pruner
@@ -124,11 +122,12 @@ class _Training:
             )
         self.rule = RULES.create(settings.rule)
         if len(data.train.shape) == 3:
-            _set_memory_format(module, torch.channels_last)
-            if not self._runs_on(data.train.slice(0, settings.batch_size)[0]):
+            set_memory_format(module, torch.channels_last)
+            first = data.train.slice(0, settings.batch_size)[0]
+            if not runs_on(module, first, self._layers(), seed, device):
                 # `x.view(len(x), -1)` after a convolution needs torch's default format: slower, but every
                 # module trains.
-                _set_memory_format(module, torch.contiguous_format)
+                set_memory_format(module, torch.contiguous_format)
                 self.data = data.channels_first()
         self.bounds = batch_bounds(len(data.train), settings.batch_size)
         self.start_epoch = start_epoch
@@ -143,7 +142,9 @@ class _Training:
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
-        self.distillation = None if settings.teacher is None else self._taught(settings.teacher, teacher)
+        self.distillation = taught(
+            module, teacher, settings, self.rule, None if self.augment else self.data.train
+        )
         self.pruner = pruner
         if pruner is not None:
             pruner.start(TrainingContext(module, self.data.train, self.batch_loss, seed))
@@ -162,41 +163,9 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _taught(self, settings: TeacherSpec, teacher: nn.Module | None) -> Distillation:
-        if teacher is None:
-            raise InvalidInput(
-                "training.teacher", None, "the teacher's network, an argument of this training"
-            )
-        if settings.beta and self.rule.layer_by_layer:
-            raise InvalidInput(
-                "training.teacher.beta",
-                settings.beta,
-                f"0 with the rule {self.settings.rule.name}: attention transfer needs backpropagation",
-            )
-        samples = None if self.augment else self.data.train
-        return Distillation(self.module, teacher.to(self.device), settings, samples)
-
     def _layers(self) -> AbstractContextManager[None]:
         """Return a context in which chains of layers run as one step, unless the rule must see each layer."""
         return nullcontext() if self.rule.layer_by_layer else fused(self.module)
-
-    def _runs_on(self, x: Batch) -> bool:
-        """Return whether the module accepts a batch in its memory format, in training and evaluation.
-
-        The module is not changed.
-        """
-        before = snapshot(self.module)
-        try:
-            with evaluating(self.module), torch.no_grad(), seeded(self.seed, 0, self.device):
-                self.module.train()
-                with self._layers():
-                    call(self.module, x)
-                call(self.module.eval(), x)
-        except RuntimeError:
-            return False
-        finally:
-            restore_module(self.module, before)
-        return True
 
     def run(
         self,
@@ -250,7 +219,7 @@ class _Training:
             restore_module(self.module, self.best)
         if self.pruner is not None and self.pruner.at_target:
             self.pruner.finish()
-        _set_memory_format(self.module, torch.contiguous_format)
+        set_memory_format(self.module, torch.contiguous_format)
         self.module.zero_grad(set_to_none=True)
         self.module.eval()
         return TrainingOutcome(
@@ -289,7 +258,7 @@ class _Training:
             return
         self.rule.finish()
         if len(self.data.train.shape) == 3 and self.data.train.channels_last:
-            _set_memory_format(self.module, torch.channels_last)
+            set_memory_format(self.module, torch.channels_last)
         before = self.optimizer
         self.optimizer = optimizers.build(self.module, self.settings)
         for group in self.optimizer.param_groups:
@@ -426,10 +395,3 @@ class _Training:
         self.best = best or None
         kept = {name: tensor.to(self.device) for name, tensor in state["kept"].items()}
         self.kept = kept or None
-
-
-def _set_memory_format(module: nn.Module, memory_format: torch.memory_format) -> None:
-    """Convert the kernels of convolutions to `memory_format`; the parameters stay the same objects."""
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=memory_format)
