@@ -296,7 +296,8 @@ def command_line() -> str:
             default = f"`{option.default}`" if plain and option.default != "" else ""
             if isinstance(option.default, Path):
                 default = f"`{option.default}`"
-            lines.append(f"| {names} | {default} | {option.help.strip()} |".replace("\n", " "))
+            cells = (cell.replace("|", "\\|") for cell in (names, default, option.help.strip()))
+            lines.append(f"| {' | '.join(cells)} |".replace("\n", " "))
         lines.append("")
     return "\n".join(lines)
 

@@ -161,6 +161,7 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
             "/pareto/{experiment}",
             "/pareto/{experiment}/devices",
             "/workers",
+            "/audit",
             "/catalogue",
             "/me",
             "/health",

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
         "(`/health` answers 503).",
     )
 
+    access_log: bool = Field(False, description="Whether each request has a line in the log.")
+
     @field_validator("imports", "dataset_dirs", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

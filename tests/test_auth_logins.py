@@ -182,7 +182,7 @@ import sys
 from pathlib import Path
 from starlette.testclient import TestClient
 from service.http.app import create_app
-from service.cli.serving import configure_logs
+from service.cli.logs import configure_logs
 from service.settings import Settings
 configure_logs()
 app = create_app(Settings(data_dir=Path({str(tmp_path)!r})))

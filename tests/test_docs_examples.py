@@ -65,3 +65,13 @@ def test_the_examples_on_files_like_those_of_cifar10(name: str, tmp_path: Path) 
         (tmp_path / file).write_bytes(records.tobytes())
     spec = load(EXAMPLES / name / f"{name}.yaml")
     dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"root": str(tmp_path)})}))
+
+
+@pytest.mark.parametrize("name", ["rnn_vowels", "cnn_rnn_vowels"])
+def test_the_examples_on_japanese_vowels(name: str) -> None:
+    if not (DATA / "japanese-vowels").is_dir():
+        pytest.skip(
+            f"SKIPPED LOUDLY: no {DATA / 'japanese-vowels'}: set SPARSEMOD_TEST_DATA to a folder with japanese-vowels/ in it"
+        )
+    spec = load(EXAMPLES / name / f"{name}.yaml")
+    dry_run(spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"root": str(DATA)})}))

@@ -21,6 +21,7 @@ from service.cli import (
     main,
     results,
     serving,
+    testing,
     tracing,
     workers,
 )
@@ -142,11 +143,24 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
         usual = at(ExperimentSpec.parse(SMALL).to_dict(), part)
         if isinstance(usual, list):  # in the place of the same member, or alone
             inner[last] = [value if one["name"] == member else one for one in usual] or [value]
+            if part == "pipeline" and value not in inner[last]:
+                inner[last].insert(place_of(str(member), usual), value)
         else:
             inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
+
+
+def place_of(stage: str, usual: list[dict[str, Any]]) -> int:
+    """The first place in the usual pipeline where a further stage has what it needs."""
+    holds: frozenset[str] = frozenset()
+    for place, one in enumerate(usual):
+        if STAGES.get(stage).needs <= holds:
+            return place
+        earlier = STAGES.get(one["name"])
+        holds = (holds - earlier.ends) | earlier.gives
+    return len(usual)
 
 
 def at(written: Any, path: str) -> Any:
@@ -285,7 +299,7 @@ def test_the_keys_of_a_config_file_are_those_that_it_takes(tmp_path: Path) -> No
         for value in (
             ("on", "off") if values.startswith("on or off") else ("3",) if "whole number" in values else ()
         ):
-            path.write_text(f"dataset = digits\nnetwork = cnn\n{name} = {value}\n")
+            path.write_text(f"dataset = digits\nnetwork = mine:Net\n{name} = {value}\n")
             read(path)
 
 
@@ -297,6 +311,7 @@ def test_every_command_is_on_the_page() -> None:
     for group in (
         local,
         serving,
+        testing,
         workers,
         experiments,
         results,

@@ -189,6 +189,28 @@ def test_the_users_validation_and_test_sets_are_kept(image: Path) -> None:
     assert data.validation.y.tolist() == __import__("load_data").prepare_digits(500)[0][1].tensors[1].tolist()
 
 
+def test_a_sequence_project_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Path(shutil.copytree(ROOT / "sequence", tmp_path / "sequence"))
+    file = place / "config.cfg"
+    file.write_text(smaller(file.read_text()).replace("r2 = 4", "r2 = 2"))
+    monkeypatch.chdir(place)
+    monkeypatch.syspath_prepend(str(place))
+    for name in ("rnn", "load_data"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    cli(capsys, "run", "config.cfg")
+    run = LocalFolder(place / "results" / "motions")
+    assert [trial.result.state for trial in run.trials] == [TrialState.COMPLETED] * 6
+    assert all(8 <= int(trial.candidate.parameters["max_len"]) <= 24 for trial in run.trials)
+    (method,) = {
+        m.method.split(" on ")[0] for t in run.trials for m in t.result.measurements if m.metric == "error"
+    }
+    assert method == "dynamically quantized network"
+    text = cli(capsys, "test", "config.cfg", "--seeds", "1", "--json")
+    assert json.loads(text[text.index("{") :])["trial"] == 0
+
+
 class Pairs(Dataset[Any]):
     def __init__(self, count: int, shape: tuple[int, ...] = (1, 4, 4)) -> None:
         self.items = [(torch.full(shape, float(i)), i % 2) for i in range(count)]

@@ -2,11 +2,12 @@
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from support_recurrent import ENDS, DrawnRecurrent, PackedNetwork, SequenceNetwork
+from support_recurrent import ENDS, PackedNetwork, SequenceNetwork
 from test_operators_sequences import same
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -18,6 +19,7 @@ from sparsemod.export.c import plan as c_plan
 from sparsemod.graph import capture, deployed, run_float
 from sparsemod.graph.capture import _graph, evaluating, example_for
 from sparsemod.graph.macs import macs
+from sparsemod.graph.signature import inputs_of
 from sparsemod.graph.trace import exported, recorded
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import deployed_bytes, layer_sizes
@@ -47,13 +49,10 @@ def test_both_ways_of_capturing_give_the_same_graph(
     kind: type[nn.RNNBase], both: bool, first: bool, end: str
 ) -> None:
     module = network(kind, end, both, first)
-    example = example_for(module, STEPS)
+    inputs, examples = inputs_of(module, STEPS, "time-features"), (example_for(module, STEPS),)
     with evaluating(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export's advice on the layers of torch
-        fast, truth = (
-            _graph(module, program(module, example), STEPS, "time-features")
-            for program in (recorded, exported)
-        )
+        fast, truth = (_graph(module, program(module, examples), inputs) for program in (recorded, exported))
     assert same(fast, truth), (fast.operators, truth.operators)
     x = torch.randn(4, *STEPS)
     torch.testing.assert_close(run_float(deployed(fast), x), module(x), atol=1e-5, rtol=1e-5)
@@ -191,7 +190,7 @@ def test_a_projection_is_refused() -> None:
 
 def test_a_layout_without_steps_is_refused() -> None:
     with pytest.raises(Unsupported, match="layout channels-length, not time-features"):
-        capture(network(nn.GRU, "last", False, True), STEPS)
+        capture(network(nn.GRU, "last", False, True), STEPS, "channels-length")
 
 
 @pytest.mark.parametrize("lengths", [[1, 2, 10], [0, 1, 2], [1, 2], [1.0, 2.0, 3.0]])
@@ -238,8 +237,23 @@ def test_sorted_batches_and_a_pooled_length() -> None:
     torch.testing.assert_close(run_float(graph, x, lengths=lengths), module(x, lengths))
 
 
-def test_other_formats_refuse_recurrent_layers(tmp_path: object) -> None:
-    made = DrawnRecurrent(0).network
-    for name in ("onnx", "tflite"):
-        with pytest.raises(Unsupported, match=rf"the {name} export.*supported by: c"):
-            export(name, made, str(tmp_path))
+def test_onnx_computes_recurrent_layers_exactly(tmp_path: Path) -> None:
+    for number, kind in enumerate((nn.GRU, nn.LSTM)):
+        made = quantize(network(kind, "all", True, True), torch.randn(16, *STEPS), layout="time-features")
+        assert isinstance(made, IntegerNetwork)
+        layers = [layer for layer in made.layers if layer.traits.recurrent]
+        assert {(layer.reverse, layer.features) for layer in layers} >= {(True, 5), (False, 12)}
+        for check in export(
+            "onnx", made, tmp_path / str(number), samples=torch.randn(20, *STEPS)
+        ).verifications:
+            assert check.largest_difference == 0
+
+
+def test_formats_without_lengths_or_recurrent_layers_say_so(tmp_path: Path) -> None:
+    packed = quantize(
+        network(nn.GRU, "state", False, True, packed=True), torch.randn(8, *STEPS), layout="time-features"
+    )
+    with pytest.raises(Unsupported, match=r"the onnx export .*'gru with lengths'.*supported by: c"):
+        export("onnx", packed, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(Unsupported, match=r"the tflite export .*'gru'.*supported by: c, onnx"):
+        export("tflite", packed, tmp_path)  # type: ignore[arg-type]

@@ -77,6 +77,13 @@ def test_every_step_gives_the_window_of_the_steps_so_far(seed: int, tmp_path: Pa
             assert np.array_equal(found[:, length - 1], window), length
 
 
+class Last(nn.Module):
+    """The last step of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)[:, -1]
+
+
 class Causal(nn.Module):
     """Convolutions alone: causal ones with a skip connection, and the last step."""
 
@@ -129,6 +136,7 @@ def test_the_state_is_counted() -> None:
         (nn.Sequential(nn.Conv1d(5, 3, 1), nn.MaxPool1d(2), nn.Flatten()), None, "'max_pool' at layer '1'.*several steps"),
         (nn.Sequential(nn.Conv1d(5, 3, 1), nn.Flatten(), nn.Linear(27, 2)), None, "'flatten' at layer '1'"),
         (nn.Conv1d(5, 3, 1), None, "has a value for each step"),
+        (Last(), None, "depends on no step but the last one"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_stream_say_why(module: nn.Module, layout: str | None, words: str) -> None:

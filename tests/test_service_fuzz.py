@@ -51,7 +51,7 @@ ELSEWHERE = {
 }
 """Processes that load torch or Ax, and answers without end: what tests them instead."""
 
-WITHOUT_INPUT = {"GET /workers", "GET /catalogue", "GET /me", "GET /health", "POST /logout"}
+WITHOUT_INPUT = {"GET /workers", "GET /catalogue", "GET /me", "GET /health", "GET /metrics", "POST /logout"}
 """Operations of which nothing can be given wrongly."""
 
 NEVER_GOOD = {

@@ -290,7 +290,7 @@ def test_text_in_a_table_is_not_a_formula() -> None:
 def test_a_line_of_the_log_has_a_date(capsys: pytest.CaptureFixture[str]) -> None:
     import structlog
 
-    from service.cli.serving import configure_logs
+    from service.cli.logs import configure_logs
 
     before = structlog.get_config()
     try:

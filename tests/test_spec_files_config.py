@@ -125,11 +125,8 @@ def test_keys_are_laid_over_an_included_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "field", "allowed"),
     [
-        ("quant_scheme = dynamic", 3, "quant_scheme", "not supported yet"),
-        ("quant_scheme = both", 3, "quant_scheme", "not supported yet"),
         ("quant_scheme = int4", 3, "quant_scheme", "post"),
-        ("splitter = on", 3, "splitter", "not supported yet"),
-        ("splitter = maybe", 3, "splitter", "off"),
+        ("splitter = maybe", 3, "splitter", "on or off"),
         ("objectives = [0, 4]", 3, "objectives", "[0, 1, 2, 3]"),
         ("objectives = [1, 1]", 3, "objectives", "[0, 1, 2, 3]"),
         ("cuda_n = gpu", 3, "cuda_n", "CUDA"),
@@ -169,6 +166,13 @@ def test_errors_name_line_key_value_and_what_is_allowed(
 def test_settings_that_sparsemod_took_from_code_are_required(tmp_path: Path, text: str, field: str) -> None:
     with pytest.raises(InvalidSpec, match=rf"config\.cfg: {field} = None: is missing.*include"):
         load(config(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("post", "static"), ("dynamic", "dynamic"), ("both", "both"), ("none", "none")]
+)
+def test_schemes_have_names_of_their_own(tmp_path: Path, name: str, scheme: str) -> None:
+    assert small(tmp_path, f"quant_scheme = {name}").spec.quantization.scheme == scheme
 
 
 AS_THERE = """\

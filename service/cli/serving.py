@@ -17,10 +17,10 @@ from service.cli.common import (
     ImportOption,
     ServerOption,
     import_modules,
-    quiet_retries,
     require_folder,
 )
 from service.cli.health import health
+from service.cli.logs import LogFormat, LogFormatOption, configure_logs
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -40,25 +40,6 @@ DatabaseOption = Annotated[
     ),
 ]
 DEFAULT_DATA = Path("sparsemod-data")
-
-
-def configure_logs() -> None:
-    """Send log lines to stderr, coloured only in a terminal."""
-    import structlog
-
-    quiet_retries()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            # Plain tracebacks: rich ones show local variables, which may be tokens.
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-            ),
-        ],
-        # Look up sys.stderr for each line, because a test may replace it.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
 
 
 def default_workers() -> int:
@@ -86,6 +67,7 @@ def serve(
         ),
     ] = "",
     imports: ImportOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Run the server, with a suggester and local workers. Ctrl-C stops them in order."""
     import structlog
@@ -97,7 +79,7 @@ def serve(
     from sparsemod.errors import InvalidInput, ServerUnavailable
 
     import_modules(imports)
-    configure_logs()
+    configure_logs(log_format)
     log = structlog.get_logger("supervisor")
     if re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path) is None:
         raise InvalidInput("--root-path", root_path, "a path such as /sparsemod, without a trailing slash")
@@ -226,10 +208,11 @@ def suggester(
         int, typer.Option(help="Trials to keep queued; 0: the number of the workers' slots.", min=0)
     ] = 0,
     imports: ImportOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Keep trials queued for the workers. The suggester needs the database, but not the server."""
     import_modules(imports)
-    configure_logs()
+    configure_logs(log_format)
     from service.suggester.suggester import run_suggester
 
     run_suggester(settings(data_dir, database), holder=name, ahead=ahead)
@@ -258,6 +241,7 @@ def worker(
     ] = 600.0,
     threads: Annotated[int, typer.Option(help="CPU threads of one trial.", min=1)] = 1,
     imports: ImportOption = None,
+    log_format: LogFormatOption = LogFormat.TEXT,
 ) -> None:
     """Evaluate trials of a server. After SIGTERM or Ctrl-C, finish the current ones;
     after a second signal, return them."""
@@ -270,7 +254,7 @@ def worker(
     if not server.startswith(("http://", "https://")):
         raise InvalidInput("--server", server, f"an address such as {DEFAULT_SERVER}")
     modules = import_modules(imports)
-    configure_logs()
+    configure_logs(log_format)
     settings = WorkerSettings(
         name=name,
         gpu=gpu,

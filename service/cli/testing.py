@@ -65,6 +65,7 @@ def test(
     from sparsemod.errors import InvalidInput
     from sparsemod.spec.config_test import arm_index
     from sparsemod.training.process import chosen_device, tune_process
+    from sparsemod.units import METRICS
 
     import_modules(imports)
     folder, settings, cuda = _tested(experiment)
@@ -103,21 +104,23 @@ def test(
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("seed")
-    table.add_column("test error", justify="right")
-    table.add_column("validation error", justify="right")
+    metric = spec.quality
+    words = METRICS[metric].title
+    table.add_column(f"test {words}", justify="right")
+    table.add_column(f"validation {words}", justify="right")
     for number, result in enumerate(results):
         table.add_row(
-            str(number), metric_text("error", result["test"]), metric_text("error", result["validation"])
+            str(number), metric_text(metric, result["test"]), metric_text(metric, result["validation"])
         )
     console().print(table)
     mean, error = summary["mean"], summary["standard_error"]
     spread = (
         ""
         if error is None
-        else f" ± {metric_text('error', error)} (standard error over {number_of_seeds} seeds)"
+        else f" ± {metric_text(metric, error)} (standard error over {number_of_seeds} seeds)"
     )
     console().print(
-        f"test error of the integer network {metric_text('error', mean)}{spread}, {longer} epochs"
+        f"test {words} of the integer network {metric_text(metric, mean)}{spread}, {longer} epochs"
     )
 
 
@@ -146,7 +149,7 @@ def _tested(experiment: str) -> "tuple[LocalFolder | None, TestSettings, str | N
 def test_once(
     spec: "ExperimentSpec", view: "TrialRecord", epochs: int, number: int, device: str, *, imports: bool
 ) -> dict[str, float]:
-    """Retrain a trial's network with the seed of this number; return its seed, test and validation error.
+    """Retrain a trial's network with the seed of this number; return its seed, the task's metric on test and validation data.
 
     Raises BuildError when the training has no result.
     """
@@ -158,13 +161,13 @@ def test_once(
     # Use new seeds: the search has already seen the result of the trial's seed.
     seed = trial_seed(view.seed, 1_000_000 + number)
     result = evaluate(
-        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset), device=device, mode="test", imports=imports,
+        spec, view.candidate, epochs=epochs, seed=seed, data=load(spec.dataset, targets=spec.task.targets), device=device, mode="test", imports=imports,
     )  # fmt: skip
-    tested = [item for item in result.measurements if item.metric == "error" and item.on_test]
+    tested = [item for item in result.measurements if item.metric == spec.quality and item.on_test]
     if not tested:
         reason = result.failure.message if result.failure else f"it ended as {result.state}"
         raise BuildError(f"trial {view.index} has no test result: {reason}")
-    return {"seed": seed, "test": tested[0].value, "validation": result.values()["error"]}
+    return {"seed": seed, "test": tested[0].value, "validation": result.values()[spec.quality]}
 
 
 def summarize(results: list[dict[str, float]]) -> dict[str, float | None]:

@@ -55,6 +55,8 @@ def create(
         first = not store.closed()
         scopes = [Scope(name.value) for name in scope or [ScopeName.WRITE]]
         secret, view = store.create_token(owner, scopes, days * 86_400)
+        names = ", ".join(view.scopes)
+        store.record("sparsemod token create", f"token {view.token} of {owner}: {names}")
     finally:
         store.close()
     typer.echo(secret)
@@ -103,6 +105,7 @@ def revoke(
     store = _store(data_dir, database)
     try:
         revoked = store.revoke_token(number)
+        store.record("sparsemod token revoke", f"token {number} of {revoked.owner}")
     finally:
         store.close()
     typer.echo(f"token {revoked.token} of {revoked.owner} is revoked")

@@ -57,6 +57,26 @@ def workers(
             typer.echo(f"{worker.name} is paused{place}, for {left} more: {pause.reason}")
 
 
+def audit(
+    server: ServerOption = DEFAULT_SERVER,
+    experiment: Annotated[
+        int | None, typer.Option(help="Only changes of this experiment.", metavar="ID", min=1)
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Print at most this many entries.", min=1, max=1000)] = 50,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show who changed what, newest first. On a server with logins, this needs a token with the scope admin."""
+    import json
+
+    entries = connect(server).audit(experiment, limit)
+    if json_output:
+        typer.echo(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=1))
+        return
+    for entry in entries:
+        owner = entry.owner or "(no login)"
+        typer.echo(f"{entry.time:%Y-%m-%d %H:%M:%S}  {owner}  {entry.action}  {entry.target}")
+
+
 def trials_text(trials: tuple[tuple[int, int], ...]) -> str:
     """Return the trials that a worker holds as text."""
     return ", ".join(f"experiment {experiment} trial {index}" for experiment, index in trials)
@@ -110,4 +130,4 @@ def whoami(
         typer.echo(f"{me.login.owner}, by token {me.login.token} with the scope {scopes}{left}")
 
 
-COMMANDS = {"workers": workers, "drain": drain, "whoami": whoami}
+COMMANDS = {"workers": workers, "drain": drain, "audit": audit, "whoami": whoami}

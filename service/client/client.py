@@ -21,6 +21,7 @@ from service.client.exports import ExportCalls
 from service.client.models import ModelCalls
 from service.client.parsing import plain_json, valid_answer
 from service.client.views import ViewCalls, spec_body
+from service.schemas.audit import AuditEntry
 from service.schemas.dashboard import FrontMemberView, RepetitionsView
 from service.schemas.errors import ErrorAnswer, ErrorDetail
 from service.schemas.trials import (
@@ -51,6 +52,7 @@ PAGE = 500
 """Items per request when the client reads a whole list."""
 
 _EVENTS = TypeAdapter(tuple[Event, ...])
+_AUDIT = TypeAdapter(tuple[AuditEntry, ...])
 _WORKERS = TypeAdapter(tuple[WorkerView, ...])
 _CURVE = TypeAdapter(tuple[CurvePoint, ...])
 _LOG = TypeAdapter(tuple[LogLine, ...])
@@ -253,6 +255,10 @@ class Client(ExportCalls, ModelCalls, ViewCalls):
     def workers(self) -> list[WorkerView]:
         """Return the workers that contacted the server recently."""
         return self._list(_WORKERS, "/workers")
+
+    def audit(self, experiment: int | None = None, limit: int = 100) -> list[AuditEntry]:
+        """Return the newest changes: of one experiment or of everything. Raises Forbidden."""
+        return self._list(_AUDIT, "/audit", query={"experiment": experiment, "limit": limit})
 
     def drain(self, worker: str, drain: bool = True) -> None:
         """Hand out no more trials to a worker; `drain=False` undoes this. Raises NotFound."""

@@ -25,6 +25,7 @@ from service.http.description import Described
 from service.http.feed import Feed
 from service.http.housekeeping import Housekeeping
 from service.http.limits import BodyLimit, Packed
+from service.http.metrics import Metrics
 from service.http.pools import RequestPool, Turns
 from service.http.query import known_query
 from service.http.readiness import Readiness
@@ -39,15 +40,18 @@ from service.http.routes import (
     login,
     membership,
     models,
+    monitoring,
     overview,
     pareto,
     points,
     repetitions,
     stream,
+    study,
     timeline,
     trials,
     workers,
 )
+from service.http.watch import Watch
 from service.jobs.ax_snapshot import AxExport
 from service.jobs.computed_views import Computed
 from service.jobs.exports import Exports
@@ -79,7 +83,7 @@ TAGS = [
 ]
 
 PARTS = (
-    experiments, stream, trials, points, timeline, graph, pareto, repetitions, membership, importance, exports, models, artifacts, workers, catalogue, login, health, overview,
+    experiments, stream, trials, points, timeline, graph, pareto, repetitions, study, membership, importance, exports, models, artifacts, workers, catalogue, login, health, monitoring, overview,
 )  # fmt: skip
 """The modules of the endpoints."""
 
@@ -136,6 +140,7 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.state.models = ModelJobs(opened, app.state.files, settings)
     app.state.feed = Feed(opened)
     app.state.readiness = Readiness(opened, app.state.files, settings)
+    app.state.metrics = Metrics(opened, app.state.files.root)
     app.state.transfers = RequestPool("uploads and downloads", 8)
     app.state.page = RequestPool("requests for the page", 4)
     app.state.points = OrderedDict()  # see service.http.routes.points
@@ -150,6 +155,8 @@ def create_app(settings: Settings | None = None, *, store: Store | None = None) 
     app.add_middleware(Turns)
     # The middleware added last runs first: no body is read before the request is authorized.
     app.add_middleware(Guard, store=opened, routers=[part.router for part in PARTS])
+    # Outside of the guard: it sees refused requests too.
+    app.add_middleware(Watch, store=opened, metrics=app.state.metrics, access_log=settings.access_log)
     app.add_exception_handler(SparsemodError, _on_sparsemod_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)

@@ -106,7 +106,17 @@ def kind_of(path: str, query: bytes = b"") -> str | None:
     first, _, rest = path.removeprefix("/").partition("/")
     if first in ("claims", "attempts"):
         return "requests of workers"
-    if first in ("experiments", "pareto", "workers", "login", "logout", "me", "catalogue"):
+    if first in (
+        "experiments",
+        "pareto",
+        "workers",
+        "login",
+        "logout",
+        "me",
+        "catalogue",
+        "audit",
+        "metrics",
+    ):
         if rest.endswith("/stream"):
             return None
         return "requests for tables" if b"csv" in query else "requests"

@@ -21,8 +21,8 @@ def check_spec(spec: ExperimentSpec) -> Problem | None:
     Return the problem, or None for a dataset whose shape is known only after loading: then the suggester
     checks the space. Raises UnknownName, InvalidSpec.
     """
-    info = declared(spec.dataset.name)
-    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset)
+    info = declared(spec.dataset.name, spec.task.targets)
+    bind(DATASETS.get(spec.dataset.name, field="dataset.name"), spec.dataset, spec.task.targets)
     FAMILIES.get(spec.network.family, field="network.family")
     SOURCES.get(spec.source.name, field="source.name")
     check_known(spec.pipeline)

@@ -61,6 +61,8 @@ class ThinRoute(APIRoute):
             answer = await anyio.to_thread.run_sync(lambda: endpoint(**values, **{body_name: report}))
             if isinstance(answer, Response):
                 return answer
+            if isinstance(answer, Claim) or (isinstance(answer, AttemptOutcome) and answer.next is not None):
+                request.app.state.metrics.claimed()
             return Response(written(answer, request.app.state.store.spec_json), status, media_type=JSON)
 
         return handle

@@ -6,7 +6,7 @@ expire.
 
 One module for each subject: experiments, trials, suggestions (the queue), attempts, reports and worker_views (workers),
 front (results), files, exports, series (data for the dashboard's plots), computed_views (results of long
-computations), models (uploaded ones), deletion, logins.
+computations), models (uploaded ones), deletion, logins, audit, figures (monitoring).
 """
 
 import time
@@ -18,6 +18,7 @@ import structlog
 from service.client.backoff import Backoff
 from service.settings import Settings
 from service.store.attempts import Attempts
+from service.store.audit import Audit
 from service.store.computed_views import ComputedViews
 from service.store.deletion import Deletion
 from service.store.engine import (
@@ -29,6 +30,7 @@ from service.store.engine import (
     schema_version,
 )
 from service.store.exports import ExportJob, ExportJobs
+from service.store.figures import Monitoring
 from service.store.files import Files
 from service.store.logins import Logins
 from service.store.models import Models
@@ -49,7 +51,18 @@ _TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 
 
 class Store(
-    Suggestions, Attempts, Workers, Files, ExportJobs, Series, ComputedViews, Models, Deletion, Logins
+    Suggestions,
+    Attempts,
+    Workers,
+    Files,
+    ExportJobs,
+    Series,
+    ComputedViews,
+    Models,
+    Deletion,
+    Logins,
+    Audit,
+    Monitoring,
 ):
     """The whole store. The base classes define the methods."""
 

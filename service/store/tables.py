@@ -329,6 +329,21 @@ models = sa.Table(
     sa.Index(None, "state"),
 )
 
+# Who changed what. No foreign key: the entries stay when the experiment or the token is deleted.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", Identity, primary_key=True),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("owner", sa.String(200)),
+    sa.Column("token", sa.BigInteger),
+    sa.Column("action", sa.String(200), nullable=False),
+    sa.Column("target", sa.String(500), nullable=False),
+    sa.Column("experiment", sa.BigInteger),
+    sa.Column("request", sa.String(100)),
+    sa.Index(None, "experiment"),
+)
+
 # Exports on request. A row is one trial in some formats. It belongs to the server process that holds its
 # token.
 export_jobs = sa.Table(

@@ -102,7 +102,7 @@ def build_search(spec: ExperimentSpec, watch: Watch = _unwatched) -> "Proposer":
     from sparsemod.pipeline.proposals import Proposer
 
     try:
-        data = load(spec.dataset, imports=False)
+        data = load(spec.dataset, targets=spec.task.targets, imports=False)
     except Exception as error:
         failure = data_failure(error)
         if failure is None:

@@ -116,7 +116,7 @@ def evaluate_job(job: Message, reporter: ChannelReporter) -> Message:
         os.environ[FOLDERS_VARIABLE] = job["models"]  # this process evaluates this job alone
     spec = ExperimentSpec.stored(job["spec"])
     try:
-        data = load(spec.dataset)  # usually from the fork server's cache
+        data = load(spec.dataset, targets=spec.task.targets)  # usually from the fork server's cache
         Problem.of(spec, data.info)
     except Exception as error:
         # The candidate is not involved and the server accepted the same spec, so the cause is this machine.
@@ -300,7 +300,8 @@ class ForkServerLoop:
         from sparsemod.spec.experiment import ExperimentSpec
 
         try:
-            data = load(ExperimentSpec.stored(spec).dataset)
+            stored = ExperimentSpec.stored(spec)
+            data = load(stored.dataset, targets=stored.task.targets)
             for split in (data.train, data.validation):
                 split.tensors()
         except Exception:  # noqa: BLE001

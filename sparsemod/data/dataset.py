@@ -14,12 +14,14 @@ from sparsemod.data.normalization import Floats, Normalization, fit, valid_steps
 from sparsemod.data.places import data_root
 from sparsemod.data.source import DATASETS, bind
 from sparsemod.data.splits import grouped, stratified, subset
+from sparsemod.data.targets import NORMAL_NAMES, strata, without_anomalies
 from sparsemod.data.torch_sets import from_datasets
 from sparsemod.data.windows import Splitter, windowed_info
 from sparsemod.errors import InvalidInput, SparsemodError
 from sparsemod.files import fingerprint
 from sparsemod.records import DataInfo
 from sparsemod.registry import summarize_error
+from sparsemod.spec.methods import Targets
 from sparsemod.spec.parts import DatasetSpec
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ _CACHED = 4  # datasets cached in this process; MNIST takes 190 MB, CIFAR-10 620
 class Split:
     """The samples of one split.
 
-    `x`: normalized float32 (N, *shape), images with channels last in memory; `y`: int64 labels (N,).
+    `x`: normalized float32 (N, *shape), images with channels last in memory. `y`: the targets. int64 (N,) classes, or 0
+    (normal) and 1 (anomalous); float32 (N, K) labels, 0 or 1, or values; int64 (N, H, W) a class for each position.
     `lengths`: int64 (N,), the valid steps of sequences of different lengths; zeros follow them. `sequence`: int64
     (N,), for windows of sequences: the index of each window's sequence, from 0 in ascending order.
 
@@ -146,21 +149,22 @@ def normalized(
 _cache: "OrderedDict[str, Dataset]" = OrderedDict()
 
 
-def load(spec: DatasetSpec, *, imports: bool = True) -> Dataset:
+def load(spec: DatasetSpec, *, targets: Targets = "classes", imports: bool = True) -> Dataset:
     """Load, split and normalize the dataset of `spec`. Equal specs in one process give the same object.
 
     The test split is the dataset's official test set, whole, or else a share `splits.test` of the samples.
     The validation split is the dataset's own, or else a share `splits.validation`. Drawn splits never divide
     a group. `limit` does not apply to splits that the dataset provides. Every dataset has the option
     `normalization`: "standard" (default; mean 0 and deviation 1 per channel), "symmetric" ([-1, 1]), "unit"
-    ([0, 1]) or "none". With `imports`, `spec.name` may be `module:attribute`.
+    ([0, 1]) or "none". `targets` is what the task learns: classes and the two kinds of anomaly data give stratified splits, others
+    random ones; only normal samples are for training. A dataset function with a parameter `targets` gets it. With `imports`, `spec.name` may be `module:attribute`.
     Raises UnknownName, DataMissing, DigestMismatch, InvalidInput (fields named as in the spec).
     """
-    key = _key(spec)
+    key = f"{targets} {_key(spec)}"
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key]
-    loaded = _load(spec, imports)
+    loaded = _load(spec, targets, imports)
     _cache[key] = loaded
     while len(_cache) > _CACHED:
         _cache.popitem(last=False)
@@ -179,10 +183,10 @@ def _key(spec: DatasetSpec) -> str:
     return fingerprint(text)
 
 
-def _load(spec: DatasetSpec, imports: bool) -> Dataset:
+def _load(spec: DatasetSpec, targets: Targets, imports: bool) -> Dataset:
     source = DATASETS.get(spec.name, imports=imports, field="dataset.name")
     method = spec.options.get("normalization", "standard")
-    bound = bind(source, spec)
+    bound = bind(source, spec, targets)
     try:
         arrays: Any = source(*bound.args, **bound.kwargs)
         if isinstance(arrays, list | tuple):
@@ -203,13 +207,14 @@ def _load(spec: DatasetSpec, imports: bool) -> Dataset:
             spec.name,
             f"must return sparsemod.data.Arrays or a list of torch's data sets, not {type(arrays).__name__}",
         )
-    return _divide(spec, arrays, str(method))
+    return _divide(spec, arrays.meant_for(targets), str(method))
 
 
 def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
-    x, y, groups, lengths = arrays.x, arrays.y.astype(np.int64), arrays.groups, _whole(arrays.lengths)
+    x, y, groups, lengths = arrays.x, arrays.y, arrays.groups, _whole(arrays.lengths)
+    kind = arrays.kind
     if spec.limit is not None and spec.limit < len(y):
-        chosen = subset(y, spec.limit, spec.splits.seed)
+        chosen = subset(strata(kind, y), spec.limit, spec.splits.seed)
         x, y = x[chosen], y[chosen]
         groups, lengths = (None if part is None else part[chosen] for part in (groups, lengths))
     sizes: dict[str, float] = {}
@@ -219,13 +224,16 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
         sizes["test"] = spec.splits.test
     try:
         if groups is None:
-            parts = stratified(y, sizes, spec.splits.seed)
+            parts = stratified(strata(kind, y), sizes, spec.splits.seed)
         else:
-            parts = grouped(y, groups, sizes, spec.splits.seed)
+            parts = grouped(strata(kind, y), groups, sizes, spec.splits.seed)
     except InvalidInput as error:
         raise error.at("dataset") from None
+    if kind == "normal":
+        parts = without_anomalies(y, parts, move=groups is None)
     info = DataInfo(
         name=spec.name, shape=arrays.shape, classes=arrays.class_count, layout=arrays.layout or "", sequences=lengths is not None,
+        outputs=(arrays.class_count, *y.shape[1:]) if kind == "pixels" else (arrays.class_count,),
     )  # fmt: skip
     train_x = x[parts["train"]]
     train_lengths = None if lengths is None else lengths[parts["train"]]
@@ -236,7 +244,7 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
     ) -> tuple[NDArray[Any], Labels, NDArray[np.int64] | None]:
         if own_x is None or own_y is None:
             return x[parts[name]], y[parts[name]], None if lengths is None else lengths[parts[name]]
-        return own_x, own_y.astype(np.int64), _whole(own_lengths)
+        return own_x, own_y, _whole(own_lengths)
 
     validation_x, validation_y, validation_lengths = part(
         "validation", arrays.val_x, arrays.val_y, arrays.val_lengths
@@ -254,7 +262,8 @@ def _divide(spec: DatasetSpec, arrays: Arrays, method: str) -> Dataset:
             validation_lengths,
         ),
         normalization=normalization,
-        names=arrays.names or tuple(str(label) for label in range(arrays.class_count)),
+        names=arrays.names
+        or (NORMAL_NAMES if kind == "normal" else tuple(str(label) for label in range(arrays.class_count))),
         official_test=arrays.test_x is not None,
         own_validation=arrays.val_x is not None,
         groups=None

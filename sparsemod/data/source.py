@@ -15,6 +15,7 @@ from sparsemod.data.arrays import Arrays
 from sparsemod.errors import InvalidInput
 from sparsemod.records import DataInfo
 from sparsemod.registry import Registry
+from sparsemod.spec.methods import Targets
 from sparsemod.spec.parts import DatasetSpec
 
 
@@ -55,12 +56,16 @@ def dataset(
     return register
 
 
-def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArguments:
-    """Return the arguments of `source` for `spec`. Raises InvalidInput for undeclared or missing options."""
+def bind(
+    source: Callable[..., Arrays], spec: DatasetSpec, targets: Targets = "classes"
+) -> inspect.BoundArguments:
+    """Return the arguments of `source` for `spec`; a parameter `targets` gets what the task learns. Raises InvalidInput for undeclared or missing options."""
     options = {name: value for name, value in spec.options.items() if name != "normalization"}
     if not callable(source):
         raise InvalidInput("dataset.name", spec.name, "a function that returns sparsemod.data.Arrays")
     signature = inspect.signature(source)
+    if "targets" in signature.parameters:
+        options = {"targets": targets, **options}
     parameters = list(signature.parameters.values())
     # A function without positional parameters, or whose first one has an option's name or a default, finds its files itself.
     takes_root = any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters) or any(
@@ -76,10 +81,10 @@ def bind(source: Callable[..., Arrays], spec: DatasetSpec) -> inspect.BoundArgum
         ) from None
 
 
-def declared(name: str) -> DataInfo | None:
-    """Return the declared shape and classes of dataset `name`, None if it declares none.
+def declared(name: str, targets: Targets = "classes") -> DataInfo | None:
+    """Return the declared shape and classes of dataset `name`, None if it declares none or the task has other targets.
 
     Raises UnknownName for the field `dataset.name`.
     """
     DATASETS.get(name, field="dataset.name")
-    return _DECLARED.get(name)
+    return _DECLARED.get(name) if targets == "classes" else None

@@ -58,7 +58,7 @@ class Subject:
 
         integer_network = IntegerNetwork.from_bytes(network)
         try:
-            data = load(spec.dataset)
+            data = load(spec.dataset, targets=spec.task.targets)
             split = data.validation
         except (DataMissing, UnknownName) as error:
             note = f"The files were checked on random inputs only: {error}"

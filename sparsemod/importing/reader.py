@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from sparsemod.errors import InvalidInput, SparsemodError
+from sparsemod.errors import InvalidInput, SparsemodError, Unsupported
 from sparsemod.importing.source import Source
 from sparsemod.layouts import Shape
 from sparsemod.registry import Registry
@@ -74,6 +74,20 @@ def read_model(source: Source, shape: Sequence[int] | None = None) -> Imported:
     reader = READERS.get(known[suffix])()
     try:
         return reader.read(source, None if shape is None else tuple(shape))
+    except Unsupported as error:
+        if source.name in str(error):
+            raise
+        raise Unsupported(
+            error.operator,
+            error.layer,
+            source.by,
+            error.supported,
+            error.hint,
+            place=error.place,
+            others=error.others,
+        ) from error
+    except InvalidInput as error:
+        raise error if error.source else error.at(source=source.name) from error
     except (SparsemodError, OSError):
         raise
     except Exception as error:

@@ -85,7 +85,7 @@ class Family:
 
         They come from torch's global generator: seed it inside `torch.random.fork_rng`.
 
-        Input float32 (N, *data.shape), output logits (N, data.classes). Raises BuildError when the network
+        Input float32 (N, *data.shape), output (N, *data.outputs), for classes their logits (N, data.classes). Raises BuildError when the network
         cannot be built, InvalidInput for data that the family cannot use.
         """
         import torch
@@ -111,13 +111,17 @@ class Family:
                 f"family {self.name!r}: the network does not run on {data.name} {data.shape}: {type(error).__name__}: {error}"
             ) from error
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        if shape != (2, data.classes):
+        if shape != (2, *data.outputs):
             raise BuildError(
-                f"family {self.name!r}: for 2 samples the network returns {shape}, expected logits (2, {data.classes})"
+                f"family {self.name!r}: for 2 samples the network returns {shape}, expected {(2, *data.outputs)}"
             )
         return module.train(was_training)
 
     def _check_layout(self, data: DataInfo) -> None:
+        known = getattr(self.implementation, "checked", False)
+        if known and len(data.outputs) > 1 and not getattr(self.implementation, "maps", False):
+            allowed = "a family whose networks have an output for each position, such as fcn"
+            raise InvalidInput("network.family", self.name, allowed)
         if self.layouts and data.layout not in self.layouts:
             wanted = " or ".join(f"{name} {LAYOUTS[name].title}" for name in self.layouts)
             raise InvalidInput(

@@ -31,6 +31,9 @@ from sparsemod.units import METRICS
 
 Level = Literal["ok", "warning", "error"]
 
+_COUNTED = {"values": "values", "labels": "labels"}
+"""What the data's `classes` count, by the task's targets."""
+
 _REASONS = 10  # largest number of different reasons shown for failing draws
 
 
@@ -105,14 +108,14 @@ class _DryRun:
         self.findings.append(Finding(level, subject, message))
 
     def run(self) -> None:
-        data = load(self.spec.dataset, imports=self.imports)
+        data = load(self.spec.dataset, targets=self.spec.task.targets, imports=self.imports)
         sizes = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lengths = data.train.lengths
         steps = "" if lengths is None else f" (sequences of {lengths.min()} to {lengths.max()} steps)"
         self.add(
             "ok",
             "data",
-            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} classes; {sizes}",
+            f"{data.info.name}: shape {data.info.shape}{steps}, {data.info.classes} {_COUNTED.get(self.spec.task.targets, 'classes')}; {sizes}",
         )
         self.data(data)
         if len(data.validation) < 100:

@@ -21,9 +21,10 @@ from sparsemod.plugins import Names
 from sparsemod.records import Candidate, DataInfo, Value
 from sparsemod.space.space import Space
 from sparsemod.spec.experiment import ExperimentSpec
-from sparsemod.spec.methods import RULES, PruningConfig
+from sparsemod.spec.methods import RULES, TASKS, PruningConfig
 from sparsemod.spec.pipeline_choice import check_known
 from sparsemod.spec.pipeline_parameters import (
+    FINETUNE_EPOCHS,
     MAX_LEN,
     METHOD,
     PIPELINE_PARAMETERS,
@@ -65,7 +66,7 @@ class Problem:
             spec.check_methods()
             family = create_family(spec.network.family, spec.network.options, imports=imports)
             family = with_substitutes(family, spec.network.substitutes, spec.network.substitutes_skip)
-            problem = cls(spec, info, family)
+            problem = cls(spec, TASKS.create(spec.task).network_info(info), family)
             problem = replace(problem, info=problem.largest_windows())
             check_known(spec.pipeline)
             spec.source.check(problem.space)
@@ -116,18 +117,24 @@ class Problem:
             if name in space and name not in self.spec.searched() and name not in unread:
                 methods = space.parameter(METHOD) if METHOD in space else None
                 check_pipeline(
-                    space.parameter(name), self.spec.training, self.spec.pruning, f"space.{name}", methods
+                    space.parameter(name),
+                    self.spec.training,
+                    self.spec.pruning,
+                    f"space.{name}",
+                    methods,
+                    self.spec.dataset.splitter,
                 )
 
     def unread_pipeline(self, space: Space) -> tuple[str, ...]:
         """Return the pipeline parameters of a space that no setting of the spec reads, such as a sparsity without pruning."""
         if METHOD in space:
             return ()
-        parts = (self.spec.training, self.spec.pruning)
+        splitter = self.spec.dataset.splitter
+        parts = (self.spec.training, self.spec.pruning, *(() if splitter is None else (splitter,)))
         return tuple(
             name
             for name in PIPELINE_PARAMETERS
-            if name in space and not any(read_by(part, name) for part in parts)
+            if name in space and name != FINETUNE_EPOCHS and not any(read_by(part, name) for part in parts)
         )
 
     def check_training(self, *, imports: bool = False) -> None:
@@ -181,6 +188,13 @@ class Problem:
         if self.spec.dataset.splitter is None:
             return self.info
         searched = self.spec.searched().get(MAX_LEN)
+        if searched is None and self.spec.dataset.splitter.max_len is None:
+            # An own family may search `max_len` in its own space.
+            own = self.family.space(self.info)
+            if MAX_LEN not in own:
+                allowed = "a number of steps, or the parameter max_len in the space"
+                raise InvalidInput("dataset.splitter.max_len", None, allowed)
+            searched = own.parameter(MAX_LEN)
         longest = {} if searched is None else {MAX_LEN: max(int(value) for value in extremes(searched))}
         return self._windowed(longest)
 

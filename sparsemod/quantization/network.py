@@ -43,6 +43,10 @@ class Quantized(Protocol):
         """Return the real outputs (N, classes)."""
         ...
 
+    def seen(self, images: Any) -> NDArray[np.float32]:
+        """Return the samples (N, *input shape) as the network reads them: an integer network rounds them to its input's steps."""
+        ...
+
     def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """Return the class of each image (N,): the index of the largest output, the first of equal ones."""
         ...
@@ -113,6 +117,10 @@ class Evaluation:
     def to_bytes(self) -> bytes:
         """See Quantized."""
         raise NotImplementedError
+
+    def seen(self, images: Any) -> NDArray[np.float32]:
+        """See Quantized."""
+        return np.asarray(images, dtype=np.float32)
 
     def predict(self, images: Any, lengths: Any = None) -> NDArray[np.int64]:
         """See Quantized."""

@@ -45,7 +45,7 @@ def values(histories: Histories, kind: str) -> NDArray[np.float64]:
 
 def early_stop_points(histories: Histories, criterion: str = "val_loss") -> NDArray[np.intp]:
     """Return the point of the first smallest loss: (nets, levels)."""
-    return np.argmin(values(histories, criterion), axis=2)
+    return np.asarray(np.argmin(values(histories, criterion), axis=2), dtype=np.intp)
 
 
 def plot_averages(
@@ -55,15 +55,16 @@ def plot_averages(
     told = values(histories, kind)
     step = int(histories["plot_step"])
     x = step * np.arange(1, told.shape[2] + 1)
+    colours = _colours(len(histories["sparsity"]))
     for level, share in enumerate(histories["sparsity"]):
         baseline = level == 0 and share == 1
-        _line(axes, x, told[:, level], f"C{level}", "--" if baseline else "-", f"{100 * share:.1f} %")
+        _line(axes, x, told[:, level], colours[level], "--" if baseline else "-", f"{100 * share:.1f} %")
         if random is None:
             continue
         (places,) = np.nonzero(np.isclose(random["sparsity"], share))
         for place in places:
             own = values(random, kind)[:, place]
-            _line(axes, x, own, f"C{level}", ":", f"{100 * share:.1f} % random")
+            _line(axes, x, own, colours[level], ":", f"{100 * share:.1f} % random")
     if finish:
         axes.set_xlabel("iteration")
         _finish(axes, TITLES[kind], "weights that stay")
@@ -93,7 +94,8 @@ def plot_early_stop_iterations(
     """Plot the early-stop iteration against the share of weights that stays (log2, inverted)."""
 
     def at(found: Histories) -> NDArray[np.float64]:
-        return int(found["plot_step"]) * (early_stop_points(found, criterion) + 1.0)
+        iterations = int(found["plot_step"]) * (early_stop_points(found, criterion) + 1)
+        return np.asarray(iterations, dtype=np.float64)
 
     _against_weights(axes, histories, random, at, label, colour)
     if finish:
@@ -126,6 +128,16 @@ def _against_weights(
         _line(axes, 100 * random["sparsity"], at(random), colour, ":", f"{label}: random", marker="o")
 
 
+def _colours(count: int) -> list[str]:
+    """Return a colour for each level; the usual ones repeat after ten."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if count <= 10:
+        return [f"C{level}" for level in range(count)]
+    return [to_hex(colormaps["turbo"](level / (count - 1))) for level in range(count)]
+
+
 def _line(
     axes: "Axes", x: Any, rows: Any, colour: str, style: Literal["-", "--", ":"], label: str, marker: str = ""
 ) -> None:
@@ -138,14 +150,8 @@ def _weights_axis(axes: "Axes", title: str) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes.set_xscale("log", base=2)
-    shown = sorted(
-        {
-            round(float(x), 2)
-            for line in axes.get_lines()
-            if len(line.get_xdata()) > 2 or line.get_marker() == "o"
-            for x in line.get_xdata()
-        }
-    )  # type: ignore[arg-type]
+    marked = [np.asarray(line.get_xdata()) for line in axes.get_lines() if line.get_marker() == "o"]
+    shown = sorted({round(float(x), 2) for places in marked for x in places})
     axes.set_xticks(shown)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -13,7 +13,7 @@ from typing import Any
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.plugins import Names
 from sparsemod.sources.base import SOURCES
-from sparsemod.sources.config_keys import FLAGS, ConfigKey, Tree, flag, refuse, whole
+from sparsemod.sources.config_keys import ConfigKey, Tree, flag, refuse, whole
 from sparsemod.sources.config_keys import text as text_key
 from sparsemod.spec.config_sections import TEST, TRAIN, Entry, Sections, read_sections
 from sparsemod.spec.config_test import TestSettings, arm_index
@@ -88,7 +88,10 @@ class _Read:
             if isinstance(space, Mapping) and self.owners.pop("space.sparsity", None) == "pruning":
                 self.plain.data["space"] = {name: space[name] for name in space if name != "sparsity"}
         for part in ("dataset", "network"):
-            if part not in self.plain.data and part not in {mistake.field for mistake in self.mistakes}:
+            found = self.plain.data.get(part)
+            if (
+                found is None or (isinstance(found, Mapping) and set(found) <= {"splitter"})
+            ) and part not in {mistake.field for mistake in self.mistakes}:
                 allowed = f"is missing: name one (`{part} = ...`), or a YAML spec (`include = ...`)"
                 self.mistakes.append(InvalidSpec(part, None, allowed, str(self.path)))
 
@@ -112,7 +115,7 @@ class _Read:
             allowed = f"a YAML spec, relative to {self.path.parent}"
             self.mistakes.append(InvalidSpec(INCLUDE, entry.value, allowed, entry.place))
             # Without the spec, dataset and network would be reported as missing, too.
-            self.plain = Plain({"dataset": {}, "network": {}}).over(self.plain)
+            self.plain = Plain({"dataset": {"name": ""}, "network": {"family": ""}}).over(self.plain)
             return
         try:
             self.plain = read_plain(base).over(self.plain)
@@ -227,23 +230,16 @@ def _flops(text: str) -> Tree:
 _FLOPS = "multiply-adds per second of the device, such as 1e8"
 
 
+_SCHEMES = {"post": "static", "dynamic": "dynamic", "both": "both", "none": "none"}
+
+
 def _quantization(text: str) -> Tree:
-    if text in {"dynamic", "both"}:
-        raise refuse("post or none; dynamic quantization (`dynamic`, `both`) is not supported yet")
-    if text not in {"post", "none"}:
+    if text not in _SCHEMES:
         raise refuse(_QUANTIZATION)
-    return {"quantization": {"scheme": "static" if text == "post" else "none"}}
+    return {"quantization": {"scheme": _SCHEMES[text]}}
 
 
-_QUANTIZATION = "post (static, after training) or none"
-
-
-def _splitter(text: str) -> Tree:
-    if text.lower() not in FLAGS:
-        raise refuse("off")
-    if FLAGS[text.lower()]:
-        raise refuse("off; sequences, which the splitter chops, are not supported yet")
-    return {}
+_QUANTIZATION = "post (static, after training), dynamic, both or none"
 
 
 def _budgets(text: str) -> Tree:
@@ -300,7 +296,11 @@ KEYS: dict[str, ConfigKey] = {
         },
         {"pruning": {"method": "none"}},
     ),
-    "splitter": ConfigKey("off", "whether sequences are chopped to max_len", _splitter),
+    "splitter": flag(
+        "on: sequences are cut into windows of `max_len` steps, a parameter of the space",
+        {"dataset": {"splitter": {}}},
+        {"dataset": {"splitter": None}},
+    ),
     "arc": flag(
         "no effect: SpArSeMod's kernel for conditional parameters. The model here always takes them into account",
         {},

@@ -23,10 +23,11 @@ _PIPELINE = {
     "rule": "training",
     "sparsity": "pruning",
     "pruning_method": "pruning",
-    "max_len": "dataset.splitter",
     "prune_threshold": "pruning",
     "learning_gamma": "training",
     "learning_step": "training",
+    "max_len": "dataset.splitter",
+    "finetune_epochs": "pipeline",
 }
 
 _PLACES = {
@@ -43,18 +44,25 @@ PIPELINE_PARAMETERS = tuple(_PIPELINE)
 """Pipeline parameters that a space may contain.
 
 Each replaces the constant of the same name in `training`, `pruning` or `dataset.splitter`; `pruning_method` replaces `pruning.method`.
+`finetune_epochs` replaces `epochs` of the stage `finetune`.
 SpArSeMod's names work as there: `prune_threshold` is the final share of pruned weights, `sparsity`. `learning_gamma`
 and `learning_step` select the schedule `step_lr` and are its `gamma` and its `period`.
 """
 
 MAX_LEN = "max_len"
+FINETUNE_EPOCHS = "finetune_epochs"
 
 
 def read_by(part: BaseModel, name: str) -> bool:
     """Return whether a part of a spec has the key that the pipeline parameter `name` replaces."""
-    if name not in _PIPELINE or _PIPELINE[name] != (
-        "pruning" if isinstance(part, PruningConfig) else "training"
-    ):
+    own = (
+        "pruning"
+        if isinstance(part, PruningConfig)
+        else "training"
+        if isinstance(part, TrainingSpec)
+        else "dataset.splitter"
+    )
+    if _PIPELINE.get(name) != own:
         return False
     if isinstance(part, PruningConfig):
         return part.has(_PLACES.get(name, name))
@@ -111,6 +119,11 @@ def check_pipeline(
         _check_methods(parameter, pruning, field)
         return
     name, part = parameter.name, _PIPELINE[parameter.name]
+    if name == FINETUNE_EPOCHS:
+        for value in extremes(parameter):
+            if type(value) is not int or not 0 <= value <= 10_000:
+                raise InvalidInput(field, value, "whole numbers from 0 to 10,000")
+        return
     if name == MAX_LEN and splitter is None:
         raise InvalidInput(field, "searched", "needs dataset.splitter, which cuts the sequences into windows")
     if part == "pruning" and methods is not None:

@@ -225,7 +225,8 @@ class LotteryRun:
         weights = prunable_weights(module)
         everything = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
         if level == 0:
-            masks, start = everything, snapshot(module)
+            masks = everything
+            start: Mapping[str, Tensor] = snapshot(module)
         else:
             earlier = self._level(net, level - 1)
             first = self._level(net, 0)

@@ -66,7 +66,7 @@ def train_masked(
                 x, y = data.train.batch(order[start:stop])
                 optimizer.zero_grad(set_to_none=True)
                 loss = nn.functional.cross_entropy(module(x), y)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 with torch.no_grad():
                     for weight, drop in drops:

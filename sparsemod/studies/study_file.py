@@ -20,6 +20,7 @@ from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.parts import Part
 from sparsemod.spec.plain import YAML_SUFFIXES, Plain, read_plain
 from sparsemod.spec.translation import plain_json, translate
+from sparsemod.stages.base import DEFAULT
 
 SHARED = ("name", "seed", "quantization", "measure", "target", "objectives", "budgets", "limits")
 """Keys with the meaning that they have in a spec."""
@@ -229,6 +230,7 @@ def _plain_spec(file: StudyFile, name: str) -> dict[str, Any]:
         else {"family": network.family, "options": network.options},
         "space": {n: {"type": "fixed", "value": v} for n, v in network.parameters.items()},
         "training": training,
+        "pipeline": [*DEFAULT, "damage"],
         "pruning": {"method": "filters", "of": "weights", "schedule": chosen.schedule},
         "source": {
             "name": "study",

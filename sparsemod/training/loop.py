@@ -38,6 +38,7 @@ from sparsemod.training.randomness import seeded
 from sparsemod.training.resident import Resident, batch_bounds
 from sparsemod.training.rules import RULES, LossFunction
 from sparsemod.training.schedules import LearningRate
+from sparsemod.training.tasks.base import TASKS, Task
 
 
 def train(
@@ -50,6 +51,7 @@ def train(
     device: torch.device | str = "cpu",
     pruner: Pruner | None = None,
     teacher: nn.Module | None = None,
+    task: Task[Any] | None = None,
     on_epoch: Callable[[CurvePoint], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: bytes | None = None,
@@ -63,7 +65,7 @@ def train(
     epochs at full sparsity count, and patience (`settings.early_stop`) begins there. `on_epoch` receives
     each finished epoch, and `on_checkpoint` the state after it. `should_stop` is called between epochs.
     `resume` continues a checkpoint of the same training: on the CPU the result equals that of an
-    uninterrupted training bit for bit. A stopped training leaves the best weights so far in the module, or
+    uninterrupted training bit for bit. `task`: the fitted task, by default classification. A stopped training leaves the best weights so far in the module, or
     the latest ones when none qualified (`best_epoch` is None). `teacher` is the network of `settings.teacher`.
     `start_epoch`: epochs of the learning rate's schedule that are over; `epochs` more follow. `keep_epoch`: the epoch
     (0: before the first) after which the outcome's `kept` holds a copy of the weights.
@@ -80,7 +82,7 @@ def train(
     Raises InvalidInput (settings, data or checkpoint do not fit), BuildError (no parameters), UnknownName.
     """
     training = _Training(
-        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, start_epoch
+        module, data, settings, epochs, seed, torch.device(device), pruner, teacher, task, start_epoch
     )
     training.keep_epoch = keep_epoch
     return training.run(on_epoch, should_stop, resume, on_checkpoint)
@@ -99,6 +101,7 @@ class _Training:
         device: torch.device,
         pruner: Pruner | None,
         teacher: nn.Module | None,
+        task: Task[Any] | None,
         start_epoch: int = 0,
     ) -> None:
         if epochs < 1:
@@ -135,6 +138,8 @@ class _Training:
         self.augment = augmentation.build(settings.augmentation, data.train.shape)
         self.optimizer = optimizers.build(module, settings)
         self.loss, self.metric = LOSSES.create(settings.loss), METRICS.create(settings.metric)
+        self.task = task or TASKS.create(TASKS.config("classification"))
+        self.task.weigh(self.loss)
         self.rule.start(module, seed)
         if settings.gradient_clip is None:
             self.rule.update = self._update
@@ -220,7 +225,7 @@ class _Training:
         before = self.curve[-1].seconds if self.curve else 0.0
         self._keep(len(self.curve))
         stopped, diverged = False, None
-        while not (stopped or self._complete() or self._patience_over()):
+        while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
             if should_stop is not None and should_stop():
                 stopped = True
                 break
@@ -258,7 +263,10 @@ class _Training:
             seconds=time.perf_counter() - began,
             kept=self.kept,
             notes=tuple(
-                filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
+                filter(
+                    None,
+                    [*self.rule.notes(), optimizers.decay_note(self.module, self.settings), self._hopeless()],
+                )
             ),
         )
 
@@ -327,7 +335,7 @@ class _Training:
         if not math.isfinite(train_loss):
             return None
         validation_loss, validation_error = evaluate(
-            self.module, self.data.validation, self.loss, self.metric
+            self.module, self.data.validation, self.loss, self.metric, self.task
         )
         if not math.isfinite(validation_loss):
             return None
@@ -360,6 +368,15 @@ class _Training:
 
     def _patience_over(self) -> bool:
         return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
+
+    def _hopeless(self) -> str | None:
+        """Return why the training ends for its accuracy, or None."""
+        for epoch, percent in self.settings.minimum_accuracy:
+            if len(self.curve) >= epoch:
+                accuracy = 100 * (1 - self.curve[epoch - 1].validation_error)
+                if accuracy < percent:
+                    return f"training ended: the accuracy after epoch {epoch} is {accuracy:.2f} %, the minimum {percent:g} %"
+        return None
 
     def _identity(self) -> dict[str, Any]:
         """Return the values that must be equal for a checkpoint to be continued."""

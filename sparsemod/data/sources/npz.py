@@ -16,6 +16,7 @@ from sparsemod.data.padding import lengths_of_mask
 from sparsemod.data.places import data_root
 from sparsemod.data.source import dataset
 from sparsemod.errors import DataMissing, InvalidInput
+from sparsemod.spec.methods import Targets
 
 _KEYS = (
     "must hold x and y, or x_train and y_train; optionally a validation set x_val and y_val, an official test set x_test and y_test, "
@@ -27,12 +28,14 @@ _SEQUENCES = ("channels-length", "time-features")
 
 
 @dataset("npz")
-def npz(root: Path | None, path: str, layout: Layout | None = None) -> Arrays:
+def npz(root: Path | None, path: str, layout: Layout | None = None, targets: Targets | None = None) -> Arrays:
     """Your own arrays: the NumPy archive `path` (absolute, or relative to `root`).
 
     Samples are (N, F) vectors, (N, H, W) grey images, (N, C, H, W) images or, with layout "channels_last",
     (N, H, W, C) images. `layout` is required when the shape looks channels last. Sequences are (N, C, L) with
-    layout "channels-length", (N, T, F) with "time-features". Labels are integers from 0, (N,) or (N, 1).
+    layout "channels-length", (N, T, F) with "time-features". Labels are integers from 0 or text, (N,) or
+    (N, 1); other tasks have other targets `y`, see `sparsemod.data.Arrays`; the spec's task chooses `targets`. `names`
+    holds the names of the classes, labels or values.
     `x_val` and `y_val` are the dataset's own validation split, `x_test` and `y_test` the official test set.
     Sequences of different lengths are padded: `lengths` (N,) says how many steps of each are valid, or `mask` (N, T)
     is true for them; `lengths_val` and `lengths_test`, or `mask_val` and `mask_test`, go with the other splits.
@@ -64,12 +67,12 @@ def npz(root: Path | None, path: str, layout: Layout | None = None) -> Arrays:
             raise
         raise InvalidInput(str(place), str(error), "must be a .npz archive of plain arrays") from error
     try:
-        return _arrays(arrays, layout)
+        return _arrays(arrays, layout, targets)
     except InvalidInput as error:
         raise error.at(source=str(place)) from None
 
 
-def _arrays(arrays: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
+def _arrays(arrays: dict[str, NDArray[Any]], layout: str | None, targets: Targets | None) -> Arrays:
     suffix = "_train" if "x_train" in arrays else ""
     if f"x{suffix}" not in arrays or f"y{suffix}" not in arrays:
         raise InvalidInput("arrays", sorted(arrays), _KEYS)
@@ -86,8 +89,12 @@ def _arrays(arrays: dict[str, NDArray[Any]], layout: str | None) -> Arrays:
             own[f"{part}_y"] = _labels(arrays[f"y_{part}"])
             own[f"{part}_lengths"] = _lengths(arrays, f"_{part}")
     groups = arrays.get(f"groups{suffix}", arrays.get("groups"))
+    if "names" in arrays:
+        own["names"] = tuple(str(name) for name in arrays["names"].reshape(-1))
     named = layout if layout in _SEQUENCES else None
-    return Arrays(x, y, groups=None if groups is None else _labels(groups), layout=named, **own)
+    return Arrays(
+        x, y, groups=None if groups is None else _labels(groups), layout=named, targets=targets, **own
+    )
 
 
 def _samples(x: NDArray[Any], layout: str | None) -> NDArray[Any]:
@@ -116,4 +123,4 @@ def _lengths(arrays: dict[str, NDArray[Any]], suffix: str) -> NDArray[Any] | Non
 
 
 def _labels(y: NDArray[Any]) -> NDArray[Any]:
-    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind != "f" else y

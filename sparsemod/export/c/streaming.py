@@ -102,6 +102,8 @@ class _Builder:
 
     def built(self) -> Streaming:
         source = self.network.tensors[self.network.input]
+        if self.network.several:
+            raise Unsupported("input", self.network.input, STAGE, hint="it has several inputs or outputs")
         if len(source.axes.positions) != 1:
             raise Unsupported("input", self.network.input, STAGE, hint="its samples are no sequences")
         self.mark(self.network.input)
@@ -111,6 +113,10 @@ class _Builder:
         if self.network.output in self.timed:
             raise Unsupported(
                 "output", self.network.output, STAGE, hint="it has a value for each step of the window"
+            )
+        if not self.size:
+            raise Unsupported(
+                "output", self.network.output, STAGE, hint="it depends on no step but the last one"
             )
         return Streaming(
             tuple(self.layers), self.network.named.image(self.network.input)[0], self.size, tuple(self.reset),
