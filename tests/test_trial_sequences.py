@@ -10,6 +10,7 @@ from sparsemod.data import load
 from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.pipeline.problem import Problem
+from sparsemod.pipeline.reporter import ParentWeights
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import IntegerNetwork
 from sparsemod.records import Candidate, TrialState
@@ -102,6 +103,32 @@ def test_the_length_of_windows_is_searched(archive: Path, tmp_path: Path) -> Non
     memory = {row.candidate.parameters["max_len"]: row.values() for row in outcome.rows}
     assert all(row.state is TrialState.COMPLETED for row in outcome.rows), outcome.rows
     assert len({values["working_memory"] for values in memory.values()}) > 1
+
+
+@pytest.mark.parametrize("head", ["average", "flatten"])
+def test_a_child_with_other_windows_inherits_the_weights(archive: Path, tmp_path: Path, head: str) -> None:
+    """The same parameters of the network do not mean the same network: its input has another length."""
+    options = {"max_blocks": 1, "max_layers": 1, "max_filters": 4, "max_dense": 0}
+    made = spec(
+        archive, {}, space={"max_len": {"low": 4, "high": 12}, "head": head}, network={"family": "cnn1d", "options": options}
+    )  # fmt: skip
+    data = load(made.dataset)
+    space = Problem.of(made, data.info).space
+    own = {"b1_l1_type": "conv", "b1_l1_filters": 4, "b1_pool": False}
+    values = {steps: space.complete({**own, "max_len": steps}) for steps in (6, 12)}
+
+    def run(steps: int, parent: ParentWeights | None = None) -> Any:
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        candidate = Candidate(parameters=values[steps], origin="manual", round="manual")
+        return evaluate(made, candidate, epochs=1, seed=1, data=data, workdir=folder, parent=parent)
+
+    first = run(6)
+    state = (tmp_path / "6" / "weights.safetensors").read_bytes()
+    second = run(12, ParentWeights(values[6], state, first.epochs))
+    assert second.state is TrialState.COMPLETED, second.failure
+    assert "windows of 12 steps, of the parent 6" in second.notes
+    assert f"inherited weights, function {'kept' if head == 'average' else 'not kept'}" in second.notes
 
 
 def test_equal_windows_give_equal_trials(archive: Path, tmp_path: Path) -> None:
