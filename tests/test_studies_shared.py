@@ -9,7 +9,8 @@ from test_cli_local import cli
 
 from service.cli import main
 from sparsemod.errors import Conflict, InvalidInput
-from sparsemod.pipeline.local_run import Finished, LocalFolder, LocalRun
+from sparsemod.pipeline.journal import Finished
+from sparsemod.pipeline.local_run import LocalFolder, LocalRun
 from sparsemod.records import TrialState
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.studies import shared

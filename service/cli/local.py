@@ -20,7 +20,8 @@ from service.cli.common import (
 from service.cli.folders import local_folder
 
 if TYPE_CHECKING:
-    from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.pipeline.journal import Finished
+    from sparsemod.pipeline.local_run import LocalRun
 
 SpecArgument = Annotated[Path, typer.Argument(help="Spec file: .yaml, .json, .cfg or .ini.", metavar="SPEC")]
 

@@ -43,7 +43,8 @@ def run(
     resource, such as disk space.
     """
     from sparsemod.interactive.progress import NoProgress, bar
-    from sparsemod.pipeline.local_run import Finished, LocalRun
+    from sparsemod.pipeline.journal import Finished
+    from sparsemod.pipeline.local_run import LocalRun
     from sparsemod.training.process import chosen_device, one_thread
 
     file = _read(spec)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsemod.errors import Conflict, InvalidInput
-from sparsemod.pipeline.local_run import Finished, LocalRun
+from sparsemod.pipeline.journal import Finished
+from sparsemod.pipeline.local_run import LocalRun
 from sparsemod.records import Candidate, TrialRecord, TrialResult, TrialState
 from sparsemod.sources.study import DIGITS, LABEL, REFERENCE, StudyConfig
 from sparsemod.spec.experiment import ExperimentSpec

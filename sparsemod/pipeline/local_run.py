@@ -23,20 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
-
 from sparsemod.data import Dataset, load
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput, NotFound
 from sparsemod.files import append_durably, move, write_atomically
 from sparsemod.pipeline.environment import environment_failure
 from sparsemod.pipeline.front_models import write_models
-from sparsemod.pipeline.journal import keep_trials
+from sparsemod.pipeline.journal import Finished, keep_trials, read_trials
 from sparsemod.pipeline.problem import Problem, trial_seed
 from sparsemod.pipeline.proposals import Proposer
 from sparsemod.pipeline.time_limit import Timed, TimeUp, time_limit
 from sparsemod.pipeline.trial import ParentWeights, Reporter, Silent, evaluate
 from sparsemod.plugins import Names
-from sparsemod.records import Candidate, Failure, FailureKind, Record, TrialRecord, TrialResult, TrialState
+from sparsemod.records import Candidate, Failure, FailureKind, TrialRecord, TrialResult, TrialState
 from sparsemod.report.experiment_json import experiment_json
 from sparsemod.report.pareto import front
 from sparsemod.report.results import write_results
@@ -60,71 +58,6 @@ _WRITTEN = (
     "pareto.png",
     "pareto.svg",
 )
-
-
-class Finished(Record):
-    """A finished trial: one line of trials.jsonl."""
-
-    index: int
-    candidate: Candidate
-    planned_epochs: int
-    seed: int
-    result: TrialResult
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_wall_time(cls, line: Any) -> Any:
-        """Drop the wall time that earlier versions wrote beside the seconds of the stages."""
-        return {key: line[key] for key in line if key != "seconds"} if isinstance(line, dict) else line
-
-    @property
-    def record(self) -> TrialRecord:
-        """The trial as reports show it."""
-        r = self.result
-        return TrialRecord(
-            index=self.index, state=r.state, candidate=self.candidate, epochs=self.planned_epochs, seed=self.seed, trained_epochs=r.epochs,
-            measurements=r.measurements, seconds=r.seconds, notes=r.notes, failure=r.failure, artifacts=r.artifacts,
-        )  # fmt: skip
-
-    @property
-    def failure_text(self) -> str:
-        """A failed trial's traceback, then its error and parameters in one line; "" for a trial without failure."""
-        failure = self.result.failure
-        if failure is None:
-            return ""
-        line = f"trial {self.index}: {failure.message} with {self.candidate.parameters}"
-        return f"{failure.detail.rstrip()}\n{line}".lstrip()
-
-    def observation(self) -> Observation:
-        """Return the trial as an observation of the candidate source."""
-        return Observation.of(self.record)
-
-
-def read_trials(journal: Path, *, mend: bool) -> list[Finished]:
-    """Return the finished trials in a journal, none if there is no such file.
-
-    A last line without its end is left out: the process was killed during this write, and the trial runs again. With
-    `mend` it is also removed from the file. Raises InvalidInput for damaged lines.
-    """
-    if not journal.exists():
-        return []
-    lines = journal.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        if mend:
-            write_atomically(journal, "".join(lines).encode())
-    trials = []
-    for number, line in enumerate(lines, 1):
-        try:
-            trials.append(Finished.model_validate_json(line))
-        except ValidationError as error:
-            raise InvalidInput(
-                "trial",
-                line,
-                f"a finished trial as this version writes it; {error.errors()[0]['msg']}",
-                f"{journal}:{number}",
-            ) from error
-    return trials
 
 
 class _Folder:

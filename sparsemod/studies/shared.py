@@ -15,7 +15,8 @@ from pathlib import Path
 
 from sparsemod.errors import Conflict, EnvironmentFailure, InvalidInput
 from sparsemod.files import append_durably, write_atomically
-from sparsemod.pipeline.local_run import Finished, LocalRun, Outcome, read_trials
+from sparsemod.pipeline.journal import Finished, read_trials
+from sparsemod.pipeline.local_run import LocalRun, Outcome
 from sparsemod.pipeline.trial import Reporter
 from sparsemod.records import Candidate, TrialState
 from sparsemod.sources.observation import Observation, Suggestion
