@@ -92,6 +92,15 @@ def leaky(channels: int) -> nn.PReLU:
     return made
 
 
+def normed(layer: Any) -> nn.Module:
+    """Return a normalization whose weights and biases differ between channels."""
+    with torch.no_grad():
+        layer.weight.uniform_(-1, 2)
+        layer.bias.uniform_(-1, 1)
+    made: nn.Module = layer
+    return made
+
+
 EXAMPLES = (
     Example("conv", lambda: nn.Conv2d(3, 5, 3, padding=1), IMAGE),
     Example("conv", lambda: nn.Conv1d(3, 5, 3, stride=2, padding=1, dilation=2), SEQUENCE),
@@ -134,6 +143,18 @@ EXAMPLES = (
     Example("interpolate", lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
     Example("interpolate", lambda: nn.Upsample(19, mode="linear", align_corners=True), SEQUENCE),
     Example("softmax", lambda: nn.Softmax(1), IMAGE),
+    Example("softmax", lambda: nn.Softmax(2), SEQUENCE),
+    Example("log_softmax", lambda: Applied(lambda x: (x / 4).log_softmax(1)), IMAGE),
+    Example("group_norm", lambda: nn.Sequential(normed(nn.GroupNorm(3, 3)), nn.ReLU()), IMAGE),
+    Example(
+        "group_norm",
+        lambda: Applied(
+            lambda x, c, n: n(c(x).transpose(1, 2)), nn.Conv1d(3, 16, 3), normed(nn.LayerNorm(16))
+        ),
+        SEQUENCE,
+    ),
+    Example("matmul", lambda: Applied(lambda x: x.transpose(1, 2) @ x), SEQUENCE),
+    Example("offset", lambda: Applied(lambda x: x + torch.linspace(-1, 1, 12)), SEQUENCE),
     Example("l2_normalize", lambda: Applied(lambda x: functional.normalize(x.flatten(1))), SEQUENCE),
     Example("gru", lambda: OneOutput(nn.GRU(3, 5, 2, batch_first=True, bidirectional=True)), STEPS),
     Example("gru", lambda: OneOutput(nn.GRU(3, 4, batch_first=True), last=True), STEPS),

@@ -70,7 +70,7 @@ def test_addresses_and_bodies_that_are_shown(block: Block, line: str, tmp_path: 
 
 
 def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
-    plain, streaming = blocks("c", (DOCS / "c-export.md",))
+    plain, several, streaming = blocks("c", (DOCS / "c-export.md",))
     image = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
     sequence = nn.Sequential(
         nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(4, 3, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten()
@@ -85,6 +85,15 @@ def test_c_prototypes_are_those_of_a_header(tmp_path: Path) -> None:
         for line in block.text.splitlines():
             prototype = line.partition(";")[0] + ";"
             assert prototype in header
+    samples = {"image": torch.randn(8, 1, 4, 4), "sensors": torch.randn(8, 3)}
+    project(quantize(Fusion(), samples), tmp_path / "fusion", name="fusion")
+    header = (tmp_path / "fusion" / "fusion.h").read_text()
+    assert all(line in header for line in several.text.splitlines())
+
+
+class Fusion(nn.Module):
+    def forward(self, image, sensors):
+        return {"scores": image.mean((2, 3)) + sensors, "map": image.relu()}
 
 
 def test_every_language_of_a_block_is_tested() -> None:

@@ -143,11 +143,24 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
         usual = at(ExperimentSpec.parse(SMALL).to_dict(), part)
         if isinstance(usual, list):  # in the place of the same member, or alone
             inner[last] = [value if one["name"] == member else one for one in usual] or [value]
+            if part == "pipeline" and value not in inner[last]:
+                inner[last].insert(place_of(str(member), usual), value)
         else:
             inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
     return ExperimentSpec.parse(data)
+
+
+def place_of(stage: str, usual: list[dict[str, Any]]) -> int:
+    """The first place in the usual pipeline where a further stage has what it needs."""
+    holds: frozenset[str] = frozenset()
+    for place, one in enumerate(usual):
+        if STAGES.get(stage).needs <= holds:
+            return place
+        earlier = STAGES.get(one["name"])
+        holds = (holds - earlier.ends) | earlier.gives
+    return len(usual)
 
 
 def at(written: Any, path: str) -> Any:

@@ -9,7 +9,7 @@ from support_export import Every, quantized
 from support_operator_networks import DrawnOperators
 from support_operators import EXAMPLES, Example
 
-from sparsemod.errors import Unsupported
+from sparsemod.errors import InvalidInput, Unsupported
 from sparsemod.export.onnx.exporter import to_onnx
 from sparsemod.export.tflite.exporter import to_tflite
 from sparsemod.graph import capture
@@ -17,6 +17,9 @@ from sparsemod.importing import Source, read_model
 from sparsemod.quantization import IntegerNetwork, quantize
 
 WRITERS = {"onnx": to_onnx, "tflite": to_tflite}
+READ = [example for example in EXAMPLES if example.layout is None]
+STEPS = [example for example in EXAMPLES if example.layout is not None]
+"""Layers over time steps: no reader has them."""
 
 
 def read_again(network: IntegerNetwork, suffix: str) -> IntegerNetwork:
@@ -44,13 +47,13 @@ def largest_difference(network: IntegerNetwork, again: IntegerNetwork, seed: int
 
 def example_network(example: Example) -> IntegerNetwork:
     torch.manual_seed(0)
-    network = quantize(example.module().eval(), torch.randn(16, *example.shape))
+    network = quantize(example.module().eval(), torch.randn(16, *example.shape), layout=example.layout)
     assert isinstance(network, IntegerNetwork)
     return network
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.kind}-{len(e.shape)}")
+@pytest.mark.parametrize("example", READ, ids=lambda e: f"{e.kind}-{len(e.shape)}")
 def test_every_kind_of_layer_is_read_as_it_was_written(example: Example, suffix: str) -> None:
     network = example_network(example)
     if example.kind == "prelu" and suffix == "tflite":
@@ -107,7 +110,7 @@ def test_a_program_of_torch_export_becomes_layers_with_its_names_and_weights(dyn
     assert {"first.weight", "depthwise.weight", "hidden.weight"} <= operators
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.kind}-{len(e.shape)}")
+@pytest.mark.parametrize("example", READ, ids=lambda e: f"{e.kind}-{len(e.shape)}")
 def test_every_kind_of_operator_is_read_from_a_program_of_torch_export(example: Example) -> None:
     torch.manual_seed(0)
     module, samples = example.module().eval(), torch.randn(2, *example.shape)
@@ -118,3 +121,17 @@ def test_every_kind_of_operator_is_read_from_a_program_of_torch_export(example: 
     with torch.no_grad():
         assert torch.allclose(found.module(samples), module(samples))
         assert capture(found.module, found.shape).output
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("example", STEPS, ids=lambda e: e.kind)
+def test_layers_over_time_steps_are_refused_or_read_as_they_were_written(
+    example: Example, suffix: str
+) -> None:
+    network = example_network(example)
+    try:
+        again = read_again(network, suffix)
+    except (Unsupported, InvalidInput) as error:
+        assert "model." + suffix in str(error)
+    else:
+        assert largest_difference(network, again) == 0

@@ -19,6 +19,7 @@ from sparsemod.export.c import plan as c_plan
 from sparsemod.graph import capture, deployed, run_float
 from sparsemod.graph.capture import _graph, evaluating, example_for
 from sparsemod.graph.macs import macs
+from sparsemod.graph.signature import inputs_of
 from sparsemod.graph.trace import exported, recorded
 from sparsemod.measure.nodes import graph_layout
 from sparsemod.measure.size import deployed_bytes, layer_sizes
@@ -48,13 +49,10 @@ def test_both_ways_of_capturing_give_the_same_graph(
     kind: type[nn.RNNBase], both: bool, first: bool, end: str
 ) -> None:
     module = network(kind, end, both, first)
-    example = example_for(module, STEPS)
+    inputs, examples = inputs_of(module, STEPS, "time-features"), (example_for(module, STEPS),)
     with evaluating(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export's advice on the layers of torch
-        fast, truth = (
-            _graph(module, program(module, example), STEPS, "time-features")
-            for program in (recorded, exported)
-        )
+        fast, truth = (_graph(module, program(module, examples), inputs) for program in (recorded, exported))
     assert same(fast, truth), (fast.operators, truth.operators)
     x = torch.randn(4, *STEPS)
     torch.testing.assert_close(run_float(deployed(fast), x), module(x), atol=1e-5, rtol=1e-5)
@@ -192,7 +190,7 @@ def test_a_projection_is_refused() -> None:
 
 def test_a_layout_without_steps_is_refused() -> None:
     with pytest.raises(Unsupported, match="layout channels-length, not time-features"):
-        capture(network(nn.GRU, "last", False, True), STEPS)
+        capture(network(nn.GRU, "last", False, True), STEPS, "channels-length")
 
 
 @pytest.mark.parametrize("lengths", [[1, 2, 10], [0, 1, 2], [1, 2], [1.0, 2.0, 3.0]])

@@ -67,9 +67,9 @@ class Exporter(Plugin[C]):
     ) -> ExportReport:
         """Write the network's files and the report into `folder`, and compare the files with the network.
 
-        `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape) with `labels` (N,),
-        described by `data`; without samples random int8 inputs are used. `lengths` (N,): the valid steps of the samples, for a network
-        that uses them.
+        `name`: the model's name in files and C code. `samples`: normalized float inputs (N, *input shape), for several
+        inputs by name, with `labels` (N,), described by `data`; without samples random int8 inputs are used. `lengths` (N,): the valid
+        steps of the samples, for a network that uses them.
         Raises InvalidInput for a name, Unsupported (with operator, layer, and the formats that support it), ToolsMissing with the pip
         command.
         """

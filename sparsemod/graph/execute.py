@@ -1,6 +1,6 @@
 """Float execution of a graph: the reference for captures and passes, and the source of calibration statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ FLOAT: Stage[FloatRule] = Stage("the float interpreter", builtin=("sparsemod.gra
 """Float rules by kind: (graph, operator, inputs (N, *shape)) -> output, before a fused activation."""
 
 
-@torch.no_grad()
 def run_float(
     graph: Graph,
     x: Tensor,
@@ -24,22 +23,35 @@ def run_float(
     lengths: Tensor | None = None,
     run: "Callable[[Graph, Operator, list[Tensor], Tensor | None], Tensor] | None" = None,
 ) -> Tensor:
-    """Return the graph's output (N, *shape) for `x` (N, *input shape).
+    """Return the only output (N, *shape) of a graph for its only input `x` (N, *input shape); see `run_float_named`."""
+    if graph.several:
+        raise InvalidInput("graph", (graph.inputs, tuple(graph.outputs)), "one input and one output")
+    return run_float_named(graph, {graph.input: x}, observe, lengths, run)["output"]
 
-    `lengths` int64 (N,): the valid steps of each sample, for a graph that uses them; without it every step is valid. `observe(name,
-    tensor)` is called with the input and every operator's output. `run` replaces `step`, which runs one operator. Tensors are freed
-    after their last use. Raises InvalidInput when `x` has another shape.
+
+@torch.no_grad()
+def run_float_named(
+    graph: Graph,
+    inputs: Mapping[str, Tensor],
+    observe: Callable[[str, Tensor], None] | None = None,
+    lengths: Tensor | None = None,
+    run: "Callable[[Graph, Operator, list[Tensor], Tensor | None], Tensor] | None" = None,
+) -> dict[str, Tensor]:
+    """Return the graph's outputs (N, *shape) by name, for inputs (N, *input shape) by name.
+
+    `lengths` int64 (N,): the valid steps of each sample, for a graph that uses them; without it every step is valid.
+    `observe(name, tensor)` is called with the inputs and every operator's output. `run` replaces `step`, which runs one operator. Tensors are freed after their last use. Raises
+    InvalidInput for inputs of other names or shapes, and for different numbers of samples.
     """
-    if tuple(x.shape[1:]) != graph.shapes[graph.input]:
-        raise InvalidInput(
-            "x", tuple(x.shape), f"shape (N, {', '.join(map(str, graph.shapes[graph.input]))})"
-        )
+    check_inputs(graph.inputs, {name: tuple(x.shape) for name, x in inputs.items()}, graph.shapes)
     last = {name: index for index, operator in enumerate(graph.operators) for name in operator.inputs}
+    values = dict(inputs)
     if graph.uses_lengths:
-        lengths = full_lengths(len(x), steps_of(graph), lengths)
-    values = {graph.input: x}
+        lengths = full_lengths(len(values[graph.input]), steps_of(graph), lengths)
     if observe is not None:
-        observe(graph.input, x)
+        for name in graph.inputs:
+            observe(name, values[name])
+    outputs = graph.outputs
     for index, operator in enumerate(graph.operators):
         values[operator.output] = (run or step)(
             graph, operator, [values[name] for name in operator.inputs], lengths
@@ -47,9 +59,24 @@ def run_float(
         if observe is not None:
             observe(operator.output, values[operator.output])
         for name in operator.inputs:
-            if last[name] == index and name != graph.output:
+            if last[name] == index and name not in outputs.values():
                 values.pop(name, None)
-    return values[graph.output]
+    return {name: values[tensor] for name, tensor in outputs.items()}
+
+
+def check_inputs(
+    names: Sequence[str], given: Mapping[str, tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise InvalidInput unless `given` has a shape (N, *shape) for each name, with one number N of samples."""
+    if set(given) != set(names):
+        raise InvalidInput("inputs", sorted(given), f"exactly {', '.join(names)}")
+    for name, shape in given.items():
+        if shape[1:] != shapes[name]:
+            field = "x" if len(names) == 1 else f"inputs.{name}"
+            raise InvalidInput(field, shape, f"shape (N, {', '.join(map(str, shapes[name]))})")
+    if len({shape[0] for shape in given.values()}) > 1:
+        counts = {name: shape[0] for name, shape in given.items()}
+        raise InvalidInput("inputs", counts, "the same number of samples of each")
 
 
 def steps_of(graph: Graph) -> int:

@@ -20,7 +20,10 @@
 | move | any | sizes, strides, offset: see `sparsemod.patterns` |
 | take | any | places: for each axis the input's places, () for all; -1 is outside; fill: zero, lowest |
 | interpolate | with positions | rows, rows_next, rows_part (1024ths), the same of columns; aligned |
-| softmax | any | axis: that of the channels; logarithm |
+| softmax, log_softmax | any | axis: that of the channels |
+| group_norm | any | axis: that of the channels; groups; whole: a group spans all positions; epsilon |
+| matmul | two of any | products, rows, columns, inner; first and second: sizes, strides, offset (see `sparsemod.patterns`); factor |
+| offset | any | |
 | l2_normalize | any | axis |
 | gru, lstm | (steps, features) | units, steps, reverse, last: whether the output is the last step alone, lengths, state_bias (a key) |
 | last_step, mean_steps | (steps, features) | lengths |
@@ -95,7 +98,9 @@ class Operator:
 class Graph:
     """`operators` in execution order; `shapes` of every tensor for one sample (no batch axis); `state` holds detached copies on the CPU.
 
-    `layouts` holds the layouts of tensors that differ from the default of their shape.
+    `layouts` holds the layouts of tensors that differ from the default of their shape. A network with several inputs has
+    `other_inputs`, whose names are those of the arguments of `forward`; one with several outputs has `other_outputs`, and in
+    `output_names` the names of all outputs.
     """
 
     input: str
@@ -104,6 +109,25 @@ class Graph:
     shapes: Mapping[str, tuple[int, ...]]
     state: Mapping[str, Tensor]
     layouts: Mapping[str, str] = field(default_factory=dict)
+    other_inputs: tuple[str, ...] = ()
+    other_outputs: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the tensors of all inputs, in order."""
+        return self.input, *self.other_inputs
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Return the tensors of all outputs by the outputs' names, in order."""
+        tensors = self.output, *self.other_outputs
+        return dict(zip(self.output_names or ("output",), tensors, strict=True))
+
+    @property
+    def several(self) -> bool:
+        """Whether the network has several inputs or outputs."""
+        return bool(self.other_inputs or self.other_outputs)
 
     @cached_property
     def tensors(self) -> Tensors:
@@ -129,7 +153,7 @@ class Graph:
 
     def users(self) -> dict[str, list[Operator]]:
         """Return tensor -> the operators that read it, in order; an operator that reads it twice is listed once."""
-        readers: dict[str, list[Operator]] = {self.input: []}
+        readers: dict[str, list[Operator]] = {name: [] for name in self.inputs}
         for operator in self.operators:
             readers.setdefault(operator.output, [])
             for name in dict.fromkeys(operator.inputs):
@@ -137,7 +161,7 @@ class Graph:
         return readers
 
     def producers(self) -> dict[str, Operator]:
-        """Return tensor -> the operator that computes it, for all tensors but the graph's input."""
+        """Return tensor -> the operator that computes it, for all tensors but the graph's inputs."""
         return {operator.output: operator for operator in self.operators}
 
 

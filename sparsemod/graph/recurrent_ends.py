@@ -7,7 +7,10 @@ from sparsemod.graph.operators import Operator
 
 
 def keep_last_steps(
-    operators: list[Operator], output: str, shapes: Mapping[str, tuple[int, ...]], layouts: dict[str, str]
+    operators: list[Operator],
+    outputs: tuple[str, ...],
+    shapes: Mapping[str, tuple[int, ...]],
+    layouts: dict[str, str],
 ) -> list[Operator]:
     """Return the operators with recurrent layers that give their last state alone where nothing reads another step.
 
@@ -16,7 +19,7 @@ def keep_last_steps(
     found = list(operators)
     for end in operators:
         cell = next((o for o in found if o.output == end.inputs[0]), None)
-        if cell is None or not cell.traits.recurrent or cell.attributes["last"] or cell.output == output:
+        if cell is None or not cell.traits.recurrent or cell.attributes["last"] or cell.output in outputs:
             continue
         if [o for o in found if cell.output in o.inputs] != [end] or not _is_end(end, cell, shapes):
             continue

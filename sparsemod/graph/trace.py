@@ -18,11 +18,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, TensorArgument
 from torch.fx import Graph as FxGraph
 from torch.fx import Node
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map, tree_unflatten
+
+from sparsemod.graph.signature import parts
 
 _NOISY = ("torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 BATCH = 7  # batch size of the example; unlikely to equal the size of another axis
@@ -34,7 +37,8 @@ class CannotFollow(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """ATen calls in order; `input` is the sample's node, `constants` the module's tensors by node, with their names in the module.
+    """ATen calls in order; `inputs` are the samples' nodes, `result` is what the module returns, with nodes in place of tensors, and
+    `constants` are the module's tensors by node, with their names in the module.
 
     `lengths` is the node of the samples' valid steps, for a module that reads them.
 
@@ -42,15 +46,16 @@ class Program:
     """
 
     graph: FxGraph
-    input: Node
+    inputs: tuple[Node, ...]
+    result: Any
     constants: Mapping[Node, tuple[str, Tensor]]
     lengths: Node | None = None
 
 
-def exported(module: nn.Module, example: Tensor) -> Program:
+def exported(module: nn.Module, examples: tuple[Any, ...]) -> Program:
     """Trace the program with `torch.export`, without decompositions. Errors of the module and the tracer propagate."""
     with _quiet():
-        program = torch.export.export(module, (example,), strict=False)
+        program = torch.export.export(module, examples, strict=False)
     specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
     constants, inputs = {}, []
     for node in program.graph.nodes:
@@ -58,16 +63,19 @@ def exported(module: nn.Module, example: Tensor) -> Program:
             continue
         spec = specs[node.name]
         if spec.kind is InputKind.USER_INPUT:
-            inputs.append(node)
+            if isinstance(spec.arg, TensorArgument):
+                inputs.append(node)
             continue
         key = str(spec.target)
         tensor = program.state_dict.get(key, program.constants.get(key))
         if not isinstance(tensor, Tensor):
             raise CannotFollow(f"{key} is a {type(tensor).__name__}, not a tensor")
         constants[node] = (key, tensor.detach())
-    if len(inputs) != 1:
-        raise CannotFollow(f"{len(inputs)} inputs instead of one")
-    return Program(program.graph, inputs[0], constants)
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    structure = program.call_spec.out_spec
+    if structure is None:
+        raise CannotFollow("a result without a structure")
+    return Program(program.graph, tuple(inputs), tree_unflatten(list(output.args[0]), structure), constants)
 
 
 _ATEN = torch.ops.aten
@@ -112,27 +120,40 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def recorded(module: nn.Module, example: Tensor, lengths: Tensor | None = None) -> Program:
+def recorded(module: nn.Module, examples: tuple[Any, ...], lengths: Tensor | None = None) -> Program:
     """Trace the program by running the module on the meta device. Raises CannotFollow; errors of the module propagate.
 
-    `lengths` (N,) are real numbers on the CPU, for a module that reads them.
+    `examples` are the arguments: tensors, tuples or dicts of tensors, and constants. `lengths` (N,) are real numbers on the CPU, for a
+    module that reads them; they follow the other arguments.
     """
-    recorder = _Recorder(module)
-    sample = torch.empty(example.shape, dtype=example.dtype, device="meta")
-    node = recorder.placeholder("x", sample)
-    arguments = (sample,) if lengths is None else (sample, lengths)
+    recorder, inputs, scripted = _Recorder(module), [], isinstance(module, torch.jit.ScriptModule)
+
+    def placed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        sample = value if scripted else torch.empty(value.shape, dtype=value.dtype, device="meta")
+        inputs.append(recorder.placeholder("x", sample))
+        return sample
+
+    samples = tree_map(placed, examples)
     steps = None if lengths is None else recorder.placeholder("lengths", lengths)
+    arguments = samples if lengths is None else (*samples, lengths)
     constants, tensors = {}, {}
     for key, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        tensors[key] = tensor.detach().to("meta")
+        # A scripted module runs with its own tensors, outside of Python.
+        tensors[key] = tensor if scripted else tensor.detach().to("meta")
         placeholder = recorder.placeholder("constant", tensors[key])
         recorder.remember(tensor, placeholder)  # recurrent layers hold their weights in a list as well
         placeholder.meta["val"] = tensors[key]
         constants[placeholder] = (key, tensor.detach())
     with torch.no_grad(), recorder.paths(), RecurrentCalls(recorder), recorder:
-        result = torch.func.functional_call(module, tensors, arguments)
-    recorder.graph.output(recorder.nodes(result))
-    return Program(recorder.graph, node, constants, steps)
+        result = module(*arguments) if scripted else torch.func.functional_call(module, tensors, arguments)
+    named = list(parts(result))
+    returned = {name: recorder.nodes(part) for name, part in named}
+    if len(returned) < len(named):
+        raise CannotFollow("two results of one name")
+    recorder.graph.output(tuple(returned.values()))
+    return Program(recorder.graph, tuple(inputs), returned, constants, steps)
 
 
 class RecurrentCalls(TorchFunctionMode):
@@ -281,9 +302,10 @@ class _Recorder(TorchDispatchMode):
 
     @contextmanager
     def paths(self) -> Iterator[None]:
-        """Track the module that is running."""
+        """Track the module that is running; a scripted one does not say it."""
         handles = []
-        for path, part in self._module.named_modules():
+        scripted = isinstance(self._module, torch.jit.ScriptModule)
+        for path, part in () if scripted else self._module.named_modules():
             kind = f"{type(part).__module__}.{type(part).__qualname__}"
 
             def enter(_: nn.Module, inputs: Any, place: tuple[str, str] = (path, kind)) -> None:

@@ -28,6 +28,7 @@ class ImportedFamily:
     """
 
     checked = True  # `build` checks the shapes
+    maps = True  # a model may have an output at each position
 
     def __init__(self, file: str, name: str = "") -> None:
         if not isinstance(file, str) or not file or not isinstance(name, str):
@@ -55,9 +56,9 @@ class ImportedFamily:
         module = copy.deepcopy(model.module)
         with torch.no_grad():
             made = module.eval()(torch.zeros(1, *data.shape))
-        if tuple(made.shape[1:]) != (data.classes,):
+        if tuple(made.shape[1:]) != tuple(data.outputs):
             raise BuildError(
-                f"{self.name} has outputs of shape {tuple(made.shape[1:])}, not one for each of {data.classes} classes"
+                f"{self.name} has outputs of shape {tuple(made.shape[1:])}, the data need {tuple(data.outputs)}"
             )
         return module.train()
 

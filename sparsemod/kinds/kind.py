@@ -37,6 +37,10 @@ class Kind:
     """A zero in any input gives zero, whatever the other inputs are."""
     takes_affine: bool = False
     """A scale and a shift of its input's or output's channels can be folded into its weights."""
+    adds_constant: bool = False
+    """It adds its weight, which has its output's shape: two in a row are one."""
+    takes_factor: bool = False
+    """A constant factor of its output can be folded into its attribute `factor`."""
     activation: str | None = None
     """It is this activation: "relu" or "relu6"."""
     fuses_activation: bool = False
@@ -83,6 +87,7 @@ KINDS: Registry[Kind] = Registry(
         "sparsemod.kinds.pairs",
         "sparsemod.kinds.movements",
         "sparsemod.kinds.normalizing",
+        "sparsemod.kinds.products",
         "sparsemod.kinds.recurrent",
     ),
 )

@@ -7,7 +7,7 @@ from torch import nn
 from sparsemod.data import Dataset
 from sparsemod.decoding import Decoding
 from sparsemod.export.c.encoding import encoded_layers
-from sparsemod.graph import Graph, capture, deployed, without_ending
+from sparsemod.graph import Graph, capture_one, deployed, without_ending
 from sparsemod.measure.encodings import EncodingGoal
 from sparsemod.measure.predicted import chosen_encodings
 from sparsemod.pipeline.problem import Problem
@@ -48,7 +48,7 @@ def captured(module: nn.Module, problem: Problem) -> tuple[Graph, tuple[str, ...
     Training and every metric of a classifier depend on the order of the classes alone: see `without_ending`. Raises
     the errors of `capture`.
     """
-    graph = capture(module, problem.info.shape, problem.info.layout)
+    graph = capture_one(module, problem.info.shape, problem.info.layout)
     return without_ending(graph) if problem.spec.task.targets == "classes" else (graph, ())
 
 

@@ -56,7 +56,14 @@ def train_network(
     if outcome.stopped:
         return work.result(TrialState.STOPPED)
     if outcome.best_epoch is None:
-        message = f"training diverged in epoch {outcome.diverged}: no epoch with usable weights"
+        why = (
+            f"training diverged in epoch {outcome.diverged}"
+            if outcome.diverged is not None
+            else "training ended early"
+        )
+        message = "; ".join(
+            [f"{why}: no epoch with usable weights", *(() if outcome.diverged is not None else outcome.notes)]
+        )
         return work.failed(message, work.planned.values())
     return None
 

@@ -32,9 +32,11 @@ FORMAT, VERSION = "sparsemod-integer-network", 1
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork(Evaluation):
-    """An integer network with one input and one output: `tensors` by name, and `layers` in execution order.
+    """An integer network: `tensors` by name, and `layers` in execution order.
 
-    Each layer reads only tensors that exist before it runs.
+    Each layer reads only tensors that exist before it runs. A network with several inputs has `other_inputs`, whose tensors have the
+    inputs' names; one with several outputs has `other_outputs`, and in `output_names` the names of all outputs. `run_named` takes and
+    returns arrays by these names; the methods with one array are for networks with one input and one output.
 
     `normalization` converts raw samples to the network's real inputs, when known. `classes` holds the names of the
     classes, labels or values in the order of the outputs; () when the names are unknown. `encodings`: layer -> encoding
@@ -54,9 +56,18 @@ class IntegerNetwork(Evaluation):
     classes: tuple[str, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)
     decoding: Decoding | None = None
+    other_inputs: tuple[str, ...] = ()
+    other_outputs: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        available = {self.input}
+        available = set(self.inputs)
+        if len(available) != 1 + len(self.other_inputs):
+            raise InvalidInput("inputs", self.inputs, "different tensors")
+        tensors = (self.output, *self.other_outputs)
+        names = len(set(self.output_names or ("output",)))
+        if len(set(tensors)) != len(tensors) or names != len(tensors):
+            raise InvalidInput("outputs", (tensors, self.output_names), "different tensors, each with a name")
         for layer in self.layers:
             missing = [name for name in layer.inputs if name not in available]
             if missing or layer.output in available:
@@ -66,13 +77,16 @@ class IntegerNetwork(Evaluation):
                     "inputs that earlier layers compute, and one new output",
                 )
             available.add(layer.output)
-        if available != set(self.tensors) or self.output not in available:
+        if available != set(self.tensors) or not available.issuperset(tensors):
             raise InvalidInput(
                 "tensors", sorted(self.tensors), f"exactly the layers' tensors: {sorted(available)}"
             )
         for layer in self.layers:
             self._check(layer)
         channels, outputs = self.named.image(self.input)[0], self.tensors[self.output].shape[0]
+        if self.several and (self.normalization is not None or self.classes):
+            allowed = "none for a network with several inputs or outputs"
+            raise InvalidInput("normalization, classes", (self.normalization, self.classes), allowed)
         if self.normalization is not None and len(self.normalization.offset) != channels:
             raise InvalidInput(
                 "normalization", len(self.normalization.offset), f"constants for each of {channels} channels"
@@ -139,9 +153,65 @@ class IntegerNetwork(Evaluation):
         return Tensors({name: tensor.shape for name, tensor in self.tensors.items()}, layouts)
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the tensors of all inputs, in order; their names are the inputs' names."""
+        return self.input, *self.other_inputs
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Return the tensors of all outputs by the outputs' names, in order."""
+        tensors = self.output, *self.other_outputs
+        return dict(zip(self.output_names or ("output",), tensors, strict=True))
+
+    @property
+    def several(self) -> bool:
+        """Whether the network has several inputs or outputs."""
+        return bool(self.other_inputs or self.other_outputs)
+
+    def _single(self, method: str) -> None:
+        """Raise InvalidInput when the network has several inputs or outputs."""
+        if self.several:
+            names = f"inputs {', '.join(self.inputs)}, outputs {', '.join(self.outputs)}"
+            raise InvalidInput(
+                "network", names, f"one input and one output; instead of {method} use {method}_named"
+            )
+
+    @property
     def input_shape(self) -> Shape:
-        """Shape of one sample."""
+        """Shape of one sample, of the first input."""
         return self.tensors[self.input].shape
+
+    def quantize_named(self, samples: Mapping[str, Any]) -> dict[str, Int8]:
+        """Quantize float samples (N, *input shape) of every input, by name, to int8."""
+        quantized = {}
+        for name, values in _named(samples, self.inputs).items():
+            info = self.tensors[name]
+            quantized[name] = quantize_values(sized(values, info.shape), info.scale, info.zero_point)
+        return quantized
+
+    def run_named(self, inputs: Mapping[str, Int8], lengths: Any = None) -> dict[str, Int8]:
+        """Compute int8 outputs (N, *output shape) by name from int8 inputs (N, *input shape) by name, in integer arithmetic alone.
+
+        `lengths`: see `run`."""
+        given = _named(inputs, self.inputs)
+        for name, values in given.items():
+            if values.dtype != np.int8:
+                raise InvalidInput(f"inputs.{name}", str(values.dtype), "int8; `quantize_named` takes floats")
+            sized(values, self.tensors[name].shape)
+        if len({len(values) for values in given.values()}) != 1:
+            counts = {name: len(values) for name, values in given.items()}
+            raise InvalidInput("inputs", counts, "the same number of samples of each")
+        count = len(next(iter(given.values())))
+        return run(self, given, self.checked_lengths(count, lengths))
+
+    def logits_named(self, samples: Mapping[str, Any]) -> dict[str, Float32]:
+        """Return the real outputs (N, *output shape) by name of float samples of every input by name."""
+        outputs = self.run_named(self.quantize_named(samples))
+        infos = {name: self.tensors[tensor] for name, tensor in self.outputs.items()}
+        return {
+            name: dequantize_values(values, infos[name].scale, infos[name].zero_point)
+            for name, values in outputs.items()
+        }
 
     @property
     def uses_lengths(self) -> bool:
@@ -155,6 +225,7 @@ class IntegerNetwork(Evaluation):
 
     def quantize_input(self, images: Any) -> Int8:
         """Quantize float images (N, *input shape) to the network's int8 input: round half to even, clamp."""
+        self._single("quantize")
         info = self.tensors[self.input]
         return quantize_values(sized(images, self.input_shape), info.scale, info.zero_point)
 
@@ -169,9 +240,10 @@ class IntegerNetwork(Evaluation):
 
         `lengths` (N,): the valid steps of each sample, for a network that uses them; without it every step is valid.
         """
+        self._single("run")
         if images.dtype != np.int8:
             raise InvalidInput("images", str(images.dtype), "int8; `logits` and `predict` take floats")
-        return run(self, sized(images, self.input_shape), self.checked_lengths(len(images), lengths))
+        return self.run_named({self.input: sized(images, self.input_shape)}, lengths)["output"]
 
     def checked_lengths(self, count: int, lengths: Any = None) -> NDArray[np.int64] | None:
         """Return `lengths` (N,) as int64, the number of all steps without it; None for a network that does not use lengths.
@@ -183,6 +255,7 @@ class IntegerNetwork(Evaluation):
 
     def logits(self, images: Any, lengths: Any = None) -> Float32:
         """Return the real outputs (N, classes) of float images: the dequantized int8 outputs. `lengths`: see `run`."""
+        self._single("logits")
         info = self.tensors[self.output]
         outputs = self.run(self.quantize_input(images), lengths)
         return dequantize_values(outputs, info.scale, info.zero_point)
@@ -195,6 +268,8 @@ class IntegerNetwork(Evaluation):
     @property
     def kind(self) -> str:
         """What the outputs are, as `Decoding.targets` says; "" for outputs that are nothing of that."""
+        if self.several:
+            return ""
         shape = self.tensors[self.output].shape
         vector = len(shape) == 1 and shape[0] > 1
         kind = "classes" if self.decoding is None else self.decoding.targets
@@ -209,7 +284,7 @@ class IntegerNetwork(Evaluation):
         kind = "classes" if self.decoding is None else self.decoding.targets
         source, output = self.tensors[self.input], self.tensors[self.output]
         if kind == "pixels":
-            return outputs.argmax(axis=1)
+            return np.asarray(outputs.argmax(axis=1))
         if kind == "labels":
             return np.asarray(outputs > output.zero_point, np.uint8)
         if kind == "values" and self.decoding is not None:
@@ -276,6 +351,9 @@ class IntegerNetwork(Evaluation):
             header["classes"] = list(self.classes)
         if self.decoding is not None:
             header["decoding"] = self.decoding.to_dict()
+        for key in _SEVERAL:
+            if getattr(self, key):
+                header[key] = list(getattr(self, key))
         return pack(header, arrays)
 
     @classmethod
@@ -304,6 +382,7 @@ class IntegerNetwork(Evaluation):
                 tuple(str(name) for name in classes),
                 dict(header.get("encodings", {})),
                 None if header.get("decoding") is None else Decoding.from_dict(header["decoding"]),
+                *(tuple(str(name) for name in header.get(key, ())) for key in _SEVERAL),
             )
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             if isinstance(error, InvalidInput):
@@ -316,6 +395,16 @@ class IntegerNetwork(Evaluation):
     def load(cls, path: Path | str) -> "IntegerNetwork":
         """Read a file written by `save`."""
         return cls.from_bytes(Path(path).read_bytes())
+
+
+_SEVERAL = ("other_inputs", "other_outputs", "output_names")
+
+
+def _named(given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return the arrays in the order of `names`. Raises InvalidInput for other names."""
+    if set(given) != set(names):
+        raise InvalidInput("inputs", sorted(given), f"exactly {', '.join(names)}")
+    return {name: np.asarray(given[name]) for name in names}
 
 
 def _described(tensor: TensorInfo) -> list[Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.dynamic_network import DynamicNetwork
 
 DYNAMIC = Storage("float32", 1, 8, 4, "int8 weights with float32 bias and float32 scale per channel")
@@ -33,7 +34,7 @@ class Dynamic(Scheme[DynamicConfig]):
     Config = DynamicConfig
 
     def quantize(
-        self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None
+        self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None
     ) -> "DynamicNetwork":
         """See Scheme; the samples are not used."""
         from sparsemod.quantization.dynamic_network import DynamicNetwork
@@ -59,7 +60,7 @@ class Both(Scheme[BothConfig]):
     Config = BothConfig
 
     def quantize(
-        self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None
+        self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None
     ) -> "DynamicNetwork":
         """See Scheme."""
         from sparsemod.quantization.calibration import calibrate

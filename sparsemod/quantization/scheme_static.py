@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sparsemod.graph import Graph
+    from sparsemod.quantization.calibration import Samples
     from sparsemod.quantization.integer_network import IntegerNetwork
 
 
@@ -32,7 +33,7 @@ class Static(Scheme[StaticConfig]):
     Config = StaticConfig
 
     def quantize(
-        self, graph: "Graph", samples: "Tensor", lengths: "Tensor | None" = None
+        self, graph: "Graph", samples: "Samples", lengths: "Tensor | None" = None
     ) -> "IntegerNetwork":
         """See Scheme."""
         from sparsemod.quantization.static import quantize_static

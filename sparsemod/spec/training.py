@@ -70,6 +70,13 @@ class TrainingSpec(BaseModel):
         None, description="Epochs without a better validation error before training ends."
     )
 
+    minimum_accuracy: tuple[
+        tuple[Annotated[int, Field(ge=1)], Annotated[float, Field(ge=0, le=100)]], ...
+    ] = Field(
+        (),
+        description="Pairs of an epoch and a validation accuracy in percent: training ends after an epoch that stays below it, as [[10, 30]].",
+    )
+
     @model_validator(mode="after")
     def _loss_smooths(self) -> "TrainingSpec":
         if self.label_smoothing and self.loss.known and not self.loss.smooths:

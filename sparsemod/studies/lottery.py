@@ -134,7 +134,7 @@ class LotteryRun:
         self, spec: LotterySpec, folder: Path, *, device: str = "cpu", report: Report = lambda line: None
     ) -> None:
         self.spec, self.folder, self.report = spec, folder, report
-        dataset = load(spec.dataset, targets=spec.task.targets)
+        dataset = load(spec.dataset)
         self.info = dataset.info
         self.data = Resident.of(dataset, device)
         self.test = Samples.of(*dataset.test_split().tensors(), self.data.device, self.info.layout)

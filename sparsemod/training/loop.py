@@ -225,7 +225,7 @@ class _Training:
         before = self.curve[-1].seconds if self.curve else 0.0
         self._keep(len(self.curve))
         stopped, diverged = False, None
-        while not (stopped or self._complete() or self._patience_over()):
+        while not (stopped or self._complete() or self._patience_over() or self._hopeless()):
             if should_stop is not None and should_stop():
                 stopped = True
                 break
@@ -263,7 +263,10 @@ class _Training:
             seconds=time.perf_counter() - began,
             kept=self.kept,
             notes=tuple(
-                filter(None, [*self.rule.notes(), optimizers.decay_note(self.module, self.settings)])
+                filter(
+                    None,
+                    [*self.rule.notes(), optimizers.decay_note(self.module, self.settings), self._hopeless()],
+                )
             ),
         )
 
@@ -365,6 +368,15 @@ class _Training:
 
     def _patience_over(self) -> bool:
         return self.settings.early_stop is not None and self.waited >= self.settings.early_stop
+
+    def _hopeless(self) -> str | None:
+        """Return why the training ends for its accuracy, or None."""
+        for epoch, percent in self.settings.minimum_accuracy:
+            if len(self.curve) >= epoch:
+                accuracy = 100 * (1 - self.curve[epoch - 1].validation_error)
+                if accuracy < percent:
+                    return f"training ended: the accuracy after epoch {epoch} is {accuracy:.2f} %, the minimum {percent:g} %"
+        return None
 
     def _identity(self) -> dict[str, Any]:
         """Return the values that must be equal for a checkpoint to be continued."""

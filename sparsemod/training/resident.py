@@ -149,14 +149,14 @@ class Resident:
                 train_steps=_steps(dataset.train),
                 validation_steps=_steps(dataset.validation),
             )
-            y = dataset.validation.y
-            chosen = task.trained_on(y)
+            truth = dataset.validation.y
+            chosen = task.trained_on(truth)
             counted = (
                 None
                 if chosen is None or chosen.all() or not chosen.any()
                 else torch.from_numpy(chosen).to(device)
             )
-            cached[key] = replace(made, validation=replace(made.validation, truth=y, counted=counted))
+            cached[key] = replace(made, validation=replace(made.validation, truth=truth, counted=counted))
         return cached[key]
 
     @staticmethod

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsemod.errors import SparsemodError
-from sparsemod.export.c.host import compiler, host_run
+from sparsemod.export.c.host import compiler, host_run, host_run_named
 from sparsemod.export.c.layers import EMITTERS
 from sparsemod.export.c.project import project
-from sparsemod.export.compare import compare
+from sparsemod.export.compare import compare, compare_named
 from sparsemod.export.exporters import EXPORTERS, Exporter, ExporterConfig
 from sparsemod.export.report import ExportReport
 from sparsemod.quantization.integer_network import IntegerNetwork
@@ -44,6 +44,12 @@ class C(Exporter[ExporterConfig]):
             compiler()
         except SparsemodError as error:
             return ExportReport(format="c", name=name, memory=memory, missing=(str(error),))
+        if network.several:
+            check = compare_named(
+                network, lambda x: host_run_named(network, x), runtime="compiled C on this machine", samples=samples, labels=labels,
+                data=data,
+            )  # fmt: skip
+            return ExportReport(format="c", name=name, verifications=(check,), memory=memory)
         # Use raw samples if the network has a normalization, to also check the file's quantize function.
         raw = (
             None if network.normalization is None or samples is None else network.normalization.undo(samples)

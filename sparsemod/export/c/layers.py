@@ -12,6 +12,7 @@ from sparsemod.arena import Layout
 from sparsemod.errors import InvalidInput
 from sparsemod.export.c import text
 from sparsemod.export.c.encoding import Encoded, encode
+from sparsemod.files import fingerprint
 from sparsemod.kinds import Stage
 from sparsemod.quantization.integer_network import IntegerNetwork
 from sparsemod.quantization.layers import (
@@ -385,3 +386,9 @@ def _flatten(context: Context, layer: Flatten) -> Emitted:
 def _transpose(context: Context, layer: Layer) -> Emitted:
     """Emit no code: sequences of both layouts have the same bytes in memory."""
     return Emitted([], (), "transpose")
+
+
+def shared(context: Context, kind: str, word: str, values: Any) -> Array:
+    """Return a constant array whose name follows from its content, so that layers with equal arrays share it."""
+    digest = fingerprint(values.tobytes())[:8]
+    return Array(kind, f"{context.name.partition('__')[0]}__{word}_{digest}", values, shared=True)

@@ -25,6 +25,7 @@ _REQUANTIZING = (
     "nn_depthwise.c",
     "nn_mean.c",
     "nn_multiply.c",
+    "nn_matmul.c",
     "nn_gru.c",
     "nn_lstm.c",
 )

@@ -54,11 +54,15 @@ def header(parts: Parts) -> str:
 def common(parts: Parts) -> dict[str, Any]:
     """Return the values that several templates share."""
     network = parts.network
+    inputs, outputs = _inputs(parts), _outputs(parts)
     return {
         "name": parts.name,
         "macro": parts.macro,
-        "input": _tensor(network, network.input),
-        "output": _tensor(network, network.output),
+        "several": network.several,
+        "inputs": inputs,
+        "outputs": outputs,
+        "input": inputs[0],
+        "output": outputs[0],
         "kind": network.kind,
         "positions": math.prod(network.tensors[network.output].shape[1:]),
         "threshold": _threshold(network),
@@ -68,6 +72,33 @@ def common(parts: Parts) -> dict[str, Any]:
         "streaming": parts.streaming,
         "no_streaming": parts.no_streaming,
     }
+
+
+def _inputs(parts: Parts) -> list[dict[str, Any]]:
+    names = [(name, name) for name in parts.network.inputs]
+    return _described(parts, "input", names)
+
+
+def _outputs(parts: Parts) -> list[dict[str, Any]]:
+    return _described(parts, "output", list(parts.network.outputs.items()))
+
+
+def _described(parts: Parts, word: str, names: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return the facts about inputs or outputs; `argument` is the name of the pointer to one, `macro` the prefix of its macros."""
+    found: list[dict[str, Any]] = []
+    for number, (name, tensor) in enumerate(names):
+        several, macro = len(names) > 1, f"{parts.macro}_{word.upper()}"
+        taken = {each["argument"] for each in found}
+        argument = f"{word}_{text.identifier(name.removeprefix(f'{word}_'))}" if several else word
+        while argument in taken:
+            argument += f"_{number}"
+        found.append(
+            {
+                **_tensor(parts.network, tensor), "name": text.comment(name), "number": number, "argument": argument, "tensor": tensor,
+                "macro": f"{macro}_{number}" if several else macro, "place": _place(parts.arena.offsets.get(tensor, 0)),
+            }
+        )  # fmt: skip
+    return found
 
 
 def _tensor(network: IntegerNetwork, name: str) -> dict[str, Any]:
@@ -127,9 +158,9 @@ def body(parts: Parts) -> str:
     return filled(
         "network.c",
         **common(parts),
-        copied=network.output in parts.arena.offsets,  # the output is a view of the input
+        first_copies=[copy for copy in _copies(parts) if copy["given"]],
+        last_copies=[copy for copy in _copies(parts) if not copy["given"]],
         layers=[_layer(parts, index) for index in range(len(parts.nodes))],
-        input_place=_place(parts.arena.offsets[network.input]),
         normalization=_normalization_tables(network),
         labels=[text.string(label) for label in network.classes],
         place=_place_of(network),
@@ -182,12 +213,27 @@ def _layer(parts: Parts, index: int) -> dict[str, Any]:
 
 def _address(parts: Parts, tensor: str) -> str:
     """Return a tensor's address as C: a pointer of the caller, or a place in the arena."""
-    buffer = parts.arena.layout.buffer_of[tensor]
-    if buffer == parts.network.input:
-        return "input"
-    if buffer not in parts.arena.plan.offsets:
-        return "output"
+    layout = parts.arena.layout
+    buffer = layout.buffer_of[tensor]
+    given = {each["tensor"]: str(each["argument"]) for each in _inputs(parts)}
+    if buffer in given:
+        return given[buffer]
+    if buffer in layout.outside:
+        made = {each["tensor"]: str(each["argument"]) for each in _outputs(parts)}
+        return made[layout.outside[buffer]]
     return _place(parts.arena.plan.offsets[buffer])
+
+
+def _copies(parts: Parts) -> list[dict[str, Any]]:
+    """Return the copies of outputs that are views: those of inputs (`given`), before later layers use the inputs' bytes, and the others."""
+    layout, made = parts.arena.layout, {each["tensor"]: each for each in _outputs(parts)}
+    return [
+        {
+            "output": made[name]["argument"], "size": f"{made[name]['macro']}_SIZE", "source": _address(parts, name),
+            "given": layout.buffer_of[name] in parts.network.inputs,
+        }
+        for name in layout.copied
+    ]  # fmt: skip
 
 
 def _place(offset: int) -> str:

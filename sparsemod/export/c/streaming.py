@@ -102,6 +102,8 @@ class _Builder:
 
     def built(self) -> Streaming:
         source = self.network.tensors[self.network.input]
+        if self.network.several:
+            raise Unsupported("input", self.network.input, STAGE, hint="it has several inputs or outputs")
         if len(source.axes.positions) != 1:
             raise Unsupported("input", self.network.input, STAGE, hint="its samples are no sequences")
         self.mark(self.network.input)

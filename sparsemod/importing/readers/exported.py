@@ -101,7 +101,8 @@ class ExportedNetwork(nn.Module):
         title = (layer[1] if len(layer) > 1 and layer[1] else "") or str(node.get("name") or target)
         if target in _SIZES or target.startswith("_operator."):
             return
-        if not (TRANSLATIONS.has(target) or target in (*_NORMS, *_PARTS)):
+        known_call = target.startswith("aten.") and TRANSLATIONS.has(target)
+        if not (known_call or target in (*_NORMS, *_PARTS)):
             raise Unsupported(target, title, self._source.by, place=_place(node))
         arguments = {
             str(one["name"]): self._argument(one["arg"], known, title, target) for one in node["inputs"]

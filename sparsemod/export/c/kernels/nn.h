@@ -180,6 +180,41 @@ typedef struct {
 } nn_normalize_layer;
 
 /*
+ * `runs` images of `positions` x `channels`; each of `groups` equal groups of channels is normalized over all positions: see nn_group_norm.c.
+ * `epsilon` is n^2 * epsilon / (scale of the input)^2 for the n elements of a group. `multiplier` and `bias`: one for each channel.
+ */
+typedef struct {
+    int32_t runs, positions, channels, groups;
+    int64_t epsilon;
+    const int32_t *multiplier, *bias;
+    int8_t shift, zero, low, high;
+} nn_group_norm_layer;
+
+/*
+ * `products` of matrices: y[r][p][c] = clamp(zero + round(sum over i of (a - zero_in[0]) * (b - zero_in[1]) * multiplier * 2^-(shift + 33))).
+ * a is at offset[0] + p * step[0][0] + r * step[0][1] + i * step[0][2] of the first input, b at
+ * offset[1] + p * step[1][0] + c * step[1][1] + i * step[1][2] of the second one.
+ */
+typedef struct {
+    int32_t rows, products, columns, inner;
+    int32_t offset[2];
+    int32_t step[2][3];
+    int32_t multiplier;
+    int16_t zero_in[2];
+    int8_t shift, zero;
+} nn_matmul_layer;
+
+/* `runs` vectors of `size` elements; `powers` as in nn_softmax_layer, the other fields in 4096ths of the output's steps. */
+typedef struct {
+    int32_t runs, size;
+    const uint32_t *powers;
+    const int32_t *logarithms; /* of 1 + i / 256, for i from 0 to 256 */
+    int32_t step;              /* the logarithm of 2 */
+    int32_t offset;            /* that of 2^31 / powers[0] */
+    int32_t multiplier;        /* the input's scale */
+} nn_log_softmax_layer;
+
+/*
  * Recurrent layer: gates x units rows of weights, each for the features of a step and then for the units of the state, with
  * a bias (the input's zero point folded in), a multiplier and a shift for either part, as in nn_filters. Gates and cells are
  * 2^-11ths; their functions and the state of a GRU 2^-15ths; its bytes 2^-7ths.
@@ -215,6 +250,9 @@ void nn_combine(const nn_pair_layer *layer, const int8_t *first, const int8_t *s
 void nn_multiply(const nn_pair_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
 void nn_softmax(const nn_softmax_layer *layer, const int8_t *input, int8_t *output);
 void nn_normalize(const nn_normalize_layer *layer, const int8_t *input, int8_t *output);
+void nn_group_norm(const nn_group_norm_layer *layer, const int8_t *input, int8_t *output);
+void nn_log_softmax(const nn_log_softmax_layer *layer, const int8_t *input, int8_t *output);
+void nn_matmul(const nn_matmul_layer *layer, const int8_t *first, const int8_t *second, int8_t *output);
 
 void nn_move(const nn_move_layer *layer, const int8_t *input, int8_t *output);
 void nn_take(const nn_take_layer *layer, const int8_t *input, int8_t *output);

@@ -13,11 +13,11 @@ static union {
     int8_t bytes[{{ macro }}_ARENA_SIZE];
 } arena;
 
-void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8_t *output)
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %})
 {
-{% if copied %}
-    memcpy(output, input, {{ macro }}_OUTPUT_SIZE);
-{% else %}
+{% for copy in first_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 {% for layer in layers %}
 {% if not loop.first %}
 
@@ -28,13 +28,30 @@ void {{ name }}_run(const int8_t *input, {{ "int32_t length, " if lengths }}int8
 {% endfor %}
     NN_LAYER_DONE({{ layer.index }});
 {% endfor %}
-{% endif %}
+{% for copy in last_copies %}
+    memcpy({{ copy.output }}, {{ copy.source }}, {{ copy.size }});
+{% endfor %}
 }
+{% if several %}
+
+int8_t *{{ name }}_input(int number)
+{
+    switch (number) {
+{% for each in inputs[1:] %}
+    case {{ each.number }}:
+        return {{ each.place }};
+{% endfor %}
+    default:
+        return {{ input.place }};
+    }
+}
+{% else %}
 
 int8_t *{{ name }}_input(void)
 {
-    return {{ input_place }};
+    return {{ input.place }};
 }
+{% endif %}
 
 {% if streaming %}
 /* The streaming form: the state of its layers, and one step of each tensor. */
@@ -85,8 +102,17 @@ static int nearest(float value)
     return rest < -0.5f || (odd && rest <= -0.5f) ? whole - 1 : whole;
 }
 
+{% if several %}
+void {{ name }}_quantize(int number, const float *sample, int8_t *input)
+{
+    static const int32_t sizes[] = { {% for each in inputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in inputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in inputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+    const int size = (int)sizes[number];
+{% else %}
 static void quantized(const float *sample, int8_t *input, int size)
 {
+{% endif %}
 {% if normalization %}
 {% for word, values in normalization.tables.items() %}
     static const double {{ word }}[{{ normalization.count }}] = {
@@ -109,7 +135,7 @@ static void quantized(const float *sample, int8_t *input, int size)
 {% else %}
         volatile float value = sample[i];
 {% endif %}
-        volatile float step = {{ macro }}_INPUT_SCALE;
+        volatile float step = {{ "scales[number]" if several else macro ~ "_INPUT_SCALE" }};
         uint32_t bits;
 
         memcpy(&bits, &sample[i], sizeof bits);
@@ -119,7 +145,7 @@ static void quantized(const float *sample, int8_t *input, int size)
         quanta = quanta < 512.0f ? quanta : 512.0f;
         /* Not a number, as its bits say: comparisons may be optimized away. */
         const int missing = (bits & 0x7fffffffu) > 0x7f800000u;
-        const int q = (missing ? 0 : nearest(quanta)) + {{ macro }}_INPUT_ZERO_POINT;
+        const int q = (missing ? 0 : nearest(quanta)) + {{ "zeros[number]" if several else macro ~ "_INPUT_ZERO_POINT" }};
         input[i] = (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
 {% if normalization and normalization.place == "channel" %}
         channel = channel + 1 < {{ normalization.count }} ? channel + 1 : 0;
@@ -127,6 +153,18 @@ static void quantized(const float *sample, int8_t *input, int size)
     }
 }
 
+{% if several %}
+void {{ name }}_dequantize(int number, const int8_t *output, float *real)
+{
+    static const int32_t sizes[] = { {% for each in outputs %}{{ each.macro }}_SIZE{{ ", " if not loop.last }}{% endfor %} };
+    static const float scales[] = { {% for each in outputs %}{{ each.macro }}_SCALE{{ ", " if not loop.last }}{% endfor %} };
+    static const int8_t zeros[] = { {% for each in outputs %}{{ each.macro }}_ZERO_POINT{{ ", " if not loop.last }}{% endfor %} };
+
+    for (int i = 0; i < sizes[number]; ++i) {
+        real[i] = (float)(output[i] - zeros[number]) * scales[number];
+    }
+}
+{% else %}
 void {{ name }}_quantize(const float *sample, int8_t *input)
 {
     quantized(sample, input, {{ macro }}_INPUT_SIZE);
@@ -145,6 +183,7 @@ void {{ name }}_dequantize(const int8_t *output, float *real)
         real[i] = (float)(output[i] - {{ macro }}_OUTPUT_ZERO_POINT) * {{ macro }}_OUTPUT_SCALE;
     }
 }
+{% endif %}
 {% if kind == "classes" %}
 
 int {{ name }}_classify(const int8_t *output)

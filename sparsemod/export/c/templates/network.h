@@ -10,16 +10,25 @@
 extern "C" {
 #endif
 
-/* Input: {{ input.shape }}{{ ", channels last" if input.channels_last else "" }}. normalized sample = (q - zero point) * scale */
-#define {{ macro }}_INPUT_SIZE {{ input.size }}
-#define {{ macro }}_INPUT_SCALE {{ input.scale }}
-#define {{ macro }}_INPUT_ZERO_POINT ({{ input.zero_point }})
+{% for each in inputs %}
+/* Input{{ " %d, %s" % (each.number, each.name) if inputs | length > 1 }}: {{ each.shape }}{{ ", channels last" if each.channels_last else "" }}. normalized sample = (q - zero point) * scale */
+#define {{ each.macro }}_SIZE {{ each.size }}
+#define {{ each.macro }}_SCALE {{ each.scale }}
+#define {{ each.macro }}_ZERO_POINT ({{ each.zero_point }})
 
-/* Output: {{ output.shape }}{{ ", channels last" if output.channels_last else "" }}. real = (q - zero point) * scale */
-#define {{ macro }}_OUTPUT_SIZE {{ output.size }}
-#define {{ macro }}_OUTPUT_SCALE {{ output.scale }}
-#define {{ macro }}_OUTPUT_ZERO_POINT ({{ output.zero_point }})
+{% endfor %}
+{% for each in outputs %}
+/* Output{{ " %d, %s" % (each.number, each.name) if outputs | length > 1 }}: {{ each.shape }}{{ ", channels last" if each.channels_last else "" }}. real = (q - zero point) * scale */
+#define {{ each.macro }}_SIZE {{ each.size }}
+#define {{ each.macro }}_SCALE {{ each.scale }}
+#define {{ each.macro }}_ZERO_POINT ({{ each.zero_point }})
 
+{% endfor %}
+{% if lengths %}
+/* Steps of a sample. */
+#define {{ macro }}_STEPS {{ steps }}
+
+{% endif %}
 /* Bytes of static memory; nothing is allocated. */
 #define {{ macro }}_ARENA_SIZE {{ arena_size }}
 
@@ -27,15 +36,31 @@ extern "C" {
 {% for line in normalization %}
  * {{ line }}
 {% endfor %}
+{% if several %}
+ * {{ name }}_quantize: one sample of input `number`, real numbers, as the network's input. What is not a number becomes the zero point.
+ */
+void {{ name }}_quantize(int number, const float *sample, int8_t *input);
+
+/*
+ * One inference. Inputs may be those of {{ name }}_input(number), which are overwritten then, or buffers of yours, which are only
+ * read. The outputs are yours, none may overlap another buffer; later layers may read them. Not reentrant: all calls share the arena.
+{% if lengths %}
+ * `length`: how many steps of the input are valid, 1 to {{ macro }}_STEPS. What follows them is read as padding: zeros
+ * before the quantization.
+{% endif %}
+ */
+void {{ name }}_run({% for each in inputs %}const int8_t *{{ each.argument }}, {% endfor %}{{ "int32_t length, " if lengths }}{% for each in outputs %}int8_t *{{ each.argument }}{{ ", " if not loop.last }}{% endfor %});
+
+/* Output `number` as real numbers. */
+void {{ name }}_dequantize(int number, const int8_t *output, float *real);
+
+/* A place for input `number` inside the arena, so that it costs no memory of its own. */
+int8_t *{{ name }}_input(int number);
+{% else %}
  * {{ name }}_quantize: one sample, {{ macro }}_INPUT_SIZE real numbers, as the network's input. What is not a number becomes the zero point.
  */
 void {{ name }}_quantize(const float *sample, int8_t *input);
 
-{% if lengths %}
-/* Steps of a sample. */
-#define {{ macro }}_STEPS {{ steps }}
-
-{% endif %}
 /*
  * One inference. `input` may be {{ name }}_input(), which is overwritten then, or a buffer of yours, which is only
  * read. `output` is yours. Not reentrant: all calls share the arena.
@@ -88,6 +113,7 @@ extern const char *const {{ name }}_labels[{{ macro }}_LABEL_COUNT];
 
 /* A place for the input inside the arena ({{ macro }}_INPUT_SIZE bytes), so that it costs no memory of its own. */
 int8_t *{{ name }}_input(void);
+{% endif %}
 
 {% if streaming %}
 
