@@ -6,6 +6,8 @@ import torch
 from support_trials import default_candidate, tiny_data, tiny_spec
 from torch import nn
 
+from sparsemod.delivery.deliver import Subject
+from sparsemod.errors import Unsupported
 from sparsemod.graph import capture, deployed
 from sparsemod.pipeline.trial import evaluate
 from sparsemod.quantization import quantize
@@ -120,3 +122,12 @@ def test_a_trial_measures_the_dynamic_network(scheme: str) -> None:
         "8 bytes a channel, not 9"
     )
     assert result.value("working_memory") > other.value("working_memory")
+
+
+@pytest.mark.parametrize("scheme", ["dynamic", "both", "none"])
+def test_an_export_is_unsupported(scheme: str) -> None:
+    spec = tiny_spec(quantization={"scheme": scheme}, objectives=["error", "model_size"])
+    with pytest.raises(
+        Unsupported, match=f"the export does not support operator 'quantization scheme {scheme}'"
+    ):
+        Subject.of(spec, b"", "a network")

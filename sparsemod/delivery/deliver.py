@@ -10,7 +10,7 @@ from sparsemod.delivery.card import PLOT, html, markdown
 from sparsemod.delivery.card_content import compose
 from sparsemod.delivery.card_plot import memory_plot
 from sparsemod.delivery.needs import Fit, check_fit, fits
-from sparsemod.errors import DataMissing, DoesNotFit, SparsemodError, ToolsMissing, UnknownName
+from sparsemod.errors import DataMissing, DoesNotFit, SparsemodError, ToolsMissing, UnknownName, Unsupported
 from sparsemod.export import EXPORTERS, ExportReport, export
 from sparsemod.export.names import DEFAULT, checked_name
 from sparsemod.export.report import VERIFICATION
@@ -52,10 +52,17 @@ class Subject:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, network: bytes, title: str, **facts: Any) -> "Subject":
-        """Create the subject with the validation data of `spec`. When the data are unavailable, `note` gives the reason."""
+        """Create the subject with the validation data of `spec`. When the data are unavailable, `note` gives the reason.
+
+        Raises Unsupported for a scheme whose networks are not integer networks.
+        """
         from sparsemod.data import load
         from sparsemod.delivery.described import described
 
+        scheme = spec.quantization
+        if not scheme.integer:
+            hint = "only integer networks are written; quantization.scheme static makes one"
+            raise Unsupported(f"quantization scheme {scheme.scheme}", "all", "the export", hint=hint)
         integer_network = IntegerNetwork.from_bytes(network)
         try:
             data = load(spec.dataset, targets=spec.task.targets)
