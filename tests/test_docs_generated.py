@@ -30,7 +30,7 @@ from sparsemod.errors import InvalidInput, InvalidSpec
 from sparsemod.sources.base import SOURCES
 from sparsemod.spec.experiment import ExperimentSpec
 from sparsemod.spec.files import read
-from sparsemod.spec.methods import FAMILIES
+from sparsemod.spec.methods import FAMILIES, LOSSES, METRICS, TASKS
 from sparsemod.stages.base import STAGES
 
 SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "network": {"family": "cnn"}}
@@ -149,7 +149,18 @@ def parsed(part: str, member: str | None = None, **keys: Any) -> ExperimentSpec:
             inner[last] = {"error": value} if part == "scales" else value
     else:
         data |= value
-    return ExperimentSpec.parse(data)
+    return ExperimentSpec.parse({**task_of(data), **data})
+
+
+def task_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the key `task` for a spec with a loss or a metric of another task than classification."""
+    for family, key in ((LOSSES, "loss"), (METRICS, "metric")):
+        chosen = data.get("training", {}).get(key, {})
+        name = chosen if isinstance(chosen, str) else chosen.get("name")
+        targets = family.config_of(name).targets if name in family.names() else "classes"
+        if targets != "classes":
+            return {"task": next(task for task in TASKS.names() if TASKS.config_of(task).targets == targets)}
+    return {}
 
 
 def place_of(stage: str, usual: list[dict[str, Any]]) -> int:

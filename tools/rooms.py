@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("sparsemod.errors", "sparsemod.version"),
-    ("sparsemod.layouts", "sparsemod.scales", "sparsemod.sequences"),
+    ("sparsemod.decoding", "sparsemod.layouts", "sparsemod.scales", "sparsemod.sequences"),
     (
         "sparsemod.files",
         "sparsemod.patterns",
