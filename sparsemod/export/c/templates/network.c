@@ -54,11 +54,13 @@ int8_t *{{ name }}_input(void)
 {% endif %}
 
 {% if streaming %}
+{% if streaming.state %}
 /* The streaming form: the state of its layers, and one step of each tensor. */
 static union {
     int32_t words[({{ macro }}_STATE_SIZE + 3) / 4];
     int8_t bytes[{{ macro }}_STATE_SIZE];
 } state;
+{% endif %}
 {% if streaming.counts %}
 static int32_t steps;
 {% endif %}
