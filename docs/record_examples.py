@@ -160,7 +160,8 @@ def record(folder: Path) -> dict[str, dict[str, Any]]:
         for path in (
             "/pareto/{experiment}",
             "/pareto/{experiment}/devices",
-            "/workers", "/audit",
+            "/workers",
+            "/audit",
             "/catalogue",
             "/me",
             "/health",

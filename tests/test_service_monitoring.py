@@ -146,7 +146,9 @@ with TestClient(create_app(Settings(data_dir={str(tmp_path)!r}, access_log=True,
     http.post(f"/attempts/{{claim['attempt']}}/finish", json=report)
     http.get(f"/experiments/{{made}}/trials/0", headers={{"X-Request-ID": "look"}})
 """
-    ran = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=200)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=200
+    )
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stderr.splitlines()]
     assert [line["route"] for line in lines if line["message"] == "request"] == [
